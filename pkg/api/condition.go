@@ -1,0 +1,63 @@
+package api
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ConditionCleanup is the type of the Node condition that tells where a cleanup stands.
+// Its status is True once nothing holds the Node any longer, False until then.
+const ConditionCleanup corev1.NodeConditionType = "nodecleanup.io/Cleanup"
+
+// State of a cleanup: the reason of ConditionCleanup and the state of a run record.
+type State string
+
+// The states of a cleanup.
+const (
+	// Pending: the deletion was seen, nothing was begun.
+	Pending State = "Pending"
+	// Preflight: the health of the plugins in the plan is being checked.
+	Preflight State = "Preflight"
+	// Running: steps are running.
+	Running State = "Running"
+	// Waiting: a step failed and will be tried again at a known time.
+	Waiting State = "Waiting"
+	// Blocked: something outside must change before the cleanup can begin.
+	Blocked State = "Blocked"
+	// Failed: a critical step used up its tries; the Node is kept until somebody acts.
+	Failed State = "Failed"
+	// Bypassed: an operator let the Node go without cleanup.
+	Bypassed State = "Bypassed"
+	// Succeeded: every critical step is done.
+	Succeeded State = "Succeeded"
+)
+
+// Released reports whether a cleanup in this state no longer holds the Node.
+func (s State) Released() bool { return s == Succeeded || s == Bypassed }
+
+// CleanupCondition returns the condition for a state at a time. The message is
+// read by a person: plain words, no secrets.
+func CleanupCondition(state State, message string, now metav1.Time) corev1.NodeCondition {
+	status := corev1.ConditionFalse
+	if state.Released() {
+		status = corev1.ConditionTrue
+	}
+	return corev1.NodeCondition{
+		Type:               ConditionCleanup,
+		Status:             status,
+		Reason:             string(state),
+		Message:            message,
+		LastTransitionTime: now,
+		LastHeartbeatTime:  now,
+	}
+}
+
+// Cleanup returns the Node's cleanup condition, or nil where there is none.
+func Cleanup(node *corev1.Node) *corev1.NodeCondition {
+	for i := range node.Status.Conditions {
+		if node.Status.Conditions[i].Type == ConditionCleanup {
+			return &node.Status.Conditions[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+// Package api holds the words that the agent, the CLI and the manifests share:
+// names, states, codecs of what is stored, and pure questions about a Node.
+package api
+
+// Names of what nodecleanup puts on a Node or in its own namespace.
+const (
+	// Finalizer keeps a deleted Node until its cleanup is done. Kubernetes wants
+	// finalizers on core kinds to be qualified names, "domain/name".
+	Finalizer = "nodecleanup.io/finalizer"
+
+	// Namespace is where the agent lives unless install was told otherwise.
+	Namespace = "nodecleanup-system"
+	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
+	Agent = "nodecleanup-agent"
+	// ConfigName names the ConfigMap that holds the config; ConfigKey is the key in it.
+	ConfigName = "nodecleanup-config"
+	ConfigKey  = "config.yaml"
+	// StatusName names the ConfigMap in which the leader reports on itself.
+	StatusName = "nodecleanup-status"
+	// WebhookName names the MutatingWebhookConfiguration.
+	WebhookName = "nodecleanup"
+	// WebhookHook names the one webhook in it.
+	WebhookHook = "finalizer.nodecleanup.io"
+	// CASecretName names the Secret with the CA that signs the webhook's serving certificate.
+	CASecretName = "nodecleanup-webhook-ca"
+	// MutatePath is where the agent answers the mutating webhook.
+	MutatePath = "/mutate-node"
+	// FieldManager is the field manager of what the CLI applies.
+	FieldManager = "kubectl-nodecleanup"
+)
+
+// Annotations on a Node. A request is an annotation that a person sets; the
+// answer is in the Node condition and the run record.
+const (
+	// AnnotationBypass set to "true" lets the Node go without cleanup.
+	AnnotationBypass = "nodecleanup.io/bypass"
+	// AnnotationBypassReason says why, in the operator's words.
+	AnnotationBypassReason = "nodecleanup.io/bypass-reason"
+	// AnnotationBypassUntil is when the bypass ends, RFC 3339.
+	AnnotationBypassUntil = "nodecleanup.io/bypass-until"
+	// AnnotationRetryRequestedAt asks for a new try of a failed cleanup, RFC 3339.
+	AnnotationRetryRequestedAt = "nodecleanup.io/retry-requested-at"
+	// AnnotationCordonedBy marks a Node that nodecleanup itself made unschedulable,
+	// so that nobody else's cordon is ever given back.
+	AnnotationCordonedBy = "nodecleanup.io/cordoned-by"
+)
+
+// Labels on objects in the agent's namespace and on cluster-scoped objects of an install.
+const (
+	// LabelName is on everything an install makes.
+	LabelName = "app.kubernetes.io/name"
+	// LabelNameValue is its value.
+	LabelNameValue = "nodecleanup"
+	// LabelRun marks a ConfigMap as a run record.
+	LabelRun = "nodecleanup.io/run"
+	// LabelNodeUID carries the UID of the Node that a run record is about.
+	LabelNodeUID = "nodecleanup.io/node-uid"
+)

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// RunKey is the key of a run record in its ConfigMap.
+const RunKey = "run.json"
+
+// RunVersion is the version of the run record's JSON.
+const RunVersion = "nodecleanup.io/v1alpha1"
+
+// Run is the record of one execution of a plan for one Node UID. It outlives the Node.
+type Run struct {
+	Version string `json:"version"`
+	// Node and NodeUID say which Node this is about; only the UID identifies it.
+	Node    string    `json:"node"`
+	NodeUID types.UID `json:"nodeUID"`
+	// ConfigHash and PlanHash name the config and the plan that the run began with.
+	ConfigHash string `json:"configHash"`
+	PlanHash   string `json:"planHash"`
+	DryRun     bool   `json:"dryRun,omitempty"`
+
+	State   State  `json:"state"`
+	Message string `json:"message,omitempty"`
+	// BypassReason is what the operator gave when State is Bypassed.
+	BypassReason string `json:"bypassReason,omitempty"`
+
+	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
+	StartedAt           metav1.Time  `json:"startedAt"`
+	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
+	// RetryRequestedAt is the newest retry request that this run has honoured.
+	RetryRequestedAt string `json:"retryRequestedAt,omitempty"`
+
+	Steps []StepRun `json:"steps"`
+}
+
+// StepState is where one step of a run stands.
+type StepState string
+
+// The states of a step.
+const (
+	StepPending   StepState = "Pending"
+	StepRunning   StepState = "Running"
+	StepRetrying  StepState = "Retrying"
+	StepSucceeded StepState = "Succeeded"
+	StepFailed    StepState = "Failed"
+	StepSkipped   StepState = "Skipped"
+)
+
+// Done reports whether the step will not run again by itself.
+func (s StepState) Done() bool {
+	return s == StepSucceeded || s == StepFailed || s == StepSkipped
+}
+
+// StepRun is the record of one step.
+type StepRun struct {
+	Name     string    `json:"name"`
+	Plugin   string    `json:"plugin"`
+	Critical bool      `json:"critical"`
+	State    StepState `json:"state"`
+	// Attempts counts the calls of the plugin that were begun.
+	Attempts int `json:"attempts,omitempty"`
+	// Reason says why a step was skipped.
+	Reason string `json:"reason,omitempty"`
+	// LastError is the error of the newest attempt that failed; it holds no secret.
+	LastError string `json:"lastError,omitempty"`
+	// Preview is what a dry run said the step would do.
+	Preview    []string     `json:"preview,omitempty"`
+	StartedAt  *metav1.Time `json:"startedAt,omitempty"`
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	// NextAttemptAt is when a failed attempt is repeated.
+	NextAttemptAt *metav1.Time `json:"nextAttemptAt,omitempty"`
+}
+
+// Step returns the named step of the run, or nil.
+func (r *Run) Step(name string) *StepRun {
+	for i := range r.Steps {
+		if r.Steps[i].Name == name {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
+// RunName returns the name of the ConfigMap with the run record of a Node UID:
+// "run-<node>-<first 8 characters of the UID>". A node name can be as long as
+// an object name may be, so it is cut to leave room.
+func RunName(node string, uid types.UID) string {
+	short := string(uid)
+	if len(short) > 8 {
+		short = short[:8]
+	}
+	const extra = len("run-") + len("-") + 8
+	if room := validation.DNS1123SubdomainMaxLength - extra; len(node) > room {
+		node = strings.TrimRight(node[:room], ".-")
+	}
+	return "run-" + node + "-" + short
+}
+
+// EncodeRun returns the ConfigMap that holds the run record, in a namespace.
+// Its size is that of the steps; an error means a value that JSON cannot hold.
+func EncodeRun(namespace string, run *Run) (*corev1.ConfigMap, error) {
+	run.Version = RunVersion
+	data, err := json.Marshal(run)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the run record of node %s: %w", run.Node, err)
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      RunName(run.Node, run.NodeUID),
+			Labels: map[string]string{
+				LabelName:    LabelNameValue,
+				LabelRun:     "true",
+				LabelNodeUID: string(run.NodeUID),
+			},
+		},
+		Data: map[string]string{RunKey: string(data)},
+	}, nil
+}
+
+// DecodeRun reads a run record. Unknown fields, and a version other than ours,
+// are errors: a record that is not understood must not release a Node.
+func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
+	data, found := configMap.Data[RunKey]
+	if !found {
+		return nil, fmt.Errorf("decoding run record %s: key %s is missing", configMap.Name, RunKey)
+	}
+	decoder := json.NewDecoder(bytes.NewReader([]byte(data)))
+	decoder.DisallowUnknownFields()
+	run := &Run{}
+	if err := decoder.Decode(run); err != nil {
+		return nil, fmt.Errorf("decoding run record %s: %w", configMap.Name, err)
+	}
+	if run.Version != RunVersion {
+		return nil, fmt.Errorf("decoding run record %s: version %q is not %s", configMap.Name, run.Version, RunVersion)
+	}
+	return run, nil
+}

@@ -1,0 +1,51 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// StatusKey is the key of the agent's status in its ConfigMap.
+const StatusKey = "status.json"
+
+// AgentStatus is what the leading agent reports about itself.
+type AgentStatus struct {
+	Version string `json:"version"`
+	// Leader is the identity that holds the Lease.
+	Leader    string      `json:"leader"`
+	UpdatedAt metav1.Time `json:"updatedAt"`
+	// ConfigHash names the config in force.
+	ConfigHash string `json:"configHash"`
+	DryRun     bool   `json:"dryRun,omitempty"`
+	// CertificateExpiresAt is the end of the webhook's CA.
+	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
+}
+
+// EncodeStatus returns the ConfigMap that holds the status, in a namespace.
+func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, error) {
+	data, err := json.Marshal(status)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the agent's status: %w", err)
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      StatusName,
+			Labels:    map[string]string{LabelName: LabelNameValue},
+		},
+		Data: map[string]string{StatusKey: string(data)},
+	}, nil
+}
+
+// DecodeStatus reads the agent's status. Unknown fields are left alone: a CLI
+// may be older than the agent it asks.
+func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
+	status := &AgentStatus{}
+	if err := json.Unmarshal([]byte(configMap.Data[StatusKey]), status); err != nil {
+		return nil, fmt.Errorf("decoding the agent's status in configmap %s/%s: %w", configMap.Namespace, configMap.Name, err)
+	}
+	return status, nil
+}

@@ -1,0 +1,80 @@
+package cleanup
+
+import (
+	"errors"
+	"time"
+
+	"sigs.k8s.io/json"
+)
+
+// Policy is how a step is handled when its config does not say. Config may
+// override each value.
+type Policy struct {
+	// Critical: the Node is kept until the step has succeeded.
+	Critical bool
+	// Timeout limits one attempt.
+	Timeout time.Duration
+}
+
+// Descriptor describes a plugin to the catalog. It is a value: nothing
+// registers itself.
+type Descriptor struct {
+	// Name is the plugin's name in config: lower case letters, digits and "-".
+	Name string
+	// Summary says in one line what a step of this plugin does.
+	Summary string
+	// Defaults apply to each step whose config is silent.
+	Defaults Policy
+	// Bind decodes a step's options and builds the plugin for it. See Options.
+	Bind func(options []byte) (Plugin, []error)
+}
+
+// Validator is what a plugin's options implement to check themselves.
+type Validator interface {
+	// Validate returns every fault found; each is an OptionError where one
+	// option can be named.
+	Validate() []error
+}
+
+// OptionError is a fault in one option.
+type OptionError struct {
+	// Path of the option inside options, such as "headers[0].name".
+	Path string
+	// Problem in plain words, after the path: "must be an http or https URL".
+	Problem string
+}
+
+// Error returns the path and the problem.
+func (e OptionError) Error() string { return e.Path + ": " + e.Problem }
+
+// Options makes a Descriptor's Bind from the type O of a plugin's options and
+// its constructor. Options come as JSON; names are matched exactly, and an
+// unknown or repeated one is an error. Defaults are the values that O has when
+// it is passed in. Every fault is returned, not only the first.
+func Options[O any](defaults O, construct func(O) (Plugin, error)) func([]byte) (Plugin, []error) {
+	return func(data []byte) (Plugin, []error) {
+		options := defaults
+		if len(data) > 0 {
+			strict, err := json.UnmarshalStrict(data, &options)
+			if err != nil {
+				return nil, []error{err}
+			}
+			if len(strict) > 0 {
+				return nil, strict
+			}
+		}
+		if validator, can := any(&options).(Validator); can {
+			if faults := validator.Validate(); len(faults) > 0 {
+				return nil, faults
+			}
+		}
+		plugin, err := construct(options)
+		if err != nil {
+			return nil, []error{err}
+		}
+		if plugin == nil {
+			return nil, []error{errors.New("the plugin's constructor returned nothing")}
+		}
+		return plugin, nil
+	}
+}

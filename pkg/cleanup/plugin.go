@@ -1,0 +1,64 @@
+// Package cleanup is the contract for plugin authors.
+//
+// A plugin is a kind of cleanup: drain the node, tell an inventory, detach
+// storage. Its author writes one method, Cleanup. When it runs, after what, how
+// often it is tried, for how long, and whether the Node waits for it is config,
+// which wraps the plugin from outside; a plugin implements none of it.
+//
+// A plugin can have further abilities, each an interface of one method that is
+// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer.
+package cleanup
+
+import (
+	"context"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Plugin does one kind of cleanup for one Node at a time. Its methods are called
+// from several goroutines, for different Nodes.
+type Plugin interface {
+	// Cleanup returns nil when the work for target.Node is done. It must be
+	// idempotent: after a crash it is called again with the same
+	// IdempotencyKey. It must return soon after ctx is done. An error is tried
+	// again unless it is marked by Permanent; RetryAfter says when. The text of
+	// an error is shown to operators and must hold no secret.
+	Cleanup(ctx context.Context, target Target) error
+}
+
+// NodeFilter is the ability to say that a step has nothing to do for a Node.
+type NodeFilter interface {
+	// Applies reports whether the step is for this Node and, when it is not,
+	// the reason, which is shown to operators. It must not call anything.
+	Applies(node *corev1.Node) (applies bool, reason string)
+}
+
+// HealthChecker is the ability to say whether Cleanup would have a chance.
+type HealthChecker interface {
+	// CheckHealth returns what is wrong, or nil. It changes nothing anywhere.
+	CheckHealth(ctx context.Context) error
+}
+
+// Previewer is the ability to say what Cleanup would do.
+type Previewer interface {
+	// Preview returns one line per effect, in plain words. It changes nothing anywhere.
+	Preview(ctx context.Context, target Target) ([]string, error)
+}
+
+// Target is what a plugin is told about the one call it gets.
+type Target struct {
+	// Node is a snapshot that was read from the API server when the run began
+	// or was resumed. It is shared: do not change it.
+	Node *corev1.Node
+	// Attempt counts the calls for this step of this Node, from 1.
+	Attempt int
+	// IdempotencyKey is "<node UID>/<step name>": the same for every attempt,
+	// also after a restart of the agent, and for no other work.
+	IdempotencyKey string
+	// Log is bound to the node and the step.
+	Log *slog.Logger
+	// Progress tells operators what is being waited for, in a few words. It
+	// may be called often; only the newest text is kept.
+	Progress func(text string)
+}

@@ -1,0 +1,89 @@
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sigs.k8s.io/json"
+)
+
+// SecretKey names one value in a Secret of the agent's namespace.
+type SecretKey struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
+}
+
+// Secrets reads secret values. It is given to constructors of plugins that need it.
+type Secrets interface {
+	// Secret returns the value that the key names. Its errors name the key,
+	// never a value.
+	Secret(ctx context.Context, key SecretKey) (string, error)
+}
+
+// Value is an option that is written out in config or kept in a Secret:
+//
+//	token: {secretKeyRef: {name: portworx, key: token}}
+//	url: https://inventory.example.com/nodes
+//
+// It is resolved right before it is used and never stored.
+type Value struct {
+	literal string
+	ref     *SecretKey
+}
+
+// Literal returns a value that is written out.
+func Literal(text string) Value { return Value{literal: text} }
+
+// FromSecret returns a value that is kept in a Secret.
+func FromSecret(name, key string) Value { return Value{ref: &SecretKey{Name: name, Key: key}} }
+
+// UnmarshalJSON takes a string or an object with secretKeyRef.
+func (v *Value) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return json.UnmarshalCaseSensitivePreserveInts(data, &v.literal)
+	}
+	var object struct {
+		SecretKeyRef *SecretKey `json:"secretKeyRef"`
+	}
+	strict, err := json.UnmarshalStrict(data, &object)
+	if err = errors.Join(append(strict, err)...); err != nil {
+		return fmt.Errorf("neither a string nor {secretKeyRef: {name: …, key: …}}: %w", err)
+	}
+	v.ref = object.SecretKeyRef
+	return nil
+}
+
+// Empty reports whether no value was given.
+func (v Value) Empty() bool { return v.literal == "" && v.ref == nil }
+
+// SecretKey returns where the value is kept, and whether it is kept in a Secret.
+func (v Value) SecretKey() (SecretKey, bool) {
+	if v.ref == nil {
+		return SecretKey{}, false
+	}
+	return *v.ref, true
+}
+
+// Literal returns the value where it is written out, "" where it is kept in a Secret.
+func (v Value) Literal() string { return v.literal }
+
+// Problem returns what is wrong with how the value is given, or "".
+func (v Value) Problem() string {
+	switch {
+	case v.Empty():
+		return "must be given, as a string or as {secretKeyRef: {name: …, key: …}}"
+	case v.ref != nil && (v.ref.Name == "" || v.ref.Key == ""):
+		return "secretKeyRef needs name and key"
+	}
+	return ""
+}
+
+// Resolve returns the value, from the Secret where it is kept in one. The
+// error of an empty value in a Secret says so.
+func (v Value) Resolve(ctx context.Context, secrets Secrets) (string, error) {
+	if v.ref == nil {
+		return v.literal, nil
+	}
+	return secrets.Secret(ctx, *v.ref)
+}

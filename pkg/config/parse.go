@@ -1,0 +1,202 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// Defaults of what a config does not say.
+const (
+	DefaultNodes         = 50
+	DefaultStepsPerNode  = 4
+	DefaultTimeout       = 5 * time.Minute
+	DefaultMaxRetries    = 5
+	DefaultInitialDelay  = 10 * time.Second
+	DefaultMaxDelay      = 5 * time.Minute
+	DefaultBackoffFactor = 2
+	DefaultJitter        = 0.2
+)
+
+// Parse reads a config. The catalog says which plugins there are; each step's
+// plugin is built from it. The error is of type Errors and holds every fault
+// that was found, not only the first; then there is no Config.
+func Parse(data []byte, catalog []cleanup.Descriptor) (*Config, error) {
+	document, root, faults := decode(data)
+	if document == nil {
+		return nil, faults
+	}
+	p := &parser{root: root, faults: faults, catalog: map[string]cleanup.Descriptor{}}
+	for _, descriptor := range catalog {
+		p.catalog[descriptor.Name] = descriptor
+		p.known = append(p.known, descriptor.Name)
+	}
+	config := p.config(document)
+	if len(p.faults) > 0 {
+		return nil, p.faults.sorted()
+	}
+	sum := sha256.Sum256(data)
+	config.Hash = hex.EncodeToString(sum[:])[:12]
+	return config, nil
+}
+
+type parser struct {
+	root    *yaml.Node
+	catalog map[string]cleanup.Descriptor
+	known   []string
+	faults  Errors
+}
+
+func (p *parser) fault(path, format string, arguments ...any) {
+	p.faults = append(p.faults, Error{Line: lineOf(p.root, path), Path: path, Problem: fmt.Sprintf(format, arguments...)})
+}
+
+func (p *parser) config(document *file) *Config {
+	if document.APIVersion != APIVersion {
+		p.fault("apiVersion", "must be %s, not %q", APIVersion, document.APIVersion)
+	}
+	if document.Kind != Kind {
+		p.fault("kind", "must be %s, not %q", Kind, document.Kind)
+	}
+	config := &Config{
+		DryRun: document.DryRun,
+		Concurrency: Concurrency{
+			Nodes:        p.atLeast("concurrency.nodes", document.Concurrency.Nodes, DefaultNodes, 1),
+			StepsPerNode: p.atLeast("concurrency.stepsPerNode", document.Concurrency.StepsPerNode, DefaultStepsPerNode, 1),
+		},
+		Deadline: p.deadline(document.Deadline),
+	}
+	var err error
+	if config.NodeSelector, err = document.NodeSelector.compile(); err != nil {
+		p.fault("nodeSelector", "%v", err)
+	}
+	retry := p.retry("retry", document.Retry, Retry{
+		MaxRetries: DefaultMaxRetries, InitialDelay: DefaultInitialDelay, MaxDelay: DefaultMaxDelay,
+		BackoffFactor: DefaultBackoffFactor, Jitter: DefaultJitter,
+	})
+	if len(document.Steps) == 0 {
+		p.fault("steps", "there are none: a cleanup without steps would let each node go at once")
+	}
+	for i, step := range document.Steps {
+		config.Steps = append(config.Steps, p.step(fmt.Sprintf("steps[%d]", i), step, retry))
+	}
+	p.graph(config.Steps)
+	return config
+}
+
+func (p *parser) deadline(written fileDeadline) Deadline {
+	deadline := Deadline{After: p.positive("deadline.after", written.After, 0), Action: written.Action}
+	switch deadline.Action {
+	case "":
+		deadline.Action = Hold
+	case Hold, Release:
+	default:
+		p.fault("deadline.action", "must be %s or %s, not %q", Hold, Release, written.Action)
+	}
+	return deadline
+}
+
+func (p *parser) retry(path string, written fileRetry, retry Retry) Retry {
+	retry.MaxRetries = p.atLeast(path+".maxRetries", written.MaxRetries, retry.MaxRetries, 0)
+	retry.InitialDelay = p.positive(path+".initialDelay", written.InitialDelay, retry.InitialDelay)
+	retry.MaxDelay = p.positive(path+".maxDelay", written.MaxDelay, retry.MaxDelay)
+	if written.MaxDelay == nil && retry.MaxDelay < retry.InitialDelay {
+		retry.MaxDelay = retry.InitialDelay
+	}
+	if retry.MaxDelay < retry.InitialDelay {
+		p.fault(path+".maxDelay", "is %s, shorter than initialDelay, %s", retry.MaxDelay, retry.InitialDelay)
+	}
+	if written.BackoffFactor != nil {
+		if retry.BackoffFactor = *written.BackoffFactor; !(retry.BackoffFactor >= 1 && retry.BackoffFactor <= 100) {
+			p.fault(path+".backoffFactor", "must be from 1 to 100, not %v", retry.BackoffFactor)
+		}
+	}
+	if written.Jitter != nil {
+		if retry.Jitter = *written.Jitter; !(retry.Jitter >= 0 && retry.Jitter <= 1) {
+			p.fault(path+".jitter", "must be from 0 to 1, not %v", retry.Jitter)
+		}
+	}
+	return retry
+}
+
+var stepName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+func (p *parser) step(path string, written fileStep, retry Retry) Step {
+	step := Step{
+		Name:      written.Name,
+		Plugin:    written.Plugin,
+		DependsOn: written.DependsOn,
+		Priority:  written.Priority,
+		Options:   written.Options.json,
+		Retry:     p.retry(path+".retry", written.Retry, retry),
+	}
+	if !stepName.MatchString(step.Name) {
+		p.fault(path+".name", "must be 1 to 63 lower case letters, digits and \"-\", not %q", step.Name)
+	}
+	var err error
+	if step.NodeSelector, err = written.NodeSelector.compile(); err != nil {
+		p.fault(path+".nodeSelector", "%v", err)
+	}
+	descriptor, known := p.catalog[written.Plugin]
+	if !known {
+		p.fault(path+".plugin", "unknown plugin %q; this agent has %s", written.Plugin, strings.Join(p.known, ", "))
+	} else {
+		step.Bound = p.bind(path+".options", descriptor, written.Options)
+	}
+	step.Critical = descriptor.Defaults.Critical
+	if written.Critical != nil {
+		step.Critical = *written.Critical
+	}
+	timeout := descriptor.Defaults.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	step.Timeout = p.positive(path+".timeout", written.Timeout, timeout)
+	return step
+}
+
+var unknownOption = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)
+
+// bind builds the plugin of a step and places the faults of its options.
+func (p *parser) bind(path string, descriptor cleanup.Descriptor, options rawOptions) cleanup.Plugin {
+	plugin, faults := descriptor.Bind(options.json)
+	for _, err := range faults {
+		var option cleanup.OptionError
+		place, problem := path, err.Error()
+		if errors.As(err, &option) {
+			place, problem = path+"."+option.Path, option.Problem
+		} else if match := unknownOption.FindStringSubmatch(problem); match != nil {
+			place, problem = path+"."+match[2], fmt.Sprintf("%s option of plugin %s", match[1], descriptor.Name)
+		}
+		p.fault(place, "%s", problem)
+	}
+	return plugin
+}
+
+func (p *parser) atLeast(path string, written *int, otherwise, least int) int {
+	if written == nil {
+		return otherwise
+	}
+	if *written < least {
+		p.fault(path, "must be at least %d, not %d", least, *written)
+	}
+	return *written
+}
+
+func (p *parser) positive(path string, written *duration, otherwise time.Duration) time.Duration {
+	if written == nil {
+		return otherwise
+	}
+	if *written <= 0 {
+		p.fault(path, "must be longer than 0, not %s", time.Duration(*written))
+	}
+	return time.Duration(*written)
+}

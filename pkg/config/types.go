@@ -1,0 +1,94 @@
+// Package config is the agent's config file: one versioned YAML document that
+// is decoded strictly, filled with defaults, checked as a whole, and then never
+// changed.
+package config
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// APIVersion and Kind of the one kind of document that is read.
+const (
+	APIVersion = "nodecleanup.io/v1alpha1"
+	Kind       = "Config"
+)
+
+// Config is a checked config.
+type Config struct {
+	// DryRun previews each step, calls no plugin's Cleanup, and lets the Node go.
+	DryRun bool
+	// NodeSelector chooses the protected Nodes.
+	NodeSelector labels.Selector
+	Concurrency  Concurrency
+	Deadline     Deadline
+	// Steps in the order of the file; their names are unique and their
+	// dependencies form no cycle.
+	Steps []Step
+	// Hash names this config: the first 12 hexadecimal digits of the SHA-256
+	// of the file.
+	Hash string
+}
+
+// Concurrency limits work that is done at the same time.
+type Concurrency struct {
+	// Nodes whose cleanups run at the same time.
+	Nodes int
+	// StepsPerNode run at the same time for one Node.
+	StepsPerNode int
+}
+
+// DeadlineAction is what happens to a Node whose cleanup is not done in time.
+type DeadlineAction string
+
+// The actions at the deadline.
+const (
+	// Hold keeps the Node and says so.
+	Hold DeadlineAction = "Hold"
+	// Release lets the Node go with what was done.
+	Release DeadlineAction = "Release"
+)
+
+// Deadline limits a cleanup from the deletion of the Node on.
+type Deadline struct {
+	// After is zero for no deadline.
+	After  time.Duration
+	Action DeadlineAction
+}
+
+// Retry says how often and when a failed attempt is repeated.
+type Retry struct {
+	// MaxRetries after the first attempt; 0 for none.
+	MaxRetries int
+	// InitialDelay before the first retry; each further one is BackoffFactor
+	// times longer, up to MaxDelay.
+	InitialDelay  time.Duration
+	MaxDelay      time.Duration
+	BackoffFactor float64
+	// Jitter makes each delay longer by a random part of it, up to this share (0 to 1).
+	Jitter float64
+}
+
+// Step is one configured use of a plugin, with every default filled in.
+type Step struct {
+	Name   string
+	Plugin string
+	// Critical: the Node is kept until the step has succeeded.
+	Critical bool
+	// DependsOn names the steps that must be done first.
+	DependsOn []string
+	// Priority orders steps that are ready at the same time, lower first.
+	Priority int
+	// Timeout limits one attempt.
+	Timeout time.Duration
+	Retry   Retry
+	// NodeSelector chooses the Nodes that the step is for.
+	NodeSelector labels.Selector
+	// Bound is the plugin, built with the step's options.
+	Bound cleanup.Plugin
+	// Options as JSON, for the plan hash; secrets are in it as references only.
+	Options []byte
+}
