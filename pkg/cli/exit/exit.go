@@ -1,0 +1,106 @@
+// Package exit holds the exit codes of the CLI and how an error chooses one.
+package exit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The exit codes. A script may rely on them, whatever -o says.
+const (
+	OK        = 0
+	Failure   = 1
+	Usage     = 2
+	Unhealthy = 3
+	Blocked   = 4
+	Declined  = 5
+	TimedOut  = 124
+	// signalBase plus the number of a signal that ended the command.
+	signalBase = 128
+)
+
+// Error is an error that chooses the exit code, and says what to do next.
+type Error struct {
+	Code int
+	// Err is what went wrong; nil when the output has said it already.
+	Err error
+	// Next is what the operator can do about it, a sentence or a command.
+	Next string
+}
+
+// Error returns what went wrong.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns what went wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Usagef returns an error about how a command was called.
+func Usagef(format string, arguments ...any) error {
+	return &Error{Code: Usage, Err: fmt.Errorf(format, arguments...)}
+}
+
+// Quiet returns an error that only chooses the exit code: the output has said
+// everything.
+func Quiet(code int) error { return &Error{Code: code} }
+
+// signalled is the cause of a context that a signal ended.
+type signalled struct{ syscall.Signal }
+
+// Error names the signal.
+func (s signalled) Error() string { return "stopped by signal: " + s.Signal.String() }
+
+// OnSignal returns a context that SIGINT or SIGTERM ends. A second signal ends
+// the program at once. The function that is returned ends the watch for signals.
+func OnSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case one := <-received:
+			signal.Stop(received)
+			if number, is := one.(syscall.Signal); is {
+				cancel(signalled{number})
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(received)
+		cancel(nil)
+	}
+}
+
+// Code returns the exit code for the error with which a command returned. The
+// context is the one it ran under: when a signal ended it, that decides.
+func Code(ctx context.Context, err error) int {
+	if err == nil {
+		return OK
+	}
+	if stopped, is := context.Cause(ctx).(signalled); is {
+		return signalBase + int(stopped.Signal)
+	}
+	var chosen *Error
+	switch {
+	case errors.As(err, &chosen):
+		return chosen.Code
+	case errors.Is(err, context.DeadlineExceeded):
+		return TimedOut
+	}
+	return Failure
+}
+
+// IsQuiet reports whether the output has said already what the error would.
+func IsQuiet(err error) bool {
+	var chosen *Error
+	return errors.As(err, &chosen) && chosen.Err == nil
+}

@@ -1,0 +1,267 @@
+// Package install is the command that puts the agent on a cluster, or brings
+// the one that is there up to date.
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	// Catalog says which plugins a config may name.
+	Catalog func() []cleanup.Descriptor
+
+	DryRun         string
+	Output         string
+	Image          string
+	Replicas       int32
+	replicasGiven  bool
+	ConfigFile     string
+	AgentURL       string
+	ForceConflicts bool
+	Wait           bool
+	Timeout        time.Duration
+
+	config []byte // of ConfigFile
+}
+
+const (
+	dryRunNone   = "none"
+	dryRunClient = "client"
+	dryRunServer = "server"
+)
+
+// New returns the command.
+func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
+	o := &Options{Environment: environment, Catalog: catalog}
+	cmd := &cobra.Command{
+		Use:     "install",
+		Aliases: []string{"upgrade"},
+		Short:   "Put the agent on the cluster, or bring it up to date",
+		Long: `Put the agent on the cluster, or bring the one that is there up to date.
+
+It can be run again at any time: what is as it should be is not touched, what an
+interrupted install left out is added. Two things on the cluster are yours and stay
+unless you say otherwise: the config (--config replaces it) and the number of
+replicas (--replicas).`,
+		Example: `  # Install with the default config: drain each node before it goes
+  kubectl nodecleanup install --wait
+
+  # Install, or change, with a config of your own; it is checked before anything is sent
+  kubectl nodecleanup install --config nodecleanup.yaml --wait
+
+  # See what would be applied, without a cluster
+  kubectl nodecleanup install --dry-run=client -o yaml
+
+  # Let the API server check everything and store nothing
+  kubectl nodecleanup install --dry-run=server
+
+  # Development: the agent runs on this machine (make run-local)
+  kubectl nodecleanup install --agent-url https://127.0.0.1:9443`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.replicasGiven = cmd.Flags().Changed("replicas")
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "none; client: only print what would be applied, without a cluster; server: let the API server check it and store nothing")
+	flags.StringVarP(&o.Output, "output", "o", "", "Print the objects: yaml or json (default: one line for each)")
+	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
+	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
+	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
+	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
+	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take back fields that somebody else has changed")
+	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission")
+	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
+	return cmd
+}
+
+// Validate checks the flags, and the config against the catalog; no server is asked.
+func (o *Options) Validate() error {
+	switch {
+	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.DryRun):
+		return exit.Usagef("unknown --dry-run=%s: it is none, client or server", o.DryRun)
+	case !slices.Contains([]string{"", string(printer.YAML), string(printer.JSON)}, o.Output):
+		return exit.Usagef("unknown output format %q: use -o yaml or -o json", o.Output)
+	case o.Timeout <= 0:
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	case o.Wait && o.DryRun != dryRunNone:
+		return exit.Usagef("--wait has nothing to wait for in a dry run")
+	}
+	if o.ConfigFile != "" {
+		if err := o.readConfig(); err != nil {
+			return err
+		}
+	}
+	if err := o.options("").Validate(); err != nil {
+		return &exit.Error{Code: exit.Usage, Err: err}
+	}
+	return nil
+}
+
+func (o *Options) readConfig() error {
+	data, err := os.ReadFile(o.ConfigFile)
+	if err != nil {
+		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("reading the config: %w", err)}
+	}
+	if _, err := config.Parse(data, o.Catalog()); err != nil {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("checking the config %s:\n  %s", o.ConfigFile, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
+			Next: "Mend the lines above; nothing was sent to the cluster.",
+		}
+	}
+	o.config = data
+	return nil
+}
+
+func (o *Options) options(namespace string) install.Options {
+	options := install.Options{Namespace: namespace, Image: o.Image, Config: o.config, AgentURL: o.AgentURL}
+	if o.replicasGiven {
+		options.Replicas = &o.Replicas
+	}
+	return options
+}
+
+// Run renders, applies and waits.
+func (o *Options) Run(ctx context.Context) error {
+	if o.DryRun == dryRunClient {
+		return o.render()
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, err := o.Cluster.Clients()
+	if err != nil {
+		return err
+	}
+	namespace, err := o.namespace(ctx, clients)
+	if err != nil {
+		return err
+	}
+	options := o.options(namespace)
+	applier := install.Applier{
+		Objects:        clients.Dynamic,
+		DryRun:         o.DryRun == dryRunServer,
+		ForceConflicts: o.ForceConflicts,
+	}
+	if o.Output == "" {
+		applier.Report = o.line
+	}
+	results, err := applier.Apply(ctx, options)
+	if err != nil {
+		return explain(err)
+	}
+	if o.Output != "" {
+		return printer.Objects(o.Out, printer.Format(o.Output), objects(results))
+	}
+	if o.Wait {
+		if err := (install.Waiter{Objects: clients.Dynamic, Report: func(line string) { o.Say("%s", line) }}).Wait(ctx, options); err != nil {
+			return err
+		}
+		o.Say("The agent is available and answers admission.")
+	} else if o.DryRun == dryRunNone {
+		o.Say("See how it comes up: kubectl nodecleanup status")
+	}
+	return nil
+}
+
+func (o *Options) render() error {
+	rendered, err := install.Render(o.options(o.Cluster.GivenNamespace()))
+	if err != nil {
+		return &exit.Error{Code: exit.Usage, Err: err}
+	}
+	if o.Output != "" {
+		return printer.Objects(o.Out, printer.Format(o.Output), rendered)
+	}
+	for _, object := range rendered {
+		o.print(install.Result{Action: "rendered", Object: object}, " (client dry run)")
+	}
+	return nil
+}
+
+// namespace also refuses a second install: the objects that belong to no
+// namespace would be taken from the first.
+func (o *Options) namespace(ctx context.Context, clients command.Clients) (string, error) {
+	namespace, err := o.Cluster.Namespace(ctx, clients.Typed)
+	if err != nil {
+		return "", err
+	}
+	found, err := command.FindNamespaces(ctx, clients.Typed)
+	if err != nil {
+		return "", err
+	}
+	if len(found) > 0 && !slices.Contains(found, namespace) {
+		return "", &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("installing into namespace %s: there is an install already, in %s, and a cluster has room for one", namespace, strings.Join(found, ", ")),
+			Next: "Leave --namespace out to upgrade it, or remove it first: kubectl nodecleanup uninstall",
+		}
+	}
+	return namespace, nil
+}
+
+func (o *Options) line(result install.Result) {
+	suffix := ""
+	if o.DryRun == dryRunServer {
+		suffix = " (server dry run)"
+	}
+	o.print(result, suffix)
+}
+
+func (o *Options) print(result install.Result, suffix string) {
+	if result.Note != "" {
+		suffix += ": " + result.Note
+	}
+	fmt.Fprintf(o.Out, "%s %s%s\n", result.Name(), result.Action, suffix)
+}
+
+func objects(results []install.Result) []*unstructured.Unstructured {
+	var list []*unstructured.Unstructured
+	for _, result := range results {
+		if result.Action != install.Deleted {
+			list = append(list, result.Object)
+		}
+	}
+	return list
+}
+
+// explain says what to do about an error of applying.
+func explain(err error) error {
+	if apierrors.IsConflict(err) {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  err,
+			Next: "Somebody else has set the fields above. If they are to be as this CLI has them, run it again with --force-conflicts. What was applied before stays.",
+		}
+	}
+	if apierrors.IsForbidden(err) {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  err,
+			Next: "Installing makes a namespace, cluster roles and a webhook, for which one needs to be a cluster administrator (" + api.Agent + " can get no right that you have not). Use --as or --context; what was applied before stays.",
+		}
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+// Package cli is the command tree.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/bypass"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/status"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/version"
+)
+
+// New returns the whole tree. Nothing is asked of a cluster to build it.
+func New(environment *command.Environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:         "nodecleanup",
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl nodecleanup"},
+		Short:       "Keep a deleted node until its cleanup is done",
+		Long: `Keep a deleted node until its cleanup is done: pods moved, volumes let go, everybody told.
+
+A finalizer is on every node. When a node is deleted, the agent in the cluster runs
+the steps of its config, and only then lets the node go.`,
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// Without it cobra suggests only commands that begin the same.
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	environment.Cluster.AddFlags(root.PersistentFlags())
+
+	root.SetHelpCommandGroupID("setup")
+	group(root, "setup", "Set up:",
+		install.New(environment, catalog),
+		uninstall.New(environment),
+		version.New(environment),
+	)
+	group(root, "look", "See what is going on:",
+		status.New(environment),
+	)
+	group(root, "act", "Act on a node:",
+		bypass.New(environment),
+	)
+	return root
+}
+
+// Execute runs the command that the arguments name and reports its error. What
+// it returns chooses the exit code.
+func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments []string) error {
+	environment := command.NewEnvironment(streams)
+	root := New(environment)
+	root.SetArgs(arguments)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit.Usagef("%s: %w", cmd.CommandPath(), err)
+	})
+	err := root.ExecuteContext(ctx)
+	report(streams, err)
+	return err
+}
+
+func group(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, one := range commands {
+		one.GroupID = id
+		root.AddCommand(one)
+	}
+}
+
+func noSuchCommand(root *cobra.Command, arguments []string) error {
+	if len(arguments) == 0 {
+		return nil
+	}
+	err := &exit.Error{
+		Code: exit.Usage,
+		Err:  fmt.Errorf("there is no command %q", arguments[0]),
+		Next: "See what there is: " + root.CommandPath() + " --help",
+	}
+	if similar := root.SuggestionsFor(arguments[0]); len(similar) > 0 {
+		err.Next = "Did you mean: " + strings.Join(similar, ", ") + "?"
+	}
+	return err
+}
+
+func report(streams genericiooptions.IOStreams, err error) {
+	if err == nil || exit.IsQuiet(err) {
+		return
+	}
+	fmt.Fprintln(streams.ErrOut, "Error: "+err.Error())
+	if next := command.Next(err); next != "" {
+		fmt.Fprintln(streams.ErrOut, "Next:  "+next)
+	}
+}

@@ -1,0 +1,70 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// heldByOthers is shown for a node that we no longer hold, or never did.
+const heldByOthers = "Released"
+
+// cleanup is the row of one node: the condition says where its cleanup stands,
+// the run record which step it is at.
+func cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup {
+	row := printer.Cleanup{Node: node.Name, Since: node.DeletionTimestamp}
+	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
+		row.State = heldByOthers
+		row.Reason = "held by the finalizers of others: " + strings.Join(api.OtherFinalizers(node), ", ")
+		return row
+	}
+	row.State = string(api.Pending)
+	if condition := api.Cleanup(node); condition != nil {
+		row.State = condition.Reason
+		row.Reason = condition.Message
+		if row.Since == nil {
+			row.Since = &condition.LastTransitionTime
+		}
+	}
+	row.Stuck = row.State == string(api.Blocked) || row.State == string(api.Failed)
+	if unreadable != nil {
+		row.Stuck, row.Reason = true, unreadable.Error()
+		return row
+	}
+	if run == nil {
+		return row
+	}
+	at := current(run)
+	if at < 0 {
+		return row
+	}
+	step := run.Steps[at]
+	row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
+	if said := step.Progress; said != "" && row.State == string(api.Running) {
+		row.Reason = said
+	}
+	return row
+}
+
+// current returns the index of the step that a run is at: what runs, else what
+// is tried again, else what failed and holds the node, else what comes next; -1
+// when every step is done.
+func current(run *api.Run) int {
+	for _, wanted := range []func(api.StepRun) bool{
+		func(s api.StepRun) bool { return s.State == api.StepRunning },
+		func(s api.StepRun) bool { return s.State == api.StepRetrying },
+		func(s api.StepRun) bool { return s.State == api.StepFailed && s.Critical },
+		func(s api.StepRun) bool { return !s.State.Done() },
+	} {
+		for i, step := range run.Steps {
+			if wanted(step) {
+				return i
+			}
+		}
+	}
+	return -1
+}

@@ -1,0 +1,174 @@
+package status
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// judge turns what was read into the view, and says what to do next.
+func judge(s *seen, cliVersion string, now time.Time) *printer.Status {
+	view := printer.NewStatus(now)
+	view.Namespace = s.namespace
+	view.Agent = judgeAgent(s, now)
+	view.Agent.CLIVersion = cliVersion
+	view.Admission = judgeAdmission(s.webhook, now)
+	view.Nodes = printer.NodeCounts{Total: s.total, Protected: s.protected, Unprotected: s.total - s.protected, Cleaning: map[string]int{}}
+	for _, node := range s.leaving {
+		row := cleanup(node, s.runs[node.UID], s.unreadable[node.UID])
+		if api.HasFinalizer(node) {
+			view.Nodes.Cleaning[row.State]++
+		}
+		view.Cleanups = append(view.Cleanups, row)
+	}
+	slices.SortFunc(view.Cleanups, func(a, b printer.Cleanup) int {
+		if a.Stuck != b.Stuck {
+			if a.Stuck {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.Node, b.Node)
+	})
+	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
+	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && stuck < 0
+	view.Next = next(view, stuck)
+	return view
+}
+
+func works(health printer.Health) bool {
+	return health == printer.Healthy || health == printer.Degraded
+}
+
+func judgeAgent(s *seen, now time.Time) printer.Agent {
+	agent := printer.Agent{Health: printer.Healthy}
+	if s.status != nil {
+		agent.Version, agent.DryRun = s.status.Version, s.status.DryRun
+	}
+	if s.lease != nil {
+		if s.lease.Spec.HolderIdentity != nil {
+			agent.Leader = *s.lease.Spec.HolderIdentity
+		}
+		if s.lease.Spec.RenewTime != nil {
+			agent.RenewedAt = &metav1.Time{Time: s.lease.Spec.RenewTime.Time}
+		}
+	}
+	leads := s.lease != nil && install.LeaseHolder(s.lease, now) != ""
+	agent.Outside = s.deployment == nil && (leads || s.webhook != nil && outside(s.webhook))
+	if s.deployment != nil {
+		agent.Ready = s.deployment.Status.ReadyReplicas
+		agent.Replicas = 1 // what the API server takes nothing for
+		if s.deployment.Spec.Replicas != nil {
+			agent.Replicas = *s.deployment.Spec.Replicas
+		}
+	}
+	switch {
+	case s.deployment == nil && !agent.Outside:
+		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.namespace)
+	case !leads:
+		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
+	case s.deployment != nil && agent.Ready == 0:
+		agent.Health = printer.Broken
+	case agent.Ready < agent.Replicas:
+		agent.Health = printer.Degraded
+	}
+	return agent
+}
+
+func noLeader(agent printer.Agent, now time.Time) string {
+	if agent.Leader == "" || agent.RenewedAt == nil {
+		return "no leader"
+	}
+	return fmt.Sprintf("no leader: the lease was last renewed %s ago", printer.Age(now.Sub(agent.RenewedAt.Time)))
+}
+
+func outside(webhook *admissionv1.MutatingWebhookConfiguration) bool {
+	return slices.ContainsFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.ClientConfig.URL != nil })
+}
+
+func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
+	if webhook == nil {
+		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: new nodes are protected late or never", api.WebhookName)}
+	}
+	at := slices.IndexFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.Name == api.WebhookHook })
+	if at < 0 {
+		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("mutatingwebhookconfiguration %s has no webhook %s", api.WebhookName, api.WebhookHook)}
+	}
+	hook := webhook.Webhooks[at]
+	admission := printer.Admission{Health: printer.Healthy}
+	if hook.FailurePolicy != nil {
+		admission.FailurePolicy = string(*hook.FailurePolicy)
+	}
+	if len(hook.ClientConfig.CABundle) == 0 {
+		admission.Health, admission.Problem = printer.Broken, "the agent has not published its CA: new nodes are not protected at once"
+		return admission
+	}
+	end, err := expiry(hook.ClientConfig.CABundle)
+	if err != nil {
+		admission.Health, admission.Problem = printer.Broken, err.Error()
+		return admission
+	}
+	admission.CAExpiresAt = &metav1.Time{Time: end}
+	if !end.After(now) {
+		admission.Health, admission.Problem = printer.Broken, fmt.Sprintf("the CA expired %s ago", printer.Age(now.Sub(end)))
+	}
+	return admission
+}
+
+// expiry returns the end of the last certificate of a PEM bundle to end. During
+// a rotation an old one may end while the next is in use.
+func expiry(bundle []byte) (time.Time, error) {
+	var last time.Time
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			break
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return last, fmt.Errorf("reading the webhook's CA: %w", err)
+		}
+		if certificate.NotAfter.After(last) {
+			last = certificate.NotAfter
+		}
+	}
+	if last.IsZero() {
+		return last, fmt.Errorf("reading the webhook's CA: there is no certificate in it")
+	}
+	return last, nil
+}
+
+// next is the one thing to do first: what breaks everything comes before what
+// breaks one node.
+func next(view *printer.Status, stuck int) string {
+	switch {
+	case view.Agent.Health == printer.Missing:
+		return "kubectl nodecleanup install --wait"
+	case !works(view.Agent.Health) && view.Agent.Outside:
+		return "start the agent that runs outside the cluster again (make run-local)"
+	case !works(view.Agent.Health):
+		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20; kubectl -n %[1]s describe pods", view.Namespace, api.Agent)
+	case view.Admission.Health == printer.Missing:
+		return "kubectl nodecleanup install --wait"
+	case !works(view.Admission.Health) && view.Agent.Outside:
+		return "look at the log of the agent, which publishes its CA when it starts"
+	case !works(view.Admission.Health):
+		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", view.Namespace, api.Agent)
+	case stuck >= 0:
+		node := view.Cleanups[stuck].Node
+		return fmt.Sprintf("mend what REASON names, or: kubectl nodecleanup bypass %s --reason \"…\"", node)
+	case view.Agent.Health == printer.Degraded:
+		return fmt.Sprintf("kubectl -n %s describe pods", view.Namespace)
+	}
+	return ""
+}

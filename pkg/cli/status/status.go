@@ -1,0 +1,84 @@
+// Package status is the command that says how the install is and which nodes
+// are being cleaned up.
+package status
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	Timeout time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the agent is and which nodes are being cleaned up",
+		Long: `Say how the agent is, whether new nodes are protected, and which nodes are being
+cleaned up. It only reads, and it needs no agent to answer.
+
+The exit code is 0 when everything is fine and 3 when it is not: no agent, no leader,
+no webhook, or a node whose cleanup goes on only when somebody acts.`,
+		Example: `  kubectl nodecleanup status
+
+  # In a script
+  kubectl nodecleanup status -o json | jq '.cleanups[] | select(.stuck)'`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags())
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+// Run reads, judges and prints.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, err := o.Cluster.Clients()
+	if err != nil {
+		return err
+	}
+	namespace, err := o.Cluster.Namespace(ctx, clients.Typed)
+	if err != nil {
+		return err
+	}
+	seen, err := read(ctx, clients.Typed, namespace)
+	if err != nil {
+		return err
+	}
+	view := judge(seen, version.Version, o.Now())
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	if !view.Healthy {
+		return exit.Quiet(exit.Unhealthy)
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package uninstall
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+)
+
+// describe writes what an uninstall would remove and what it would leave undone.
+func describe(out io.Writer, survey *install.Survey) {
+	line := func(format string, arguments ...any) { fmt.Fprintf(out, format+"\n", arguments...) }
+	line("To be removed, in this order:")
+	nodes := func() {
+		if survey.Marked > 0 {
+			line("  the finalizer and marks on %d nodes (%d protected)", survey.Marked, survey.Protected)
+		}
+	}
+	told := false
+	for _, object := range survey.Objects {
+		if !told && object.AfterNodes() {
+			nodes()
+			told = true
+		}
+		line("  %s", object)
+	}
+	if !told {
+		nodes()
+	}
+	if len(survey.Foreign) > 0 {
+		line("Not ours, but goes with namespace %s:", survey.Namespace)
+		for _, object := range survey.Foreign {
+			line("  %s", object)
+		}
+	}
+	if len(survey.Running) > 0 {
+		line("Being cleaned up now, would go at once:")
+		for _, running := range survey.Running {
+			line("  node/%s: %s", running.Name, command.Undone(running.Run))
+		}
+	}
+	for _, name := range survey.Cordoned {
+		line("Stays cordoned, as the agent left it: node/%s (kubectl uncordon %s)", name, name)
+	}
+	if survey.Leader != "" {
+		line("WARNING: an agent outside the cluster is running (%s): stop it first, or it adds the finalizer again.", survey.Leader)
+	}
+}

@@ -1,0 +1,149 @@
+// Package uninstall is the command that takes everything off a cluster again.
+package uninstall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+
+	DryRun      bool
+	Yes         bool
+	Force       bool
+	KeepHistory bool
+	Timeout     time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take everything off the cluster again; needs no running agent",
+		Long: `Take everything off the cluster again. No agent needs to be running.
+
+First admission goes, so that no new node is held; then the agent; then the finalizer
+is taken off every node, so that none is left that nobody releases; then the rest, and the
+rights last. A finalizer of somebody else stays where it is. It can be run again after
+an error: it goes on where it stopped.
+
+While a node is being cleaned up it refuses: the node would go at once, with its steps
+left undone. --force does it nevertheless.`,
+		Example: `  # See what would go, and what it would leave undone
+  kubectl nodecleanup uninstall --dry-run
+
+  # Remove everything, without a question
+  kubectl nodecleanup uninstall --yes
+
+  # Remove everything but the records of past cleanups
+  kubectl nodecleanup uninstall --keep-history`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed and left undone")
+	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
+	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: they go at once, their steps left undone")
+	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
+	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return nil
+}
+
+// Run surveys, asks and removes.
+func (o *Options) Run(ctx context.Context) error {
+	clients, err := o.Cluster.Clients()
+	if err != nil {
+		return err
+	}
+	namespace, err := o.Cluster.Namespace(ctx, clients.Typed)
+	if err != nil {
+		return err
+	}
+	remover := &install.Remover{
+		Objects: clients.Dynamic,
+		Nodes:   clients.Typed,
+		Now:     o.Now,
+		Report:  func(line string) { o.Say("%s", line) },
+	}
+	survey, err := remover.Survey(ctx, namespace, o.KeepHistory)
+	if err != nil {
+		return fmt.Errorf("looking at what is installed: %w", err)
+	}
+	if survey.Empty() {
+		o.Say("There is nothing to remove: no object in namespace %s or outside of one, no mark on a node.", namespace)
+		return nil
+	}
+	if o.DryRun {
+		describe(o.Out, survey)
+		return o.refuse(survey)
+	}
+	describe(o.ErrOut, survey)
+	if err := o.refuse(survey); err != nil {
+		return err
+	}
+	if !o.Yes {
+		if err := o.Confirm(ctx, "Remove all of this?"); err != nil {
+			return err
+		}
+	}
+	// Time begins when somebody has answered.
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	if err := remover.Remove(ctx, namespace, o.KeepHistory); err != nil {
+		return explain(err)
+	}
+	fmt.Fprintln(o.Out, "nodecleanup removed")
+	return nil
+}
+
+func (o *Options) refuse(survey *install.Survey) error {
+	if len(survey.Running) == 0 || o.Force {
+		return nil
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("uninstalling: %d nodes are being cleaned up and would go at once, their steps left undone", len(survey.Running)),
+		Next: "Wait for them (kubectl nodecleanup status), or add --force to let them go as they are.",
+	}
+}
+
+func explain(err error) error {
+	var left *install.NodesLeftError
+	switch {
+	case errors.As(err, &left):
+		return &exit.Error{
+			Code: exit.Failure, Err: err,
+			Next: "Everything else is gone. The API server takes no change of these nodes until what it names is mended; then run uninstall again.",
+		}
+	case errors.Is(err, install.ErrAddedBack):
+		return &exit.Error{
+			Code: exit.Failure, Err: err,
+			Next: "Stop that agent (it holds the lease nodecleanup-agent), then run uninstall again.",
+		}
+	}
+	return err
+}

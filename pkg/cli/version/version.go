@@ -1,0 +1,94 @@
+// Package version is the command that says which CLI and which agent there are.
+package version
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	ClientOnly bool
+	Timeout    time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Say which version of the CLI this is, and of the agent",
+		Example: `  # Both versions
+  kubectl nodecleanup version
+
+  # Only that of the CLI, without a cluster
+  kubectl nodecleanup version --client -o json`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	o.AddFlags(flags)
+	flags.BoolVar(&o.ClientOnly, "client", false, "Only the CLI's version; no cluster is asked")
+	flags.DurationVar(&o.Timeout, "timeout", 10*time.Second, "How long to wait for the cluster at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+// Run prints the versions. The CLI's is printed also when the agent's cannot be
+// read, which is an error then.
+func (o *Options) Run(ctx context.Context) error {
+	view := printer.NewVersion(version.Version)
+	if o.ClientOnly {
+		return o.Print(o.Environment, view)
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	agent, failure := o.agentVersion(ctx)
+	view.Agent = agent
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	if failure != nil {
+		return fmt.Errorf("asking for the agent's version: %w", failure)
+	}
+	return nil
+}
+
+func (o *Options) agentVersion(ctx context.Context) (string, error) {
+	clients, err := o.Cluster.Clients()
+	if err != nil {
+		return "", err
+	}
+	namespace, err := o.Cluster.Namespace(ctx, clients.Typed)
+	if err != nil {
+		return "", err
+	}
+	status, err := command.AgentStatus(ctx, clients.Typed, namespace)
+	if err != nil || status == nil {
+		return "", err
+	}
+	return status.Version, nil
+}

@@ -1,0 +1,206 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Action is what became of one object.
+type Action string
+
+// What can become of an object.
+const (
+	Created    Action = "created"
+	Configured Action = "configured"
+	Unchanged  Action = "unchanged"
+	// Kept: what is on the cluster belongs to the operator and was not touched.
+	Kept Action = "kept"
+	// Deleted: the object belongs to no install with these options.
+	Deleted Action = "deleted"
+	// Unchecked: a server dry run cannot check it, its namespace does not exist yet.
+	Unchecked Action = "not checked"
+)
+
+// Result is what became of one object.
+type Result struct {
+	Action Action
+	// Object as the server returned it; for Unchecked and Deleted as it was rendered.
+	Object *unstructured.Unstructured
+	// Note says why, where that is not obvious.
+	Note string
+}
+
+// Name returns "deployment.apps/nodecleanup-agent", as kubectl writes it.
+func (r Result) Name() string {
+	return objectName(r.Object.GroupVersionKind(), r.Object.GetName())
+}
+
+// Applier applies rendered objects by server-side apply with the field manager
+// api.FieldManager.
+type Applier struct {
+	Objects dynamic.Interface
+	// DryRun lets the server check everything and store nothing.
+	DryRun bool
+	// ForceConflicts takes fields back that somebody else has changed. Without
+	// it such a change is a conflict, and the install stops there.
+	ForceConflicts bool
+	// Report, if there is one, is called with each result as it comes.
+	Report func(Result)
+}
+
+// Apply makes the cluster match the options. What was applied before an error
+// stays, is returned, and is no obstacle to applying again.
+func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
+	objects, err := Render(options)
+	if err != nil {
+		return nil, err
+	}
+	options = options.withDefaults()
+	var results []Result
+	add := func(result Result) {
+		results = append(results, result)
+		if a.Report != nil {
+			a.Report(result)
+		}
+	}
+	namespaced := true // whether the namespace exists
+	for _, object := range objects {
+		live, resource, err := a.read(ctx, object)
+		if err != nil {
+			return results, err
+		}
+		if object.GetKind() == "Namespace" {
+			namespaced = live != nil || !a.DryRun
+		}
+		if !namespaced && object.GetNamespace() != "" {
+			add(Result{Action: Unchecked, Object: object, Note: "its namespace does not exist yet"})
+			continue
+		}
+		if note := keep(object, live, options); note != "" {
+			add(Result{Action: Kept, Object: live, Note: note})
+			continue
+		}
+		force := a.ForceConflicts || isConfig(object)
+		applied, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{
+			FieldManager: api.FieldManager, Force: force, DryRun: a.dryRun(),
+		})
+		if err != nil {
+			return results, fmt.Errorf("applying %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
+		}
+		add(Result{Action: difference(live, applied), Object: applied})
+	}
+	if options.AgentURL != "" {
+		return results, a.pruneAgent(ctx, options, add)
+	}
+	return results, nil
+}
+
+// keep decides whether what is on the cluster stays as it is, and says why. It
+// also carries over into the object what the operator has set and these options
+// do not speak about.
+func keep(object, live *unstructured.Unstructured, options Options) string {
+	if live == nil {
+		return ""
+	}
+	switch {
+	case object.GetKind() == "Namespace" && !ours(live):
+		// Labelling it would put Pod Security on other people's pods, and
+		// make uninstall delete it.
+		return "it was there before and is not ours"
+	case isConfig(object) && options.Config == nil:
+		return "it may have been edited; --config replaces it"
+	case object.GetKind() == "Deployment" && options.Replicas == nil:
+		// Left out, a field that we applied before would fall back to the
+		// API's default of 1.
+		if replicas, found, _ := unstructured.NestedInt64(live.Object, "spec", "replicas"); found {
+			_ = unstructured.SetNestedField(object.Object, replicas, "spec", "replicas")
+		}
+	}
+	return ""
+}
+
+func isConfig(object *unstructured.Unstructured) bool {
+	return object.GetKind() == "ConfigMap" && object.GetName() == api.ConfigName
+}
+
+func (a Applier) read(ctx context.Context, object *unstructured.Unstructured) (*unstructured.Unstructured, dynamic.ResourceInterface, error) {
+	kind, err := kindOf(object.GroupVersionKind())
+	if err != nil {
+		return nil, nil, err
+	}
+	resource := kind.client(a.Objects, object.GetNamespace())
+	live, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, resource, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
+	}
+	return live, resource, nil
+}
+
+// pruneAgent deletes what an install without an agent URL left behind.
+func (a Applier) pruneAgent(ctx context.Context, options Options, add func(Result)) error {
+	inside, err := Render(Options{Namespace: options.Namespace})
+	if err != nil {
+		return err
+	}
+	for _, object := range slices.DeleteFunc(inside, func(o *unstructured.Unstructured) bool { return !runsAgent(o) }) {
+		live, resource, err := a.read(ctx, object)
+		if err != nil {
+			return err
+		}
+		if live == nil || !ours(live) {
+			continue
+		}
+		background := metav1.DeletePropagationBackground
+		err = resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{PropagationPolicy: &background, DryRun: a.dryRun()})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
+		}
+		add(Result{Action: Deleted, Object: object, Note: "the agent runs outside the cluster"})
+	}
+	return nil
+}
+
+func (a Applier) dryRun() []string {
+	if a.DryRun {
+		return []string{metav1.DryRunAll}
+	}
+	return nil
+}
+
+// difference compares what was there with what is there now. A dry run returns
+// the old resourceVersion whatever it would change, so contents are compared.
+func difference(before, after *unstructured.Unstructured) Action {
+	if before == nil {
+		return Created
+	}
+	if equality.Semantic.DeepEqual(essence(before), essence(after)) {
+		return Unchanged
+	}
+	return Configured
+}
+
+func essence(object *unstructured.Unstructured) map[string]any {
+	stripped := maps.Clone(object.Object)
+	delete(stripped, "status")
+	if metadata, is := stripped["metadata"].(map[string]any); is {
+		metadata = maps.Clone(metadata)
+		for _, bookkeeping := range []string{"managedFields", "resourceVersion", "generation"} {
+			delete(metadata, bookkeeping)
+		}
+		stripped["metadata"] = metadata
+	}
+	return stripped
+}

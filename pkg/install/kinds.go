@@ -1,0 +1,120 @@
+package install
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// phase is when an object is removed. Admission goes first, so that no node
+// gets the finalizer any more; then the agent, so that it adds none; then, once
+// no node has one, the rest, with the rights last.
+type phase int
+
+const (
+	phaseAdmission phase = iota
+	phaseAgent
+	phaseData
+	phaseRights
+	phaseNamespace
+)
+
+// kind is one kind of object that an install consists of.
+type kind struct {
+	schema.GroupVersionKind
+	resource   string
+	namespaced bool
+	removed    phase
+	// names of objects that are ours even where their label was lost, or that
+	// the agent makes without one.
+	names []string
+}
+
+func (k kind) client(objects dynamic.Interface, namespace string) dynamic.ResourceInterface {
+	resource := objects.Resource(k.GroupVersion().WithResource(k.resource))
+	if k.namespaced {
+		return resource.Namespace(namespace)
+	}
+	return resource
+}
+
+// kinds is every kind that an install or the agent makes, in the order in which
+// they are removed. With it no discovery is needed, and uninstall
+// works on an API server whose aggregated APIs are broken.
+func kinds() []kind {
+	of := func(group, version, name string) schema.GroupVersionKind {
+		return schema.GroupVersionKind{Group: group, Version: version, Kind: name}
+	}
+	const (
+		admission = "admissionregistration.k8s.io"
+		rbac      = "rbac.authorization.k8s.io"
+	)
+	agent := []string{api.Agent}
+	return []kind{
+		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
+
+		{of("apps", "v1", "Deployment"), "deployments", true, phaseAgent, agent},
+		// Not left to the garbage collector, which may be what is broken.
+		{of("apps", "v1", "ReplicaSet"), "replicasets", true, phaseAgent, nil},
+		{of("", "v1", "Pod"), "pods", true, phaseAgent, nil},
+
+		{of("", "v1", "Service"), "services", true, phaseData, agent},
+		{of("coordination.k8s.io", "v1", "Lease"), "leases", true, phaseData, agent},
+		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName}},
+		{of("", "v1", "Secret"), "secrets", true, phaseData, []string{api.CASecretName}},
+
+		{of(rbac, "v1", "RoleBinding"), "rolebindings", true, phaseRights, agent},
+		{of(rbac, "v1", "Role"), "roles", true, phaseRights, agent},
+		{of(rbac, "v1", "ClusterRoleBinding"), "clusterrolebindings", false, phaseRights, agent},
+		{of(rbac, "v1", "ClusterRole"), "clusterroles", false, phaseRights, agent},
+		{of("", "v1", "ServiceAccount"), "serviceaccounts", true, phaseRights, agent},
+
+		{of("", "v1", "Namespace"), "namespaces", false, phaseNamespace, nil},
+	}
+}
+
+func kindOf(gvk schema.GroupVersionKind) (kind, error) {
+	for _, known := range kinds() {
+		if known.GroupVersionKind == gvk {
+			return known, nil
+		}
+	}
+	return kind{}, fmt.Errorf("finding the resource of %s: an install has no such kind", gvk)
+}
+
+// Object names one object of an install.
+type Object struct {
+	kind
+	Namespace string
+	Name      string
+}
+
+// String returns "deployment.apps/nodecleanup-agent", as kubectl writes it.
+func (o Object) String() string {
+	return objectName(o.GroupVersionKind, o.Name)
+}
+
+func objectName(gvk schema.GroupVersionKind, name string) string {
+	return schema.GroupKind{Group: gvk.Group, Kind: lower(gvk.Kind)}.String() + "/" + name
+}
+
+func ours(object *unstructured.Unstructured) bool {
+	return object.GetLabels()[api.LabelName] == api.LabelNameValue
+}
+
+// kindNamed returns a kind that is in the list; any other is a fault of this package.
+func kindNamed(name string) kind {
+	for _, known := range kinds() {
+		if known.Kind == name {
+			return known
+		}
+	}
+	panic("install: no kind " + name)
+}
+
+// AfterNodes reports whether the object is removed after the nodes are released.
+func (o Object) AfterNodes() bool { return o.removed > phaseAgent }

@@ -1,0 +1,217 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/pager"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+const (
+	// pageSize of a node list: 500 nodes of 15 KB are 7 MB at a time.
+	pageSize = 500
+	// patchesAtOnce bounds the load on the API server and its webhooks.
+	patchesAtOnce = 16
+	// maxRounds of looking again for nodes that got the finalizer meanwhile. A node
+	// that joins between removing admission and the agent's end needs a second
+	// one; more means that somebody adds it back.
+	maxRounds = 5
+
+	domain = "nodecleanup.io/"
+)
+
+// EachNode calls visit with every Node, reading them page by page so that a large
+// cluster does not have to fit into memory. An error of visit ends it.
+func EachNode(ctx context.Context, nodes corev1client.NodesGetter, visit func(*corev1.Node) error) error {
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return nodes.Nodes().List(ctx, options)
+	})
+	pages.PageSize = pageSize
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		node, is := object.(*corev1.Node)
+		if !is {
+			return fmt.Errorf("got %T instead of a node", object)
+		}
+		return visit(node)
+	})
+	if err != nil {
+		return fmt.Errorf("listing nodes: %w", err)
+	}
+	return nil
+}
+
+// NodesLeftError names the nodes that could not be cleaned of our finalizer.
+type NodesLeftError struct {
+	// Nodes by name, with what the API server said to each.
+	Nodes map[string]error
+}
+
+// Error names every node, one a line.
+func (e *NodesLeftError) Error() string {
+	var lines []string
+	for name, err := range e.Nodes {
+		lines = append(lines, fmt.Sprintf("node %s: %v", name, err))
+	}
+	slices.Sort(lines)
+	return fmt.Sprintf("taking our marks off every node: %d were refused:\n  %s", len(e.Nodes), strings.Join(lines, "\n  "))
+}
+
+// ErrAddedBack: somebody adds the finalizer faster than it is taken off.
+var ErrAddedBack = errors.New("nodes get it again as soon as it is gone: an agent is still running somewhere")
+
+// releaseNodes takes the finalizer, our annotations and our condition off every
+// node, and looks again until it finds none. Nodes that the API server holds
+// invalid are passed over and named in a NodesLeftError.
+func (r *Remover) releaseNodes(ctx context.Context) error {
+	refused := &NodesLeftError{Nodes: map[string]error{}}
+	released := 0
+	for range maxRounds {
+		marked, err := r.releaseRound(ctx, refused)
+		if err != nil {
+			return err
+		}
+		if marked == 0 {
+			if clean := released - len(refused.Nodes); clean > 0 {
+				r.say("took the finalizer and our marks off %d nodes", clean)
+			}
+			if len(refused.Nodes) > 0 {
+				return refused
+			}
+			return nil
+		}
+		released += marked
+	}
+	return fmt.Errorf("taking the finalizer off every node: %w", ErrAddedBack)
+}
+
+func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (int, error) {
+	var lock sync.Mutex
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(patchesAtOnce)
+	marked := 0
+	listing := EachNode(groupCtx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
+		lock.Lock()
+		_, passed := refused.Nodes[node.Name]
+		lock.Unlock()
+		if passed || !isMarked(node) {
+			return nil
+		}
+		marked++
+		group.Go(func() error {
+			err := release(groupCtx, r.Nodes.CoreV1(), node)
+			if !apierrors.IsInvalid(err) {
+				return err
+			}
+			lock.Lock()
+			defer lock.Unlock()
+			refused.Nodes[node.Name] = err
+			return nil
+		})
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return marked, err
+	}
+	return marked, listing
+}
+
+// isMarked reports whether something of ours is on the node.
+func isMarked(node *corev1.Node) bool {
+	return api.HasFinalizer(node) || api.Cleanup(node) != nil || len(ourAnnotations(node)) > 0
+}
+
+func ourAnnotations(node *corev1.Node) []string {
+	var names []string
+	for name := range node.Annotations {
+		if strings.HasPrefix(name, domain) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// release takes everything of ours off one node. The patches carry its UID, so
+// that a node which was made anew under the same name is left alone; it is
+// seen in the next round.
+func release(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node) error {
+	condition, err := conditionPatch(node)
+	if err != nil {
+		return err
+	}
+	metadata, err := metadataPatch(node)
+	if err != nil {
+		return err
+	}
+	// The condition first: without the finalizer the node may be gone.
+	if condition != nil {
+		if err := patch(ctx, nodes, node, condition, "status"); err != nil {
+			return fmt.Errorf("taking the condition off node %s: %w", node.Name, err)
+		}
+	}
+	if metadata != nil {
+		if err := patch(ctx, nodes, node, metadata); err != nil {
+			return fmt.Errorf("taking the finalizer off node %s: %w", node.Name, err)
+		}
+	}
+	return nil
+}
+
+func metadataPatch(node *corev1.Node) ([]byte, error) {
+	metadata := map[string]any{"uid": node.UID}
+	if api.HasFinalizer(node) {
+		metadata["$deleteFromPrimitiveList/finalizers"] = []string{api.Finalizer}
+	}
+	if names := ourAnnotations(node); len(names) > 0 {
+		annotations := map[string]any{}
+		for _, name := range names {
+			annotations[name] = nil
+		}
+		metadata["annotations"] = annotations
+	}
+	if len(metadata) == 1 {
+		return nil, nil
+	}
+	return json.Marshal(map[string]any{"metadata": metadata})
+}
+
+func conditionPatch(node *corev1.Node) ([]byte, error) {
+	if api.Cleanup(node) == nil {
+		return nil, nil
+	}
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": node.UID},
+		"status": map[string]any{"conditions": []map[string]any{
+			{"type": api.ConditionCleanup, "$patch": "delete"},
+		}},
+	})
+}
+
+// patch sends a patch that carries the node's UID. A node that is gone, or was
+// made anew, is no error: there is nothing left to do to the one that was meant.
+func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node, data []byte, subresources ...string) error {
+	_, err := nodes.Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: api.FieldManager}, subresources...)
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
+	}
+	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
+		live, readErr := nodes.Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(readErr) || readErr == nil && live.UID != node.UID {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,89 @@
+// Package install renders the objects of an install, applies them, waits for
+// them, and takes them away again together with everything that the agent left
+// on the cluster. It needs no agent to do so.
+package install
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// Repository is where the agent's released images are.
+const Repository = "ghcr.io/nodecleanup/nodecleanup-agent"
+
+// Options say how an install differs from the base manifests. The zero value
+// is the base in its own namespace, with the image of this CLI's version.
+type Options struct {
+	// Namespace of the agent; empty for api.Namespace.
+	Namespace string
+	// Image of the agent; empty for Repository at this CLI's version.
+	Image string
+	// Replicas of the agent; nil for those that run already, or the base's.
+	Replicas *int32
+	// Config is the content of a config file; nil for the one on the cluster,
+	// or the base's. It is not checked here: a catalog of plugins is needed for that.
+	Config []byte
+	// AgentURL is where an agent outside the cluster answers admission, such as
+	// https://127.0.0.1:9443, for development. Then there is no Deployment and no Service.
+	AgentURL string
+}
+
+// withDefaults returns the options with every empty value filled in that has
+// one default.
+func (o Options) withDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = api.Namespace
+	}
+	if o.Image == "" {
+		o.Image = Repository + ":" + version.Version
+	}
+	return o
+}
+
+// Validate returns every fault of the options, joined.
+func (o Options) Validate() error {
+	var faults []error
+	if o.Namespace != "" {
+		for _, problem := range validation.IsDNS1123Label(o.Namespace) {
+			faults = append(faults, fmt.Errorf("namespace %q: %s", o.Namespace, problem))
+		}
+	}
+	if o.Image != "" && strings.ContainsAny(o.Image, " \t\n") {
+		faults = append(faults, fmt.Errorf("image %q: there is white space in it", o.Image))
+	}
+	if o.Replicas != nil && *o.Replicas < 1 {
+		faults = append(faults, fmt.Errorf("replicas must be at least 1, not %d", *o.Replicas))
+	}
+	if o.AgentURL != "" {
+		if err := validateAgentURL(o.AgentURL); err != nil {
+			faults = append(faults, err)
+		}
+		if o.Image != "" || o.Replicas != nil {
+			faults = append(faults, errors.New("an agent URL means that no agent runs in the cluster: image and replicas have no effect"))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// validateAgentURL holds what the API server wants of a webhook's URL.
+func validateAgentURL(written string) error {
+	parsed, err := url.Parse(written)
+	switch {
+	case err != nil:
+		return fmt.Errorf("agent URL: %w", err)
+	case parsed.Scheme != "https" || parsed.Host == "":
+		return fmt.Errorf("agent URL %q: must begin with https:// and a host", written)
+	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
+		return fmt.Errorf("agent URL %q: must not have a user, a query or a fragment", written)
+	case strings.Trim(parsed.Path, "/") != "":
+		return fmt.Errorf("agent URL %q: must not have a path, %s is added", written, api.MutatePath)
+	}
+	return nil
+}

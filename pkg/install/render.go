@@ -1,0 +1,153 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/manifests"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+const labelManagedBy = "app.kubernetes.io/managed-by"
+
+// Render returns the objects of an install in the order in which they are
+// applied: namespace, rights, config, agent, admission. It asks no server.
+func Render(options Options) ([]*unstructured.Unstructured, error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	options = options.withDefaults()
+	base, err := readBase()
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	for _, object := range base {
+		if options.AgentURL != "" && runsAgent(object) {
+			continue
+		}
+		if err := customise(object, options); err != nil {
+			return nil, fmt.Errorf("rendering %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+// runsAgent: what is there only because the agent runs in the cluster.
+func runsAgent(object *unstructured.Unstructured) bool {
+	return object.GetKind() == "Deployment" || object.GetKind() == "Service"
+}
+
+func customise(object *unstructured.Unstructured, options Options) error {
+	labels := object.GetLabels()
+	labels[labelManagedBy] = api.FieldManager
+	object.SetLabels(labels)
+	if object.GetNamespace() != "" {
+		object.SetNamespace(options.Namespace)
+	}
+	switch object.GetKind() {
+	case "Namespace":
+		object.SetName(options.Namespace)
+	case "ClusterRoleBinding", "RoleBinding":
+		return eachMap(object.Object, func(subject map[string]any) error {
+			subject["namespace"] = options.Namespace
+			return nil
+		}, "subjects")
+	case "ConfigMap":
+		if options.Config != nil {
+			return unstructured.SetNestedField(object.Object, string(options.Config), "data", api.ConfigKey)
+		}
+	case "Deployment":
+		if options.Replicas != nil {
+			if err := unstructured.SetNestedField(object.Object, int64(*options.Replicas), "spec", "replicas"); err != nil {
+				return err
+			}
+		}
+		return eachMap(object.Object, func(container map[string]any) error {
+			container["image"] = options.Image
+			return nil
+		}, "spec", "template", "spec", "containers")
+	case "MutatingWebhookConfiguration":
+		return eachMap(object.Object, func(webhook map[string]any) error {
+			if options.AgentURL != "" {
+				webhook["clientConfig"] = map[string]any{"url": strings.TrimRight(options.AgentURL, "/") + api.MutatePath}
+				return nil
+			}
+			return unstructured.SetNestedField(webhook, options.Namespace, "clientConfig", "service", "namespace")
+		}, "webhooks")
+	}
+	return nil
+}
+
+// eachMap changes every element of a list of maps inside an object.
+func eachMap(object map[string]any, change func(map[string]any) error, path ...string) error {
+	list, found, err := unstructured.NestedSlice(object, path...)
+	if err != nil {
+		return err
+	}
+	if !found || len(list) == 0 {
+		return fmt.Errorf("%s is missing", strings.Join(path, "."))
+	}
+	for _, element := range list {
+		fields, is := element.(map[string]any)
+		if !is {
+			return fmt.Errorf("%s holds %T, not an object", strings.Join(path, "."), element)
+		}
+		if err := change(fields); err != nil {
+			return err
+		}
+	}
+	return unstructured.SetNestedSlice(object, list, path...)
+}
+
+// readBase decodes the embedded files in the order of the kustomization.
+func readBase() ([]*unstructured.Unstructured, error) {
+	data, err := manifests.Base.ReadFile("base/kustomization.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifests: %w", err)
+	}
+	var kustomization struct {
+		Resources []string `json:"resources"`
+	}
+	if err := yaml.Unmarshal(data, &kustomization); err != nil {
+		return nil, fmt.Errorf("reading the manifests: kustomization.yaml: %w", err)
+	}
+	var objects []*unstructured.Unstructured
+	for _, name := range kustomization.Resources {
+		data, err := manifests.Base.ReadFile("base/" + name)
+		if err != nil {
+			return nil, fmt.Errorf("reading the manifests: %w", err)
+		}
+		documents, err := decode(data)
+		if err != nil {
+			return nil, fmt.Errorf("reading the manifests: %s: %w", name, err)
+		}
+		objects = append(objects, documents...)
+	}
+	return objects, nil
+}
+
+func decode(data []byte) ([]*unstructured.Unstructured, error) {
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	var objects []*unstructured.Unstructured
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, object)
+	}
+}
+
+func lower(s string) string { return strings.ToLower(s) }

@@ -1,0 +1,232 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Survey is what an uninstall would meet. Reading it changes nothing.
+type Survey struct {
+	Namespace string
+	// NamespaceOurs: install made the namespace, so uninstall deletes it.
+	NamespaceOurs bool
+	// Objects that will be removed, in that order.
+	Objects []Object
+	// Foreign objects in the namespace that go with it, although neither
+	// install nor the agent made them: Secrets and ConfigMaps.
+	Foreign []Object
+	// Protected counts the nodes with our finalizer; Marked those with anything
+	// of ours: the finalizer, an annotation, the condition.
+	Protected int
+	Marked    int
+	// Running are the nodes that are being cleaned up: they would go at once.
+	Running []RunningNode
+	// Cordoned are the nodes that the agent made unschedulable and that stay so.
+	Cordoned []string
+	// Leader holds a lease that is being renewed by an agent that is no pod of
+	// the namespace; empty when there is none.
+	Leader string
+}
+
+// RunningNode is a deleted Node that our finalizer keeps.
+type RunningNode struct {
+	Name string
+	UID  types.UID
+	// Run is its run record, nil where there is none that can be read.
+	Run *api.Run
+}
+
+// Empty reports whether there is nothing to remove.
+func (s *Survey) Empty() bool {
+	return len(s.Objects) == 0 && s.Marked == 0
+}
+
+// Remover takes an install off a cluster.
+type Remover struct {
+	Objects dynamic.Interface
+	Nodes   kubernetes.Interface
+	// Now tells whether a lease is still renewed.
+	Now func() time.Time
+	// Report, if there is one, is called with a sentence on each thing done.
+	Report func(string)
+}
+
+// Survey reads what is there of an install in a namespace.
+func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool) (*Survey, error) {
+	survey := &Survey{Namespace: namespace}
+	home, err := kindNamed("Namespace").client(r.Objects, "").Get(ctx, namespace, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return nil, fmt.Errorf("reading namespace %s: %w", namespace, err)
+	default:
+		survey.NamespaceOurs = ours(home)
+	}
+	for _, kind := range kinds() {
+		if kind.removed == phaseNamespace {
+			continue
+		}
+		objects, err := r.find(ctx, kind, namespace, keepHistory)
+		if err != nil {
+			return nil, err
+		}
+		survey.Objects = append(survey.Objects, objects...)
+	}
+	if survey.NamespaceOurs && !keepHistory {
+		survey.Objects = append(survey.Objects, Object{kind: kindNamed("Namespace"), Name: namespace})
+		if survey.Foreign, err = r.foreign(ctx, namespace, survey.Objects); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.surveyNodes(ctx, survey); err != nil {
+		return nil, err
+	}
+	survey.Leader, err = r.outsideLeader(ctx, namespace)
+	return survey, err
+}
+
+// find returns the objects of a kind that are ours: by label, and by the names
+// that the agent gives to what it makes.
+func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHistory bool) ([]Object, error) {
+	client := kind.client(r.Objects, namespace)
+	list, err := client.List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", kind.resource, err)
+	}
+	var objects []Object
+	found := map[string]bool{}
+	for _, item := range list.Items {
+		if keepHistory && item.GetLabels()[api.LabelRun] != "" {
+			continue
+		}
+		found[item.GetName()] = true
+		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName()})
+	}
+	for _, name := range kind.names {
+		if found[name] {
+			continue
+		}
+		item, err := client.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", objectName(kind.GroupVersionKind, name), err)
+		}
+		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: name})
+	}
+	return objects, nil
+}
+
+// foreign returns the Secrets and ConfigMaps that somebody else keeps in our namespace.
+func (r *Remover) foreign(ctx context.Context, namespace string, known []Object) ([]Object, error) {
+	mine := map[string]bool{"configmap/kube-root-ca.crt": true}
+	for _, object := range known {
+		mine[object.String()] = true
+	}
+	var foreign []Object
+	for _, kind := range []kind{kindNamed("ConfigMap"), kindNamed("Secret")} {
+		list, err := kind.client(r.Objects, namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("listing %s in namespace %s: %w", kind.resource, namespace, err)
+		}
+		for _, item := range list.Items {
+			object := Object{kind: kind, Namespace: namespace, Name: item.GetName()}
+			if !mine[object.String()] {
+				foreign = append(foreign, object)
+			}
+		}
+	}
+	return foreign, nil
+}
+
+func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
+	return EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
+		if isMarked(node) {
+			survey.Marked++
+		}
+		if api.HasFinalizer(node) {
+			survey.Protected++
+			if node.DeletionTimestamp != nil {
+				survey.Running = append(survey.Running, RunningNode{
+					Name: node.Name, UID: node.UID, Run: RunOf(ctx, r.Nodes, survey.Namespace, node),
+				})
+				return nil
+			}
+		}
+		if node.Annotations[api.AnnotationCordonedBy] != "" && node.Spec.Unschedulable {
+			survey.Cordoned = append(survey.Cordoned, node.Name)
+		}
+		return nil
+	})
+}
+
+// RunOf returns the run record of a node, or nil where there is none that can be
+// read: it only serves to tell the operator more.
+func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) *api.Run {
+	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	run, err := api.DecodeRun(configMap)
+	if err != nil || run.NodeUID != node.UID {
+		return nil
+	}
+	return run
+}
+
+// outsideLeader returns the holder of a live lease that is not a pod here.
+func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, error) {
+	lease, err := r.Nodes.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading lease %s/%s: %w", namespace, api.Agent, err)
+	}
+	holder := LeaseHolder(lease, r.Now())
+	if holder == "" {
+		return "", nil
+	}
+	pods, err := kindNamed("Pod").client(r.Objects, namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
+	if err != nil {
+		return "", fmt.Errorf("listing the agent's pods: %w", err)
+	}
+	for _, pod := range pods.Items {
+		if holds(&pod, holder) {
+			return "", nil
+		}
+	}
+	return holder, nil
+}
+
+// holds: an identity is a pod's name, or the name and something unique.
+func holds(pod *unstructured.Unstructured, holder string) bool {
+	name := pod.GetName()
+	return len(holder) >= len(name) && holder[:len(name)] == name && (len(holder) == len(name) || holder[len(name)] == '_')
+}
+
+// LeaseHolder returns who holds a lease at a time, or nothing when it was given
+// back or is older than its holder promised to renew it.
+func LeaseHolder(lease *coordinationv1.Lease, now time.Time) string {
+	spec := lease.Spec
+	if spec.HolderIdentity == nil || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
+		return ""
+	}
+	if now.Sub(spec.RenewTime.Time) > time.Duration(*spec.LeaseDurationSeconds)*time.Second {
+		return ""
+	}
+	return *spec.HolderIdentity
+}

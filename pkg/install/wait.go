@@ -1,0 +1,172 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Waiter waits until an install works.
+type Waiter struct {
+	Objects dynamic.Interface
+	// Report, if there is one, is called with a sentence whenever what is
+	// waited for has changed.
+	Report func(string)
+}
+
+// Wait returns when the agent of an install with these options is available and
+// has published its CA in the webhook. It waits as long as the context lives;
+// the error then says what was still missing.
+func (w Waiter) Wait(ctx context.Context, options Options) error {
+	options = options.withDefaults()
+	if options.AgentURL == "" {
+		if err := w.agent(ctx, options.Namespace); err != nil {
+			return err
+		}
+	}
+	return w.webhook(ctx)
+}
+
+func (w Waiter) agent(ctx context.Context, namespace string) error {
+	err := w.until(ctx, "Deployment", namespace, api.Agent, func(object *unstructured.Unstructured) (string, error) {
+		deployment := &appsv1.Deployment{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, deployment); err != nil {
+			return "", fmt.Errorf("reading its status: %w", err)
+		}
+		return unavailable(deployment), nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		// The wait is over, the question why is not.
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookAfter)
+		defer cancel()
+		if problem := w.podProblem(late, namespace); problem != "" {
+			return fmt.Errorf("%s: %w", problem, err)
+		}
+	}
+	return err
+}
+
+// lookAfter is how long to look for the reason when a wait was in vain.
+const lookAfter = 5 * time.Second
+
+// unavailable says what a Deployment lacks to be rolled out, as kubectl rollout
+// status sees it; empty when nothing.
+func unavailable(deployment *appsv1.Deployment) string {
+	wanted := int32(1)
+	if deployment.Spec.Replicas != nil {
+		wanted = *deployment.Spec.Replicas
+	}
+	status := deployment.Status
+	switch {
+	case status.ObservedGeneration < deployment.Generation:
+		return "the new version was not seen yet by the deployment controller"
+	case status.UpdatedReplicas < wanted:
+		return fmt.Sprintf("%d of %d updated", status.UpdatedReplicas, wanted)
+	case status.AvailableReplicas < wanted:
+		return fmt.Sprintf("%d of %d available", status.AvailableReplicas, wanted)
+	case status.Replicas > wanted:
+		return fmt.Sprintf("%d of the old version still there", status.Replicas-wanted)
+	}
+	return ""
+}
+
+// podProblem says why one of the agent's pods does not start, or nothing. What
+// cannot be read is left out: it is a hint, and the Deployment decides.
+func (w Waiter) podProblem(ctx context.Context, namespace string) string {
+	list, err := kindNamed("Pod").client(w.Objects, namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
+	if err != nil {
+		return ""
+	}
+	for _, item := range list.Items {
+		pod := &corev1.Pod{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, pod); err != nil {
+			return ""
+		}
+		if reason := whyNotRunning(pod); reason != "" {
+			return fmt.Sprintf("pod %s: %s", pod.Name, reason)
+		}
+	}
+	return ""
+}
+
+func whyNotRunning(pod *corev1.Pod) string {
+	for _, status := range pod.Status.ContainerStatuses {
+		waiting := status.State.Waiting
+		if waiting == nil || waiting.Reason == "ContainerCreating" || waiting.Reason == "PodInitializing" {
+			continue
+		}
+		return strings.TrimSuffix(waiting.Reason+": "+firstLine(waiting.Message), ": ")
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return firstLine(condition.Message)
+		}
+	}
+	return ""
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func (w Waiter) webhook(ctx context.Context) error {
+	return w.until(ctx, "MutatingWebhookConfiguration", "", api.WebhookName, func(object *unstructured.Unstructured) (string, error) {
+		missing := ""
+		err := eachMap(object.Object, func(webhook map[string]any) error {
+			if bundle, _, _ := unstructured.NestedString(webhook, "clientConfig", "caBundle"); bundle == "" {
+				missing = "the agent has not published its CA in it yet"
+			}
+			return nil
+		}, "webhooks")
+		return missing, err
+	})
+}
+
+// until waits for one object about which missing has nothing left to say.
+func (w Waiter) until(ctx context.Context, kindName, namespace, name string, missing func(*unstructured.Unstructured) (string, error)) error {
+	kind := kindNamed(kindName)
+	what := objectName(kind.GroupVersionKind, name)
+	said := ""
+	err := await(ctx, kind.client(w.Objects, namespace), metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
+	}, func(present map[string]*unstructured.Unstructured) (bool, error) {
+		lacks := "it does not exist"
+		if object := present[name]; object != nil {
+			var err error
+			if lacks, err = missing(object); err != nil {
+				return false, err
+			}
+		}
+		if lacks != "" && lacks != said && w.Report != nil {
+			w.Report("waiting for " + what + ": " + lacks)
+		}
+		said = lacks
+		return lacks == "", nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && said != "" {
+		return fmt.Errorf("waiting for %s: %s: %w", what, said, err)
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w", what, err)
+	}
+	return nil
+}
+
+// ourSelector selects everything that carries our label.
+func ourSelector() string {
+	return labels.Set{api.LabelName: api.LabelNameValue}.String()
+}

@@ -1,0 +1,186 @@
+package printer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Health is how a part of the install is.
+type Health string
+
+// The healths.
+const (
+	Healthy Health = "ok"
+	// Degraded works, but not as it is meant to.
+	Degraded Health = "degraded"
+	Broken   Health = "FAILED"
+	Missing  Health = "MISSING"
+)
+
+// Status is the view of the whole install.
+type Status struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Time at which the cluster was looked at.
+	Time      metav1.Time `json:"time"`
+	Healthy   bool        `json:"healthy"`
+	Namespace string      `json:"namespace"`
+	Agent     Agent       `json:"agent"`
+	Admission Admission   `json:"admission"`
+	Nodes     NodeCounts  `json:"nodes"`
+	// Cleanups that hold a node, worst first.
+	Cleanups []Cleanup `json:"cleanups"`
+	// Next is what to do next; empty when there is nothing to do.
+	Next string `json:"next,omitempty"`
+}
+
+// NewStatus returns an empty view.
+func NewStatus(now time.Time) *Status {
+	return &Status{APIVersion: APIVersion, Kind: "Status", Time: metav1.NewTime(now), Cleanups: []Cleanup{}}
+}
+
+// Agent is how the agent is.
+type Agent struct {
+	Health Health `json:"health"`
+	// Problem in plain words.
+	Problem    string `json:"problem,omitempty"`
+	Version    string `json:"version,omitempty"`
+	CLIVersion string `json:"cliVersion"`
+	// Outside: the agent runs outside the cluster; then there are no replicas.
+	Outside  bool  `json:"outside,omitempty"`
+	Ready    int32 `json:"ready"`
+	Replicas int32 `json:"replicas"`
+	// Leader is who holds the lease, whether it is still renewed or not.
+	Leader    string       `json:"leader,omitempty"`
+	RenewedAt *metav1.Time `json:"renewedAt,omitempty"`
+	DryRun    bool         `json:"dryRun,omitempty"`
+}
+
+// Admission is how the webhook is.
+type Admission struct {
+	Health        Health `json:"health"`
+	Problem       string `json:"problem,omitempty"`
+	FailurePolicy string `json:"failurePolicy,omitempty"`
+	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
+	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
+}
+
+// NodeCounts counts nodes. Cleaning is by the state of the cleanup; its nodes
+// are counted in Protected too.
+type NodeCounts struct {
+	Total       int            `json:"total"`
+	Protected   int            `json:"protected"`
+	Unprotected int            `json:"unprotected"`
+	Cleaning    map[string]int `json:"cleaning,omitempty"`
+}
+
+// Cleanup is one node that is being cleaned up.
+type Cleanup struct {
+	Node  string `json:"node"`
+	State string `json:"state"`
+	// Stuck: it goes on only when somebody acts.
+	Stuck bool `json:"stuck,omitempty"`
+	// Step such as "2/4 deregister-lb".
+	Step   string       `json:"step,omitempty"`
+	Since  *metav1.Time `json:"since,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+}
+
+// Text writes a line for each part, a table of the cleanups, and what to do next.
+func (s *Status) Text(text *Text) {
+	text.Table([][]Cell{
+		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
+		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
+	})
+	text.Line("Nodes       %s", s.nodes())
+	if len(s.Cleanups) > 0 {
+		text.Line("")
+		rows := [][]Cell{Cells("NODE", "STATE", "STEP", "AGE", "REASON")}
+		for _, cleanup := range s.Cleanups {
+			rows = append(rows, s.row(cleanup))
+		}
+		text.Table(rows)
+	}
+	if s.Next != "" {
+		text.Line("Next: %s", s.Next)
+	}
+}
+
+func health(health Health) Cell {
+	tones := map[Health]Tone{Healthy: Good, Degraded: Warn, Broken: Bad, Missing: Bad}
+	return Cell{Text: string(health), Tone: tones[health]}
+}
+
+func (s *Status) agent() string {
+	agent := s.Agent
+	var parts []string
+	if agent.Version != "" {
+		parts = append(parts, fmt.Sprintf("%s (CLI %s)", agent.Version, agent.CLIVersion))
+	}
+	if agent.Outside {
+		parts = append(parts, "outside the cluster")
+	} else if agent.Health != Missing {
+		parts = append(parts, fmt.Sprintf("%d/%d ready", agent.Ready, agent.Replicas))
+	}
+	if agent.Leader != "" {
+		parts = append(parts, "leader "+agent.Leader)
+	}
+	if agent.DryRun {
+		parts = append(parts, "DRY RUN: no step is run")
+	}
+	if agent.Problem != "" {
+		parts = append(parts, agent.Problem)
+	}
+	return strings.Join(parts, " · ")
+}
+
+func (s *Status) admission() string {
+	var parts []string
+	if s.Admission.Health != Missing {
+		parts = append(parts, "webhook")
+	}
+	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) {
+		parts = append(parts, "CA valid "+Age(end.Sub(s.Time.Time)))
+	}
+	if s.Admission.FailurePolicy != "" {
+		parts = append(parts, "failurePolicy "+s.Admission.FailurePolicy)
+	}
+	if s.Admission.Problem != "" {
+		parts = append(parts, s.Admission.Problem)
+	}
+	return strings.Join(parts, " · ")
+}
+
+func (s *Status) nodes() string {
+	parts := []string{fmt.Sprintf("%d protected", s.Nodes.Protected)}
+	if s.Nodes.Unprotected > 0 {
+		parts = append(parts, fmt.Sprintf("%d unprotected", s.Nodes.Unprotected))
+	}
+	var states []string
+	for state := range s.Nodes.Cleaning {
+		states = append(states, state)
+	}
+	slices.Sort(states)
+	for _, state := range states {
+		parts = append(parts, fmt.Sprintf("%d %s", s.Nodes.Cleaning[state], strings.ToLower(state)))
+	}
+	return strings.Join(parts, " · ")
+}
+
+func (s *Status) row(cleanup Cleanup) []Cell {
+	age := ""
+	if cleanup.Since != nil {
+		age = Age(s.Time.Sub(cleanup.Since.Time))
+	}
+	state := Cell{Text: cleanup.State}
+	if cleanup.Stuck {
+		state.Tone = Bad
+	}
+	return []Cell{
+		{Text: cleanup.Node}, state, {Text: OrDash(cleanup.Step)}, {Text: OrDash(age)}, {Text: OrDash(cleanup.Reason)},
+	}
+}

@@ -1,0 +1,94 @@
+package printer
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/duration"
+)
+
+// Text is what a view writes itself to for people.
+type Text struct {
+	out    *bytes.Buffer
+	colour bool
+}
+
+// Line writes a line.
+func (t *Text) Line(format string, arguments ...any) {
+	fmt.Fprintf(t.out, format+"\n", arguments...)
+}
+
+// Tone is how a word is meant; on a terminal it is a colour.
+type Tone int
+
+// The tones.
+const (
+	Plain Tone = iota
+	Good
+	Warn
+	Bad
+)
+
+// Cell is one field of a table.
+type Cell struct {
+	Text string
+	Tone Tone
+}
+
+// Cells makes plain cells.
+func Cells(texts ...string) []Cell {
+	cells := make([]Cell, len(texts))
+	for i, text := range texts {
+		cells[i] = Cell{Text: text}
+	}
+	return cells
+}
+
+// columnGap is what kubectl leaves between columns.
+const columnGap = 3
+
+// Table writes rows in aligned columns. Widths are counted without colours.
+func (t *Text) Table(rows [][]Cell) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell.Text))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(t.paint(cell))
+			if i < len(row)-1 {
+				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell.Text)+columnGap))
+			}
+		}
+		t.Line("%s", strings.TrimRight(line.String(), " "))
+	}
+}
+
+func (t *Text) paint(cell Cell) string {
+	codes := map[Tone]string{Good: "32", Warn: "33", Bad: "31"}
+	code, coloured := codes[cell.Tone]
+	if !t.colour || !coloured || cell.Text == "" {
+		return cell.Text
+	}
+	return "\x1b[" + code + "m" + cell.Text + "\x1b[0m"
+}
+
+// Age writes a length of time as kubectl does: 41s, 14m, 3h5m.
+func Age(length time.Duration) string { return duration.HumanDuration(length) }
+
+// OrDash returns "-" for nothing.
+func OrDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
