@@ -31,6 +31,8 @@ type Run struct {
 
 	State   State  `json:"state"`
 	Message string `json:"message,omitempty"`
+	// DeadlinePassed: the cleanup took longer than config allows, and that was said.
+	DeadlinePassed bool `json:"deadlinePassed,omitempty"`
 	// BypassReason is what the operator gave when State is Bypassed.
 	BypassReason string `json:"bypassReason,omitempty"`
 
@@ -69,6 +71,11 @@ type StepRun struct {
 	State    StepState `json:"state"`
 	// Attempts counts the calls of the plugin that were begun.
 	Attempts int `json:"attempts,omitempty"`
+	// Failures counts the calls that ended in an error; one that was cut short
+	// by a restart is in Attempts alone.
+	Failures int `json:"failures,omitempty"`
+	// Progress is what the plugin said last about what it waits for.
+	Progress string `json:"progress,omitempty"`
 	// Reason says why a step was skipped.
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.

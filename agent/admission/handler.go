@@ -1,0 +1,120 @@
+// Package admission answers the API server's question whether a Node may be
+// created as it is: yes, with our finalizer on it.
+package admission
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// maxBody is the largest request that is read, in bytes. The API server itself
+// accepts no larger object.
+const maxBody = 3 << 20
+
+// Metrics counts what the webhook is asked.
+type Metrics interface {
+	// WebhookRequest is called for each request; result is "patched",
+	// "unchanged" or "refused", the operation is empty where it is not known.
+	WebhookRequest(operation, result string, took time.Duration)
+}
+
+// Handler returns the handler of the mutating webhook. The selector returns
+// which Nodes are protected.
+func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		began := time.Now()
+		asked, err := read(writer, request)
+		if err != nil {
+			metrics.WebhookRequest("", "refused", time.Since(began))
+			log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", err)
+			http.Error(writer, "nodecleanup-agent: "+err.Error(), status(err))
+			return
+		}
+		result, response := Review(asked.Request, selector())
+		answer := &admissionv1.AdmissionReview{TypeMeta: asked.TypeMeta, Response: response}
+		writer.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(writer).Encode(answer); err != nil {
+			log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
+		}
+		metrics.WebhookRequest(string(asked.Request.Operation), result, time.Since(began))
+	})
+}
+
+// httpError is an error with the HTTP status it is answered by.
+type httpError struct {
+	status int
+	error
+}
+
+func refuse(status int, format string, arguments ...any) error {
+	return httpError{status, fmt.Errorf(format, arguments...)}
+}
+
+func status(err error) int {
+	var known httpError
+	if errors.As(err, &known) {
+		return known.status
+	}
+	return http.StatusBadRequest
+}
+
+// read returns the review that a request asks for, or what is wrong with it.
+func read(writer http.ResponseWriter, request *http.Request) (*admissionv1.AdmissionReview, error) {
+	if request.Method != http.MethodPost {
+		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
+	}
+	if media, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "content type is %q, only application/json is read", request.Header.Get("Content-Type"))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(writer, request.Body, maxBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes", tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the request: %w", err)
+	}
+	review := &admissionv1.AdmissionReview{}
+	if err := json.Unmarshal(body, review); err != nil {
+		return nil, fmt.Errorf("decoding the request: %w", err)
+	}
+	return review, check(review)
+}
+
+var (
+	reviewType = metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"}
+	nodes      = metav1.GroupVersionResource{Version: "v1", Resource: "nodes"}
+)
+
+// check refuses everything but a Node that is being created.
+func check(review *admissionv1.AdmissionReview) error {
+	if review.TypeMeta != reviewType {
+		return fmt.Errorf("the request is a %s %s, not a %s %s", review.APIVersion, review.Kind, reviewType.APIVersion, reviewType.Kind)
+	}
+	request := review.Request
+	switch {
+	case request == nil:
+		return errors.New("the AdmissionReview has no request")
+	case request.UID == "":
+		return errors.New("the request has no uid")
+	case request.Resource != nodes || request.SubResource != "":
+		return fmt.Errorf("the request is about %s %s, this webhook is for nodes", request.Resource, request.SubResource)
+	case request.Operation != admissionv1.Create:
+		return fmt.Errorf("the operation is %s, this webhook is for CREATE", request.Operation)
+	}
+	meta := &metav1.PartialObjectMetadata{}
+	if err := json.Unmarshal(request.Object.Raw, meta); err != nil {
+		return fmt.Errorf("decoding the node in the request: %w", err)
+	}
+	request.Object.Object = meta
+	return nil
+}

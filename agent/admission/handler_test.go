@@ -1,0 +1,110 @@
+package admission
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+type counter map[string]int
+
+func (c counter) WebhookRequest(operation, result string, _ time.Duration) {
+	c[operation+" "+result]++
+}
+
+func ask(t *testing.T, selector, method, contentType, body string) (*httptest.ResponseRecorder, counter) {
+	t.Helper()
+	chosen, err := labels.Parse(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := counter{}
+	request := httptest.NewRequest(method, "/mutate-node", strings.NewReader(body))
+	request.Header.Set("Content-Type", contentType)
+	recorder := httptest.NewRecorder()
+	Handler(func() labels.Selector { return chosen }, counts, slog.New(slog.DiscardHandler)).ServeHTTP(recorder, request)
+	return recorder, counts
+}
+
+func review(change ...string) string {
+	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE",` +
+		`"resource":{"group":"","version":"v1","resource":"nodes"},"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}}}`
+	return strings.NewReplacer(change...).Replace(body)
+}
+
+func TestHandlerAnswers(t *testing.T) {
+	for name, test := range map[string]struct {
+		selector, body, patch, counted string
+	}{
+		"no finalizers":   {"", review(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"others":          {"", review(`"name":"n"`, `"finalizers":["a/b"]`), `[{"op":"add","path":"/metadata/finalizers/-","value":"nodecleanup.io/finalizer"}]`, "CREATE patched"},
+		"ours is there":   {"", review(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`), "", "CREATE unchanged"},
+		"selected":        {"pool=blue", review(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"not selected":    {"pool=red", review(), "", "CREATE unchanged"},
+		"null finalizers": {"", review(`"name":"n"`, `"finalizers":null`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorder, counts := ask(t, test.selector, http.MethodPost, "application/json", test.body)
+			var answer admissionv1.AdmissionReview
+			if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+				t.Fatalf("%d %s: %v", recorder.Code, recorder.Body, err)
+			}
+			response := answer.Response
+			if answer.APIVersion != "admission.k8s.io/v1" || answer.Kind != "AdmissionReview" || response.UID != "u" || !response.Allowed {
+				t.Errorf("answered %s", recorder.Body)
+			}
+			var patch bytes.Buffer
+			if len(response.Patch) > 0 {
+				if err := json.Compact(&patch, response.Patch); err != nil || *response.PatchType != admissionv1.PatchTypeJSONPatch {
+					t.Fatalf("patch of type %v: %v", response.PatchType, err)
+				}
+			}
+			if patch.String() != test.patch {
+				t.Errorf("patch is %s, want %s", patch.String(), test.patch)
+			}
+			if counts[test.counted] != 1 || len(counts) != 1 {
+				t.Errorf("counted %v, want one %q", counts, test.counted)
+			}
+		})
+	}
+}
+
+func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
+	for name, test := range map[string]struct {
+		method, contentType, body string
+		status                    int
+		says                      string
+	}{
+		"method":       {http.MethodGet, "application/json", review(), 405, "POST"},
+		"content type": {http.MethodPost, "text/plain", review(), 415, "application/json"},
+		"no JSON":      {http.MethodPost, "application/json", "{", 400, "decoding the request"},
+		"empty":        {http.MethodPost, "application/json", "", 400, "decoding the request"},
+		"too large":    {http.MethodPost, "application/json", `{"kind":"` + strings.Repeat("x", maxBody) + `"}`, 413, "larger than 3145728 bytes"},
+		"version":      {http.MethodPost, "application/json", review("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), 400, "v1beta1"},
+		"kind":         {http.MethodPost, "application/json", review("AdmissionReview", "Pod"), 400, "Pod"},
+		"no request":   {http.MethodPost, "application/json", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, 400, "no request"},
+		"no uid":       {http.MethodPost, "application/json", review(`"uid":"u",`, ""), 400, "no uid"},
+		"resource":     {http.MethodPost, "application/json", review(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
+		"subresource":  {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
+		"operation":    {http.MethodPost, "application/json", review("CREATE", "DELETE"), 400, "DELETE"},
+		"no object":    {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorder, counts := ask(t, "", test.method, test.contentType, test.body)
+			if recorder.Code != test.status || !strings.Contains(recorder.Body.String(), test.says) {
+				t.Errorf("answered %d %s, want %d %q", recorder.Code, recorder.Body, test.status, test.says)
+			}
+			if counts[" refused"] != 1 {
+				t.Errorf("counted %v", counts)
+			}
+		})
+	}
+}

@@ -1,0 +1,105 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// call is what is done with a plugin: its Cleanup, or for a dry run its Preview.
+type call func(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) (said []string, err error)
+
+func cleanUp(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]string, error) {
+	return nil, plugin.Cleanup(ctx, target)
+}
+
+func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]string, error) {
+	previewer, can := plugin.(cleanup.Previewer)
+	if !can {
+		return []string{"the plugin cannot tell what it would do"}, nil
+	}
+	said, err := previewer.Preview(ctx, target)
+	if err != nil && ctx.Err() == nil {
+		// A dry run holds no Node: what cannot be told is told so.
+		return append(said, "cannot tell more: "+shorten(err.Error())), nil
+	}
+	return said, err
+}
+
+func (r *run) target(step config.Step, attempt int) cleanup.Target {
+	return cleanup.Target{
+		Node:           r.Node,
+		Attempt:        attempt,
+		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
+		Log:            r.Log.With("step", step.Name, "attempt", attempt),
+		Progress: func(text string) {
+			select {
+			case r.progress <- progress{step.Name, shorten(text)}:
+			default: // The run is behind with older news; the next text replaces this one.
+			}
+		},
+	}
+}
+
+// cutOffAfter is how long a plugin that was told to stop is waited for. It is
+// then left behind, so that its Node, and no other, goes on without it.
+const cutOffAfter = 5 * time.Second
+
+// attempt calls the plugin once, within the step's timeout.
+func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target) result {
+	began := r.clock.Now()
+	ended := func(said []string, err error) result {
+		return result{step: step, took: r.clock.Since(began), said: said, err: err}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timeout := r.clock.NewTimer(step.Timeout)
+	defer timeout.Stop()
+	returned := make(chan result, 1)
+	go func() {
+		defer func() {
+			if reason := recover(); reason != nil {
+				target.Log.Error("plugin panicked", "plugin", step.Plugin, "reason", reason, "stack", string(debug.Stack()))
+				returned <- ended(nil, cleanup.Permanent(fmt.Errorf("plugin %s panicked: %v", step.Plugin, reason)))
+			}
+		}()
+		returned <- ended(r.call(ctx, step.Bound, target))
+	}()
+	select {
+	case result := <-returned:
+		return result
+	case <-ctx.Done():
+	case <-timeout.C():
+		cancel()
+	}
+	cutOff := r.clock.NewTimer(cutOffAfter)
+	defer cutOff.Stop()
+	select {
+	case result := <-returned:
+		if errors.Is(result.err, context.Canceled) || errors.Is(result.err, context.DeadlineExceeded) {
+			result.err = fmt.Errorf("step %s was not done within %s: %w", step.Name, step.Timeout, result.err)
+		}
+		return result
+	case <-cutOff.C():
+		return ended(nil, fmt.Errorf("step %s was not done within %s, and plugin %s did not stop when it was told to", step.Name, step.Timeout, step.Plugin))
+	}
+}
+
+// retryDelay returns how long to wait after a number of failures, and whether
+// to try again at all.
+func (r *run) retryDelay(step config.Step, failures int, err error) (time.Duration, bool) {
+	if cleanup.IsPermanent(err) || failures > step.Retry.MaxRetries {
+		return 0, false
+	}
+	delay := float64(step.Retry.InitialDelay) * math.Pow(step.Retry.BackoffFactor, float64(failures-1))
+	delay = min(delay, float64(step.Retry.MaxDelay))
+	delay *= 1 + step.Retry.Jitter*r.random()
+	wanted, _ := cleanup.RetryDelay(err)
+	return max(time.Duration(delay), wanted), true
+}

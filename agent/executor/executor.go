@@ -1,0 +1,276 @@
+// Package executor runs the plan of one Node: steps in the order of their
+// dependencies and priorities, several at a time, each with its timeout, its
+// retries, and a panic kept to itself. What was done before, by this agent or
+// by one that died, is in the run record and is not done again.
+package executor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+)
+
+// Observer is told of each change of a step, in the order in which they happen.
+type Observer interface {
+	StepStarted(step *api.StepRun)
+	StepSucceeded(step *api.StepRun, took time.Duration)
+	// StepFailed is called for each attempt that failed; the step's state
+	// says whether it will be tried again.
+	StepFailed(step *api.StepRun, took time.Duration)
+	StepSkipped(step *api.StepRun)
+}
+
+// Job is one run of a plan.
+type Job struct {
+	Plan plan.Plan
+	// Record has a StepRun for each step of the plan, see runrecord.Merge. The
+	// executor is its only writer until Run returns.
+	Record *api.Run
+	// Node is the snapshot that plugins are given.
+	Node *corev1.Node
+	// Parallel is how many steps run at the same time, at least 1.
+	Parallel int
+	// Save stores Record. It is called before each side effect; when it fails,
+	// nothing further begins.
+	Save func(ctx context.Context, record *api.Run) error
+	// Guard is asked right before each side effect whether it may still happen:
+	// is this agent still the leader, is this still the same Node.
+	Guard    func(ctx context.Context) error
+	Observer Observer
+	Log      *slog.Logger
+}
+
+// Outcome is where a run stands when nothing of it is running any more.
+type Outcome struct {
+	// State is Succeeded, Waiting or Failed.
+	State api.State
+	// RetryAt is when the next attempt is due, in state Waiting.
+	RetryAt time.Time
+	// Message says in plain words what holds the Node, empty in state Succeeded.
+	Message string
+}
+
+// Executor runs jobs. Its methods may be called from several goroutines.
+type Executor struct {
+	clock clock.WithTicker
+	// random returns a number from 0 up to 1, for the jitter of retries.
+	random func() float64
+	call   call
+}
+
+// New returns an executor that calls the plugins' Cleanup.
+func New(clock clock.WithTicker, random func() float64) *Executor {
+	return &Executor{clock: clock, random: random, call: cleanUp}
+}
+
+// NewPreviewer returns an executor that calls the plugins' Preview instead, and
+// never Cleanup. What they say is kept in the record.
+func NewPreviewer(clock clock.WithTicker, random func() float64) *Executor {
+	return &Executor{clock: clock, random: random, call: preview}
+}
+
+// Run goes on with a job until all its steps are done, or until nothing is left
+// to do now: then the Outcome says when to call again. An error means that the
+// run was interrupted (ctx ended, the record could not be saved, the guard said
+// no); what was in flight is cancelled and its result is not recorded.
+func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &run{
+		Executor: e,
+		Job:      job,
+		steps:    job.Plan.Steps(),
+		running:  map[string]bool{},
+		results:  make(chan result, len(job.Record.Steps)),
+		progress: make(chan progress, len(job.Record.Steps)),
+	}
+	// Nobody else may begin on this Node while a plugin is still at work on it.
+	defer r.drain()
+	defer cancel()
+	if err := r.recordSkips(ctx); err != nil {
+		return Outcome{}, err
+	}
+	for {
+		if err := r.begin(ctx, r.ready()); err != nil {
+			return Outcome{}, err
+		}
+		if len(r.running) == 0 {
+			return r.outcome(), nil
+		}
+		if err := r.await(ctx); err != nil {
+			return Outcome{}, err
+		}
+	}
+}
+
+// run is the state of one call of Run; one goroutine owns it.
+type run struct {
+	*Executor
+	Job
+	steps    []config.Step
+	running  map[string]bool
+	results  chan result
+	progress chan progress
+}
+
+type result struct {
+	step config.Step
+	took time.Duration
+	said []string
+	err  error
+}
+
+type progress struct{ step, text string }
+
+// drain waits for what is in flight after the run was cancelled.
+func (r *run) drain() {
+	for range r.running {
+		<-r.results
+	}
+}
+
+// recordSkips notes the steps that do not apply, once.
+func (r *run) recordSkips(ctx context.Context) error {
+	changed := false
+	for _, skip := range r.Plan.Skipped {
+		step := r.Record.Step(skip.Step.Name)
+		if step.State == api.StepSkipped {
+			continue
+		}
+		step.State, step.Reason = api.StepSkipped, skip.Reason
+		r.Observer.StepSkipped(step)
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return r.save(ctx)
+}
+
+// begin starts steps: first the record, then the guard, then the plugin.
+func (r *run) begin(ctx context.Context, steps []config.Step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	now := metav1.NewTime(r.clock.Now())
+	for _, step := range steps {
+		record := r.Record.Step(step.Name)
+		record.State, record.NextAttemptAt = api.StepRunning, nil
+		record.Attempts++
+		if record.StartedAt == nil {
+			record.StartedAt = &now
+		}
+	}
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	if err := r.Guard(ctx); err != nil {
+		return fmt.Errorf("beginning step %s of node %s: %w", steps[0].Name, r.Node.Name, err)
+	}
+	for _, step := range steps {
+		record := r.Record.Step(step.Name)
+		r.Observer.StepStarted(record)
+		r.running[step.Name] = true
+		target := r.target(step, record.Attempts)
+		go func() { r.results <- r.attempt(ctx, step, target) }()
+	}
+	return nil
+}
+
+// progressPause is how long news of a plugin's progress are gathered before
+// they are stored: each store is a write to the API server.
+const progressPause = 2 * time.Second
+
+// await waits for a step to end or for a retry to become due.
+func (r *run) await(ctx context.Context) error {
+	var retry, flush <-chan time.Time
+	if at, waiting := r.nextRetry(); waiting && len(r.running) < r.Parallel {
+		timer := r.clock.NewTimer(at.Sub(r.clock.Now()))
+		defer timer.Stop()
+		retry = timer.C()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
+		case <-retry:
+			return nil
+		case result := <-r.results:
+			return r.settle(ctx, result)
+		case news := <-r.progress:
+			if step := r.Record.Step(news.step); step.Progress != news.text && r.running[news.step] {
+				step.Progress = news.text
+				if flush == nil {
+					timer := r.clock.NewTimer(progressPause)
+					defer timer.Stop()
+					flush = timer.C()
+				}
+			}
+		case <-flush:
+			flush = nil
+			if err := r.save(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// settle records what came of an attempt, unless ctx ended meanwhile: then it
+// is for the next leader to find out.
+func (r *run) settle(ctx context.Context, done result) error {
+	delete(r.running, done.step.Name)
+	if ctx.Err() != nil {
+		return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
+	}
+	if err := r.Guard(ctx); err != nil {
+		return fmt.Errorf("recording step %s of node %s: %w", done.step.Name, r.Node.Name, err)
+	}
+	record := r.Record.Step(done.step.Name)
+	record.Progress = ""
+	now := metav1.NewTime(r.clock.Now())
+	if done.err == nil {
+		record.State, record.LastError, record.Preview, record.FinishedAt = api.StepSucceeded, "", done.said, &now
+		r.Observer.StepSucceeded(record, done.took)
+		return r.save(ctx)
+	}
+	record.Failures++
+	record.LastError = shorten(done.err.Error())
+	if delay, again := r.retryDelay(done.step, record.Failures, done.err); again {
+		next := metav1.NewTime(now.Add(delay))
+		record.State, record.NextAttemptAt = api.StepRetrying, &next
+	} else {
+		record.State, record.FinishedAt = api.StepFailed, &now
+	}
+	r.Observer.StepFailed(record, done.took)
+	return r.save(ctx)
+}
+
+func (r *run) save(ctx context.Context) error {
+	r.Record.State, r.Record.Message = r.standing()
+	if r.Record.State == api.Succeeded {
+		now := metav1.NewTime(r.clock.Now())
+		r.Record.FinishedAt = &now
+	}
+	if err := r.Save(ctx, r.Record); err != nil {
+		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
+	}
+	return nil
+}
+
+// maxErrorText bounds what of an error is kept in the record, in bytes.
+const maxErrorText = 1024
+
+func shorten(text string) string {
+	if len(text) <= maxErrorText {
+		return text
+	}
+	return text[:maxErrorText] + "…"
+}

@@ -1,0 +1,402 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+)
+
+// The tests run in synctest bubbles: time stands still until everybody waits.
+
+type pluginFunc func(ctx context.Context, target cleanup.Target) error
+
+func (f pluginFunc) Cleanup(ctx context.Context, target cleanup.Target) error { return f(ctx, target) }
+
+// bench runs plans of steps whose plugins it makes, and keeps what happens.
+type bench struct {
+	t               *testing.T
+	node            *corev1.Node
+	record          *api.Run
+	mutex           sync.Mutex
+	events          []string
+	saved, messages []string
+	guard           error
+	saveErr         error
+}
+
+func newBench(t *testing.T) *bench {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
+	return &bench{t: t, node: node, record: &api.Run{Node: "n", NodeUID: "u"}}
+}
+
+func (b *bench) note(format string, arguments ...any) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.events = append(b.events, fmt.Sprintf(format, arguments...))
+}
+
+func (b *bench) StepStarted(step *api.StepRun)                    { b.note("%s started", step.Name) }
+func (b *bench) StepSucceeded(step *api.StepRun, _ time.Duration) { b.note("%s succeeded", step.Name) }
+func (b *bench) StepFailed(step *api.StepRun, _ time.Duration)    { b.note("%s failed", step.Name) }
+func (b *bench) StepSkipped(step *api.StepRun)                    { b.note("%s skipped", step.Name) }
+
+// step makes a critical step without retries that calls work.
+func (b *bench) step(name string, work pluginFunc, change ...func(*config.Step)) config.Step {
+	step := config.Step{
+		Name: name, Plugin: "test", Critical: true, Timeout: time.Minute, NodeSelector: labels.Everything(),
+		Retry: config.Retry{InitialDelay: 10 * time.Second, MaxDelay: time.Minute, BackoffFactor: 2},
+		Bound: work,
+	}
+	for _, c := range change {
+		c(&step)
+	}
+	return step
+}
+
+func after(names ...string) func(*config.Step)      { return func(s *config.Step) { s.DependsOn = names } }
+func retries(n int) func(*config.Step)              { return func(s *config.Step) { s.Retry.MaxRetries = n } }
+func optional(s *config.Step)                       { s.Critical = false }
+func priority(n int) func(*config.Step)             { return func(s *config.Step) { s.Priority = n } }
+func succeed(context.Context, cleanup.Target) error { return nil }
+
+func (b *bench) run(ctx context.Context, parallel int, steps ...config.Step) (Outcome, error) {
+	return b.with(New(clock.RealClock{}, func() float64 { return 0 }), ctx, parallel, steps...)
+}
+
+func (b *bench) with(executor *Executor, ctx context.Context, parallel int, steps ...config.Step) (Outcome, error) {
+	built := plan.Build(steps, b.node)
+	runrecord.Merge(b.record, "config", false, built)
+	return executor.Run(ctx, Job{
+		Plan: built, Record: b.record, Node: b.node, Parallel: parallel, Observer: b, Log: slog.New(slog.DiscardHandler),
+		Save: func(_ context.Context, record *api.Run) error {
+			var states []string
+			for _, step := range record.Steps {
+				states = append(states, step.Name+"="+string(step.State))
+			}
+			b.saved = append(b.saved, strings.Join(states, " "))
+			b.messages = append(b.messages, record.Message)
+			return b.saveErr
+		},
+		Guard: func(context.Context) error { return b.guard },
+	})
+}
+
+func (b *bench) expect(outcome Outcome, err error, state api.State) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatalf("interrupted: %v", err)
+	}
+	if outcome.State != state {
+		b.t.Fatalf("outcome is %s (%s), want %s", outcome.State, outcome.Message, state)
+	}
+}
+
+func (b *bench) happened(want ...string) {
+	b.t.Helper()
+	if !slices.Equal(b.events, want) {
+		b.t.Errorf("happened:\n  %s\nwant:\n  %s", strings.Join(b.events, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func TestStepsFollowTheirDependenciesAndPriorities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1,
+			b.step("last", succeed, after("b")), b.step("b", succeed), b.step("a", succeed, priority(1)))
+		b.expect(outcome, err, api.Succeeded)
+		b.happened("b started", "b succeeded", "last started", "last succeeded", "a started", "a succeeded")
+	})
+}
+
+func TestIndependentStepsRunAtOnceUpToTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var now, most int
+		slow := func(context.Context, cleanup.Target) error {
+			b.mutex.Lock()
+			now++
+			most = max(most, now)
+			b.mutex.Unlock()
+			<-time.After(time.Second)
+			b.mutex.Lock()
+			now--
+			b.mutex.Unlock()
+			return nil
+		}
+		began := time.Now()
+		outcome, err := b.run(t.Context(), 2, b.step("a", slow), b.step("b", slow), b.step("c", slow), b.step("d", slow))
+		b.expect(outcome, err, api.Succeeded)
+		if took := time.Since(began); most != 2 || took != 2*time.Second {
+			t.Errorf("%d at once, in %s; want 2 in 2s", most, took)
+		}
+	})
+}
+
+func TestTheRecordIsSavedBeforeTheStepRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
+			if last := b.saved[len(b.saved)-1]; last != "a=Running" {
+				t.Errorf("the record said %q when the step ran", last)
+			}
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		if want := []string{"a=Running", "a=Succeeded"}; !slices.Equal(b.saved, want) {
+			t.Errorf("saved %q, want %q", b.saved, want)
+		}
+	})
+}
+
+func TestAFailedCriticalStepStopsWhatDependsOnItAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1,
+			b.step("bad", func(context.Context, cleanup.Target) error { return errors.New("no disk") }),
+			b.step("child", succeed, after("bad")), b.step("other", succeed))
+		b.expect(outcome, err, api.Failed)
+		b.happened("bad started", "bad failed", "other started", "other succeeded")
+		if want := "critical step bad failed once: no disk"; outcome.Message != want {
+			t.Errorf("message is %q, want %q", outcome.Message, want)
+		}
+	})
+}
+
+func TestAFailedOptionalStepIsRecordedAndTheRestGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1,
+			b.step("bad", func(context.Context, cleanup.Target) error { return errors.New("no disk") }, optional),
+			b.step("child", succeed, after("bad"), optional))
+		b.expect(outcome, err, api.Succeeded)
+		b.happened("bad started", "bad failed", "child started", "child succeeded")
+		if step := b.record.Step("bad"); step.State != api.StepFailed || step.LastError != "no disk" {
+			t.Errorf("recorded %+v", step)
+		}
+	})
+}
+
+func TestRetriesWaitLongerEachTimeAndGiveTheWorkerBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		calls := 0
+		step := b.step("a", func(_ context.Context, target cleanup.Target) error {
+			if calls++; target.Attempt != calls {
+				t.Errorf("call %d is attempt %d", calls, target.Attempt)
+			}
+			return fmt.Errorf("try %d", calls)
+		}, retries(2))
+		for _, delay := range []time.Duration{10 * time.Second, 20 * time.Second} {
+			outcome, err := b.run(t.Context(), 1, step)
+			b.expect(outcome, err, api.Waiting)
+			if wait := time.Until(outcome.RetryAt); wait != delay {
+				t.Errorf("waits %s, want %s", wait, delay)
+			}
+			<-time.After(delay)
+		}
+		outcome, err := b.run(t.Context(), 1, step)
+		b.expect(outcome, err, api.Failed)
+		if calls != 3 || outcome.Message != "critical step a failed 3 times: try 3" {
+			t.Errorf("%d calls, %q", calls, outcome.Message)
+		}
+	})
+}
+
+func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		calls := 0
+		began := time.Now()
+		outcome, err := b.run(t.Context(), 2,
+			b.step("flaky", func(context.Context, cleanup.Target) error {
+				if calls++; calls == 1 {
+					return errors.New("not yet")
+				}
+				if since := time.Since(began); since != 10*time.Second {
+					t.Errorf("tried again after %s", since)
+				}
+				return nil
+			}, retries(1)),
+			b.step("slow", func(context.Context, cleanup.Target) error { <-time.After(40 * time.Second); return nil }))
+		b.expect(outcome, err, api.Succeeded)
+		b.happened("flaky started", "slow started", "flaky failed", "flaky started", "flaky succeeded", "slow succeeded")
+	})
+}
+
+func TestPermanentErrorsAreNotRetriedAndRetryAfterIsHonoured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
+			return fmt.Errorf("calling: %w", cleanup.Permanent(errors.New("unknown volume")))
+		}, retries(5)))
+		b.expect(outcome, err, api.Failed)
+
+		b = newBench(t)
+		outcome, err = b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
+			return fmt.Errorf("calling: %w", cleanup.RetryAfter(errors.New("busy"), 7*time.Minute))
+		}, retries(5)))
+		b.expect(outcome, err, api.Waiting)
+		if wait := time.Until(outcome.RetryAt); wait != 7*time.Minute {
+			t.Errorf("waits %s although the plugin asked for 7m", wait)
+		}
+	})
+}
+
+func TestAPanicFailsItsStepAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1,
+			b.step("a", func(context.Context, cleanup.Target) error { panic("index out of range") }, retries(5), optional),
+			b.step("b", succeed))
+		b.expect(outcome, err, api.Succeeded)
+		if step := b.record.Step("a"); step.State != api.StepFailed || step.LastError != "plugin test panicked: index out of range" {
+			t.Errorf("recorded %+v", step)
+		}
+	})
+}
+
+func TestAStepIsCutOffAtItsTimeoutEvenWhenItDoesNotListen(t *testing.T) {
+	for name, hang := range map[string]pluginFunc{
+		"listens": func(ctx context.Context, _ cleanup.Target) error {
+			<-ctx.Done()
+			return fmt.Errorf("pod x left: %w", ctx.Err())
+		},
+		"does not listen": func(context.Context, cleanup.Target) error { <-time.After(time.Hour); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				began := time.Now()
+				outcome, err := b.run(t.Context(), 1, b.step("a", hang))
+				b.expect(outcome, err, api.Failed)
+				if took := time.Since(began); took < time.Minute || took > time.Minute+cutOffAfter {
+					t.Errorf("cut off after %s, the timeout is 1m", took)
+				}
+				if !strings.Contains(outcome.Message, "step a was not done within 1m0s") {
+					t.Errorf("message is %q", outcome.Message)
+				}
+				<-time.After(2 * time.Hour) // The bubble waits for the plugin to end.
+			})
+		})
+	}
+}
+
+func TestWhatWasDoneBeforeIsNotDoneAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.record.Steps = []api.StepRun{
+			{Name: "done", Plugin: "test", State: api.StepSucceeded, Attempts: 1},
+			{Name: "cut", Plugin: "test", State: api.StepRunning, Attempts: 1},
+		}
+		outcome, err := b.run(t.Context(), 1,
+			b.step("done", func(context.Context, cleanup.Target) error { t.Error("done twice"); return nil }),
+			b.step("cut", func(_ context.Context, target cleanup.Target) error {
+				if target.Attempt != 2 || target.IdempotencyKey != "u/cut" {
+					t.Errorf("attempt %d, key %s", target.Attempt, target.IdempotencyKey)
+				}
+				return nil
+			}, after("done")))
+		b.expect(outcome, err, api.Succeeded)
+	})
+}
+
+func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
+		b := newBench(t)
+		b.guard = errors.New("not the leader")
+		if _, err := b.run(t.Context(), 1, b.step("a", forbidden)); !errors.Is(err, b.guard) {
+			t.Errorf("error is %v", err)
+		}
+		b = newBench(t)
+		b.saveErr = errors.New("conflict")
+		if _, err := b.run(t.Context(), 1, b.step("a", forbidden)); !errors.Is(err, b.saveErr) {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+func TestAnInterruptedStepIsCancelledAndItsResultNotRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		cause := errors.New("leadership lost")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ended := false
+		_, err := b.run(ctx, 1, b.step("a", func(ctx context.Context, _ cleanup.Target) error {
+			cancel(cause)
+			<-ctx.Done()
+			<-time.After(time.Second)
+			ended = true
+			return nil
+		}))
+		if !errors.Is(err, cause) {
+			t.Errorf("error is %v", err)
+		}
+		if !ended {
+			t.Error("Run returned while the plugin was at work")
+		}
+		if want := []string{"a=Running"}; !slices.Equal(b.saved, want) {
+			t.Errorf("saved %q, want %q", b.saved, want)
+		}
+	})
+}
+
+func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+			target.Progress("2 pods left")
+			<-time.After(progressPause + time.Second)
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods left)", ""}
+		if !slices.Equal(b.messages, want) {
+			t.Errorf("messages are %q, want %q", b.messages, want)
+		}
+	})
+}
+
+type previewer struct {
+	pluginFunc
+	said []string
+	err  error
+}
+
+func (p previewer) Preview(context.Context, cleanup.Target) ([]string, error) { return p.said, p.err }
+
+func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		forbidden := pluginFunc(func(context.Context, cleanup.Target) error { t.Error("cleaned up"); return nil })
+		tells := b.step("tells", nil)
+		tells.Bound = previewer{forbidden, []string{"evict 3 pods"}, nil}
+		broken := b.step("broken", nil)
+		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }), t.Context(), 1, tells, broken, b.step("silent", forbidden))
+		b.expect(outcome, err, api.Succeeded)
+		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell more: no answer", "silent": "the plugin cannot tell what it would do"} {
+			if said := b.record.Step(name).Preview; !slices.Equal(said, []string{want}) {
+				t.Errorf("step %s said %q, want %q", name, said, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,140 @@
+package executor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// ready returns the steps that can begin now, best first, no more than there is
+// room for.
+func (r *run) ready() []config.Step {
+	var ready []config.Step
+	now := r.clock.Now()
+	for _, step := range r.steps {
+		record := r.Record.Step(step.Name)
+		switch {
+		case record.State.Done() || r.running[step.Name]:
+		case record.State == api.StepRetrying && record.NextAttemptAt.After(now):
+		case !r.unblocked(step.Name):
+		default:
+			ready = append(ready, step)
+		}
+	}
+	slices.SortStableFunc(ready, func(a, b config.Step) int { return cmp.Compare(a.Priority, b.Priority) })
+	return ready[:min(len(ready), max(0, r.Parallel-len(r.running)))]
+}
+
+// unblocked reports whether everything that a step depends on is done: a
+// skipped step counts as done once its own dependencies are, an optional one
+// also when it failed, a critical one only when it succeeded.
+func (r *run) unblocked(name string) bool {
+	for _, dependency := range r.dependencies(name) {
+		record := r.Record.Step(dependency)
+		switch record.State {
+		case api.StepSucceeded:
+		case api.StepSkipped:
+			if !r.unblocked(dependency) {
+				return false
+			}
+		case api.StepFailed:
+			if record.Critical {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) dependencies(name string) []string {
+	for _, step := range r.steps {
+		if step.Name == name {
+			return step.DependsOn
+		}
+	}
+	for _, skip := range r.Plan.Skipped {
+		if skip.Step.Name == name {
+			return skip.Step.DependsOn
+		}
+	}
+	return nil
+}
+
+// nextRetry returns the earliest time at which a failed attempt is repeated.
+func (r *run) nextRetry() (time.Time, bool) {
+	var earliest time.Time
+	for _, step := range r.Record.Steps {
+		if step.State == api.StepRetrying && step.NextAttemptAt != nil && !r.running[step.Name] {
+			if earliest.IsZero() || step.NextAttemptAt.Time.Before(earliest) {
+				earliest = step.NextAttemptAt.Time
+			}
+		}
+	}
+	return earliest, !earliest.IsZero()
+}
+
+// outcome says where the run stands when nothing is running.
+func (r *run) outcome() Outcome {
+	state, message := r.standing()
+	retryAt, _ := r.nextRetry()
+	return Outcome{State: state, RetryAt: retryAt, Message: message}
+}
+
+// standing derives the state of the run, and what to tell people, from its steps.
+func (r *run) standing() (api.State, string) {
+	var running, retrying, failed []string
+	pending, done := 0, 0
+	for _, step := range r.Record.Steps {
+		name := fmt.Sprintf("step %s", step.Name)
+		switch step.State {
+		case api.StepRunning:
+			if step.Progress != "" {
+				name += " (" + step.Progress + ")"
+			}
+			running = append(running, name)
+		case api.StepRetrying:
+			retrying = append(retrying, fmt.Sprintf("%s failed %s and is tried again at %s: %s",
+				name, times(step.Failures), step.NextAttemptAt.UTC().Format(time.RFC3339), step.LastError))
+		case api.StepFailed:
+			if step.Critical {
+				failed = append(failed, fmt.Sprintf("critical %s failed %s: %s", name, times(step.Failures), step.LastError))
+				continue
+			}
+			done++
+		case api.StepPending:
+			pending++
+		default:
+			done++
+		}
+	}
+	said := strings.Join(slices.Concat(failed, retrying), "; ")
+	switch {
+	case len(running) > 0:
+		text := fmt.Sprintf("%d of %d steps done, running %s", done, len(r.Record.Steps), strings.Join(running, ", "))
+		if said != "" {
+			text += "; " + said
+		}
+		return api.Running, text
+	case len(retrying) > 0:
+		return api.Waiting, said
+	case len(failed) > 0:
+		return api.Failed, said
+	case pending > 0:
+		return api.Running, fmt.Sprintf("%d of %d steps done", done, len(r.Record.Steps))
+	}
+	return api.Succeeded, ""
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}

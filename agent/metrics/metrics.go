@@ -1,0 +1,122 @@
+// Package metrics is what the agent counts, for Prometheus.
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics holds the agent's collectors.
+type Metrics struct {
+	registry          *prometheus.Registry
+	webhookRequests   *prometheus.CounterVec
+	webhookDuration   *prometheus.HistogramVec
+	operations        *prometheus.CounterVec
+	operationTime     *prometheus.HistogramVec
+	unprotected       prometheus.Counter
+	finalizersAdded   prometheus.Counter
+	leader            prometheus.Gauge
+	certificateExpiry prometheus.Gauge
+}
+
+// New returns metrics that have counted nothing.
+func New() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		webhookRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "node_cleanup_webhook_requests_total",
+			Help: "Admission requests, by operation and by result: patched, unchanged or refused.",
+		}, []string{"operation", "result"}),
+		webhookDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "node_cleanup_webhook_duration_seconds",
+			Help:    "Time to answer an admission request, by operation.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 2},
+		}, []string{"operation"}),
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "node_cleanup_operations_total",
+			Help: "Attempts of steps, by plugin and by result: success, error or skipped.",
+		}, []string{"plugin", "result"}),
+		operationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "node_cleanup_duration_seconds",
+			Help:    "Time of one attempt of a step, by plugin.",
+			Buckets: []float64{.01, .1, .5, 1, 5, 15, 60, 300, 900, 1800, 3600},
+		}, []string{"plugin"}),
+		unprotected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "node_cleanup_unprotected_deletions_total",
+			Help: "Nodes that were deleted without the finalizer, so that no cleanup was run, or not all of it.",
+		}),
+		finalizersAdded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "node_cleanup_finalizers_backfilled_total",
+			Help: "Nodes that admission let through without the finalizer and that got it from the watcher.",
+		}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_leader",
+			Help: "1 while this agent is the one that cleans, 0 otherwise.",
+		}),
+		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
+			Help: "When the webhook's serving certificate ends, in seconds since 1970.",
+		}),
+	}
+	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// WebhookRequest counts an admission request.
+func (m *Metrics) WebhookRequest(operation, result string, took time.Duration) {
+	m.webhookRequests.WithLabelValues(operation, result).Inc()
+	m.webhookDuration.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// StepDone counts an attempt of a step, or a step that was skipped.
+func (m *Metrics) StepDone(plugin, result string, took time.Duration) {
+	m.operations.WithLabelValues(plugin, result).Inc()
+	if result != "skipped" {
+		m.operationTime.WithLabelValues(plugin).Observe(took.Seconds())
+	}
+}
+
+// NodeUnprotected counts a Node that was deleted without our finalizer.
+func (m *Metrics) NodeUnprotected() { m.unprotected.Inc() }
+
+// FinalizerAdded counts a Node that got our finalizer from the watcher.
+func (m *Metrics) FinalizerAdded() { m.finalizersAdded.Inc() }
+
+// Leading says whether this agent is the leader.
+func (m *Metrics) Leading(leads bool) {
+	m.leader.Set(0)
+	if leads {
+		m.leader.Set(1)
+	}
+}
+
+// CertificateExpiresAt says when the serving certificate ends.
+func (m *Metrics) CertificateExpiresAt(end time.Time) { m.certificateExpiry.Set(float64(end.Unix())) }
+
+// Nodes registers the gauges that are read from the watcher at each scrape.
+func (m *Metrics) Nodes(withFinalizer, unprotected, running func() float64) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "node_cleanup_nodes_with_finalizer",
+			Help: "Nodes that have the finalizer, as the leader sees them.",
+		}, withFinalizer),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "node_cleanup_nodes_unprotected",
+			Help: "Nodes that config selects and that lack the finalizer, as the leader sees them.",
+		}, unprotected),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "node_cleanup_runs_active",
+			Help: "Cleanups whose steps are running now.",
+		}, running),
+	)
+}

@@ -1,0 +1,64 @@
+package runrecord
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+)
+
+// Begin returns the record of a run that has done nothing yet.
+func Begin(node *corev1.Node, now time.Time) *api.Run {
+	return &api.Run{
+		Node:                node.Name,
+		NodeUID:             node.UID,
+		State:               api.Pending,
+		DeletionRequestedAt: node.DeletionTimestamp.DeepCopy(),
+		StartedAt:           metav1.NewTime(now),
+	}
+}
+
+// Merge gives the record a step for each step of the plan, in the plan's order.
+// A step that the record knows under the same name and plugin keeps what it
+// went through; the others begin anew. Steps that are not in the plan any more
+// are dropped. What a dry run went through counts for nothing in a real one.
+func Merge(run *api.Run, configHash string, dryRun bool, p plan.Plan) {
+	if run.DryRun != dryRun {
+		run.Steps = nil
+	}
+	run.DryRun = dryRun
+	steps := make([]api.StepRun, 0, len(run.Steps))
+	keep := func(name, plugin string, critical, skipped bool) {
+		step := api.StepRun{Name: name, Plugin: plugin, State: api.StepPending}
+		if known := run.Step(name); known != nil && known.Plugin == plugin {
+			step = *known
+			if step.State == api.StepSkipped && !skipped {
+				step.State, step.Reason = api.StepPending, ""
+			}
+		}
+		step.Critical = critical
+		steps = append(steps, step)
+	}
+	for _, step := range p.Steps() {
+		keep(step.Name, step.Plugin, step.Critical, false)
+	}
+	for _, skip := range p.Skipped {
+		keep(skip.Step.Name, skip.Step.Plugin, skip.Step.Critical, true)
+	}
+	run.Steps, run.ConfigHash, run.PlanHash = steps, configHash, p.Hash
+}
+
+// Retry gives the steps that failed or wait for another try a new start, as if
+// they had not failed yet.
+func Retry(run *api.Run) {
+	for i := range run.Steps {
+		step := &run.Steps[i]
+		if step.State == api.StepFailed || step.State == api.StepRetrying {
+			step.State, step.Failures, step.NextAttemptAt, step.FinishedAt = api.StepPending, 0, nil, nil
+		}
+	}
+	run.State, run.Message, run.FinishedAt = api.Pending, "", nil
+}

@@ -1,0 +1,153 @@
+package runrecord
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Reporter tells people how cleanups go: by the Node condition and by Events.
+type Reporter struct {
+	nodes  corev1client.NodeInterface
+	events record.EventRecorder
+	clock  clock.PassiveClock
+}
+
+// NewReporter returns a reporter that writes through a client and a recorder.
+func NewReporter(nodes corev1client.NodesGetter, events record.EventRecorder, clock clock.PassiveClock) *Reporter {
+	return &Reporter{nodes: nodes.Nodes(), events: events, clock: clock}
+}
+
+// Node returns the reporter for one Node.
+func (r *Reporter) Node(node *corev1.Node) *NodeReporter {
+	return &NodeReporter{Reporter: r, name: node.Name, uid: node.UID, condition: conditionOf(node)}
+}
+
+func conditionOf(node *corev1.Node) corev1.NodeCondition {
+	if known := api.Cleanup(node); known != nil {
+		return *known
+	}
+	return corev1.NodeCondition{}
+}
+
+// NodeReporter tells how the cleanup of one Node goes.
+type NodeReporter struct {
+	*Reporter
+	name string
+	uid  types.UID
+
+	mutex     sync.Mutex
+	condition corev1.NodeCondition
+}
+
+// State sets the Node's cleanup condition, where it says something else than
+// before. A Node that is gone, or another of the same name, is no error.
+func (r *NodeReporter) State(ctx context.Context, state api.State, message string) error {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.condition.Reason == string(state) && r.condition.Message == message {
+		return nil
+	}
+	condition := api.CleanupCondition(state, message, metav1.NewTime(r.clock.Now()))
+	if r.condition.Status == condition.Status && !r.condition.LastTransitionTime.IsZero() {
+		condition.LastTransitionTime = r.condition.LastTransitionTime
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": r.uid},
+		"status":   map[string]any{"conditions": []corev1.NodeCondition{condition}},
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the condition of node %s: %w", r.name, err)
+	}
+	_, err = r.nodes.Patch(ctx, r.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsInvalid(err) {
+		// So the API server answers to a wrong UID, and to a Node that no
+		// longer passes validation.
+		current, getErr := r.nodes.Get(ctx, r.name, metav1.GetOptions{})
+		if getErr == nil && current.UID != r.uid {
+			return nil
+		}
+		err = errors.Join(err, ignoreNotFound(getErr))
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("writing condition %s of node %s: %w", api.ConditionCleanup, r.name, err)
+	}
+	r.condition = condition
+	return nil
+}
+
+func ignoreNotFound(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// reference is how Events name a Node, so that kubectl describe node finds them:
+// it searches for the UID and for the name in the place of the UID.
+func (r *NodeReporter) reference() *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.name, UID: r.uid}
+}
+
+func (r *NodeReporter) emit(e event) {
+	r.events.Event(r.reference(), e.kind, e.reason, e.message)
+}
+
+// CleanupStarted tells that a run began.
+func (r *NodeReporter) CleanupStarted(run *api.Run) { r.emit(cleanupStarted(run)) }
+
+// CleanupWaiting tells what the run waits for.
+func (r *NodeReporter) CleanupWaiting(message string) { r.emit(cleanupWaiting(message)) }
+
+// CleanupCompleted tells that the Node is released after its cleanup.
+func (r *NodeReporter) CleanupCompleted(run *api.Run) { r.emit(cleanupCompleted(run)) }
+
+// CleanupFailed tells that the Node is kept because a critical step failed.
+func (r *NodeReporter) CleanupFailed(message string) { r.emit(cleanupFailed(r.name, message)) }
+
+// CleanupBypassed tells that the Node is released without its cleanup.
+func (r *NodeReporter) CleanupBypassed(reason string) { r.emit(cleanupBypassed(reason)) }
+
+// CleanupDeadline tells that the cleanup took longer than config allows.
+func (r *NodeReporter) CleanupDeadline(deadline time.Duration, released bool) {
+	r.emit(cleanupDeadline(deadline, released))
+}
+
+// NodeUnprotected tells that the Node was deleted without our finalizer.
+func (r *NodeReporter) NodeUnprotected() { r.emit(nodeUnprotected()) }
+
+// FinalizerLost tells that somebody else took our finalizer off too early.
+func (r *NodeReporter) FinalizerLost() { r.emit(finalizerLost()) }
+
+// NodeInvalid tells that the API server refuses every update of the Node.
+func (r *NodeReporter) NodeInvalid(err error) { r.emit(nodeInvalid(err)) }
+
+// StepStarted tells that an attempt began.
+func (r *NodeReporter) StepStarted(step *api.StepRun) { r.emit(stepStarted(step)) }
+
+// StepSucceeded tells that a step is done.
+func (r *NodeReporter) StepSucceeded(step *api.StepRun, took time.Duration) {
+	r.emit(stepSucceeded(step, took))
+}
+
+// StepFailed tells that an attempt failed, and what follows.
+func (r *NodeReporter) StepFailed(step *api.StepRun, _ time.Duration) { r.emit(stepFailed(step)) }
+
+// StepSkipped tells that a step does not apply, and why.
+func (r *NodeReporter) StepSkipped(step *api.StepRun) { r.emit(stepSkipped(step)) }

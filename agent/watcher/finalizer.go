@@ -1,0 +1,73 @@
+package watcher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// addFinalizer puts our finalizer on a Node that is not terminating. It leaves
+// every other finalizer alone, also those that others write meanwhile: the
+// strategic merge of a list of primitive values is done by the API server.
+func (w *Watcher) addFinalizer(ctx context.Context, node *corev1.Node) error {
+	return w.patchFinalizer(ctx, node, "adding", "finalizers")
+}
+
+// removeFinalizer takes our finalizer off a Node, and no other.
+func (w *Watcher) removeFinalizer(ctx context.Context, node *corev1.Node) error {
+	return w.patchFinalizer(ctx, node, "removing", "$deleteFromPrimitiveList/finalizers")
+}
+
+// patchFinalizer carries the UID, so that a Node which was created again under
+// the same name refuses the patch. It may be repeated.
+func (w *Watcher) patchFinalizer(ctx context.Context, node *corev1.Node, doing, key string) error {
+	if err := w.Fence(); err != nil {
+		return fmt.Errorf("%s finalizer: %w", doing, err)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": node.UID,
+		key:   []string{api.Finalizer},
+	}})
+	if err != nil {
+		return fmt.Errorf("%s finalizer: encoding the patch: %w", doing, err)
+	}
+	_, err = w.Client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsInvalid(err):
+		return w.explainInvalid(ctx, node, fmt.Errorf("%s finalizer: %w", doing, err))
+	}
+	return fmt.Errorf("%s finalizer: %w", doing, err)
+}
+
+// invalidError: the API server refuses every update of the Node.
+type invalidError struct{ error }
+
+func (e invalidError) Unwrap() error { return e.error }
+
+// explainInvalid tells the cases in which the API server answers 422 apart: the
+// name belongs to another Node now, the Node began to terminate (and takes no
+// new finalizer), or the Node holds a value that fails validation, and then it
+// stays until somebody mends it.
+func (w *Watcher) explainInvalid(ctx context.Context, node *corev1.Node, cause error) error {
+	current, err := w.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w; asking why: %w", cause, err)
+	case current.UID != node.UID:
+		return nil
+	case current.DeletionTimestamp != nil && node.DeletionTimestamp == nil:
+		return nil // The informer is about to say so, and that is reconciled then.
+	}
+	return invalidError{cause}
+}

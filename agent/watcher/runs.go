@@ -1,0 +1,92 @@
+package watcher
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// runs are the plans that are being run, no more than config allows, and the
+// Nodes whose turn comes next.
+type runs struct {
+	mutex   sync.Mutex
+	active  map[types.UID]context.CancelCauseFunc
+	waiting []string
+	done    sync.WaitGroup
+}
+
+func newRuns() *runs {
+	return &runs{active: map[types.UID]context.CancelCauseFunc{}}
+}
+
+// begin calls work in a goroutine of its own, with a context that interrupt
+// ends, and reports true. When limit runs are at work already it only notes the
+// Node's name, for room to return. When the work is done, ended is called.
+func (r *runs) begin(ctx context.Context, limit int, uid types.UID, name string, work func(context.Context), ended func(name string)) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if _, running := r.active[uid]; running {
+		return true
+	}
+	if len(r.active) >= limit {
+		if !slices.Contains(r.waiting, name) {
+			r.waiting = append(r.waiting, name)
+		}
+		return false
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r.active[uid] = cancel
+	r.done.Go(func() {
+		defer cancel(nil)
+		work(ctx)
+		r.end(uid)
+		ended(name)
+	})
+	return true
+}
+
+func (r *runs) end(uid types.UID) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.active, uid)
+}
+
+// room takes as many names off the waiting list as there is room for. Each is
+// to be reconciled; one that does not begin a run then has left its room to the
+// next, so room is asked for after every reconcile.
+func (r *runs) room(limit int) []string {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	free := min(len(r.waiting), max(0, limit-len(r.active)))
+	taken := r.waiting[:free:free]
+	r.waiting = r.waiting[free:]
+	return taken
+}
+
+// running reports whether a run for the Node UID is at work.
+func (r *runs) running(uid types.UID) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	_, running := r.active[uid]
+	return running
+}
+
+// interrupt ends the context of the run for the Node UID, where there is one.
+func (r *runs) interrupt(uid types.UID, cause error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if cancel, running := r.active[uid]; running {
+		cancel(cause)
+	}
+}
+
+func (r *runs) count() int {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return len(r.active)
+}
+
+// wait returns when no run is at work any more.
+func (r *runs) wait() { r.done.Wait() }

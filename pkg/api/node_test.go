@@ -1,0 +1,38 @@
+package api
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestBypassOf(t *testing.T) {
+	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		annotations map[string]string
+		active      bool
+		problem     string
+	}{
+		"none":                {nil, false, ""},
+		"true":                {map[string]string{AnnotationBypass: "true"}, true, ""},
+		"false":               {map[string]string{AnnotationBypass: "false"}, false, ""},
+		"neither":             {map[string]string{AnnotationBypass: "perhaps"}, false, `"perhaps" is neither true nor false`},
+		"empty":               {map[string]string{AnnotationBypass: ""}, false, `"" is neither true nor false`},
+		"not expired":         {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "2026-01-31T04:00:01Z"}, true, ""},
+		"expired":             {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "2026-01-31T04:00:00Z"}, false, ""},
+		"end cannot be read":  {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "tomorrow"}, false, "no RFC 3339 time"},
+		"a reason is not one": {map[string]string{AnnotationBypassReason: "because"}, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bypass, err := BypassOf(&metav1.ObjectMeta{Annotations: test.annotations}, now)
+			if bypass.Active != test.active {
+				t.Errorf("active is %v", bypass.Active)
+			}
+			if (err == nil) != (test.problem == "") || err != nil && !strings.Contains(err.Error(), test.problem) {
+				t.Errorf("error is %v, want %q", err, test.problem)
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+func TestRunComesBackAsItWasStored(t *testing.T) {
+	now := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
+	run := &Run{
+		Node: "worker", NodeUID: "0123456789", ConfigHash: "c", PlanHash: "p", DryRun: true, State: Waiting, Message: "m",
+		DeadlinePassed: true, BypassReason: "b", DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
+		Steps: []StepRun{{
+			Name: "drain", Plugin: "drain", Critical: true, State: StepRetrying, Attempts: 3, Failures: 2, Progress: "2 pods", Reason: "x",
+			LastError: "e", Preview: []string{"evict"}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &now,
+		}},
+	}
+	stored, err := EncodeRun("ns", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored.Name != "run-worker-01234567" || stored.Labels[LabelNodeUID] != "0123456789" {
+		t.Errorf("stored as %s with labels %v", stored.Name, stored.Labels)
+	}
+	read, err := DecodeRun(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.StartedAt, read.DeletionRequestedAt, read.FinishedAt = now, &now, &now // The same, in local time.
+	read.Steps[0].StartedAt, read.Steps[0].FinishedAt, read.Steps[0].NextAttemptAt = &now, &now, &now
+	if !reflect.DeepEqual(read, run) {
+		t.Errorf("read %+v, stored %+v", read, run)
+	}
+}
+
+func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
+	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := stored.Data[RunKey]
+	for name, data := range map[string]string{
+		"unknown field": strings.Replace(good, `"node"`, `"edon"`, 1),
+		"version":       strings.Replace(good, RunVersion, "nodecleanup.io/v9", 1),
+		"no JSON":       "{",
+	} {
+		stored.Data[RunKey] = data
+		if run, err := DecodeRun(stored); err == nil {
+			t.Errorf("%s: read as %+v", name, run)
+		}
+	}
+	delete(stored.Data, RunKey)
+	if _, err := DecodeRun(stored); err == nil {
+		t.Error("a record without its key was read")
+	}
+}
+
+func TestRunNameIsAlwaysAnObjectName(t *testing.T) {
+	for _, node := range []string{"a", strings.Repeat("a", 253), strings.Repeat("a", 238) + "." + strings.Repeat("b", 14), strings.Repeat("a.", 126) + "a"} {
+		name := RunName(node, "01234567-89ab")
+		if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+			t.Errorf("%q: %v", name, problems)
+		}
+	}
+}
