@@ -1,0 +1,20 @@
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
+	"k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
+)
+
+// runKubectl is cmd/kubectl of Kubernetes without the authentication plugins of cloud vendors.
+func runKubectl() int {
+	// The verbosity counts while the command is put together too, as in cmd/kubectl.
+	_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
+	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
+		util.CheckErr(err) // prints and exits
+	}
+	return 0
+}

@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// fileLock is a lock among all processes of this machine. The kernel gives it back when its holder dies.
+type fileLock struct {
+	file *os.File
+}
+
+// tryLock takes the lock on that file, which is made when needed; it gives nil when somebody else holds it.
+func tryLock(path string) (*fileLock, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil && sameFile(file, path) {
+		return &fileLock{file}, nil
+	}
+	file.Close()
+	if err == nil || errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("locking %s: %w", path, err)
+}
+
+// lock waits for the lock until ctx is done. It calls waiting once when somebody else holds it.
+func lock(ctx context.Context, path string, waiting func()) (*fileLock, error) {
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		held, err := tryLock(path)
+		if held != nil || err != nil {
+			return held, err
+		}
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the lock %s: %w", path, context.Cause(ctx))
+		}
+	}
+}
+
+// release gives the lock back and removes its file.
+func (l *fileLock) release() error {
+	return errors.Join(os.Remove(l.file.Name()), l.file.Close())
+}
+
+// sameFile tells whether the path still leads to the open file: the last holder removed it while we waited otherwise.
+func sameFile(file *os.File, path string) bool {
+	open, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(path)
+	return err == nil && os.SameFile(open, named)
+}

@@ -1,0 +1,41 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// setProcessAttributes puts the child in a process group of its own. A detached child gets a session of its own too,
+// so that the end of the terminal does not reach it; the others are killed by the kernel when their parent dies.
+func setProcessAttributes(cmd *exec.Cmd, detached bool) {
+	if detached {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// leash does nothing here: Pdeathsig does the work.
+func leash(int) (release func()) { return nil }
+
+// processBirth gives when the process was started, in clock ticks of this boot, and false when there is none or only
+// its exit code is left. See proc_pid_stat(5).
+func processBirth(pid int) (string, bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", false
+	}
+	// The name, in parentheses, can hold spaces and parentheses itself. After it: field 3 is the state, 22 the start.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 || bytes.ContainsAny(fields[0], "ZX") {
+		return "", false
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", false
+	}
+	return fmt.Sprintf("%s/%s", bytes.TrimSpace(boot), fields[19]), true
+}

@@ -1,0 +1,110 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Ready says when a process counts as started. Everything that is set must hold.
+type Ready struct {
+	// URL answers 200.
+	URL string `json:"url,omitempty"`
+	// CAFile verifies an https URL; empty takes the system's certificate authorities.
+	CAFile string `json:"caFile,omitempty"`
+	// LogLine is a text that a line of the log contains, written since the start.
+	LogLine string `json:"logLine,omitempty"`
+}
+
+// check asks once, and gives nil or what is missing. The log counts from byte offset logged on.
+func (r Ready) check(ctx context.Context, client *http.Client, log string, logged int64) error {
+	if r.LogLine != "" {
+		output, err := readFrom(log, logged)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(output, []byte(r.LogLine)) {
+			return fmt.Errorf("no line with %q in the log yet", r.LogLine)
+		}
+	}
+	if r.URL == "" {
+		return nil
+	}
+	return checkURL(ctx, client, r.URL)
+}
+
+// client gives what asks the URL. It keeps no connection, so that every answer is one of the process as it is now.
+func (r Ready) client() (*http.Client, error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if r.CAFile != "" {
+		ca, err := os.ReadFile(r.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("no certificate in %s", r.CAFile)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	return &http.Client{Transport: transport, Timeout: 2 * time.Second}, nil
+}
+
+func checkURL(ctx context.Context, client *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s: %s", url, response.Status, bytes.TrimSpace(body))
+	}
+	return nil
+}
+
+// Healthy asks once whether the process runs and is ready, and gives nil or what is wrong.
+func (p *Process) Healthy(ctx context.Context) error {
+	if !p.Running() {
+		return fmt.Errorf("%s does not run", p.Name())
+	}
+	client, err := p.command.Ready.client()
+	if err != nil {
+		return err
+	}
+	return p.command.Ready.check(ctx, client, p.log, 0)
+}
+
+// awaitReady polls until the run is ready, has ended, or ctx is done.
+func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
+	client, err := p.command.Ready.client()
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		missing := p.command.Ready.check(ctx, client, p.log, logged)
+		if missing == nil {
+			return nil
+		}
+		select {
+		case <-r.exited:
+			return fmt.Errorf("it ended before it was ready: %w", errors.Join(r.err, missing))
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until it is ready: %w: %w", context.Cause(ctx), missing)
+		case <-ticker.C:
+		}
+	}
+}
