@@ -42,6 +42,22 @@ type Options struct {
 	Detached bool
 }
 
+// wanted gives the components to start beside etcd and the API server.
+func (o Options) wanted() []string {
+	var names []string
+	for _, component := range []struct {
+		name string
+		with bool
+	}{
+		{ControllerManager, o.WithControllerManager}, {Scheduler, o.WithScheduler}, {Kwok, o.WithKwok},
+	} {
+		if component.with {
+			names = append(names, component.name)
+		}
+	}
+	return names
+}
+
 // Cluster is a Kubernetes that runs on loopback. Its methods can be called from several goroutines.
 type Cluster struct {
 	name      string
@@ -77,6 +93,9 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
 	}
 	fmt.Fprintf(c.out, "Cluster %s is ready after %.1fs\n", c.name, time.Since(began).Seconds())
+	if c.detached {
+		return c, c.reserved.release() // nobody is there to hold them later; the components do
+	}
 	return c, nil
 }
 
@@ -123,14 +142,7 @@ func (c *Cluster) start(ctx context.Context, options Options) error {
 	if err := c.await(ctx, "/api/v1/namespaces/default"); err != nil {
 		return err
 	}
-	var wanted []string
-	for name, with := range map[string]bool{
-		ControllerManager: options.WithControllerManager, Scheduler: options.WithScheduler, Kwok: options.WithKwok,
-	} {
-		if with {
-			wanted = append(wanted, name)
-		}
-	}
+	wanted := options.wanted()
 	errs := make([]error, len(wanted))
 	var group sync.WaitGroup
 	for i, name := range wanted {

@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// DirOf is where the cluster of that name is kept while it is up: below the cache directory.
+func DirOf(name string) (string, error) {
+	if !regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`).MatchString(name) {
+		return "", fmt.Errorf("the name of a cluster is small letters, digits, - and .; not %q", name)
+	}
+	clusters, err := clustersDir()
+	return filepath.Join(clusters, name), err
+}
+
+// Names gives the clusters that are up, or were when the machine or something else ended them.
+func Names() ([]string, error) {
+	clusters, err := clustersDir()
+	if err != nil {
+		return nil, err
+	}
+	states, err := filepath.Glob(filepath.Join(clusters, "*", stateFile))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, path := range states {
+		names = append(names, filepath.Base(filepath.Dir(path)))
+	}
+	return names, nil
+}
+
+// Up gives the detached cluster of that name, which goes on when this process ends. One that is up is taken as it
+// is, with what Options ask for started if it does not run; only when its API server or etcd is gone, after a
+// crash or a reboot, it is replaced by a new one. Options.Dir and Options.Detached are set by Up.
+func Up(ctx context.Context, options Options) (*Cluster, error) {
+	if options.Output == nil {
+		options.Output = io.Discard
+	}
+	dir, err := DirOf(options.Name)
+	if err != nil {
+		return nil, err
+	}
+	options.Dir, options.Detached = dir, true
+	held, err := lock(ctx, dir+".lock", func() {
+		fmt.Fprintf(options.Output, "Another process starts or stops cluster %s; waiting for it\n", options.Name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer held.release()
+	c, err := Open(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case c.serves(ctx):
+		fmt.Fprintf(options.Output, "Cluster %s is up already\n", options.Name)
+		c.out = options.Output
+		return c, c.startMissing(ctx, options)
+	default:
+		fmt.Fprintf(options.Output, "Cluster %s does not serve any more; replacing it\n", options.Name)
+		if err := c.Stop(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("removing what is left of cluster %s: %w", options.Name, err)
+	}
+	return New(ctx, options)
+}
+
+// Down ends the cluster of that name, everything that was added to it included, and removes its directory. It gives
+// false when there is none.
+func Down(ctx context.Context, name string) (bool, error) {
+	dir, err := DirOf(name)
+	if err != nil {
+		return false, err
+	}
+	held, err := lock(ctx, dir+".lock", nil)
+	if err != nil {
+		return false, err
+	}
+	defer held.release()
+	c, err := Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, os.RemoveAll(dir)
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(c.Stop(ctx), os.RemoveAll(dir))
+}
+
+// serves tells whether the API server is there and can reach etcd.
+func (c *Cluster) serves(ctx context.Context) bool {
+	return c.Component(Etcd).Healthy(ctx) == nil && c.Component(APIServer).Healthy(ctx) == nil
+}
+
+func (c *Cluster) startMissing(ctx context.Context, options Options) error {
+	for _, name := range options.wanted() {
+		if p := c.Component(name); !p.Running() {
+			fmt.Fprintf(options.Output, "Starting %s\n", name)
+			if err := p.Start(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func clustersDir() (string, error) {
+	cache, err := CacheDir()
+	return filepath.Join(cache, "clusters"), err
+}
