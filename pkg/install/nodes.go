@@ -67,7 +67,7 @@ func (e *NodesLeftError) Error() string {
 		lines = append(lines, fmt.Sprintf("node %s: %v", name, err))
 	}
 	slices.Sort(lines)
-	return fmt.Sprintf("taking our marks off every node: %d were refused:\n  %s", len(e.Nodes), strings.Join(lines, "\n  "))
+	return fmt.Sprintf("taking our marks off every node: the API server refused %d:\n  %s", len(e.Nodes), strings.Join(lines, "\n  "))
 }
 
 // ErrAddedBack: somebody adds the finalizer faster than it is taken off.
@@ -86,7 +86,7 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 		}
 		if marked == 0 {
 			if clean := released - len(refused.Nodes); clean > 0 {
-				r.say("took the finalizer and our marks off %d nodes", clean)
+				r.say("took the finalizer and our marks off nodes: %d", clean)
 			}
 			if len(refused.Nodes) > 0 {
 				return refused

@@ -9,14 +9,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
-
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// agentStops is how long the agent's pods may take to go. They answer requests
-// for some seconds after they were told to end; a pod on a dead node never goes.
-const agentStops = 45 * time.Second
+// AgentStops is enough for the agent's pods to end in good order: they answer
+// admission for some seconds after they were told to, within the usual 30.
+const AgentStops = 45 * time.Second
 
 // Remove takes the install in a namespace off the cluster: admission, agent,
 // marks on nodes, data, rights, namespace. Each part is done before the
@@ -89,54 +86,46 @@ func (r *Remover) stopAgent(ctx context.Context, namespace string) error {
 	if err := r.removePhase(ctx, phaseAgent, namespace, false); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, agentStops)
-	defer cancel()
-	said := false
-	err := await(limited, kindNamed("Pod").client(r.Objects, namespace), metav1.ListOptions{LabelSelector: ourSelector()},
-		func(pods map[string]*unstructured.Unstructured) (bool, error) {
-			if len(pods) > 0 && !said {
-				r.say("waiting for %d pods of the agent to end", len(pods))
-				said = true
-			}
-			return len(pods) == 0, nil
-		})
-	if limited.Err() != nil && ctx.Err() == nil {
-		// Most likely on a node that is dead: then it adds nothing.
-		r.say("the agent's pods did not end within %s; going on without them", agentStops)
-		return nil
+	err := r.awaitPods(ctx, namespace)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.say("the agent's pods did not end within %s, so they are deleted by force", r.AgentStops)
+		err = r.forcePods(ctx, namespace)
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for the agent's pods to end: %w", err)
-	}
-	if leader, err := r.outsideLeader(ctx, namespace); err == nil && leader != "" && !said {
-		r.say("WARNING: %s holds the agent's lease and is no pod here: stop it, or it adds the finalizer again", leader)
+		return fmt.Errorf("stopping the agent: %w", err)
 	}
 	return nil
 }
 
-// removeNamespace deletes the namespace if install made it, and waits for it to go.
-func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
-	namespaces := kindNamed("Namespace").client(r.Objects, "")
-	home, err := namespaces.Get(ctx, namespace, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading namespace %s: %w", namespace, err)
-	}
-	if !ours(home) {
-		r.say("namespace %s stays: install did not make it", namespace)
-		return nil
-	}
-	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {
-		return err
-	}
-	err = await(ctx, namespaces, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()},
-		func(present map[string]*unstructured.Unstructured) (bool, error) {
-			return present[namespace] == nil, nil
+func (r *Remover) awaitPods(ctx context.Context, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.AgentStops)
+	defer cancel()
+	said := false
+	return await(ctx, kindNamed("Pod").client(r.Objects, namespace), metav1.ListOptions{LabelSelector: ourSelector()},
+		func(pods map[string]*unstructured.Unstructured) (bool, error) {
+			if len(pods) > 0 && !said {
+				r.say("waiting for the agent's pods to end: %d", len(pods))
+				said = true
+			}
+			return len(pods) == 0, nil
 		})
+}
+
+// forcePods deletes the agent's pods on nodes whose kubelet does not answer; the
+// namespace could not go while they are there. Should one still run, it can
+// do nothing: its token is bound to the pod.
+func (r *Remover) forcePods(ctx context.Context, namespace string) error {
+	pods := kindNamed("Pod").client(r.Objects, namespace)
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
 	if err != nil {
-		return fmt.Errorf("waiting for namespace %s to go (everything of %s is gone from the cluster but this): %w", namespace, api.LabelNameValue, err)
+		return fmt.Errorf("listing its pods: %w", err)
+	}
+	for _, pod := range list.Items {
+		options := metav1.NewPreconditionDeleteOptions(string(pod.GetUID()))
+		options.GracePeriodSeconds = new(int64)
+		if err := pods.Delete(ctx, pod.GetName(), *options); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("deleting pod %s by force: %w", pod.GetName(), err)
+		}
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ type Remover struct {
 	Nodes   kubernetes.Interface
 	// Now tells whether a lease is still renewed.
 	Now func() time.Time
+	// AgentStops is how long the agent's pods may take to end before they are
+	// deleted by force.
+	AgentStops time.Duration
 	// Report, if there is one, is called with a sentence on each thing done.
 	Report func(string)
 }

@@ -53,7 +53,7 @@ func (w Waiter) agent(ctx context.Context, namespace string) error {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookAfter)
 		defer cancel()
 		if problem := w.podProblem(late, namespace); problem != "" {
-			return fmt.Errorf("%s: %w", problem, err)
+			return fmt.Errorf("%w (%s)", err, problem)
 		}
 	}
 	return err

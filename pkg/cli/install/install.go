@@ -241,6 +241,7 @@ func objects(results []install.Result) []*unstructured.Unstructured {
 	var list []*unstructured.Unstructured
 	for _, result := range results {
 		if result.Action != install.Deleted {
+			result.Object.SetManagedFields(nil) // as kubectl shows objects
 			list = append(list, result.Object)
 		}
 	}

@@ -14,7 +14,7 @@ func describe(out io.Writer, survey *install.Survey) {
 	line("To be removed, in this order:")
 	nodes := func() {
 		if survey.Marked > 0 {
-			line("  the finalizer and marks on %d nodes (%d protected)", survey.Marked, survey.Protected)
+			line("  the finalizer and marks on nodes: %d (with the finalizer: %d)", survey.Marked, survey.Protected)
 		}
 	}
 	told := false

@@ -84,10 +84,11 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	remover := &install.Remover{
-		Objects: clients.Dynamic,
-		Nodes:   clients.Typed,
-		Now:     o.Now,
-		Report:  func(line string) { o.Say("%s", line) },
+		Objects:    clients.Dynamic,
+		Nodes:      clients.Typed,
+		Now:        o.Now,
+		AgentStops: install.AgentStops,
+		Report:     func(line string) { o.Say("%s", line) },
 	}
 	survey, err := remover.Survey(ctx, namespace, o.KeepHistory)
 	if err != nil {
@@ -126,14 +127,20 @@ func (o *Options) refuse(survey *install.Survey) error {
 	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("uninstalling: %d nodes are being cleaned up and would go at once, their steps left undone", len(survey.Running)),
+		Err:  fmt.Errorf("uninstalling: nodes are being cleaned up and would go at once, their steps left undone: %d", len(survey.Running)),
 		Next: "Wait for them (kubectl nodecleanup status), or add --force to let them go as they are.",
 	}
 }
 
 func explain(err error) error {
 	var left *install.NodesLeftError
+	var namespace *install.NamespaceLeftError
 	switch {
+	case errors.As(err, &namespace):
+		return &exit.Error{
+			Code: exit.TimedOut, Err: err,
+			Next: "Nothing holds a node any more. See what holds the namespace: kubectl get namespace " + namespace.Namespace + " -o yaml",
+		}
 	case errors.As(err, &left):
 		return &exit.Error{
 			Code: exit.Failure, Err: err,

@@ -1,0 +1,86 @@
+package cli_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "bypassing")
+	node := makeNode(t, client, "stuck", finalizers(api.Finalizer))
+	must(t, "install", "-n", "bypassing", "--agent-url", "https://127.0.0.1:1")
+	actAsAgent(t, client, "bypassing", node)
+
+	waits := must(t, "bypass", "stuck", "--reason", "rebuild", "--yes")
+	wantText(t, waits.errOut, "is not being deleted", "no agent in namespace bypassing is leading")
+
+	deleteNode(t, client, "stuck")
+	unanswered := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
+	wantText(t, unanswered.errOut, "left undone: storage", "--yes")
+	if got := getNode(t, client, "stuck").Annotations[api.AnnotationBypassReason]; got != "rebuild" {
+		t.Errorf("a command that could not ask set the reason %q", got)
+	}
+
+	result := must(t, "bypass", "node/stuck", "--reason", "hardware lost", "--for", "1h", "--yes")
+	wantText(t, result.out, "node/stuck bypassed")
+	bypass, err := api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(59*time.Minute))
+	if err != nil || !bypass.Active || bypass.Reason != "hardware lost" {
+		t.Errorf("in 59 minutes the bypass is %+v, error %v", bypass, err)
+	}
+	bypass, err = api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(61*time.Minute))
+	if err != nil || bypass.Active {
+		t.Errorf("in 61 minutes the bypass is %+v, error %v", bypass, err)
+	}
+
+	// An end that an earlier bypass had does not end this one.
+	must(t, "bypass", "stuck", "--reason", "for good", "--yes")
+	bypass, err = api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(61*time.Minute))
+	if err != nil || !bypass.Active {
+		t.Errorf("without --for the bypass ends: %+v, error %v", bypass, err)
+	}
+}
+
+func TestBypassLeavesANodeOfTheSameNameAlone(t *testing.T) {
+	client := admin(t)
+	first := makeNode(t, client, "reused", nil)
+	var once sync.Once
+	overtaken := proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			once.Do(func() { replaceNode(t, client, "reused") })
+		}
+		return false
+	})
+	result := want(t, exit.Failure, run(t, overtaken, "bypass", "reused", "--reason", "hardware lost", "--yes"))
+	wantText(t, result.errOut, string(first.UID), "made anew")
+	node := getNode(t, client, "reused")
+	if node.UID == first.UID {
+		t.Fatal("the node was not made anew: the test proves nothing")
+	}
+	if node.Annotations[api.AnnotationBypass] != "" {
+		t.Errorf("the new node was marked: %v", node.Annotations)
+	}
+}
+
+func replaceNode(t *testing.T, client kubernetes.Interface, name string) {
+	if err := client.CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBypassOfANodeThatIsNotThere(t *testing.T) {
+	result := want(t, exit.Failure, run(t, shared.Kubeconfig(), "bypass", "nobody", "--reason", "hardware lost", "--yes"))
+	wantText(t, result.errOut, "reading node nobody", "kubectl nodecleanup status")
+}

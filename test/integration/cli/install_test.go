@@ -1,0 +1,241 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+// versions returns the resource version of every object of an install, by the
+// name that the command printed.
+func versions(t *testing.T, output string) map[string]string {
+	t.Helper()
+	var list struct {
+		Items []metav1.PartialObjectMetadata
+	}
+	if err := json.Unmarshal([]byte(output), &list); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, item := range list.Items {
+		found[item.Kind+"/"+item.Name] = item.ResourceVersion
+	}
+	return found
+}
+
+// Most tests install into a namespace that is not ours: the namespace
+// controller takes five seconds for every one that goes.
+const reused = "reused"
+
+func TestInstallTwiceChangesNothing(t *testing.T) {
+	client := admin(t)
+	// Without a status that changes by itself there is only what install wrote.
+	first := must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	if strings.Contains(first.out, "unchanged") {
+		t.Errorf("the first install found something:\n%s", first.out)
+	}
+	before := versions(t, must(t, "install", "--agent-url", "https://127.0.0.1:1", "-o", "json").out)
+	second := must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	if strings.Contains(second.out, "created") || strings.Contains(second.out, "configured") {
+		t.Errorf("the second install changed something:\n%s", second.out)
+	}
+	after := versions(t, must(t, "install", "--agent-url", "https://127.0.0.1:1", "-o", "json").out)
+	if len(before) != 8 {
+		t.Errorf("an install with an agent outside has %d objects, want 8: %v", len(before), before)
+	}
+	for name, version := range before {
+		if after[name] != version {
+			t.Errorf("%s went from resource version %s to %s", name, version, after[name])
+		}
+	}
+	_, err := client.AppsV1().Deployments(api.Namespace).Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("there is a deployment beside an agent that runs outside: %v", err)
+	}
+}
+
+func TestInstallKeepsWhatOthersWrote(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused, "--replicas", "1")
+	publishCA(t, client, "agent's CA")
+	const edited = "# edited\n"
+	config, err := client.CoreV1().ConfigMaps(reused).Get(t.Context(), api.ConfigName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Data[api.ConfigKey] = edited
+	if _, err := client.CoreV1().ConfigMaps(reused).Update(t.Context(), config, metav1.UpdateOptions{FieldManager: "kubectl-edit"}); err != nil {
+		t.Fatal(err)
+	}
+	scale := []byte(`{"spec":{"replicas":3}}`)
+	if _, err := client.AppsV1().Deployments(reused).Patch(t.Context(), api.Agent, types.MergePatchType, scale, metav1.PatchOptions{FieldManager: "kubectl-scale"}); err != nil {
+		t.Fatal(err)
+	}
+
+	must(t, "upgrade", "--image", "registry.example/agent:v9")
+
+	if got := webhookCA(t, client); got != "agent's CA" {
+		t.Errorf("the CA in the webhook became %q", got)
+	}
+	deployment := agentDeployment(t, client, reused)
+	if *deployment.Spec.Replicas != 3 || deployment.Spec.Template.Spec.Containers[0].Image != "registry.example/agent:v9" {
+		t.Errorf("the deployment has %d replicas of %s", *deployment.Spec.Replicas, deployment.Spec.Template.Spec.Containers[0].Image)
+	}
+	if got := configOnCluster(t, client, reused); got != edited {
+		t.Errorf("the edited config became %q", got)
+	}
+
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	wanted := "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps:\n- {name: drain, plugin: drain}\n"
+	if err := os.WriteFile(file, []byte(wanted), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "install", "--config", file, "--image", "registry.example/agent:v9")
+	if got := configOnCluster(t, client, reused); got != wanted {
+		t.Errorf("--config left %q", got)
+	}
+}
+
+func TestInstallStopsAtFieldsOfOthers(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused)
+	image := []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"agent","image":"registry.example/patched:v1"}]}}}}`)
+	if _, err := client.AppsV1().Deployments(reused).Patch(t.Context(), api.Agent, types.StrategicMergePatchType, image, metav1.PatchOptions{FieldManager: "kubectl-set"}); err != nil {
+		t.Fatal(err)
+	}
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
+	wantText(t, refused.errOut, "deployment.apps/nodecleanup-agent", "kubectl-set", "image", "--force-conflicts")
+	must(t, "install", "--force-conflicts")
+	if got := agentDeployment(t, client, reused).Spec.Template.Spec.Containers[0].Image; !strings.HasPrefix(got, "ghcr.io/nodecleanup/") {
+		t.Errorf("--force-conflicts left the image %s", got)
+	}
+}
+
+func TestInstallMovesTheAgentOutAndIn(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	_, err := client.AppsV1().Deployments(reused).Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("the deployment is still there: %v", err)
+	}
+	hook := webhook(t, client)
+	if hook.ClientConfig.Service != nil || hook.ClientConfig.URL == nil || *hook.ClientConfig.URL != "https://127.0.0.1:1/mutate-node" {
+		t.Errorf("the webhook calls %+v", hook.ClientConfig)
+	}
+	must(t, "install")
+	if hook := webhook(t, client); hook.ClientConfig.URL != nil || hook.ClientConfig.Service == nil {
+		t.Errorf("the webhook calls %+v", hook.ClientConfig)
+	}
+}
+
+func TestInstallServerDryRunWritesNothing(t *testing.T) {
+	client := admin(t)
+	const user = "rehearsing"
+	mark := auditMark(t)
+	// Once where there is nothing, once where there is an install to change.
+	result := want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "install", "--dry-run=server"))
+	wantText(t, result.out, "namespace/nodecleanup-system created (server dry run)", "deployment.apps/nodecleanup-agent not checked")
+	must(t, "install")
+	result = want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "install", "--dry-run=server", "--image", "registry.example/agent:v9"))
+	wantText(t, result.out, "deployment.apps/nodecleanup-agent configured (server dry run)", "service/nodecleanup-agent unchanged")
+	wantNoWrites(t, requestsOf(t, user, mark))
+	if got := agentDeployment(t, client, api.Namespace).Spec.Template.Spec.Containers[0].Image; strings.Contains(got, "example") {
+		t.Errorf("the dry run set the image %s", got)
+	}
+}
+
+func TestInstallIntoANamespaceOfSomebodyElse(t *testing.T) {
+	client := admin(t)
+	before := makeNamespace(t, client, "shop")
+	must(t, "install", "-n", "shop")
+	after, err := client.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("install changed the namespace: %v", after.Labels)
+	}
+	if got := *webhook(t, client).ClientConfig.Service; got.Namespace != "shop" {
+		t.Errorf("the webhook calls the service in %s", got.Namespace)
+	}
+	second := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "-n", "elsewhere"))
+	wantText(t, second.errOut, "there is an install already, in shop")
+	// Not given, the namespace is found.
+	found := must(t, "install")
+	wantText(t, found.out, "deployment.apps/nodecleanup-agent unchanged")
+	must(t, "uninstall", "--yes")
+	after, err = client.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
+	if err != nil || after.DeletionTimestamp != nil {
+		t.Errorf("uninstall deleted a namespace that install did not make: %v", err)
+	}
+	wantNothingOfOurs(t, client, "shop")
+}
+
+func TestInstallWaitsForTheAgent(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	late := run(t, shared.Kubeconfig(), "install", "-n", reused, "--wait", "--timeout", "3s")
+	want(t, exit.TimedOut, late)
+	wantText(t, late.errOut, "waiting for deployment.apps/nodecleanup-agent", "0 of 2 available", "no nodes available")
+
+	node := cluster.MakeNode("for-the-agent", nil) // kwok plays its kubelet
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// The pods run nothing, so the CA that the agent would publish is published here.
+	publishCA(t, client, "agent's CA")
+	result := must(t, "install", "--wait", "--timeout", "60s")
+	wantText(t, result.errOut, "The agent is available")
+	if got := agentDeployment(t, client, reused).Status.AvailableReplicas; got != 2 {
+		t.Errorf("install waited for %d replicas", got)
+	}
+	must(t, "uninstall", "--yes")
+}
+
+func agentDeployment(t *testing.T, client kubernetes.Interface, namespace string) *appsv1.Deployment {
+	t.Helper()
+	deployment, err := client.AppsV1().Deployments(namespace).Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deployment
+}
+
+func configOnCluster(t *testing.T, client kubernetes.Interface, namespace string) string {
+	t.Helper()
+	config, err := client.CoreV1().ConfigMaps(namespace).Get(t.Context(), api.ConfigName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.Data[api.ConfigKey]
+}
+
+func makeNamespace(t *testing.T, client kubernetes.Interface, name string) *corev1.Namespace {
+	t.Helper()
+	namespace, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		namespace, err = client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return namespace
+}

@@ -1,0 +1,90 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+func status(t *testing.T, code int) printer.Status {
+	t.Helper()
+	result := want(t, code, run(t, shared.Kubeconfig(), "status", "-o", "json"))
+	var view printer.Status
+	if err := json.Unmarshal([]byte(result.out), &view); err != nil {
+		t.Fatal(err)
+	}
+	return view
+}
+
+func TestStatusFollowsTheInstall(t *testing.T) {
+	client := admin(t)
+	nothing := status(t, exit.Unhealthy)
+	if nothing.Agent.Health != printer.Missing || nothing.Admission.Health != printer.Missing || nothing.Next == "" {
+		t.Errorf("with nothing installed: %+v", nothing)
+	}
+
+	makeNamespace(t, client, "watched")
+	makeNode(t, client, "quiet", finalizers(api.Finalizer))
+	makeNode(t, client, "unprotected", nil)
+	running := makeNode(t, client, "running", finalizers(api.Finalizer))
+	must(t, "install", "-n", "watched", "--agent-url", "https://127.0.0.1:1")
+	actAsAgent(t, client, "watched", running)
+	stale := status(t, exit.Unhealthy)
+	if stale.Agent.Health != printer.Broken || stale.Admission.Health != printer.Broken {
+		t.Errorf("with a stale lease and no CA: %+v %+v", stale.Agent, stale.Admission)
+	}
+
+	renewLease(t, client, "watched", "laptop", time.Now())
+	publishCA(t, client, "agent's CA")
+	deleteNode(t, client, "running")
+	setCondition(t, client, "running", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
+	fine := status(t, exit.OK)
+	if fine.APIVersion != printer.APIVersion || fine.Kind != "Status" || fine.Namespace != "watched" {
+		t.Errorf("the view is a %s %s of namespace %s", fine.APIVersion, fine.Kind, fine.Namespace)
+	}
+	if fine.Agent.Version != "v1.2.3" || fine.Agent.Leader != "laptop" || !fine.Agent.Outside || fine.Admission.CAExpiresAt == nil {
+		t.Errorf("agent %+v, admission %+v", fine.Agent, fine.Admission)
+	}
+	if fine.Nodes.Total != 3 || fine.Nodes.Protected != 2 || fine.Nodes.Unprotected != 1 || fine.Nodes.Cleaning["Running"] != 1 {
+		t.Errorf("nodes %+v", fine.Nodes)
+	}
+	if len(fine.Cleanups) != 1 || fine.Cleanups[0].Step != "2/2 storage" || fine.Cleanups[0].Reason != "3 volumes left" {
+		t.Errorf("cleanups %+v", fine.Cleanups)
+	}
+
+	setCondition(t, client, "running", api.CleanupCondition(api.Failed, "volume v1 is still attached", metav1.Now()))
+	stuck := status(t, exit.Unhealthy)
+	if len(stuck.Cleanups) != 1 || !stuck.Cleanups[0].Stuck || stuck.Cleanups[0].Reason != "volume v1 is still attached" {
+		t.Errorf("cleanups %+v", stuck.Cleanups)
+	}
+	wantText(t, stuck.Next, "bypass running")
+
+	const user = "watcher"
+	mark := auditMark(t)
+	table := want(t, exit.Unhealthy, run(t, kubeconfigFor(t, user, "system:masters"), "status"))
+	wantText(t, table.out, "running   Failed   2/2 storage")
+	if table.errOut != "" {
+		t.Errorf("status writes prose: %q", table.errOut)
+	}
+	wantNoWrites(t, requestsOf(t, user, mark))
+
+	version := must(t, "version", "-o", "json")
+	wantText(t, version.out, `"kind": "Version"`, `"agent": "v1.2.3"`)
+}
+
+func setCondition(t *testing.T, client kubernetes.Interface, name string, condition corev1.NodeCondition) {
+	t.Helper()
+	node := getNode(t, client, name)
+	node.Status.Conditions = []corev1.NodeCondition{condition}
+	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

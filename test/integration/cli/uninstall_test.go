@@ -1,0 +1,298 @@
+package cli_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+const othersFinalizer = "example.com/theirs"
+
+// actAsAgent leaves behind what an agent leaves behind when it dies.
+func actAsAgent(t *testing.T, client kubernetes.Interface, namespace string, nodes ...*corev1.Node) {
+	t.Helper()
+	status, err := api.EncodeStatus(namespace, &api.AgentStatus{Version: "v1.2.3", Leader: "gone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	configMaps := []*corev1.ConfigMap{status}
+	for _, node := range nodes {
+		record, err := api.EncodeRun(namespace, &api.Run{
+			Node: node.Name, NodeUID: node.UID, State: api.Running,
+			Steps: []api.StepRun{
+				{Name: "drain", Plugin: "drain", Critical: true, State: api.StepSucceeded},
+				{Name: "storage", Plugin: "http", Critical: true, State: api.StepRunning, Progress: "3 volumes left"},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		configMaps = append(configMaps, record)
+	}
+	for _, configMap := range configMaps {
+		if _, err := client.CoreV1().ConfigMaps(namespace).Create(t.Context(), configMap, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Without a label, as an agent might make it.
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: api.CASecretName}}
+	if _, err := client.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	renewLease(t, client, namespace, "gone", time.Now().Add(-time.Hour))
+}
+
+func renewLease(t *testing.T, client kubernetes.Interface, namespace, holder string, at time.Time) {
+	t.Helper()
+	leases := client.CoordinationV1().Leases(namespace)
+	if err := leases.Delete(t.Context(), api.Agent, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: api.Agent},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(at)),
+		},
+	}
+	if _, err := leases.Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNothingOfOurs wants no object of an install or an agent, and nothing on a node.
+func wantNothingOfOurs(t *testing.T, client kubernetes.Interface, namespace string) {
+	t.Helper()
+	ctx, ours := t.Context(), metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue}
+	count := func(what string, number int, err error) {
+		t.Helper()
+		if err != nil || number > 0 {
+			t.Errorf("%d %s left, error %v", number, what, err)
+		}
+	}
+	webhooks, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, ours)
+	count("webhook configurations", len(webhooks.Items), err)
+	roles, err := client.RbacV1().ClusterRoles().List(ctx, ours)
+	count("cluster roles", len(roles.Items), err)
+	bindings, err := client.RbacV1().ClusterRoleBindings().List(ctx, ours)
+	count("cluster role bindings", len(bindings.Items), err)
+	localBindings, err := client.RbacV1().RoleBindings(namespace).List(ctx, ours)
+	count("role bindings", len(localBindings.Items), err)
+	deployments, err := client.AppsV1().Deployments(namespace).List(ctx, ours)
+	count("deployments", len(deployments.Items), err)
+	pods, err := client.CoreV1().Pods(namespace).List(ctx, ours)
+	count("pods", len(pods.Items), err)
+	accounts, err := client.CoreV1().ServiceAccounts(namespace).List(ctx, ours)
+	count("service accounts", len(accounts.Items), err)
+	services, err := client.CoreV1().Services(namespace).List(ctx, ours)
+	count("services", len(services.Items), err)
+	configMaps, err := client.CoreV1().ConfigMaps(namespace).List(ctx, ours)
+	count("config maps", len(configMaps.Items), err)
+	for name, err := range map[string]error{
+		"secret": second(client.CoreV1().Secrets(namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})),
+		"lease":  second(client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})),
+	} {
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("the %s is left, error %v", name, err)
+		}
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes.Items {
+		if api.HasFinalizer(&node) || api.Cleanup(&node) != nil || strings.Contains(strings.Join(keys(node.Annotations), " "), "nodecleanup.io") {
+			t.Errorf("node %s still has finalizers %v, annotations %v, condition %v", node.Name, node.Finalizers, node.Annotations, api.Cleanup(&node))
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func keys(m map[string]string) []string {
+	var names []string
+	for name := range m {
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestUninstallWithADeadAgentLeavesNothing(t *testing.T) {
+	client := admin(t)
+	makeNode(t, client, "plain", finalizers(api.Finalizer))
+	makeNode(t, client, "unprotected", nil)
+	shown := makeNode(t, client, "marked", func(node *corev1.Node) {
+		node.Finalizers = []string{othersFinalizer, api.Finalizer}
+		node.Annotations = map[string]string{api.AnnotationCordonedBy: "run", api.AnnotationBypass: "true", "example.com/kept": "yes"}
+		node.Spec.Unschedulable = true
+		node.Status.Conditions = []corev1.NodeCondition{
+			api.CleanupCondition(api.Failed, "", metav1.Now()), {Type: "example.com/Kept", Status: corev1.ConditionTrue},
+		}
+	})
+	must(t, "install")
+	actAsAgent(t, client, api.Namespace, shown)
+	operators := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "slack"}}
+	if _, err := client.CoreV1().Secrets(api.Namespace).Create(t.Context(), operators, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	const user = "remover"
+	mark := auditMark(t)
+	rehearsal := want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--dry-run"))
+	wantNoWrites(t, requestsOf(t, user, mark))
+	wantText(t, rehearsal.out, "marks on nodes: 2 (with the finalizer: 2)", "secret/slack", "kubectl uncordon marked")
+
+	unanswered := want(t, exit.Usage, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall"))
+	wantText(t, unanswered.errOut, "--yes")
+	wantNoWrites(t, requestsOf(t, user, mark))
+
+	want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
+	wantNothingOfOurs(t, client, api.Namespace)
+	_, err := client.CoreV1().Namespaces().Get(t.Context(), api.Namespace, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("the namespace is still there: %v", err)
+	}
+	left := getNode(t, client, "marked")
+	if !slices.Equal(left.Finalizers, []string{othersFinalizer}) {
+		t.Errorf("finalizers left: %v, want that of the other controller", left.Finalizers)
+	}
+	if left.Annotations["example.com/kept"] != "yes" || !slices.ContainsFunc(left.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == "example.com/Kept" }) {
+		t.Errorf("what others wrote is gone: %v %v", left.Annotations, left.Status.Conditions)
+	}
+	wantOrder(t, user)
+
+	again := must(t, "uninstall", "--yes")
+	wantText(t, again.errOut, "nothing to remove")
+}
+
+// wantOrder wants admission removed first, rights last, nodes released between.
+func wantOrder(t *testing.T, user string) {
+	t.Helper()
+	var order []string
+	for _, request := range requestsOf(t, user, 0) {
+		if request.Verb == "delete" || request.Verb == "patch" {
+			order = append(order, request.Resource)
+		}
+	}
+	at := func(resource string) int { return slices.Index(order, resource) }
+	sequence := []string{"mutatingwebhookconfigurations", "deployments", "nodes", "configmaps", "clusterrolebindings", "serviceaccounts", "namespaces"}
+	for i := 1; i < len(sequence); i++ {
+		if at(sequence[i-1]) < 0 || at(sequence[i-1]) > at(sequence[i]) {
+			t.Errorf("%s is not removed before %s: %v", sequence[i-1], sequence[i], order)
+		}
+	}
+}
+
+func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "refusing")
+	node := makeNode(t, client, "leaving", finalizers(api.Finalizer))
+	must(t, "install", "-n", "refusing", "--agent-url", "https://127.0.0.1:1")
+	actAsAgent(t, client, "refusing", node)
+	deleteNode(t, client, "leaving")
+	renewLease(t, client, "refusing", "laptop", time.Now())
+
+	const user = "hasty"
+	mark := auditMark(t)
+	refused := want(t, exit.Failure, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
+	wantText(t, refused.errOut, "node/leaving: left undone: storage", "--force", "outside the cluster is running (laptop)")
+	wantNoWrites(t, requestsOf(t, user, mark))
+
+	must(t, "uninstall", "--yes", "--force", "--keep-history")
+	_, err := client.CoreV1().Nodes().Get(t.Context(), "leaving", metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("--force left the node: %v", err)
+	}
+	record, err := client.CoreV1().ConfigMaps("refusing").Get(t.Context(), api.RunName("leaving", node.UID), metav1.GetOptions{})
+	if err != nil || record.Labels[api.LabelRun] == "" {
+		t.Errorf("--keep-history did not keep the run record: %v", err)
+	}
+}
+
+func TestUninstallGoesOnAfterAnInvalidNode(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "invalid")
+	makeNode(t, client, "valid", finalizers(api.Finalizer))
+	makeNode(t, client, "twice-the-same-address", func(node *corev1.Node) {
+		node.Finalizers = []string{api.Finalizer}
+		address := corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "10.0.0.7"}
+		node.Status.Addresses = []corev1.NodeAddress{address, address}
+	})
+	must(t, "install", "-n", "invalid", "--agent-url", "https://127.0.0.1:1")
+	result := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
+	wantText(t, result.errOut, "twice-the-same-address", "status.addresses", "run uninstall again")
+	if api.HasFinalizer(getNode(t, client, "valid")) {
+		t.Error("the valid node was not released")
+	}
+	if !api.HasFinalizer(getNode(t, client, "twice-the-same-address")) {
+		t.Error("the node is not invalid: the test proves nothing")
+	}
+	roles, err := client.RbacV1().ClusterRoles().List(t.Context(), metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue})
+	if err != nil || len(roles.Items) > 0 {
+		t.Errorf("%d cluster roles left, %v: an invalid node kept the rest", len(roles.Items), err)
+	}
+	mend(t, client, "twice-the-same-address")
+}
+
+// mend makes a node valid again, so that the next test finds none.
+func mend(t *testing.T, client kubernetes.Interface, name string) {
+	t.Helper()
+	node := getNode(t, client, name)
+	node.Status.Addresses = nil
+	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUninstallGoesOnWhereItWasInterrupted(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "interrupted")
+	makeNode(t, client, "held", finalizers(api.Finalizer))
+	must(t, "install", "-n", "interrupted", "--agent-url", "https://127.0.0.1:1")
+	broken := proxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch || !strings.Contains(r.URL.Path, "/nodes/") {
+			return false
+		}
+		http.Error(w, "etcd is away", http.StatusInternalServerError)
+		return true
+	})
+	want(t, exit.Failure, run(t, broken, "uninstall", "--yes"))
+	if _, err := client.RbacV1().ClusterRoles().Get(t.Context(), api.Agent, metav1.GetOptions{}); err != nil {
+		t.Errorf("the rights went before the finalizers: %v", err)
+	}
+	must(t, "uninstall", "--yes")
+	wantNothingOfOurs(t, client, "interrupted")
+}
+
+func TestUninstallTellsOfAnAgentThatAddsTheFinalizerBack(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "stubborn")
+	makeNode(t, client, "held", finalizers(api.Finalizer))
+	must(t, "install", "-n", "stubborn", "--agent-url", "https://127.0.0.1:1")
+	stubborn := proxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes" {
+			node := getNode(t, client, "held")
+			if !api.HasFinalizer(node) {
+				node.Finalizers = append(node.Finalizers, api.Finalizer)
+				if err := second(client.CoreV1().Nodes().Update(context.WithoutCancel(r.Context()), node, metav1.UpdateOptions{})); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		return false
+	})
+	result := want(t, exit.Failure, run(t, stubborn, "uninstall", "--yes"))
+	wantText(t, result.errOut, "an agent is still running", "Stop that agent")
+}
