@@ -244,7 +244,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	record.Failures++
 	record.LastError = shorten(done.err.Error())
 	if delay, again := r.retryDelay(done.step, record.Failures, done.err); again {
-		next := metav1.NewTime(now.Add(delay))
+		next := metav1.NewMicroTime(now.Add(delay))
 		record.State, record.NextAttemptAt = api.StepRetrying, &next
 	} else {
 		record.State, record.FinishedAt = api.StepFailed, &now

@@ -95,17 +95,15 @@ func (c *cleanup) honourRetry() {
 	runrecord.Retry(c.record)
 }
 
-// retryIn returns how long until the next attempt is due.
+// retryIn returns how long until the next attempt is due, 0 or less when one is.
 func (c *cleanup) retryIn() time.Duration {
-	var earliest time.Duration
+	var earliest time.Time
 	for _, step := range c.record.Steps {
-		if step.State == api.StepRetrying && step.NextAttemptAt != nil {
-			if in := step.NextAttemptAt.Sub(c.Clock.Now()); earliest == 0 || in < earliest {
-				earliest = max(in, 1)
-			}
+		if step.State == api.StepRetrying && step.NextAttemptAt != nil && (earliest.IsZero() || step.NextAttemptAt.Time.Before(earliest)) {
+			earliest = step.NextAttemptAt.Time
 		}
 	}
-	return earliest
+	return earliest.Sub(c.Clock.Now())
 }
 
 // run runs the plan as far as it goes now. It owns the cleanup until it returns.

@@ -84,8 +84,9 @@ type StepRun struct {
 	Preview    []string     `json:"preview,omitempty"`
 	StartedAt  *metav1.Time `json:"startedAt,omitempty"`
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
-	// NextAttemptAt is when a failed attempt is repeated.
-	NextAttemptAt *metav1.Time `json:"nextAttemptAt,omitempty"`
+	// NextAttemptAt is when a failed attempt is repeated, never earlier: full
+	// seconds would be.
+	NextAttemptAt *metav1.MicroTime `json:"nextAttemptAt,omitempty"`
 }
 
 // Step returns the named step of the run, or nil.

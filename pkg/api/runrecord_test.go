@@ -12,12 +12,13 @@ import (
 
 func TestRunComesBackAsItWasStored(t *testing.T) {
 	now := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
+	next := metav1.NewMicroTime(now.Add(1500 * time.Microsecond))
 	run := &Run{
 		Node: "worker", NodeUID: "0123456789", ConfigHash: "c", PlanHash: "p", DryRun: true, State: Waiting, Message: "m",
 		DeadlinePassed: true, BypassReason: "b", DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
 		Steps: []StepRun{{
 			Name: "drain", Plugin: "drain", Critical: true, State: StepRetrying, Attempts: 3, Failures: 2, Progress: "2 pods", Reason: "x",
-			LastError: "e", Preview: []string{"evict"}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &now,
+			LastError: "e", Preview: []string{"evict"}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &next,
 		}},
 	}
 	stored, err := EncodeRun("ns", run)
@@ -32,7 +33,10 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	read.StartedAt, read.DeletionRequestedAt, read.FinishedAt = now, &now, &now // The same, in local time.
-	read.Steps[0].StartedAt, read.Steps[0].FinishedAt, read.Steps[0].NextAttemptAt = &now, &now, &now
+	if !read.Steps[0].NextAttemptAt.Equal(&next) {
+		t.Errorf("the next attempt is at %s, stored as %s", read.Steps[0].NextAttemptAt, next)
+	}
+	read.Steps[0].StartedAt, read.Steps[0].FinishedAt, read.Steps[0].NextAttemptAt = &now, &now, &next
 	if !reflect.DeepEqual(read, run) {
 		t.Errorf("read %+v, stored %+v", read, run)
 	}

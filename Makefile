@@ -1,0 +1,67 @@
+# `make help` lists the targets. Nothing but Go, make and git is needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= v0.0.0-dev
+LDFLAGS := -s -w -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version=$(VERSION)
+export CGO_ENABLED ?= 0
+
+##@ Try it
+
+.PHONY: demo
+demo: build bin/demo ## Delete a Node on a local Kubernetes and watch its cleanup
+	@bin/demo up
+
+.PHONY: bin/demo
+bin/demo:
+	@go build -o bin/ ./hack/demo
+
+.PHONY: demo-down
+demo-down: ## End the demo's cluster and everything of it
+	@go run ./hack/demo down
+
+.PHONY: run-local
+run-local: build ## Run the agent on this machine against $KUBECONFIG (DRY_RUN=true only previews)
+	bin/nodecleanup-agent --create-namespace --config $(or $(CONFIG),hack/run-local/config.yaml) \
+		--probe-listen 127.0.0.1:8081 --metrics-listen 127.0.0.1:8080
+
+##@ Build
+
+.PHONY: build
+build: ## Build both programs into bin/
+	@echo "building bin/kubectl-nodecleanup and bin/nodecleanup-agent"
+	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+.PHONY: cross
+cross: ## Build for the other platforms, to see that they build
+	for platform in linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do \
+		echo "building for $$platform"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -o /dev/null ./cmd/kubectl-nodecleanup; done
+	GOOS=linux GOARCH=arm64 go build -o /dev/null ./cmd/nodecleanup-agent
+	GOOS=darwin GOARCH=arm64 go vet ./hack/demo ./hack/cluster ./cmd/nodecleanup-agent
+
+.PHONY: kubernetes
+kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, once; then cached)
+	@go run ./hack/cluster build
+
+##@ Check
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
+
+.PHONY: test
+test: verify kubernetes ## Run every test, those against a real API server too
+	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
+
+.PHONY: verify
+verify: ## Check form: gofmt, go vet, tidy modules
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go mod tidy -diff
+	cd hack/kubernetes && go mod tidy -diff
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// clients are apart so that neither the Lease nor the work waits for the other.
+type clients struct {
+	work, lease, events kubernetes.Interface
+}
+
+func newClients(options Options) (*clients, error) {
+	made := func(userAgent string) (kubernetes.Interface, error) {
+		rest := rest.CopyConfig(options.REST)
+		// client-go's own brake of 5 requests per second would make the
+		// cleanup of 5,000 nodes take a quarter of an hour. The API server
+		// protects itself (priority and fairness) and says when to wait.
+		rest.QPS = -1
+		rest.UserAgent = userAgent + "/" + options.Version
+		return kubernetes.NewForConfig(rest)
+	}
+	var c clients
+	var err error
+	for _, each := range []struct {
+		client    *kubernetes.Interface
+		userAgent string
+	}{{&c.work, api.Agent}, {&c.lease, api.Agent + "-lease"}, {&c.events, api.Agent + "-events"}} {
+		if *each.client, err = made(each.userAgent); err != nil {
+			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
+		}
+	}
+	return &c, nil
+}
+
+// ensureNamespace makes the agent's namespace where the options ask for it.
+func (c *clients) ensureNamespace(ctx context.Context, options Options) error {
+	if !options.CreateNamespace {
+		return nil
+	}
+	_, err := c.work.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name:   options.Namespace,
+		Labels: map[string]string{api.LabelName: api.LabelNameValue},
+	}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating namespace %s: %w", options.Namespace, err)
+	}
+	return nil
+}
+
+// recorder returns client-go's Event recorder, which deduplicates and limits,
+// and what stops it.
+func (c *clients) recorder(ctx context.Context) (record.EventRecorder, func()) {
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.events.CoreV1().Events("")})
+	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: api.Agent}), broadcaster.Shutdown
+}
+
+// clusterSecrets reads secret values from the agent's namespace when they are needed.
+type clusterSecrets struct {
+	secrets corev1client.SecretInterface
+}
+
+// Secret implements cleanup.Secrets.
+func (s clusterSecrets) Secret(ctx context.Context, key cleanup.SecretKey) (string, error) {
+	secret, err := s.secrets.Get(ctx, key.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading key %s of secret %s: %w", key.Key, key.Name, err)
+	}
+	value, found := secret.Data[key.Key]
+	if !found {
+		return "", fmt.Errorf("reading key %s of secret %s: the secret has no such key", key.Key, key.Name)
+	}
+	return string(value), nil
+}

@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
+)
+
+// Limits of the HTTP servers.
+const (
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// leaveOpen is how long a server that is about to stop answers with
+	// "Connection: close", so that API servers open their next connection
+	// elsewhere: stopping at once loses requests.
+	leaveOpen = time.Second
+	// stopTimeout is how long open requests are waited for after that.
+	stopTimeout = 5 * time.Second
+)
+
+// servers are the agent's HTTP servers.
+type servers struct {
+	log      *slog.Logger
+	all      []*server
+	stopping atomic.Bool
+	ready    atomic.Bool
+}
+
+type server struct {
+	name string
+	http.Server
+}
+
+func newServers(log *slog.Logger) *servers { return &servers{log: log} }
+
+func (s *servers) plain(name, address string, handler http.Handler) {
+	if address == "" {
+		return
+	}
+	s.all = append(s.all, &server{name, http.Server{
+		Addr: address, Handler: s.closing(handler),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout,
+	}})
+}
+
+// tls adds the server for one path with certificates from a keeper.
+func (s *servers) tls(address string, keeper *servingcert.Keeper, path string, handler http.Handler) {
+	paths := http.NewServeMux()
+	paths.Handle(path, handler)
+	s.plain("webhook", address, paths)
+	s.all[len(s.all)-1].TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: keeper.Certificate}
+}
+
+// probes answers whether the process lives, and whether it is of use.
+func (s *servers) probes() http.Handler {
+	paths := http.NewServeMux()
+	paths.HandleFunc("GET /healthz", func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprintln(writer, "ok") })
+	paths.HandleFunc("GET /readyz", func(writer http.ResponseWriter, _ *http.Request) {
+		if !s.ready.Load() {
+			http.Error(writer, "starting or stopping", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(writer, "ok")
+	})
+	return paths
+}
+
+func (s *servers) closing(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if s.stopping.Load() {
+			writer.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(writer, request)
+	})
+}
+
+// run serves until ctx ends, then stops without dropping a request. An address
+// that cannot be had is an error at once.
+func (s *servers) run(ctx context.Context) error {
+	var group errgroup.Group
+	for _, server := range s.all {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", server.Addr)
+		if err != nil {
+			return fmt.Errorf("listening for %s: %w", server.name, err)
+		}
+		s.log.Info("serving", "what", server.name, "address", listener.Addr().String())
+		group.Go(func() error {
+			if server.TLSConfig != nil {
+				err = server.ServeTLS(listener, "", "")
+			} else {
+				err = server.Serve(listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving %s: %w", server.name, err)
+			}
+			return nil
+		})
+	}
+	s.ready.Store(true)
+	group.Go(func() error {
+		<-ctx.Done()
+		s.ready.Store(false)
+		s.stopping.Store(true)
+		return s.stop(context.WithoutCancel(ctx))
+	})
+	return group.Wait()
+}
+
+func (s *servers) stop(ctx context.Context) error {
+	open := time.NewTimer(leaveOpen)
+	defer open.Stop()
+	<-open.C
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	var failed error
+	for _, server := range s.all {
+		if err := server.Shutdown(ctx); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("stopping to serve %s: %w", server.name, err))
+		}
+	}
+	return failed
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// parse reads flags and environment. Its error is a mistake in how the agent
+// was called.
+func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*agent.Options, error) {
+	options := &agent.Options{Version: version.Version, Log: log, Lease: agent.DefaultLeaseTiming()}
+	dryRun, err := strconv.ParseBool(cmp.Or(getenv("DRY_RUN"), "false"))
+	if err != nil {
+		return nil, fmt.Errorf("environment variable DRY_RUN is %q, neither true nor false", getenv("DRY_RUN"))
+	}
+	identity := getenv("POD_NAME")
+	if identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("reading the host's name, which --identity would replace: %w", err)
+		}
+		identity = host + "_" + rand.String(6)
+	}
+	flags := pflag.NewFlagSet("nodecleanup-agent", pflag.ContinueOnError)
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig of the cluster; in a Pod the service account is used instead (default $KUBECONFIG)")
+	flags.StringVar(&options.Namespace, "namespace", cmp.Or(getenv("POD_NAMESPACE"), api.Namespace), "namespace of the Lease, run records, config and CA")
+	flags.BoolVar(&options.CreateNamespace, "create-namespace", false, "make the namespace where it is missing")
+	flags.StringVar(&options.ConfigFile, "config", "", "config file, instead of configmap "+api.ConfigName)
+	flags.BoolVar(&options.DryRun, "dry-run", dryRun, "preview each step, call no cleanup, and let the node go, whatever the config says (default $DRY_RUN)")
+	flags.StringVar(&options.Identity, "identity", identity, "name that holds the Lease; agents that run at once must not share it (default $POD_NAME, else the host's name and a random part)")
+	flags.StringVar(&options.WebhookListen, "webhook-listen", "", "address of the admission webhook, such as :9443; empty for none")
+	flags.StringVar(&options.ProbeListen, "probe-listen", "", "address of /healthz and /readyz, such as :8081; empty for none")
+	flags.StringVar(&options.MetricsListen, "metrics-listen", "", "address of /metrics, such as :8080; empty for none")
+	flags.DurationVar(&options.Lease.Duration, "lease-duration", options.Lease.Duration, "how long others wait before they take the Lease of a leader that is gone")
+	flags.DurationVar(&options.Lease.RenewDeadline, "lease-renew-deadline", options.Lease.RenewDeadline, "how long the leader tries to renew the Lease before it stops cleaning")
+	flags.DurationVar(&options.Lease.RetryPeriod, "lease-retry-period", options.Lease.RetryPeriod, "how long to wait between tries to take or renew the Lease")
+	if err := flags.Parse(arguments); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: the agent takes flags only, see --help", flags.Arg(0))
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = *kubeconfig
+	options.REST, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the API server (--kubeconfig, $KUBECONFIG, or a Pod's service account): %w", err)
+	}
+	return options, nil
+}

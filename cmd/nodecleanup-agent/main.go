@@ -1,0 +1,38 @@
+// Command nodecleanup-agent is the part of nodecleanup that runs in the cluster.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	klog.SetSlogLogger(log) // client-go logs through klog.
+	options, err := parse(os.Args[1:], os.Getenv, log)
+	if errors.Is(err, pflag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nodecleanup-agent:", err)
+		os.Exit(2)
+	}
+	options.Catalog = plugins.Catalog
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := agent.Run(ctx, *options); err != nil {
+		fmt.Fprintln(os.Stderr, "nodecleanup-agent:", err)
+		os.Exit(1)
+	}
+}

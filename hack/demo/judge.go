@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// judge checks that the Node went because its cleanup was done, and for no
+// other reason.
+func (d *demo) judge(ctx context.Context, node *corev1.Node) error {
+	var faults []error
+	check := func(ok bool, what string) {
+		mark := "yes"
+		if !ok {
+			mark = "NO "
+			faults = append(faults, fmt.Errorf("not so: %s", what))
+		}
+		say("  %s  %s", mark, what)
+	}
+	current, err := d.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+	check(apierrors.IsNotFound(err) || err == nil && current.UID != node.UID, "the node is gone")
+
+	configMap, err := d.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the run record: %w", err)
+	}
+	run, err := api.DecodeRun(configMap)
+	if err != nil {
+		return err
+	}
+	check(run.State == api.Succeeded && !run.DryRun, fmt.Sprintf("its run record %s outlives it and says %s", configMap.Name, run.State))
+	done := 0
+	for _, step := range run.Steps {
+		if step.State == api.StepSucceeded {
+			done++
+		}
+	}
+	check(len(run.Steps) == 3 && done == 3, fmt.Sprintf("%d of 3 steps are done", done))
+
+	heard, err := heardBy(d.inventory, string(node.UID)+"/inventory")
+	if err != nil {
+		return err
+	}
+	check(heard == 1, fmt.Sprintf("the inventory was told %d time(s)", heard))
+
+	pods, err := d.podsOn(ctx, node.Name)
+	if err != nil {
+		return err
+	}
+	check(len(pods) == 0, "no pod is left on it")
+	err = d.await(ctx, "the evicted pods run elsewhere", d.workloadReady)
+	check(err == nil, fmt.Sprintf("all %d pods run on the nodes that are left", replicas))
+	return errors.Join(faults...)
+}
+
+func (d *demo) farewell(metrics string) {
+	if d.local == nil {
+		return
+	}
+	say(`
+The cluster stays up. Try things by hand:
+
+  export KUBECONFIG=%s
+  export PATH=%s:%s:$PATH
+  kubectl nodecleanup status
+  kubectl delete node %s --wait=false && kubectl describe node %s
+  curl -s http://%s/metrics | grep node_cleanup
+
+make demo-down ends it.`, d.kubeconfig, absolute("bin"), filepath.Dir(d.local.Kubectl()), nodeName(2), nodeName(2), metrics)
+}

@@ -1,0 +1,32 @@
+// Command demo deletes a Node on a real Kubernetes and shows how its cleanup
+// goes. See README.md of the repository: make demo, make demo-down.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string) error {
+	switch {
+	case len(arguments) == 1 && arguments[0] == "up":
+		return up(ctx)
+	case len(arguments) == 1 && arguments[0] == "down":
+		return down(ctx)
+	case len(arguments) == 2 && arguments[0] == "inventory":
+		return serveInventory(ctx, arguments[1])
+	}
+	return fmt.Errorf("usage: demo up|down")
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+const (
+	// namespace of the demo's workload.
+	namespace = "nodecleanup-demo"
+	nodeCount = 3
+	replicas  = 6
+	// patience is how long the demo waits for each thing that must happen.
+	patience = 2 * time.Minute
+)
+
+func nodeName(number int) string { return fmt.Sprintf("demo-node-%d", number) }
+
+// populate makes nodes and a workload that spreads over them, and returns the
+// node that will be deleted.
+func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
+	if err := d.awaitWebhook(ctx); err != nil {
+		return nil, err
+	}
+	var doomed *corev1.Node
+	for number := 1; number <= nodeCount; number++ {
+		node, err := d.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode(nodeName(number), map[string]string{"nodecleanup-demo": "true"}), metav1.CreateOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("creating a node: %w", err)
+		}
+		how := "the webhook put the finalizer on it as it was created"
+		if !api.HasFinalizer(node) {
+			how = "this API server cannot call the webhook on this machine; the agent adds the finalizer"
+		}
+		say("  node %s created; %s", node.Name, how)
+		if doomed == nil {
+			doomed = node
+		}
+	}
+	if err := d.createWorkload(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.await(ctx, fmt.Sprintf("the %d pods of deployment web are ready", replicas), d.workloadReady); err != nil {
+		return nil, err
+	}
+	err := d.await(ctx, "the node that is to go has the finalizer", func(ctx context.Context) (bool, error) {
+		node, err := d.client.CoreV1().Nodes().Get(ctx, doomed.Name, metav1.GetOptions{})
+		return err == nil && api.HasFinalizer(node), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	pods, err := d.podsOn(ctx, doomed.Name)
+	if err != nil {
+		return nil, err
+	}
+	say("  %d pods run, %d of them on %s; a budget wants %d at any time", replicas, len(pods), doomed.Name, replicas-1)
+	if len(pods) == 0 {
+		return nil, fmt.Errorf("the scheduler put no pod on %s, so there is nothing to show", doomed.Name)
+	}
+	return doomed, nil
+}
+
+// awaitWebhook waits until the API server calls the webhook: it learns of the
+// agent's certificate a moment after the agent published it. On somebody's own
+// cluster it cannot reach this machine.
+func (d *demo) awaitWebhook(ctx context.Context) error {
+	if d.local == nil {
+		return nil
+	}
+	return d.await(ctx, "the API server calls the webhook", func(ctx context.Context) (bool, error) {
+		node, err := d.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode("demo-probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && api.HasFinalizer(node), err
+	})
+}
+
+func (d *demo) await(ctx context.Context, what string, condition wait.ConditionWithContextFunc) error {
+	if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, condition); err != nil {
+		return fmt.Errorf("waiting until %s: %w", what, err)
+	}
+	return nil
+}
+
+func (d *demo) createWorkload(ctx context.Context) error {
+	labels := map[string]string{"app": "web"}
+	_, err := d.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	if err == nil {
+		_, err = d.client.PolicyV1().PodDisruptionBudgets(namespace).Create(ctx, &policyv1.PodDisruptionBudget{
+			ObjectMeta: metav1.ObjectMeta{Name: "web"},
+			Spec: policyv1.PodDisruptionBudgetSpec{
+				MinAvailable: ptr.To(intstr.FromInt32(replicas - 1)),
+				Selector:     &metav1.LabelSelector{MatchLabels: labels},
+			},
+		}, metav1.CreateOptions{})
+	}
+	if err == nil {
+		_, err = d.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: "web"},
+			Spec: appsv1.DeploymentSpec{
+				Replicas: ptr.To[int32](replicas),
+				Selector: &metav1.LabelSelector{MatchLabels: labels},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: labels},
+					Spec: corev1.PodSpec{
+						Containers: []corev1.Container{{Name: "web", Image: "localhost/web:1"}},
+						// Only on the demo's nodes, and evenly.
+						NodeSelector: map[string]string{"nodecleanup-demo": "true"},
+						TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
+							MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
+							LabelSelector: &metav1.LabelSelector{MatchLabels: labels},
+						}},
+					},
+				},
+			},
+		}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("creating the demo's workload: %w", err)
+	}
+	return nil
+}
+
+func (d *demo) workloadReady(ctx context.Context) (bool, error) {
+	deployment, err := d.client.AppsV1().Deployments(namespace).Get(ctx, "web", metav1.GetOptions{})
+	return err == nil && deployment.Status.ReadyReplicas == replicas, err
+}
+
+func (d *demo) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
+	pods, err := d.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods on %s: %w", node, err)
+	}
+	return pods.Items, nil
+}
+
+// deleteAndWatch deletes the Node and tells each Event about it, until it is gone.
+func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	events, err := d.client.CoreV1().Events(metav1.NamespaceDefault).Watch(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(node.UID)})
+	if err != nil {
+		return fmt.Errorf("watching Events: %w", err)
+	}
+	defer events.Stop()
+	nodes, err := d.client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + node.Name})
+	if err != nil {
+		return fmt.Errorf("watching the node: %w", err)
+	}
+	defer nodes.Stop()
+	d.began = time.Now()
+	if err := d.client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("deleting the node: %w", err)
+	}
+	d.tell("delete requested; the finalizer %s holds the node", api.Finalizer)
+	completed, gone, condition := false, false, ""
+	for !completed || !gone {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the node to go: %w (last condition: %s)", ctx.Err(), condition)
+		case change, open := <-events.ResultChan():
+			if !open {
+				return fmt.Errorf("the API server ended the watch of Events before the node was gone")
+			}
+			if event, is := change.Object.(*corev1.Event); is {
+				d.tell("event      %-16s %s", event.Reason, event.Message)
+				completed = completed || event.Reason == "CleanupCompleted"
+			}
+		case change, open := <-nodes.ResultChan():
+			if !open {
+				return fmt.Errorf("the API server ended the watch of the node before it was gone")
+			}
+			current, is := change.Object.(*corev1.Node)
+			if !is || current.UID != node.UID {
+				continue
+			}
+			if change.Type == "DELETED" {
+				gone = true
+				d.tell("node %s is gone", node.Name)
+				continue
+			}
+			if cleanup := api.Cleanup(current); cleanup != nil && cleanup.Message != condition {
+				condition = cleanup.Message
+				d.tell("condition  %-16s %s", cleanup.Reason, cleanup.Message)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *demo) tell(format string, arguments ...any) {
+	say("  %6.2fs  %s", time.Since(d.began).Seconds(), fmt.Sprintf(format, arguments...))
+}
+
+// leave takes everything away from a cluster that is the user's own.
+func (d *demo) leave(ctx context.Context) error {
+	headline(6, "Taking everything away again")
+	if err := d.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting namespace %s: %w", namespace, err)
+	}
+	if err := d.nodecleanup(ctx, "uninstall", "--yes", "--force"); err != nil {
+		return err
+	}
+	for number := 1; number <= nodeCount; number++ {
+		if err := d.client.CoreV1().Nodes().Delete(ctx, nodeName(number), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting node %s: %w", nodeName(number), err)
+		}
+	}
+	return nil
+}

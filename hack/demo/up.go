@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+//go:embed config.yaml
+var config string
+
+// say prints a line of the demo's own words.
+func say(format string, arguments ...any) { fmt.Printf(format+"\n", arguments...) }
+
+func headline(number int, text string) { fmt.Printf("\n[%d/6] %s\n", number, text) }
+
+// demo is one performance.
+type demo struct {
+	*stage
+	client    kubernetes.Interface
+	inventory *cluster.Process
+	// folder holds the config, and the logs where the cluster is the user's own.
+	folder string
+	began  time.Time
+}
+
+// up plays the demo. It returns nil only when the Node went for the right reason.
+func up(ctx context.Context) (err error) {
+	headline(1, "A cluster")
+	stage, err := chooseStage(ctx)
+	if err != nil {
+		return err
+	}
+	d := &demo{stage: stage}
+	if d.client, err = kubernetes.NewForConfig(stage.rest); err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if d.folder, err = d.makeFolder(); err != nil {
+		return err
+	}
+	if d.local == nil {
+		defer func() { err = errors.Join(err, d.leave(context.WithoutCancel(ctx))) }()
+	}
+	ports, err := freePorts(4)
+	if err != nil {
+		return err
+	}
+	webhook, probes, metrics, inventory := ports[0], ports[1], ports[2], ports[3]
+	if d.inventory, err = d.process(ctx, inventoryCommand(inventory)); err != nil {
+		return err
+	}
+	headline(2, "Install nodecleanup")
+	if err := d.install(ctx, webhook, "http://"+inventory); err != nil {
+		return err
+	}
+	headline(3, "Start the agent (here as a process of this machine; in production it is a Deployment)")
+	if err := d.startAgent(ctx, webhook, probes, metrics); err != nil {
+		return err
+	}
+	headline(4, "Three nodes with pods on them")
+	doomed, err := d.populate(ctx)
+	if err != nil {
+		return err
+	}
+	headline(5, "kubectl delete node "+doomed.Name)
+	if err := d.deleteAndWatch(ctx, doomed); err != nil {
+		return err
+	}
+	headline(6, "Did it go for the right reason?")
+	if err := d.judge(ctx, doomed); err != nil {
+		return err
+	}
+	d.farewell(metrics)
+	return nil
+}
+
+func (d *demo) makeFolder() (string, error) {
+	if d.local != nil {
+		return d.local.Dir(), nil
+	}
+	folder, err := os.MkdirTemp("", "nodecleanup-demo-")
+	if err != nil {
+		return "", fmt.Errorf("making a folder for the demo: %w", err)
+	}
+	return folder, nil
+}
+
+func (d *demo) install(ctx context.Context, webhook, inventory string) error {
+	file := filepath.Join(d.folder, "config.yaml")
+	text := strings.ReplaceAll(config, "${INVENTORY}", inventory)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("writing the config: %w", err)
+	}
+	return d.nodecleanup(ctx, "install", "--config", file, "--agent-url", "https://"+webhook)
+}
+
+// nodecleanup runs the CLI as an operator would, and shows what it says.
+func (d *demo) nodecleanup(ctx context.Context, arguments ...string) error {
+	say("  $ kubectl nodecleanup %s", strings.Join(arguments, " "))
+	command := exec.CommandContext(ctx, "bin/kubectl-nodecleanup", arguments...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+d.kubeconfig)
+	output := &indenter{}
+	command.Stdout, command.Stderr = output, output
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("running kubectl nodecleanup %s: %w", arguments[0], err)
+	}
+	return nil
+}
+
+// indenter shows the output of another program, set apart from ours.
+type indenter struct{ midLine bool }
+
+func (i *indenter) Write(data []byte) (int, error) {
+	for line := range strings.Lines(string(data)) {
+		if !i.midLine {
+			fmt.Print("  ")
+		}
+		fmt.Print(line)
+		i.midLine = !strings.HasSuffix(line, "\n")
+	}
+	return len(data), nil
+}
+
+func (d *demo) startAgent(ctx context.Context, webhook, probes, metrics string) error {
+	kubeconfig := d.kubeconfig
+	if d.local != nil {
+		// With the rights that the manifests give the agent, and no others.
+		account := "nodecleanup-system:nodecleanup-agent"
+		var err error
+		kubeconfig, err = d.local.KubeconfigFor("system:serviceaccount:"+account, "system:serviceaccounts", "system:serviceaccounts:nodecleanup-system")
+		if err != nil {
+			return fmt.Errorf("making the agent's kubeconfig: %w", err)
+		}
+	}
+	_, err := d.process(ctx, cluster.Command{
+		Name: "nodecleanup-agent",
+		Path: absolute("bin/nodecleanup-agent"),
+		Args: []string{
+			"--kubeconfig", kubeconfig, "--webhook-listen", webhook, "--probe-listen", probes, "--metrics-listen", metrics,
+		},
+		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
+	})
+	return err
+}
+
+// process starts a program that stays as long as the cluster does or, beside
+// the user's own cluster, as long as the demo.
+func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.Process, error) {
+	process := cluster.NewProcess(command, d.folder)
+	if d.local != nil {
+		var err error
+		if process, err = d.local.Add(command); err != nil {
+			return nil, err
+		}
+	}
+	if err := process.Start(ctx); err != nil {
+		return nil, err
+	}
+	say("  %s runs, its log is %s", command.Name, process.Log())
+	return process, nil
+}
+
+func absolute(path string) string {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return path // Only without a working directory; then the program is not found either.
+	}
+	return full
+}
+
+func freePorts(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("finding a free port: %w", err)
+		}
+		defer listener.Close()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses, nil
+}

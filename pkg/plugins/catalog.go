@@ -1,0 +1,32 @@
+// Package plugins is the catalog: every plugin that the default agent has.
+package plugins
+
+import (
+	"net/http"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
+	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
+)
+
+// Dependencies are what plugins reach the world through. With the zero value
+// the catalog still describes every plugin and checks its options, which is all
+// that a CLI needs.
+type Dependencies struct {
+	Kubernetes kubernetes.Interface
+	HTTP       *http.Client
+	Secrets    cleanup.Secrets
+}
+
+// Catalog lists the plugins. Adding one is a line here and a folder beside this file.
+func Catalog(d Dependencies) []cleanup.Descriptor {
+	return []cleanup.Descriptor{
+		drain.Descriptor(d.Kubernetes, clock.RealClock{}),
+		httpplugin.Descriptor(d.HTTP, d.Secrets),
+		logger.Descriptor(),
+	}
+}

@@ -1,0 +1,205 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+type secrets map[string]string
+
+func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
+	value, found := s[key.Name+"/"+key.Key]
+	if !found {
+		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
+	}
+	return value, nil
+}
+
+func bind(t *testing.T, stored secrets, format string, arguments ...any) cleanup.Plugin {
+	t.Helper()
+	plugin, faults := Descriptor(nil, stored).Bind(fmt.Appendf(nil, format, arguments...))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	return plugin
+}
+
+func target() cleanup.Target {
+	return cleanup.Target{
+		Node: &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", Labels: map[string]string{"zone": "a"}},
+			Spec:       corev1.NodeSpec{ProviderID: "p"},
+			Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.7"}}},
+		},
+		Attempt: 2, IdempotencyKey: "u/step", Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
+	}
+}
+
+// serve answers each request in the same way and keeps the last one.
+func serve(t *testing.T, status int, header map[string]string, body string) (url string, last *http.Request, sent *string) {
+	last, sent = &http.Request{}, new(string)
+	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		data, err := io.ReadAll(request.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		*last, *sent = *request, string(data)
+		for name, value := range header {
+			writer.Header().Set(name, value)
+		}
+		writer.WriteHeader(status)
+		fmt.Fprint(writer, body)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, last, sent
+}
+
+func TestTheDocumentIsSentAsConfigured(t *testing.T) {
+	url, last, sent := serve(t, 204, nil, "")
+	plugin := bind(t, secrets{"s/url": url + "/nodes?x=1\n", "s/token": "Bearer t\n"},
+		`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"method":"PUT","headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}},"X-A":"b"}}`)
+	if err := plugin.Cleanup(t.Context(), target()); err != nil {
+		t.Fatal(err)
+	}
+	if last.Method != "PUT" || last.URL.String() != "/nodes?x=1" {
+		t.Errorf("sent %s %s", last.Method, last.URL)
+	}
+	for name, want := range map[string]string{"Authorization": "Bearer t", "X-A": "b", "Idempotency-Key": "u/step", "Content-Type": "application/json"} {
+		if got := last.Header.Get(name); got != want {
+			t.Errorf("header %s is %q, want %q", name, got, want)
+		}
+	}
+	var got, want any
+	if err := json.Unmarshal([]byte(*sent), &got); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(`{"apiVersion":"nodecleanup.io/v1alpha1","kind":"NodeCleanup","attempt":2,"idempotencyKey":"u/step",
+		"node":{"name":"worker","uid":"u","providerID":"p","labels":{"zone":"a"},"addresses":[{"type":"InternalIP","address":"10.0.0.7"}]}}`), &want); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("sent %s", *sent)
+	}
+}
+
+func TestWhatAnAnswerMeans(t *testing.T) {
+	for name, test := range map[string]struct {
+		status    int
+		header    map[string]string
+		body      string
+		done      bool
+		permanent bool
+		after     time.Duration
+		says      string
+	}{
+		"done":               {status: 200, done: true},
+		"also accepted":      {status: 404, done: true},
+		"busy":               {status: 429, header: map[string]string{"Retry-After": "7"}, after: 7 * time.Second, says: "429 Too Many Requests"},
+		"broken":             {status: 500, body: "out of\n disk\x00", says: "500 Internal Server Error: out of disk"},
+		"unavailable":        {status: 503, header: map[string]string{"Retry-After": "soon"}, says: "503"},
+		"wrong":              {status: 400, body: "no such field", permanent: true, says: "400 Bad Request: no such field"},
+		"redirect":           {status: 307, header: map[string]string{"Location": "http://127.0.0.1:1/"}, permanent: true, says: "307"},
+		"garbage of 1 MiB":   {status: 502, body: strings.Repeat("x", 1<<20), says: strings.Repeat("x", maxExcerpt)},
+		"a time in the past": {status: 503, header: map[string]string{"Retry-After": "Mon, 02 Jan 2006 15:04:05 GMT"}, says: "503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _, _ := serve(t, test.status, test.header, test.body)
+			err := bind(t, nil, `{"url":%q,"alsoAccept":[404]}`, url+"/path").Cleanup(t.Context(), target())
+			if (err == nil) != test.done {
+				t.Fatalf("error is %v", err)
+			}
+			if cleanup.IsPermanent(err) != test.permanent {
+				t.Errorf("permanent is %v for %v", cleanup.IsPermanent(err), err)
+			}
+			if after, _ := cleanup.RetryDelay(err); after != test.after {
+				t.Errorf("retry after %s, want %s", after, test.after)
+			}
+			if err != nil && (!strings.HasSuffix(err.Error(), test.says) && !strings.Contains(err.Error(), test.says) || len(err.Error()) > 500) {
+				t.Errorf("error is %v, want %q in it", err, test.says)
+			}
+		})
+	}
+}
+
+func TestATimeToRetryAtIsUnderstood(t *testing.T) {
+	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
+	if after, said := retryAfter("Sat, 31 Jan 2026 04:01:30 GMT", now); !said || after != 90*time.Second {
+		t.Errorf("retry after %s, %v", after, said)
+	}
+}
+
+func TestNoSecretIsInAnyError(t *testing.T) {
+	const canary = "canary-7f3a"
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		io.Copy(io.Discard, request.Body) // Only then a server notices that its client is gone.
+		<-request.Context().Done()
+	}))
+	defer slow.Close()
+	echo := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		writer.WriteHeader(500)
+		fmt.Fprint(writer, request.URL, request.Header)
+	}))
+	defer echo.Close()
+	host := func(server *httptest.Server) string { return strings.TrimPrefix(server.URL, "http://") }
+	for name, url := range map[string]string{
+		"refused":         "http://user:" + canary + "@" + host(closed) + "/" + canary + "?token=" + canary,
+		"slow":            slow.URL + "/" + canary,
+		"echoed":          echo.URL + "/" + canary,
+		"no URL":          canary,
+		"broken URL":      "http://[" + canary,
+		"control in host": "http://" + canary + "\x7f/",
+	} {
+		for _, header := range []string{"Bearer " + canary, "Bearer\n" + canary} {
+			t.Run(name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				plugin := bind(t, secrets{"s/url": url, "s/token": header},
+					`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`)
+				err := plugin.Cleanup(ctx, target())
+				if err == nil || strings.Contains(err.Error(), canary) {
+					t.Errorf("error is %v", err)
+				}
+				said, err := plugin.(cleanup.Previewer).Preview(t.Context(), target())
+				if err != nil || strings.Contains(strings.Join(said, ""), canary) {
+					t.Errorf("preview is %q, %v", said, err)
+				}
+			})
+		}
+	}
+}
+
+func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
+	err := bind(t, secrets{}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(t.Context(), target())
+	if err == nil || !strings.Contains(err.Error(), "key url of secret s") || cleanup.IsPermanent(err) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestBadOptionsAreAllNamed(t *testing.T) {
+	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"ftp://x","method":"GET","headers":{"a b":"c","D":{"secretKeyRef":{"name":"s"}}},"alsoAccept":[7]}`))
+	all := errors.Join(faults...).Error()
+	for _, want := range []string{
+		"url: is no URL that begins with http:// or https://", `method: must be one of POST, PUT, PATCH, DELETE, not "GET"`,
+		`"a b" is no name of a header`, "headers.D: secretKeyRef needs name and key", "alsoAccept[0]: 7 is no HTTP status",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is missing in\n%s", want, all)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+// Package logger is the plugin that writes a line about the Node to the agent's
+// log. It is also the shortest plugin there is: read it first when you write one.
+package logger
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/message"
+)
+
+// options are what a step's config can say. Decoding is strict: a name that is
+// not here is refused together with every other fault of the config.
+type options struct {
+	// Message is the line, with fields such as ${node.name}.
+	Message string `json:"message"`
+	// Level is debug, info, warn or error.
+	Level slog.Level `json:"level"`
+}
+
+// Validate is called after decoding. It names the option at fault; where in the
+// file that is, the config knows.
+func (o *options) Validate() []error {
+	var faults []error
+	if o.Message == "" {
+		faults = append(faults, cleanup.OptionError{Path: "message", Problem: "must not be empty"})
+	}
+	if problem := message.Check(o.Message); problem != "" {
+		faults = append(faults, cleanup.OptionError{Path: "message", Problem: problem})
+	}
+	return faults
+}
+
+// Descriptor tells the catalog about the plugin: its name, what holds where a
+// step's config is silent, and how it is built from options.
+func Descriptor() cleanup.Descriptor {
+	return cleanup.Descriptor{
+		Name:     "logger",
+		Summary:  "writes a line about the node to the agent's log",
+		Defaults: cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
+		Bind: cleanup.Options(options{Message: "node ${node.name} leaves the cluster"}, func(o options) (cleanup.Plugin, error) {
+			return plugin{o}, nil
+		}),
+	}
+}
+
+type plugin struct{ options }
+
+// Cleanup does the work. Nothing here is about order, retries or timeouts: the
+// agent wraps them around each plugin. target.Log is bound to node and step.
+func (p plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
+	target.Log.Log(ctx, p.Level, message.Expand(p.Message, target.Node))
+	return nil
+}
+
+// Preview is an ability that a plugin may have or not: what Cleanup would do,
+// for dry runs. It must change nothing.
+func (p plugin) Preview(_ context.Context, target cleanup.Target) ([]string, error) {
+	return []string{"log \"" + message.Expand(p.Message, target.Node) + "\""}, nil
+}
