@@ -95,9 +95,7 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 	// Nobody else may begin on this Node while a plugin is still at work on it.
 	defer r.drain()
 	defer cancel()
-	if err := r.recordSkips(ctx); err != nil {
-		return Outcome{}, err
-	}
+	r.recordSkips()
 	for {
 		if err := r.begin(ctx, r.ready()); err != nil {
 			return Outcome{}, err
@@ -115,8 +113,10 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 type run struct {
 	*Executor
 	Job
-	steps    []config.Step
-	running  map[string]bool
+	steps   []config.Step
+	running map[string]bool
+	// unsaved: the record holds what was not stored yet.
+	unsaved  bool
 	results  chan result
 	progress chan progress
 }
@@ -138,8 +138,7 @@ func (r *run) drain() {
 }
 
 // recordSkips notes the steps that do not apply, once.
-func (r *run) recordSkips(ctx context.Context) error {
-	changed := false
+func (r *run) recordSkips() {
 	for _, skip := range r.Plan.Skipped {
 		step := r.Record.Step(skip.Step.Name)
 		if step.State == api.StepSkipped {
@@ -147,17 +146,17 @@ func (r *run) recordSkips(ctx context.Context) error {
 		}
 		step.State, step.Reason = api.StepSkipped, skip.Reason
 		r.Observer.StepSkipped(step)
-		changed = true
+		r.unsaved = true
 	}
-	if !changed {
-		return nil
-	}
-	return r.save(ctx)
 }
 
-// begin starts steps: first the record, then the guard, then the plugin.
+// begin starts steps: first the record, then the guard, then the plugin. One
+// write to the record holds what ended before and what begins now.
 func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	if len(steps) == 0 {
+		if r.unsaved {
+			return r.save(ctx)
+		}
 		return nil
 	}
 	now := metav1.NewTime(r.clock.Now())
@@ -223,10 +222,11 @@ func (r *run) await(ctx context.Context) error {
 	}
 }
 
-// settle records what came of an attempt, unless ctx ended meanwhile: then it
-// is for the next leader to find out.
+// settle notes in the record what came of an attempt, unless ctx ended meanwhile:
+// then it is for the next leader to find out. It is stored by the next begin.
 func (r *run) settle(ctx context.Context, done result) error {
 	delete(r.running, done.step.Name)
+	r.unsaved = true
 	if ctx.Err() != nil {
 		return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 	}
@@ -239,7 +239,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	if done.err == nil {
 		record.State, record.LastError, record.Preview, record.FinishedAt = api.StepSucceeded, "", done.said, &now
 		r.Observer.StepSucceeded(record, done.took)
-		return r.save(ctx)
+		return nil
 	}
 	record.Failures++
 	record.LastError = shorten(done.err.Error())
@@ -250,7 +250,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 		record.State, record.FinishedAt = api.StepFailed, &now
 	}
 	r.Observer.StepFailed(record, done.took)
-	return r.save(ctx)
+	return nil
 }
 
 func (r *run) save(ctx context.Context) error {
@@ -262,6 +262,7 @@ func (r *run) save(ctx context.Context) error {
 	if err := r.Save(ctx, r.Record); err != nil {
 		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
 	}
+	r.unsaved = false
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -49,6 +51,9 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 		if doomed == nil {
 			doomed = node
 		}
+	}
+	if err := d.await(ctx, "the nodes are ready for pods", d.nodesReady); err != nil {
+		return nil, err
 	}
 	if err := d.createWorkload(ctx); err != nil {
 		return nil, err
@@ -133,6 +138,17 @@ func (d *demo) createWorkload(ctx context.Context) error {
 	return nil
 }
 
+// nodesReady: the scheduler would take each of the demo's nodes.
+func (d *demo) nodesReady(ctx context.Context) (bool, error) {
+	for number := 1; number <= nodeCount; number++ {
+		node, err := d.client.CoreV1().Nodes().Get(ctx, nodeName(number), metav1.GetOptions{})
+		if err != nil || !api.Ready(node) || len(node.Spec.Taints) > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 func (d *demo) workloadReady(ctx context.Context) (bool, error) {
 	deployment, err := d.client.AppsV1().Deployments(namespace).Get(ctx, "web", metav1.GetOptions{})
 	return err == nil && deployment.Status.ReadyReplicas == replicas, err
@@ -160,6 +176,11 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 		return fmt.Errorf("watching the node: %w", err)
 	}
 	defer nodes.Stop()
+	pods, err := d.client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("watching the pods: %w", err)
+	}
+	defer pods.Stop()
 	d.began = time.Now()
 	if err := d.client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("deleting the node: %w", err)
@@ -177,6 +198,13 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 			if event, is := change.Object.(*corev1.Event); is {
 				d.tell("event      %-16s %s", event.Reason, event.Message)
 				completed = completed || event.Reason == "CleanupCompleted"
+			}
+		case change, open := <-pods.ResultChan():
+			if !open {
+				return fmt.Errorf("the API server ended the watch of the pods before the node was gone")
+			}
+			if pod, is := change.Object.(*corev1.Pod); is {
+				d.tellPod(pod, change.Type, node.Name)
 			}
 		case change, open := <-nodes.ResultChan():
 			if !open {
@@ -198,6 +226,22 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 		}
 	}
 	return nil
+}
+
+// tellPod tells of pods that leave the node, and of those that replace them.
+func (d *demo) tellPod(pod *corev1.Pod, change watch.EventType, leaving string) {
+	ready := slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
+	})
+	switch {
+	case pod.Spec.NodeName == leaving && change == watch.Deleted:
+		d.tell("pod        %s was evicted and is gone", pod.Name)
+	case pod.Spec.NodeName != leaving && change == watch.Modified && ready && pod.CreationTimestamp.After(d.began.Add(-time.Second)):
+		if !d.replaced[pod.Name] {
+			d.replaced[pod.Name] = true
+			d.tell("pod        %s is ready on %s in the place of one that was evicted", pod.Name, pod.Spec.NodeName)
+		}
+	}
 }
 
 func (d *demo) tell(format string, arguments ...any) {

@@ -33,6 +33,8 @@ type demo struct {
 	// folder holds the config, and the logs where the cluster is the user's own.
 	folder string
 	began  time.Time
+	// replaced are the pods that took an evicted one's place, by name.
+	replaced map[string]bool
 }
 
 // up plays the demo. It returns nil only when the Node went for the right reason.
@@ -42,7 +44,7 @@ func up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{stage: stage}
+	d := &demo{stage: stage, replaced: map[string]bool{}}
 	if d.client, err = kubernetes.NewForConfig(stage.rest); err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
