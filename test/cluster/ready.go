@@ -88,6 +88,9 @@ func (p *Process) Healthy(ctx context.Context) error {
 
 // awaitReady polls until the run is ready, has ended, or ctx is done.
 func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
+	if p.command.Ready == (Ready{}) {
+		return nil
+	}
 	client, err := p.command.Ready.client()
 	if err != nil {
 		return err
@@ -96,14 +99,18 @@ func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
 	defer ticker.Stop()
 	for {
 		missing := p.command.Ready.check(ctx, client, p.log, logged)
-		if missing == nil {
-			return nil
+		if missing == nil && r.alive() {
+			return nil // and it was not somebody else who answered on its port
 		}
 		select {
 		case <-r.exited:
-			return fmt.Errorf("it ended before it was ready: %w", errors.Join(r.err, missing))
+			ended := r.err
+			if ended == nil {
+				ended = errors.New("exit status 0")
+			}
+			return fmt.Errorf("it ended before it was ready: %w", errors.Join(ended, missing))
 		case <-ctx.Done():
-			return fmt.Errorf("waiting until it is ready: %w: %w", context.Cause(ctx), missing)
+			return fmt.Errorf("waiting until it is ready: %w", errors.Join(context.Cause(ctx), missing))
 		case <-ticker.C:
 		}
 	}
