@@ -271,3 +271,8 @@ func (f *fixture) record(node *corev1.Node) *api.Run {
 	}
 	return run
 }
+
+// listNamed lists one object by its name: none is an empty list, not an error.
+func listNamed(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+}

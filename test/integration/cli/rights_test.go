@@ -3,6 +3,14 @@ package cli_test
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
@@ -24,5 +32,45 @@ func TestSomebodyWithoutRights(t *testing.T) {
 			result := want(t, exit.Failure, run(t, nobody, test.arguments...))
 			wantText(t, result.errOut, append(test.names, "Next:")...)
 		})
+	}
+}
+
+// The agent's own tests show that its rights suffice; this one shows where they end.
+func TestRightsOfTheAgentEnd(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	makeNode(t, client, "n", nil)
+	must(t, "install", "-n", reused, "--agent-url", "https://127.0.0.1:1")
+	config := shared.RESTConfig()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + reused + ":" + api.Agent}
+	agent, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	webhooks := agent.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	if _, err := webhooks.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + api.WebhookName}); err != nil {
+		t.Errorf("it cannot follow its own webhook: %v", err)
+	}
+	everyone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "of-somebody-else"}}
+	if _, err := client.CoreV1().Secrets(reused).Create(ctx, everyone, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"delete nodes":              agent.CoreV1().Nodes().Delete(ctx, "n", metav1.DeleteOptions{}),
+		"delete pods":               agent.CoreV1().Pods(reused).Delete(ctx, "p", metav1.DeleteOptions{}),
+		"see all webhooks":          second(webhooks.List(ctx, metav1.ListOptions{})),
+		"list secrets":              second(agent.CoreV1().Secrets(reused).List(ctx, metav1.ListOptions{})),
+		"change other secrets":      second(agent.CoreV1().Secrets(reused).Update(ctx, everyone, metav1.UpdateOptions{})),
+		"read secrets elsewhere":    second(agent.CoreV1().Secrets("default").Get(ctx, "s", metav1.GetOptions{})),
+		"read configmaps elsewhere": second(agent.CoreV1().ConfigMaps("default").Get(ctx, "c", metav1.GetOptions{})),
+		"take other leases":         second(agent.CoordinationV1().Leases(reused).Get(ctx, "other", metav1.GetOptions{})),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("it may %s: %v", what, err)
+		}
+	}
+	if err := client.CoreV1().Secrets(reused).Delete(ctx, everyone.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,0 +1,57 @@
+package metrics
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func used() *Metrics {
+	m := New()
+	one := func() float64 { return 1 }
+	m.Nodes(one, one, one)
+	m.WebhookRequest("CREATE", "patched", time.Millisecond)
+	m.StepDone("drain", "success", time.Second)
+	m.StepDone("drain", "skipped", 0)
+	m.NodeUnprotected()
+	m.FinalizerAdded()
+	m.Leading(true)
+	m.CertificateExpiresAt(time.Unix(7, 0))
+	return m
+}
+
+func TestNamesAndHelpAreAsPrometheusWantsThem(t *testing.T) {
+	problems, err := testutil.GatherAndLint(used().registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+}
+
+func TestWhatIsCountedIsServed(t *testing.T) {
+	recorder := httptest.NewRecorder()
+	used().Handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`node_cleanup_webhook_requests_total{operation="CREATE",result="patched"} 1`,
+		`node_cleanup_webhook_duration_seconds_count{operation="CREATE"} 1`,
+		`node_cleanup_operations_total{plugin="drain",result="success"} 1`,
+		`node_cleanup_operations_total{plugin="drain",result="skipped"} 1`,
+		`node_cleanup_duration_seconds_count{plugin="drain"} 1`,
+		"node_cleanup_nodes_with_finalizer 1",
+		"node_cleanup_nodes_unprotected 1",
+		"node_cleanup_runs_active 1",
+		"node_cleanup_unprotected_deletions_total 1",
+		"node_cleanup_finalizers_backfilled_total 1",
+		"node_cleanup_leader 1",
+		"node_cleanup_webhook_certificate_expiry_timestamp_seconds 7",
+	} {
+		if !strings.Contains(recorder.Body.String(), want+"\n") {
+			t.Errorf("%q is missing", want)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+func TestProbesAndMetricsAreServed(t *testing.T) {
+	f := setUp(t, logOnly)
+	options := f.options()
+	options.ProbeListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	f.start(options)
+	get := func(url string) (int, string, error) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			return 0, "", err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, "", err
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		return response.StatusCode, string(body), err
+	}
+	f.eventually("the agent is ready", func(context.Context) (bool, error) {
+		status, _, err := get("http://" + options.ProbeListen + "/readyz")
+		return err == nil && status == http.StatusOK, nil // It does not listen yet.
+	})
+	if status, _, err := get("http://" + options.ProbeListen + "/healthz"); err != nil || status != http.StatusOK {
+		t.Errorf("/healthz answers %d, %v", status, err)
+	}
+	node := f.protected("worker")
+	f.eventually("the metrics tell of the node and the leader", func(context.Context) (bool, error) {
+		_, body, err := get("http://" + options.MetricsListen + "/metrics")
+		return strings.Contains(body, "node_cleanup_nodes_with_finalizer 1\n") && strings.Contains(body, "node_cleanup_leader 1\n"), err
+	})
+	f.delete(node)
+	f.awaitGone(node)
+	f.eventually("the metrics tell of the step", func(context.Context) (bool, error) {
+		_, body, err := get("http://" + options.MetricsListen + "/metrics")
+		return strings.Contains(body, `node_cleanup_operations_total{plugin="logger",result="success"} 1`+"\n") &&
+			strings.Contains(body, "node_cleanup_nodes_with_finalizer 0\n"), err
+	})
+}
+
+// TestTheStatusIsThereForTheCLI: the leader says who it is and which config it has.
+func TestTheStatusIsThereForTheCLI(t *testing.T) {
+	f := setUp(t, logOnly)
+	f.start(f.options())
+	f.eventually("the leader has reported", func(ctx context.Context) (bool, error) {
+		status, err := f.status(ctx)
+		return status != nil && status.Leader == "test" && status.Version == "test" && len(status.ConfigHash) == 12, err
+	})
+}
+
+func (f *fixture) status(ctx context.Context) (*api.AgentStatus, error) {
+	configMaps, err := f.client.CoreV1().ConfigMaps(f.namespace).List(ctx, listNamed(api.StatusName))
+	if err != nil || len(configMaps.Items) == 0 {
+		return nil, err
+	}
+	return api.DecodeStatus(&configMaps.Items[0])
+}
