@@ -54,8 +54,9 @@ type Agent struct {
 	Outside  bool  `json:"outside,omitempty"`
 	Ready    int32 `json:"ready"`
 	Replicas int32 `json:"replicas"`
-	// Leader is who holds the lease, whether it is still renewed or not.
+	// Leader is who holds the lease, Leads whether it is still renewed.
 	Leader    string       `json:"leader,omitempty"`
+	Leads     bool         `json:"leads"`
 	RenewedAt *metav1.Time `json:"renewedAt,omitempty"`
 	DryRun    bool         `json:"dryRun,omitempty"`
 }
@@ -126,7 +127,7 @@ func (s *Status) agent() string {
 	} else if agent.Health != Missing {
 		parts = append(parts, fmt.Sprintf("%d/%d ready", agent.Ready, agent.Replicas))
 	}
-	if agent.Leader != "" {
+	if agent.Leads {
 		parts = append(parts, "leader "+agent.Leader)
 	}
 	if agent.DryRun {

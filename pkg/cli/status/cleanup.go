@@ -10,15 +10,22 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// heldByOthers is shown for a node that we no longer hold, or never did.
-const heldByOthers = "Released"
+// What is shown for a node that is being deleted and that we do not hold: no
+// longer, or never.
+const (
+	released    = "Released"
+	unprotected = "Unprotected"
+)
 
 // cleanup is the row of one node: the condition says where its cleanup stands,
 // the run record which step it is at.
 func cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup {
 	row := printer.Cleanup{Node: node.Name, Since: node.DeletionTimestamp}
 	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
-		row.State = heldByOthers
+		row.State = unprotected
+		if api.Cleanup(node) != nil {
+			row.State = released
+		}
 		row.Reason = "held by the finalizers of others: " + strings.Join(api.OtherFinalizers(node), ", ")
 		return row
 	}

@@ -72,13 +72,14 @@ func judgeAgent(s *seen, now time.Time) printer.Agent {
 			agent.Replicas = *s.deployment.Spec.Replicas
 		}
 	}
+	agent.Leads = leads
 	switch {
 	case s.deployment == nil && !agent.Outside:
 		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.namespace)
 	case !leads:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.deployment != nil && agent.Ready == 0:
-		agent.Health = printer.Broken
+		agent.Health, agent.Problem = printer.Broken, "no pod is ready"
 	case agent.Ready < agent.Replicas:
 		agent.Health = printer.Degraded
 	}
@@ -89,7 +90,7 @@ func noLeader(agent printer.Agent, now time.Time) string {
 	if agent.Leader == "" || agent.RenewedAt == nil {
 		return "no leader"
 	}
-	return fmt.Sprintf("no leader: the lease was last renewed %s ago", printer.Age(now.Sub(agent.RenewedAt.Time)))
+	return fmt.Sprintf("no leader: %s renewed the lease last, %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
 }
 
 func outside(webhook *admissionv1.MutatingWebhookConfiguration) bool {

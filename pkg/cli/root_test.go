@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+)
+
+func execute(t *testing.T, arguments ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}
+	err := Execute(t.Context(), streams, arguments)
+	return out.String(), errOut.String(), exit.Code(t.Context(), err)
+}
+
+func TestHelpGolden(t *testing.T) {
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	commands := append([]*cobra.Command{{Use: ""}}, New(command.NewEnvironment(streams)).Commands()...)
+	for _, one := range commands {
+		name := one.Name()
+		t.Run(name, func(t *testing.T) {
+			arguments := []string{"--help"}
+			if name != "" {
+				arguments = []string{name, "--help"}
+			}
+			stdout, stderr, code := execute(t, arguments...)
+			if code != exit.OK || stderr != "" {
+				t.Errorf("exit code %d, stderr %q", code, stderr)
+			}
+			printertest.Golden(t, strings.TrimPrefix(name+"-help.txt", "-"), stdout)
+		})
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, test := range map[string]struct {
+		arguments []string
+		code      int
+		says      []string
+	}{
+		"no such command":   {[]string{"instal"}, exit.Usage, []string{`there is no command "instal"`, "install"}},
+		"no such flag":      {[]string{"status", "--what"}, exit.Usage, []string{"kubectl nodecleanup status", "--what", "--help"}},
+		"an argument":       {[]string{"status", "n1"}, exit.Usage, []string{"takes no arguments"}},
+		"no node":           {[]string{"bypass", "--reason", "r"}, exit.Usage, []string{"the name of one node"}},
+		"no reason":         {[]string{"bypass", "n1", "--reason", " "}, exit.Usage, []string{"--reason"}},
+		"a long reason":     {[]string{"bypass", "n1", "--reason", strings.Repeat("x", 513)}, exit.Usage, []string{"512"}},
+		"no length":         {[]string{"bypass", "n1", "--reason", "r", "--for", "0s"}, exit.Usage, []string{"--for"}},
+		"no such format":    {[]string{"status", "-o", "xml"}, exit.Usage, []string{`"xml"`, "table, json, yaml"}},
+		"no such dry run":   {[]string{"install", "--dry-run=maybe"}, exit.Usage, []string{"none, client or server"}},
+		"wait in a dry run": {[]string{"install", "--dry-run=client", "--wait"}, exit.Usage, []string{"--wait"}},
+		"no time":           {[]string{"uninstall", "--timeout", "0s"}, exit.Usage, []string{"--timeout"}},
+		"options at once":   {[]string{"install", "--replicas", "0", "--image", "a b"}, exit.Usage, []string{"at least 1", "white space"}},
+		"no such file":      {[]string{"install", "--config", "/does/not/exist"}, exit.Usage, []string{"/does/not/exist"}},
+		"a bad config": {
+			[]string{"install", "--config", file("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nstep: 1\nsteps:\n- {name: a, plugin: nope}\n")}, exit.Failure,
+			[]string{"line 3", `"step"`, "line 5", `unknown plugin "nope"`, "nothing was sent"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, code := execute(t, append(test.arguments, "--kubeconfig", "/does/not/exist/either")...)
+			if code != test.code || stdout != "" {
+				t.Errorf("exit code %d, want %d; stdout %q", code, test.code, stdout)
+			}
+			for _, text := range test.says {
+				if !strings.Contains(stderr, text) {
+					t.Errorf("missing %q in %q", text, stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestClientDryRunContactsNobody(t *testing.T) {
+	var requests atomic.Int32
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ConnState = func(net.Conn, http.ConnState) { requests.Add(1) }
+	server.Start()
+	defer server.Close()
+	stdout, stderr, code := execute(t, "install", "--dry-run=client", "-o", "yaml", "-n", "elsewhere", "--server", server.URL)
+	if code != exit.OK || stderr != "" {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if !strings.Contains(stdout, "namespace: elsewhere") {
+		t.Errorf("printed %s", stdout)
+	}
+	if requests.Load() > 0 {
+		t.Error("a client dry run has contacted the server")
+	}
+	// The same flag reaches the server where a command needs one.
+	execute(t, "status", "--server", server.URL)
+	if requests.Load() == 0 {
+		t.Error("status has contacted nobody: the test proves nothing")
+	}
+}
+
+func TestDefaultConfigIsValid(t *testing.T) {
+	objects, err := install.Render(install.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range objects {
+		data, found, err := unstructured.NestedString(object.Object, "data", api.ConfigKey)
+		if err != nil || !found {
+			continue
+		}
+		settings, err := config.Parse([]byte(data), catalog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first := settings.Steps[0]; first.Plugin != "drain" || !first.Critical {
+			t.Errorf("the first step is %+v, want a critical drain", first)
+		}
+		return
+	}
+	t.Error("there is no config among the manifests")
+}

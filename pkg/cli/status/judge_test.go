@@ -1,0 +1,168 @@
+package status
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+)
+
+var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+// working is what is seen of an install that works, with no node.
+func working(t *testing.T) *seen {
+	return &seen{
+		namespace: api.Namespace,
+		deployment: &appsv1.Deployment{
+			Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2},
+		},
+		lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To("nodecleanup-agent-7c9f-x2"), LeaseDurationSeconds: ptr.To[int32](15),
+			RenewTime: ptr.To(metav1.NewMicroTime(night.Add(-2 * time.Second))),
+		}},
+		status: &api.AgentStatus{Version: "v0.3.1"},
+		webhook: &admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{
+			Name: api.WebhookHook, FailurePolicy: ptr.To(admissionv1.Ignore),
+			ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca(t, night.Add(61*24*time.Hour))},
+		}}},
+		total: 215, protected: 212,
+		runs: map[types.UID]*api.Run{}, unreadable: map[types.UID]error{},
+	}
+}
+
+func ca(t *testing.T, end time.Time) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// leave adds a node that is being deleted.
+func (s *seen) leave(name string, age time.Duration, state api.State, message string, steps ...api.StepRun) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: name, UID: types.UID(name), Finalizers: []string{api.Finalizer}, DeletionTimestamp: ptr.To(metav1.NewTime(night.Add(-age))),
+	}}
+	if state != "" {
+		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(state, message, metav1.NewTime(night))}
+	}
+	if steps != nil {
+		s.runs[node.UID] = &api.Run{Node: name, NodeUID: node.UID, Steps: steps}
+	}
+	s.leaving = append(s.leaving, node)
+	return node
+}
+
+func TestStatusGolden(t *testing.T) {
+	done := api.StepRun{Name: "drain", State: api.StepSucceeded}
+	for name, test := range map[string]struct {
+		change  func(*seen)
+		healthy bool
+	}{
+		"fine": {func(*seen) {}, true},
+		"cleaning": {func(s *seen) {
+			s.leave("ip-10-0-9", 41*time.Second, api.Running, "running", done, api.StepRun{Name: "volumes", State: api.StepRunning, Progress: "3 volumes left"}, api.StepRun{Name: "tell"})
+			s.leave("ip-10-0-8", 5*time.Second, "", "")
+			s.leave("ip-10-0-6", time.Hour, api.Succeeded, "done").Finalizers = []string{"wrangler.cattle.io/node"}
+			s.leave("ip-10-0-4", time.Hour, "", "").Finalizers = []string{"wrangler.cattle.io/node"}
+			s.leave("ip-10-0-5", time.Minute, api.Waiting, "next try in 40s", done, api.StepRun{Name: "volumes", State: api.StepRetrying})
+		}, true},
+		"blocked": {func(s *seen) {
+			s.leave("ip-10-0-3", time.Minute, api.Running, "running", api.StepRun{Name: "drain", State: api.StepRunning})
+			s.leave("ip-10-0-7", 14*time.Minute, api.Blocked, "target i-0ab still draining", done, api.StepRun{Name: "deregister-lb", State: api.StepPending})
+			s.leave("ip-10-0-9", time.Hour, api.Failed, "no tries left", done, api.StepRun{Name: "storage", Critical: true, State: api.StepFailed}, api.StepRun{Name: "tell", State: api.StepSkipped})
+		}, false},
+		"unreadable-record": {func(s *seen) {
+			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
+			s.unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
+		}, false},
+		"one-of-two":  {func(s *seen) { s.deployment.Status.ReadyReplicas = 1 }, true},
+		"no-pods":     {func(s *seen) { s.deployment.Status.ReadyReplicas = 0 }, false},
+		"dry-run":     {func(s *seen) { s.status.DryRun = true }, true},
+		"no-leader":   {func(s *seen) { s.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute))) }, false},
+		"no-lease":    {func(s *seen) { s.lease = nil }, false},
+		"no-webhook":  {func(s *seen) { s.webhook = nil }, false},
+		"no-ca":       {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},
+		"ca-is-no-ca": {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = []byte("?") }, false},
+		"ca-expired":  {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = ca(t, night.Add(-time.Hour)) }, false},
+		"ca-rotation": {func(s *seen) {
+			s.webhook.Webhooks[0].ClientConfig.CABundle = append(ca(t, night.Add(-time.Hour)), ca(t, night.Add(48*time.Hour))...)
+		}, true},
+		"outside":         {func(s *seen) { s.deployment = nil }, true},
+		"outside-stopped": {func(s *seen) { outsideAgent(s); s.lease = nil }, false},
+		"nothing":         {func(s *seen) { *s = seen{namespace: api.Namespace, total: 3} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := working(t)
+			test.change(s)
+			view := judge(s, "v0.3.1", night)
+			if view.Healthy != test.healthy {
+				t.Errorf("healthy is %v, want %v", view.Healthy, test.healthy)
+			}
+			if !view.Healthy && view.Next == "" {
+				t.Error("it does not say what to do next")
+			}
+			var out bytes.Buffer
+			if err := printer.Print(&out, printer.Table, false, view); err != nil {
+				t.Fatal(err)
+			}
+			printertest.Golden(t, name+".txt", out.String())
+		})
+	}
+}
+
+func outsideAgent(s *seen) {
+	s.deployment = nil
+	s.webhook.Webhooks[0].ClientConfig.URL = ptr.To("https://127.0.0.1:9443/mutate-node")
+}
+
+func TestStatusForPrograms(t *testing.T) {
+	s := working(t)
+	s.leave("ip-10-0-7", 14*time.Minute, api.Failed, "no tries left", api.StepRun{Name: "drain", Critical: true, State: api.StepFailed})
+	for format, name := range map[printer.Format]string{printer.JSON: "status.json", printer.YAML: "status.yaml"} {
+		var out bytes.Buffer
+		if err := printer.Print(&out, format, true, judge(s, "v0.3.1", night)); err != nil {
+			t.Fatal(err)
+		}
+		printertest.Golden(t, name, out.String())
+	}
+}
+
+func TestStatusInColour(t *testing.T) {
+	s := working(t)
+	s.webhook = nil
+	var out bytes.Buffer
+	if err := printer.Print(&out, printer.Table, true, judge(s, "v0.3.1", night)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\x1b[32mok\x1b[0m", "\x1b[31mMISSING\x1b[0m"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("missing %q in %q", want, out.String())
+		}
+	}
+}
