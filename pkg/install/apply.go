@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,6 +46,9 @@ func (r Result) Name() string {
 	return objectName(r.Object.GroupVersionKind(), r.Object.GetName())
 }
 
+// ErrTerminating: the namespace is being deleted, so nothing can be made in it.
+var ErrTerminating = errors.New("it is being deleted")
+
 // Applier applies rendered objects by server-side apply with the field manager
 // api.FieldManager.
 type Applier struct {
@@ -81,6 +85,9 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		}
 		if object.GetKind() == "Namespace" {
 			namespaced = live != nil || !a.DryRun
+			if live != nil && live.GetDeletionTimestamp() != nil {
+				return results, fmt.Errorf("installing into namespace %s: %w", live.GetName(), ErrTerminating)
+			}
 		}
 		if !namespaced && object.GetNamespace() != "" {
 			add(Result{Action: Unchecked, Object: object, Note: "its namespace does not exist yet"})

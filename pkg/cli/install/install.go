@@ -4,6 +4,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -250,6 +251,12 @@ func objects(results []install.Result) []*unstructured.Unstructured {
 
 // explain says what to do about an error of applying.
 func explain(err error) error {
+	if errors.Is(err, install.ErrTerminating) {
+		return &exit.Error{
+			Code: exit.Failure, Err: err,
+			Next: "Run it again when the namespace is gone. What holds it: kubectl get namespace -o yaml, under status.conditions",
+		}
+	}
 	if apierrors.IsConflict(err) {
 		return &exit.Error{
 			Code: exit.Failure,

@@ -1,19 +1,18 @@
 package cli_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/client-go/dynamic"
-
-	"context"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
@@ -49,6 +48,8 @@ func TestRemoveForcesPodsOfADeadNode(t *testing.T) {
 		t.Errorf("got %v, want an error that names what holds the namespace", err)
 	}
 	wantNothingOfOurs(t, client, api.Namespace)
+	tooEarly := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
+	wantText(t, tooEarly.errOut, "it is being deleted", "when the namespace is gone")
 
 	patch := []byte(`{"metadata":{"finalizers":null}}`)
 	if _, err := client.CoreV1().ConfigMaps(api.Namespace).Patch(t.Context(), "held", "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
