@@ -41,10 +41,10 @@ func (c *certificates) publish(ctx context.Context) error {
 		list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, api.WebhookName).String()
 	}))
 	informer := factory.Admissionregistration().V1().MutatingWebhookConfigurations().Informer()
-	changed := make(chan struct{}, 1)
+	due := make(chan struct{}, 1)
 	note := func() {
 		select {
-		case changed <- struct{}{}:
+		case due <- struct{}{}:
 		default: // One look is due already.
 		}
 	}
@@ -59,14 +59,14 @@ func (c *certificates) publish(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-changed:
+		case <-due:
 		}
-		published, err := c.authority.Publish(ctx, c.client)
+		changed, err := c.authority.Publish(ctx, c.client)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			c.log.Error("the API server cannot be told the webhook's CA, trying again", "err", err)
 			time.AfterFunc(publishRetry, note)
-		case published:
+		case changed:
 			c.log.Info("webhook CA published", "configuration", api.WebhookName)
 		}
 	}

@@ -63,7 +63,12 @@ func (c *clients) ensureNamespace(ctx context.Context, options Options) error {
 // recorder returns client-go's Event recorder, which deduplicates and limits,
 // and what stops it.
 func (c *clients) recorder(ctx context.Context) (record.EventRecorder, func()) {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{
+		// By default an object gets 25 Events and then one in five minutes, and
+		// after ten with one reason they are merged into one: a cleanup of
+		// many steps would lose its story. One that is stuck is still slowed down.
+		BurstSize: 200, QPS: 1. / 30, MaxEvents: 200,
+	}))
 	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.events.CoreV1().Events("")})
 	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: api.Agent}), broadcaster.Shutdown
 }

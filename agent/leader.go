@@ -140,7 +140,8 @@ type timedLock struct {
 
 // Create implements resourcelock.Interface.
 func (t *timedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	return t.timed(t.Interface.Create(ctx, record), time.Now())
+	began := time.Now()
+	return t.timed(t.Interface.Create(ctx, record), began)
 }
 
 // Update implements resourcelock.Interface.

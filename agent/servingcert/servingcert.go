@@ -177,9 +177,9 @@ func template(name string, now time.Time, life time.Duration) (*x509.Certificate
 }
 
 // Publish writes the CA into the webhook configuration, so that the API server
-// trusts the leaf. Without a configuration (the agent runs without admission)
-// it reports false.
-func (a *Authority) Publish(ctx context.Context, client kubernetes.Interface) (published bool, err error) {
+// trusts the leaf. It reports whether that was needed: not when it is there
+// already, nor without a configuration (the agent runs without admission).
+func (a *Authority) Publish(ctx context.Context, client kubernetes.Interface) (changed bool, err error) {
 	configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	configuration, err := configurations.Get(ctx, api.WebhookName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -190,7 +190,7 @@ func (a *Authority) Publish(ctx context.Context, client kubernetes.Interface) (p
 	}
 	for _, webhook := range configuration.Webhooks {
 		if webhook.Name == api.WebhookHook && bytes.Equal(webhook.ClientConfig.CABundle, a.Bundle) {
-			return true, nil
+			return false, nil
 		}
 	}
 	patch, err := json.Marshal(map[string]any{"webhooks": []any{map[string]any{

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -249,10 +251,34 @@ func (d *demo) tell(format string, arguments ...any) {
 }
 
 // leave takes everything away from a cluster that is the user's own.
-func (d *demo) leave(ctx context.Context) error {
-	headline(6, "Taking everything away again")
+func (d *demo) leave(ctx context.Context) (err error) {
+	say("\nTaking everything away again")
+	// The agent first, or it would add the finalizer again; kwok last, for the
+	// pods must end.
+	for _, process := range d.processes {
+		if process.Name() == "nodecleanup-agent" {
+			if err := process.Stop(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	defer func() {
+		for _, process := range d.processes {
+			if stopErr := process.Stop(ctx); stopErr != nil {
+				err = errors.Join(err, stopErr)
+			}
+		}
+		err = errors.Join(err, os.RemoveAll(d.folder))
+	}()
 	if err := d.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting namespace %s: %w", namespace, err)
+	}
+	err = d.await(ctx, "the demo's pods are gone", func(ctx context.Context) (bool, error) {
+		pods, err := d.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		return err == nil && len(pods.Items) == 0, err
+	})
+	if err != nil {
+		return err
 	}
 	if err := d.nodecleanup(ctx, "uninstall", "--yes", "--force"); err != nil {
 		return err

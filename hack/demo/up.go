@@ -30,6 +30,8 @@ type demo struct {
 	*stage
 	client    kubernetes.Interface
 	inventory *cluster.Process
+	// processes end with the demo when the cluster is the user's own.
+	processes []*cluster.Process
 	// folder holds the config, and the logs where the cluster is the user's own.
 	folder string
 	began  time.Time
@@ -54,11 +56,16 @@ func up(ctx context.Context) (err error) {
 	if d.local == nil {
 		defer func() { err = errors.Join(err, d.leave(context.WithoutCancel(ctx))) }()
 	}
-	ports, err := freePorts(4)
+	ports, err := freePorts(5)
 	if err != nil {
 		return err
 	}
-	webhook, probes, metrics, inventory := ports[0], ports[1], ports[2], ports[3]
+	webhook, probes, metrics, inventory, kwok := ports[0], ports[1], ports[2], ports[3], ports[4]
+	if d.local == nil {
+		if err := d.playKubelets(ctx, kwok); err != nil {
+			return err
+		}
+	}
 	if d.inventory, err = d.process(ctx, inventoryCommand(inventory)); err != nil {
 		return err
 	}
@@ -169,8 +176,21 @@ func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.P
 	if err := process.Start(ctx); err != nil {
 		return nil, err
 	}
+	if d.local == nil {
+		d.processes = append(d.processes, process)
+	}
 	say("  %s runs, its log is %s", command.Name, process.Log())
 	return process, nil
+}
+
+// playKubelets runs kwok beside somebody's own cluster, for the fake nodes.
+func (d *demo) playKubelets(ctx context.Context, serve string) error {
+	command, err := cluster.KwokCommand(ctx, d.folder, absolute(d.kubeconfig), serve, os.Stdout)
+	if err != nil {
+		return err
+	}
+	_, err = d.process(ctx, command)
+	return err
 }
 
 func absolute(path string) string {

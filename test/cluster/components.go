@@ -174,12 +174,5 @@ func (l layout) managerFlags(name string, port int) []string {
 }
 
 func (l layout) kwokFlags() []string {
-	return []string{
-		"--kubeconfig=" + l.kubeconfigOf(Kwok),
-		"--config=" + l.kwokStages(),
-		"--manage-all-nodes=false",
-		"--manage-nodes-with-annotation-selector=" + fakeNodeAnnotation + "=" + fakeNodeValue,
-		"--node-lease-duration-seconds=40",
-		"--server-address=" + address(l.ports.Kwok),
-	}
+	return kwokFlags(l.kubeconfigOf(Kwok), l.kwokStages(), address(l.ports.Kwok))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
@@ -31,11 +30,7 @@ func (l layout) prepare(ctx context.Context) (*authority, error) {
 	if err := os.WriteFile(l.auditPolicy(), []byte(auditPolicy), 0o644); err != nil {
 		return nil, err
 	}
-	stages, err := exec.CommandContext(ctx, l.binary, "kwok-stages").Output()
-	if err != nil {
-		return nil, fmt.Errorf("asking kwok for its stages: %w", err)
-	}
-	return ca, os.WriteFile(l.kwokStages(), stages, 0o644)
+	return ca, writeKwokStages(ctx, l.binary, l.kwokStages())
 }
 
 func (l layout) writePKI() (*authority, error) {

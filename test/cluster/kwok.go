@@ -1,0 +1,47 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// KwokCommand gives a kwok that plays the kubelets of MakeNode's nodes on any cluster, one that this package did not
+// start too. It builds what it needs, keeps its file in dir, and serves its health at a host:port.
+func KwokCommand(ctx context.Context, dir, kubeconfig, serve string, out io.Writer) (Command, error) {
+	binary, err := Build(ctx, out)
+	if err != nil {
+		return Command{}, err
+	}
+	stages := filepath.Join(dir, "kwok-stages.yaml")
+	if err := writeKwokStages(ctx, binary, stages); err != nil {
+		return Command{}, err
+	}
+	return Command{
+		Name: Kwok, Path: binary, Args: append([]string{Kwok}, kwokFlags(kubeconfig, stages, serve)...), Dir: dir,
+		Ready: Ready{URL: "http://" + serve + "/readyz"},
+	}, nil
+}
+
+func kwokFlags(kubeconfig, stages, serve string) []string {
+	return []string{
+		"--kubeconfig=" + kubeconfig,
+		"--config=" + stages,
+		"--manage-all-nodes=false",
+		"--manage-nodes-with-annotation-selector=" + fakeNodeAnnotation + "=" + fakeNodeValue,
+		"--node-lease-duration-seconds=40",
+		"--server-address=" + serve,
+	}
+}
+
+// writeKwokStages writes how nodes and pods come and go, without which kwok ends at once.
+func writeKwokStages(ctx context.Context, binary, path string) error {
+	stages, err := exec.CommandContext(ctx, binary, "kwok-stages").Output()
+	if err != nil {
+		return fmt.Errorf("asking kwok for its stages: %w", err)
+	}
+	return os.WriteFile(path, stages, 0o644)
+}
