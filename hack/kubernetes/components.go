@@ -19,7 +19,6 @@ func components() map[string]func() int {
 		"kube-apiserver":          func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
 		"kube-controller-manager": func() int { return cli.Run(controllermanager.NewControllerManagerCommand()) },
 		"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
-		"kubectl":                 runKubectl,
 		"kwok":                    runKwok,
 		"kwok-stages":             printKwokStages,
 	}

@@ -200,7 +200,7 @@ func (c *Cluster) Logs() string { return c.layout.logs() }
 // URL of the API server.
 func (c *Cluster) URL() string { return c.layout.url() }
 
-// Kubectl is the path of a kubectl.
+// Kubectl is the path of a kubectl; it is compiled when it is called first.
 func (c *Cluster) Kubectl() string {
 	return filepath.Join(filepath.Dir(c.layout.binary), "kubectl")
 }

@@ -19,7 +19,7 @@ func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 // the end of a pipe that the kernel closes then. The function it gives ends that shell and lets the group live; it
 // is nil when there is no shell.
 func leash(group int) (release func()) {
-	watch := exec.Command("/bin/sh", "-c", `read -r word || kill -KILL -- "-$1"`, "leash", strconv.Itoa(group))
+	watch := exec.Command("/bin/sh", "-c", `read -r word || kill -s KILL -- "-$1"`, "leash", strconv.Itoa(group))
 	watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := watch.StdinPipe()
 	if err != nil {

@@ -91,3 +91,36 @@ func TestBuildProgress(t *testing.T) {
 		t.Errorf("got %d downloads, status %q, tail %q", b.downloaded, b.status(), b.tail())
 	}
 }
+
+func TestSourceHasAnotherHashForEveryChange(t *testing.T) {
+	found, err := findSource() // this test runs below the repository
+	if err != nil || !strings.HasPrefix(found.version, "v1.") {
+		t.Fatalf("got %+v, %v", found, err)
+	}
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module m\n\nrequire (\n\tk8s.io/api v0.1.2\n\tk8s.io/kubernetes v1.2.3\n)\n")
+	write("go.sum", "")
+	seen := map[string]bool{}
+	for _, code := range []string{"package main", "package main\n", "package other"} {
+		write("main.go", code)
+		s, err := readSource(dir)
+		if err != nil || s.version != "v1.2.3" || seen[s.id()] {
+			t.Errorf("got %+v, %v for %q; want v1.2.3 and a new hash", s, err, code)
+		}
+		seen[s.id()] = true
+	}
+	write("main.go", "package main")
+	if s, err := readSource(dir); err != nil || !seen[s.id()] {
+		t.Errorf("got %+v, %v for what was there before", s, err)
+	}
+	write("go.mod", "module m\n")
+	if s, err := readSource(dir); err == nil {
+		t.Errorf("got %+v for a module without Kubernetes", s)
+	}
+}

@@ -1,3 +1,5 @@
+// Command kubectl is cmd/kubectl of Kubernetes without the authentication plugins of cloud vendors. It is a program
+// of its own because a cluster does not need it: who has a kubectl already never compiles this one.
 package main
 
 import (
@@ -9,12 +11,10 @@ import (
 	"k8s.io/kubectl/pkg/cmd/util"
 )
 
-// runKubectl is cmd/kubectl of Kubernetes without the authentication plugins of cloud vendors.
-func runKubectl() int {
+func main() {
 	// The verbosity counts while the command is put together too, as in cmd/kubectl.
 	_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 		util.CheckErr(err) // prints and exits
 	}
-	return 0
 }
