@@ -13,14 +13,15 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/configwatch"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
@@ -72,21 +73,41 @@ func Run(ctx context.Context, options Options) error {
 		HTTP:       &http.Client{},
 		Secrets:    clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)},
 	})
-	settings, err := loadConfig(ctx, clients.work, options, catalog)
+	parse := parseConfig(options, catalog)
+	first, err := loadConfig(ctx, clients.work, options, parse)
 	if err != nil {
 		return err
 	}
-	current := func() *config.Config { return settings }
-	options.Log.Info("config loaded", "hash", settings.Hash, "steps", len(settings.Steps), "dryRun", settings.DryRun)
+	options.Log.Info("config loaded", "hash", first.Hash, "steps", len(first.Steps), "dryRun", first.DryRun)
 
 	meters := metrics.New()
 	realClock := clock.RealClock{}
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
 	lead := newLeadership(clients.lease, options, meters)
-	nodes := watcher.New(watcher.Options{
+	report := &status{client: clients.work, namespace: options.Namespace, fence: lead.fence, log: options.Log}
+	report.says = api.AgentStatus{Version: options.Version, Leader: options.Identity}
+	report.change(ctx, accepted(first))
+
+	var nodes *watcher.Watcher
+	settings := configwatch.New(first, configwatch.Options{
+		Client: clients.work, Namespace: options.Namespace, Parse: parse,
+		Accepted: func(changed *config.Config) {
+			options.Log.Info("config changed", "hash", changed.Hash, "steps", len(changed.Steps), "dryRun", changed.DryRun)
+			meters.ConfigReloaded(true)
+			report.change(ctx, accepted(changed))
+			nodes.Reconsider()
+		},
+		Rejected: func(configMap *corev1.ConfigMap, err error) {
+			options.Log.Error("config refused, the last good one stays", "err", err)
+			meters.ConfigReloaded(false)
+			report.change(ctx, refused(err))
+			recorder.Event(configMap, corev1.EventTypeWarning, "ConfigRejected", "The last good config stays in force. "+err.Error())
+		},
+	})
+	nodes = watcher.New(watcher.Options{
 		Client:    clients.work,
-		Config:    current,
+		Config:    settings.Current,
 		Executor:  executor.New(realClock, rand.Float64),
 		Previewer: executor.NewPreviewer(realClock, rand.Float64),
 		Records:   runrecord.NewStore(clients.work.CoreV1(), options.Namespace),
@@ -110,18 +131,19 @@ func Run(ctx context.Context, options Options) error {
 			return err
 		}
 		meters.CertificateExpiresAt(certificates.authority.ExpiresAt)
-		selector := func() labels.Selector { return current().NodeSelector }
+		selector := func() labels.Selector { return settings.Current().NodeSelector }
 		servers.tls(options.WebhookListen, certificates.keeper, api.MutatePath, admission.Handler(selector, meters, options.Log))
 		group.Go(func() error { return certificates.publish(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())
 	servers.plain("metrics", options.MetricsListen, meters.Handler())
 	group.Go(func() error { return servers.run(ctx) })
+	if options.ConfigFile == "" {
+		group.Go(func() error { return settings.Run(ctx) })
+	}
 	group.Go(func() error {
 		return lead.run(ctx, func(ctx context.Context) error {
-			if err := reportStatus(ctx, clients.work, options, settings, time.Now()); err != nil {
-				options.Log.Error("the agent's status cannot be written", "err", err)
-			}
+			report.change(ctx, func(*api.AgentStatus) {})
 			return nodes.Run(ctx)
 		})
 	})

@@ -13,17 +13,28 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
+// parseConfig returns what checks the text of a config.
+func parseConfig(options Options, catalog []cleanup.Descriptor) func([]byte) (*config.Config, error) {
+	return func(text []byte) (*config.Config, error) {
+		settings, err := config.Parse(text, catalog)
+		if err != nil {
+			return nil, err
+		}
+		settings.DryRun = settings.DryRun || options.DryRun
+		return settings, nil
+	}
+}
+
 // loadConfig reads and checks the config, from the file or the ConfigMap.
-func loadConfig(ctx context.Context, client kubernetes.Interface, options Options, catalog []cleanup.Descriptor) (*config.Config, error) {
+func loadConfig(ctx context.Context, client kubernetes.Interface, options Options, parse func([]byte) (*config.Config, error)) (*config.Config, error) {
 	source, data, err := readConfig(ctx, client, options)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := config.Parse(data, catalog)
+	settings, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("the config in %s is refused; no node is released until it is mended:\n%w", source, err)
 	}
-	settings.DryRun = settings.DryRun || options.DryRun
 	return settings, nil
 }
 

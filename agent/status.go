@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,24 +15,55 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// reportStatus writes what the leader says about itself.
-func reportStatus(ctx context.Context, client kubernetes.Interface, options Options, settings *config.Config, now time.Time) error {
-	configMap, err := api.EncodeStatus(options.Namespace, &api.AgentStatus{
-		Version:    options.Version,
-		Leader:     options.Identity,
-		UpdatedAt:  metav1.NewTime(now),
-		ConfigHash: settings.Hash,
-		DryRun:     settings.DryRun,
-	})
+// status is what the agent says about itself. Only the leader writes it down.
+type status struct {
+	client    kubernetes.Interface
+	namespace string
+	fence     func() error
+	log       *slog.Logger
+
+	mutex sync.Mutex
+	says  api.AgentStatus
+}
+
+// change alters what is said and writes it, where this agent is the leader. A
+// write that fails is logged: the cleanups do not depend on it.
+func (s *status) change(ctx context.Context, alter func(*api.AgentStatus)) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	alter(&s.says)
+	if s.fence() != nil {
+		return // It is written when this agent leads.
+	}
+	if err := s.write(ctx); err != nil {
+		s.log.Error("the agent's status cannot be written", "err", err)
+	}
+}
+
+func (s *status) write(ctx context.Context) error {
+	s.says.UpdatedAt = metav1.NewTime(time.Now())
+	configMap, err := api.EncodeStatus(s.namespace, &s.says)
 	if err != nil {
 		return err
 	}
-	configMaps := client.CoreV1().ConfigMaps(options.Namespace)
+	configMaps := s.client.CoreV1().ConfigMaps(s.namespace)
 	if _, err = configMaps.Update(ctx, configMap, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("writing the agent's status to configmap %s/%s: %w", options.Namespace, api.StatusName, err)
+		return fmt.Errorf("writing configmap %s/%s: %w", s.namespace, api.StatusName, err)
 	}
 	return nil
+}
+
+// accepted notes which config is in force.
+func accepted(settings *config.Config) func(*api.AgentStatus) {
+	return func(says *api.AgentStatus) {
+		says.ConfigHash, says.DryRun, says.ConfigError = settings.Hash, settings.DryRun, ""
+	}
+}
+
+// refused notes why the newest config is not in force.
+func refused(err error) func(*api.AgentStatus) {
+	return func(says *api.AgentStatus) { says.ConfigError = err.Error() }
 }

@@ -21,6 +21,8 @@ type Metrics struct {
 	finalizersAdded   prometheus.Counter
 	leader            prometheus.Gauge
 	certificateExpiry prometheus.Gauge
+	configReloads     *prometheus.CounterVec
+	configOK          prometheus.Gauge
 }
 
 // New returns metrics that have counted nothing.
@@ -57,13 +59,22 @@ func New() *Metrics {
 			Name: "node_cleanup_leader",
 			Help: "1 while this agent is the one that cleans, 0 otherwise.",
 		}),
+		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "node_cleanup_config_reloads_total",
+			Help: "Changes of the config while the agent ran, by result: success or error.",
+		}, []string{"result"}),
+		configOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_config_last_reload_successful",
+			Help: "1 while the newest config is in force, 0 while it is refused and the last good one stays.",
+		}),
 		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
-			Help: "When the webhook's serving certificate ends, in seconds since 1970.",
+			Help: "When the CA of the webhook's serving certificate ends, in seconds since 1970.",
 		}),
 	}
-	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry,
+	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry, m.configReloads, m.configOK,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.configOK.Set(1) // Without a good config the agent does not start.
 	return m
 }
 
@@ -102,6 +113,17 @@ func (m *Metrics) Leading(leads bool) {
 
 // CertificateExpiresAt says when the serving certificate ends.
 func (m *Metrics) CertificateExpiresAt(end time.Time) { m.certificateExpiry.Set(float64(end.Unix())) }
+
+// ConfigReloaded counts a change of the config that was accepted or refused.
+func (m *Metrics) ConfigReloaded(accepted bool) {
+	if accepted {
+		m.configReloads.WithLabelValues("success").Inc()
+		m.configOK.Set(1)
+		return
+	}
+	m.configReloads.WithLabelValues("error").Inc()
+	m.configOK.Set(0)
+}
 
 // Nodes registers the gauges that are read from the watcher at each scrape.
 func (m *Metrics) Nodes(withFinalizer, unprotected, running func() float64) {

@@ -19,6 +19,8 @@ func used() *Metrics {
 	m.NodeUnprotected()
 	m.FinalizerAdded()
 	m.Leading(true)
+	m.ConfigReloaded(true)
+	m.ConfigReloaded(false)
 	m.CertificateExpiresAt(time.Unix(7, 0))
 	return m
 }
@@ -48,6 +50,9 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		"node_cleanup_unprotected_deletions_total 1",
 		"node_cleanup_finalizers_backfilled_total 1",
 		"node_cleanup_leader 1",
+		`node_cleanup_config_reloads_total{result="success"} 1`,
+		`node_cleanup_config_reloads_total{result="error"} 1`,
+		"node_cleanup_config_last_reload_successful 0",
 		"node_cleanup_webhook_certificate_expiry_timestamp_seconds 7",
 	} {
 		if !strings.Contains(recorder.Body.String(), want+"\n") {

@@ -144,6 +144,13 @@ func (w *Watcher) next(ctx context.Context) bool {
 
 func (w *Watcher) seen(node *corev1.Node) { w.queue.Add(node.Name) }
 
+// Reconsider looks at every Node again: the config changed.
+func (w *Watcher) Reconsider() {
+	for _, name := range w.nodes.GetStore().ListKeys() {
+		w.queue.Add(name)
+	}
+}
+
 func (w *Watcher) gone(object any) {
 	if last, missed := object.(cache.DeletedFinalStateUnknown); missed {
 		object = last.Obj

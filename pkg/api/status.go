@@ -20,6 +20,9 @@ type AgentStatus struct {
 	// ConfigHash names the config in force.
 	ConfigHash string `json:"configHash"`
 	DryRun     bool   `json:"dryRun,omitempty"`
+	// ConfigError says why the newest config was refused; then ConfigHash
+	// still names the one before. Empty when it was not.
+	ConfigError string `json:"configError,omitempty"`
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
 }

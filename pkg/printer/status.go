@@ -31,6 +31,7 @@ type Status struct {
 	Namespace string      `json:"namespace"`
 	Agent     Agent       `json:"agent"`
 	Admission Admission   `json:"admission"`
+	Config    Config      `json:"config"`
 	Nodes     NodeCounts  `json:"nodes"`
 	// Cleanups that hold a node, worst first.
 	Cleanups []Cleanup `json:"cleanups"`
@@ -70,6 +71,15 @@ type Admission struct {
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
 }
 
+// Config is which config the leader follows.
+type Config struct {
+	Health Health `json:"health"`
+	// Hash names the config in force, empty while no agent has reported one.
+	Hash string `json:"hash,omitempty"`
+	// Problem is why the newest config is refused; then the last good one is in force.
+	Problem string `json:"problem,omitempty"`
+}
+
 // NodeCounts counts nodes. Cleaning is by the state of the cleanup; its nodes
 // are counted in Protected too.
 type NodeCounts struct {
@@ -93,10 +103,14 @@ type Cleanup struct {
 
 // Text writes a line for each part, a table of the cleanups, and what to do next.
 func (s *Status) Text(text *Text) {
-	text.Table([][]Cell{
+	parts := [][]Cell{
 		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
 		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
-	})
+	}
+	if s.Config.Problem != "" {
+		parts = append(parts, []Cell{{Text: "Config"}, health(s.Config.Health), {Text: s.config()}})
+	}
+	text.Table(parts)
 	text.Line("Nodes       %s", s.nodes())
 	if len(s.Cleanups) > 0 {
 		text.Line("")
@@ -154,6 +168,10 @@ func (s *Status) admission() string {
 		parts = append(parts, s.Admission.Problem)
 	}
 	return strings.Join(parts, " · ")
+}
+
+func (s *Status) config() string {
+	return fmt.Sprintf("refused, config %s stays in force · %s", s.Config.Hash, strings.ReplaceAll(s.Config.Problem, "\n", "; "))
 }
 
 func (s *Status) nodes() string {

@@ -23,6 +23,7 @@ func judge(s *seen, cliVersion string, now time.Time) *printer.Status {
 	view.Agent = judgeAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
 	view.Admission = judgeAdmission(s.webhook, now)
+	view.Config = judgeConfig(s.status)
 	view.Nodes = printer.NodeCounts{Total: s.total, Protected: s.protected, Unprotected: s.total - s.protected, Cleaning: map[string]int{}}
 	for _, node := range s.leaving {
 		row := cleanup(node, s.runs[node.UID], s.unreadable[node.UID])
@@ -41,7 +42,7 @@ func judge(s *seen, cliVersion string, now time.Time) *printer.Status {
 		return cmp.Compare(a.Node, b.Node)
 	})
 	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
-	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && stuck < 0
+	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && works(view.Config.Health) && stuck < 0
 	view.Next = next(view, stuck)
 	return view
 }
@@ -126,6 +127,20 @@ func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, now time.
 	return admission
 }
 
+// judgeConfig takes the leader's word; while nobody leads there is none, and
+// that is the agent's problem.
+func judgeConfig(status *api.AgentStatus) printer.Config {
+	config := printer.Config{Health: printer.Healthy}
+	if status == nil {
+		return config
+	}
+	config.Hash, config.Problem = status.ConfigHash, status.ConfigError
+	if config.Problem != "" {
+		config.Health = printer.Broken
+	}
+	return config
+}
+
 // expiry returns the end of the last certificate of a PEM bundle to end. During
 // a rotation an old one may end while the next is in use.
 func expiry(bundle []byte) (time.Time, error) {
@@ -165,6 +180,8 @@ func next(view *printer.Status, stuck int) string {
 		return "look at the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health):
 		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", view.Namespace, api.Agent)
+	case !works(view.Config.Health):
+		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
 	case stuck >= 0:
 		node := view.Cleanups[stuck].Node
 		return fmt.Sprintf("mend what REASON names, or: kubectl nodecleanup bypass %s --reason \"…\"", node)

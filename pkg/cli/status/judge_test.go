@@ -103,6 +103,10 @@ func TestStatusGolden(t *testing.T) {
 		}, false},
 		"one-of-two":  {func(s *seen) { s.deployment.Status.ReadyReplicas = 1 }, true},
 		"no-pods":     {func(s *seen) { s.deployment.Status.ReadyReplicas = 0 }, false},
+		"config-refused": {func(s *seen) {
+			s.status.ConfigHash = "a1b2c3"
+			s.status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""
+		}, false},
 		"dry-run":     {func(s *seen) { s.status.DryRun = true }, true},
 		"no-leader":   {func(s *seen) { s.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute))) }, false},
 		"no-lease":    {func(s *seen) { s.lease = nil }, false},

@@ -1,0 +1,86 @@
+// Package configwatch keeps the agent's config current while it runs: a good
+// change takes effect at once, a bad one is refused and the last good one stays.
+package configwatch
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// Options are what a Watch works with. All are required.
+type Options struct {
+	Client    kubernetes.Interface
+	Namespace string
+	// Parse checks the text of a config.
+	Parse func(text []byte) (*config.Config, error)
+	// Accepted is called after a change took effect.
+	Accepted func(*config.Config)
+	// Rejected is called for a change that was refused, with the ConfigMap
+	// that holds it.
+	Rejected func(*corev1.ConfigMap, error)
+}
+
+// Watch holds the config in force.
+type Watch struct {
+	Options
+	current atomic.Pointer[config.Config]
+	// refused is the resourceVersion that was refused last, so that it is said once.
+	refused string
+}
+
+// New returns a watch that begins with a config.
+func New(first *config.Config, options Options) *Watch {
+	w := &Watch{Options: options}
+	w.current.Store(first)
+	return w
+}
+
+// Current returns the config in force. It may be called from any goroutine.
+func (w *Watch) Current() *config.Config { return w.current.Load() }
+
+// Run follows the ConfigMap until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(w.Client, 0, informers.WithNamespace(w.Namespace),
+		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
+			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, api.ConfigName).String()
+		}))
+	informer := factory.Core().V1().ConfigMaps().Informer()
+	// The handlers of one informer are called one after the other.
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { w.consider(object.(*corev1.ConfigMap)) },
+		UpdateFunc: func(_, object any) { w.consider(object.(*corev1.ConfigMap)) },
+	}); err != nil {
+		return fmt.Errorf("watching configmap %s/%s: %w", w.Namespace, api.ConfigName, err)
+	}
+	informer.RunWithContext(ctx)
+	return nil
+}
+
+func (w *Watch) consider(configMap *corev1.ConfigMap) {
+	text, found := configMap.Data[api.ConfigKey]
+	parsed, err := w.Parse([]byte(text))
+	if !found {
+		err = fmt.Errorf("configmap %s/%s has no key %s", configMap.Namespace, configMap.Name, api.ConfigKey)
+	}
+	switch {
+	case err != nil && w.refused != configMap.ResourceVersion:
+		w.refused = configMap.ResourceVersion
+		w.Rejected(configMap, err)
+	case err != nil:
+	case parsed.Hash != w.Current().Hash || w.refused != "":
+		w.refused = ""
+		w.current.Store(parsed)
+		w.Accepted(parsed)
+	}
+}
