@@ -72,6 +72,8 @@ func (c *cleanup) next(ctx context.Context) (time.Duration, error) {
 		return c.untilDeadline(0), c.report.State(ctx, api.Failed, c.record.Message)
 	case c.record.State == api.Waiting && c.retryIn() > 0:
 		return c.untilDeadline(c.retryIn()), nil
+	case c.record.State == api.Blocked && c.record.CheckAgainAt != nil && c.record.CheckAgainAt.After(c.Clock.Now()):
+		return c.untilDeadline(c.record.CheckAgainAt.Sub(c.Clock.Now())), nil
 	}
 	if !c.runs.begin(ctx, c.config.Concurrency.Nodes, c.node.UID, c.node.Name, c.run, c.queue.Add) {
 		return 0, c.report.State(ctx, api.Pending, fmt.Sprintf("waiting for a turn: %d cleanups run already", c.config.Concurrency.Nodes))
@@ -86,7 +88,7 @@ func (c *cleanup) honourRetry() {
 	switch {
 	case requested != "" && requested != c.record.RetryRequestedAt:
 		c.log.Info("trying again on request", "requestedAt", requested)
-	case c.record.State == api.Failed && c.record.ConfigHash != c.config.Hash:
+	case (c.record.State == api.Failed || c.record.State == api.Blocked) && c.record.ConfigHash != c.config.Hash:
 		c.log.Info("trying again with the new config", "config", c.config.Hash)
 	default:
 		return
@@ -119,6 +121,12 @@ func (c *cleanup) run(ctx context.Context) {
 	if isNew {
 		c.report.CleanupStarted(c.record)
 		c.log.Info("cleanup started", "plan", built.Hash, "dryRun", c.config.DryRun)
+	}
+	if begin, err := c.preflight(ctx, built); err != nil || !begin {
+		if err != nil {
+			c.log.Warn("preflight interrupted", "err", err)
+		}
+		return
 	}
 	engine := c.Executor
 	if c.config.DryRun {

@@ -36,6 +36,9 @@ type Run struct {
 	// BypassReason is what the operator gave when State is Bypassed.
 	BypassReason string `json:"bypassReason,omitempty"`
 
+	// CheckAgainAt is when a blocked cleanup looks again whether it may begin.
+	CheckAgainAt *metav1.MicroTime `json:"checkAgainAt,omitempty"`
+
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
 	StartedAt           metav1.Time  `json:"startedAt"`
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`

@@ -15,7 +15,7 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 	next := metav1.NewMicroTime(now.Add(1500 * time.Microsecond))
 	run := &Run{
 		Node: "worker", NodeUID: "0123456789", ConfigHash: "c", PlanHash: "p", DryRun: true, State: Waiting, Message: "m",
-		DeadlinePassed: true, BypassReason: "b", DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
+		DeadlinePassed: true, CheckAgainAt: &next, BypassReason: "b", DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
 		Steps: []StepRun{{
 			Name: "drain", Plugin: "drain", Critical: true, State: StepRetrying, Attempts: 3, Failures: 2, Progress: "2 pods", Reason: "x",
 			LastError: "e", Preview: []string{"evict"}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &next,
@@ -32,6 +32,10 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !read.CheckAgainAt.Equal(&next) {
+		t.Errorf("looks again at %s, stored as %s", read.CheckAgainAt, next)
+	}
+	read.CheckAgainAt = &next
 	read.StartedAt, read.DeletionRequestedAt, read.FinishedAt = now, &now, &now // The same, in local time.
 	if !read.Steps[0].NextAttemptAt.Equal(&next) {
 		t.Errorf("the next attempt is at %s, stored as %s", read.Steps[0].NextAttemptAt, next)

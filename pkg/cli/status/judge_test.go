@@ -101,8 +101,8 @@ func TestStatusGolden(t *testing.T) {
 			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
 			s.unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
 		}, false},
-		"one-of-two":  {func(s *seen) { s.deployment.Status.ReadyReplicas = 1 }, true},
-		"no-pods":     {func(s *seen) { s.deployment.Status.ReadyReplicas = 0 }, false},
+		"one-of-two": {func(s *seen) { s.deployment.Status.ReadyReplicas = 1 }, true},
+		"no-pods":    {func(s *seen) { s.deployment.Status.ReadyReplicas = 0 }, false},
 		"config-refused": {func(s *seen) {
 			s.status.ConfigHash = "a1b2c3"
 			s.status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""

@@ -199,6 +199,13 @@ func withoutRedirects(client *http.Client) *http.Client {
 	return &own
 }
 
+// CheckHealth implements cleanup.HealthChecker: the URL and the headers can be
+// found. It does not call the other side, which has no call without an effect.
+func (p *plugin) CheckHealth(ctx context.Context) error {
+	_, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}})
+	return err
+}
+
 // Preview implements cleanup.Previewer.
 func (p *plugin) Preview(_ context.Context, target cleanup.Target) ([]string, error) {
 	return []string{fmt.Sprintf("%s a document about node %s to %s", p.Method, target.Node.Name, p.where())}, nil

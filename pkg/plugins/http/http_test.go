@@ -191,6 +191,22 @@ func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
 	}
 }
 
+func TestHealthIsThatURLAndHeadersCanBeFound(t *testing.T) {
+	url, last, _ := serve(t, 200, nil, "")
+	stored := secrets{"s/url": url}
+	checker := bind(t, stored, `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"A":{"secretKeyRef":{"name":"s","key":"token"}}}}`).(cleanup.HealthChecker)
+	if err := checker.CheckHealth(t.Context()); err == nil || !strings.Contains(err.Error(), "finding the header A: reading key token of secret s") {
+		t.Errorf("error is %v", err)
+	}
+	stored["s/token"] = "t"
+	if err := checker.CheckHealth(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if last.Method != "" {
+		t.Errorf("the health check sent %s", last.Method)
+	}
+}
+
 func TestBadOptionsAreAllNamed(t *testing.T) {
 	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"ftp://x","method":"GET","headers":{"a b":"c","D":{"secretKeyRef":{"name":"s"}}},"alsoAccept":[7]}`))
 	all := errors.Join(faults...).Error()

@@ -1,0 +1,59 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+type checked struct {
+	pluginFunc
+	check func(context.Context) error
+}
+
+func (c checked) CheckHealth(ctx context.Context) error { return c.check(ctx) }
+
+func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		step := func(name string, check func(context.Context) error, change ...func(*config.Step)) config.Step {
+			step := b.step(name, nil, change...)
+			step.Bound = checked{check: check}
+			return step
+		}
+		began := time.Now()
+		unhealthy := CheckHealth(t.Context(), clock.RealClock{}, []config.Step{
+			b.step("cannot-tell", succeed),
+			step("well", func(context.Context) error { return nil }),
+			step("ill", func(context.Context) error { return errors.New("no token") }),
+			step("optional", func(context.Context) error { return errors.New("no channel") }, optional),
+			step("panics", func(context.Context) error { panic("nil map") }),
+			step("hangs", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }),
+			step("hangs-too", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }),
+		})
+		if took := time.Since(began); took != healthTimeout {
+			t.Errorf("took %s", took)
+		}
+		said := Blocking(unhealthy)
+		for _, want := range []string{"step ill (test): no token", "step panics (test): the health check panicked: nil map", "step hangs (test): no answer", "step hangs-too"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is missing in %q", want, said)
+			}
+		}
+		for _, unwanted := range []string{"optional", "well", "cannot-tell"} {
+			if strings.Contains(said, unwanted) {
+				t.Errorf("%q is in %q", unwanted, said)
+			}
+		}
+		if said := Blocking(unhealthy[1:2]); said != "" {
+			t.Errorf("an optional step blocks: %q", said)
+		}
+	})
+}
