@@ -44,7 +44,7 @@ func Build(ctx context.Context, out io.Writer) (string, error) {
 	dir := filepath.Join(cache, "kubernetes", source.id())
 	binary := filepath.Join(dir, "kubernetes")
 	if isFile(binary) {
-		return binary, nil
+		return binary, source.writeKubectl(dir)
 	}
 	held, err := lock(ctx, dir+".lock", func() {
 		fmt.Fprintf(out, "Another process builds Kubernetes %s; waiting for it\n", source.version)
@@ -53,13 +53,12 @@ func Build(ctx context.Context, out io.Writer) (string, error) {
 		return "", err
 	}
 	defer held.release()
-	if isFile(binary) {
-		return binary, nil
+	if !isFile(binary) {
+		if err := source.build(ctx, binary, out); err != nil {
+			return "", fmt.Errorf("building Kubernetes %s in %s: %w", source.version, source.dir, err)
+		}
 	}
-	if err := source.build(ctx, binary, out); err != nil {
-		return "", fmt.Errorf("building Kubernetes %s in %s: %w", source.version, source.dir, err)
-	}
-	return binary, nil
+	return binary, source.writeKubectl(dir)
 }
 
 // build compiles the binary. It appears under its name only when it is complete.
@@ -82,16 +81,14 @@ func (s source) build(ctx context.Context, binary string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "Built Kubernetes %s in %s\n", s.version, time.Since(began).Round(time.Second))
-	if err := os.WriteFile(filepath.Join(filepath.Dir(binary), "kubectl"), []byte(s.kubectlScript()), 0o755); err != nil {
-		return err
-	}
 	return os.Rename(partial, binary)
 }
 
-// kubectlScript compiles kubectl when it is called first: a cluster does not need it, and most people have one.
-func (s source) kubectlScript() string {
+// writeKubectl writes a script that compiles kubectl when it is called first: a cluster does not need it, and most
+// people have one. It is written anew for another checkout, for that of the last time may be gone.
+func (s source) writeKubectl(dir string) error {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-	return fmt.Sprintf(`#!/bin/sh
+	script := fmt.Sprintf(`#!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)
 if [ ! -x "$here/bin/kubectl" ]; then
 	echo "Building kubectl, only this once" >&2
@@ -99,6 +96,15 @@ if [ ! -x "$here/bin/kubectl" ]; then
 fi
 exec "$here/bin/kubectl" "$@"
 `, strings.Join(goSettings(), " "), quote(s.dir), quote(linkerFlags(s.version)))
+	path := filepath.Join(dir, "kubectl")
+	if written, err := os.ReadFile(path); err == nil && string(written) == script {
+		return nil
+	}
+	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.WriteFile(partial, []byte(script), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(partial, path)
 }
 
 // goCommand runs go in the module. It gives what go wrote to stdout; progress gets what it wrote to stderr.
