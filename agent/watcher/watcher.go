@@ -105,6 +105,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("listing nodes for the first time: %w", context.Cause(ctx))
 	}
 	w.Log.Info("watching nodes", "nodes", len(w.nodes.GetStore().ListKeys()))
+	group.Go(func() { w.keepHistory(ctx) })
 	for range workers {
 		group.Go(func() {
 			for w.next(ctx) {

@@ -22,6 +22,7 @@ type file struct {
 	NodeSelector selector        `yaml:"nodeSelector"`
 	Concurrency  fileConcurrency `yaml:"concurrency"`
 	Deadline     fileDeadline    `yaml:"deadline"`
+	History      fileHistory     `yaml:"history"`
 	Retry        fileRetry       `yaml:"retry"`
 	Steps        []fileStep      `yaml:"steps"`
 }
@@ -34,6 +35,11 @@ type fileConcurrency struct {
 type fileDeadline struct {
 	After  *duration      `yaml:"after"`
 	Action DeadlineAction `yaml:"action"`
+}
+
+type fileHistory struct {
+	MaxAge  *duration `yaml:"maxAge"`
+	MaxRuns *int      `yaml:"maxRuns"`
 }
 
 type fileRetry struct {

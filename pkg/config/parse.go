@@ -18,6 +18,8 @@ import (
 const (
 	DefaultNodes         = 50
 	DefaultStepsPerNode  = 4
+	DefaultMaxAge        = 30 * 24 * time.Hour
+	DefaultMaxRuns       = 1000
 	DefaultTimeout       = 5 * time.Minute
 	DefaultMaxRetries    = 5
 	DefaultInitialDelay  = 10 * time.Second
@@ -73,6 +75,10 @@ func (p *parser) config(document *file) *Config {
 			StepsPerNode: p.atLeast("concurrency.stepsPerNode", document.Concurrency.StepsPerNode, DefaultStepsPerNode, 1),
 		},
 		Deadline: p.deadline(document.Deadline),
+		History: History{
+			MaxAge:  p.positive("history.maxAge", document.History.MaxAge, DefaultMaxAge),
+			MaxRuns: p.atLeast("history.maxRuns", document.History.MaxRuns, DefaultMaxRuns, 1),
+		},
 	}
 	var err error
 	if config.NodeSelector, err = document.NodeSelector.compile(); err != nil {

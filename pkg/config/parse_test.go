@@ -64,7 +64,7 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Concurrency != (Concurrency{Nodes: 50, StepsPerNode: 4}) || config.Deadline != (Deadline{Action: Hold}) {
+	if config.Concurrency != (Concurrency{Nodes: 50, StepsPerNode: 4}) || config.Deadline != (Deadline{Action: Hold}) || config.History != (History{MaxAge: 720 * time.Hour, MaxRuns: 1000}) {
 		t.Errorf("concurrency and deadline are %+v, %+v", config.Concurrency, config.Deadline)
 	}
 	if !config.NodeSelector.Matches(labels.Set{"pool": "blue"}) || config.NodeSelector.Matches(labels.Set{"pool": "red"}) {
@@ -105,6 +105,7 @@ func TestParseRefuses(t *testing.T) {
 		"negative duration":    {header + "steps:\n- name: a\n  plugin: tell\n  timeout: -5m\n", `line 6: steps[0].timeout: must be longer than 0, not -5m0s`},
 		"wrong type":           {header + "concurrency: {nodes: many}\nsteps: [{name: a, plugin: tell}]\n", `line 3: "many" is a str where int is wanted`},
 		"no concurrency":       {header + "concurrency: {nodes: 0}\nsteps: [{name: a, plugin: tell}]\n", `line 3: concurrency.nodes: must be at least 1, not 0`},
+		"no history":           {header + "history: {maxAge: 0s, maxRuns: 0}\nsteps: [{name: a, plugin: tell}]\n", "line 3: history.maxAge: must be longer than 0, not 0s\nline 3: history.maxRuns: must be at least 1, not 0"},
 		"bad name":             {header + "steps: [{name: A b, plugin: tell}]\n", `steps[0].name: must be 1 to 63 lower case letters`},
 		"same name":            {header + "steps:\n- {name: a, plugin: tell}\n- {name: a, plugin: tell}\n", `line 5: steps[1].name: "a" is also the name of steps[0]`},
 		"unknown dependency":   {header + "steps:\n- {name: a, plugin: tell, dependsOn: [b]}\n", `line 4: steps[0].dependsOn[0]: there is no step "b"`},

@@ -25,6 +25,7 @@ type Config struct {
 	NodeSelector labels.Selector
 	Concurrency  Concurrency
 	Deadline     Deadline
+	History      History
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
 	Steps []Step
@@ -57,6 +58,14 @@ type Deadline struct {
 	// After is zero for no deadline.
 	After  time.Duration
 	Action DeadlineAction
+}
+
+// History says how many run records are kept of Nodes that are gone.
+type History struct {
+	// MaxAge since the end of the cleanup.
+	MaxAge time.Duration
+	// MaxRuns in number; the newest are kept.
+	MaxRuns int
 }
 
 // Retry says how often and when a failed attempt is repeated.

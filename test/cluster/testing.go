@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -27,6 +28,30 @@ func Start(t testing.TB, options Options) *Cluster {
 		}
 	})
 	return c
+}
+
+// Main runs the tests of a package with one cluster for all of them, and gives the exit code. use gets the cluster
+// before the first test. In the package's TestMain:
+//
+//	os.Exit(cluster.Main(m, cluster.Options{}, func(c *cluster.Cluster) { shared = c }))
+func Main(m *testing.M, options Options, use func(*Cluster)) (code int) {
+	ctx := context.Background()
+	if options.Output == nil {
+		options.Output = os.Stderr
+	}
+	c, err := New(ctx, options)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting a cluster:", err)
+		return 1
+	}
+	defer func() {
+		if err := c.Stop(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the cluster:", err)
+			code = 1
+		}
+	}()
+	use(c)
+	return m.Run()
 }
 
 // keepLogs copies the logs to where Stop does not remove them.

@@ -3,8 +3,6 @@
 package agent_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
@@ -16,20 +14,5 @@ import (
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	ctx := context.Background()
-	var err error
-	if shared, err = cluster.New(ctx, cluster.Options{Name: "agent", Output: os.Stderr}); err != nil {
-		fmt.Fprintln(os.Stderr, "starting a cluster:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := shared.Stop(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the cluster:", err)
-		return 1
-	}
-	return code
+	os.Exit(cluster.Main(m, cluster.Options{Name: "agent"}, func(c *cluster.Cluster) { shared = c }))
 }

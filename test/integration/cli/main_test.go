@@ -6,7 +6,6 @@ package cli_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -24,31 +23,11 @@ import (
 // shared is the cluster of all tests; only TestMain writes it.
 var shared *cluster.Cluster
 
+// The scheduler and kwok make the agent's Deployment available, with pods that
+// run nothing; the controller manager removes namespaces.
 func TestMain(m *testing.M) {
-	code, err := withCluster(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func withCluster(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	// The scheduler and kwok make the agent's Deployment available, with pods
-	// that run nothing; the controller manager removes namespaces.
-	shared, err = cluster.New(ctx, cluster.Options{
-		Name: "cli", WithControllerManager: true, WithScheduler: true, WithKwok: true, Output: os.Stderr,
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if failed := shared.Stop(ctx); err == nil {
-			err = failed
-		}
-	}()
-	return m.Run(), nil
+	options := cluster.Options{Name: "cli", WithControllerManager: true, WithScheduler: true, WithKwok: true}
+	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))
 }
 
 // ran is what a command did.

@@ -1,0 +1,76 @@
+package runrecord
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// pruneBy is how many records are read by one request.
+const pruneBy = 500
+
+// ended is a record of a Node that is gone.
+type ended struct {
+	name string
+	uid  types.UID
+	at   time.Time
+}
+
+// Prune deletes records of Nodes that are gone: those that are older than
+// history keeps, and of the others the oldest beyond its number. Records of
+// Nodes for which present is true stay, whatever their age, and so do those that
+// cannot be read. It returns how many it deleted.
+func (s *Store) Prune(ctx context.Context, history config.History, now time.Time, present func(types.UID) bool) (int, error) {
+	records, err := s.ended(ctx, present)
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(records, func(a, b ended) int { return b.at.Compare(a.at) })
+	deleted := 0
+	for i, record := range records {
+		if i < history.MaxRuns && now.Sub(record.at) <= history.MaxAge {
+			continue
+		}
+		err := s.configMaps.Delete(ctx, record.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.uid}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return deleted, fmt.Errorf("deleting run record %s/%s: %w", s.namespace, record.name, err)
+		}
+		deleted++
+	}
+	return deleted, nil
+}
+
+func (s *Store) ended(ctx context.Context, present func(types.UID) bool) ([]ended, error) {
+	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pruneBy}
+	var records []ended
+	for {
+		list, err := s.configMaps.List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("listing run records in namespace %s: %w", s.namespace, err)
+		}
+		for i := range list.Items {
+			configMap := &list.Items[i]
+			run, err := api.DecodeRun(configMap)
+			if err != nil || present(run.NodeUID) {
+				continue
+			}
+			at := run.StartedAt.Time
+			if run.FinishedAt != nil {
+				at = run.FinishedAt.Time
+			}
+			records = append(records, ended{configMap.Name, configMap.UID, at})
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			return records, nil
+		}
+	}
+}

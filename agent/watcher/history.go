@@ -1,0 +1,44 @@
+package watcher
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// pruneEvery is how often old run records are looked for. One more hour of
+// history costs nothing.
+const pruneEvery = time.Hour
+
+// keepHistory prunes run records, now and every hour, until ctx ends.
+func (w *Watcher) keepHistory(ctx context.Context) {
+	ticker := w.Clock.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for {
+		w.prune(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+	}
+}
+
+func (w *Watcher) prune(ctx context.Context) {
+	if w.Fence() != nil {
+		return
+	}
+	present := map[types.UID]bool{}
+	for _, object := range w.nodes.GetStore().List() {
+		present[object.(*corev1.Node).UID] = true
+	}
+	deleted, err := w.Records.Prune(ctx, w.Config().History, w.Clock.Now(), func(uid types.UID) bool { return present[uid] })
+	if err != nil && ctx.Err() == nil {
+		w.Log.Error("old run records cannot be pruned, trying again later", "err", err)
+	}
+	if deleted > 0 {
+		w.Log.Info("old run records pruned", "deleted", deleted)
+	}
+}

@@ -1,0 +1,61 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// TestOldRunRecordsArePruned: by age and by number, but never of a Node that is
+// still there, nor one that cannot be read.
+func TestOldRunRecordsArePruned(t *testing.T) {
+	f := setUp(t, "history: {maxAge: 24h, maxRuns: 2}\n"+logOnly)
+	held := f.create("held", "example.com/other", api.Finalizer)
+	f.delete(held)
+	record := func(node string, uid types.UID, age time.Duration) {
+		t.Helper()
+		at := metav1.NewTime(time.Now().Add(-age))
+		run := &api.Run{Node: node, NodeUID: uid, State: api.Succeeded, StartedAt: at, FinishedAt: &at}
+		configMap, err := api.EncodeRun(f.namespace, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(t.Context(), configMap, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, age := range []time.Duration{time.Hour, 2 * time.Hour, 3 * time.Hour, 48 * time.Hour} {
+		record(fmt.Sprintf("gone-%d", i), types.UID(fmt.Sprintf("gone-%d", i)), age)
+	}
+	record("held", held.UID, 1000*time.Hour)
+	unread, err := api.EncodeRun(f.namespace, &api.Run{Node: "unread", NodeUID: "unread"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread.Data[api.RunKey] = "{"
+	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(t.Context(), unread, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.start(f.options())
+	want := []string{api.RunName("gone-0", "gone-0"), api.RunName("gone-1", "gone-1"), api.RunName("held", held.UID), api.RunName("unread", "unread")}
+	slices.Sort(want)
+	f.eventually(fmt.Sprintf("the records are %q", want), func(ctx context.Context) (bool, error) {
+		list, err := f.client.CoreV1().ConfigMaps(f.namespace).List(ctx, metav1.ListOptions{LabelSelector: api.LabelRun + "=true"})
+		if err != nil {
+			return false, err
+		}
+		names := map[string]bool{}
+		for _, configMap := range list.Items {
+			names[configMap.Name] = true
+		}
+		return slices.Equal(slices.Sorted(maps.Keys(names)), want), nil
+	})
+}
