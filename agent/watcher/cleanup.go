@@ -19,7 +19,7 @@ import (
 
 // cleanup is the cleanup of one Node, as far as one reconcile brings it.
 type cleanup struct {
-	*Watcher
+	*term
 	config *config.Config
 	node   *corev1.Node
 	record *api.Run
@@ -30,23 +30,23 @@ type cleanup struct {
 
 // open reads what is known about the cleanup of a Node, and begins a record
 // where nothing is.
-func (w *Watcher) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
-	record, stored, err := w.Records.Load(ctx, node.Name, node.UID)
+func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
+	record, stored, err := t.Records.Load(ctx, node.Name, node.UID)
 	if err != nil {
-		report := w.Reporter.Node(node)
+		report := t.Reporter.Node(node)
 		return nil, errors.Join(err, report.State(ctx, api.Blocked, "the run record cannot be read, so nothing is done: "+err.Error()))
 	}
 	if record == nil {
-		record = runrecord.Begin(node, w.Clock.Now())
+		record = runrecord.Begin(node, t.Clock.Now())
 	}
 	return &cleanup{
-		Watcher: w,
-		config:  w.Config(),
-		node:    node,
-		record:  record,
-		stored:  stored,
-		report:  w.Reporter.Node(node),
-		log:     w.Log.With("node", node.Name, "uid", node.UID),
+		term:   t,
+		config: t.Config(),
+		node:   node,
+		record: record,
+		stored: stored,
+		report: t.Reporter.Node(node),
+		log:    t.Log.With("node", node.Name, "uid", node.UID),
 	}, nil
 }
 

@@ -16,19 +16,19 @@ import (
 // addFinalizer puts our finalizer on a Node that is not terminating. It leaves
 // every other finalizer alone, also those that others write meanwhile: the
 // strategic merge of a list of primitive values is done by the API server.
-func (w *Watcher) addFinalizer(ctx context.Context, node *corev1.Node) error {
-	return w.patchFinalizer(ctx, node, "adding", "finalizers")
+func (t *term) addFinalizer(ctx context.Context, node *corev1.Node) error {
+	return t.patchFinalizer(ctx, node, "adding", "finalizers")
 }
 
 // removeFinalizer takes our finalizer off a Node, and no other.
-func (w *Watcher) removeFinalizer(ctx context.Context, node *corev1.Node) error {
-	return w.patchFinalizer(ctx, node, "removing", "$deleteFromPrimitiveList/finalizers")
+func (t *term) removeFinalizer(ctx context.Context, node *corev1.Node) error {
+	return t.patchFinalizer(ctx, node, "removing", "$deleteFromPrimitiveList/finalizers")
 }
 
 // patchFinalizer carries the UID, so that a Node which was created again under
 // the same name refuses the patch. It may be repeated.
-func (w *Watcher) patchFinalizer(ctx context.Context, node *corev1.Node, doing, key string) error {
-	if err := w.Fence(); err != nil {
+func (t *term) patchFinalizer(ctx context.Context, node *corev1.Node, doing, key string) error {
+	if err := t.Fence(); err != nil {
 		return fmt.Errorf("%s finalizer: %w", doing, err)
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
@@ -38,12 +38,12 @@ func (w *Watcher) patchFinalizer(ctx context.Context, node *corev1.Node, doing, 
 	if err != nil {
 		return fmt.Errorf("%s finalizer: encoding the patch: %w", doing, err)
 	}
-	_, err = w.Client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = t.Client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
 	case apierrors.IsInvalid(err):
-		return w.explainInvalid(ctx, node, fmt.Errorf("%s finalizer: %w", doing, err))
+		return t.explainInvalid(ctx, node, fmt.Errorf("%s finalizer: %w", doing, err))
 	}
 	return fmt.Errorf("%s finalizer: %w", doing, err)
 }
@@ -57,8 +57,8 @@ func (e invalidError) Unwrap() error { return e.error }
 // name belongs to another Node now, the Node began to terminate (and takes no
 // new finalizer), or the Node holds a value that fails validation, and then it
 // stays until somebody mends it.
-func (w *Watcher) explainInvalid(ctx context.Context, node *corev1.Node, cause error) error {
-	current, err := w.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+func (t *term) explainInvalid(ctx context.Context, node *corev1.Node, cause error) error {
+	current, err := t.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil

@@ -13,11 +13,11 @@ import (
 const pruneEvery = time.Hour
 
 // keepHistory prunes run records, now and every hour, until ctx ends.
-func (w *Watcher) keepHistory(ctx context.Context) {
-	ticker := w.Clock.NewTicker(pruneEvery)
+func (t *term) keepHistory(ctx context.Context) {
+	ticker := t.Clock.NewTicker(pruneEvery)
 	defer ticker.Stop()
 	for {
-		w.prune(ctx)
+		t.prune(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -26,19 +26,19 @@ func (w *Watcher) keepHistory(ctx context.Context) {
 	}
 }
 
-func (w *Watcher) prune(ctx context.Context) {
-	if w.Fence() != nil {
+func (t *term) prune(ctx context.Context) {
+	if t.Fence() != nil {
 		return
 	}
 	present := map[types.UID]bool{}
-	for _, object := range w.nodes.GetStore().List() {
+	for _, object := range t.nodes.GetStore().List() {
 		present[object.(*corev1.Node).UID] = true
 	}
-	deleted, err := w.Records.Prune(ctx, w.Config().History, w.Clock.Now(), func(uid types.UID) bool { return present[uid] })
+	deleted, err := t.Records.Prune(ctx, t.Config().History, t.Clock.Now(), func(uid types.UID) bool { return present[uid] })
 	if err != nil && ctx.Err() == nil {
-		w.Log.Error("old run records cannot be pruned, trying again later", "err", err)
+		t.Log.Error("old run records cannot be pruned, trying again later", "err", err)
 	}
 	if deleted > 0 {
-		w.Log.Info("old run records pruned", "deleted", deleted)
+		t.Log.Info("old run records pruned", "deleted", deleted)
 	}
 }

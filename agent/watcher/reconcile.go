@@ -27,93 +27,93 @@ const invalidRetry = 5 * time.Minute
 
 // reconcile brings one Node on. It returns after how long to look again,
 // 0 for when something changes.
-func (w *Watcher) reconcile(ctx context.Context, name string) (time.Duration, error) {
-	node := w.node(name)
+func (t *term) reconcile(ctx context.Context, name string) (time.Duration, error) {
+	node := t.node(name)
 	var again time.Duration
 	var err error
 	switch {
 	case node == nil:
 		return 0, nil
 	case node.DeletionTimestamp == nil:
-		err = w.protect(ctx, node)
+		err = t.protect(ctx, node)
 	case !api.HasFinalizer(node):
-		w.runs.interrupt(node.UID, errNodeGone)
-		err = w.settle(ctx, node)
+		t.runs.interrupt(node.UID, errNodeGone)
+		err = t.settle(ctx, node)
 	default:
-		again, err = w.handle(ctx, node)
+		again, err = t.handle(ctx, node)
 	}
 	var invalid invalidError
 	if errors.As(err, &invalid) {
-		w.Log.Error("the API server refuses every update of this node until somebody mends it", "node", name, "err", err)
-		w.Reporter.Node(node).NodeInvalid(invalid)
+		t.Log.Error("the API server refuses every update of this node until somebody mends it", "node", name, "err", err)
+		t.Reporter.Node(node).NodeInvalid(invalid)
 		return invalidRetry, nil
 	}
 	return again, err
 }
 
 // protect adds the finalizer to a Node that admission let through without it.
-func (w *Watcher) protect(ctx context.Context, node *corev1.Node) error {
-	if !api.NeedsFinalizer(node) || !w.selected(node) {
+func (t *term) protect(ctx context.Context, node *corev1.Node) error {
+	if !api.NeedsFinalizer(node) || !t.selected(node) {
 		return nil
 	}
-	if err := w.addFinalizer(ctx, node); err != nil {
+	if err := t.addFinalizer(ctx, node); err != nil {
 		return err
 	}
-	w.Metrics.FinalizerAdded()
-	w.Log.Info("finalizer added to a node that lacked it", "node", node.Name, "uid", node.UID)
+	t.Metrics.FinalizerAdded()
+	t.Log.Info("finalizer added to a node that lacked it", "node", node.Name, "uid", node.UID)
 	return nil
 }
 
-func (w *Watcher) selected(node *corev1.Node) bool {
-	return w.Config().NodeSelector.Matches(labels.Set(node.Labels))
+func (t *term) selected(node *corev1.Node) bool {
+	return t.Config().NodeSelector.Matches(labels.Set(node.Labels))
 }
 
 // settle looks at a terminating Node without our finalizer: either we released
 // it and another finalizer holds it, or it was never protected. That is said once.
-func (w *Watcher) settle(ctx context.Context, node *corev1.Node) error {
-	if _, known := w.settled.Load(node.UID); known || !w.selected(node) {
+func (t *term) settle(ctx context.Context, node *corev1.Node) error {
+	if _, known := t.settled.Load(node.UID); known || !t.selected(node) {
 		return nil
 	}
-	record, _, err := w.Records.Load(ctx, node.Name, node.UID)
+	record, _, err := t.Records.Load(ctx, node.Name, node.UID)
 	if err != nil {
 		return err
 	}
-	w.settled.Store(node.UID, struct{}{})
+	t.settled.Store(node.UID, struct{}{})
 	if record != nil && !record.State.Released() {
-		w.Log.Warn("somebody took our finalizer off before the cleanup was done", "node", node.Name, "uid", node.UID)
-		w.Metrics.NodeUnprotected()
-		w.Reporter.Node(node).FinalizerLost()
+		t.Log.Warn("somebody took our finalizer off before the cleanup was done", "node", node.Name, "uid", node.UID)
+		t.Metrics.NodeUnprotected()
+		t.Reporter.Node(node).FinalizerLost()
 		return nil
 	}
 	if record != nil {
-		w.Log.Info("node released, others still hold it", "node", node.Name, "uid", node.UID, "finalizers", node.Finalizers)
+		t.Log.Info("node released, others still hold it", "node", node.Name, "uid", node.UID, "finalizers", node.Finalizers)
 		return nil
 	}
-	w.Log.Warn("node was deleted before it had our finalizer, it gets no cleanup", "node", node.Name, "uid", node.UID)
-	w.Metrics.NodeUnprotected()
-	w.Reporter.Node(node).NodeUnprotected()
+	t.Log.Warn("node was deleted before it had our finalizer, it gets no cleanup", "node", node.Name, "uid", node.UID)
+	t.Metrics.NodeUnprotected()
+	t.Reporter.Node(node).NodeUnprotected()
 	return nil
 }
 
 // handle brings a terminating Node on that our finalizer holds.
-func (w *Watcher) handle(ctx context.Context, cached *corev1.Node) (time.Duration, error) {
-	if w.runs.running(cached.UID) {
-		if bypass, err := api.BypassOf(cached, w.Clock.Now()); err == nil && bypass.Active {
-			w.runs.interrupt(cached.UID, errBypassed)
+func (t *term) handle(ctx context.Context, cached *corev1.Node) (time.Duration, error) {
+	if t.runs.running(cached.UID) {
+		if bypass, err := api.BypassOf(cached, t.Clock.Now()); err == nil && bypass.Active {
+			t.runs.interrupt(cached.UID, errBypassed)
 		}
 		return 0, nil // The end of the run puts the Node in the queue again.
 	}
-	if err := w.Fence(); err != nil {
+	if err := t.Fence(); err != nil {
 		return 0, err
 	}
-	node, err := w.Client.CoreV1().Nodes().Get(ctx, cached.Name, metav1.GetOptions{})
+	node, err := t.Client.CoreV1().Nodes().Get(ctx, cached.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || err == nil && (node.UID != cached.UID || !api.HasFinalizer(node)) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("reading node %s: %w", cached.Name, err)
 	}
-	c, err := w.open(ctx, node)
+	c, err := t.open(ctx, node)
 	if err != nil {
 		return 0, err
 	}
