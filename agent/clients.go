@@ -22,6 +22,15 @@ type clients struct {
 	work, lease, events kubernetes.Interface
 }
 
+// connect makes the clients, and the namespace where the options ask for it.
+func connect(ctx context.Context, options Options) (*clients, error) {
+	c, err := newClients(options)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.ensureNamespace(ctx, options)
+}
+
 func newClients(options Options) (*clients, error) {
 	made := func(userAgent string) (kubernetes.Interface, error) {
 		rest := rest.CopyConfig(options.REST)

@@ -12,8 +12,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Limits of the HTTP servers.
@@ -54,12 +58,14 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	}})
 }
 
-// tls adds the server for one path with certificates from a keeper.
-func (s *servers) tls(address string, keeper *servingcert.Keeper, path string, handler http.Handler) {
+// admission adds the server of the webhook.
+func (s *servers) admission(address string, certificates *certificates, current func() *config.Config, meters *metrics.Metrics) {
+	selector := func() labels.Selector { return current().NodeSelector }
 	paths := http.NewServeMux()
-	paths.Handle(path, handler)
+	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
 	s.plain("webhook", address, paths)
-	s.all[len(s.all)-1].TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: keeper.Certificate}
+	s.all[len(s.all)-1].TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.keeper.Certificate}
+	meters.CertificateExpiresAt(certificates.authority.ExpiresAt)
 }
 
 // probes answers whether the process lives, and whether it is of use.

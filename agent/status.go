@@ -26,21 +26,36 @@ type status struct {
 	says  api.AgentStatus
 }
 
-// change alters what is said and writes it, where this agent is the leader. A
-// write that fails is logged: the cleanups do not depend on it.
+func newStatus(client kubernetes.Interface, options Options, fence func() error) *status {
+	return &status{
+		client: client, namespace: options.Namespace, fence: fence, log: options.Log,
+		says: api.AgentStatus{Version: options.Version, Leader: options.Identity},
+	}
+}
+
+// change alters what is said, and writes it. A write that fails is logged: the
+// cleanups do not depend on it.
 func (s *status) change(ctx context.Context, alter func(*api.AgentStatus)) {
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
 	alter(&s.says)
+	s.mutex.Unlock()
+	s.write(ctx)
+}
+
+// write writes what is said, where this agent is the leader; otherwise that is
+// done when it is.
+func (s *status) write(ctx context.Context) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	if s.fence() != nil {
-		return // It is written when this agent leads.
+		return
 	}
-	if err := s.write(ctx); err != nil {
+	if err := s.store(ctx); err != nil {
 		s.log.Error("the agent's status cannot be written", "err", err)
 	}
 }
 
-func (s *status) write(ctx context.Context) error {
+func (s *status) store(ctx context.Context) error {
 	s.says.UpdatedAt = metav1.NewTime(time.Now())
 	configMap, err := api.EncodeStatus(s.namespace, &s.says)
 	if err != nil {

@@ -125,20 +125,27 @@ func (m *Metrics) ConfigReloaded(accepted bool) {
 	m.configOK.Set(0)
 }
 
-// Nodes registers the gauges that are read from the watcher at each scrape.
-func (m *Metrics) Nodes(withFinalizer, unprotected, running func() float64) {
+// Nodes registers the gauges that are counted at each scrape. They are of Nodes
+// as the leader sees them; an agent that does not lead counts none.
+func (m *Metrics) Nodes(count func() (withFinalizer, unprotected, running int)) {
+	gauge := func(which int) func() float64 {
+		return func() float64 {
+			withFinalizer, unprotected, running := count()
+			return float64([]int{withFinalizer, unprotected, running}[which])
+		}
+	}
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "node_cleanup_nodes_with_finalizer",
 			Help: "Nodes that have the finalizer, as the leader sees them.",
-		}, withFinalizer),
+		}, gauge(0)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "node_cleanup_nodes_unprotected",
 			Help: "Nodes that config selects and that lack the finalizer, as the leader sees them.",
-		}, unprotected),
+		}, gauge(1)),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "node_cleanup_runs_active",
 			Help: "Cleanups whose steps are running now.",
-		}, running),
+		}, gauge(2)),
 	)
 }

@@ -11,8 +11,7 @@ import (
 
 func used() *Metrics {
 	m := New()
-	one := func() float64 { return 1 }
-	m.Nodes(one, one, one)
+	m.Nodes(func() (int, int, int) { return 5, 2, 1 })
 	m.WebhookRequest("CREATE", "patched", time.Millisecond)
 	m.StepDone("drain", "success", time.Second)
 	m.StepDone("drain", "skipped", 0)
@@ -44,8 +43,8 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		`node_cleanup_operations_total{plugin="drain",result="success"} 1`,
 		`node_cleanup_operations_total{plugin="drain",result="skipped"} 1`,
 		`node_cleanup_duration_seconds_count{plugin="drain"} 1`,
-		"node_cleanup_nodes_with_finalizer 1",
-		"node_cleanup_nodes_unprotected 1",
+		"node_cleanup_nodes_with_finalizer 5",
+		"node_cleanup_nodes_unprotected 2",
 		"node_cleanup_runs_active 1",
 		"node_cleanup_unprotected_deletions_total 1",
 		"node_cleanup_finalizers_backfilled_total 1",

@@ -139,16 +139,15 @@ func (t *term) guard(name string, uid types.UID) error {
 	return nil
 }
 
-func (t *term) counts() Counts {
-	counts := Counts{Running: t.runs.count()}
+func (t *term) counts() (withFinalizer, unprotected, running int) {
 	for _, object := range t.nodes.GetStore().List() {
 		node := object.(*corev1.Node)
 		switch {
 		case api.HasFinalizer(node):
-			counts.WithFinalizer++
+			withFinalizer++
 		case t.selected(node):
-			counts.Unprotected++
+			unprotected++
 		}
 	}
-	return counts
+	return withFinalizer, unprotected, t.runs.count()
 }

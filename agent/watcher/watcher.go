@@ -73,21 +73,12 @@ func (w *Watcher) Reconsider() {
 	}
 }
 
-// Counts are numbers of Nodes as the informer knows them.
-type Counts struct {
-	// WithFinalizer have our finalizer.
-	WithFinalizer int
-	// Unprotected are selected by config and lack it.
-	Unprotected int
-	// Running cleanups.
-	Running int
-}
-
-// Counts returns the numbers of now, none while this agent does not lead.
-func (w *Watcher) Counts() Counts {
-	t := w.current.Load()
-	if t == nil {
-		return Counts{}
+// Counts returns how many Nodes have our finalizer, how many lack it although
+// config selects them, and how many cleanups run; none while this agent does
+// not lead.
+func (w *Watcher) Counts() (withFinalizer, unprotected, running int) {
+	if t := w.current.Load(); t != nil {
+		return t.counts()
 	}
-	return t.counts()
+	return 0, 0, 0
 }

@@ -1,0 +1,36 @@
+package agent
+
+import (
+	"log/slog"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+)
+
+// Options say how to run the agent.
+type Options struct {
+	// REST is how to reach the API server.
+	REST *rest.Config
+	// Namespace is where the agent keeps its Lease, run records and CA.
+	Namespace string
+	// CreateNamespace makes the namespace where it is missing (a local agent).
+	CreateNamespace bool
+	// Identity is the name under which the agent holds the Lease; no two
+	// agents that run at the same time may share it.
+	Identity string
+	// ConfigFile is read instead of the ConfigMap, where it is given.
+	ConfigFile string
+	// DryRun previews whatever config says.
+	DryRun bool
+	// WebhookListen, ProbeListen and MetricsListen are addresses such as
+	// ":9443"; an empty one is not served.
+	WebhookListen, ProbeListen, MetricsListen string
+	// Lease is the timing of leader election.
+	Lease LeaseTiming
+	// Catalog lists the plugins.
+	Catalog func(plugins.Dependencies) []cleanup.Descriptor
+	Version string
+	Log     *slog.Logger
+}
