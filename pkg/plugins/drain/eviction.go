@@ -28,11 +28,8 @@ func (e blockedError) Error() string { return e.reason }
 // evicted there. nil means that the pod goes, or has gone.
 func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRun bool) error {
 	eviction := &policyv1.Eviction{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-		DeleteOptions: &metav1.DeleteOptions{
-			GracePeriodSeconds: grace,
-			Preconditions:      &metav1.Preconditions{UID: &pod.UID},
-		},
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: deleteOptions(pod, grace),
 	}
 	options := &metav1.CreateOptions{}
 	if dryRun {
@@ -48,35 +45,55 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 	return understand(err)
 }
 
-// understand tells what the API server means by an answer to an eviction.
+// delete takes the pod away whatever its budgets say.
+func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) error {
+	err := p.client.CoreV1().RESTClient().Delete().
+		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
+		Body(deleteOptions(pod, grace)).MaxRetries(0).
+		Do(ctx).Error()
+	return understand(err)
+}
+
+func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {
+	return &metav1.DeleteOptions{GracePeriodSeconds: grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}}
+}
+
+// understand tells what the API server means by its answer: nil when the pod
+// goes or has gone, a blockedError when it may go later, and otherwise an error
+// that waiting does not mend.
 func understand(err error) error {
-	switch {
-	case err == nil, apierrors.IsNotFound(err):
+	if err == nil || apierrors.IsNotFound(err) {
 		return nil
-	case apierrors.IsConflict(err):
-		return nil // Another pod has the name by now.
-	case apierrors.IsTooManyRequests(err):
-		after, _ := apierrors.SuggestsClientDelay(err)
-		return blockedError{budget(err), time.Duration(after) * time.Second}
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // The namespace controller deletes the pod.
-	case apierrors.IsInternalError(err) && strings.Contains(err.Error(), "more than one PodDisruptionBudget"):
-		return blockedError{"more than one budget selects it, which the eviction API does not support", 0}
+	}
+	seconds, _ := apierrors.SuggestsClientDelay(err)
+	after := time.Duration(seconds) * time.Second
+	// Beside the usual 429 there is a 403, while the budget's controller is behind.
+	if cause, is := apierrors.StatusCause(err, policyv1.DisruptionBudgetCause); is {
+		return blockedError{cause.Message, after}
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return blockedError{oneLine(err), 0} // The API server was not reached.
+	}
+	switch code := status.Status().Code; {
+	case code == 409:
+		// Another pod has the name by now, which the watch is about to say, or
+		// the pod changed faster than the API server could evict it.
+		return blockedError{"it changed while it was evicted", after}
+	case code == 429, code >= 500:
+		// Also a budget that many evict under, and webhooks that move a pod
+		// by their own means and turn the eviction down until that is done.
+		if strings.Contains(err.Error(), "more than one PodDisruptionBudget") {
+			return blockedError{"more than one budget selects it, which the eviction API does not support", after}
+		}
+		return blockedError{oneLine(err), after}
 	}
 	return err
 }
 
-// budget returns what the API server says about the budget that blocks.
-func budget(err error) string {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) && status.Status().Details != nil {
-		for _, cause := range status.Status().Details.Causes {
-			if cause.Type == policyv1.DisruptionBudgetCause {
-				return cause.Message
-			}
-		}
-	}
-	return err.Error()
-}
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 func nameOf(pod *corev1.Pod) string { return fmt.Sprintf("%s/%s", pod.Namespace, pod.Name) }

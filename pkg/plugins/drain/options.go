@@ -6,6 +6,7 @@ package drain
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
@@ -19,15 +20,22 @@ type options struct {
 	AllowEmptyDirData bool `json:"allowEmptyDirData"`
 	// GracePeriodSeconds replaces each pod's own; nil leaves it.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
+	// ForceAfter is how long budgets are respected, from the beginning of an
+	// attempt. Pods that are left then are deleted without asking. 0 is for ever.
+	ForceAfter metav1.Duration `json:"forceAfter"`
 }
 
 // Validate implements cleanup.Validator.
 func (o *options) Validate() []error {
+	var faults []error
 	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < 1 {
 		// 0 would take pods out of the API before their containers have ended.
-		return []error{cleanup.OptionError{Path: "gracePeriodSeconds", Problem: "must be at least 1"}}
+		faults = append(faults, cleanup.OptionError{Path: "gracePeriodSeconds", Problem: "must be at least 1"})
 	}
-	return nil
+	if o.ForceAfter.Duration < 0 {
+		faults = append(faults, cleanup.OptionError{Path: "forceAfter", Problem: "must not be negative"})
+	}
+	return faults
 }
 
 // Descriptor describes the plugin.

@@ -5,8 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // action is what the drain does about one pod.
@@ -29,84 +27,88 @@ type verdict struct {
 	reason string
 }
 
-// node is what of the Node's state a verdict depends on.
-type nodeState struct {
+// circumstances are what a verdict depends on beside the pod.
+type circumstances struct {
 	// unreachable: the kubelet does not answer, so no pod ever finishes terminating.
 	unreachable bool
 	now         time.Time
+	// late: the pod came when the Node was cordoned already.
+	late bool
 }
 
 // judge asks rules in order; the first that knows the pod decides. Kubernetes'
 // own drain asks the same questions (k8s.io/kubectl/pkg/drain/filters.go).
-func (o options) judge(pod *corev1.Pod, node nodeState) verdict {
-	for _, rule := range []func(*corev1.Pod, nodeState) (verdict, bool){finished, mirror, daemon, o.terminating, o.unmanaged, o.emptyDir} {
-		if verdict, decided := rule(pod, node); decided {
+func (o options) judge(pod *corev1.Pod, in circumstances) verdict {
+	for _, rule := range []func(*corev1.Pod, circumstances) (verdict, bool){
+		finished, mirror, daemon, terminating, o.unmanaged, returned, o.emptyDir,
+	} {
+		if verdict, decided := rule(pod, in); decided {
 			return verdict
 		}
 	}
 	return verdict{action: evict}
 }
 
-func finished(pod *corev1.Pod, _ nodeState) (verdict, bool) {
+func finished(pod *corev1.Pod, _ circumstances) (verdict, bool) {
 	done := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	return verdict{leave, "finished"}, done
 }
 
-func mirror(pod *corev1.Pod, _ nodeState) (verdict, bool) {
+func mirror(pod *corev1.Pod, _ circumstances) (verdict, bool) {
 	_, is := pod.Annotations[corev1.MirrorPodAnnotationKey]
 	return verdict{leave, "static"}, is
 }
 
-func daemon(pod *corev1.Pod, _ nodeState) (verdict, bool) {
+func daemon(pod *corev1.Pod, _ circumstances) (verdict, bool) {
 	owner := metav1.GetControllerOf(pod)
 	return verdict{leave, "DaemonSet"}, owner != nil && owner.Kind == "DaemonSet"
 }
 
-func (options) terminating(pod *corev1.Pod, node nodeState) (verdict, bool) {
+func terminating(pod *corev1.Pod, in circumstances) (verdict, bool) {
 	if pod.DeletionTimestamp == nil {
 		return verdict{}, false
 	}
 	// The timestamp has the grace period in it.
-	if node.unreachable && pod.DeletionTimestamp.Time.Before(node.now) {
+	if in.unreachable && pod.DeletionTimestamp.Time.Before(in.now) {
 		return verdict{leave, "terminating on an unreachable node"}, true
 	}
 	return verdict{await, "terminating"}, true
 }
 
-func (o options) unmanaged(pod *corev1.Pod, _ nodeState) (verdict, bool) {
+func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (verdict, bool) {
 	return verdict{refuse, "no controller would make it again (option allowUnmanaged)"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
 }
 
-func (o options) emptyDir(pod *corev1.Pod, _ nodeState) (verdict, bool) {
-	for _, volume := range pod.Spec.Volumes {
-		if volume.EmptyDir != nil && !o.AllowEmptyDirData {
-			return verdict{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)"}, true
+// returned leaves a pod that its controller or the scheduler put here in spite of
+// the cordon: evicted again, it would only come back again.
+func returned(pod *corev1.Pod, in circumstances) (verdict, bool) {
+	return verdict{leave, "came back, it tolerates the cordon"}, in.late && toleratesCordon(pod)
+}
+
+func toleratesCordon(pod *corev1.Pod) bool {
+	for _, toleration := range pod.Spec.Tolerations {
+		key := toleration.Key == corev1.TaintNodeUnschedulable || toleration.Key == ""
+		effect := toleration.Effect == corev1.TaintEffectNoSchedule || toleration.Effect == ""
+		// The taint has no value.
+		value := toleration.Operator == corev1.TolerationOpExists || toleration.Key != "" && toleration.Value == ""
+		if key && effect && value {
+			return true
 		}
+	}
+	return false
+}
+
+func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (verdict, bool) {
+	for _, volume := range pod.Spec.Volumes {
+		if volume.EmptyDir == nil {
+			continue
+		}
+		if o.AllowEmptyDirData {
+			return verdict{evict, emptyDirLost}, true
+		}
+		return verdict{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)"}, true
 	}
 	return verdict{}, false
 }
 
-// tier orders pods: those of a lower tier are gone before the next are evicted.
-type tier int
-
-const (
-	ordinary tier = iota
-	// critical pods serve the others: DNS, networking, metrics.
-	critical
-	// own is the agent itself: with its pod the drain moves to another agent.
-	own
-)
-
-// systemCritical is the lowest priority of the classes that Kubernetes keeps for
-// itself (HighestUserDefinablePriority is one billion).
-const systemCritical = 2_000_000_000
-
-func tierOf(pod *corev1.Pod) tier {
-	switch {
-	case pod.Labels[api.LabelName] == api.LabelNameValue:
-		return own
-	case pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical:
-		return critical
-	}
-	return ordinary
-}
+const emptyDirLost = "the data in its emptyDir volume is lost"

@@ -35,8 +35,8 @@ type fixture struct {
 	owner     *corev1.ConfigMap
 	// user under which the drain asks the API server.
 	user string
-	// beforeEviction, if there is one, is called before each eviction is sent.
-	beforeEviction func()
+	// before, if there is one, is called before each write of the drain is sent.
+	before func(request *http.Request)
 
 	mutex    sync.Mutex
 	progress []string
@@ -74,6 +74,17 @@ func (f *fixture) createNode(name string) *corev1.Node {
 // pod creates a pod with a controller on a node, and waits until it runs.
 func (f *fixture) pod(name string, node *corev1.Node, change ...func(*corev1.Pod)) *corev1.Pod {
 	f.Helper()
+	created := f.newPod(name, node, change...)
+	f.eventually("pod "+name+" runs", func(ctx context.Context) (bool, error) {
+		current, err := f.client.CoreV1().Pods(f.namespace).Get(ctx, name, metav1.GetOptions{})
+		return err == nil && current.Status.Phase == corev1.PodRunning, err
+	})
+	return created
+}
+
+// newPod creates a pod with a controller on a node.
+func (f *fixture) newPod(name string, node *corev1.Node, change ...func(*corev1.Pod)) *corev1.Pod {
+	f.Helper()
 	pod := cluster.MakePod(f.namespace, name, node.Name)
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: f.owner.Name, UID: f.owner.UID, Controller: ptr.To(true)}}
 	for _, c := range change {
@@ -83,21 +94,19 @@ func (f *fixture) pod(name string, node *corev1.Node, change ...func(*corev1.Pod
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.eventually("pod "+name+" runs", func(ctx context.Context) (bool, error) {
-		current, err := f.client.CoreV1().Pods(f.namespace).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && current.Status.Phase == corev1.PodRunning, err
-	})
 	return created
 }
 
 // budget wants a number of the pods labelled app=name to be healthy.
-func (f *fixture) budget(name string, healthy int32) {
+func (f *fixture) budget(name string, healthy int32) { f.budgetFor(name, name, healthy) }
+
+func (f *fixture) budgetFor(name, app string, healthy int32) {
 	f.Helper()
 	_, err := f.client.PolicyV1().PodDisruptionBudgets(f.namespace).Create(f.Context(), &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: policyv1.PodDisruptionBudgetSpec{
 			MinAvailable: ptr.To(intstr.FromInt32(healthy)),
-			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -115,8 +124,8 @@ func (f *fixture) plugin(options string) cleanup.Plugin {
 	config := shared.RESTConfigFor(f.user, "system:masters")
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
-			if f.beforeEviction != nil && strings.HasSuffix(request.URL.Path, "/eviction") {
-				f.beforeEviction()
+			if f.before != nil && request.Method != http.MethodGet {
+				f.before(request)
 			}
 			return next.RoundTrip(request)
 		})

@@ -1,0 +1,141 @@
+package drain
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// stub plays the API server: it notes requests and answers with a Status.
+type stub struct {
+	// answer gives the status of an answer; code 0 is that of success.
+	answer func(request *http.Request) metav1.Status
+
+	mutex    sync.Mutex
+	requests []string
+	bodies   []string
+}
+
+func (s *stub) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	var body json.RawMessage
+	_ = json.NewDecoder(request.Body).Decode(&body) // Reads have none.
+	s.mutex.Lock()
+	s.requests = append(s.requests, request.Method+" "+request.URL.Path)
+	s.bodies = append(s.bodies, string(body))
+	s.mutex.Unlock()
+	status := s.answer(request)
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+	if status.Code == 0 {
+		status.Code, status.Status = http.StatusCreated, metav1.StatusSuccess
+	}
+	writer.Header().Set("Content-Type", "application/json")
+	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
+		writer.Header().Set("Retry-After", "1")
+	}
+	writer.WriteHeader(int(status.Code))
+	_ = json.NewEncoder(writer).Encode(status) // The client may have gone.
+}
+
+func (s *stub) asked() []string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return slices.Clone(s.requests)
+}
+
+func (s *stub) client(t *testing.T) kubernetes.Interface {
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, QPS: -1})
+}
+
+// plugin returns the drain with the options, at noon.
+func (s *stub) plugin(t *testing.T, o options) (*plugin, *clocktesting.FakeClock) {
+	clock := clocktesting.NewFakeClock(noon)
+	return &plugin{options: o, client: s.client(t), clock: clock}, clock
+}
+
+func failure(code int32, reason metav1.StatusReason, message string) metav1.Status {
+	return metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
+}
+
+func caused(status metav1.Status, after int32, cause metav1.CauseType, message string) metav1.Status {
+	status.Details = &metav1.StatusDetails{RetryAfterSeconds: after, Causes: []metav1.StatusCause{{Type: cause, Message: message}}}
+	return status
+}
+
+func overBudget(after int32) metav1.Status {
+	return caused(failure(429, metav1.StatusReasonTooManyRequests, "Cannot evict pod"), after, policyv1.DisruptionBudgetCause, "budget cart needs 1")
+}
+
+func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer metav1.Status
+		// blocked is the reason why it goes later, failed what is in an error.
+		blocked, failed string
+		after           time.Duration
+	}{
+		"evicted":                {},
+		"gone":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
+		"namespace goes":         {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "goes")},
+		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1"},
+		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second},
+		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending"},
+		"two budgets":            {answer: failure(500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."), blocked: "more than one budget selects it, which the eviction API does not support"},
+		"another pod":            {answer: failure(409, metav1.StatusReasonConflict, "the UID in the precondition does not match"), blocked: "it changed while it was evicted"},
+		"budget is contended":    {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second},
+		"a webhook moves it":     {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated"},
+		"API server is in doubt": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later"},
+		"no right":               {answer: failure(403, metav1.StatusReasonForbidden, "cannot create pods/eviction"), failed: "cannot create pods/eviction"},
+		"invalid":                {answer: failure(422, metav1.StatusReasonInvalid, "no"), failed: "no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &stub{answer: func(*http.Request) metav1.Status { return test.answer }}
+			p, _ := s.plugin(t, options{})
+			err := p.evict(t.Context(), makePod("cart"), nil, false)
+			var blocked blockedError
+			switch {
+			case test.failed != "":
+				if err == nil || errors.As(err, &blocked) || !strings.Contains(err.Error(), test.failed) {
+					t.Errorf("error is %v, want %q", err, test.failed)
+				}
+			case test.blocked != "":
+				if !errors.As(err, &blocked) || blocked != (blockedError{test.blocked, test.after}) {
+					t.Errorf("error is %#v, want blocked: %q after %s", err, test.blocked, test.after)
+				}
+			case err != nil:
+				t.Errorf("error is %v", err)
+			}
+			// client-go would repeat what has a Retry-After, and sleep in between.
+			if asked := s.asked(); len(asked) != 1 {
+				t.Errorf("asked %q", asked)
+			}
+			if !strings.Contains(s.bodies[0], `"preconditions":{"uid":"uid-of-cart"}`) {
+				t.Errorf("no UID in %s", s.bodies[0])
+			}
+		})
+	}
+}
+
+func TestAnAPIServerThatIsAwayIsNoReasonToGiveUp(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})}
+	err := p.evict(t.Context(), makePod("cart"), nil, false)
+	var blocked blockedError
+	if !errors.As(err, &blocked) || !strings.Contains(blocked.reason, "connection refused") {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -1,0 +1,194 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// drain is the state of one call of Cleanup.
+type drain struct {
+	*plugin
+	target cleanup.Target
+	began  time.Time
+	// early are the pods that were there when the Node had been cordoned.
+	early map[types.UID]bool
+	tries map[types.UID]*try
+	// due is when there is something to do though no pod changed, zero for never.
+	due time.Time
+}
+
+func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
+	d := &drain{plugin: p, target: target, began: p.clock.Now(), early: map[types.UID]bool{}, tries: map[types.UID]*try{}}
+	for _, pod := range pods {
+		d.early[pod.UID] = true
+	}
+	return d
+}
+
+// try is what came of the evictions of one pod.
+type try struct {
+	accepted bool
+	blocked  string
+	delay    time.Duration
+	next     time.Time
+}
+
+// Delays between evictions of a pod that a budget blocks.
+const (
+	firstDelay = time.Second
+	lastDelay  = 10 * time.Second
+)
+
+// work is what there is to do about the pods of a Node.
+type work struct {
+	// evict are the pods whose turn it is.
+	evict []*corev1.Pod
+	// left are all that are waited for.
+	left []*corev1.Pod
+	// refused says why nothing may be evicted.
+	refused []string
+}
+
+// sort decides what there is to do.
+func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
+	var w work
+	lowest := own
+	for _, pod := range pods {
+		in.late = !d.early[pod.UID]
+		switch verdict := d.judge(pod, in); verdict.action {
+		case leave:
+			continue
+		case refuse:
+			w.refused = append(w.refused, fmt.Sprintf("%s: %s", nameOf(pod), verdict.reason))
+			continue
+		case evict:
+			w.evict = append(w.evict, pod)
+		}
+		w.left = append(w.left, pod)
+		lowest = min(lowest, tierOf(pod))
+	}
+	w.evict = slices.DeleteFunc(w.evict, func(pod *corev1.Pod) bool { return tierOf(pod) > lowest })
+	return w
+}
+
+// advance evicts what can be evicted now, and returns the pods that are waited
+// for. While there is a pod that may neither stay nor be evicted, nothing is.
+func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.Pod) ([]*corev1.Pod, error) {
+	in := circumstances{unreachable: unreachable(node), now: d.clock.Now()}
+	w := d.sort(pods, in)
+	if len(w.refused) > 0 {
+		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
+	}
+	d.due = time.Time{}
+	var failed []error
+	for _, pod := range w.evict {
+		// One pod that cannot be evicted keeps no other from it.
+		if err := d.try(ctx, pod, in.unreachable); err != nil {
+			failed = append(failed, fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
+		} else if known := d.tries[pod.UID]; !known.accepted {
+			d.lookAgain(known.next)
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%s: %w", d.describe(w.left), context.Cause(ctx))
+		}
+	}
+	if in.unreachable {
+		for _, pod := range w.left {
+			if pod.DeletionTimestamp != nil { // Nobody tells when its grace period has passed.
+				d.lookAgain(pod.DeletionTimestamp.Add(time.Second))
+			}
+		}
+	}
+	return w.left, errors.Join(failed...)
+}
+
+func (d *drain) lookAgain(at time.Time) {
+	if d.due.IsZero() || at.Before(d.due) {
+		d.due = at
+	}
+}
+
+// try evicts a pod unless that was accepted already or is not due yet.
+func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) error {
+	known := d.tries[pod.UID]
+	if known == nil {
+		known = &try{delay: firstDelay}
+		d.tries[pod.UID] = known
+	}
+	now := d.clock.Now()
+	if known.accepted || now.Before(known.next) {
+		return nil
+	}
+	forceAt, forces := d.forceAt()
+	forced := forces && !now.Before(forceAt)
+	remove, done := d.plainly, "pod evicted"
+	if forced {
+		remove, done = d.delete, "pod deleted, its budgets were not asked"
+	}
+	err := remove(ctx, pod, d.grace(unreachable))
+	var blocked blockedError
+	switch {
+	case err == nil:
+		known.accepted, known.blocked = true, ""
+		log := d.target.Log.With("pod", nameOf(pod))
+		if reason := d.judge(pod, circumstances{}).reason; reason != "" {
+			log = log.With("reason", reason)
+		}
+		log.Info(done)
+	case errors.As(err, &blocked):
+		known.blocked = blocked.reason
+		known.next = now.Add(max(known.delay, blocked.after))
+		if forces && !forced && forceAt.Before(known.next) {
+			known.next = forceAt
+		}
+		known.delay = min(2*known.delay, lastDelay)
+	default:
+		return err
+	}
+	return nil
+}
+
+func (p *plugin) plainly(ctx context.Context, pod *corev1.Pod, grace *int64) error {
+	return p.evict(ctx, pod, grace, false)
+}
+
+// grace is the time that a pod gets to end, nil for its own. On a Node that does
+// not answer it would only be waited for: nothing ends there.
+func (p *plugin) grace(unreachable bool) *int64 {
+	if unreachable {
+		return ptr.To[int64](1)
+	}
+	return p.GracePeriodSeconds
+}
+
+// forceAt is from when on budgets are not asked any more, and whether it ever comes to that.
+func (d *drain) forceAt() (time.Time, bool) {
+	return d.began.Add(d.ForceAfter.Duration), d.ForceAfter.Duration > 0
+}
+
+// wait returns when a pod or the Node changed or an eviction is due again.
+func (d *drain) wait(ctx context.Context, changed <-chan struct{}) error {
+	var due <-chan time.Time
+	if !d.due.IsZero() {
+		timer := d.clock.NewTimer(d.due.Sub(d.clock.Now()))
+		defer timer.Stop()
+		due = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-changed:
+	case <-due:
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package drain
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+)
+
+// follower keeps objects as the API server has them, by a list and a watch.
+type follower struct {
+	client rest.Interface
+	clock  clock.Clock
+	// changed is told of any change; what is told before it is read is one.
+	changed chan struct{}
+	// ended: nothing is followed any more.
+	ended sync.WaitGroup
+}
+
+// follow returns when the objects are known for the first time, and follows them
+// until ctx is done. An informer would keep it to itself that it may not list.
+func (f *follower) follow(ctx context.Context, resource string, kind runtime.Object, selector fields.Selector) (cache.Store, error) {
+	source := cache.NewFilteredListWatchFromClient(f.client, resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
+		options.FieldSelector = selector.String()
+		if options.ResourceVersion == "0" {
+			// A server that does not stream lists would answer from a cache
+			// that may not know yet of a pod that was bound a moment ago.
+			options.ResourceVersion = ""
+		}
+	})
+	store := &notifyingStore{Store: cache.NewStore(cache.MetaNamespaceKeyFunc), changed: f.changed, filled: make(chan struct{})}
+	reflector := cache.NewReflectorWithOptions(source, kind, store, cache.ReflectorOptions{Clock: f.clock})
+	delay := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 5, Jitter: 0.5, Cap: 30 * time.Second}.DelayWithReset(f.clock, 2*time.Minute)
+	failed := make(chan error, 1)
+	f.ended.Go(func() {
+		for ctx.Err() == nil {
+			if err := reflector.ListAndWatchWithContext(ctx); err != nil {
+				select {
+				case failed <- err:
+				default: // Nobody asks any more: what is known is from before, and evictions name a UID.
+				}
+			}
+			timer := f.clock.NewTimer(delay())
+			select {
+			case <-ctx.Done():
+			case <-timer.C():
+			}
+			timer.Stop()
+		}
+	})
+	select {
+	case <-store.filled:
+		return store, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case err := <-failed:
+		select {
+		case <-store.filled:
+			return store, nil
+		default:
+			return nil, err
+		}
+	}
+}
+
+// notifyingStore tells of its changes.
+type notifyingStore struct {
+	cache.Store
+	changed chan<- struct{}
+	// filled is closed when the objects are known for the first time.
+	filled chan struct{}
+	once   sync.Once
+}
+
+func (s *notifyingStore) note(err error) error {
+	select {
+	case s.changed <- struct{}{}:
+	default: // One look is due already.
+	}
+	return err
+}
+
+// Add implements cache.ReflectorStore.
+func (s *notifyingStore) Add(object any) error { return s.note(s.Store.Add(object)) }
+
+// Update implements cache.ReflectorStore.
+func (s *notifyingStore) Update(object any) error { return s.note(s.Store.Update(object)) }
+
+// Delete implements cache.ReflectorStore.
+func (s *notifyingStore) Delete(object any) error { return s.note(s.Store.Delete(object)) }
+
+// Replace implements cache.ReflectorStore.
+func (s *notifyingStore) Replace(objects []any, version string) error {
+	err := s.Store.Replace(objects, version)
+	s.once.Do(func() { close(s.filled) })
+	return s.note(err)
+}

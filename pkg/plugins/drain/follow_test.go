@@ -1,0 +1,72 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+)
+
+func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
+	s := &stub{answer: func(*http.Request) metav1.Status {
+		return failure(403, metav1.StatusReasonForbidden, "cannot list pods")
+	}}
+	f := &follower{client: s.client(t).CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer f.ended.Wait()
+	defer cancel()
+	if _, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker")); err == nil || !strings.Contains(err.Error(), "cannot list pods") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// An API server that does not stream lists gives the newest state only to who
+// does not ask for resourceVersion=0.
+func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
+	var listed url.Values
+	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		query := request.URL.Query()
+		writer.Header().Set("Content-Type", "application/json")
+		switch {
+		case query.Get("sendInitialEvents") != "":
+			writer.WriteHeader(http.StatusUnprocessableEntity)
+		case query.Get("watch") != "":
+			writer.(http.Flusher).Flush()
+			<-request.Context().Done()
+		default:
+			listed = query
+			list := corev1.PodList{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"},
+				ListMeta: metav1.ListMeta{ResourceVersion: "7"}, Items: []corev1.Pod{*makePod("a")},
+			}
+			if err := json.NewEncoder(writer).Encode(list); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	defer server.Close()
+	client := kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})
+	f := &follower{client: client.CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer f.ended.Wait()
+	defer cancel()
+	pods, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := list(pods); len(names) != 1 || names[0].Name != "a" {
+		t.Errorf("pods: %v", names)
+	}
+	if listed.Get("fieldSelector") != "spec.nodeName=worker" || listed.Get("resourceVersion") != "" {
+		t.Errorf("listed with %v", listed)
+	}
+}

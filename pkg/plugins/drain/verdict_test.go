@@ -1,0 +1,161 @@
+package drain
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+var noon = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// makePod gives an ordinary pod of a ReplicaSet, changed.
+func makePod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: name, UID: types.UID("uid-of-" + name),
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Controller: ptr.To(true)}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
+	}
+	for _, c := range change {
+		c(pod)
+	}
+	return pod
+}
+
+func ownedBy(kind string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.OwnerReferences[0].Kind = kind }
+}
+
+func unmanaged(pod *corev1.Pod) { pod.OwnerReferences = nil }
+
+func phase(phase corev1.PodPhase) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Status.Phase = phase }
+}
+
+// deleted: the pod's grace period ends that long after noon.
+func deleted(after time.Duration) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.DeletionTimestamp = ptr.To(metav1.NewTime(noon.Add(after))) }
+}
+
+func volume(source corev1.VolumeSource) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: source})
+	}
+}
+
+func withEmptyDir(pod *corev1.Pod) {
+	volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})(pod)
+}
+
+func hostPath(path string) func(*corev1.Pod) {
+	return volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}})
+}
+
+func tolerates(toleration corev1.Toleration) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Spec.Tolerations = []corev1.Toleration{toleration} }
+}
+
+func mirrored(pod *corev1.Pod) {
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Node", Controller: ptr.To(true)}}
+	pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+}
+
+func TestVerdicts(t *testing.T) {
+	everything := corev1.Toleration{Operator: corev1.TolerationOpExists}
+	for name, test := range map[string]struct {
+		options options
+		pod     *corev1.Pod
+		in      circumstances
+		want    verdict
+	}{
+		"ordinary":      {pod: makePod("a"), want: verdict{action: evict}},
+		"pending":       {pod: makePod("a", phase(corev1.PodPending)), want: verdict{action: evict}},
+		"succeeded":     {pod: makePod("a", unmanaged, phase(corev1.PodSucceeded)), want: verdict{leave, "finished"}},
+		"failed":        {pod: makePod("a", phase(corev1.PodFailed), withEmptyDir), want: verdict{leave, "finished"}},
+		"mirror":        {pod: makePod("a", mirrored), want: verdict{leave, "static"}},
+		"daemon":        {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: verdict{leave, "DaemonSet"}},
+		"stateful":      {pod: makePod("a", ownedBy("StatefulSet")), want: verdict{action: evict}},
+		"own resource":  {pod: makePod("a", ownedBy("StorageCluster")), want: verdict{action: evict}},
+		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
+		"unmanaged":     {pod: makePod("a", unmanaged), want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
+		"unmanaged may": {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: verdict{action: evict}},
+		"emptyDir":      {pod: makePod("a", withEmptyDir), want: verdict{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)"}},
+		"emptyDir may":  {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: verdict{evict, emptyDirLost}},
+		"other volume":  {pod: makePod("a", hostPath("/data")), want: verdict{action: evict}},
+		"terminating":   {pod: makePod("a", unmanaged, deleted(-time.Hour)), want: verdict{await, "terminating"}},
+		"terminating within its grace on an unreachable node": {
+			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: verdict{await, "terminating"}},
+		"terminating past its grace on an unreachable node": {
+			pod: makePod("a", deleted(-time.Second)), in: circumstances{unreachable: true}, want: verdict{leave, "terminating on an unreachable node"}},
+		"tolerant": {pod: makePod("a", tolerates(everything)), want: verdict{action: evict}},
+		"late":     {pod: makePod("a"), in: circumstances{late: true}, want: verdict{action: evict}},
+		"late and tolerant": {
+			pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: verdict{leave, "came back, it tolerates the cordon"}},
+		"late, tolerant and unmanaged": {
+			pod: makePod("a", unmanaged, tolerates(everything)), in: circumstances{late: true}, want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.in.now = noon
+			if got := test.options.judge(test.pod, test.in); got != test.want {
+				t.Errorf("verdict is %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWhoToleratesACordon(t *testing.T) {
+	const key = corev1.TaintNodeUnschedulable
+	for _, test := range []struct {
+		toleration corev1.Toleration
+		want       bool
+	}{
+		{corev1.Toleration{Operator: corev1.TolerationOpExists}, true},
+		{corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}, true},
+		{corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}, false},
+		{corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists}, true},
+		{corev1.Toleration{Key: key}, true},
+		{corev1.Toleration{Key: key, Value: "x"}, false},
+		{corev1.Toleration{Key: "other", Operator: corev1.TolerationOpExists}, false},
+	} {
+		if got := toleratesCordon(makePod("a", tolerates(test.toleration))); got != test.want {
+			t.Errorf("%+v: %v, want %v", test.toleration, got, test.want)
+		}
+	}
+}
+
+func TestTiers(t *testing.T) {
+	priority := func(value int32) func(*corev1.Pod) { return func(pod *corev1.Pod) { pod.Spec.Priority = &value } }
+	runs := func(words ...string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Args: words})
+		}
+	}
+	labelled := func(pod *corev1.Pod) { pod.Labels = map[string]string{api.LabelName: api.LabelNameValue} }
+	for name, test := range map[string]struct {
+		pod  *corev1.Pod
+		want tier
+	}{
+		"none":                  {makePod("a"), ordinary},
+		"high":                  {makePod("a", priority(1_000_000_000)), ordinary},
+		"cluster critical":      {makePod("a", priority(2_000_000_000)), critical},
+		"node critical":         {makePod("a", priority(2_000_001_000)), critical},
+		"node plugin":           {makePod("a", hostPath("/var/lib/kubelet/plugins/csi.example.com")), storage},
+		"registrar":             {makePod("a", hostPath("/var/lib/k0s/kubelet/plugins_registry/")), storage},
+		"device plugin":         {makePod("a", hostPath("/var/lib/kubelet/device-plugins")), ordinary},
+		"reads all pods' files": {makePod("a", hostPath("/var/lib/kubelet/pods")), ordinary},
+		"controller":            {makePod("a", runs("serve"), runs("--v=2", "--csi-address=/csi/csi.sock"), priority(2_000_000_000)), storage},
+		"speaks of CSI":         {makePod("a", runs("csi-address")), ordinary},
+		"ours":                  {makePod("a", labelled, priority(2_000_000_000), hostPath("/var/lib/kubelet/plugins")), own},
+	} {
+		if got := tierOf(test.pod); got != test.want {
+			t.Errorf("%s: tier %d, want %d", name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package drain_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+func labelled(app string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": app} }
+}
+
+// blocked begins a drain that a budget blocks, and returns what opens the budget and the drain's end.
+func (f *fixture) blocked(options string) (open func(), ended <-chan error) {
+	f.Helper()
+	elsewhere := f.createNode(f.namespace + "-elsewhere")
+	f.pod("cart-0", f.node, labelled("cart"))
+	f.budget("cart", 1)
+	end := make(chan error, 1)
+	go func() { end <- f.drain(options) }()
+	f.eventually("the drain waits for the budget", func(context.Context) (bool, error) { return f.said("/cart-0 (The disruption budget cart"), nil })
+	return func() { f.pod("cart-1", elsewhere, labelled("cart")) }, end
+}
+
+func (f *fixture) gone(pod string) {
+	f.Helper()
+	f.eventually("pod "+pod+" is gone", func(context.Context) (bool, error) {
+		_, there := f.pods()[pod]
+		return !there, nil
+	})
+}
+
+func TestANodeThatIsReplacedDuringItsDrainIsLeftAlone(t *testing.T) {
+	f := setUp(t)
+	_, ended := f.blocked("")
+	if err := f.client.CoreV1().Nodes().Delete(t.Context(), f.node.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	again := f.createNode(f.node.Name)
+	if err := <-ended; err == nil || !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("error is %v", err)
+	}
+	node, err := f.client.CoreV1().Nodes().Get(t.Context(), f.node.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if node.UID != again.UID || node.Spec.Unschedulable {
+		t.Errorf("the new node was touched: unschedulable %v", node.Spec.Unschedulable)
+	}
+}
+
+func TestANodeThatIsReplacedRightBeforeItsCordonIsLeftAlone(t *testing.T) {
+	f := setUp(t)
+	pod := f.pod("a", f.node)
+	replaced := false
+	f.before = func(request *http.Request) {
+		if request.Method != http.MethodPatch || replaced {
+			return
+		}
+		replaced = true
+		if err := f.client.CoreV1().Nodes().Delete(t.Context(), f.node.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		f.createNode(f.node.Name)
+	}
+	if err := f.drain(""); err == nil || !strings.Contains(err.Error(), "cordoning node") {
+		t.Errorf("error is %v", err)
+	}
+	node, err := f.client.CoreV1().Nodes().Get(t.Context(), f.node.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if node.Spec.Unschedulable || f.evicted(pod) {
+		t.Errorf("the new node was touched: unschedulable %v, its pod evicted %v", node.Spec.Unschedulable, f.evicted(pod))
+	}
+}
+
+func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
+	f := setUp(t)
+	silent := cluster.MakeNode(f.namespace+"-silent", nil)
+	silent.Annotations = nil // Nobody plays its kubelet.
+	var err error
+	if f.node, err = f.client.CoreV1().Nodes().Create(t.Context(), silent, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	status := func(ready string) {
+		t.Helper()
+		patch := `{"status":{"conditions":[{"type":"Ready","status":"` + ready + `"}]}}`
+		if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), silent.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status("True")
+	pod := f.newPod("stays", f.node)
+	ended := make(chan error, 1)
+	go func() { ended <- f.drain(`{"gracePeriodSeconds":1}`) }()
+	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod left"), nil })
+	status("Unknown")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	current, err := f.client.CoreV1().Pods(f.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+	if err != nil || current.DeletionTimestamp == nil || time.Now().Before(current.DeletionTimestamp.Time) {
+		t.Errorf("the drain ended before the grace period had: %v, %v", current.DeletionTimestamp, err)
+	}
+}
+
+func TestAPodThatComesBackInSpiteOfTheCordonIsLeft(t *testing.T) {
+	f := setUp(t)
+	tolerant := func(pod *corev1.Pod) {
+		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	f.pod("typha-0", f.node, tolerant)
+	open, ended := f.blocked("")
+	f.gone("typha-0")
+	back := f.newPod("typha-1", f.node, tolerant)
+	f.newPod("bound-late", f.node)
+	f.gone("bound-late")
+	open()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if f.evicted(back) {
+		t.Error("the pod was evicted again")
+	}
+}
+
+func TestADrainSurvivesTheAPIServer(t *testing.T) {
+	f := setUp(t)
+	open, ended := f.blocked("")
+	server := shared.Component(cluster.APIServer)
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the drain says that it cannot reach the API server", func(context.Context) (bool, error) {
+		return f.said("connection refused"), nil
+	})
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if left := f.pods(); len(left) != 1 || left["cart-1"] == "" {
+		t.Errorf("pods left: %v", left)
+	}
+}
+
+func TestBudgetsAreRespectedForALimitedTime(t *testing.T) {
+	f := setUp(t)
+	_, ended := f.blocked(`{"forceAfter":"3s"}`)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if left := f.pods(); len(left) != 0 {
+		t.Errorf("pods left: %v", left)
+	}
+}
+
+func TestAPodThatTwoBudgetsSelectIsNamed(t *testing.T) {
+	f := setUp(t)
+	f.pod("cart", f.node)
+	f.budget("cart", 0)
+	f.budgetFor("cart-too", "cart", 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.plugin("").Cleanup(ctx, f.target()) }()
+	f.eventually("the progress says why", func(context.Context) (bool, error) {
+		return f.said("1 pod left: " + f.namespace + "/cart (more than one budget selects it"), nil
+	})
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("the drain was done")
+	}
+}
+
+func TestAFinalizerThatHoldsAPodIsNamed(t *testing.T) {
+	f := setUp(t)
+	f.pod("held", f.node, func(pod *corev1.Pod) { pod.Finalizers = []string{"example.com/backup"} })
+	ended := make(chan error, 1)
+	go func() { ended <- f.drain("") }()
+	f.eventually("the progress names the finalizer", func(context.Context) (bool, error) {
+		return f.said("/held (terminating, held by finalizer example.com/backup)"), nil
+	})
+	if _, err := f.client.CoreV1().Pods(f.namespace).Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMissingRightIsNamedAtOnce(t *testing.T) {
+	f := setUp(t)
+	f.pod("a", f.node)
+	plugin, faults := drain.Descriptor(kubernetes.NewForConfigOrDie(shared.RESTConfigFor(f.user)), clock.RealClock{}).Bind(nil)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := plugin.Cleanup(ctx, f.target())
+	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), `cannot list resource "nodes"`) {
+		t.Errorf("error is %v", err)
+	}
+	if left := f.pods(); left["a"] == "" {
+		t.Errorf("pods left: %v", left)
+	}
+}
