@@ -2,8 +2,6 @@
 package drain_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
@@ -15,21 +13,5 @@ import (
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	ctx := context.Background()
-	var err error
-	shared, err = cluster.New(ctx, cluster.Options{Name: "drain", Output: os.Stderr, WithControllerManager: true, WithKwok: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "starting a cluster:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := shared.Stop(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the cluster:", err)
-		return 1
-	}
-	return code
+	os.Exit(cluster.Main(m, cluster.Options{Name: "drain", WithControllerManager: true, WithKwok: true}, func(c *cluster.Cluster) { shared = c }))
 }
