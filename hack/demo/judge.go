@@ -70,7 +70,7 @@ The cluster stays up. Try things by hand:
 
   export KUBECONFIG=%s
   export PATH=%s:%s:$PATH
-  kubectl nodecleanup status
+  kubectl nodecleanup status        # the first call compiles a kubectl
   kubectl delete node %s --wait=false && kubectl describe node %s
   curl -s http://%s/metrics | grep node_cleanup
 
