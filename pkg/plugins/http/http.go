@@ -4,15 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,18 +60,26 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 	response, err := p.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("sending %s to %s: %w", p.Method, p.where(), withoutURL(err))
+		return fmt.Errorf("sending %s to %s: %w", p.Method, p.where(), p.conceal(err))
 	}
 	defer response.Body.Close()
-	return p.judge(response)
+	err = p.judge(response)
+	if 0 < response.ContentLength && response.ContentLength <= maxDiscard {
+		// A connection whose answer was read to its end can serve the next Node.
+		_, _ = io.Copy(io.Discard, response.Body) // Nobody wants it.
+	}
+	return err
 }
 
+// maxDiscard is the longest answer that is read to its end, in bytes.
+const maxDiscard = 4 << 10
+
 func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Request, error) {
-	text, err := p.URL.Resolve(ctx, p.secrets)
+	text, err := p.resolve(ctx, p.URL)
 	if err != nil {
 		return nil, fmt.Errorf("finding the URL: %w", err)
 	}
-	destination, err := parseURL(strings.TrimSpace(text))
+	destination, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", p.where(), err)
 	}
@@ -86,17 +89,16 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	}
 	request, err := http.NewRequestWithContext(ctx, p.Method, destination.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("making a request to %s: %w", p.where(), withoutURL(err))
+		return nil, fmt.Errorf("making a request to %s: %w", p.where(), p.conceal(err))
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "nodecleanup")
 	request.Header.Set("Idempotency-Key", target.IdempotencyKey)
 	for name, value := range p.Headers {
-		resolved, err := value.Resolve(ctx, p.secrets)
+		resolved, err := p.resolve(ctx, value)
 		if err != nil {
 			return nil, fmt.Errorf("finding the header %s: %w", name, err)
 		}
-		resolved = strings.TrimSpace(resolved)
 		if strings.ContainsFunc(resolved, unicode.IsControl) {
 			// net/http would put the value into its error.
 			return nil, fmt.Errorf("finding the header %s: its value has a control character in it", name)
@@ -106,85 +108,17 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	return request, nil
 }
 
-// judge decides what an answer means: done, try again, or never.
-func (p *plugin) judge(response *http.Response) error {
-	if response.StatusCode/100 == 2 || slices.Contains(p.AlsoAccept, response.StatusCode) {
-		return nil
-	}
-	err := fmt.Errorf("sending %s to %s: the answer is %s", p.Method, p.where(), strings.TrimSpace(response.Status))
-	if said := excerpt(response.Body); said != "" && !p.secret() {
-		err = fmt.Errorf("%w: %s", err, said)
-	}
-	switch code := response.StatusCode; {
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
-		if after, said := retryAfter(response.Header.Get("Retry-After"), time.Now()); said {
-			return cleanup.RetryAfter(err, after)
-		}
-		return err
-	}
-	return cleanup.Permanent(err)
-}
-
-// where names the destination without what may be secret in it: host only for
-// a URL that is written out, and the place of the Secret for one that is not.
-func (p *plugin) where() string {
-	if key, secret := p.URL.SecretKey(); secret {
-		return fmt.Sprintf("the URL in secret %s/%s", key.Name, key.Key)
-	}
-	parsed, err := parseURL(p.URL.Literal())
+// resolve returns a value without the newline that files and editors end with.
+func (p *plugin) resolve(ctx context.Context, value cleanup.Value) (string, error) {
+	text, err := value.Resolve(ctx, p.secrets)
 	if err != nil {
-		return "the URL" // Validate has refused it.
+		return "", err
 	}
-	return parsed.Scheme + "://" + parsed.Host
-}
-
-// secret reports whether the request carried anything from a Secret: then the
-// answer might repeat it, and is not shown.
-func (p *plugin) secret() bool {
-	_, secret := p.URL.SecretKey()
-	for _, value := range p.Headers {
-		_, in := value.SecretKey()
-		secret = secret || in
+	text = strings.TrimSpace(text)
+	if key, secret := value.SecretKey(); secret && text == "" {
+		return "", fmt.Errorf("key %s of secret %s is empty", key.Key, key.Name)
 	}
-	return secret
-}
-
-// withoutURL takes the URL out of net/http's error, which names it in full. Of
-// what is below, a failed look-up still names the host.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
-}
-
-const maxExcerpt = 256
-
-// excerpt returns the beginning of an answer in one line of printable text.
-func excerpt(body io.Reader) string {
-	data, _ := io.ReadAll(io.LimitReader(body, maxExcerpt)) // What came until an error is as good an excerpt.
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			return ' '
-		}
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, string(data))
-	return strings.Join(strings.Fields(text), " ")
-}
-
-// retryAfter reads the header of that name: seconds, or a time (RFC 9110, 10.2.3).
-func retryAfter(header string, now time.Time) (time.Duration, bool) {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds >= 0 {
-		return time.Duration(seconds) * time.Second, true
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return max(0, at.Sub(now)), true
-	}
-	return 0, false
+	return text, nil
 }
 
 // withoutRedirects returns a client that takes a redirect for the answer: a

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +116,8 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 		"wrong":              {status: 400, body: "no such field", permanent: true, says: "400 Bad Request: no such field"},
 		"redirect":           {status: 307, header: map[string]string{"Location": "http://127.0.0.1:1/"}, permanent: true, says: "307"},
 		"garbage of 1 MiB":   {status: 502, body: strings.Repeat("x", 1<<20), says: strings.Repeat("x", maxExcerpt)},
+		"very long":          {status: 503, header: map[string]string{"Retry-After": "99999999999"}, after: maxRetryAfter, says: "503"},
+		"year 9999":          {status: 503, header: map[string]string{"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, after: maxRetryAfter, says: "503"},
 		"a time in the past": {status: 503, header: map[string]string{"Retry-After": "Mon, 02 Jan 2006 15:04:05 GMT"}, says: "503"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +139,27 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 	}
 }
 
+func TestNodesShareAConnection(t *testing.T) {
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprint(writer, "thanks") }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	plugin := bind(t, nil, `{"url":%q}`, server.URL)
+	for range 3 {
+		if err := plugin.Cleanup(t.Context(), target()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opened.Load() != 1 {
+		t.Errorf("%d connections for 3 nodes", opened.Load())
+	}
+}
+
 func TestATimeToRetryAtIsUnderstood(t *testing.T) {
 	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 	if after, said := retryAfter("Sat, 31 Jan 2026 04:01:30 GMT", now); !said || after != 90*time.Second {
@@ -143,7 +168,6 @@ func TestATimeToRetryAtIsUnderstood(t *testing.T) {
 }
 
 func TestNoSecretIsInAnyError(t *testing.T) {
-	const canary = "canary-7f3a"
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
@@ -208,9 +232,12 @@ func TestHealthIsThatURLAndHeadersCanBeFound(t *testing.T) {
 }
 
 func TestBadOptionsAreAllNamed(t *testing.T) {
-	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"ftp://x","method":"GET","headers":{"a b":"c","D":{"secretKeyRef":{"name":"s"}}},"alsoAccept":[7]}`))
+	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"ftp://x","method":"GET","headers":{"a b":"c","D":{"secretKeyRef":{"name":"s"}},
+		"E":"x\ny","idempotency-key":"k","Host":"h","f":"1","F":"2"},"alsoAccept":[7]}`))
 	all := errors.Join(faults...).Error()
 	for _, want := range []string{
+		"headers.E: has a control character in it", "headers.idempotency-key: is set by the plugin", "headers.Host: is set by the plugin",
+		"headers.f: is the same header as F",
 		"url: is no URL that begins with http:// or https://", `method: must be one of POST, PUT, PATCH, DELETE, not "GET"`,
 		`"a b" is no name of a header`, "headers.D: secretKeyRef needs name and key", "alsoAccept[0]: 7 is no HTTP status",
 	} {

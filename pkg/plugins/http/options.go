@@ -4,11 +4,13 @@ package http
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -43,12 +45,22 @@ func (o *options) Validate() []error {
 	if methods := []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}; !slices.Contains(methods, o.Method) {
 		fault("method", "must be one of %s, not %q", strings.Join(methods, ", "), o.Method)
 	}
-	for name, value := range o.Headers {
-		if !httpguts.ValidHeaderFieldName(name) {
+	known := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
+		value, canonical := o.Headers[name], http.CanonicalHeaderKey(name)
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
 			fault("headers", "%q is no name of a header", name)
+		case slices.Contains(ownHeaders(), canonical):
+			fault("headers."+name, "is set by the plugin")
+		case known[canonical] != "":
+			fault("headers."+name, "is the same header as %s", known[canonical])
 		}
+		known[canonical] = name
 		if problem := value.Problem(); problem != "" {
 			fault("headers."+name, "%s", problem)
+		} else if strings.ContainsFunc(strings.TrimSpace(value.Literal()), unicode.IsControl) {
+			fault("headers."+name, "has a control character in it")
 		}
 	}
 	for i, status := range o.AlsoAccept {
@@ -57,6 +69,12 @@ func (o *options) Validate() []error {
 		}
 	}
 	return faults
+}
+
+// ownHeaders cannot be given: those that net/http takes from elsewhere and would
+// ignore, and the key by which the other side knows a repetition.
+func ownHeaders() []string {
+	return []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Idempotency-Key"}
 }
 
 // parseURL refuses what is no absolute http or https URL. Its error holds
