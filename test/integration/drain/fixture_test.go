@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,9 +119,8 @@ func (f *fixture) budgetFor(name, app string, healthy int32) {
 	})
 }
 
-// plugin returns the drain with options, as a user that may do everything.
-func (f *fixture) plugin(options string) cleanup.Plugin {
-	f.Helper()
+// descriptor gives the drain as a user that may do everything.
+func (f *fixture) descriptor() cleanup.Descriptor {
 	config := shared.RESTConfigFor(f.user, "system:masters")
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
@@ -130,7 +130,13 @@ func (f *fixture) plugin(options string) cleanup.Plugin {
 			return next.RoundTrip(request)
 		})
 	})
-	plugin, faults := drain.Descriptor(kubernetes.NewForConfigOrDie(config), clock.RealClock{}).Bind([]byte(options))
+	return drain.Descriptor(kubernetes.NewForConfigOrDie(config), clock.RealClock{})
+}
+
+// plugin returns the drain with options.
+func (f *fixture) plugin(options string) cleanup.Plugin {
+	f.Helper()
+	plugin, faults := f.descriptor().Bind([]byte(options))
 	if faults != nil {
 		f.Fatal(faults)
 	}
@@ -159,6 +165,21 @@ func (f *fixture) drain(options string) error {
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
 	return f.plugin(options).Cleanup(ctx, f.target())
+}
+
+// requests returns what the drain has asked the API server for.
+func (f *fixture) requests(which func(cluster.AuditEvent) bool) []cluster.AuditEvent {
+	f.Helper()
+	events, err := shared.AuditLog()
+	if err != nil {
+		f.Error(err)
+	}
+	return slices.DeleteFunc(events, func(event cluster.AuditEvent) bool { return event.User != f.user || !which(event) })
+}
+
+// writes: the request changed something, or was meant to.
+func writes(event cluster.AuditEvent) bool {
+	return !slices.Contains([]string{"get", "list", "watch"}, event.Verb) && !strings.Contains(event.URI, "dryRun=All")
 }
 
 func (f *fixture) said(text string) bool {

@@ -1,0 +1,42 @@
+package plugins
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The CLI checks configs with the zero Dependencies.
+func TestTheCatalogChecksOptionsWithNothingToWorkWith(t *testing.T) {
+	options := map[string]string{"http": `{"url":"https://inventory.example.com"}`}
+	names := map[string]bool{}
+	for _, descriptor := range Catalog(Dependencies{}) {
+		if names[descriptor.Name] {
+			t.Errorf("there are two plugins named %s", descriptor.Name)
+		}
+		names[descriptor.Name] = true
+		if plugin, faults := descriptor.Bind([]byte(options[descriptor.Name])); plugin == nil || len(faults) > 0 {
+			t.Errorf("%s: %v", descriptor.Name, errors.Join(faults...))
+		}
+		if _, faults := descriptor.Bind([]byte(`{"noSuchOption":1}`)); len(faults) == 0 {
+			t.Errorf("%s takes an unknown option", descriptor.Name)
+		}
+	}
+}
+
+func TestEachPluginHasAFolderWithAREADME(t *testing.T) {
+	for _, descriptor := range Catalog(Dependencies{}) {
+		text, err := os.ReadFile(filepath.Join(descriptor.Name, "README.md"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, want := range []string{"# " + descriptor.Name + "\n", "| option | default | meaning |", "plugin: " + descriptor.Name + "\n"} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%q is missing in the README of %s", want, descriptor.Name)
+			}
+		}
+	}
+}

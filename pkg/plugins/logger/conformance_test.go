@@ -1,0 +1,11 @@
+package logger
+
+import (
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
+)
+
+func TestConformance(t *testing.T) {
+	plugintest.Run(t, plugintest.Suite{Descriptor: Descriptor(), Options: `{"message":"bye ${node.name}"}`})
+}
