@@ -28,9 +28,8 @@ type plugin struct {
 // Cleanup implements cleanup.Plugin.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	following, stop := context.WithCancel(ctx)
-	f := &follower{client: p.client.CoreV1().RESTClient(), clock: p.clock, changed: make(chan struct{}, 1)}
-	defer f.ended.Wait()
 	defer stop()
+	f := &follower{client: p.client.CoreV1().RESTClient(), clock: p.clock, changed: make(chan struct{}, 1)}
 	name := target.Node.Name
 	nodes, err := f.follow(following, "nodes", &corev1.Node{}, fields.OneTermEqualSelector(metav1.ObjectNameField, name))
 	if err != nil {

@@ -90,11 +90,15 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
 	}
 	d.due = time.Time{}
-	var failed []error
+	var failed error
 	for _, pod := range w.evict {
 		// One pod that cannot be evicted keeps no other from it.
 		if err := d.try(ctx, pod, in.unreachable); err != nil {
-			failed = append(failed, fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
+			err = fmt.Errorf("evicting pod %s: %w", nameOf(pod), err)
+			if failed != nil {
+				err = fmt.Errorf("%w; %w", failed, err) // In one line, unlike errors.Join.
+			}
+			failed = err
 		} else if known := d.tries[pod.UID]; !known.accepted {
 			d.lookAgain(known.next)
 		}
@@ -109,7 +113,7 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 			}
 		}
 	}
-	return w.left, errors.Join(failed...)
+	return w.left, failed
 }
 
 func (d *drain) lookAgain(at time.Time) {

@@ -96,18 +96,18 @@ func TestAnEvictionThatWasAcceptedIsNotRepeated(t *testing.T) {
 
 func TestAPodThatCannotBeEvictedKeepsNoOtherFromIt(t *testing.T) {
 	s := &stub{answer: func(request *http.Request) metav1.Status {
-		if strings.Contains(request.URL.Path, "/a/") {
+		if !strings.Contains(request.URL.Path, "/b/") {
 			return failure(422, metav1.StatusReasonInvalid, "it is invalid")
 		}
 		return metav1.Status{}
 	}}
 	p, _ := s.plugin(t, options{})
-	pods := []*corev1.Pod{makePod("a"), makePod("b")}
+	pods := []*corev1.Pod{makePod("a"), makePod("b"), makePod("c")}
 	_, err := newDrain(p, target(), pods).advance(t.Context(), ready(corev1.ConditionTrue), pods)
-	if err == nil || !strings.Contains(err.Error(), "evicting pod shop/a: it is invalid") {
-		t.Errorf("error is %v", err)
+	if want := "evicting pod shop/a: it is invalid; evicting pod shop/c: it is invalid"; err == nil || err.Error() != want {
+		t.Errorf("error is %v, want %s", err, want)
 	}
-	if asked := s.asked(); len(asked) != 2 {
+	if asked := s.asked(); len(asked) != 3 {
 		t.Errorf("asked %q", asked)
 	}
 }

@@ -20,12 +20,13 @@ type follower struct {
 	clock  clock.Clock
 	// changed is told of any change; what is told before it is read is one.
 	changed chan struct{}
-	// ended: nothing is followed any more.
-	ended sync.WaitGroup
 }
 
 // follow returns when the objects are known for the first time, and follows them
 // until ctx is done. An informer would keep it to itself that it may not list.
+//
+// Nobody waits for the end of following: while the API server is away, the
+// reflector backs off for up to a minute without looking at ctx. It only reads.
 func (f *follower) follow(ctx context.Context, resource string, kind runtime.Object, selector fields.Selector) (cache.Store, error) {
 	source := cache.NewFilteredListWatchFromClient(f.client, resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
 		options.FieldSelector = selector.String()
@@ -39,7 +40,7 @@ func (f *follower) follow(ctx context.Context, resource string, kind runtime.Obj
 	reflector := cache.NewReflectorWithOptions(source, kind, store, cache.ReflectorOptions{Clock: f.clock})
 	delay := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 5, Jitter: 0.5, Cap: 30 * time.Second}.DelayWithReset(f.clock, 2*time.Minute)
 	failed := make(chan error, 1)
-	f.ended.Go(func() {
+	go func() {
 		for ctx.Err() == nil {
 			if err := reflector.ListAndWatchWithContext(ctx); err != nil {
 				select {
@@ -54,7 +55,7 @@ func (f *follower) follow(ctx context.Context, resource string, kind runtime.Obj
 			}
 			timer.Stop()
 		}
-	})
+	}()
 	select {
 	case <-store.filled:
 		return store, nil

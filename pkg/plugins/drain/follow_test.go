@@ -3,17 +3,23 @@ package drain
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
 func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
@@ -22,10 +28,32 @@ func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
 	}}
 	f := &follower{client: s.client(t).CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer f.ended.Wait()
 	defer cancel()
 	if _, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker")); err == nil || !strings.Contains(err.Error(), "cannot list pods") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// client-go backs off without looking at the context, for half a minute at a time.
+func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	clock := clocktesting.NewFakeClock(noon)
+	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: away.URL}), clock: clock}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Cleanup(ctx, cleanup.Target{Node: ready(corev1.ConditionTrue)}) }()
+	for !clock.HasWaiters() {
+		runtime.Gosched()
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it did not stop")
 	}
 }
 
@@ -57,7 +85,6 @@ func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
 	client := kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})
 	f := &follower{client: client.CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer f.ended.Wait()
 	defer cancel()
 	pods, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker"))
 	if err != nil {
