@@ -154,8 +154,11 @@ func TestNothingIsEvictedWhileAPodMustNotBe(t *testing.T) {
 
 func TestAPodThatCameBackElsewhereIsNotEvictedThere(t *testing.T) {
 	f := setUp(t)
-	elsewhere := f.createNode(f.namespace + "-elsewhere")
-	f.pod("db-0", f.node)
+	// kwok deletes pods by their name: it would take the second one for the first.
+	unplayed := func(node *corev1.Node) { node.Annotations = nil }
+	f.node = f.createNode(f.namespace+"-here", unplayed)
+	elsewhere := f.createNode(f.namespace+"-elsewhere", unplayed)
+	f.newPod("db-0", f.node)
 	var again *corev1.Pod
 	f.before = func(request *http.Request) {
 		if !strings.HasSuffix(request.URL.Path, "/eviction") || again != nil {
@@ -165,7 +168,7 @@ func TestAPodThatCameBackElsewhereIsNotEvictedThere(t *testing.T) {
 		if err := f.client.CoreV1().Pods(f.namespace).Delete(t.Context(), "db-0", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			t.Error(err)
 		}
-		again = f.pod("db-0", elsewhere)
+		again = f.newPod("db-0", elsewhere)
 	}
 	if err := f.drain(""); err != nil {
 		t.Fatal(err)

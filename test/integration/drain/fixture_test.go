@@ -63,9 +63,13 @@ func setUp(t *testing.T) *fixture {
 	return f
 }
 
-func (f *fixture) createNode(name string) *corev1.Node {
+func (f *fixture) createNode(name string, change ...func(*corev1.Node)) *corev1.Node {
 	f.Helper()
-	node, err := f.client.CoreV1().Nodes().Create(f.Context(), cluster.MakeNode(name, nil), metav1.CreateOptions{})
+	wanted := cluster.MakeNode(name, nil)
+	for _, c := range change {
+		c(wanted)
+	}
+	node, err := f.client.CoreV1().Nodes().Create(f.Context(), wanted, metav1.CreateOptions{})
 	if err != nil {
 		f.Fatal(err)
 	}
