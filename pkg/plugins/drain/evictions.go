@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -91,20 +93,20 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 	}
 	d.due = time.Time{}
 	var failed error
-	for _, pod := range w.evict {
+	for i, err := range d.tryAll(ctx, w.evict, in.unreachable) {
 		// One pod that cannot be evicted keeps no other from it.
-		if err := d.try(ctx, pod, in.unreachable); err != nil {
-			err = fmt.Errorf("evicting pod %s: %w", nameOf(pod), err)
+		if err != nil {
+			err = fmt.Errorf("evicting pod %s: %w", nameOf(w.evict[i]), err)
 			if failed != nil {
 				err = fmt.Errorf("%w; %w", failed, err) // In one line, unlike errors.Join.
 			}
 			failed = err
-		} else if known := d.tries[pod.UID]; !known.accepted {
+		} else if known := d.tries[w.evict[i].UID]; !known.accepted {
 			d.lookAgain(known.next)
 		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", d.describe(w.left), context.Cause(ctx))
-		}
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%s: %w", d.describe(w.left), context.Cause(ctx))
 	}
 	if in.unreachable {
 		for _, pod := range w.left {
@@ -122,14 +124,50 @@ func (d *drain) lookAgain(at time.Time) {
 	}
 }
 
+// atOnce is how many evictions are asked for at the same time. Each takes the API
+// server up to 100 ms, for it waits until its cache of budgets is the newest.
+const atOnce = 10
+
+// tryAll tries each pod and returns the error of each. Pods of one controller,
+// which mostly share a budget, go one after the other: the API server sleeps for
+// half a second when two evictions meet at a budget.
+func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool) []error {
+	errs := make([]error, len(pods))
+	families := map[types.UID][]int{}
+	for i, pod := range pods {
+		family := pod.UID
+		if owner := metav1.GetControllerOf(pod); owner != nil {
+			family = owner.UID
+		}
+		families[family] = append(families[family], i)
+		if d.tries[pod.UID] == nil {
+			d.tries[pod.UID] = &try{delay: firstDelay}
+		}
+	}
+	queue := make(chan []int, len(families))
+	for _, family := range families {
+		queue <- family
+	}
+	close(queue)
+	var group sync.WaitGroup
+	for range min(atOnce, len(families)) {
+		group.Go(func() {
+			for family := range queue {
+				for _, i := range family {
+					if ctx.Err() == nil {
+						errs[i] = d.try(ctx, pods[i], unreachable)
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	return errs
+}
+
 // try evicts a pod unless that was accepted already or is not due yet.
 func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) error {
-	known := d.tries[pod.UID]
-	if known == nil {
-		known = &try{delay: firstDelay}
-		d.tries[pod.UID] = known
-	}
-	now := d.clock.Now()
+	known, now := d.tries[pod.UID], d.clock.Now()
 	if known.accepted || now.Before(known.next) {
 		return nil
 	}

@@ -1,16 +1,17 @@
 package drain
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -108,6 +109,47 @@ func TestAPodThatCannotBeEvictedKeepsNoOtherFromIt(t *testing.T) {
 		t.Errorf("error is %v, want %s", err, want)
 	}
 	if asked := s.asked(); len(asked) != 3 {
+		t.Errorf("asked %q", asked)
+	}
+}
+
+func TestPodsOfSeveralControllersAreEvictedAtOnceThoseOfOneAreNot(t *testing.T) {
+	var mutex sync.Mutex
+	running, met := map[byte]int{}, make(chan struct{})
+	s := &stub{answer: func(request *http.Request) metav1.Status {
+		family := strings.TrimPrefix(request.URL.Path, "/api/v1/namespaces/shop/pods/")[0]
+		mutex.Lock()
+		running[family]++
+		if running[family] > 1 {
+			t.Errorf("two evictions of family %c at once", family)
+		}
+		if running['a']+running['b'] == 2 {
+			select {
+			case <-met:
+			default:
+				close(met)
+			}
+		}
+		mutex.Unlock()
+		select {
+		case <-met:
+		case <-time.After(5 * time.Second):
+			t.Error("the evictions went one after the other")
+		}
+		mutex.Lock()
+		running[family]--
+		mutex.Unlock()
+		return metav1.Status{}
+	}}
+	p, _ := s.plugin(t, options{})
+	var pods []*corev1.Pod
+	for _, name := range []string{"a0", "a1", "a2", "b0", "b1", "b2"} {
+		pods = append(pods, makePod(name, func(pod *corev1.Pod) { pod.OwnerReferences[0].UID = types.UID(name[:1]) }))
+	}
+	if _, err := newDrain(p, target(), pods).advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
+		t.Fatal(err)
+	}
+	if asked := s.asked(); len(asked) != len(pods) {
 		t.Errorf("asked %q", asked)
 	}
 }
@@ -212,27 +254,5 @@ func TestOnAnUnreachableNodeAGracePeriodIsWaitedForAndNoMore(t *testing.T) {
 	clock.SetTime(d.due)
 	if left, err = d.advance(t.Context(), ready(corev1.ConditionUnknown), pods); err != nil || len(left) != 0 {
 		t.Errorf("%d pods left, %v", len(left), err)
-	}
-}
-
-func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
-	p, _ := (&stub{}).plugin(t, options{})
-	d := newDrain(p, target(), nil)
-	var pods []*corev1.Pod
-	for i := range 5 {
-		pods = append(pods, makePod(fmt.Sprintf("p%d", i)))
-	}
-	d.tries[pods[4].UID] = &try{blocked: "budget cart needs 1"}
-	d.tries[pods[3].UID] = &try{accepted: true}
-	deleted(0)(pods[2])
-	pods[2].Finalizers = []string{"a/b", "c/d"}
-	for n, want := range map[int]string{
-		1: "1 pod left: shop/p4 (budget cart needs 1)",
-		2: "2 pods left: shop/p4 (budget cart needs 1), shop/p3",
-		5: "5 pods left: shop/p2 (terminating, held by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0, …",
-	} {
-		if got := d.describe(pods[5-n:]); got != want {
-			t.Errorf("said %q, want %q", got, want)
-		}
 	}
 }
