@@ -28,6 +28,9 @@ const (
 	Failed State = "Failed"
 	// Bypassed: an operator let the Node go without cleanup.
 	Bypassed State = "Bypassed"
+	// Canceled: a cleanup of a Node that is not deleted was given up. A deletion
+	// begins anew.
+	Canceled State = "Canceled"
 	// Succeeded: every critical step is done.
 	Succeeded State = "Succeeded"
 )

@@ -40,10 +40,21 @@ const (
 	AnnotationBypassUntil = "nodecleanup.io/bypass-until"
 	// AnnotationRetryRequestedAt asks for a new try of a failed cleanup, RFC 3339.
 	AnnotationRetryRequestedAt = "nodecleanup.io/retry-requested-at"
+	// AnnotationCleanupRequestedAt asks for the cleanup of a Node that is not
+	// deleted, RFC 3339. Taking it off gives that cleanup up.
+	AnnotationCleanupRequestedAt = "nodecleanup.io/cleanup-requested-at"
+	// AnnotationCleanupRequestedBy says who asks, as far as the asker told.
+	AnnotationCleanupRequestedBy = "nodecleanup.io/cleanup-requested-by"
+	// AnnotationProtect set to "true" has the delete guard refuse the Node's deletion.
+	AnnotationProtect = "nodecleanup.io/protect"
 	// AnnotationCordonedBy marks a Node that nodecleanup itself made unschedulable,
 	// so that nobody else's cordon is ever given back.
 	AnnotationCordonedBy = "nodecleanup.io/cordoned-by"
 )
+
+// AnnotationPreflightRequestedAt on the status ConfigMap asks for a health check
+// of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
+const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
 
 // Labels on objects in the agent's namespace and on cluster-scoped objects of an install.
 const (

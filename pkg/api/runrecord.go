@@ -39,6 +39,12 @@ type Run struct {
 	// CheckAgainAt is when a blocked cleanup looks again whether it may begin.
 	CheckAgainAt *metav1.MicroTime `json:"checkAgainAt,omitempty"`
 
+	// CleanupRequestedAt is the request that began the cleanup of a Node that was
+	// not deleted, empty for a deletion.
+	CleanupRequestedAt string `json:"cleanupRequestedAt,omitempty"`
+	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
+	RequestedBy string `json:"requestedBy,omitempty"`
+
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
 	StartedAt           metav1.Time  `json:"startedAt"`
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`

@@ -23,8 +23,28 @@ type AgentStatus struct {
 	// ConfigError says why the newest config was refused; then ConfigHash
 	// still names the one before. Empty when it was not.
 	ConfigError string `json:"configError,omitempty"`
+	// Plugins tell how the plugin of each step is, in the order of the config.
+	Plugins []PluginHealth `json:"plugins,omitempty"`
+	// PreflightRequestedAt is the newest request for a health check that
+	// Plugins answer, see AnnotationPreflightRequestedAt.
+	PreflightRequestedAt string `json:"preflightRequestedAt,omitempty"`
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
+}
+
+// PluginHealth is what the plugin of one step answered to a health check.
+type PluginHealth struct {
+	Step     string `json:"step"`
+	Plugin   string `json:"plugin"`
+	Critical bool   `json:"critical"`
+	// Checks is false for a plugin that cannot tell how it is; then nothing
+	// below is set.
+	Checks bool `json:"checks"`
+	// Error is what is wrong, empty for a healthy plugin.
+	Error     string       `json:"error,omitempty"`
+	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
+	// HealthyAt is when it was last healthy.
+	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
 }
 
 // EncodeStatus returns the ConfigMap that holds the status, in a namespace.

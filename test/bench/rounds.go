@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+// bench is the measurement with one number of nodes.
+type bench struct {
+	options
+	nodes   int
+	round   int
+	cluster *cluster.Cluster
+	client  kubernetes.Interface
+	agent   *cluster.Process
+
+	floor, agents []*departures
+	requests      map[request]int
+	peak          int64
+}
+
+func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
+	client, err := kubernetes.NewForConfig(c.RESTConfig())
+	if err != nil {
+		return nil, err
+	}
+	return &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}}, nil
+}
+
+// install applies the manifests and builds the agent, which is not started yet.
+// It has the rights that the manifests give it, and no others.
+func (b *bench) install(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "nodecleanup-bench-")
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { os.RemoveAll(dir) })
+	_, err = install.Applier{Objects: dynamic.NewForConfigOrDie(b.cluster.RESTConfig())}.Apply(ctx, install.Options{
+		AgentURL: "https://127.0.0.1:1", // Nobody: the nodes have the finalizer from the start.
+		Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
+kind: Config
+concurrency: {nodes: %d}
+steps:
+- {name: nothing, plugin: logger, critical: true}
+`, b.concurrency),
+	})
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := b.cluster.KubeconfigFor(fmt.Sprintf("system:serviceaccount:%s:%s", api.Namespace, api.Agent),
+		"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated")
+	if err != nil {
+		return err
+	}
+	binary := filepath.Join(dir, api.Agent)
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", binary, "github.com/nodecleanup/kubectl-nodecleanup/cmd/nodecleanup-agent")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("building the agent: %w", err)
+	}
+	const probes = "127.0.0.1:18081"
+	b.agent = cluster.NewProcess(cluster.Command{
+		Name: api.Agent, Path: binary,
+		Args: []string{
+			"--kubeconfig=" + kubeconfig, "--namespace=" + api.Namespace, "--identity=bench",
+			"--webhook-listen=", "--metrics-listen=", "--probe-listen=" + probes,
+		},
+		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
+	}, dir)
+	return nil
+}
+
+// floorRound deletes nodes and takes their finalizers off, and does nothing else.
+func (b *bench) floorRound(ctx context.Context) error {
+	const finalizer = "bench.nodecleanup.io/floor"
+	b.round++
+	names, err := b.create(ctx, fmt.Sprintf("floor-%d", b.round), finalizer)
+	if err != nil {
+		return err
+	}
+	patch := []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + finalizer + `"]}}`)
+	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
+		return b.each(ctx, names, func(ctx context.Context, name string) error {
+			if err := d.delete(ctx, b.client, name); err != nil {
+				return err
+			}
+			_, err := b.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			return err
+		})
+	})
+	b.floor = append(b.floor, left)
+	return err
+}
+
+// agentRound deletes nodes while the agent runs.
+func (b *bench) agentRound(ctx context.Context) error {
+	names, err := b.create(ctx, fmt.Sprintf("agent-%d", b.round), api.Finalizer)
+	if err != nil {
+		return err
+	}
+	if err := b.agent.Start(ctx); err != nil {
+		return err
+	}
+	mark, err := b.cluster.AuditMark()
+	if err != nil {
+		return err
+	}
+	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
+		return b.each(ctx, names, func(ctx context.Context, name string) error { return d.delete(ctx, b.client, name) })
+	})
+	b.agents = append(b.agents, left)
+	if err != nil {
+		return fmt.Errorf("%w; the agent's log is %s", err, b.agent.Log())
+	}
+	if err := b.measureAgent(mark); err != nil {
+		return err
+	}
+	return b.agent.Stop(ctx)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+// request is a kind of request that the agent makes.
+type request struct{ verb, resource string }
+
+// measureAgent reads, after a round, how many requests the agent has made for
+// it, and the most memory that it ever had.
+func (b *bench) measureAgent(mark cluster.AuditMark) error {
+	events, err := b.cluster.AuditSince(mark)
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		if strings.HasPrefix(event.UserAgent, api.Agent) && event.Resource != "leases" && event.Stage == "ResponseComplete" {
+			resource := event.Resource
+			if event.Subresource != "" {
+				resource += "/" + event.Subresource
+			}
+			b.requests[request{event.Verb, resource}]++
+		}
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.agent.PID()))
+	if err != nil {
+		return nil // Only Linux tells.
+	}
+	for line := range strings.Lines(string(status)) {
+		var kilobytes int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kilobytes); n == 1 {
+			b.peak = max(b.peak, kilobytes<<10)
+		}
+	}
+	return nil
+}
+
+// rate returns nodes per second over all rounds.
+func (b *bench) rate(rounds []*departures) float64 {
+	var took time.Duration
+	for _, round := range rounds {
+		took += round.last.Sub(round.first)
+	}
+	return float64(b.nodes*len(rounds)) / took.Seconds()
+}
+
+func quantile(rounds []*departures, q float64) time.Duration {
+	var all []time.Duration
+	for _, round := range rounds {
+		all = append(all, round.took...)
+	}
+	slices.Sort(all)
+	return all[min(len(all)-1, int(q*float64(len(all))))].Round(time.Millisecond)
+}
+
+// table returns what was measured.
+func (b *bench) table() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n%d nodes of %d images, %d at a time, %d rounds\n", b.nodes, b.images, b.concurrency, b.rounds)
+	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(out, "\tnodes/s\tp50 from DELETE to gone\tp99\t")
+	for _, line := range []struct {
+		name   string
+		rounds []*departures
+	}{{"floor", b.floor}, {"agent", b.agents}} {
+		fmt.Fprintf(out, "%s\t%.0f\t%s\t%s\t\n", line.name, b.rate(line.rounds), quantile(line.rounds, .5), quantile(line.rounds, .99))
+	}
+	out.Flush()
+	fmt.Fprintf(&text, "ratio %.2f; the agent's peak resident memory %.0f MiB\n", b.rate(b.agents)/b.rate(b.floor), float64(b.peak)/(1<<20))
+	writes := 0
+	out = tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, "the agent's requests per node:")
+	kinds := slices.SortedFunc(maps.Keys(b.requests), func(x, y request) int {
+		return cmp.Or(cmp.Compare(b.requests[y], b.requests[x]), cmp.Compare(x.verb, y.verb))
+	})
+	for _, kind := range kinds {
+		fmt.Fprintf(out, "  %s\t%s\t%.3f\n", kind.verb, kind.resource, b.perNode(b.requests[kind]))
+		if kind.verb != "get" && kind.verb != "list" && kind.verb != "watch" {
+			writes += b.requests[kind]
+		}
+	}
+	out.Flush()
+	fmt.Fprintf(&text, "  writes in all %.3f\n", b.perNode(writes))
+	return text.String()
+}
+
+func (b *bench) perNode(count int) float64 { return float64(count) / float64(b.nodes*b.rounds) }
+
+// machine names what the numbers were measured on.
+func machine() string {
+	model := runtime.GOARCH
+	if file, err := os.Open("/proc/cpuinfo"); err == nil {
+		defer file.Close()
+		for scanner := bufio.NewScanner(file); scanner.Scan(); {
+			if name, value, found := strings.Cut(scanner.Text(), ":"); found && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d cores, %s, %s", model, runtime.NumCPU(), runtime.GOOS, runtime.Version())
+}
