@@ -47,6 +47,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	nodes := watcher.New(watcher.Options{
 		Client:    clients.work,
+		Metadata:  clients.metadata,
 		Config:    settings.Current,
 		Executor:  executor.New(realClock, rand.Float64),
 		Previewer: executor.NewPreviewer(realClock, rand.Float64),
@@ -58,7 +59,7 @@ func Run(ctx context.Context, options Options) error {
 		Log:       options.Log,
 	})
 	settings.changed = nodes.Reconsider
-	meters.Nodes(nodes.Counts)
+	meters.Watcher(nodes.Standing)
 
 	group, ctx := errgroup.WithContext(ctx)
 	servers := newServers(options.Log)

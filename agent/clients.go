@@ -7,11 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/record"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -20,6 +20,8 @@ import (
 // clients are apart so that neither the Lease nor the work waits for the other.
 type clients struct {
 	work, lease, events kubernetes.Interface
+	// metadata sees of Nodes what the watcher decides by, and no more.
+	metadata metadata.Interface
 }
 
 // connect makes the clients, and the namespace where the options ask for it.
@@ -32,14 +34,14 @@ func connect(ctx context.Context, options Options) (*clients, error) {
 }
 
 func newClients(options Options) (*clients, error) {
-	made := func(userAgent string) (kubernetes.Interface, error) {
+	as := func(userAgent string) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
 		// cleanup of 5,000 nodes take a quarter of an hour. The API server
 		// protects itself (priority and fairness) and says when to wait.
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
-		return kubernetes.NewForConfig(rest)
+		return rest
 	}
 	var c clients
 	var err error
@@ -47,9 +49,16 @@ func newClients(options Options) (*clients, error) {
 		client    *kubernetes.Interface
 		userAgent string
 	}{{&c.work, api.Agent}, {&c.lease, api.Agent + "-lease"}, {&c.events, api.Agent + "-events"}} {
-		if *each.client, err = made(each.userAgent); err != nil {
+		rest := as(each.userAgent)
+		// Protobuf costs both sides a fraction of what JSON does.
+		rest.ContentType = runtime.ContentTypeProtobuf
+		rest.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+		if *each.client, err = kubernetes.NewForConfig(rest); err != nil {
 			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
 		}
+	}
+	if c.metadata, err = metadata.NewForConfig(as(api.Agent)); err != nil {
+		return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
 	}
 	return &c, nil
 }
@@ -67,19 +76,6 @@ func (c *clients) ensureNamespace(ctx context.Context, options Options) error {
 		return fmt.Errorf("creating namespace %s: %w", options.Namespace, err)
 	}
 	return nil
-}
-
-// recorder returns client-go's Event recorder, which deduplicates and limits,
-// and what stops it.
-func (c *clients) recorder(ctx context.Context) (record.EventRecorder, func()) {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{
-		// By default an object gets 25 Events and then one in five minutes, and
-		// after ten with one reason they are merged into one: a cleanup of
-		// many steps would lose its story. One that is stuck is still slowed down.
-		BurstSize: 200, QPS: 1. / 30, MaxEvents: 200,
-	}))
-	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.events.CoreV1().Events("")})
-	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: api.Agent}), broadcaster.Shutdown
 }
 
 // clusterSecrets reads secret values from the agent's namespace when they are needed.

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Metrics holds the agent's collectors.
@@ -23,6 +25,10 @@ type Metrics struct {
 	certificateExpiry prometheus.Gauge
 	configReloads     *prometheus.CounterVec
 	configOK          prometheus.Gauge
+	configInfo        *prometheus.GaugeVec
+	configLoaded      prometheus.Gauge
+	retries           *prometheus.CounterVec
+	pluginHealthy     *prometheus.GaugeVec
 }
 
 // New returns metrics that have counted nothing.
@@ -67,12 +73,29 @@ func New() *Metrics {
 			Name: "node_cleanup_config_last_reload_successful",
 			Help: "1 while the newest config is in force, 0 while it is refused and the last good one stays.",
 		}),
+		configInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "node_cleanup_config_info",
+			Help: "1 for the config in force, by its hash.",
+		}, []string{"hash"}),
+		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_config_last_reload_success_timestamp_seconds",
+			Help: "When the config in force took effect, in seconds since 1970.",
+		}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "node_cleanup_retries_total",
+			Help: "Attempts of steps after their first, by plugin.",
+		}, []string{"plugin"}),
+		pluginHealthy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "node_cleanup_plugin_healthy",
+			Help: "1 for a step whose plugin answered the last health check well, 0 for one that did not; only plugins that can tell, only of the leader.",
+		}, []string{"step", "plugin"}),
 		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
 			Help: "When the CA of the webhook's serving certificate ends, in seconds since 1970.",
 		}),
 	}
 	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry, m.configReloads, m.configOK,
+		m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.configOK.Set(1) // Without a good config the agent does not start.
 	return m
@@ -105,10 +128,34 @@ func (m *Metrics) FinalizerAdded() { m.finalizersAdded.Inc() }
 
 // Leading says whether this agent is the leader.
 func (m *Metrics) Leading(leads bool) {
-	m.leader.Set(0)
-	if leads {
-		m.leader.Set(1)
+	m.leader.Set(oneIf(leads))
+}
+
+// ConfigInForce says which config is in force since when.
+func (m *Metrics) ConfigInForce(hash string, since time.Time) {
+	m.configInfo.Reset()
+	m.configInfo.WithLabelValues(hash).Set(1)
+	m.configLoaded.Set(float64(since.Unix()))
+}
+
+// Retried counts an attempt after the first.
+func (m *Metrics) Retried(plugin string) { m.retries.WithLabelValues(plugin).Inc() }
+
+// PluginHealth says how the plugins of all steps are; those it does not name are forgotten.
+func (m *Metrics) PluginHealth(plugins []api.PluginHealth) {
+	m.pluginHealthy.Reset()
+	for _, plugin := range plugins {
+		if plugin.Checks {
+			m.pluginHealthy.WithLabelValues(plugin.Step, plugin.Plugin).Set(oneIf(plugin.Error == ""))
+		}
 	}
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // CertificateExpiresAt says when the serving certificate ends.
@@ -123,29 +170,4 @@ func (m *Metrics) ConfigReloaded(accepted bool) {
 	}
 	m.configReloads.WithLabelValues("error").Inc()
 	m.configOK.Set(0)
-}
-
-// Nodes registers the gauges that are counted at each scrape. They are of Nodes
-// as the leader sees them; an agent that does not lead counts none.
-func (m *Metrics) Nodes(count func() (withFinalizer, unprotected, running int)) {
-	gauge := func(which int) func() float64 {
-		return func() float64 {
-			withFinalizer, unprotected, running := count()
-			return float64([]int{withFinalizer, unprotected, running}[which])
-		}
-	}
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "node_cleanup_nodes_with_finalizer",
-			Help: "Nodes that have the finalizer, as the leader sees them.",
-		}, gauge(0)),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "node_cleanup_nodes_unprotected",
-			Help: "Nodes that config selects and that lack the finalizer, as the leader sees them.",
-		}, gauge(1)),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "node_cleanup_runs_active",
-			Help: "Cleanups whose steps are running now.",
-		}, gauge(2)),
-	)
 }

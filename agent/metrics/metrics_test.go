@@ -7,11 +7,21 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 func used() *Metrics {
 	m := New()
-	m.Nodes(func() (int, int, int) { return 5, 2, 1 })
+	m.Watcher(func() watcher.Standing {
+		return watcher.Standing{WithFinalizer: 5, Unprotected: 2, Active: 1, Queued: 3, Unfinished: map[api.State]int{api.Failed: 4}, Oldest: time.Unix(9, 0)}
+	})
+	m.Retried("drain")
+	m.ConfigInForce("abc", time.Unix(8, 0))
+	m.ConfigInForce("def", time.Unix(8, 0))
+	m.PluginHealth([]api.PluginHealth{{Step: "gone", Plugin: "http", Checks: true}})
+	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true, Error: "no route"}, {Step: "log", Plugin: "logger"}})
 	m.WebhookRequest("CREATE", "patched", time.Millisecond)
 	m.StepDone("drain", "success", time.Second)
 	m.StepDone("drain", "skipped", 0)
@@ -46,6 +56,14 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		"node_cleanup_nodes_with_finalizer 5",
 		"node_cleanup_nodes_unprotected 2",
 		"node_cleanup_runs_active 1",
+		"node_cleanup_queue_depth 3",
+		`node_cleanup_runs_unfinished{state="Failed"} 4`,
+		`node_cleanup_runs_unfinished{state="Running"} 0`,
+		"node_cleanup_oldest_unfinished_run_timestamp_seconds 9",
+		`node_cleanup_retries_total{plugin="drain"} 1`,
+		`node_cleanup_config_info{hash="def"} 1`,
+		"node_cleanup_config_last_reload_success_timestamp_seconds 8",
+		`node_cleanup_plugin_healthy{plugin="http",step="tell"} 0`,
 		"node_cleanup_unprotected_deletions_total 1",
 		"node_cleanup_finalizers_backfilled_total 1",
 		"node_cleanup_leader 1",
@@ -56,6 +74,11 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 	} {
 		if !strings.Contains(recorder.Body.String(), want+"\n") {
 			t.Errorf("%q is missing", want)
+		}
+	}
+	for _, stale := range []string{`hash="abc"`, `step="gone"`, `step="log"`} {
+		if strings.Contains(recorder.Body.String(), stale) {
+			t.Errorf("%q is still told", stale)
 		}
 	}
 }

@@ -63,20 +63,46 @@ func cleanupWaiting(message string) event {
 }
 
 func cleanupCompleted(run *api.Run) event {
-	var failed []string
-	for _, step := range run.Steps {
-		if step.State == api.StepFailed {
-			failed = append(failed, step.Name)
-		}
-	}
 	text := "Cleanup done, the node is released"
 	if run.DryRun {
 		text = "Dry run done, nothing was cleaned up, the node is released"
 	}
-	if len(failed) > 0 {
-		text += "; optional steps that failed: " + strings.Join(failed, ", ")
+	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + stepsOf(run)}
+}
+
+// stepsOf tells in one line what came of the steps: for a quick cleanup it is
+// the only place where Events tell it.
+func stepsOf(run *api.Run) string {
+	said := make([]string, 0, len(run.Steps))
+	for _, step := range run.Steps {
+		text := step.Name + " " + strings.ToLower(string(step.State))
+		switch {
+		case step.State == api.StepSkipped:
+			text += " (" + step.Reason + ")"
+		case step.State == api.StepFailed:
+			text += ", not critical (" + step.LastError + ")"
+		case len(step.Preview) > 0:
+			text = step.Name + " would " + strings.Join(step.Preview, ", ")
+		}
+		said = append(said, text)
 	}
-	return event{corev1.EventTypeNormal, "CleanupCompleted", text}
+	return "Steps: " + strings.Join(said, "; ")
+}
+
+func cleanupReady(run *api.Run) event {
+	text := "Cleanup on request done. The node stays cordoned; delete it and it goes at once"
+	if run.DryRun {
+		text = "Dry run on request done, nothing was cleaned up"
+	}
+	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + stepsOf(run)}
+}
+
+func cleanupCanceled(message string) event {
+	return event{corev1.EventTypeNormal, "CleanupCanceled", "Cleanup on request given up: " + message}
+}
+
+func hostChanged(message string) event {
+	return event{corev1.EventTypeWarning, "HostChanged", message}
 }
 
 func cleanupFailed(node, message string) event {

@@ -14,7 +14,10 @@ import (
 // Events are what an operator reads first; each says what happened and what follows.
 func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 	next := metav1.NewMicroTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
-	run := &api.Run{Node: "worker", Steps: []api.StepRun{{Name: "drain"}, {Name: "log", State: api.StepFailed}}}
+	run := &api.Run{Node: "worker", Steps: []api.StepRun{
+		{Name: "drain", State: api.StepSucceeded}, {Name: "log", State: api.StepFailed, LastError: "no route"},
+		{Name: "storage", State: api.StepSkipped, Reason: "not here"}, {Name: "tell", State: api.StepSucceeded, Preview: []string{"shout", "whisper"}},
+	}}
 	step := func(change func(*api.StepRun)) *api.StepRun {
 		s := &api.StepRun{Name: "drain", Plugin: "d", Attempts: 2, LastError: "no answer.", Reason: "not here"}
 		change(s)
@@ -24,8 +27,8 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		event event
 		want  string
 	}{
-		{cleanupStarted(run), "Normal CleanupStarted Cleanup started; the node stays until it is done. Steps: drain, log"},
-		{cleanupStarted(&api.Run{DryRun: true, Steps: run.Steps}), "Normal CleanupStarted Dry run started: nothing will be done, the node goes afterwards. Steps: drain, log"},
+		{cleanupStarted(run), "Normal CleanupStarted Cleanup started; the node stays until it is done. Steps: drain, log, storage, tell"},
+		{cleanupStarted(&api.Run{DryRun: true, Steps: run.Steps}), "Normal CleanupStarted Dry run started: nothing will be done, the node goes afterwards. Steps: drain, log, storage, tell"},
 		{stepStarted(step(func(*api.StepRun) {})), "Normal StepStarted Step drain (d) started, attempt 2"},
 		{stepSucceeded(step(func(*api.StepRun) {}), 1234*time.Millisecond), "Normal StepSucceeded Step drain (d) done in 1.234s"},
 		{stepSucceeded(step(func(s *api.StepRun) { s.Preview = []string{"evict a", "evict b"} }), 0), "Normal StepSucceeded Step drain (d) would: evict a; evict b"},
@@ -33,7 +36,8 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{stepFailed(step(func(s *api.StepRun) { s.State, s.Critical = api.StepFailed, true })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is critical: the node stays."},
 		{stepFailed(step(func(s *api.StepRun) { s.State = api.StepFailed })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is not critical: the cleanup goes on without it."},
 		{stepSkipped(step(func(*api.StepRun) {})), "Normal StepSkipped Step drain (d) skipped: not here"},
-		{cleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released; optional steps that failed: log"},
+		{cleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released. Steps: drain succeeded; log failed, not critical (no route); storage skipped (not here); tell would shout, whisper"},
+		{cleanupReady(run), "Normal CleanupCompleted Cleanup on request done. The node stays cordoned; delete it and it goes at once. Steps: drain succeeded"},
 		{cleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
 		{cleanupBypassed(""), "Warning CleanupBypassed Cleanup bypassed, the node is released as it is. Reason: none given"},
 		{cleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the node is held; the cleanup goes on"},

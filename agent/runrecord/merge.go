@@ -16,6 +16,7 @@ func Begin(node *corev1.Node, now time.Time) *api.Run {
 		Node:                node.Name,
 		NodeUID:             node.UID,
 		State:               api.Pending,
+		Host:                api.HostOf(node),
 		DeletionRequestedAt: node.DeletionTimestamp.DeepCopy(),
 		StartedAt:           metav1.NewTime(now),
 	}

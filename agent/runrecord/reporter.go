@@ -23,24 +23,26 @@ import (
 type Reporter struct {
 	nodes  corev1client.NodeInterface
 	events record.EventRecorder
-	clock  clock.PassiveClock
+	clock  clock.WithDelayedExecution
 }
 
 // NewReporter returns a reporter that writes through a client and a recorder.
-func NewReporter(nodes corev1client.NodesGetter, events record.EventRecorder, clock clock.PassiveClock) *Reporter {
+func NewReporter(nodes corev1client.NodesGetter, events record.EventRecorder, clock clock.WithDelayedExecution) *Reporter {
 	return &Reporter{nodes: nodes.Nodes(), events: events, clock: clock}
 }
 
-// Node returns the reporter for one Node.
+// Node returns the reporter for one Node, which knows what its condition says.
 func (r *Reporter) Node(node *corev1.Node) *NodeReporter {
-	return &NodeReporter{Reporter: r, name: node.Name, uid: node.UID, condition: conditionOf(node)}
+	about := r.About(node)
+	if known := api.Cleanup(node); known != nil {
+		about.condition = *known
+	}
+	return about
 }
 
-func conditionOf(node *corev1.Node) corev1.NodeCondition {
-	if known := api.Cleanup(node); known != nil {
-		return *known
-	}
-	return corev1.NodeCondition{}
+// About returns the reporter for a Node of which no more than the metadata is known.
+func (r *Reporter) About(node metav1.Object) *NodeReporter {
+	return &NodeReporter{Reporter: r, name: node.GetName(), uid: node.GetUID()}
 }
 
 // NodeReporter tells how the cleanup of one Node goes.
@@ -51,6 +53,9 @@ type NodeReporter struct {
 
 	mutex     sync.Mutex
 	condition corev1.NodeCondition
+	// held is what a run that has only just begun keeps to itself, nil when
+	// nothing is held back.
+	held *held
 }
 
 // State sets the Node's cleanup condition, where it says something else than
@@ -58,6 +63,14 @@ type NodeReporter struct {
 func (r *NodeReporter) State(ctx context.Context, state api.State, message string) error {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	if r.held != nil && state == api.Running {
+		r.held.state, r.held.message = state, message
+		return nil
+	}
+	return errors.Join(r.speak(ctx), r.write(ctx, state, message))
+}
+
+func (r *NodeReporter) write(ctx context.Context, state api.State, message string) error {
 	if r.condition.Reason == string(state) && r.condition.Message == message {
 		return nil
 	}
@@ -106,14 +119,31 @@ func (r *NodeReporter) reference() *corev1.ObjectReference {
 }
 
 func (r *NodeReporter) emit(e event) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.tellHeld() // So that Events come in the order in which things happened.
+	r.tell(e)
+}
+
+func (r *NodeReporter) tell(e event) {
 	r.events.Event(r.reference(), e.kind, e.reason, e.message)
 }
 
 // CleanupStarted tells that a run began.
-func (r *NodeReporter) CleanupStarted(run *api.Run) { r.emit(cleanupStarted(run)) }
+func (r *NodeReporter) CleanupStarted(run *api.Run) { r.emitQuietly(cleanupStarted(run)) }
 
 // CleanupWaiting tells what the run waits for.
 func (r *NodeReporter) CleanupWaiting(message string) { r.emit(cleanupWaiting(message)) }
+
+// CleanupReady tells that a Node that is not deleted was cleaned up on request.
+func (r *NodeReporter) CleanupReady(run *api.Run) { r.emit(cleanupReady(run)) }
+
+// CleanupCanceled tells that the cleanup of a Node that is not deleted was given up.
+func (r *NodeReporter) CleanupCanceled(message string) { r.emit(cleanupCanceled(message)) }
+
+// HostChanged tells that another host, or the same one after a restart, took the
+// place of the one that is cleaned up.
+func (r *NodeReporter) HostChanged(message string) { r.emit(hostChanged(message)) }
 
 // CleanupCompleted tells that the Node is released after its cleanup.
 func (r *NodeReporter) CleanupCompleted(run *api.Run) { r.emit(cleanupCompleted(run)) }
@@ -139,15 +169,15 @@ func (r *NodeReporter) FinalizerLost() { r.emit(finalizerLost()) }
 func (r *NodeReporter) NodeInvalid(err error) { r.emit(nodeInvalid(err)) }
 
 // StepStarted tells that an attempt began.
-func (r *NodeReporter) StepStarted(step *api.StepRun) { r.emit(stepStarted(step)) }
+func (r *NodeReporter) StepStarted(step *api.StepRun) { r.emitQuietly(stepStarted(step)) }
 
 // StepSucceeded tells that a step is done.
 func (r *NodeReporter) StepSucceeded(step *api.StepRun, took time.Duration) {
-	r.emit(stepSucceeded(step, took))
+	r.emitQuietly(stepSucceeded(step, took))
 }
 
 // StepFailed tells that an attempt failed, and what follows.
 func (r *NodeReporter) StepFailed(step *api.StepRun, _ time.Duration) { r.emit(stepFailed(step)) }
 
 // StepSkipped tells that a step does not apply, and why.
-func (r *NodeReporter) StepSkipped(step *api.StepRun) { r.emit(stepSkipped(step)) }
+func (r *NodeReporter) StepSkipped(step *api.StepRun) { r.emitQuietly(stepSkipped(step)) }

@@ -34,6 +34,10 @@ type Handle struct {
 	resourceVersion string
 }
 
+// None returns the handle of a record that is known not to exist. Saving by it
+// fails with "already exists" when it does.
+func (s *Store) None() *Handle { return &Handle{store: s} }
+
 // Load returns the record of a Node, or nil where there is none, and the handle
 // to save it by. A record that cannot be decoded, or that is about another
 // Node, is an error.
@@ -41,7 +45,7 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 	name := api.RunName(node, uid)
 	configMap, err := s.configMaps.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, &Handle{store: s}, nil
+		return nil, s.None(), nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)

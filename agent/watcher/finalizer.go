@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,29 +15,29 @@ import (
 // addFinalizer puts our finalizer on a Node that is not terminating. It leaves
 // every other finalizer alone, also those that others write meanwhile: the
 // strategic merge of a list of primitive values is done by the API server.
-func (t *term) addFinalizer(ctx context.Context, node *corev1.Node) error {
+func (t *term) addFinalizer(ctx context.Context, node metav1.Object) error {
 	return t.patchFinalizer(ctx, node, "adding", "finalizers")
 }
 
 // removeFinalizer takes our finalizer off a Node, and no other.
-func (t *term) removeFinalizer(ctx context.Context, node *corev1.Node) error {
+func (t *term) removeFinalizer(ctx context.Context, node metav1.Object) error {
 	return t.patchFinalizer(ctx, node, "removing", "$deleteFromPrimitiveList/finalizers")
 }
 
 // patchFinalizer carries the UID, so that a Node which was created again under
 // the same name refuses the patch. It may be repeated.
-func (t *term) patchFinalizer(ctx context.Context, node *corev1.Node, doing, key string) error {
+func (t *term) patchFinalizer(ctx context.Context, node metav1.Object, doing, key string) error {
 	if err := t.Fence(); err != nil {
 		return fmt.Errorf("%s finalizer: %w", doing, err)
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": node.UID,
+		"uid": node.GetUID(),
 		key:   []string{api.Finalizer},
 	}})
 	if err != nil {
 		return fmt.Errorf("%s finalizer: encoding the patch: %w", doing, err)
 	}
-	_, err = t.Client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = t.Client.CoreV1().Nodes().Patch(ctx, node.GetName(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
@@ -57,16 +56,16 @@ func (e invalidError) Unwrap() error { return e.error }
 // name belongs to another Node now, the Node began to terminate (and takes no
 // new finalizer), or the Node holds a value that fails validation, and then it
 // stays until somebody mends it.
-func (t *term) explainInvalid(ctx context.Context, node *corev1.Node, cause error) error {
-	current, err := t.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+func (t *term) explainInvalid(ctx context.Context, node metav1.Object, cause error) error {
+	current, err := t.Client.CoreV1().Nodes().Get(ctx, node.GetName(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w; asking why: %w", cause, err)
-	case current.UID != node.UID:
+	case current.UID != node.GetUID():
 		return nil
-	case current.DeletionTimestamp != nil && node.DeletionTimestamp == nil:
+	case current.DeletionTimestamp != nil && node.GetDeletionTimestamp() == nil:
 		return nil // The informer is about to say so, and that is reconciled then.
 	}
 	return invalidError{cause}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -32,7 +31,7 @@ func (t *term) prune(ctx context.Context) {
 	}
 	present := map[types.UID]bool{}
 	for _, object := range t.nodes.GetStore().List() {
-		present[object.(*corev1.Node).UID] = true
+		present[object.(*nodeMeta).UID] = true
 	}
 	deleted, err := t.Records.Prune(ctx, t.Config().History, t.Clock.Now(), func(uid types.UID) bool { return present[uid] })
 	if err != nil && ctx.Err() == nil {

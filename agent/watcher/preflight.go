@@ -2,7 +2,6 @@ package watcher
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,8 +18,7 @@ const checkAgain = 30 * time.Second
 // have a chance: pods that were evicted cannot be put back when it turns out
 // that the storage behind them cannot be reached. It reports whether to begin.
 func (c *cleanup) preflight(ctx context.Context, built plan.Plan) (begin bool, err error) {
-	begun := slices.ContainsFunc(c.record.Steps, func(step api.StepRun) bool { return step.Attempts > 0 })
-	if begun || c.config.DryRun {
+	if begun(c.record) || c.config.DryRun {
 		return true, nil
 	}
 	unhealthy := executor.CheckHealth(ctx, c.Clock, built.Steps())

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -16,9 +16,10 @@ import (
 
 // Causes for which a run is interrupted.
 var (
-	errNodeGone = errors.New("the node is gone, or somebody took our finalizer off it")
-	errBypassed = errors.New("an operator bypassed the cleanup")
-	errDeadline = errors.New("the cleanup was not done within its deadline")
+	errNodeGone  = errors.New("the node is gone, or somebody took our finalizer off it")
+	errBypassed  = errors.New("an operator bypassed the cleanup")
+	errDeadline  = errors.New("the cleanup was not done within its deadline")
+	errWithdrawn = errors.New("the request for this cleanup was withdrawn")
 )
 
 // invalidRetry is how long a Node is left alone whose every update the API
@@ -34,25 +35,27 @@ func (t *term) reconcile(ctx context.Context, name string) (time.Duration, error
 	switch {
 	case node == nil:
 		return 0, nil
+	case node.DeletionTimestamp == nil && t.concerned(node):
+		again, err = t.onRequest(ctx, node)
 	case node.DeletionTimestamp == nil:
 		err = t.protect(ctx, node)
 	case !api.HasFinalizer(node):
 		t.runs.interrupt(node.UID, errNodeGone)
 		err = t.settle(ctx, node)
 	default:
-		again, err = t.handle(ctx, node)
+		again, err = t.onDeletion(ctx, node)
 	}
 	var invalid invalidError
 	if errors.As(err, &invalid) {
 		t.Log.Error("the API server refuses every update of this node until somebody mends it", "node", name, "err", err)
-		t.Reporter.Node(node).NodeInvalid(invalid)
+		t.Reporter.About(node).NodeInvalid(invalid)
 		return invalidRetry, nil
 	}
 	return again, err
 }
 
 // protect adds the finalizer to a Node that admission let through without it.
-func (t *term) protect(ctx context.Context, node *corev1.Node) error {
+func (t *term) protect(ctx context.Context, node *nodeMeta) error {
 	if !api.NeedsFinalizer(node) || !t.selected(node) {
 		return nil
 	}
@@ -64,13 +67,13 @@ func (t *term) protect(ctx context.Context, node *corev1.Node) error {
 	return nil
 }
 
-func (t *term) selected(node *corev1.Node) bool {
-	return t.Config().NodeSelector.Matches(labels.Set(node.Labels))
+func (t *term) selected(node metav1.Object) bool {
+	return t.Config().NodeSelector.Matches(labels.Set(node.GetLabels()))
 }
 
 // settle looks at a terminating Node without our finalizer: either we released
 // it and another finalizer holds it, or it was never protected. That is said once.
-func (t *term) settle(ctx context.Context, node *corev1.Node) error {
+func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 	if _, known := t.settled.Load(node.UID); known || !t.selected(node) {
 		return nil
 	}
@@ -79,43 +82,101 @@ func (t *term) settle(ctx context.Context, node *corev1.Node) error {
 		return err
 	}
 	t.settled.Store(node.UID, struct{}{})
-	if record != nil && !record.State.Released() {
+	switch {
+	case record == nil:
+		t.Log.Warn("node was deleted before it had our finalizer, it gets no cleanup", "node", node.Name, "uid", node.UID)
+		t.Metrics.NodeUnprotected()
+		t.Reporter.About(node).NodeUnprotected()
+	case !record.State.Released():
 		t.Log.Warn("somebody took our finalizer off before the cleanup was done", "node", node.Name, "uid", node.UID)
 		t.Metrics.NodeUnprotected()
-		t.Reporter.Node(node).FinalizerLost()
-		return nil
-	}
-	if record != nil {
+		t.Reporter.About(node).FinalizerLost()
+	default:
 		t.Log.Info("node released, others still hold it", "node", node.Name, "uid", node.UID, "finalizers", node.Finalizers)
-		return nil
 	}
-	t.Log.Warn("node was deleted before it had our finalizer, it gets no cleanup", "node", node.Name, "uid", node.UID)
-	t.Metrics.NodeUnprotected()
-	t.Reporter.Node(node).NodeUnprotected()
 	return nil
 }
 
-// handle brings a terminating Node on that our finalizer holds.
-func (t *term) handle(ctx context.Context, cached *corev1.Node) (time.Duration, error) {
+// tellPending is how long a Node waits for its turn before its condition says so.
+const tellPending = 30 * time.Second
+
+// onDeletion brings a terminating Node on that our finalizer holds.
+func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration, error) {
+	if _, released := t.released.Load(cached.UID); released {
+		return 0, nil // The informer is about to say so.
+	}
+	bypass, err := api.BypassOf(cached, t.Clock.Now())
+	bypassed := err == nil && bypass.Active
 	if t.runs.running(cached.UID) {
-		if bypass, err := api.BypassOf(cached, t.Clock.Now()); err == nil && bypass.Active {
+		if bypassed {
 			t.runs.interrupt(cached.UID, errBypassed)
 		}
 		return 0, nil // The end of the run puts the Node in the queue again.
 	}
-	if err := t.Fence(); err != nil {
+	// Without room nothing of the Node is even read, but for an end that needs none.
+	due := bypassed || t.overdue(cached)
+	return t.inTurn(ctx, cached, due, func(c *cleanup) (time.Duration, error) {
+		if c.node.DeletionTimestamp == nil || !api.HasFinalizer(c.node) {
+			return 0, nil // The informer is about to say so.
+		}
+		return c.deleted(ctx)
+	})
+}
+
+// overdue reports whether the deadline is to be acted upon.
+func (t *term) overdue(node *nodeMeta) bool {
+	after := t.Config().Deadline.After
+	return after > 0 && t.Clock.Since(node.DeletionTimestamp.Time) > after
+}
+
+// inTurn brings a cleanup on as soon as there is room for a run; with regardless
+// the limit does not count.
+func (t *term) inTurn(ctx context.Context, cached *nodeMeta, regardless bool, next func(*cleanup) (time.Duration, error)) (time.Duration, error) {
+	limit := t.Config().Concurrency.Nodes
+	if regardless {
+		limit = math.MaxInt
+	}
+	if !t.runs.reserve(limit, cached.UID, cached.Name) {
+		return t.awaitTurn(ctx, cached, limit)
+	}
+	c, err := t.read(ctx, cached)
+	if c == nil || err != nil {
+		t.runs.end(cached.UID)
 		return 0, err
 	}
-	node, err := t.Client.CoreV1().Nodes().Get(ctx, cached.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || err == nil && (node.UID != cached.UID || !api.HasFinalizer(node)) {
+	again, err := next(c)
+	if !c.begun {
+		t.runs.end(cached.UID)
+	}
+	return again, err
+}
+
+// awaitTurn says on a Node that others come before it, when that takes long and
+// its condition does not tell already how its cleanup stands.
+func (t *term) awaitTurn(ctx context.Context, cached *nodeMeta, limit int) (time.Duration, error) {
+	if _, known := t.standing.known(cached.UID); known || cached.DeletionTimestamp == nil {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, fmt.Errorf("reading node %s: %w", cached.Name, err)
+	if waited := t.Clock.Since(cached.DeletionTimestamp.Time); waited < tellPending {
+		return tellPending - waited, nil
 	}
-	c, err := t.open(ctx, node)
-	if err != nil {
-		return 0, err
+	return 0, t.Reporter.About(cached).State(ctx, api.Pending, fmt.Sprintf("waiting for a turn: %d cleanups run already", limit))
+}
+
+// read reads the Node and what is known about its cleanup, or returns nil where
+// the Node that was seen is gone.
+func (t *term) read(ctx context.Context, cached *nodeMeta) (*cleanup, error) {
+	if err := t.Fence(); err != nil {
+		return nil, err
 	}
-	return c.next(ctx)
+	// At least as new as what was seen, which the API server answers from its
+	// own cache instead of asking etcd.
+	node, err := t.Client.CoreV1().Nodes().Get(ctx, cached.Name, metav1.GetOptions{ResourceVersion: cached.ResourceVersion})
+	if apierrors.IsNotFound(err) || err == nil && node.UID != cached.UID {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading node %s: %w", cached.Name, err)
+	}
+	return t.open(ctx, node)
 }

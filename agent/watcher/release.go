@@ -17,6 +17,7 @@ func (c *cleanup) release(ctx context.Context) error {
 	if err := c.removeFinalizer(ctx, c.node); err != nil {
 		return err
 	}
+	c.released.Store(c.node.UID, struct{}{})
 	if c.record.State == api.Bypassed {
 		c.report.CleanupBypassed(c.record.BypassReason)
 	} else {
@@ -71,7 +72,11 @@ func (c *cleanup) untilDeadline(other time.Duration) time.Duration {
 	if c.config.Deadline.After == 0 {
 		return other
 	}
-	left := c.node.DeletionTimestamp.Add(c.config.Deadline.After).Sub(c.Clock.Now())
+	from := c.record.StartedAt.Time
+	if c.node.DeletionTimestamp != nil {
+		from = c.node.DeletionTimestamp.Time
+	}
+	left := from.Add(c.config.Deadline.After).Sub(c.Clock.Now())
 	if left <= 0 || other > 0 && other < left {
 		return other
 	}

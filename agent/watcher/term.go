@@ -7,8 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
@@ -22,6 +22,15 @@ type term struct {
 	nodes cache.SharedIndexInformer
 	queue workqueue.TypedRateLimitingInterface[string]
 	runs  *runs
+	// standing is where the cleanups stand, for metrics.
+	standing standings
+	// firstHand holds Nodes whose deletion this term saw happen, and for which
+	// nobody had asked for a cleanup before: they have no run record.
+	firstHand sync.Map // types.UID → struct{}
+	// withdrawn holds Nodes from which a request for a cleanup was taken off.
+	withdrawn sync.Map // types.UID → struct{}
+	// released holds Nodes from which this term took our finalizer.
+	released sync.Map // types.UID → struct{}
 	// settled holds Nodes without our finalizer about which nothing is left to say.
 	settled sync.Map // types.UID → struct{}
 }
@@ -44,8 +53,10 @@ func newTerm(options Options) *term {
 			workqueue.TypedRateLimitingQueueConfig[string]{Name: "nodes"}),
 		runs: newRuns(),
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(options.Client, 0, informers.WithTransform(trim))
-	t.nodes = factory.Core().V1().Nodes().Informer()
+	// Only the metadata: a Node with its images and addresses is five times as
+	// large, and a server without streaming lists would send all of that at once.
+	t.nodes = metadatainformer.NewFilteredMetadataInformer(options.Metadata, corev1.SchemeGroupVersion.WithResource("nodes"),
+		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	return t
 }
 
@@ -54,9 +65,12 @@ func (t *term) run(ctx context.Context) error {
 	defer t.runs.wait()
 	defer group.Wait() // Before the runs, for a worker may just have begun one.
 	defer t.queue.ShutDown()
+	if err := t.nodes.SetTransform(trim); err != nil {
+		return fmt.Errorf("watching nodes: %w", err)
+	}
 	if _, err := t.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { t.seen(object.(*corev1.Node)) },
-		UpdateFunc: func(_, object any) { t.seen(object.(*corev1.Node)) },
+		AddFunc:    func(object any) { t.seen(object.(*nodeMeta)) },
+		UpdateFunc: func(before, object any) { t.changed(before.(*nodeMeta), object.(*nodeMeta)) },
 		DeleteFunc: t.gone,
 	}); err != nil {
 		return fmt.Errorf("watching nodes: %w", err)
@@ -98,56 +112,66 @@ func (t *term) next(ctx context.Context) bool {
 	default:
 		t.queue.Forget(name)
 	}
-	for _, waiting := range t.runs.room(t.Config().Concurrency.Nodes) {
+	for _, waiting := range t.runs.next(t.Config().Concurrency.Nodes) {
 		t.queue.Add(waiting)
 	}
 	return true
 }
 
-func (t *term) seen(node *corev1.Node) { t.queue.Add(node.Name) }
+// nodeMeta is what the informer knows of a Node, see trim.
+type nodeMeta = metav1.PartialObjectMetadata
+
+func (t *term) seen(node *nodeMeta) { t.queue.Add(node.Name) }
+
+func (t *term) changed(before, node *nodeMeta) {
+	if before.UID == node.UID && before.DeletionTimestamp == nil && node.DeletionTimestamp != nil && !involved(before) {
+		t.firstHand.Store(node.UID, struct{}{})
+	}
+	if request := before.Annotations[api.AnnotationCleanupRequestedAt]; request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt] {
+		t.withdrawn.Store(node.UID, struct{}{})
+		t.runs.interrupt(node.UID, errWithdrawn)
+	}
+	t.seen(node)
+}
 
 func (t *term) gone(object any) {
 	if last, missed := object.(cache.DeletedFinalStateUnknown); missed {
 		object = last.Obj
 	}
-	node, known := object.(*corev1.Node)
+	node, known := object.(*nodeMeta)
 	if !known {
 		return
 	}
 	t.settled.Delete(node.UID)
+	t.firstHand.Delete(node.UID)
+	t.withdrawn.Delete(node.UID)
+	t.released.Delete(node.UID)
+	t.standing.forget(node.UID)
 	t.runs.interrupt(node.UID, errNodeGone)
 	t.queue.Add(node.Name)
 }
 
 // node returns the Node as the informer knows it, or nil.
-func (t *term) node(name string) *corev1.Node {
+func (t *term) node(name string) *nodeMeta {
 	object, found, err := t.nodes.GetStore().GetByKey(name)
 	if err != nil || !found {
 		return nil // GetByKey of a thread-safe store never fails.
 	}
-	return object.(*corev1.Node)
+	return object.(*nodeMeta)
 }
 
-// guard says whether a run for a Node UID may go on with a side effect.
-func (t *term) guard(name string, uid types.UID) error {
+// guard says whether a run may go on with a side effect.
+func (t *term) guard(run *api.Run) error {
 	if err := t.Fence(); err != nil {
 		return err
 	}
-	if node := t.node(name); node == nil || node.UID != uid || !api.HasFinalizer(node) {
+	switch node := t.node(run.Node); {
+	case node == nil || node.UID != run.NodeUID:
+		return errNodeGone
+	case node.DeletionTimestamp == nil && !asked(node, run):
+		return errWithdrawn
+	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
 		return errNodeGone
 	}
 	return nil
-}
-
-func (t *term) counts() (withFinalizer, unprotected, running int) {
-	for _, object := range t.nodes.GetStore().List() {
-		node := object.(*corev1.Node)
-		switch {
-		case api.HasFinalizer(node):
-			withFinalizer++
-		case t.selected(node):
-			unprotected++
-		}
-	}
-	return withFinalizer, unprotected, t.runs.count()
 }

@@ -3,24 +3,25 @@ package watcher
 import (
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// trim keeps of a Node what the watcher decides by, before it is stored: the
-// images and addresses of thousands of Nodes would be most of the agent's memory.
+// trim keeps of a Node's metadata what the watcher decides by, before it is stored.
 func trim(object any) (any, error) {
-	node, is := object.(*corev1.Node)
+	node, is := object.(*metav1.PartialObjectMetadata)
 	if !is {
 		return object, nil
 	}
-	annotations := map[string]string{}
+	var annotations map[string]string
 	for key, value := range node.Annotations {
 		if strings.HasPrefix(key, "nodecleanup.io/") {
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
 			annotations[key] = value
 		}
 	}
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Name:              node.Name,
 		UID:               node.UID,
 		ResourceVersion:   node.ResourceVersion,

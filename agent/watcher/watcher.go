@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
@@ -26,11 +28,15 @@ type Metrics interface {
 	NodeUnprotected()
 	// FinalizerAdded is called for a Node that admission had not protected.
 	FinalizerAdded()
+	// Retried is called for each attempt of a step after its first.
+	Retried(plugin string)
 }
 
 // Options are what a watcher works with. All are required.
 type Options struct {
 	Client kubernetes.Interface
+	// Metadata is for the one watch of every Node.
+	Metadata metadata.Interface
 	// Config returns the config in force.
 	Config   func() *config.Config
 	Executor *executor.Executor
@@ -41,7 +47,7 @@ type Options struct {
 	Metrics   Metrics
 	// Fence returns an error once this agent may no longer act as the leader.
 	Fence func() error
-	Clock clock.WithTicker
+	Clock clock.WithTickerAndDelayedExecution
 	Log   *slog.Logger
 }
 
@@ -73,12 +79,25 @@ func (w *Watcher) Reconsider() {
 	}
 }
 
-// Counts returns how many Nodes have our finalizer, how many lack it although
-// config selects them, and how many cleanups run; none while this agent does
-// not lead.
-func (w *Watcher) Counts() (withFinalizer, unprotected, running int) {
+// Standing is what the leader sees of the Nodes and their cleanups.
+type Standing struct {
+	// WithFinalizer counts Nodes that have our finalizer, Unprotected those
+	// that config selects and that lack it.
+	WithFinalizer, Unprotected int
+	// Active counts the plans that are being run now.
+	Active int
+	// Queued counts Nodes that wait to be looked at.
+	Queued int
+	// Unfinished counts cleanups that are not done, by state.
+	Unfinished map[api.State]int
+	// Oldest is when the oldest of them began, zero when there is none.
+	Oldest time.Time
+}
+
+// Standing returns how things are; zero while this agent does not lead.
+func (w *Watcher) Standing() Standing {
 	if t := w.current.Load(); t != nil {
-		return t.counts()
+		return t.stand()
 	}
-	return 0, 0, 0
+	return Standing{}
 }

@@ -45,6 +45,9 @@ type Run struct {
 	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
 	RequestedBy string `json:"requestedBy,omitempty"`
 
+	// Host is what the Node's kubelet said about its machine when the cleanup began.
+	Host *Host `json:"host,omitempty"`
+
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
 	StartedAt           metav1.Time  `json:"startedAt"`
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`

@@ -67,6 +67,8 @@ func kinds() []kind {
 		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName}},
 		{of("", "v1", "Secret"), "secrets", true, phaseData, []string{api.CASecretName}},
 
+		{of("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"), "flowschemas", false, phaseData, []string{api.Agent, api.Agent + "-lease"}},
+
 		{of(rbac, "v1", "RoleBinding"), "rolebindings", true, phaseRights, agent},
 		{of(rbac, "v1", "Role"), "roles", true, phaseRights, agent},
 		{of(rbac, "v1", "ClusterRoleBinding"), "clusterrolebindings", false, phaseRights, agent},

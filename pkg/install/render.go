@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -60,6 +61,8 @@ func customise(object *unstructured.Unstructured, options Options) error {
 			subject["namespace"] = options.Namespace
 			return nil
 		}, "subjects")
+	case "FlowSchema":
+		return eachMap(object.Object, func(rule map[string]any) error { return ofNamespace(rule, options.Namespace) }, "spec", "rules")
 	case "ConfigMap":
 		if options.Config != nil {
 			return unstructured.SetNestedField(object.Object, string(options.Config), "data", api.ConfigKey)
@@ -84,6 +87,21 @@ func customise(object *unstructured.Unstructured, options Options) error {
 		}, "webhooks")
 	}
 	return nil
+}
+
+// ofNamespace makes a rule of a FlowSchema one about the agent in that namespace.
+func ofNamespace(rule map[string]any, namespace string) error {
+	if err := eachMap(rule, func(subject map[string]any) error {
+		return unstructured.SetNestedField(subject, namespace, "serviceAccount", "namespace")
+	}, "subjects"); err != nil {
+		return err
+	}
+	return eachMap(rule, func(resources map[string]any) error {
+		if namespaces, _, err := unstructured.NestedStringSlice(resources, "namespaces"); err != nil || slices.Equal(namespaces, []string{"*"}) {
+			return err
+		}
+		return unstructured.SetNestedStringSlice(resources, []string{namespace}, "namespaces")
+	}, "resourceRules")
 }
 
 // eachMap changes every element of a list of maps inside an object.

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
@@ -80,38 +81,44 @@ func (d *departures) gone(name string) {
 }
 
 // depart runs what makes every node go, and returns when the last one is gone,
-// as a watch of names alone sees it.
+// as an informer of metadata alone sees it.
 func (b *bench) depart(ctx context.Context, names []string, work func(context.Context, *departures) error) (*departures, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	d := &departures{deleted: map[string]time.Time{}}
-	nodes := metadata.NewForConfigOrDie(b.cluster.RESTConfig()).Resource(corev1.SchemeGroupVersion.WithResource("nodes"))
-	list, err := nodes.List(ctx, metav1.ListOptions{Limit: 1})
+	client, err := metadata.NewForConfig(b.cluster.RESTConfig())
 	if err != nil {
 		return nil, err
 	}
-	watching, err := nodes.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	if err != nil {
-		return nil, err
-	}
-	defer watching.Stop()
-	failed := make(chan error, 1)
-	go func() { failed <- work(ctx, d) }()
-	for left := len(names); left > 0; {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case err := <-failed:
-			if err != nil {
-				return nil, err
-			}
-		case event, open := <-watching.ResultChan():
-			if !open {
-				return nil, fmt.Errorf("the watch of nodes ended with %d nodes left", left)
-			}
-			if event.Type == watch.Deleted {
-				d.gone(event.Object.(metav1.Object).GetName())
-				left--
-			}
+	nodes := metadatainformer.NewFilteredMetadataInformer(client, corev1.SchemeGroupVersion.WithResource("nodes"),
+		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
+	left, done := len(names), make(chan struct{})
+	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
+		name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
+		if err != nil {
+			cancel(err)
+			return
 		}
+		d.gone(name)
+		if left--; left == 0 {
+			close(done)
+		}
+	}}); err != nil {
+		return nil, err
 	}
-	return d, nil
+	go nodes.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), nodes.HasSynced) {
+		return nil, context.Cause(ctx)
+	}
+	go func() {
+		if err := work(ctx, d); err != nil {
+			cancel(err)
+		}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-done:
+		return d, nil
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,6 +29,7 @@ type bench struct {
 
 	floor, agents []*departures
 	requests      map[request]int
+	spent         map[string]time.Duration
 	peak          int64
 }
 
@@ -36,7 +38,7 @@ func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}}, nil
+	return &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}, spent: map[string]time.Duration{}}, nil
 }
 
 // install applies the manifests and builds the agent, which is not started yet.
@@ -91,6 +93,7 @@ func (b *bench) floorRound(ctx context.Context) error {
 		return err
 	}
 	patch := []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + finalizer + `"]}}`)
+	defer b.spend("floor")()
 	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
 		return b.each(ctx, names, func(ctx context.Context, name string) error {
 			if err := d.delete(ctx, b.client, name); err != nil {
@@ -117,9 +120,11 @@ func (b *bench) agentRound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	spent := b.spend("agent")
 	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
 		return b.each(ctx, names, func(ctx context.Context, name string) error { return d.delete(ctx, b.client, name) })
 	})
+	spent()
 	b.agents = append(b.agents, left)
 	if err != nil {
 		return fmt.Errorf("%w; the agent's log is %s", err, b.agent.Log())

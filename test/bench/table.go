@@ -48,6 +48,42 @@ func (b *bench) measureAgent(mark cluster.AuditMark) error {
 	return nil
 }
 
+// spend returns what adds to the side's account the processor time that each
+// process uses until then.
+func (b *bench) spend(side string) func() {
+	pids := map[string]int{
+		"kube-apiserver": b.cluster.Component(cluster.APIServer).PID(),
+		"etcd":           b.cluster.Component(cluster.Etcd).PID(),
+		"agent":          b.agent.PID(),
+		"this client":    os.Getpid(),
+	}
+	before := map[string]time.Duration{}
+	for name, pid := range pids {
+		before[name] = processorTime(pid)
+	}
+	return func() {
+		for name, pid := range pids {
+			b.spent[side+" "+name] += processorTime(pid) - before[name]
+		}
+	}
+}
+
+// processorTime returns what a process has used, 0 where the system does not tell.
+func processorTime(pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name in parentheses may hold spaces; after it come state, ppid, …,
+	// utime and stime in ticks of 10 ms as the 12th and 13th (proc_pid_stat(5)).
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
 // rate returns nodes per second over all rounds.
 func (b *bench) rate(rounds []*departures) float64 {
 	var took time.Duration
@@ -80,6 +116,12 @@ func (b *bench) table() string {
 	}
 	out.Flush()
 	fmt.Fprintf(&text, "ratio %.2f; the agent's peak resident memory %.0f MiB\n", b.rate(b.agents)/b.rate(b.floor), float64(b.peak)/(1<<20))
+	fmt.Fprintln(&text, "processor time per node:")
+	out = tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, name := range slices.Sorted(maps.Keys(b.spent)) {
+		fmt.Fprintf(out, "  %s\t%.2f ms\n", name, float64(b.spent[name])/float64(time.Millisecond)/float64(b.nodes*b.rounds))
+	}
+	out.Flush()
 	writes := 0
 	out = tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "the agent's requests per node:")

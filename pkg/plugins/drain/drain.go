@@ -3,20 +3,18 @@ package drain
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
 type plugin struct {
@@ -39,7 +37,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err != nil {
 		return err
 	}
-	if err := p.cordon(ctx, node); err != nil {
+	if err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node); err != nil {
 		return err
 	}
 	// Listed only now, so that every pod is there that came before the cordon.
@@ -90,26 +88,6 @@ func list(pods cache.Store) []*corev1.Pod {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return listed
-}
-
-// cordon keeps new pods away: neither the scheduler nor the DaemonSet controller
-// looks at a Node's deletionTimestamp. The UID in the patch makes it fail for
-// another Node of that name; the annotation tells our cordon from anybody else's.
-func (p *plugin) cordon(ctx context.Context, node *corev1.Node) error {
-	if node.Spec.Unschedulable {
-		return nil
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": node.UID, "annotations": map[string]string{api.AnnotationCordonedBy: api.Agent}},
-		"spec":     map[string]any{"unschedulable": true},
-	})
-	if err != nil {
-		return fmt.Errorf("encoding the cordon of node %s: %w", node.Name, err)
-	}
-	if _, err := p.client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		return fmt.Errorf("cordoning node %s: %w", node.Name, err)
-	}
-	return nil
 }
 
 // unreachable reports whether the control plane has not heard of the kubelet for long.

@@ -121,7 +121,7 @@ func TestADeletedNodeStaysUntilItsStepsHaveRunAndThenGoes(t *testing.T) {
 	f.awaitEvent(node, "CleanupStarted", "Steps: first, second")
 	f.awaitEvent(node, "StepStarted", "Step first (probe) started")
 	f.awaitEvent(node, "StepSucceeded", "Step second (probe) done")
-	f.awaitEvent(node, "CleanupCompleted", "the node is released")
+	f.awaitEvent(node, "CleanupCompleted", "the node is released. Steps: first succeeded; second succeeded")
 }
 
 func TestAFailingCriticalStepKeepsTheNodeAndSaysWhyAndARetryLetsItGo(t *testing.T) {

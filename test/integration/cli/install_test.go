@@ -53,8 +53,8 @@ func TestInstallTwiceChangesNothing(t *testing.T) {
 		t.Errorf("the second install changed something:\n%s", second.out)
 	}
 	after := versions(t, must(t, "install", "--agent-url", "https://127.0.0.1:1", "-o", "json").out)
-	if len(before) != 8 {
-		t.Errorf("an install with an agent outside has %d objects, want 8: %v", len(before), before)
+	if len(before) != 10 {
+		t.Errorf("an install with an agent outside has %d objects, want 10: %v", len(before), before)
 	}
 	for name, version := range before {
 		if after[name] != version {

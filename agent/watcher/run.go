@@ -1,0 +1,157 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+)
+
+// run runs the plan as far as it goes now. It owns the cleanup until it returns.
+func (c *cleanup) run(ctx context.Context) {
+	began := c.Clock.Now()
+	if until := c.untilDeadline(0); until > 0 && c.config.Deadline.Action == config.Release && c.node.DeletionTimestamp != nil {
+		limited, cancel := context.WithTimeoutCause(ctx, until, errDeadline)
+		defer cancel()
+		ctx = limited
+	}
+	isNew := c.record.PlanHash == ""
+	built := plan.Build(c.config.Steps, c.node)
+	runrecord.Merge(c.record, c.config.Hash, c.config.DryRun, built)
+	c.report.HoldBack(ctx, c.notTold)
+	if isNew {
+		c.report.CleanupStarted(c.record)
+		c.log.Info("cleanup started", "plan", built.Hash, "dryRun", c.config.DryRun)
+	}
+	if begin, err := c.prepare(ctx, built); err != nil || !begin {
+		if err != nil {
+			c.interrupted(context.WithoutCancel(ctx), err)
+		}
+		return
+	}
+	engine := c.Executor
+	if c.config.DryRun {
+		engine = c.Previewer
+	}
+	outcome, err := engine.Run(ctx, executor.Job{
+		Plan:     built,
+		Record:   c.record,
+		Node:     c.node,
+		Parallel: c.config.Concurrency.StepsPerNode,
+		Save:     c.save,
+		Guard:    func(context.Context) error { return c.guard(c.record) },
+		Observer: observer{c.report, c.Metrics},
+		Log:      c.log,
+	})
+	switch {
+	case err != nil:
+		c.interrupted(context.WithoutCancel(ctx), err)
+	case outcome.State == api.Waiting:
+		c.log.Warn("cleanup waits", "until", outcome.RetryAt, "why", outcome.Message)
+	case outcome.State == api.Failed:
+		c.log.Error("cleanup failed, the node stays", "why", outcome.Message)
+		c.report.CleanupFailed(outcome.Message)
+	case c.node.DeletionTimestamp == nil:
+		c.log.Info("cleanup on request done")
+		c.report.CleanupReady(c.record)
+	case c.Clock.Since(began) < freshFor:
+		if err := c.release(ctx); err != nil {
+			c.log.Warn("the node is not released yet, trying again", "err", err)
+		}
+	}
+}
+
+// freshFor is for how long after it was read a Node may be released without
+// looking at it again.
+const freshFor = 5 * time.Second
+
+// prepare does what comes before the first step, and reports whether to begin.
+func (c *cleanup) prepare(ctx context.Context, built plan.Plan) (bool, error) {
+	if begin, err := c.preflight(ctx, built); err != nil || !begin {
+		return false, err
+	}
+	return true, c.cordon(ctx)
+}
+
+// save stores the record, then shows people the same.
+func (c *cleanup) save(ctx context.Context, record *api.Run) error {
+	onRequest := c.node.DeletionTimestamp == nil
+	if onRequest && record.State == api.Succeeded {
+		record.Message = readyMessage
+	}
+	if err := c.stored.Save(ctx, record); err != nil {
+		return err
+	}
+	c.standing.note(record)
+	if record.State.Released() && !onRequest && len(api.OtherFinalizers(c.node)) == 0 {
+		c.report.Drop() // The Node is gone before anybody could read it.
+		return nil
+	}
+	if err := c.report.State(ctx, record.State, record.Message); err != nil {
+		c.notTold(err)
+	}
+	return nil
+}
+
+func (c *cleanup) notTold(err error) {
+	c.log.Warn("the node's condition cannot be written, the cleanup goes on", "err", err)
+}
+
+// interrupted says why a run stopped in the middle. The record stays as it was
+// last saved; only for a Node that is gone nobody comes back to it.
+func (c *cleanup) interrupted(ctx context.Context, err error) {
+	c.log.Warn("cleanup interrupted", "err", err)
+	switch {
+	case c.Fence() != nil:
+		c.report.Drop() // It is for the next leader to say how things are.
+		return
+	case !errors.Is(err, errNodeGone):
+		if err := c.report.Speak(ctx); err != nil {
+			c.notTold(err)
+		}
+		return
+	}
+	c.report.Drop()
+	now := metav1.NewTime(c.Clock.Now())
+	c.record.State, c.record.FinishedAt = api.Failed, &now
+	c.record.Message = "the node was removed by somebody else before its cleanup was done"
+	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
+		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
+	}
+}
+
+// observer shows what a run does as Events and as metrics.
+type observer struct {
+	*runrecord.NodeReporter
+	metrics Metrics
+}
+
+func (o observer) StepStarted(step *api.StepRun) {
+	o.NodeReporter.StepStarted(step)
+	if step.Attempts > 1 {
+		o.metrics.Retried(step.Plugin)
+	}
+}
+
+func (o observer) StepSucceeded(step *api.StepRun, took time.Duration) {
+	o.NodeReporter.StepSucceeded(step, took)
+	o.metrics.StepDone(step.Plugin, "success", took)
+}
+
+func (o observer) StepFailed(step *api.StepRun, took time.Duration) {
+	o.NodeReporter.StepFailed(step, took)
+	o.metrics.StepDone(step.Plugin, "error", took)
+}
+
+func (o observer) StepSkipped(step *api.StepRun) {
+	o.NodeReporter.StepSkipped(step)
+	o.metrics.StepDone(step.Plugin, "skipped", 0)
+}

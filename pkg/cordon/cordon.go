@@ -1,0 +1,78 @@
+// Package cordon makes a Node unschedulable and remembers whose doing that was,
+// so that nobody else's cordon is ever taken away.
+package cordon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Set keeps new pods away from the Node: neither the scheduler nor the DaemonSet
+// controller looks at a deletionTimestamp. A Node that is cordoned already stays
+// as it is. The error of a Node that is gone, or of another one under its name,
+// is of kind NotFound or Invalid.
+func Set(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
+	return change(ctx, nodes, node, "cordoning", func(current *corev1.Node) map[string]any {
+		if current.Spec.Unschedulable {
+			return nil
+		}
+		return patch(api.Agent, true)
+	})
+}
+
+// GiveBack takes back what Set did, and nobody else's cordon.
+func GiveBack(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
+	return change(ctx, nodes, node, "uncordoning", func(current *corev1.Node) map[string]any {
+		if current.Annotations[api.AnnotationCordonedBy] != api.Agent {
+			return nil
+		}
+		return patch(nil, nil)
+	})
+}
+
+func patch(by, unschedulable any) map[string]any {
+	return map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{api.AnnotationCordonedBy: by}},
+		"spec":     map[string]any{"unschedulable": unschedulable},
+	}
+}
+
+// change patches the Node as it was read, and reads it again when somebody else
+// wrote it meanwhile: they may have cordoned it.
+func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node, doing string, wanted func(*corev1.Node) map[string]any) error {
+	current := node
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if current == nil {
+			var err error
+			if current, err = nodes.Get(ctx, node.Name, metav1.GetOptions{}); err != nil {
+				return err
+			}
+		}
+		change := wanted(current)
+		if change == nil {
+			return nil
+		}
+		metadata := change["metadata"].(map[string]any)
+		metadata["uid"], metadata["resourceVersion"] = node.UID, current.ResourceVersion
+		current = nil
+		data, err := json.Marshal(change)
+		if err != nil {
+			return err
+		}
+		_, err = nodes.Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s node %s: %w", doing, node.Name, err)
+	}
+	return nil
+}
