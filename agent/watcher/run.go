@@ -17,7 +17,6 @@ import (
 
 // run runs the plan as far as it goes now. It owns the cleanup until it returns.
 func (c *cleanup) run(ctx context.Context) {
-	began := c.Clock.Now()
 	if until := c.untilDeadline(0); until > 0 && c.config.Deadline.Action == config.Release && c.node.DeletionTimestamp != nil {
 		limited, cancel := context.WithTimeoutCause(ctx, until, errDeadline)
 		defer cancel()
@@ -62,16 +61,19 @@ func (c *cleanup) run(ctx context.Context) {
 	case c.node.DeletionTimestamp == nil:
 		c.log.Info("cleanup on request done")
 		c.report.CleanupReady(c.record)
-	case c.Clock.Since(began) < freshFor:
+	case c.unchanged():
 		if err := c.release(ctx); err != nil {
 			c.log.Warn("the node is not released yet, trying again", "err", err)
 		}
 	}
 }
 
-// freshFor is for how long after it was read a Node may be released without
-// looking at it again.
-const freshFor = 5 * time.Second
+// unchanged reports whether nobody is known to have written the Node since it was
+// read: then it may be released without looking at it again.
+func (c *cleanup) unchanged() bool {
+	now := c.term.node(c.node.Name)
+	return now != nil && now.ResourceVersion == c.node.ResourceVersion
+}
 
 // prepare does what comes before the first step, and reports whether to begin.
 func (c *cleanup) prepare(ctx context.Context, built plan.Plan) (bool, error) {

@@ -1,0 +1,186 @@
+package agent_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+const oneProbe = "steps:\n- {name: storage, plugin: probe, options: {do: storage}}\n"
+
+// counted is a probe that counts its calls and finds out whether the node was cordoned.
+type counted struct {
+	f     *fixture
+	calls chan bool
+}
+
+func (f *fixture) counted(step string) counted {
+	c := counted{f, make(chan bool, 100)}
+	f.probes[step] = func(_ context.Context, target cleanup.Target) error {
+		current := f.read(target.Node)
+		c.calls <- current != nil && current.Spec.Unschedulable
+		return nil
+	}
+	return c
+}
+
+// want checks how often the step was called, each time on a cordoned node.
+func (c counted) want(calls int) {
+	c.f.Helper()
+	if got := len(c.calls); got != calls {
+		c.f.Errorf("the step was called %d times, want %d", got, calls)
+	}
+	for range len(c.calls) {
+		if cordoned := <-c.calls; !cordoned {
+			c.f.Error("the step ran before the node was cordoned")
+		}
+	}
+}
+
+func (f *fixture) request(node *corev1.Node, at string) {
+	f.Helper()
+	f.annotate(node, map[string]string{api.AnnotationCleanupRequestedAt: at, api.AnnotationCleanupRequestedBy: "jane"})
+}
+
+func (f *fixture) patch(node *corev1.Node, patch string) {
+	f.Helper()
+	if _, err := f.client.CoreV1().Nodes().Patch(f.Context(), node.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) withdraw(node *corev1.Node) {
+	f.Helper()
+	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationCleanupRequestedAt+`":null}}}`)
+}
+
+const firstRequest, secondRequest = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+
+func TestALiveNodeIsCleanedUpOnRequestAndThenGoesAtOnce(t *testing.T) {
+	f := setUp(t, oneProbe)
+	storage := f.counted("storage")
+	f.start(f.options())
+	node := f.protected("worker")
+	f.request(node, firstRequest)
+	if message := f.awaitState(node, api.Succeeded); !strings.Contains(message, "stays cordoned") {
+		t.Errorf("the condition says %q", message)
+	}
+	storage.want(1)
+	current := f.read(node)
+	if !current.Spec.Unschedulable || !api.HasFinalizer(current) || current.Annotations[api.AnnotationCordonedBy] != api.Agent {
+		t.Errorf("the node is %+v %+v", current.ObjectMeta, current.Spec)
+	}
+	if record := f.record(node); record.CleanupRequestedAt != firstRequest || record.RequestedBy != "jane" || record.DeletionRequestedAt != nil {
+		t.Errorf("the run record says %+v", record)
+	}
+	f.delete(node)
+	f.awaitGone(node)
+	storage.want(0)
+	if record := f.record(node); record.State != api.Succeeded || record.DeletionRequestedAt == nil {
+		t.Errorf("the run record says %+v", record)
+	}
+}
+
+func TestWithdrawingARequestGivesBackOurCordonAndADeletionBeginsAnew(t *testing.T) {
+	f := setUp(t, oneProbe)
+	gate := newGate()
+	f.probes["storage"] = gate.pass
+	f.start(f.options())
+	node := f.protected("worker")
+	f.request(node, firstRequest)
+	<-gate.began
+	f.withdraw(node)
+	f.awaitState(node, api.Canceled)
+	if current := f.read(node); current.Spec.Unschedulable || current.Annotations[api.AnnotationCordonedBy] != "" {
+		t.Errorf("the cordon was not given back: %+v %+v", current.Annotations, current.Spec)
+	}
+	f.awaitEvent(node, "CleanupCanceled", "the request was withdrawn")
+	f.delete(node)
+	<-gate.began
+	close(gate.open)
+	f.awaitGone(node)
+	if record := f.record(node); record.State != api.Succeeded || record.CleanupRequestedAt != "" {
+		t.Errorf("the run record says %+v", record)
+	}
+}
+
+func TestSomebodyElsesCordonIsNotGivenBack(t *testing.T) {
+	f := setUp(t, oneProbe)
+	f.counted("storage")
+	f.start(f.options())
+	node := f.protected("worker")
+	f.patch(node, `{"spec":{"unschedulable":true}}`)
+	f.request(node, firstRequest)
+	f.awaitState(node, api.Succeeded)
+	f.withdraw(node)
+	f.awaitState(node, api.Canceled)
+	if current := f.read(node); !current.Spec.Unschedulable {
+		t.Error("somebody else's cordon was taken off")
+	}
+}
+
+// A node that was uncordoned takes pods again: what was drained before proves
+// nothing when it is deleted.
+func TestANodeThatWasUncordonedIsCleanedUpAnewWhenItIsDeleted(t *testing.T) {
+	f := setUp(t, oneProbe)
+	storage := f.counted("storage")
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.request(node, firstRequest)
+	f.awaitState(node, api.Succeeded)
+	storage.want(1)
+	stop() // Nobody sees it happen.
+	f.patch(node, `{"spec":{"unschedulable":false}}`)
+	f.delete(node)
+	f.start(f.options())
+	f.awaitGone(node)
+	if got := len(storage.calls); got != 1 {
+		t.Errorf("the step was called %d times after the node had been uncordoned", got)
+	}
+}
+
+func TestUncordoningGivesUpACleanupOnRequestUntilTheNextOne(t *testing.T) {
+	f := setUp(t, oneProbe)
+	storage := f.counted("storage")
+	f.start(f.options())
+	node := f.protected("worker")
+	f.request(node, firstRequest)
+	f.awaitState(node, api.Succeeded)
+	f.patch(node, `{"spec":{"unschedulable":false}}`)
+	f.awaitState(node, api.Canceled)
+	f.request(node, secondRequest)
+	f.awaitState(node, api.Succeeded)
+	storage.want(2)
+}
+
+func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
+	f := setUp(t, oneProbe)
+	gate := newGate()
+	f.probes["storage"] = gate.pass
+	f.start(f.options())
+	node := f.protected("worker")
+	boot := func(id string) {
+		if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType,
+			[]byte(`{"status":{"nodeInfo":{"bootID":"`+id+`"}}}`), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	boot("first")
+	f.delete(node)
+	<-gate.began
+	boot("second")
+	close(gate.open)
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "boot ID was first and is second") || !strings.Contains(message, "nodecleanup retry worker") {
+		t.Errorf("the condition says %q", message)
+	}
+	f.awaitEvent(node, "HostChanged", "boot ID was first and is second")
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
+	f.awaitGone(node)
+}
