@@ -58,7 +58,9 @@ func Run(ctx context.Context, options Options) error {
 		Clock:     realClock,
 		Log:       options.Log,
 	})
-	settings.changed = nodes.Reconsider
+	checks := newHealth(clients.work, options, report, meters, realClock)
+	checks.config = settings.Current
+	settings.changed = func() { nodes.Reconsider(); checks.again() }
 	meters.Watcher(nodes.Standing)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -78,7 +80,13 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error {
 		return lead.run(ctx, func(ctx context.Context) error {
 			report.write(ctx)
-			return nodes.Run(ctx)
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return nodes.Run(ctx) })
+			group.Go(func() error { return checks.run(ctx) })
+			group.Go(func() error {
+				return followSecrets(ctx, clients.metadata, options.Namespace, func(name string) { nodes.SecretChanged(name); checks.again() })
+			})
+			return group.Wait()
 		})
 	})
 	if err := group.Wait(); err != nil {

@@ -9,12 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
 // clients are apart so that neither the Lease nor the work waits for the other.
@@ -76,22 +74,4 @@ func (c *clients) ensureNamespace(ctx context.Context, options Options) error {
 		return fmt.Errorf("creating namespace %s: %w", options.Namespace, err)
 	}
 	return nil
-}
-
-// clusterSecrets reads secret values from the agent's namespace when they are needed.
-type clusterSecrets struct {
-	secrets corev1client.SecretInterface
-}
-
-// Secret implements cleanup.Secrets.
-func (s clusterSecrets) Secret(ctx context.Context, key cleanup.SecretKey) (string, error) {
-	secret, err := s.secrets.Get(ctx, key.Name, metav1.GetOptions{})
-	if err != nil {
-		return "", fmt.Errorf("reading key %s of secret %s: %w", key.Key, key.Name, err)
-	}
-	value, found := secret.Data[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: the secret has no such key", key.Key, key.Name)
-	}
-	return string(value), nil
 }

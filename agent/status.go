@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -55,14 +57,19 @@ func (s *status) write(ctx context.Context) {
 	}
 }
 
+// store leaves the annotations alone, in which others ask for a health check.
 func (s *status) store(ctx context.Context) error {
 	s.says.UpdatedAt = metav1.NewTime(time.Now())
 	configMap, err := api.EncodeStatus(s.namespace, &s.says)
 	if err != nil {
 		return err
 	}
+	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
+	if err != nil {
+		return fmt.Errorf("encoding the agent's status: %w", err)
+	}
 	configMaps := s.client.CoreV1().ConfigMaps(s.namespace)
-	if _, err = configMaps.Update(ctx, configMap, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
+	if _, err = configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{}); apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{})
 	}
 	if err != nil {

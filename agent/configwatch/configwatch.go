@@ -51,17 +51,23 @@ func (w *Watch) Current() *config.Config { return w.current.Load() }
 
 // Run follows the ConfigMap until ctx ends.
 func (w *Watch) Run(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(w.Client, 0, informers.WithNamespace(w.Namespace),
+	return Follow(ctx, w.Client, w.Namespace, api.ConfigName, w.consider)
+}
+
+// Follow calls changed with a ConfigMap now and after each change, until ctx
+// ends; one call after the other.
+func Follow(ctx context.Context, client kubernetes.Interface, namespace, name string, changed func(*corev1.ConfigMap)) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
-			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, api.ConfigName).String()
+			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 		}))
 	informer := factory.Core().V1().ConfigMaps().Informer()
 	// The handlers of one informer are called one after the other.
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { w.consider(object.(*corev1.ConfigMap)) },
-		UpdateFunc: func(_, object any) { w.consider(object.(*corev1.ConfigMap)) },
+		AddFunc:    func(object any) { changed(object.(*corev1.ConfigMap)) },
+		UpdateFunc: func(_, object any) { changed(object.(*corev1.ConfigMap)) },
 	}); err != nil {
-		return fmt.Errorf("watching configmap %s/%s: %w", w.Namespace, api.ConfigName, err)
+		return fmt.Errorf("watching configmap %s/%s: %w", namespace, name, err)
 	}
 	informer.RunWithContext(ctx)
 	return nil

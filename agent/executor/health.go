@@ -14,34 +14,33 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Unhealthy is a step whose plugin says that it would have no chance.
-type Unhealthy struct {
+// Health is what the plugin of a step said when it was asked how it is.
+type Health struct {
 	Step config.Step
-	Err  error
+	// Checks is false for a plugin that cannot tell.
+	Checks bool
+	// Err is what is wrong, nil for a healthy plugin.
+	Err error
 }
 
 // healthTimeout is how long a plugin may take to say how it is.
 const healthTimeout = 10 * time.Second
 
-// CheckHealth asks, all at once, the plugins of the steps that can tell. It
-// changes nothing, and returns those that are not healthy, in the order of the
-// steps. A plugin that does not answer in time, or panics, is not healthy.
-func CheckHealth(ctx context.Context, clock clock.WithTicker, steps []config.Step) []Unhealthy {
-	errs := make([]error, len(steps))
+// CheckHealth asks, all at once, the plugins of the steps. It changes nothing,
+// and returns their answers in the order of the steps. A plugin that does not
+// answer in time, or panics, is not healthy.
+func CheckHealth(ctx context.Context, clock clock.WithTicker, steps []config.Step) []Health {
+	answers := make([]Health, len(steps))
 	var group sync.WaitGroup
 	for i, step := range steps {
+		answers[i].Step = step
 		if checker, can := step.Bound.(cleanup.HealthChecker); can {
-			group.Go(func() { errs[i] = checkHealth(ctx, clock, checker) })
+			answers[i].Checks = true
+			group.Go(func() { answers[i].Err = checkHealth(ctx, clock, checker) })
 		}
 	}
 	group.Wait()
-	var unhealthy []Unhealthy
-	for i, err := range errs {
-		if err != nil {
-			unhealthy = append(unhealthy, Unhealthy{steps[i], err})
-		}
-	}
-	return unhealthy
+	return answers
 }
 
 func checkHealth(ctx context.Context, clock clock.WithTicker, checker cleanup.HealthChecker) error {
@@ -70,10 +69,10 @@ func checkHealth(ctx context.Context, clock clock.WithTicker, checker cleanup.He
 
 // Blocking returns what is to be said when a critical step is among those that
 // are not healthy, or "": then the cleanup may begin.
-func Blocking(unhealthy []Unhealthy) string {
+func Blocking(answers []Health) string {
 	var lines []string
-	for _, one := range unhealthy {
-		if one.Step.Critical {
+	for _, one := range answers {
+		if one.Err != nil && one.Step.Critical {
 			lines = append(lines, fmt.Sprintf("step %s (%s): %s", one.Step.Name, one.Step.Plugin, shorten(one.Err.Error())))
 		}
 	}

@@ -29,7 +29,7 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 			return step
 		}
 		began := time.Now()
-		unhealthy := CheckHealth(t.Context(), clock.RealClock{}, []config.Step{
+		answers := CheckHealth(t.Context(), clock.RealClock{}, []config.Step{
 			b.step("cannot-tell", succeed),
 			step("well", func(context.Context) error { return nil }),
 			step("ill", func(context.Context) error { return errors.New("no token") }),
@@ -41,7 +41,7 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 		if took := time.Since(began); took != healthTimeout {
 			t.Errorf("took %s", took)
 		}
-		said := Blocking(unhealthy)
+		said := Blocking(answers)
 		for _, want := range []string{"step ill (test): no token", "step panics (test): the health check panicked: nil map", "step hangs (test): no answer", "step hangs-too"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("%q is missing in %q", want, said)
@@ -52,7 +52,10 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 				t.Errorf("%q is in %q", unwanted, said)
 			}
 		}
-		if said := Blocking(unhealthy[1:2]); said != "" {
+		if answers[0].Checks || !answers[1].Checks || answers[1].Err != nil || answers[2].Err == nil {
+			t.Errorf("the answers are %+v", answers[:3])
+		}
+		if said := Blocking(answers[3:4]); said != "" {
 			t.Errorf("an optional step blocks: %q", said)
 		}
 	})

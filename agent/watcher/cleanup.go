@@ -96,7 +96,7 @@ func (c *cleanup) proceed(ctx context.Context) (time.Duration, error) {
 }
 
 // honourRetry gives a failed or waiting run a new start when somebody asked for
-// it, and a failed one also when the config changed since.
+// it or a secret changed, and a failed one also when the config did.
 func (c *cleanup) honourRetry() {
 	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
 	switch {
@@ -104,6 +104,8 @@ func (c *cleanup) honourRetry() {
 		c.log.Info("trying again on request", "requestedAt", requested)
 	case (c.record.State == api.Failed || c.record.State == api.Blocked) && c.record.ConfigHash != c.config.Hash:
 		c.log.Info("trying again with the new config", "config", c.config.Hash)
+	case c.restarts(c.node.UID) && standsStill(c.record.State):
+		c.log.Info("trying again with the new secret")
 	default:
 		return
 	}

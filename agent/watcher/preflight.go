@@ -21,14 +21,17 @@ func (c *cleanup) preflight(ctx context.Context, built plan.Plan) (begin bool, e
 	if begun(c.record) || c.config.DryRun {
 		return true, nil
 	}
-	unhealthy := executor.CheckHealth(ctx, c.Clock, built.Steps())
+	answers := executor.CheckHealth(ctx, c.Clock, built.Steps())
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	for _, one := range unhealthy {
+	for _, one := range answers {
+		if one.Err == nil {
+			continue
+		}
 		c.log.Warn("plugin is not healthy", "step", one.Step.Name, "critical", one.Step.Critical, "err", one.Err)
 	}
-	message := executor.Blocking(unhealthy)
+	message := executor.Blocking(answers)
 	if message == "" {
 		c.record.CheckAgainAt = nil
 		return true, nil

@@ -29,6 +29,8 @@ type term struct {
 	firstHand sync.Map // types.UID → struct{}
 	// withdrawn holds Nodes from which a request for a cleanup was taken off.
 	withdrawn sync.Map // types.UID → struct{}
+	// restart holds Nodes whose cleanup stands still for want of a secret, perhaps.
+	restart sync.Map // types.UID → struct{}
 	// released holds Nodes from which this term took our finalizer.
 	released sync.Map // types.UID → struct{}
 	// settled holds Nodes without our finalizer about which nothing is left to say.
@@ -146,6 +148,7 @@ func (t *term) gone(object any) {
 	t.firstHand.Delete(node.UID)
 	t.withdrawn.Delete(node.UID)
 	t.released.Delete(node.UID)
+	t.restart.Delete(node.UID)
 	t.standing.forget(node.UID)
 	t.runs.interrupt(node.UID, errNodeGone)
 	t.queue.Add(node.Name)

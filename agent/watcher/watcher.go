@@ -79,6 +79,14 @@ func (w *Watcher) Reconsider() {
 	}
 }
 
+// SecretChanged gives the cleanups that are blocked, that failed or that wait for
+// another try a new start, where a step of theirs uses the Secret.
+func (w *Watcher) SecretChanged(name string) {
+	if t := w.current.Load(); t != nil {
+		t.secretChanged(name)
+	}
+}
+
 // Standing is what the leader sees of the Nodes and their cleanups.
 type Standing struct {
 	// WithFinalizer counts Nodes that have our finalizer, Unprotected those

@@ -97,8 +97,9 @@ func (s selector) compile() (labels.Selector, error) {
 
 // rawOptions are a step's options: JSON for the plugin, nodes for the lines.
 type rawOptions struct {
-	json []byte
-	node *yaml.Node
+	json   []byte
+	values map[string]any
+	node   *yaml.Node
 }
 
 func (o *rawOptions) UnmarshalYAML(node *yaml.Node) error {
@@ -113,7 +114,7 @@ func (o *rawOptions) UnmarshalYAML(node *yaml.Node) error {
 	if err != nil {
 		return fault(node, "options cannot be read: %v", err)
 	}
-	*o = rawOptions{json: data, node: node}
+	*o = rawOptions{json: data, values: values, node: node}
 	return nil
 }
 

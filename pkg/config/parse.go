@@ -142,6 +142,7 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 		DependsOn: written.DependsOn,
 		Priority:  written.Priority,
 		Options:   written.Options.json,
+		Secrets:   secretsIn(written.Options.values),
 		Retry:     p.retry(path+".retry", written.Retry, retry),
 	}
 	if !stepName.MatchString(step.Name) {

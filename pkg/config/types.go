@@ -98,6 +98,8 @@ type Step struct {
 	NodeSelector labels.Selector
 	// Bound is the plugin, built with the step's options.
 	Bound cleanup.Plugin
+	// Secrets are the keys that the options refer to.
+	Secrets []cleanup.SecretKey
 	// Options as JSON, for the plan hash; secrets are in it as references only.
 	Options []byte
 }

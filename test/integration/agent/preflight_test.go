@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -47,9 +49,55 @@ func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: "2026-01-01T00:00:00Z"})
-	f.awaitGone(node)
+	f.awaitGone(node) // That the secret is there now is enough.
 	if got := <-heard; got != canary {
 		t.Errorf("the inventory heard %q", got)
 	}
+}
+
+// TestPluginsAreAskedHowTheyAre: on a request, when a secret comes, and the answer
+// leaves the request on the status.
+func TestPluginsAreAskedHowTheyAre(t *testing.T) {
+	f := setUp(t, `steps:
+- name: inventory
+  plugin: http
+  options: {url: "http://127.0.0.1:1", headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
+- {name: log, plugin: logger}
+`)
+	f.start(f.options())
+	status := func() (*api.AgentStatus, string) {
+		configMap, err := f.client.CoreV1().ConfigMaps(f.namespace).Get(t.Context(), api.StatusName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return &api.AgentStatus{}, ""
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := api.DecodeStatus(configMap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status, configMap.Annotations[api.AnnotationPreflightRequestedAt]
+	}
+	f.eventually("the status tells that the secret is missing", func(context.Context) (bool, error) {
+		says, _ := status()
+		return len(says.Plugins) == 2 && strings.Contains(says.Plugins[0].Error, "inventory") && says.Plugins[0].HealthyAt == nil && !says.Plugins[1].Checks, nil
+	})
+	const request = "2026-01-01T00:00:00Z"
+	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Patch(t.Context(), api.StatusName, types.MergePatchType,
+		[]byte(`{"metadata":{"annotations":{"`+api.AnnotationPreflightRequestedAt+`":"`+request+`"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the request is answered, and still there", func(context.Context) (bool, error) {
+		says, requested := status()
+		return says.PreflightRequestedAt == request && requested == request, nil
+	})
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "canary-77"}}
+	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the status no longer tells that the secret is missing", func(context.Context) (bool, error) {
+		says, _ := status()
+		return !strings.Contains(says.Plugins[0].Error, "reading key token"), nil
+	})
 }
