@@ -51,15 +51,15 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 // then left behind, so that its Node, and no other, goes on without it.
 const cutOffAfter = 5 * time.Second
 
-// attempt calls the plugin once, within the step's timeout.
-func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target) result {
+// attempt calls the plugin once, within a limit.
+func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target, limit time.Duration) result {
 	began := r.clock.Now()
 	ended := func(said []string, err error) result {
 		return result{step: step, took: r.clock.Since(began), said: said, err: err}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	timeout := r.clock.NewTimer(step.Timeout)
+	timeout := r.clock.NewTimer(limit)
 	defer timeout.Stop()
 	returned := make(chan result, 1)
 	go func() {
@@ -83,12 +83,26 @@ func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Targ
 	select {
 	case result := <-returned:
 		if errors.Is(result.err, context.Canceled) || errors.Is(result.err, context.DeadlineExceeded) {
-			result.err = fmt.Errorf("step %s was not done within %s: %w", step.Name, step.Timeout, result.err)
+			result.err = fmt.Errorf("step %s was not done within %s: %w", step.Name, limit, result.err)
 		}
 		return result
 	case <-cutOff.C():
-		return ended(nil, fmt.Errorf("step %s was not done within %s, and plugin %s did not stop when it was told to", step.Name, step.Timeout, step.Plugin))
+		return ended(nil, fmt.Errorf("step %s was not done within %s, and plugin %s did not stop when it was told to", step.Name, limit, step.Plugin))
 	}
+}
+
+// limit returns how long the attempt that begins now may take. One that an
+// outage of the agent put off beyond the step's own end is made all the same.
+func (r *run) limit(step config.Step) time.Duration {
+	if left := r.remaining(step); step.TotalTimeout > 0 && left > 0 {
+		return min(step.Timeout, left)
+	}
+	return step.Timeout
+}
+
+// remaining returns what is left of the time that the step has in all.
+func (r *run) remaining(step config.Step) time.Duration {
+	return r.Record.Step(step.Name).StartedAt.Add(step.TotalTimeout).Sub(r.clock.Now())
 }
 
 // retryDelay returns how long to wait after a number of failures, and whether
@@ -101,5 +115,6 @@ func (r *run) retryDelay(step config.Step, failures int, err error) (time.Durati
 	delay = min(delay, float64(step.Retry.MaxDelay))
 	delay *= 1 + step.Retry.Jitter*r.random()
 	wanted, _ := cleanup.RetryDelay(err)
-	return max(time.Duration(delay), wanted), true
+	wait := max(time.Duration(delay), wanted)
+	return wait, step.TotalTimeout == 0 || wait < r.remaining(step)
 }

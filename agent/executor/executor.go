@@ -178,8 +178,8 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 		record := r.Record.Step(step.Name)
 		r.Observer.StepStarted(record)
 		r.running[step.Name] = true
-		target := r.target(step, record.Attempts)
-		go func() { r.results <- r.attempt(ctx, step, target) }()
+		target, limit := r.target(step, record.Attempts), r.limit(step)
+		go func() { r.results <- r.attempt(ctx, step, target, limit) }()
 	}
 	return nil
 }
@@ -248,6 +248,9 @@ func (r *run) settle(ctx context.Context, done result) error {
 		record.State, record.NextAttemptAt = api.StepRetrying, &next
 	} else {
 		record.State, record.FinishedAt = api.StepFailed, &now
+		if delay > 0 {
+			record.LastError += fmt.Sprintf(" (another try would come too late for the step's totalTimeout of %s)", done.step.TotalTimeout)
+		}
 	}
 	r.Observer.StepFailed(record, done.took)
 	return nil

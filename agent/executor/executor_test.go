@@ -299,6 +299,36 @@ func TestAStepIsCutOffAtItsTimeoutEvenWhenItDoesNotListen(t *testing.T) {
 	}
 }
 
+func TestAStepAsAWholeHasALimitOfItsOwn(t *testing.T) {
+	total := func(limit time.Duration) func(*config.Step) {
+		return func(s *config.Step) { s.TotalTimeout = limit }
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		calls := 0
+		step := b.step("a", func(context.Context, cleanup.Target) error { calls++; return errors.New("busy") }, retries(100), total(15*time.Second))
+		outcome, err := b.run(t.Context(), 1, step)
+		for err == nil && outcome.State == api.Waiting {
+			<-time.After(time.Until(outcome.RetryAt))
+			outcome, err = b.run(t.Context(), 1, step)
+		}
+		b.expect(outcome, err, api.Failed)
+		if step := b.record.Step("a"); calls < 2 || !strings.Contains(step.LastError, "totalTimeout of 15s") || step.FinishedAt.Sub(step.StartedAt.Time) > 15*time.Second {
+			t.Errorf("%d calls, recorded %+v", calls, step)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		began := time.Now()
+		hang := func(ctx context.Context, _ cleanup.Target) error { <-ctx.Done(); return ctx.Err() }
+		outcome, err := b.run(t.Context(), 1, b.step("a", hang, total(15*time.Second)))
+		b.expect(outcome, err, api.Failed)
+		if took := time.Since(began); took != 15*time.Second {
+			t.Errorf("an attempt was cut off after %s", took)
+		}
+	})
+}
+
 func TestWhatWasDoneBeforeIsNotDoneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

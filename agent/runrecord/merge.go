@@ -58,7 +58,7 @@ func Retry(run *api.Run) {
 	for i := range run.Steps {
 		step := &run.Steps[i]
 		if step.State == api.StepFailed || step.State == api.StepRetrying {
-			step.State, step.Failures, step.NextAttemptAt, step.FinishedAt = api.StepPending, 0, nil, nil
+			step.State, step.Failures, step.NextAttemptAt, step.StartedAt, step.FinishedAt = api.StepPending, 0, nil, nil, nil
 		}
 	}
 	run.State, run.Message, run.FinishedAt = api.Pending, "", nil

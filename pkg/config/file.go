@@ -57,6 +57,7 @@ type fileStep struct {
 	DependsOn    []string   `yaml:"dependsOn"`
 	Priority     int        `yaml:"priority"`
 	Timeout      *duration  `yaml:"timeout"`
+	TotalTimeout *duration  `yaml:"totalTimeout"`
 	Retry        fileRetry  `yaml:"retry"`
 	NodeSelector selector   `yaml:"nodeSelector"`
 	Options      rawOptions `yaml:"options"`

@@ -167,6 +167,7 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 		timeout = DefaultTimeout
 	}
 	step.Timeout = p.positive(path+".timeout", written.Timeout, timeout)
+	step.TotalTimeout = p.positive(path+".totalTimeout", written.TotalTimeout, 0)
 	return step
 }
 

@@ -102,6 +102,7 @@ func TestParseRefuses(t *testing.T) {
 		"wrong option":         {header + "steps:\n- name: a\n  plugin: paint\n  options:\n    color: beige\n", `line 7: steps[0].options.color: must not be beige`},
 		"option of wrong type": {header + "steps:\n- name: a\n  plugin: paint\n  options: {color: 3}\n", `line 6: steps[0].options: json: cannot unmarshal number`},
 		"bad duration":         {header + "steps:\n- name: a\n  plugin: tell\n  timeout: 5 minutes\n", `line 6: "5 minutes" is no duration such as 90s, 30m or 2h`},
+		"no total":             {header + "steps:\n- name: a\n  plugin: tell\n  totalTimeout: 0s\n", `line 6: steps[0].totalTimeout: must be longer than 0, not 0s`},
 		"negative duration":    {header + "steps:\n- name: a\n  plugin: tell\n  timeout: -5m\n", `line 6: steps[0].timeout: must be longer than 0, not -5m0s`},
 		"wrong type":           {header + "concurrency: {nodes: many}\nsteps: [{name: a, plugin: tell}]\n", `line 3: "many" is a str where int is wanted`},
 		"no concurrency":       {header + "concurrency: {nodes: 0}\nsteps: [{name: a, plugin: tell}]\n", `line 3: concurrency.nodes: must be at least 1, not 0`},

@@ -93,7 +93,10 @@ type Step struct {
 	Priority int
 	// Timeout limits one attempt.
 	Timeout time.Duration
-	Retry   Retry
+	// TotalTimeout limits the step from its first attempt on, retries and the
+	// waits between them included; zero for no such limit.
+	TotalTimeout time.Duration
+	Retry        Retry
 	// NodeSelector chooses the Nodes that the step is for.
 	NodeSelector labels.Selector
 	// Bound is the plugin, built with the step's options.
