@@ -91,7 +91,14 @@ func (c *cleanup) proceed(ctx context.Context) (time.Duration, error) {
 		return c.untilDeadline(c.record.CheckAgainAt.Sub(c.Clock.Now())), nil
 	}
 	c.begun = true
-	c.runs.begin(ctx, c.node.UID, c.node.Name, c.run, c.queue.Add)
+	c.runs.begin(ctx, c.node.UID, c.node.Name, func(run context.Context) {
+		if c.run(run) {
+			// Not by the run's own context, which ends when the Node is gone.
+			if err := c.release(ctx); err != nil {
+				c.log.Warn("the node is not released yet, trying again", "err", err)
+			}
+		}
+	}, c.queue.Add)
 	return 0, nil
 }
 

@@ -37,7 +37,8 @@ func (t *term) patchFinalizer(ctx context.Context, node metav1.Object, doing, ke
 	if err != nil {
 		return fmt.Errorf("%s finalizer: encoding the patch: %w", doing, err)
 	}
-	_, err = t.Client.CoreV1().Nodes().Patch(ctx, node.GetName(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	// The answer is the metadata alone, not the whole Node.
+	_, err = t.Metadata.Resource(nodesResource).Patch(ctx, node.GetName(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil

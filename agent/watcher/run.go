@@ -15,8 +15,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
-// run runs the plan as far as it goes now. It owns the cleanup until it returns.
-func (c *cleanup) run(ctx context.Context) {
+// run runs the plan as far as it goes now. It owns the cleanup until it returns,
+// and reports whether the Node may be released at once.
+func (c *cleanup) run(ctx context.Context) (release bool) {
 	if until := c.untilDeadline(0); until > 0 && c.config.Deadline.Action == config.Release && c.node.DeletionTimestamp != nil {
 		limited, cancel := context.WithTimeoutCause(ctx, until, errDeadline)
 		defer cancel()
@@ -34,7 +35,7 @@ func (c *cleanup) run(ctx context.Context) {
 		if err != nil {
 			c.interrupted(context.WithoutCancel(ctx), err)
 		}
-		return
+		return false
 	}
 	engine := c.Executor
 	if c.config.DryRun {
@@ -61,11 +62,10 @@ func (c *cleanup) run(ctx context.Context) {
 	case c.node.DeletionTimestamp == nil:
 		c.log.Info("cleanup on request done")
 		c.report.CleanupReady(c.record)
-	case c.unchanged():
-		if err := c.release(ctx); err != nil {
-			c.log.Warn("the node is not released yet, trying again", "err", err)
-		}
+	default:
+		return c.unchanged()
 	}
+	return false
 }
 
 // unchanged reports whether nobody is known to have written the Node since it was

@@ -57,7 +57,7 @@ func newTerm(options Options) *term {
 	}
 	// Only the metadata: a Node with its images and addresses is five times as
 	// large, and a server without streaming lists would send all of that at once.
-	t.nodes = metadatainformer.NewFilteredMetadataInformer(options.Metadata, corev1.SchemeGroupVersion.WithResource("nodes"),
+	t.nodes = metadatainformer.NewFilteredMetadataInformer(options.Metadata, nodesResource,
 		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	return t
 }
@@ -119,6 +119,8 @@ func (t *term) next(ctx context.Context) bool {
 	}
 	return true
 }
+
+var nodesResource = corev1.SchemeGroupVersion.WithResource("nodes")
 
 // nodeMeta is what the informer knows of a Node, see trim.
 type nodeMeta = metav1.PartialObjectMetadata

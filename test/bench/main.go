@@ -69,7 +69,7 @@ func run(ctx context.Context, o options) error {
 }
 
 func measure(ctx context.Context, o options, nodes int) (result string, err error) {
-	c, err := cluster.New(ctx, cluster.Options{Name: "bench", Output: os.Stderr, APIServerFlags: []string{"--profiling=true"}})
+	c, err := cluster.New(ctx, cluster.Options{Name: "bench", Output: os.Stderr})
 	if err != nil {
 		return "", err
 	}

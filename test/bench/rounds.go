@@ -8,10 +8,14 @@ import (
 	"path/filepath"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -34,7 +38,9 @@ type bench struct {
 }
 
 func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
-	client, err := kubernetes.NewForConfig(c.RESTConfig())
+	config := c.RESTConfig()
+	config.ContentType = runtime.ContentTypeProtobuf // As the agent's.
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +60,7 @@ func (b *bench) install(ctx context.Context) error {
 		Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
 kind: Config
 concurrency: {nodes: %d}
+history: {maxRuns: 1000000}
 steps:
 - {name: nothing, plugin: logger, critical: true}
 `, b.concurrency),
@@ -61,9 +68,8 @@ steps:
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := b.cluster.KubeconfigFor(fmt.Sprintf("system:serviceaccount:%s:%s", api.Namespace, api.Agent),
-		"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated")
-	if err != nil {
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := b.writeKubeconfig(ctx, kubeconfig); err != nil {
 		return err
 	}
 	binary := filepath.Join(dir, api.Agent)
@@ -82,6 +88,21 @@ steps:
 		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
 	}, dir)
 	return nil
+}
+
+// writeKubeconfig writes one with a token of the agent's service account, which is
+// how the agent identifies itself in a cluster.
+func (b *bench) writeKubeconfig(ctx context.Context, path string) error {
+	token, err := b.client.CoreV1().ServiceAccounts(api.Namespace).CreateToken(ctx, api.Agent, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("asking for a token of the agent's service account: %w", err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["bench"] = &clientcmdapi.Cluster{Server: b.cluster.URL(), CertificateAuthorityData: b.cluster.RESTConfig().CAData}
+	config.AuthInfos["agent"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	config.Contexts["bench"] = &clientcmdapi.Context{Cluster: "bench", AuthInfo: "agent"}
+	config.CurrentContext = "bench"
+	return clientcmd.WriteToFile(*config, path)
 }
 
 // floorRound deletes nodes and takes their finalizers off, and does nothing else.
@@ -124,13 +145,13 @@ func (b *bench) agentRound(ctx context.Context) error {
 	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
 		return b.each(ctx, names, func(ctx context.Context, name string) error { return d.delete(ctx, b.client, name) })
 	})
-	spent()
 	b.agents = append(b.agents, left)
 	if err != nil {
 		return fmt.Errorf("%w; the agent's log is %s", err, b.agent.Log())
 	}
-	if err := b.measureAgent(mark); err != nil {
+	if err := b.measureAgent(ctx, mark); err != nil {
 		return err
 	}
+	spent()
 	return b.agent.Stop(ctx)
 }

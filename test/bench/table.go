@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -21,19 +22,13 @@ type request struct{ verb, resource string }
 
 // measureAgent reads, after a round, how many requests the agent has made for
 // it, and the most memory that it ever had.
-func (b *bench) measureAgent(mark cluster.AuditMark) error {
-	events, err := b.cluster.AuditSince(mark)
+func (b *bench) measureAgent(ctx context.Context, mark cluster.AuditMark) error {
+	made, err := b.settled(ctx, mark)
 	if err != nil {
 		return err
 	}
-	for _, event := range events {
-		if strings.HasPrefix(event.UserAgent, api.Agent) && event.Resource != "leases" && event.Stage == "ResponseComplete" {
-			resource := event.Resource
-			if event.Subresource != "" {
-				resource += "/" + event.Subresource
-			}
-			b.requests[request{event.Verb, resource}]++
-		}
+	for kind, count := range made {
+		b.requests[kind] += count
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.agent.PID()))
 	if err != nil {
@@ -48,14 +43,52 @@ func (b *bench) measureAgent(mark cluster.AuditMark) error {
 	return nil
 }
 
+// settled returns the agent's requests since the mark, once there are no more of
+// them: Events come later than what they tell.
+func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) (map[request]int, error) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for before := -1; ; {
+		events, err := b.cluster.AuditSince(mark)
+		if err != nil {
+			return nil, err
+		}
+		made, total := map[request]int{}, 0
+		for _, event := range events {
+			// The Lease and the status are written at all times, whatever there is to clean up.
+			if !strings.HasPrefix(event.UserAgent, api.Agent) || event.Resource == "leases" || event.Name == api.StatusName || event.Stage != "ResponseComplete" {
+				continue
+			}
+			resource := event.Resource
+			if event.Subresource != "" {
+				resource += "/" + event.Subresource
+			}
+			made[request{event.Verb, resource}]++
+			total++
+		}
+		if total == before {
+			return made, nil
+		}
+		before = total
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
 // spend returns what adds to the side's account the processor time that each
 // process uses until then.
 func (b *bench) spend(side string) func() {
 	pids := map[string]int{
 		"kube-apiserver": b.cluster.Component(cluster.APIServer).PID(),
 		"etcd":           b.cluster.Component(cluster.Etcd).PID(),
-		"agent":          b.agent.PID(),
-		"this client":    os.Getpid(),
+	}
+	if pid := b.agent.PID(); pid != 0 {
+		pids["itself"] = pid
+	} else {
+		pids["itself"] = os.Getpid()
 	}
 	before := map[string]time.Duration{}
 	for name, pid := range pids {
