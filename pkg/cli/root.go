@@ -10,9 +10,14 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/bypass"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/nodes"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/plan"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/retry"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/status"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/version"
@@ -46,8 +51,13 @@ the steps of its config, and only then lets the node go.`,
 	)
 	group(root, "look", "See what is going on:",
 		status.New(environment),
+		nodes.New(environment),
+		history.New(environment),
+		plan.New(environment),
 	)
 	group(root, "act", "Act on a node:",
+		cleanup.New(environment),
+		retry.New(environment),
 		bypass.New(environment),
 	)
 	return root

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,21 +34,27 @@ func execute(t *testing.T, arguments ...string) (stdout, stderr string, code int
 
 func TestHelpGolden(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
-	commands := append([]*cobra.Command{{Use: ""}}, New(command.NewEnvironment(streams)).Commands()...)
-	for _, one := range commands {
-		name := one.Name()
+	for name, one := range everyCommand(New(command.NewEnvironment(streams)), "") {
+		if !one.IsAvailableCommand() && name != "" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			arguments := []string{"--help"}
-			if name != "" {
-				arguments = []string{name, "--help"}
-			}
-			stdout, stderr, code := execute(t, arguments...)
+			stdout, stderr, code := execute(t, append(strings.Fields(name), "--help")...)
 			if code != exit.OK || stderr != "" {
 				t.Errorf("exit code %d, stderr %q", code, stderr)
 			}
-			printertest.Golden(t, strings.TrimPrefix(name+"-help.txt", "-"), stdout)
+			printertest.Golden(t, strings.TrimPrefix(strings.ReplaceAll(name, " ", "-")+"-help.txt", "-"), stdout)
 		})
 	}
+}
+
+// everyCommand returns the tree, flat: "plugins test" and so on.
+func everyCommand(parent *cobra.Command, prefix string) map[string]*cobra.Command {
+	all := map[string]*cobra.Command{prefix: parent}
+	for _, child := range parent.Commands() {
+		maps.Copy(all, everyCommand(child, strings.TrimSpace(prefix+" "+child.Name())))
+	}
+	return all
 }
 
 func TestWrongUsage(t *testing.T) {
@@ -70,7 +77,14 @@ func TestWrongUsage(t *testing.T) {
 		"no reason":         {[]string{"bypass", "n1", "--reason", " "}, exit.Usage, []string{"--reason"}},
 		"a long reason":     {[]string{"bypass", "n1", "--reason", strings.Repeat("x", 513)}, exit.Usage, []string{"512"}},
 		"no length":         {[]string{"bypass", "n1", "--reason", "r", "--for", "0s"}, exit.Usage, []string{"--for"}},
-		"no such format":    {[]string{"status", "-o", "xml"}, exit.Usage, []string{`"xml"`, "table, json, yaml"}},
+		"no such format":    {[]string{"status", "-o", "xml"}, exit.Usage, []string{`"xml"`, "table, short, json, yaml, name"}},
+		"two nodes":         {[]string{"history", "a", "b"}, exit.Usage, []string{"one node at most"}},
+		"a node and more":   {[]string{"plan", "n1", "-l", "a=b"}, exit.Usage, []string{"a node or --selector"}},
+		"no selector":       {[]string{"plan", "-l", "a in"}, exit.Usage, []string{"--selector"}},
+		"nothing to plan":   {[]string{"plan"}, exit.Usage, []string{"the name of one node"}},
+		"a negative time":   {[]string{"history", "--since", "-1h"}, exit.Usage, []string{"--since"}},
+		"no time to wait":   {[]string{"retry", "n1", "--timeout", "0s"}, exit.Usage, []string{"--timeout"}},
+		"no form of nodes":  {[]string{"nodes", "list", "-o", "xml"}, exit.Usage, []string{"table, wide, short, json, yaml, name"}},
 		"no such dry run":   {[]string{"install", "--dry-run=maybe"}, exit.Usage, []string{"none, client or server"}},
 		"wait in a dry run": {[]string{"install", "--dry-run=client", "--wait"}, exit.Usage, []string{"--wait"}},
 		"no time":           {[]string{"uninstall", "--timeout", "0s"}, exit.Usage, []string{"--timeout"}},

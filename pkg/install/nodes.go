@@ -41,6 +41,8 @@ func EachNode(ctx context.Context, nodes corev1client.NodesGetter, visit func(*c
 		return nodes.Nodes().List(ctx, options)
 	})
 	pages.PageSize = pageSize
+	// The pager would read five pages ahead, which in memory are 100 MB of nodes.
+	pages.PageBufferSize = 1
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		node, is := object.(*corev1.Node)
 		if !is {

@@ -20,8 +20,14 @@ type Format string
 // The forms of output.
 const (
 	Table Format = "table"
+	// Wide is the table with more columns.
+	Wide Format = "wide"
+	// Short is a line or two, for a prompt or a chat.
+	Short Format = "short"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
+	// Name is one "kind/name" a line, for other commands.
+	Name Format = "name"
 )
 
 // View is something to show. It is a struct with apiVersion and kind whose
@@ -29,6 +35,31 @@ const (
 type View interface {
 	// Text writes the form for people.
 	Text(*Text)
+}
+
+// Wider is a view with more columns than fit on most screens.
+type Wider interface{ Wide(*Text) }
+
+// Shorter is a view that can be said in a line or two.
+type Shorter interface{ Short(*Text) }
+
+// Namer is a view of things that have a name: "node/ip-10-0-7".
+type Namer interface{ Names() []string }
+
+// Forms returns the forms that a view can be printed in.
+func Forms(view View) []Format {
+	forms := []Format{Table}
+	if _, can := view.(Wider); can {
+		forms = append(forms, Wide)
+	}
+	if _, can := view.(Shorter); can {
+		forms = append(forms, Short)
+	}
+	forms = append(forms, JSON, YAML)
+	if _, can := view.(Namer); can {
+		forms = append(forms, Name)
+	}
+	return forms
 }
 
 // Print writes a view. It is built whole before the first byte is written, so
@@ -46,14 +77,34 @@ func Print(out io.Writer, format Format, colour bool, view View) error {
 
 func build(format Format, colour bool, view View) ([]byte, error) {
 	switch format {
-	case Table:
-		var buffer bytes.Buffer
-		view.Text(&Text{out: &buffer, colour: colour})
-		return buffer.Bytes(), nil
 	case JSON:
 		return indented(view)
 	case YAML:
 		return yaml.Marshal(view)
+	}
+	var buffer bytes.Buffer
+	text := &Text{out: &buffer, colour: colour}
+	switch format {
+	case Table:
+		view.Text(text)
+		return buffer.Bytes(), nil
+	case Wide:
+		if wider, can := view.(Wider); can {
+			wider.Wide(text)
+			return buffer.Bytes(), nil
+		}
+	case Short:
+		if shorter, can := view.(Shorter); can {
+			shorter.Short(text)
+			return buffer.Bytes(), nil
+		}
+	case Name:
+		if namer, can := view.(Namer); can {
+			for _, name := range namer.Names() {
+				text.Line("%s", name)
+			}
+			return buffer.Bytes(), nil
+		}
 	}
 	return nil, fmt.Errorf("there is no form of output %q", format)
 }

@@ -19,6 +19,8 @@ const (
 	Degraded Health = "degraded"
 	Broken   Health = "FAILED"
 	Missing  Health = "MISSING"
+	// Unknown: nothing says how it is.
+	Unknown Health = "unknown"
 )
 
 // Status is the view of the whole install.
@@ -32,7 +34,9 @@ type Status struct {
 	Agent     Agent       `json:"agent"`
 	Admission Admission   `json:"admission"`
 	Config    Config      `json:"config"`
-	Nodes     NodeCounts  `json:"nodes"`
+	// Plugins as the leader found them, one for each step of the config.
+	Plugins []PluginHealth `json:"plugins,omitempty"`
+	Nodes   NodeCounts     `json:"nodes"`
 	// Cleanups that hold a node, worst first.
 	Cleanups []Cleanup `json:"cleanups"`
 	// Next is what to do next; empty when there is nothing to do.
@@ -110,6 +114,9 @@ func (s *Status) Text(text *Text) {
 	if s.Config.Problem != "" {
 		parts = append(parts, []Cell{{Text: "Config"}, health(s.Config.Health), {Text: s.config()}})
 	}
+	if failing := s.failing(); failing != "" {
+		parts = append(parts, []Cell{{Text: "Plugins"}, health(Broken), {Text: failing}})
+	}
 	text.Table(parts)
 	text.Line("Nodes       %s", s.nodes())
 	if len(s.Cleanups) > 0 {
@@ -125,8 +132,40 @@ func (s *Status) Text(text *Text) {
 	}
 }
 
+// Short writes one line for all, and one for each cleanup that needs somebody.
+func (s *Status) Short(text *Text) {
+	text.Line("agent %s, admission %s, nodes: %s", s.Agent.Health, s.Admission.Health, s.nodes())
+	for _, cleanup := range s.Cleanups {
+		if cleanup.Stuck {
+			text.Line("%s %s: %s", cleanup.Node, cleanup.State, OrDash(cleanup.Reason))
+		}
+	}
+}
+
+// Names returns the nodes that are being cleaned up.
+func (s *Status) Names() []string {
+	var names []string
+	for _, cleanup := range s.Cleanups {
+		names = append(names, "node/"+cleanup.Node)
+	}
+	return names
+}
+
+func (s *Status) failing() string {
+	var failing []string
+	for _, plugin := range s.Plugins {
+		if plugin.Error != "" {
+			failing = append(failing, plugin.Step+" ("+plugin.problem(s.Time.Time)+")")
+		}
+	}
+	if len(failing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d: %s", len(failing), len(s.Plugins), strings.Join(failing, ", "))
+}
+
 func health(health Health) Cell {
-	tones := map[Health]Tone{Healthy: Good, Degraded: Warn, Broken: Bad, Missing: Bad}
+	tones := map[Health]Tone{Healthy: Good, Degraded: Warn, Broken: Bad, Missing: Bad, Unknown: Warn}
 	return Cell{Text: string(health), Tone: tones[health]}
 }
 

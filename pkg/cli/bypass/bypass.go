@@ -3,16 +3,12 @@ package bypass
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -53,9 +49,10 @@ A node that is not being deleted is only marked: the bypass acts when it is dele
 
   # From a script, for the next hour only
   kubectl nodecleanup bypass ip-10-0-7 --reason "rebuild of rack 7" --for 1h --yes`,
-		Args: command.OneNode,
+		Args:              command.OneNode,
+		ValidArgsFunction: environment.CompleteNodes,
 		RunE: func(cmd *cobra.Command, arguments []string) error {
-			o.Node = strings.TrimPrefix(arguments[0], "node/")
+			o.Node = command.NodeName(arguments[0])
 			if err := o.Validate(); err != nil {
 				return err
 			}
@@ -90,22 +87,15 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := clients.Typed.CoreV1().Nodes().Get(ctx, o.Node, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("reading node %s: there is none of that name; it may be gone already", o.Node),
-			Next: "See the nodes that are being cleaned up: kubectl nodecleanup status",
-		}
-	}
+	node, err := command.Node(ctx, clients.Typed, o.Node)
 	if err != nil {
-		return fmt.Errorf("reading node %s: %w", o.Node, err)
+		return err
 	}
 	if err := o.consequences(ctx, clients.Typed, node); err != nil {
 		return err
 	}
 	if !o.Yes {
-		if err := o.Confirm(ctx, fmt.Sprintf("Let node %s go without cleanup?", node.Name)); err != nil {
+		if err := o.ConfirmByTyping(ctx, fmt.Sprintf("Let node %s go without cleanup?", node.Name), node.Name); err != nil {
 			return err
 		}
 	}
@@ -131,24 +121,11 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 	default:
 		o.Say("Node %s goes at once; %s.", node.Name, command.Undone(install.RunOf(ctx, client, namespace, node)))
 	}
-	if !o.agentLeads(ctx, client, namespace) {
-		o.Say("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
-	}
+	o.WarnWithoutLeader(ctx, client, namespace)
 	return nil
 }
 
-// agentLeads is true also where the lease cannot be read: then there is nothing
-// to warn of.
-func (o *Options) agentLeads(ctx context.Context, client kubernetes.Interface, namespace string) bool {
-	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false
-	}
-	return err != nil || install.LeaseHolder(lease, o.Now()) != ""
-}
-
-// mark sets the annotations on the node that was looked at, and on no other
-// that has come under its name since.
+// mark puts the bypass on the node.
 func (o *Options) mark(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
 	annotations := map[string]any{
 		api.AnnotationBypass:       "true",
@@ -159,22 +136,5 @@ func (o *Options) mark(ctx context.Context, client kubernetes.Interface, node *c
 	if o.For > 0 {
 		annotations[api.AnnotationBypassUntil] = o.Now().Add(o.For).UTC().Format(time.RFC3339)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "annotations": annotations}})
-	if err != nil {
-		return fmt.Errorf("marking node %s: %w", node.Name, err)
-	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
-	switch {
-	case apierrors.IsNotFound(err):
-		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("marking node %s: it has gone meanwhile; there is nothing left to bypass", node.Name)}
-	case apierrors.IsConflict(err), apierrors.IsInvalid(err):
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
-			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, mend what the message names.",
-		}
-	case err != nil:
-		return fmt.Errorf("marking node %s: %w", node.Name, err)
-	}
-	return nil
+	return command.Annotate(ctx, client, node, annotations)
 }

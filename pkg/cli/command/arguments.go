@@ -23,3 +23,11 @@ func OneNode(cmd *cobra.Command, arguments []string) error {
 	}
 	return nil
 }
+
+// AtMostOneNode takes the name of one Node, or none for all.
+func AtMostOneNode(cmd *cobra.Command, arguments []string) error {
+	if len(arguments) > 1 {
+		return exit.Usagef("%s takes the name of one node at most, got %q", cmd.CommandPath(), strings.Join(arguments, " "))
+	}
+	return nil
+}

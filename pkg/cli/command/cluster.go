@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -58,7 +59,11 @@ func (c *Cluster) Clients() (Clients, error) {
 	if err != nil {
 		return Clients{}, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
-	typed, err := kubernetes.NewForConfig(config)
+	// Nodes as protobuf are half of what they are as JSON, and decode in a third of the time.
+	compact := rest.CopyConfig(config)
+	compact.ContentType = runtime.ContentTypeProtobuf
+	compact.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	typed, err := kubernetes.NewForConfig(compact)
 	if err != nil {
 		return Clients{}, fmt.Errorf("preparing a client: %w", err)
 	}

@@ -14,6 +14,19 @@ import (
 // Confirm asks a question that must be answered by yes. Where nobody can answer
 // it fails, so that a script without --yes does not hang.
 func (e *Environment) Confirm(ctx context.Context, question string) error {
+	return e.ask(ctx, question, question+" [y/N] ", func(answer string) bool {
+		answer = strings.ToLower(answer)
+		return answer == "y" || answer == "yes"
+	})
+}
+
+// ConfirmByTyping asks a question that must be answered by typing a word, such as
+// the name of a node: for what cannot be taken back.
+func (e *Environment) ConfirmByTyping(ctx context.Context, question, word string) error {
+	return e.ask(ctx, question, fmt.Sprintf("%s Type %s to go on: ", question, word), func(answer string) bool { return answer == word })
+}
+
+func (e *Environment) ask(ctx context.Context, question, prompt string, agreed func(answer string) bool) error {
 	if !e.Interactive {
 		return &exit.Error{
 			Code: exit.Usage,
@@ -21,7 +34,7 @@ func (e *Environment) Confirm(ctx context.Context, question string) error {
 			Next: "If you mean it, run the same command with --yes.",
 		}
 	}
-	fmt.Fprintf(e.ErrOut, "%s [y/N] ", question)
+	fmt.Fprint(e.ErrOut, prompt)
 	type read struct {
 		line string
 		err  error
@@ -38,8 +51,7 @@ func (e *Environment) Confirm(ctx context.Context, question string) error {
 		if answer.err != nil && !errors.Is(answer.err, io.EOF) {
 			return fmt.Errorf("reading the answer: %w", answer.err)
 		}
-		switch strings.ToLower(strings.TrimSpace(answer.line)) {
-		case "y", "yes":
+		if agreed(strings.TrimSpace(answer.line)) {
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -12,25 +13,27 @@ import (
 // Output is the flag -o of a command that prints a view.
 type Output struct {
 	format string
+	forms  []string
 }
 
-// views is what -o may be for a view.
-var views = []string{string(printer.Table), string(printer.JSON), string(printer.YAML)}
-
-// AddFlags adds -o.
-func (o *Output) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.format, "output", "o", views[0], "Output format: "+strings.Join(views, ", "))
+// AddFlags adds -o with the forms that the view has.
+func (o *Output) AddFlags(flags *pflag.FlagSet, view printer.View) {
+	for _, form := range printer.Forms(view) {
+		o.forms = append(o.forms, string(form))
+	}
+	flags.StringVarP(&o.format, "output", "o", o.forms[0], "Output format: "+strings.Join(o.forms, ", "))
 }
 
 // Validate refuses a format that there is not.
 func (o *Output) Validate() error {
-	for _, known := range views {
-		if o.format == known {
-			return nil
-		}
+	if slices.Contains(o.forms, o.format) {
+		return nil
 	}
-	return exit.Usagef("unknown output format %q: use -o %s", o.format, strings.Join(views, ", "))
+	return exit.Usagef("unknown output format %q: use -o %s", o.format, strings.Join(o.forms, ", "))
 }
+
+// ForPeople reports whether the output is one that people read as it comes.
+func (o *Output) ForPeople() bool { return o.format == string(printer.Table) }
 
 // Print prints a view to the environment's Out in the format that was chosen.
 func (o *Output) Print(environment *Environment, view printer.View) error {

@@ -1,4 +1,4 @@
-package status
+package inspect
 
 import (
 	"fmt"
@@ -17,9 +17,9 @@ const (
 	unprotected = "Unprotected"
 )
 
-// cleanup is the row of one node: the condition says where its cleanup stands,
+// Cleanup is the row of one node: the condition says where its cleanup stands,
 // the run record which step it is at.
-func cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup {
+func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup {
 	row := printer.Cleanup{Node: node.Name, Since: node.DeletionTimestamp}
 	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
 		row.State = unprotected
@@ -45,7 +45,7 @@ func cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	if run == nil {
 		return row
 	}
-	at := current(run)
+	at := Current(run)
 	if at < 0 {
 		return row
 	}
@@ -57,10 +57,10 @@ func cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	return row
 }
 
-// current returns the index of the step that a run is at: what runs, else what
+// Current returns the index of the step that a run is at: what runs, else what
 // is tried again, else what failed and holds the node, else what comes next; -1
 // when every step is done.
-func current(run *api.Run) int {
+func Current(run *api.Run) int {
 	for _, wanted := range []func(api.StepRun) bool{
 		func(s api.StepRun) bool { return s.State == api.StepRunning },
 		func(s api.StepRun) bool { return s.State == api.StepRetrying },

@@ -1,4 +1,4 @@
-package status
+package inspect
 
 import (
 	"cmp"
@@ -16,17 +16,18 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// judge turns what was read into the view, and says what to do next.
-func judge(s *seen, cliVersion string, now time.Time) *printer.Status {
+// Judge turns what was read into the view, and says what to do next.
+func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
-	view.Namespace = s.namespace
+	view.Namespace = s.Namespace
 	view.Agent = judgeAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
-	view.Admission = judgeAdmission(s.webhook, now)
-	view.Config = judgeConfig(s.status)
-	view.Nodes = printer.NodeCounts{Total: s.total, Protected: s.protected, Unprotected: s.total - s.protected, Cleaning: map[string]int{}}
-	for _, node := range s.leaving {
-		row := cleanup(node, s.runs[node.UID], s.unreadable[node.UID])
+	view.Admission = judgeAdmission(s.Webhook, now)
+	view.Config = judgeConfig(s.Status)
+	view.Plugins = judgePlugins(s.Status)
+	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
+	for _, node := range s.Leaving {
+		row := Cleanup(node, s.Runs[node.UID], s.Unreadable[node.UID])
 		if api.HasFinalizer(node) {
 			view.Nodes.Cleaning[row.State]++
 		}
@@ -43,6 +44,9 @@ func judge(s *seen, cliVersion string, now time.Time) *printer.Status {
 	})
 	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
 	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && works(view.Config.Health) && stuck < 0
+	for _, plugin := range view.Plugins {
+		view.Healthy = view.Healthy && (plugin.Error == "" || !plugin.Critical)
+	}
 	view.Next = next(view, stuck)
 	return view
 }
@@ -51,35 +55,35 @@ func works(health printer.Health) bool {
 	return health == printer.Healthy || health == printer.Degraded
 }
 
-func judgeAgent(s *seen, now time.Time) printer.Agent {
+func judgeAgent(s *Seen, now time.Time) printer.Agent {
 	agent := printer.Agent{Health: printer.Healthy}
-	if s.status != nil {
-		agent.Version, agent.DryRun = s.status.Version, s.status.DryRun
+	if s.Status != nil {
+		agent.Version, agent.DryRun = s.Status.Version, s.Status.DryRun
 	}
-	if s.lease != nil {
-		if s.lease.Spec.HolderIdentity != nil {
-			agent.Leader = *s.lease.Spec.HolderIdentity
+	if s.Lease != nil {
+		if s.Lease.Spec.HolderIdentity != nil {
+			agent.Leader = *s.Lease.Spec.HolderIdentity
 		}
-		if s.lease.Spec.RenewTime != nil {
-			agent.RenewedAt = &metav1.Time{Time: s.lease.Spec.RenewTime.Time}
+		if s.Lease.Spec.RenewTime != nil {
+			agent.RenewedAt = &metav1.Time{Time: s.Lease.Spec.RenewTime.Time}
 		}
 	}
-	leads := s.lease != nil && install.LeaseHolder(s.lease, now) != ""
-	agent.Outside = s.deployment == nil && (leads || s.webhook != nil && outside(s.webhook))
-	if s.deployment != nil {
-		agent.Ready = s.deployment.Status.ReadyReplicas
+	leads := s.Lease != nil && install.LeaseHolder(s.Lease, now) != ""
+	agent.Outside = s.Deployment == nil && (leads || s.Webhook != nil && outside(s.Webhook))
+	if s.Deployment != nil {
+		agent.Ready = s.Deployment.Status.ReadyReplicas
 		agent.Replicas = 1 // what the API server takes nothing for
-		if s.deployment.Spec.Replicas != nil {
-			agent.Replicas = *s.deployment.Spec.Replicas
+		if s.Deployment.Spec.Replicas != nil {
+			agent.Replicas = *s.Deployment.Spec.Replicas
 		}
 	}
 	agent.Leads = leads
 	switch {
-	case s.deployment == nil && !agent.Outside:
-		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.namespace)
+	case s.Deployment == nil && !agent.Outside:
+		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.Namespace)
 	case !leads:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
-	case s.deployment != nil && agent.Ready == 0:
+	case s.Deployment != nil && agent.Ready == 0:
 		agent.Health, agent.Problem = printer.Broken, "no pod is ready"
 	case agent.Ready < agent.Replicas:
 		agent.Health = printer.Degraded
@@ -141,6 +145,32 @@ func judgeConfig(status *api.AgentStatus) printer.Config {
 	return config
 }
 
+// judgePlugins takes the leader's word on the plugin of each step.
+func judgePlugins(status *api.AgentStatus) []printer.PluginHealth {
+	if status == nil {
+		return nil
+	}
+	var plugins []printer.PluginHealth
+	for _, said := range status.Plugins {
+		plugins = append(plugins, Plugin(said))
+	}
+	return plugins
+}
+
+// Plugin turns what the agent said about the plugin of a step into a view.
+func Plugin(said api.PluginHealth) printer.PluginHealth {
+	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt}
+	switch {
+	case !said.Checks:
+		plugin.Health = printer.Unknown
+	case said.Error != "":
+		plugin.Health = printer.Broken
+	default:
+		plugin.Health = printer.Healthy
+	}
+	return plugin
+}
+
 // expiry returns the end of the last certificate of a PEM bundle to end. During
 // a rotation an old one may end while the next is in use.
 func expiry(bundle []byte) (time.Time, error) {
@@ -183,8 +213,9 @@ func next(view *printer.Status, stuck int) string {
 	case !works(view.Config.Health):
 		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
 	case stuck >= 0:
-		node := view.Cleanups[stuck].Node
-		return fmt.Sprintf("mend what REASON names, or: kubectl nodecleanup bypass %s --reason \"…\"", node)
+		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
+	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
+		return "kubectl nodecleanup plugins status"
 	case view.Agent.Health == printer.Degraded:
 		return fmt.Sprintf("kubectl -n %s describe pods", view.Namespace)
 	}

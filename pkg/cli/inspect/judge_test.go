@@ -1,4 +1,4 @@
-package status
+package inspect
 
 import (
 	"bytes"
@@ -29,23 +29,23 @@ import (
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 
 // working is what is seen of an install that works, with no node.
-func working(t *testing.T) *seen {
-	return &seen{
-		namespace: api.Namespace,
-		deployment: &appsv1.Deployment{
+func working(t *testing.T) *Seen {
+	return &Seen{
+		Namespace: api.Namespace,
+		Deployment: &appsv1.Deployment{
 			Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2},
 		},
-		lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: ptr.To("nodecleanup-agent-7c9f-x2"), LeaseDurationSeconds: ptr.To[int32](15),
 			RenewTime: ptr.To(metav1.NewMicroTime(night.Add(-2 * time.Second))),
 		}},
-		status: &api.AgentStatus{Version: "v0.3.1"},
-		webhook: &admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{
+		Status: &api.AgentStatus{Version: "v0.3.1"},
+		Webhook: &admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{
 			Name: api.WebhookHook, FailurePolicy: ptr.To(admissionv1.Ignore),
 			ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca(t, night.Add(61*24*time.Hour))},
 		}}},
-		total: 215, protected: 212,
-		runs: map[types.UID]*api.Run{}, unreadable: map[types.UID]error{},
+		Total: 215, Protected: 212,
+		Runs: map[types.UID]*api.Run{}, Unreadable: map[types.UID]error{},
 	}
 }
 
@@ -64,7 +64,7 @@ func ca(t *testing.T, end time.Time) []byte {
 }
 
 // leave adds a node that is being deleted.
-func (s *seen) leave(name string, age time.Duration, state api.State, message string, steps ...api.StepRun) *corev1.Node {
+func (s *Seen) leave(name string, age time.Duration, state api.State, message string, steps ...api.StepRun) *corev1.Node {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name, UID: types.UID(name), Finalizers: []string{api.Finalizer}, DeletionTimestamp: ptr.To(metav1.NewTime(night.Add(-age))),
 	}}
@@ -72,59 +72,59 @@ func (s *seen) leave(name string, age time.Duration, state api.State, message st
 		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(state, message, metav1.NewTime(night))}
 	}
 	if steps != nil {
-		s.runs[node.UID] = &api.Run{Node: name, NodeUID: node.UID, Steps: steps}
+		s.Runs[node.UID] = &api.Run{Node: name, NodeUID: node.UID, Steps: steps}
 	}
-	s.leaving = append(s.leaving, node)
+	s.Leaving = append(s.Leaving, node)
 	return node
 }
 
 func TestStatusGolden(t *testing.T) {
 	done := api.StepRun{Name: "drain", State: api.StepSucceeded}
 	for name, test := range map[string]struct {
-		change  func(*seen)
+		change  func(*Seen)
 		healthy bool
 	}{
-		"fine": {func(*seen) {}, true},
-		"cleaning": {func(s *seen) {
+		"fine": {func(*Seen) {}, true},
+		"cleaning": {func(s *Seen) {
 			s.leave("ip-10-0-9", 41*time.Second, api.Running, "running", done, api.StepRun{Name: "volumes", State: api.StepRunning, Progress: "3 volumes left"}, api.StepRun{Name: "tell"})
 			s.leave("ip-10-0-8", 5*time.Second, "", "")
 			s.leave("ip-10-0-6", time.Hour, api.Succeeded, "done").Finalizers = []string{"wrangler.cattle.io/node"}
 			s.leave("ip-10-0-4", time.Hour, "", "").Finalizers = []string{"wrangler.cattle.io/node"}
 			s.leave("ip-10-0-5", time.Minute, api.Waiting, "next try in 40s", done, api.StepRun{Name: "volumes", State: api.StepRetrying})
 		}, true},
-		"blocked": {func(s *seen) {
+		"blocked": {func(s *Seen) {
 			s.leave("ip-10-0-3", time.Minute, api.Running, "running", api.StepRun{Name: "drain", State: api.StepRunning})
 			s.leave("ip-10-0-7", 14*time.Minute, api.Blocked, "target i-0ab still draining", done, api.StepRun{Name: "deregister-lb", State: api.StepPending})
 			s.leave("ip-10-0-9", time.Hour, api.Failed, "no tries left", done, api.StepRun{Name: "storage", Critical: true, State: api.StepFailed}, api.StepRun{Name: "tell", State: api.StepSkipped})
 		}, false},
-		"unreadable-record": {func(s *seen) {
+		"unreadable-record": {func(s *Seen) {
 			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
-			s.unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
+			s.Unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
 		}, false},
-		"one-of-two": {func(s *seen) { s.deployment.Status.ReadyReplicas = 1 }, true},
-		"no-pods":    {func(s *seen) { s.deployment.Status.ReadyReplicas = 0 }, false},
-		"config-refused": {func(s *seen) {
-			s.status.ConfigHash = "a1b2c3"
-			s.status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""
+		"one-of-two": {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 1 }, true},
+		"no-pods":    {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 0 }, false},
+		"config-refused": {func(s *Seen) {
+			s.Status.ConfigHash = "a1b2c3"
+			s.Status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""
 		}, false},
-		"dry-run":     {func(s *seen) { s.status.DryRun = true }, true},
-		"no-leader":   {func(s *seen) { s.lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute))) }, false},
-		"no-lease":    {func(s *seen) { s.lease = nil }, false},
-		"no-webhook":  {func(s *seen) { s.webhook = nil }, false},
-		"no-ca":       {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},
-		"ca-is-no-ca": {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = []byte("?") }, false},
-		"ca-expired":  {func(s *seen) { s.webhook.Webhooks[0].ClientConfig.CABundle = ca(t, night.Add(-time.Hour)) }, false},
-		"ca-rotation": {func(s *seen) {
-			s.webhook.Webhooks[0].ClientConfig.CABundle = append(ca(t, night.Add(-time.Hour)), ca(t, night.Add(48*time.Hour))...)
+		"dry-run":     {func(s *Seen) { s.Status.DryRun = true }, true},
+		"no-leader":   {func(s *Seen) { s.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute))) }, false},
+		"no-lease":    {func(s *Seen) { s.Lease = nil }, false},
+		"no-webhook":  {func(s *Seen) { s.Webhook = nil }, false},
+		"no-ca":       {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},
+		"ca-is-no-ca": {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?") }, false},
+		"ca-expired":  {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = ca(t, night.Add(-time.Hour)) }, false},
+		"ca-rotation": {func(s *Seen) {
+			s.Webhook.Webhooks[0].ClientConfig.CABundle = append(ca(t, night.Add(-time.Hour)), ca(t, night.Add(48*time.Hour))...)
 		}, true},
-		"outside":         {func(s *seen) { s.deployment = nil }, true},
-		"outside-stopped": {func(s *seen) { outsideAgent(s); s.lease = nil }, false},
-		"nothing":         {func(s *seen) { *s = seen{namespace: api.Namespace, total: 3} }, false},
+		"outside":         {func(s *Seen) { s.Deployment = nil }, true},
+		"outside-stopped": {func(s *Seen) { outsideAgent(s); s.Lease = nil }, false},
+		"nothing":         {func(s *Seen) { *s = Seen{Namespace: api.Namespace, Total: 3} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := working(t)
 			test.change(s)
-			view := judge(s, "v0.3.1", night)
+			view := Judge(s, "v0.3.1", night)
 			if view.Healthy != test.healthy {
 				t.Errorf("healthy is %v, want %v", view.Healthy, test.healthy)
 			}
@@ -140,9 +140,9 @@ func TestStatusGolden(t *testing.T) {
 	}
 }
 
-func outsideAgent(s *seen) {
-	s.deployment = nil
-	s.webhook.Webhooks[0].ClientConfig.URL = ptr.To("https://127.0.0.1:9443/mutate-node")
+func outsideAgent(s *Seen) {
+	s.Deployment = nil
+	s.Webhook.Webhooks[0].ClientConfig.URL = ptr.To("https://127.0.0.1:9443/mutate-node")
 }
 
 func TestStatusForPrograms(t *testing.T) {
@@ -150,7 +150,7 @@ func TestStatusForPrograms(t *testing.T) {
 	s.leave("ip-10-0-7", 14*time.Minute, api.Failed, "no tries left", api.StepRun{Name: "drain", Critical: true, State: api.StepFailed})
 	for format, name := range map[printer.Format]string{printer.JSON: "status.json", printer.YAML: "status.yaml"} {
 		var out bytes.Buffer
-		if err := printer.Print(&out, format, true, judge(s, "v0.3.1", night)); err != nil {
+		if err := printer.Print(&out, format, true, Judge(s, "v0.3.1", night)); err != nil {
 			t.Fatal(err)
 		}
 		printertest.Golden(t, name, out.String())
@@ -159,9 +159,9 @@ func TestStatusForPrograms(t *testing.T) {
 
 func TestStatusInColour(t *testing.T) {
 	s := working(t)
-	s.webhook = nil
+	s.Webhook = nil
 	var out bytes.Buffer
-	if err := printer.Print(&out, printer.Table, true, judge(s, "v0.3.1", night)); err != nil {
+	if err := printer.Print(&out, printer.Table, true, Judge(s, "v0.3.1", night)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"\x1b[32mok\x1b[0m", "\x1b[31mMISSING\x1b[0m"} {

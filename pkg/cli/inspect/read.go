@@ -1,4 +1,6 @@
-package status
+// Package inspect reads how an install and its cleanups are, and judges it. It
+// only reads, and needs no agent to answer.
+package inspect
 
 import (
 	"context"
@@ -20,45 +22,52 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
-// seen is what was read of the cluster. What does not exist is nil.
-type seen struct {
-	namespace  string
-	deployment *appsv1.Deployment
-	lease      *coordinationv1.Lease
-	status     *api.AgentStatus
-	webhook    *admissionv1.MutatingWebhookConfiguration
+// Seen is what was read of the cluster. What does not exist is nil.
+type Seen struct {
+	Namespace  string
+	Deployment *appsv1.Deployment
+	Lease      *coordinationv1.Lease
+	Status     *api.AgentStatus
+	Webhook    *admissionv1.MutatingWebhookConfiguration
 
-	total, protected int
-	// leaving are the nodes that are being deleted, or cleaned up alive. Of a
+	Total, Protected int
+	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
 	// large cluster nothing else is kept.
-	leaving []*corev1.Node
-	runs    map[types.UID]*api.Run
-	// unreadable are the errors of run records that cannot be decoded.
-	unreadable map[types.UID]error
+	Leaving []*corev1.Node
+	Runs    map[types.UID]*api.Run
+	// Unreadable are the errors of run records that cannot be decoded.
+	Unreadable map[types.UID]error
 }
 
-func read(ctx context.Context, client kubernetes.Interface, namespace string) (*seen, error) {
-	s := &seen{namespace: namespace, runs: map[types.UID]*api.Run{}, unreadable: map[types.UID]error{}}
-	var err error
-	if s.deployment, err = optional(client.AppsV1().Deployments(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
-		return nil, fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
-	}
-	if s.lease, err = optional(client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
-		return nil, fmt.Errorf("reading lease %s/%s: %w", namespace, api.Agent, err)
-	}
-	if s.webhook, err = optional(client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})); err != nil {
-		return nil, fmt.Errorf("reading mutatingwebhookconfiguration %s: %w", api.WebhookName, err)
-	}
-	if s.status, err = command.AgentStatus(ctx, client, namespace); err != nil {
+// Read reads the install, the nodes and the run records of those that are leaving.
+func Read(ctx context.Context, client kubernetes.Interface, namespace string) (*Seen, error) {
+	s, err := ReadAgent(ctx, client, namespace)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.readNodes(ctx, client); err != nil {
 		return nil, err
 	}
-	if len(s.leaving) == 0 {
-		return s, nil
+	return s, s.ReadRuns(ctx, client)
+}
+
+// ReadAgent reads the install alone: neither nodes nor run records.
+func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace string) (*Seen, error) {
+	s := &Seen{Namespace: namespace, Runs: map[types.UID]*api.Run{}, Unreadable: map[types.UID]error{}}
+	var err error
+	if s.Deployment, err = optional(client.AppsV1().Deployments(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
+		return nil, fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
 	}
-	return s, s.readRuns(ctx, client)
+	if s.Lease, err = optional(client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
+		return nil, fmt.Errorf("reading lease %s/%s: %w", namespace, api.Agent, err)
+	}
+	if s.Webhook, err = optional(client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})); err != nil {
+		return nil, fmt.Errorf("reading mutatingwebhookconfiguration %s: %w", api.WebhookName, err)
+	}
+	if s.Status, err = command.AgentStatus(ctx, client, namespace); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // optional turns "not found" into nil.
@@ -69,59 +78,86 @@ func optional[T any](object *T, err error) (*T, error) {
 	return object, err
 }
 
-func (s *seen) readNodes(ctx context.Context, client kubernetes.Interface) error {
+func (s *Seen) readNodes(ctx context.Context, client kubernetes.Interface) error {
 	return install.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
-		s.total++
+		s.Total++
 		if api.HasFinalizer(node) {
-			s.protected++
+			s.Protected++
 		}
-		if isLeaving(node) {
-			// Without its images, labels and the like: there may be many.
-			s.leaving = append(s.leaving, &corev1.Node{
-				ObjectMeta: metav1.ObjectMeta{
-					Name: node.Name, UID: node.UID, DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers,
-				},
-				Status: corev1.NodeStatus{Conditions: node.Status.Conditions},
-			})
+		if IsLeaving(node) {
+			s.Leaving = append(s.Leaving, Essence(node))
 		}
 		return nil
 	})
 }
 
-func isLeaving(node *corev1.Node) bool {
+// Essence returns what is shown of a node, without its images, labels and the
+// like: there may be many.
+func Essence(node *corev1.Node) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: node.Name, UID: node.UID, CreationTimestamp: node.CreationTimestamp,
+			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers,
+		},
+		Spec:   corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable},
+		Status: corev1.NodeStatus{Conditions: node.Status.Conditions},
+	}
+}
+
+// IsLeaving reports whether a node is being deleted, or cleaned up alive.
+func IsLeaving(node *corev1.Node) bool {
 	if node.DeletionTimestamp != nil {
 		return true
 	}
 	condition := api.Cleanup(node)
-	return condition != nil && !api.State(condition.Reason).Released()
+	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
 }
 
-// readRuns reads the records of the nodes that are leaving; those of the past
+// ReadRuns reads the records of s.Leaving; those of the past
 // are passed over undecoded.
-func (s *seen) readRuns(ctx context.Context, client kubernetes.Interface) error {
+func (s *Seen) ReadRuns(ctx context.Context, client kubernetes.Interface) error {
+	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
+	if len(s.Leaving) == 0 {
+		return nil
+	}
 	wanted := map[string]bool{}
-	for _, node := range s.leaving {
+	for _, node := range s.Leaving {
 		wanted[string(node.UID)] = true
 	}
-	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return client.CoreV1().ConfigMaps(s.namespace).List(ctx, options)
+	return EachRecord(ctx, client, s.Namespace, func(configMap *corev1.ConfigMap) {
+		if wanted[configMap.Labels[api.LabelNodeUID]] {
+			s.addRun(configMap)
+		}
 	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: api.LabelRun + "=true"}, func(object runtime.Object) error {
-		configMap, is := object.(*corev1.ConfigMap)
-		if !is || !wanted[configMap.Labels[api.LabelNodeUID]] {
-			return nil
+}
+
+func (s *Seen) addRun(configMap *corev1.ConfigMap) {
+	uid := types.UID(configMap.Labels[api.LabelNodeUID])
+	delete(s.Unreadable, uid)
+	run, err := api.DecodeRun(configMap)
+	if err != nil {
+		s.Unreadable[uid] = err
+		return
+	}
+	s.Runs[uid] = run
+}
+
+// EachRecord calls visit with the ConfigMap of every run record, page by page.
+func EachRecord(ctx context.Context, client kubernetes.Interface, namespace string, visit func(*corev1.ConfigMap)) error {
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return client.CoreV1().ConfigMaps(namespace).List(ctx, options)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: RecordSelector}, func(object runtime.Object) error {
+		if configMap, is := object.(*corev1.ConfigMap); is {
+			visit(configMap)
 		}
-		uid := types.UID(configMap.Labels[api.LabelNodeUID])
-		run, err := api.DecodeRun(configMap)
-		if err != nil {
-			s.unreadable[uid] = err
-			return nil
-		}
-		s.runs[run.NodeUID] = run
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("listing the run records in namespace %s: %w", s.namespace, err)
+		return fmt.Errorf("listing the run records in namespace %s: %w", namespace, err)
 	}
 	return nil
 }
+
+// RecordSelector selects the run records among the ConfigMaps of a namespace.
+const RecordSelector = api.LabelRun + "=true"

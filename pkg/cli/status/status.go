@@ -10,6 +10,8 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
@@ -44,7 +46,7 @@ no webhook, or a node whose cleanup goes on only when somebody acts.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
+	o.AddFlags(cmd.Flags(), &printer.Status{})
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
 	return cmd
 }
@@ -61,19 +63,15 @@ func (o *Options) Validate() error {
 func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	clients, err := o.Cluster.Clients()
+	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	namespace, err := o.Cluster.Namespace(ctx, clients.Typed)
+	seen, err := inspect.Read(ctx, clients.Typed, namespace)
 	if err != nil {
 		return err
 	}
-	seen, err := read(ctx, clients.Typed, namespace)
-	if err != nil {
-		return err
-	}
-	view := judge(seen, version.Version, o.Now())
+	view := inspect.Judge(seen, version.Version, o.Now())
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}

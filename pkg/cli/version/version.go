@@ -43,7 +43,7 @@ func New(environment *command.Environment) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	o.AddFlags(flags)
+	o.AddFlags(flags, &printer.Version{})
 	flags.BoolVar(&o.ClientOnly, "client", false, "Only the CLI's version; no cluster is asked")
 	flags.DurationVar(&o.Timeout, "timeout", 10*time.Second, "How long to wait for the cluster at most")
 	return cmd

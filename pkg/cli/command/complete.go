@@ -1,0 +1,104 @@
+package command
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// completeWithin keeps a shell from hanging on a cluster that does not answer.
+const completeWithin = 3 * time.Second
+
+// CompleteNodes completes the name of one node. A client is made here, not
+// before: when a shell asks for completion, flags are parsed only by now.
+func (e *Environment) CompleteNodes(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return e.complete(cmd, arguments, func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+		// Served from the API server's cache: names of a moment ago will do.
+		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			return nil, err
+		}
+		return names(list.Items, func(node corev1.Node) string { return node.Name }), nil
+	})
+}
+
+// CompleteRuns completes the names of nodes that have a run record, also of
+// those that are gone.
+func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return e.complete(cmd, arguments, func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+		namespace, err := e.Cluster.Namespace(ctx, client)
+		if err != nil {
+			return nil, err
+		}
+		list, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: api.LabelRun + "=true"})
+		if err != nil {
+			return nil, err
+		}
+		return names(list.Items, func(configMap corev1.ConfigMap) string {
+			run, err := api.DecodeRun(&configMap)
+			if err != nil {
+				return "" // Not one that can be told of.
+			}
+			return run.Node
+		}), nil
+	})
+}
+
+// CompletePlugins completes the steps and plugins that the agent reports on.
+func (e *Environment) CompletePlugins(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return e.complete(cmd, arguments, func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+		namespace, err := e.Cluster.Namespace(ctx, client)
+		if err != nil {
+			return nil, err
+		}
+		status, err := AgentStatus(ctx, client, namespace)
+		if err != nil || status == nil {
+			return nil, err
+		}
+		return append(
+			names(status.Plugins, func(plugin api.PluginHealth) string { return plugin.Step }),
+			names(status.Plugins, func(plugin api.PluginHealth) string { return plugin.Plugin })...), nil
+	})
+}
+
+func (e *Environment) complete(cmd *cobra.Command, arguments []string, ask func(context.Context, kubernetes.Interface) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	if len(arguments) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completeWithin)
+	defer cancel()
+	clients, err := e.Cluster.Clients()
+	if err != nil {
+		cobra.CompDebugln(err.Error(), false)
+		return nil, cobra.ShellCompDirectiveError
+	}
+	found, err := ask(ctx, clients.Typed)
+	if err != nil {
+		cobra.CompDebugln(err.Error(), false)
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
+}
+
+// names returns each name once, sorted.
+func names[T any](items []T, name func(T) string) []string {
+	var found []string
+	for _, item := range items {
+		if text := name(item); text != "" {
+			found = append(found, text)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}

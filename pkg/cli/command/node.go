@@ -1,0 +1,95 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+)
+
+// Connect returns clients and the agent's namespace.
+func (c *Cluster) Connect(ctx context.Context) (Clients, string, error) {
+	clients, err := c.Clients()
+	if err != nil {
+		return Clients{}, "", err
+	}
+	namespace, err := c.Namespace(ctx, clients.Typed)
+	return clients, namespace, err
+}
+
+// NodeName takes "ip-10-0-7" and "node/ip-10-0-7", as kubectl does.
+func NodeName(argument string) string { return strings.TrimPrefix(argument, "node/") }
+
+// Node reads a node by its name.
+func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev1.Node, error) {
+	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("reading node %s: there is none of that name; it may be gone already", name),
+			Next: fmt.Sprintf("See the nodes that are being cleaned up: kubectl nodecleanup status. What became of one that is gone: kubectl nodecleanup history %s", name),
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading node %s: %w", name, err)
+	}
+	return node, nil
+}
+
+// Annotate sets annotations on the node that was looked at, and on no other that
+// has come under its name since. A nil value takes one off.
+func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "annotations": annotations}})
+	if err != nil {
+		return fmt.Errorf("marking node %s: %w", node.Name, err)
+	}
+	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
+	switch {
+	case apierrors.IsNotFound(err):
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("marking node %s: it has gone meanwhile; there is nothing left to do for it", node.Name),
+			Next: "See what became of it: kubectl nodecleanup history " + node.Name,
+		}
+	case apierrors.IsConflict(err), apierrors.IsInvalid(err):
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
+			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, mend what the message names.",
+		}
+	case err != nil:
+		return fmt.Errorf("marking node %s: %w", node.Name, err)
+	}
+	return nil
+}
+
+// Leads reports whether an agent leads in the namespace. It is true also where
+// the lease cannot be read: then there is nothing to warn of.
+func Leads(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) bool {
+	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false
+	}
+	return err != nil || install.LeaseHolder(lease, now) != ""
+}
+
+// WarnWithoutLeader says so where a request will wait for an agent.
+func (e *Environment) WarnWithoutLeader(ctx context.Context, client kubernetes.Interface, namespace string) {
+	if !Leads(ctx, client, namespace, e.Now()) {
+		e.Say("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
+	}
+}
+
+// Stamp is the time of a request, as the agent reads it.
+func (e *Environment) Stamp() string { return e.Now().UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,127 @@
+// Package history is the command that tells of past cleanups, also of nodes that
+// are gone.
+package history
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	// Node limits it to one, also to one that is gone; empty for all.
+	Node    string
+	Since   time.Duration
+	Timeout time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "history [NODE]",
+		Short: "Tell of past cleanups, also of nodes that are gone",
+		Long: `Tell of past cleanups, newest first, also of nodes that are gone. It reads the run
+records; how long these are kept is said by the config (history). -o wide has each step.`,
+		Example: `  kubectl nodecleanup history
+
+  # What became of one node, step by step
+  kubectl nodecleanup history ip-10-0-7 -o wide
+
+  # The cleanups of the last day
+  kubectl nodecleanup history --since 24h`,
+		Args:              command.AtMostOneNode,
+		ValidArgsFunction: environment.CompleteRuns,
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				o.Node = command.NodeName(arguments[0])
+			}
+			if cmd.Flags().Changed("since") && o.Since <= 0 {
+				return exit.Usagef("--since must be longer than 0, not %s", o.Since)
+			}
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.History{})
+	cmd.Flags().DurationVar(&o.Since, "since", 0, "Only what began within this time, such as 24h (default: all)")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+// Run reads and prints.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	view := printer.NewHistory(o.Now())
+	err = inspect.EachRecord(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
+		run, err := api.DecodeRun(configMap)
+		switch {
+		case err != nil:
+			view.Unreadable = append(view.Unreadable, err.Error())
+		case o.wants(run):
+			view.Runs = append(view.Runs, past(configMap.Name, run))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(view.Runs, func(a, b printer.PastRun) int {
+		return cmp.Or(b.StartedAt.Compare(a.StartedAt.Time), cmp.Compare(a.Record, b.Record))
+	})
+	return o.Print(o.Environment, view)
+}
+
+func (o *Options) wants(run *api.Run) bool {
+	if o.Node != "" && run.Node != o.Node {
+		return false
+	}
+	return o.Since == 0 || run.StartedAt.After(o.Now().Add(-o.Since))
+}
+
+func past(record string, run *api.Run) printer.PastRun {
+	view := printer.PastRun{
+		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
+		RequestedBy: run.RequestedBy, Bypass: run.BypassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
+		Steps: []printer.PastStep{},
+	}
+	for _, step := range run.Steps {
+		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError}
+		if step.State == api.StepSkipped {
+			row.Error = step.Reason
+		}
+		if step.StartedAt != nil && step.FinishedAt != nil {
+			row.Seconds = int64(step.FinishedAt.Sub(step.StartedAt.Time).Seconds())
+		}
+		view.Steps = append(view.Steps, row)
+	}
+	return view
+}

@@ -1,0 +1,194 @@
+// Package preview computes what a cleanup would do, by the config on the cluster
+// and with the operator's own rights. It changes nothing.
+package preview
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Previewer plans by one config, for any number of nodes at the same time.
+type Previewer struct {
+	client    kubernetes.Interface
+	namespace string
+	config    *config.Config
+	summaries map[string]string
+	// took is how long each step took in past runs that succeeded.
+	took  map[string][]time.Duration
+	notes []string
+}
+
+// Load reads the config on the cluster and the past runs.
+func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*Previewer, error) {
+	catalog := plugins.Catalog(plugins.Dependencies{
+		Kubernetes: client,
+		HTTP:       &http.Client{Transport: nobody{}},
+		Secrets:    secrets{client, namespace},
+	})
+	settings, err := Config(ctx, client, namespace, catalog)
+	if err != nil {
+		return nil, err
+	}
+	p := &Previewer{client: client, namespace: namespace, config: settings, summaries: map[string]string{}, took: map[string][]time.Duration{}}
+	for _, descriptor := range catalog {
+		p.summaries[descriptor.Name] = descriptor.Summary
+	}
+	return p, p.lookBack(ctx)
+}
+
+// Config reads and checks the config on the cluster.
+func Config(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor) (*config.Config, error) {
+	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("reading the config: there is no configmap %s in namespace %s", api.ConfigName, namespace),
+			Next: "Install the agent first: kubectl nodecleanup install --wait",
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the config: %w", err)
+	}
+	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog)
+	if err != nil {
+		return nil, &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("checking the config in configmap %s/%s:\n  %s", namespace, api.ConfigName, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
+			Next: fmt.Sprintf("Mend the lines above: kubectl -n %s edit configmap %s. Until then the agent keeps to the last good config.", namespace, api.ConfigName),
+		}
+	}
+	return settings, nil
+}
+
+// lookBack reads the past for the estimate, and whether the agent follows the
+// same config. What may not be read is noted: a plan is worth something without.
+func (p *Previewer) lookBack(ctx context.Context) error {
+	err := inspect.EachRecord(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
+		run, err := api.DecodeRun(configMap)
+		if err != nil || run.State != api.Succeeded || run.DryRun {
+			return // history tells of records that are not understood.
+		}
+		for _, step := range run.Steps {
+			if step.State == api.StepSucceeded && step.StartedAt != nil && step.FinishedAt != nil {
+				p.took[step.Name] = append(p.took[step.Name], step.FinishedAt.Sub(step.StartedAt.Time))
+			}
+		}
+	})
+	if err := p.noteForbidden("past runs, so there is no estimate", err); err != nil {
+		return err
+	}
+	status, err := command.AgentStatus(ctx, p.client, p.namespace)
+	if err := p.noteForbidden("the agent's status, so it is not known which config it follows", err); err != nil {
+		return err
+	}
+	if status != nil && status.ConfigHash != "" && status.ConfigHash != p.config.Hash {
+		p.notes = append(p.notes, fmt.Sprintf("the agent follows config %s, this plan is by config %s on the cluster: see kubectl nodecleanup status", status.ConfigHash, p.config.Hash))
+	}
+	return nil
+}
+
+// noteForbidden turns a lack of rights into a note, and returns every other error.
+func (p *Previewer) noteForbidden(what string, err error) error {
+	if apierrors.IsForbidden(err) {
+		p.notes = append(p.notes, "you may not read "+what)
+		return nil
+	}
+	return err
+}
+
+// Plan returns what a cleanup of the node would do.
+func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan, error) {
+	view := printer.NewPlan(node.Name)
+	view.NodeUID, view.DryRun, view.Notes = string(node.UID), p.config.DryRun, slices.Clone(p.notes)
+	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
+		view.Unprotected = fmt.Sprintf("the config's nodeSelector %q leaves this node out; deleted, it goes at once", p.config.NodeSelector)
+		return view, nil
+	}
+	planned := plan.Build(p.config.Steps, node)
+	view.Hash = planned.Hash
+	for _, skip := range planned.Skipped {
+		view.Skipped = append(view.Skipped, printer.SkippedStep{Name: skip.Step.Name, Reason: skip.Reason})
+	}
+	for i, wave := range planned.Waves {
+		for _, step := range wave {
+			if err := p.step(ctx, view, i+1, step, node); err != nil {
+				return nil, err
+			}
+		}
+	}
+	view.EstimateSeconds = int64(p.estimate(planned).Seconds())
+	return view, p.volumes(ctx, view)
+}
+
+func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step config.Step, node *corev1.Node) error {
+	row := printer.PlanStep{Wave: wave, Name: step.Name, Plugin: step.Plugin, Critical: step.Critical, Summary: p.summaries[step.Plugin]}
+	if err := p.secretsOf(ctx, view, step); err != nil {
+		return err
+	}
+	if previewer, can := step.Bound.(cleanup.Previewer); can {
+		lines, err := previewer.Preview(ctx, cleanup.Target{
+			Node: node, Attempt: 1, IdempotencyKey: string(node.UID) + "/" + step.Name,
+			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
+		})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case apierrors.IsForbidden(err):
+			row.Summary = "not known: you lack the rights to look"
+			view.Notes = append(view.Notes, fmt.Sprintf("step %s could not be previewed: %v", step.Name, err))
+		case err != nil:
+			row.Summary = "not known: " + err.Error()
+			view.Blocked = append(view.Blocked, printer.Blocker{What: "step " + step.Name, Reason: err.Error()})
+		default:
+			row.Effects = lines
+			row.Summary = summarise(step, lines)
+			view.Blocked = append(view.Blocked, blockers(step, lines)...)
+		}
+	}
+	view.Steps = append(view.Steps, row)
+	return nil
+}
+
+// secretsOf looks whether the secrets that a step needs are there; their values
+// are read only to be thrown away.
+func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step config.Step) error {
+	for _, key := range step.Secrets {
+		_, err := secrets{p.client, p.namespace}.Secret(ctx, key)
+		var missing *missingSecret
+		switch {
+		case err == nil:
+		case errors.As(err, &missing):
+			view.Blocked = append(view.Blocked, printer.Blocker{
+				What: "step " + step.Name, Reason: err.Error(),
+				Remedy: fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", p.namespace, key.Name, key.Key),
+			})
+		case apierrors.IsForbidden(err):
+			view.Notes = append(view.Notes, fmt.Sprintf("you may not read secret %s of step %s: whether it is there was not looked at", key.Name, step.Name))
+		default:
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package printer
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Outcome of one check.
+type Outcome string
+
+// The outcomes.
+const (
+	Pass    Outcome = "pass"
+	Warning Outcome = "warning"
+	Error   Outcome = "error"
+	// Skip: it could not be looked at, and the detail says why.
+	Skip Outcome = "skipped"
+	// Suppressed: it did not pass, and the operator has said that this is fine.
+	Suppressed Outcome = "suppressed"
+)
+
+// Checks is the view of what was checked.
+type Checks struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Time       metav1.Time `json:"time"`
+	Passed     bool        `json:"passed"`
+	Checks     []Check     `json:"checks"`
+}
+
+// Check is one of them.
+type Check struct {
+	// ID stays the same between versions.
+	ID          string `json:"id"`
+	Description string `json:"description"`
+	// Outcome is empty in a list of what there is to check.
+	Outcome Outcome `json:"outcome,omitempty"`
+	Detail  string  `json:"detail,omitempty"`
+	// Hint is the command or change that mends it.
+	Hint string `json:"hint,omitempty"`
+}
+
+// NewChecks returns an empty view.
+func NewChecks(now time.Time) *Checks {
+	return &Checks{APIVersion: APIVersion, Kind: "CheckReport", Time: metav1.NewTime(now), Checks: []Check{}}
+}
+
+var marks = map[Outcome]Cell{
+	Pass: {Text: "✓", Tone: Good}, Warning: {Text: "!", Tone: Warn}, Error: {Text: "✗", Tone: Bad},
+	Skip: {Text: "-", Tone: Warn}, Suppressed: {Text: "~", Tone: Plain}, "": {Text: " "},
+}
+
+// Text writes a line for each check, and a hint below those that did not pass.
+func (c *Checks) Text(text *Text) {
+	for _, check := range c.Checks {
+		line := text.paint(marks[check.Outcome]) + " " + check.ID + ": " + check.Description
+		if check.Detail != "" {
+			line += " · " + check.Detail
+		}
+		text.Line("%s", line)
+		if check.Hint != "" && (check.Outcome == Warning || check.Outcome == Error) {
+			text.Line("    mend it: %s", check.Hint)
+		}
+	}
+	if len(c.Checks) > 0 && c.Checks[0].Outcome != "" {
+		text.Line("%s", c.sum())
+	}
+}
+
+// Short writes what did not pass and the sum.
+func (c *Checks) Short(text *Text) {
+	for _, check := range c.Checks {
+		if check.Outcome == Warning || check.Outcome == Error {
+			text.Line("%s %s: %s", check.Outcome, check.ID, check.Detail)
+		}
+	}
+	text.Line("%s", c.sum())
+}
+
+func (c *Checks) sum() string {
+	by := map[string]int{}
+	for _, check := range c.Checks {
+		by[string(check.Outcome)]++
+	}
+	return fmt.Sprintf("%d checks: %s", len(c.Checks), counted(by))
+}
+
+// Names returns the IDs.
+func (c *Checks) Names() []string {
+	var names []string
+	for _, check := range c.Checks {
+		names = append(names, "check/"+check.ID)
+	}
+	return names
+}

@@ -1,0 +1,102 @@
+package printer
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Diagnosis is the view of why a node is not gone.
+type Diagnosis struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Time       metav1.Time `json:"time"`
+	Node       string      `json:"node"`
+	NodeUID    string      `json:"nodeUID,omitempty"`
+	// Question is what is answered: a node that is not being deleted has another.
+	Question string `json:"question"`
+	State    string `json:"state,omitempty"`
+	// Facts in the order in which they happened.
+	Facts []Fact `json:"facts"`
+	// Causes, the one to begin with first. Empty when all goes as it should.
+	Causes []Cause `json:"causes"`
+	// Holding are the finalizers on the node and whose each is.
+	Holding []string `json:"holding,omitempty"`
+	// Evidence says what was looked at, and what could not be.
+	Evidence []string `json:"evidence"`
+	Events   []string `json:"events,omitempty"`
+}
+
+// Fact is something that has happened or has not.
+type Fact struct {
+	Good bool   `json:"good"`
+	Text string `json:"text"`
+}
+
+// Cause is one reason why the node is not gone.
+type Cause struct {
+	// ID stays the same between versions.
+	ID   string `json:"id"`
+	Text string `json:"text"`
+	// Options are what to do about it, commands where there are any.
+	Options []string `json:"options,omitempty"`
+}
+
+// NewDiagnosis returns an empty view.
+func NewDiagnosis(node string, now time.Time) *Diagnosis {
+	return &Diagnosis{APIVersion: APIVersion, Kind: "Diagnosis", Time: metav1.NewTime(now), Node: node, Facts: []Fact{}, Causes: []Cause{}, Evidence: []string{}}
+}
+
+// Text answers the question.
+func (d *Diagnosis) Text(text *Text) { d.write(text, 3) }
+
+// Wide writes every Event too.
+func (d *Diagnosis) Wide(text *Text) { d.write(text, len(d.Events)) }
+
+func (d *Diagnosis) write(text *Text, events int) {
+	text.Line("%s", d.Question)
+	for _, fact := range d.Facts {
+		mark := marks[Pass]
+		if !fact.Good {
+			mark = marks[Error]
+		}
+		text.Line("  %s %s", text.paint(mark), fact.Text)
+	}
+	for i, cause := range d.Causes {
+		name := "Cause"
+		if i > 0 {
+			name = "Also"
+		}
+		text.Line("%-9s %s", name, text.paint(Cell{Text: cause.Text, Tone: Bad}))
+		if len(cause.Options) > 0 {
+			text.Line("%-9s %s", "Options", strings.Join(cause.Options, " | "))
+		}
+	}
+	if len(d.Holding) > 0 {
+		text.Line("%-9s %s", "Holding", strings.Join(d.Holding, ", "))
+	}
+	text.Line("%-9s %s", "Evidence", strings.Join(d.Evidence, ", "))
+	for _, event := range d.Events[max(0, len(d.Events)-events):] {
+		text.Line("          %s", event)
+	}
+}
+
+// Short writes the first cause.
+func (d *Diagnosis) Short(text *Text) {
+	said := "nothing is wrong"
+	if len(d.Causes) > 0 {
+		said = fmt.Sprintf("%s: %s", d.Causes[0].ID, d.Causes[0].Text)
+	}
+	text.Line("%s: %s", d.Node, said)
+}
+
+// Names returns the causes.
+func (d *Diagnosis) Names() []string {
+	var names []string
+	for _, cause := range d.Causes {
+		names = append(names, "cause/"+cause.ID)
+	}
+	return names
+}

@@ -1,0 +1,215 @@
+package printer
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// NodeList is the view of every node: protected or not, and where its cleanup stands.
+type NodeList struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Time       metav1.Time `json:"time"`
+	Nodes      []Node      `json:"nodes"`
+}
+
+// Node is one node.
+type Node struct {
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	Protected bool   `json:"protected"`
+	Cordoned  bool   `json:"cordoned,omitempty"`
+	// State of its cleanup; empty while there is none.
+	State   string      `json:"state,omitempty"`
+	Stuck   bool        `json:"stuck,omitempty"`
+	Step    string      `json:"step,omitempty"`
+	Reason  string      `json:"reason,omitempty"`
+	Created metav1.Time `json:"created"`
+	// Since the cleanup began.
+	Since *metav1.Time `json:"since,omitempty"`
+}
+
+// NewNodeList returns an empty view.
+func NewNodeList(now time.Time) *NodeList {
+	return &NodeList{APIVersion: APIVersion, Kind: "NodeList", Time: metav1.NewTime(now), Nodes: []Node{}}
+}
+
+// Text writes a row for each node.
+func (l *NodeList) Text(text *Text) { l.write(text, false) }
+
+// Wide writes UID, cordon and reason too.
+func (l *NodeList) Wide(text *Text) { l.write(text, true) }
+
+func (l *NodeList) write(text *Text, wide bool) {
+	head := Cells("NODE", "PROTECTED", "STATE", "STEP", "AGE")
+	if wide {
+		head = append(head, Cells("CORDONED", "CLEANING", "UID", "REASON")...)
+	}
+	rows := [][]Cell{head}
+	for _, node := range l.Nodes {
+		protected, state := Cell{Text: yesNo(node.Protected)}, Cell{Text: OrDash(node.State)}
+		if !node.Protected {
+			protected.Tone = Warn
+		}
+		if node.Stuck {
+			state.Tone = Bad
+		}
+		row := []Cell{{Text: node.Name}, protected, state, {Text: OrDash(node.Step)}, {Text: Age(l.Time.Sub(node.Created.Time))}}
+		if wide {
+			since := ""
+			if node.Since != nil {
+				since = Age(l.Time.Sub(node.Since.Time))
+			}
+			row = append(row, Cells(yesNo(node.Cordoned), OrDash(since), node.UID, OrDash(node.Reason))...)
+		}
+		rows = append(rows, row)
+	}
+	text.Table(rows)
+}
+
+// Short writes the sums.
+func (l *NodeList) Short(text *Text) {
+	protected, cleaning := 0, 0
+	for _, node := range l.Nodes {
+		if node.Protected {
+			protected++
+		}
+		if node.State != "" {
+			cleaning++
+		}
+	}
+	text.Line("%d nodes: %d protected, %d unprotected, %d being cleaned up", len(l.Nodes), protected, len(l.Nodes)-protected, cleaning)
+}
+
+// Names returns the nodes.
+func (l *NodeList) Names() []string {
+	var names []string
+	for _, node := range l.Nodes {
+		names = append(names, "node/"+node.Name)
+	}
+	return names
+}
+
+// History is the view of past and present cleanups, newest first.
+type History struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Time       metav1.Time `json:"time"`
+	Runs       []PastRun   `json:"runs"`
+	// Unreadable are the run records that this CLI does not understand, and why.
+	Unreadable []string `json:"unreadable,omitempty"`
+}
+
+// PastRun is one cleanup.
+type PastRun struct {
+	// Record names its ConfigMap.
+	Record      string       `json:"record"`
+	Node        string       `json:"node"`
+	NodeUID     string       `json:"nodeUID"`
+	State       string       `json:"state"`
+	Message     string       `json:"message,omitempty"`
+	DryRun      bool         `json:"dryRun,omitempty"`
+	RequestedBy string       `json:"requestedBy,omitempty"`
+	Bypass      string       `json:"bypass,omitempty"`
+	PlanHash    string       `json:"planHash"`
+	StartedAt   metav1.Time  `json:"startedAt"`
+	FinishedAt  *metav1.Time `json:"finishedAt,omitempty"`
+	Steps       []PastStep   `json:"steps"`
+}
+
+// PastStep is one step of it.
+type PastStep struct {
+	Name     string `json:"name"`
+	Plugin   string `json:"plugin"`
+	State    string `json:"state"`
+	Attempts int    `json:"attempts"`
+	Seconds  int64  `json:"seconds,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+// NewHistory returns an empty view.
+func NewHistory(now time.Time) *History {
+	return &History{APIVersion: APIVersion, Kind: "History", Time: metav1.NewTime(now), Runs: []PastRun{}}
+}
+
+// Text writes a row for each run.
+func (h *History) Text(text *Text) {
+	rows := [][]Cell{Cells("NODE", "STATE", "STARTED", "TOOK", "STEPS", "MESSAGE")}
+	for _, run := range h.Runs {
+		rows = append(rows, h.row(run))
+	}
+	text.Table(rows)
+	h.faults(text)
+}
+
+// Wide writes each step below its run.
+func (h *History) Wide(text *Text) {
+	for i, run := range h.Runs {
+		if i > 0 {
+			text.Line("")
+		}
+		text.Line("%s (%s) %s, started %s, plan %s", run.Node, run.NodeUID, run.State, run.StartedAt.UTC().Format(time.RFC3339), OrDash(run.PlanHash))
+		if run.RequestedBy != "" {
+			text.Line("  requested by %s", run.RequestedBy)
+		}
+		if run.Bypass != "" {
+			text.Line("  bypassed: %s", run.Bypass)
+		}
+		var rows [][]Cell
+		for _, step := range run.Steps {
+			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, fmt.Sprintf("%d attempts", step.Attempts), Age(time.Duration(step.Seconds)*time.Second), step.Error))
+		}
+		text.Table(rows)
+	}
+	h.faults(text)
+}
+
+func (h *History) faults(text *Text) {
+	for _, fault := range h.Unreadable {
+		text.Line("Not understood: %s", fault)
+	}
+}
+
+func (h *History) row(run PastRun) []Cell {
+	state, took := Cell{Text: run.State}, "-"
+	if run.State == "Failed" || run.State == "Blocked" {
+		state.Tone = Bad
+	}
+	if run.FinishedAt != nil {
+		took = Age(run.FinishedAt.Sub(run.StartedAt.Time))
+	}
+	done := 0
+	for _, step := range run.Steps {
+		if step.State == "Succeeded" || step.State == "Skipped" {
+			done++
+		}
+	}
+	message := run.Message
+	if run.Bypass != "" {
+		message = "bypassed: " + run.Bypass
+	}
+	return []Cell{
+		{Text: run.Node}, state, {Text: Age(h.Time.Sub(run.StartedAt.Time)) + " ago"}, {Text: took},
+		{Text: fmt.Sprintf("%d/%d", done, len(run.Steps))}, {Text: OrDash(message)},
+	}
+}
+
+// Short writes the sums by state.
+func (h *History) Short(text *Text) {
+	states := map[string]int{}
+	for _, run := range h.Runs {
+		states[run.State]++
+	}
+	text.Line("%d cleanups: %s", len(h.Runs), OrDash(counted(states)))
+}
+
+// Names returns the run records.
+func (h *History) Names() []string {
+	var names []string
+	for _, run := range h.Runs {
+		names = append(names, "configmap/"+run.Record)
+	}
+	return names
+}

@@ -1,0 +1,184 @@
+package printer
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Plan is the view of what a cleanup of one node would do.
+type Plan struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Node       string `json:"node"`
+	NodeUID    string `json:"nodeUID"`
+	// Hash names the plan; cleanup --plan takes it.
+	Hash string `json:"hash"`
+	// Unprotected says why the config leaves this node out; then there are no steps.
+	Unprotected string `json:"unprotected,omitempty"`
+	// DryRun: the config has the agent only preview.
+	DryRun  bool          `json:"dryRun,omitempty"`
+	Steps   []PlanStep    `json:"steps"`
+	Skipped []SkippedStep `json:"skipped,omitempty"`
+	// Volumes attached to the node, by name of the PersistentVolume.
+	Volumes []string  `json:"volumes,omitempty"`
+	Blocked []Blocker `json:"blocked,omitempty"`
+	// Notes are what could not be looked at, and why.
+	Notes []string `json:"notes,omitempty"`
+	// EstimateSeconds is from past runs; 0 when they do not tell.
+	EstimateSeconds int64 `json:"estimateSeconds,omitempty"`
+}
+
+// PlanStep is one step.
+type PlanStep struct {
+	// Wave from 1; the steps of a wave can run at the same time.
+	Wave     int      `json:"wave"`
+	Name     string   `json:"name"`
+	Plugin   string   `json:"plugin"`
+	Critical bool     `json:"critical"`
+	Summary  string   `json:"summary"`
+	Effects  []string `json:"effects,omitempty"`
+}
+
+// SkippedStep is one that is not for this node.
+type SkippedStep struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// Blocker is something that would hold a cleanup up.
+type Blocker struct {
+	// What is held: "shop/cart-0", "step storage".
+	What   string `json:"what"`
+	Reason string `json:"reason"`
+	// Remedy is what to do about it.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// NewPlan returns an empty view.
+func NewPlan(node string) *Plan {
+	return &Plan{APIVersion: APIVersion, Kind: "Plan", Node: node, Steps: []PlanStep{}}
+}
+
+// Text writes the steps, what blocks them, and how to run it.
+func (p *Plan) Text(text *Text) { p.write(text, false) }
+
+// Wide writes each effect too: every pod with its verdict.
+func (p *Plan) Wide(text *Text) { p.write(text, true) }
+
+func (p *Plan) write(text *Text, effects bool) {
+	text.Line("Plan %s · %s · nothing was changed", p.Hash, p.Node)
+	if p.Unprotected != "" {
+		text.Line("No cleanup: %s", p.Unprotected)
+		return
+	}
+	if p.DryRun {
+		text.Line("The config says dryRun: the agent would do none of this and let the node go.")
+	}
+	rows := [][]Cell{Cells("WAVE", "STEP", "PLUGIN", "CRITICAL", "EFFECT")}
+	for _, step := range p.Steps {
+		rows = append(rows, Cells(fmt.Sprint(step.Wave), step.Name, step.Plugin, yesNo(step.Critical), OrDash(step.Summary)))
+	}
+	for _, step := range p.Skipped {
+		rows = append(rows, Cells("-", step.Name, "-", "-", "skipped: "+step.Reason))
+	}
+	text.Table(rows)
+	if effects {
+		for _, step := range p.Steps {
+			for _, effect := range step.Effects {
+				text.Line("  %s: %s", step.Name, effect)
+			}
+		}
+	}
+	if len(p.Volumes) > 0 {
+		text.Line("Volumes attached: %d (%s)", len(p.Volumes), strings.Join(p.Volumes, ", "))
+	}
+	if p.EstimateSeconds > 0 {
+		text.Line("Past runs took about %s.", Age(time.Duration(p.EstimateSeconds)*time.Second))
+	}
+	for _, note := range p.Notes {
+		text.Line("Note: %s", note)
+	}
+	blockers(text, p.Blocked)
+	text.Line("Run it: kubectl nodecleanup cleanup %s --plan %s", p.Node, p.Hash)
+}
+
+func blockers(text *Text, blocked []Blocker) {
+	if len(blocked) == 0 {
+		return
+	}
+	text.Line("Blocked:")
+	var rows [][]Cell
+	for _, blocker := range blocked {
+		reason := blocker.Reason
+		if blocker.Remedy != "" {
+			reason += " → " + blocker.Remedy
+		}
+		rows = append(rows, []Cell{{Text: "  " + blocker.What, Tone: Bad}, {Text: reason}})
+	}
+	text.Table(rows)
+}
+
+// Short writes one line.
+func (p *Plan) Short(text *Text) {
+	text.Line("%s plan %s: %d steps, %d blockers", p.Node, p.Hash, len(p.Steps), len(p.Blocked))
+}
+
+// Names returns the node.
+func (p *Plan) Names() []string { return []string{"node/" + p.Node} }
+
+// PlanList is the view of the plans of many nodes.
+type PlanList struct {
+	APIVersion string  `json:"apiVersion"`
+	Kind       string  `json:"kind"`
+	Plans      []*Plan `json:"plans"`
+}
+
+// NewPlanList returns the view.
+func NewPlanList(plans []*Plan) *PlanList {
+	return &PlanList{APIVersion: APIVersion, Kind: "PlanList", Plans: append([]*Plan{}, plans...)}
+}
+
+// Text writes a row for each node and a sum.
+func (l *PlanList) Text(text *Text) {
+	rows := [][]Cell{Cells("NODE", "PLAN", "STEPS", "BLOCKED", "FIRST BLOCKER")}
+	blocked := 0
+	for _, plan := range l.Plans {
+		first, tone := "", Plain
+		if len(plan.Blocked) > 0 {
+			blocked++
+			tone, first = Bad, plan.Blocked[0].What+": "+plan.Blocked[0].Reason
+		}
+		rows = append(rows, []Cell{
+			{Text: plan.Node}, {Text: plan.Hash}, {Text: fmt.Sprint(len(plan.Steps))}, {Text: fmt.Sprint(len(plan.Blocked)), Tone: tone}, {Text: OrDash(first)},
+		})
+	}
+	text.Table(rows)
+	text.Line("%d nodes, %d blocked; nothing was changed", len(l.Plans), blocked)
+}
+
+// Wide writes every plan in full.
+func (l *PlanList) Wide(text *Text) {
+	for i, plan := range l.Plans {
+		if i > 0 {
+			text.Line("")
+		}
+		plan.Wide(text)
+	}
+}
+
+// Short writes a line for each.
+func (l *PlanList) Short(text *Text) {
+	for _, plan := range l.Plans {
+		plan.Short(text)
+	}
+}
+
+// Names returns the nodes.
+func (l *PlanList) Names() []string {
+	var names []string
+	for _, plan := range l.Plans {
+		names = append(names, plan.Names()...)
+	}
+	return names
+}

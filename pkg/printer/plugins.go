@@ -1,0 +1,139 @@
+package printer
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PluginHealth is how the plugin of one step is.
+type PluginHealth struct {
+	Step     string `json:"step"`
+	Plugin   string `json:"plugin"`
+	Critical bool   `json:"critical"`
+	Health   Health `json:"health"`
+	// Error is what is wrong, empty for a healthy plugin.
+	Error     string       `json:"error,omitempty"`
+	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
+	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
+}
+
+func (p PluginHealth) problem(now time.Time) string {
+	switch {
+	case p.Health == Unknown:
+		return "it cannot tell how it is"
+	case p.Error == "":
+		return ""
+	case p.HealthyAt == nil:
+		return p.Error
+	}
+	return fmt.Sprintf("%s, last ok %s ago", p.Error, Age(now.Sub(p.HealthyAt.Time)))
+}
+
+// Plugins is the view of how the plugin of each step is.
+type Plugins struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Time       metav1.Time `json:"time"`
+	// Asked: the answers are to a request of this command, not older ones.
+	Asked   bool           `json:"asked"`
+	Plugins []PluginHealth `json:"plugins"`
+	// Blocked tells what would hold up the steps on one node, for preflight.
+	Blocked []Blocker `json:"blocked,omitempty"`
+}
+
+// NewPlugins returns an empty view.
+func NewPlugins(now time.Time) *Plugins {
+	return &Plugins{APIVersion: APIVersion, Kind: "PluginHealthList", Time: metav1.NewTime(now), Plugins: []PluginHealth{}}
+}
+
+// Text writes a row for each step.
+func (p *Plugins) Text(text *Text) {
+	rows := [][]Cell{Cells("STEP", "PLUGIN", "CRITICAL", "HEALTH", "CHECKED", "PROBLEM")}
+	for _, plugin := range p.Plugins {
+		checked := ""
+		if plugin.CheckedAt != nil {
+			checked = Age(p.Time.Sub(plugin.CheckedAt.Time)) + " ago"
+		}
+		rows = append(rows, []Cell{
+			{Text: plugin.Step}, {Text: plugin.Plugin}, {Text: yesNo(plugin.Critical)}, health(plugin.Health),
+			{Text: OrDash(checked)}, {Text: OrDash(plugin.problem(p.Time.Time))},
+		})
+	}
+	text.Table(rows)
+	blockers(text, p.Blocked)
+}
+
+// Short writes a line for each plugin that is not well.
+func (p *Plugins) Short(text *Text) {
+	well := 0
+	for _, plugin := range p.Plugins {
+		if plugin.Error == "" {
+			well++
+			continue
+		}
+		text.Line("%s (%s): %s", plugin.Step, plugin.Plugin, plugin.problem(p.Time.Time))
+	}
+	text.Line("%d of %d plugins without a problem, %d blockers", well, len(p.Plugins), len(p.Blocked))
+}
+
+// Names returns the steps.
+func (p *Plugins) Names() []string {
+	var names []string
+	for _, plugin := range p.Plugins {
+		names = append(names, "step/"+plugin.Step)
+	}
+	return names
+}
+
+// Catalog is the view of the plugins that a config can name.
+type Catalog struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Plugins    []CatalogPlugin `json:"plugins"`
+}
+
+// CatalogPlugin is one plugin of the catalog.
+type CatalogPlugin struct {
+	Name    string `json:"name"`
+	Summary string `json:"summary"`
+	// Critical and TimeoutSeconds are what holds for a step that does not say.
+	Critical       bool  `json:"critical"`
+	TimeoutSeconds int64 `json:"timeoutSeconds"`
+	// Steps of the config on the cluster that use it.
+	Steps []string `json:"steps,omitempty"`
+}
+
+// NewCatalog returns an empty view.
+func NewCatalog() *Catalog {
+	return &Catalog{APIVersion: APIVersion, Kind: "PluginList", Plugins: []CatalogPlugin{}}
+}
+
+// Text writes a row for each plugin.
+func (c *Catalog) Text(text *Text) {
+	rows := [][]Cell{Cells("PLUGIN", "STEPS", "SUMMARY")}
+	for _, plugin := range c.Plugins {
+		rows = append(rows, Cells(plugin.Name, OrDash(joined(plugin.Steps)), plugin.Summary))
+	}
+	text.Table(rows)
+}
+
+// Wide writes the defaults too.
+func (c *Catalog) Wide(text *Text) {
+	rows := [][]Cell{Cells("PLUGIN", "CRITICAL", "TIMEOUT", "STEPS", "SUMMARY")}
+	for _, plugin := range c.Plugins {
+		timeout := time.Duration(plugin.TimeoutSeconds) * time.Second
+		rows = append(rows, Cells(plugin.Name, yesNo(plugin.Critical), Age(timeout), OrDash(joined(plugin.Steps)), plugin.Summary))
+	}
+	text.Table(rows)
+}
+
+// Names returns the plugins.
+func (c *Catalog) Names() []string {
+	var names []string
+	for _, plugin := range c.Plugins {
+		names = append(names, "plugin/"+plugin.Name)
+	}
+	return names
+}
