@@ -16,7 +16,7 @@ import (
 // TestRunsOutliveTheAPIServer restarts the API server while many cleanups run:
 // each of them ends, none skips a step.
 func TestRunsOutliveTheAPIServer(t *testing.T) {
-	const nodesEach, restarts = 20, 3
+	const nodesEach, restarts = 20, 10
 	f := setUp(t, `retry: {initialDelay: 100ms}
 steps:
 - {name: one, plugin: probe, options: {do: slow}}

@@ -62,6 +62,13 @@ func setUp(t *testing.T, config string) *fixture {
 	return f
 }
 
+// in returns the fixture for a subtest.
+func (f *fixture) in(t *testing.T) *fixture {
+	sub := *f
+	sub.T = t
+	return &sub
+}
+
 // tearDown leaves no Node and no webhook to the next test.
 func (f *fixture) tearDown() {
 	ctx := context.WithoutCancel(f.Context())

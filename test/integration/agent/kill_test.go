@@ -69,15 +69,21 @@ func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
 // process returns the agent as a program of its own, not started yet.
 func (f *fixture) process() *cluster.Process {
 	f.Helper()
-	binary := filepath.Join(f.TempDir(), "nodecleanup-agent")
-	build := exec.CommandContext(f.Context(), "go", "build", "-o", binary, "../../../cmd/nodecleanup-agent")
-	if output, err := build.CombinedOutput(); err != nil {
-		f.Fatalf("building the agent: %v\n%s", err, output)
-	}
 	user, groups := f.user()
 	kubeconfig, err := shared.KubeconfigFor(user, groups...)
 	if err != nil {
 		f.Fatal(err)
+	}
+	return f.processWith(kubeconfig)
+}
+
+// processWith is process with a kubeconfig of the test's own.
+func (f *fixture) processWith(kubeconfig string) *cluster.Process {
+	f.Helper()
+	binary := filepath.Join(f.TempDir(), "nodecleanup-agent")
+	build := exec.CommandContext(f.Context(), "go", "build", "-o", binary, "../../../cmd/nodecleanup-agent")
+	if output, err := build.CombinedOutput(); err != nil {
+		f.Fatalf("building the agent: %v\n%s", err, output)
 	}
 	probes := fmt.Sprintf("127.0.0.1:%d", freePort(f.T))
 	logs := f.TempDir()
