@@ -6,6 +6,7 @@ package follow
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,6 +142,9 @@ func (f Follower) tell(now Cleanup, said map[string]string) {
 	if now.Node == nil {
 		once("node", "the node is gone")
 		return
+	}
+	if others := api.OtherFinalizers(now.Node); now.Node.DeletionTimestamp != nil && !api.HasFinalizer(now.Node) {
+		once("node", "released; still held by the finalizers of others: "+strings.Join(others, ", "))
 	}
 	if condition := api.Cleanup(now.Node); condition != nil {
 		switch state := api.State(condition.Reason); state {

@@ -27,7 +27,8 @@ func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, erro
 	}
 	switch now.Run.State {
 	case api.Succeeded, api.Bypassed:
-		return true, nil
+		// One that is being deleted is still to be released, and to go.
+		return now.Node.DeletionTimestamp == nil || !api.HasFinalizer(now.Node), nil
 	case api.Failed:
 		return false, fail(exit.Unhealthy, "failed", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Blocked:

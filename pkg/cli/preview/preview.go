@@ -65,7 +65,7 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string, 
 		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("reading the config: there is no configmap %s in namespace %s", api.ConfigName, namespace),
-			Next: "Install the agent first: kubectl nodecleanup install --wait",
+			Next: "If it is installed elsewhere, say where with --namespace; else install it: kubectl nodecleanup install --wait",
 		}
 	}
 	if err != nil {

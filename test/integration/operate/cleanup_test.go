@@ -1,0 +1,110 @@
+package operate_test
+
+import (
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+const drainAndLog = `
+retry: {maxRetries: 0}
+steps:
+- {name: drain, plugin: drain, timeout: 5s}
+- {name: log, plugin: logger, dependsOn: [drain]}
+`
+
+func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.pod("web", "worker", app("web"))
+	var plan printer.Plan
+	f.run("plan", "worker", "-o", "json").exits(exit.OK).into(&plan)
+	f.run("cleanup", "worker", "--plan", "000000", "--yes").exits(exit.Failure).says("the plan is "+plan.Hash+" by now", "nothing was begun")
+	f.run("cleanup", "worker", "--plan", plan.Hash).exits(exit.Usage).says("there is no terminal", "--yes")
+	if node := f.read("worker"); node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
+		t.Fatalf("something was begun: %v", node.Annotations)
+	}
+	f.run("cleanup", "node/worker", "--plan", plan.Hash, "--yes", "--wait").exits(exit.OK).
+		says("1/2 drain: done", "2/2 log: done", "node/worker cleaned up; it stays cordoned")
+	node := f.read("worker")
+	if !node.Spec.Unschedulable || node.Annotations[api.AnnotationCleanupRequestedBy] != "admin" {
+		t.Errorf("cordoned %v, annotations %v", node.Spec.Unschedulable, node.Annotations)
+	}
+	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.OK).says("the node is gone", "node/worker cleaned up and deleted")
+	if f.read("worker") != nil {
+		t.Error("the node is still there")
+	}
+
+	var history printer.History
+	f.run("history", "worker", "-o", "json").exits(exit.OK).into(&history)
+	if len(history.Runs) != 1 || history.Runs[0].State != "Succeeded" || history.Runs[0].RequestedBy != "admin" || len(history.Runs[0].Steps) != 2 {
+		t.Errorf("history %+v", history.Runs)
+	}
+	f.run("history", "-o", "wide").exits(exit.OK).says("worker", "drain", "requested by admin")
+	f.run("history", "-o", "name").exits(exit.OK).says("configmap/run-worker-")
+	f.run("history", "nobody", "-o", "short").exits(exit.OK).says("0 cleanups")
+	f.run("history", "--since", "1ns", "-o", "short").exits(exit.OK).says("0 cleanups")
+}
+
+func TestCleanupRefusesWhatIsBlockedAndRetryGoesOn(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.run("cleanup", "worker", "--yes").exits(exit.Blocked).says("default/cart-0", "nothing was begun", "--even-if-blocked")
+	f.run("retry", "worker").exits(exit.Failure).says("none was begun", "cleanup worker")
+	f.run("cleanup", "worker", "--yes", "--even-if-blocked", "--wait").exits(exit.Unhealthy).says("1/2 drain: failed", "diagnose worker")
+
+	var list printer.NodeList
+	f.run("nodes", "list", "-o", "json").exits(exit.OK).into(&list)
+	if len(list.Nodes) != 1 || !list.Nodes[0].Protected || !list.Nodes[0].Stuck || list.Nodes[0].State != "Failed" || list.Nodes[0].Step != "1/2 drain" {
+		t.Errorf("nodes %+v", list.Nodes)
+	}
+	f.run("nodes", "list").exits(exit.OK).says("worker   yes         Failed   1/2 drain")
+	f.run("nodes", "list", "-o", "wide").exits(exit.OK).says("CORDONED", "cart")
+
+	f.dropBudget("cart")
+	f.run("retry", "worker", "--wait").exits(exit.OK).says("node/worker retry requested", "1/2 drain: done")
+	f.awaitState("worker", api.Succeeded)
+}
+
+func TestRetryOfADeletedNode(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.delete("worker")
+	f.awaitState("worker", api.Failed)
+	f.run("cleanup", "worker", "--yes").exits(exit.Failure).says("it is being deleted", "retry worker")
+	f.run("retry", "worker", "--wait").exits(exit.Unhealthy).says("failed")
+	f.dropBudget("cart")
+	f.run("retry", "worker", "--wait").exits(exit.OK).says("the node is gone")
+	f.run("retry", "worker").exits(exit.Failure).says("reading node worker", "history worker")
+}
+
+func TestRequestsWithoutAnAgentSaySo(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.node("worker", nil)
+	f.run("cleanup", "worker", "--yes", "--wait", "--timeout", "1s").exits(exit.TimedOut).says(
+		"no agent in namespace "+f.namespace+" is leading", "The agent goes on", "longer --timeout")
+	f.run("retry", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("no agent")
+	reader := f.userWith("reader", rule("", "nodes", "get"), rule("", "configmaps", "get", "list"))
+	f.runAs(reader, "retry", "worker").exits(exit.Failure).says("marking node worker", "cannot patch", "ask a cluster administrator")
+	f.runAs(reader, "nodes", "list").exits(exit.Failure).says("listing nodes", "ask a cluster administrator")
+	nobody := f.userWith("nobody")
+	f.runAs(nobody, "history").exits(exit.Failure).says("listing the run records", "ask a cluster administrator")
+	f.runAs(nobody, "cleanup", "worker", "--yes").exits(exit.Failure).says("reading node worker")
+}
+
+func TestRetryOfANodeThatOthersHold(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.node("theirs", nil)
+	f.patch("theirs", `{"metadata":{"finalizers":["example.com/theirs"]}}`)
+	f.delete("theirs")
+	f.run("retry", "theirs").exits(exit.Failure).says("held by nodecleanup, but by example.com/theirs")
+}

@@ -1,0 +1,62 @@
+package operate_test
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+func contextOf(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
+
+func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
+}
+
+// userWith returns the kubeconfig of a user who has just these rights, everywhere.
+func (f *fixture) userWith(name string, rules ...rbacv1.PolicyRule) string {
+	f.Helper()
+	name += "-" + f.namespace
+	kubeconfig, err := shared.KubeconfigFor(name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if rules == nil {
+		return kubeconfig
+	}
+	ctx := f.Context()
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}
+	if _, err := f.client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}
+	if _, err := f.client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := f.client.RbacV1().ClusterRoleBindings().Delete(contextOf(f.T), name, metav1.DeleteOptions{}); err != nil {
+			f.Error(err)
+		}
+		if err := f.client.RbacV1().ClusterRoles().Delete(contextOf(f.T), name, metav1.DeleteOptions{}); err != nil {
+			f.Error(err)
+		}
+	})
+	return kubeconfig
+}
+
+// edit replaces the config, as kubectl edit does.
+func (f *fixture) edit(config string) {
+	f.Helper()
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: api.ConfigName, Labels: map[string]string{api.LabelName: api.LabelNameValue}}, Data: map[string]string{api.ConfigKey: config}}
+	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Update(f.Context(), configMap, metav1.UpdateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
