@@ -11,6 +11,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 
@@ -34,11 +35,10 @@ func Run(ctx context.Context, options Options) error {
 	meters, realClock := metrics.New(), clock.RealClock{}
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
-	catalog := options.Catalog(plugins.Dependencies{
-		Kubernetes: clients.work,
-		HTTP:       &http.Client{},
-		Secrets:    clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)},
-	})
+	secrets := &redactor{Secrets: clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}}
+	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
+	catalog := options.Catalog(plugins.Dependencies{Kubernetes: clients.work, HTTP: &http.Client{}, Secrets: secrets})
+	engine := executor.New(realClock, rand.Float64, secrets.text)
 	lead := newLeadership(clients.lease, options, meters)
 	report := newStatus(clients.work, options, lead.fence)
 	settings, err := newSettings(ctx, clients.work, options, catalog, meters, report, recorder)
@@ -49,8 +49,8 @@ func Run(ctx context.Context, options Options) error {
 		Client:    clients.work,
 		Metadata:  clients.metadata,
 		Config:    settings.Current,
-		Executor:  executor.New(realClock, rand.Float64),
-		Previewer: executor.NewPreviewer(realClock, rand.Float64),
+		Executor:  engine,
+		Previewer: executor.NewPreviewer(realClock, rand.Float64, secrets.text),
 		Records:   runrecord.NewStore(clients.work.CoreV1(), options.Namespace),
 		Reporter:  runrecord.NewReporter(clients.work.CoreV1(), recorder, realClock),
 		Metrics:   meters,
@@ -58,7 +58,7 @@ func Run(ctx context.Context, options Options) error {
 		Clock:     realClock,
 		Log:       options.Log,
 	})
-	checks := newHealth(clients.work, options, report, meters, realClock)
+	checks := newHealth(clients.work, options, engine, report, meters, realClock)
 	checks.config = settings.Current
 	settings.changed = func() { nodes.Reconsider(); checks.again() }
 	meters.Watcher(nodes.Standing)

@@ -26,6 +26,7 @@ type health struct {
 	client    kubernetes.Interface
 	namespace string
 	config    func() *config.Config
+	executor  *executor.Executor
 	report    *status
 	metrics   *metrics.Metrics
 	clock     clock.WithTicker
@@ -34,9 +35,9 @@ type health struct {
 	due chan struct{}
 }
 
-func newHealth(client kubernetes.Interface, options Options, report *status, metrics *metrics.Metrics, clock clock.WithTicker) *health {
+func newHealth(client kubernetes.Interface, options Options, executor *executor.Executor, report *status, metrics *metrics.Metrics, clock clock.WithTicker) *health {
 	return &health{
-		client: client, namespace: options.Namespace, report: report, metrics: metrics, clock: clock, log: options.Log,
+		client: client, namespace: options.Namespace, executor: executor, report: report, metrics: metrics, clock: clock, log: options.Log,
 		due: make(chan struct{}, 1),
 	}
 }
@@ -87,7 +88,7 @@ func (h *health) run(ctx context.Context) error {
 
 // check asks every plugin, and writes down what they say as the answer to a request.
 func (h *health) check(ctx context.Context, request string) {
-	answers := executor.CheckHealth(ctx, h.clock, h.config().Steps)
+	answers := h.executor.CheckHealth(ctx, h.config().Steps)
 	if ctx.Err() != nil {
 		return
 	}

@@ -40,7 +40,7 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 		Log:            r.Log.With("step", step.Name, "attempt", attempt),
 		Progress: func(text string) {
 			select {
-			case r.progress <- progress{step.Name, shorten(text)}:
+			case r.progress <- progress{step.Name, shorten(r.redact(text))}:
 			default: // The run is behind with older news; the next text replaces this one.
 			}
 		},

@@ -64,18 +64,21 @@ type Executor struct {
 	clock clock.WithTicker
 	// random returns a number from 0 up to 1, for the jitter of retries.
 	random func() float64
+	// redact takes secrets out of what plugins say.
+	redact func(string) string
 	call   call
 }
 
-// New returns an executor that calls the plugins' Cleanup.
-func New(clock clock.WithTicker, random func() float64) *Executor {
-	return &Executor{clock: clock, random: random, call: cleanUp}
+// New returns an executor that calls the plugins' Cleanup. What they say is
+// recorded as redact returns it.
+func New(clock clock.WithTicker, random func() float64, redact func(string) string) *Executor {
+	return &Executor{clock: clock, random: random, redact: redact, call: cleanUp}
 }
 
 // NewPreviewer returns an executor that calls the plugins' Preview instead, and
 // never Cleanup. What they say is kept in the record.
-func NewPreviewer(clock clock.WithTicker, random func() float64) *Executor {
-	return &Executor{clock: clock, random: random, call: preview}
+func NewPreviewer(clock clock.WithTicker, random func() float64, redact func(string) string) *Executor {
+	return &Executor{clock: clock, random: random, redact: redact, call: preview}
 }
 
 // Run goes on with a job until all its steps are done, or until nothing is left
@@ -237,12 +240,12 @@ func (r *run) settle(ctx context.Context, done result) error {
 	record.Progress = ""
 	now := metav1.NewTime(r.clock.Now())
 	if done.err == nil {
-		record.State, record.LastError, record.Preview, record.FinishedAt = api.StepSucceeded, "", done.said, &now
+		record.State, record.LastError, record.Preview, record.FinishedAt = api.StepSucceeded, "", r.redactAll(done.said), &now
 		r.Observer.StepSucceeded(record, done.took)
 		return nil
 	}
 	record.Failures++
-	record.LastError = shorten(done.err.Error())
+	record.LastError = shorten(r.redact(done.err.Error()))
 	if delay, again := r.retryDelay(done.step, record.Failures, done.err); again {
 		next := metav1.NewMicroTime(now.Add(delay))
 		record.State, record.NextAttemptAt = api.StepRetrying, &next
@@ -267,6 +270,14 @@ func (r *run) save(ctx context.Context) error {
 	}
 	r.unsaved = false
 	return nil
+}
+
+func (e *Executor) redactAll(lines []string) []string {
+	var clean []string
+	for _, line := range lines {
+		clean = append(clean, e.redact(line))
+	}
+	return clean
 }
 
 // maxErrorText bounds what of an error is kept in the record, in bytes.

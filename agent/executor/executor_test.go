@@ -78,7 +78,7 @@ func priority(n int) func(*config.Step)             { return func(s *config.Step
 func succeed(context.Context, cleanup.Target) error { return nil }
 
 func (b *bench) run(ctx context.Context, parallel int, steps ...config.Step) (Outcome, error) {
-	return b.with(New(clock.RealClock{}, func() float64 { return 0 }), ctx, parallel, steps...)
+	return b.with(New(clock.RealClock{}, func() float64 { return 0 }, hush), ctx, parallel, steps...)
 }
 
 func (b *bench) with(executor *Executor, ctx context.Context, parallel int, steps ...config.Step) (Outcome, error) {
@@ -98,6 +98,9 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 		Guard: func(context.Context) error { return b.guard },
 	})
 }
+
+// hush takes one word out of every text.
+func hush(text string) string { return strings.ReplaceAll(text, "canary", "[secret]") }
 
 func (b *bench) expect(outcome Outcome, err error, state api.State) {
 	b.t.Helper()
@@ -421,12 +424,35 @@ func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
 		tells.Bound = previewer{forbidden, []string{"evict 3 pods"}, nil}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
-		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }), t.Context(), 1, tells, broken, b.step("silent", forbidden))
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken, b.step("silent", forbidden))
 		b.expect(outcome, err, api.Succeeded)
 		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell more: no answer", "silent": "the plugin cannot tell what it would do"} {
 			if said := b.record.Step(name).Preview; !slices.Equal(said, []string{want}) {
 				t.Errorf("step %s said %q, want %q", name, said, want)
 			}
+		}
+	})
+}
+
+func TestNothingThatAPluginSaysIsRecordedWithASecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 4,
+			b.step("fails", func(_ context.Context, target cleanup.Target) error {
+				target.Progress("waiting for canary")
+				<-time.After(2 * progressPause) // Long enough for the progress to be stored.
+				return cleanup.Permanent(errors.New("canary"))
+			}),
+			b.step("panics", func(context.Context, cleanup.Target) error { panic("canary") }))
+		b.expect(outcome, err, api.Failed)
+		tells := b.step("tells", nil)
+		tells.Bound = previewer{said: []string{"send canary"}}
+		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells); err != nil {
+			t.Fatal(err)
+		}
+		said := fmt.Sprintf("%v %v %+v %q", outcome, b.messages, b.record, b.saved)
+		if strings.Contains(said, "canary") || !strings.Contains(said, "waiting for [secret]") || !strings.Contains(said, "send [secret]") {
+			t.Errorf("recorded %s", said)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,14 +30,18 @@ const healthTimeout = 10 * time.Second
 // CheckHealth asks, all at once, the plugins of the steps. It changes nothing,
 // and returns their answers in the order of the steps. A plugin that does not
 // answer in time, or panics, is not healthy.
-func CheckHealth(ctx context.Context, clock clock.WithTicker, steps []config.Step) []Health {
+func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Health {
 	answers := make([]Health, len(steps))
 	var group sync.WaitGroup
 	for i, step := range steps {
 		answers[i].Step = step
 		if checker, can := step.Bound.(cleanup.HealthChecker); can {
 			answers[i].Checks = true
-			group.Go(func() { answers[i].Err = checkHealth(ctx, clock, checker) })
+			group.Go(func() {
+				if err := checkHealth(ctx, e.clock, checker); err != nil {
+					answers[i].Err = errors.New(e.redact(err.Error()))
+				}
+			})
 		}
 	}
 	group.Wait()

@@ -29,7 +29,7 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 			return step
 		}
 		began := time.Now()
-		answers := CheckHealth(t.Context(), clock.RealClock{}, []config.Step{
+		answers := New(clock.RealClock{}, func() float64 { return 0 }, hush).CheckHealth(t.Context(), []config.Step{
 			b.step("cannot-tell", succeed),
 			step("well", func(context.Context) error { return nil }),
 			step("ill", func(context.Context) error { return errors.New("no token") }),

@@ -21,7 +21,7 @@ func (c *cleanup) preflight(ctx context.Context, built plan.Plan) (begin bool, e
 	if begun(c.record) || c.config.DryRun {
 		return true, nil
 	}
-	answers := executor.CheckHealth(ctx, c.Clock, built.Steps())
+	answers := c.Executor.CheckHealth(ctx, built.Steps())
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}

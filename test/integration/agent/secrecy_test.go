@@ -1,0 +1,193 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+type leakOptions struct {
+	How   string        `json:"how"`
+	Token cleanup.Value `json:"token"`
+}
+
+// leaking is a plugin that tells its secret wherever a plugin can say something.
+type leaking struct {
+	leakOptions
+	secrets cleanup.Secrets
+}
+
+func leak(secrets cleanup.Secrets) cleanup.Descriptor {
+	return cleanup.Descriptor{Name: "leak", Bind: cleanup.Options(leakOptions{}, func(o leakOptions) (cleanup.Plugin, error) { return leaking{o, secrets}, nil })}
+}
+
+func (l leaking) Cleanup(ctx context.Context, target cleanup.Target) error {
+	token, err := l.Token.Resolve(ctx, l.secrets)
+	if err != nil {
+		return err
+	}
+	target.Log.Info("sending "+token, "token", token, "request", []string{token})
+	target.Progress("waiting for " + token)
+	switch {
+	case l.How == "panic":
+		panic("no such key: " + token)
+	case l.How == "retry" && target.Attempt == 1:
+		return fmt.Errorf("sending %q: refused", token)
+	case l.How == "fail":
+		return cleanup.Permanent(errors.New("401 for " + token))
+	}
+	return nil
+}
+
+func (l leaking) CheckHealth(ctx context.Context) error {
+	token, err := l.Token.Resolve(ctx, l.secrets)
+	if err == nil && l.How == "ill" {
+		err = errors.New("401 for " + token)
+	}
+	return err
+}
+
+func (l leaking) Preview(ctx context.Context, _ cleanup.Target) ([]string, error) {
+	token, err := l.Token.Resolve(ctx, l.secrets)
+	return []string{"send " + token}, err
+}
+
+// output is the agent's log, written by many.
+type output struct {
+	mutex sync.Mutex
+	bytes.Buffer
+}
+
+func (o *output) Write(data []byte) (int, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.Buffer.Write(data)
+}
+
+// TestNoSecretLeavesTheAgent has steps go every way that a step can go, with a
+// secret that each of them tells whoever listens, and looks for it in the log, in
+// the metrics, and in everything that the API server holds.
+func TestNoSecretLeavesTheAgent(t *testing.T) {
+	const canary = "canary-0d6c8a"
+	repeats := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if _, err := io.Copy(io.Discard, request.Body); err != nil {
+			return
+		}
+		token := request.Header.Get("Authorization")
+		switch request.URL.Path {
+		case "/redirect":
+			http.Redirect(w, request, "/elsewhere?token="+token, http.StatusFound)
+		case "/refuse":
+			http.Error(w, "no such token: "+token, http.StatusForbidden)
+		case "/busy":
+			w.Header().Set("Retry-After", token)
+			http.Error(w, token, http.StatusServiceUnavailable)
+		}
+	}))
+	defer repeats.Close()
+	config := "concurrency: {stepsPerNode: 20}\nretry: {maxRetries: 1, initialDelay: 10ms}\nsteps:\n- {name: drain, plugin: drain}\n"
+	const reference = "{secretKeyRef: {name: canary, key: token}}"
+	for _, how := range []string{"succeed", "panic", "retry", "fail", "ill"} {
+		config += fmt.Sprintf("- {name: %s, plugin: leak, options: {how: %s, token: %s}}\n", how, how, reference)
+	}
+	for _, path := range []string{"fine", "redirect", "refuse", "busy"} {
+		config += fmt.Sprintf("- {name: %[1]s, plugin: http, critical: %[2]v, options: {url: '%[3]s/%[1]s', headers: {Authorization: %[4]s}}}\n", path, path == "refuse", repeats.URL, reference)
+	}
+	f := setUp(t, config)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "canary"}, StringData: map[string]string{"token": canary}}
+	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var log output
+	options := f.options()
+	options.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	stop := f.start(options)
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitState(node, api.Failed)
+	f.awaitEvent(node, "StepFailed", "[secret]")
+	f.eventually("every plugin was asked how it is", func(ctx context.Context) (bool, error) {
+		configMap, err := f.client.CoreV1().ConfigMaps(f.namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
+		return err == nil && strings.Contains(configMap.Data[api.StatusKey], "401 for [secret]"), err
+	})
+	metrics, err := http.Get("http://" + options.MetricsListen + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer metrics.Body.Close()
+	page, err := io.ReadAll(metrics.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	options.DryRun = true
+	dry := f.start(options)
+	preview := f.protected("preview")
+	f.delete(preview)
+	f.awaitGone(preview)
+	dry()
+	if said := strings.Join(f.record(preview).Step("succeed").Preview, ""); said != "send [secret]" {
+		t.Errorf("the preview says %q", said)
+	}
+	log.mutex.Lock()
+	found := map[string]string{"the log": log.String(), "the metrics": string(page)}
+	log.mutex.Unlock()
+	for what, object := range f.everything() {
+		found[what] = object
+	}
+	for what, text := range found {
+		if at := strings.Index(text, canary); at >= 0 {
+			t.Errorf("%s tells the secret: …%s…", what, text[max(0, at-200):min(len(text), at+100)])
+		}
+	}
+	for what, want := range map[string]string{"the log": "sending [secret]", "the metrics": "node_cleanup_operations_total"} {
+		if !strings.Contains(found[what], want) {
+			t.Errorf("%q is missing in %s: this proves nothing", want, what)
+		}
+	}
+}
+
+// everything returns all that the agent writes to the API server, as JSON.
+func (f *fixture) everything() map[string]string {
+	f.Helper()
+	all := map[string]string{}
+	add := func(what string, list any, err error) {
+		f.Helper()
+		if err != nil {
+			f.Fatal(err)
+		}
+		text, err := json.Marshal(list)
+		if err != nil {
+			f.Fatal(err)
+		}
+		all[what] = string(text)
+	}
+	ctx := f.Context()
+	nodes, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	add("the nodes", nodes, err)
+	events, err := f.client.CoreV1().Events(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	add("the Events", events, err)
+	configMaps, err := f.client.CoreV1().ConfigMaps(f.namespace).List(ctx, metav1.ListOptions{})
+	for i := range configMaps.Items {
+		add("configmap "+configMaps.Items[i].Name, configMaps.Items[i], err)
+	}
+	leases, err := f.client.CoordinationV1().Leases(f.namespace).List(ctx, metav1.ListOptions{})
+	add("the Leases", leases, err)
+	return all
+}
