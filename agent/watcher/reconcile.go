@@ -98,7 +98,7 @@ func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 }
 
 // tellPending is how long a Node waits for its turn before its condition says so.
-const tellPending = 30 * time.Second
+const tellPending = 2 * time.Minute
 
 // onDeletion brings a terminating Node on that our finalizer holds.
 func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration, error) {
