@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Causes for which a run is interrupted.
@@ -114,7 +115,7 @@ func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration,
 		return 0, nil // The end of the run puts the Node in the queue again.
 	}
 	// Without room nothing of the Node is even read, but for an end that needs none.
-	due := bypassed || t.overdue(cached)
+	due := bypassed || t.releasable(cached)
 	return t.inTurn(ctx, cached, due, func(c *cleanup) (time.Duration, error) {
 		if c.node.DeletionTimestamp == nil || !api.HasFinalizer(c.node) {
 			return 0, nil // The informer is about to say so.
@@ -123,10 +124,10 @@ func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration,
 	})
 }
 
-// overdue reports whether the deadline is to be acted upon.
-func (t *term) overdue(node *nodeMeta) bool {
-	after := t.Config().Deadline.After
-	return after > 0 && t.Clock.Since(node.DeletionTimestamp.Time) > after
+// releasable reports whether the deadline lets the Node go.
+func (t *term) releasable(node *nodeMeta) bool {
+	deadline := t.Config().Deadline
+	return deadline.After > 0 && deadline.Action == config.Release && t.Clock.Since(node.DeletionTimestamp.Time) > deadline.After
 }
 
 // inTurn brings a cleanup on as soon as there is room for a run; with regardless

@@ -107,10 +107,16 @@ func (c *cleanup) notTold(err error) {
 	c.log.Warn("the node's condition cannot be written, the cleanup goes on", "err", err)
 }
 
+// lastWords is how long an interrupted run tries to say so: the API server may be
+// what interrupted it.
+const lastWords = 5 * time.Second
+
 // interrupted says why a run stopped in the middle. The record stays as it was
 // last saved; only for a Node that is gone nobody comes back to it.
 func (c *cleanup) interrupted(ctx context.Context, err error) {
 	c.log.Warn("cleanup interrupted", "err", err)
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
 	switch {
 	case c.Fence() != nil:
 		c.report.Drop() // It is for the next leader to say how things are.
