@@ -10,13 +10,17 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/bypass"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/diagnose"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/nodes"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/plan"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preflight"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/retry"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/status"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
@@ -51,9 +55,13 @@ the steps of its config, and only then lets the node go.`,
 	)
 	group(root, "look", "See what is going on:",
 		status.New(environment),
+		check.New(environment, catalog),
 		nodes.New(environment),
 		history.New(environment),
 		plan.New(environment),
+		diagnose.New(environment),
+		preflight.New(environment),
+		plugins.New(environment, catalog),
 	)
 	group(root, "act", "Act on a node:",
 		cleanup.New(environment),

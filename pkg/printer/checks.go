@@ -19,6 +19,8 @@ const (
 	Skip Outcome = "skipped"
 	// Suppressed: it did not pass, and the operator has said that this is fine.
 	Suppressed Outcome = "suppressed"
+	// Underway: it is being done.
+	Underway Outcome = "underway"
 )
 
 // Checks is the view of what was checked.
@@ -49,7 +51,7 @@ func NewChecks(now time.Time) *Checks {
 
 var marks = map[Outcome]Cell{
 	Pass: {Text: "✓", Tone: Good}, Warning: {Text: "!", Tone: Warn}, Error: {Text: "✗", Tone: Bad},
-	Skip: {Text: "-", Tone: Warn}, Suppressed: {Text: "~", Tone: Plain}, "": {Text: " "},
+	Skip: {Text: "-", Tone: Warn}, Suppressed: {Text: "~"}, Underway: {Text: "→"}, "": {Text: " "},
 }
 
 // Text writes a line for each check, and a hint below those that did not pass.

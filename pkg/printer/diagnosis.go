@@ -31,8 +31,9 @@ type Diagnosis struct {
 
 // Fact is something that has happened or has not.
 type Fact struct {
-	Good bool   `json:"good"`
-	Text string `json:"text"`
+	// Outcome is Pass, Error, Underway or Skip for what is not begun.
+	Outcome Outcome `json:"outcome"`
+	Text    string  `json:"text"`
 }
 
 // Cause is one reason why the node is not gone.
@@ -58,11 +59,7 @@ func (d *Diagnosis) Wide(text *Text) { d.write(text, len(d.Events)) }
 func (d *Diagnosis) write(text *Text, events int) {
 	text.Line("%s", d.Question)
 	for _, fact := range d.Facts {
-		mark := marks[Pass]
-		if !fact.Good {
-			mark = marks[Error]
-		}
-		text.Line("  %s %s", text.paint(mark), fact.Text)
+		text.Line("  %s %s", text.paint(marks[fact.Outcome]), fact.Text)
 	}
 	for i, cause := range d.Causes {
 		name := "Cause"

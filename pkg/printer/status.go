@@ -23,6 +23,9 @@ const (
 	Unknown Health = "unknown"
 )
 
+// Bad reports whether the part does not work.
+func (h Health) Bad() bool { return h == Broken || h == Missing }
+
 // Status is the view of the whole install.
 type Status struct {
 	APIVersion string `json:"apiVersion"`

@@ -75,12 +75,18 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string, 
 	if err != nil {
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("checking the config in configmap %s/%s:\n  %s", namespace, api.ConfigName, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
+			Err:  fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, indented{err}),
 			Next: fmt.Sprintf("Mend the lines above: kubectl -n %s edit configmap %s. Until then the agent keeps to the last good config.", namespace, api.ConfigName),
 		}
 	}
 	return settings, nil
 }
+
+// indented writes each fault on a line of its own.
+type indented struct{ error }
+
+func (i indented) Error() string { return "\n  " + strings.ReplaceAll(i.error.Error(), "\n", "\n  ") }
+func (i indented) Unwrap() error { return i.error }
 
 // lookBack reads the past for the estimate, and whether the agent follows the
 // same config. What may not be read is noted: a plan is worth something without.

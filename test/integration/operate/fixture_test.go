@@ -285,12 +285,21 @@ func (f *fixture) run(arguments ...string) ran {
 
 func (f *fixture) runAs(kubeconfig string, arguments ...string) ran {
 	f.Helper()
+	result := f.silently(kubeconfig, arguments...)
+	f.Logf("kubectl nodecleanup %s [exit %d]\n%s%s", strings.Join(arguments, " "), result.code, result.out, result.errOut)
+	return result
+}
+
+// quietly runs a command that is repeated often, as an administrator.
+func (f *fixture) quietly(arguments ...string) ran {
+	return f.silently(shared.Kubeconfig(), arguments...)
+}
+
+func (f *fixture) silently(kubeconfig string, arguments ...string) ran {
 	var out, errOut bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}
 	err := cli.Execute(f.Context(), streams, append(arguments, "--kubeconfig", kubeconfig))
-	result := ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
-	f.Logf("kubectl nodecleanup %s [exit %d]\n%s%s", strings.Join(arguments, " "), result.code, result.out, result.errOut)
-	return result
+	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
 }
 
 // exits wants an exit code.

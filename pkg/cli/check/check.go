@@ -1,0 +1,131 @@
+// Package check is the command that checks an install, or whether a cluster is
+// ready for one.
+package check
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+	Catalog func() []cleanup.Descriptor
+
+	// Pre checks what an install needs, not the install.
+	Pre      bool
+	List     bool
+	FailOn   string
+	Suppress []string
+	Timeout  time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
+	o := &Options{Environment: environment, Catalog: catalog}
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the install, or with --pre whether a cluster is ready for one",
+		Long: `Check the install: the agent, its rights and version, the config, the plugins, and
+that admission really puts the finalizer on a node, by a create that is a dry run. It
+changes nothing. What cannot be looked at is skipped, and said.
+
+Each check has an ID that stays the same; --list shows them. The exit code is 3 when a
+check failed: with --fail-on=warning also one that only warns.`,
+		Example: `  kubectl nodecleanup check
+
+  # Before an install
+  kubectl nodecleanup check --pre
+
+  # In a pipeline
+  kubectl nodecleanup check --fail-on=warning --suppress shadowed -o json`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Checks{})
+	flags := cmd.Flags()
+	flags.BoolVar(&o.Pre, "pre", false, "Check what an install needs, not the install")
+	flags.BoolVar(&o.List, "list", false, "Only list the checks; no cluster is asked")
+	flags.StringVar(&o.FailOn, "fail-on", string(printer.Error), "What makes the exit code 3: error or warning")
+	flags.StringSliceVar(&o.Suppress, "suppress", nil, "IDs of checks whose failure is fine")
+	flags.DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	if o.FailOn != string(printer.Error) && o.FailOn != string(printer.Warning) {
+		return exit.Usagef("unknown --fail-on=%s: it is error or warning", o.FailOn)
+	}
+	for _, id := range o.Suppress {
+		if !slices.ContainsFunc(checks, func(c check) bool { return c.id == id }) {
+			return exit.Usagef("unknown check %q in --suppress: see check --list", id)
+		}
+	}
+	return o.Output.Validate()
+}
+
+// Run checks and prints.
+func (o *Options) Run(ctx context.Context) error {
+	view := printer.NewChecks(o.Now())
+	var chosen []check
+	for _, one := range checks {
+		if o.List || !o.Pre || one.pre {
+			chosen = append(chosen, one)
+		}
+	}
+	if o.List {
+		for _, one := range chosen {
+			view.Checks = append(view.Checks, printer.Check{ID: one.id, Description: one.description})
+		}
+		return o.Print(o.Environment, view)
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	on := &subject{client: clients.Typed, namespace: namespace, catalog: o.Catalog(), now: o.Now()}
+	for _, one := range chosen {
+		said := one.run(ctx, on)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if slices.Contains(o.Suppress, one.id) && said.outcome != printer.Pass {
+			said.outcome = printer.Suppressed
+		}
+		view.Checks = append(view.Checks, printer.Check{
+			ID: one.id, Description: one.description, Outcome: said.outcome,
+			Detail: strings.ReplaceAll(said.detail, "\n", "; "), Hint: said.hint,
+		})
+	}
+	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
+		return c.Outcome == printer.Error || c.Outcome == printer.Warning && o.FailOn == string(printer.Warning)
+	})
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	if !view.Passed {
+		return exit.Quiet(exit.Unhealthy)
+	}
+	return nil
+}

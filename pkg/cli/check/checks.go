@@ -1,0 +1,239 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// check is one thing to look at. Its ID never changes its meaning.
+type check struct {
+	id, description string
+	// pre: it is about what an install needs.
+	pre bool
+	run func(context.Context, *subject) result
+}
+
+// checks in the order in which they are told.
+var checks = []check{
+	{"server-version", "the API server is new enough", true, serverVersion},
+	{"install-rights", "you may install", true, installRights},
+	{"shadowed", "there is one kubectl-nodecleanup on the PATH", true, shadowed},
+	{"agent", "the agent runs", false, agent},
+	{"leader", "an agent leads: its lease is fresh", false, leader},
+	{"version", "CLI and agent fit", false, versions},
+	{"agent-rights", "the agent has its rights", false, agentRights},
+	{"config", "the config is valid, and the one that is in force", false, configValid},
+	{"secrets", "the secrets of the config are there", false, secretsThere},
+	{"certificate", "the webhook's certificate authority is valid", false, certificate},
+	{"admission", "a new node gets the finalizer (dry run)", false, admission},
+	{"plugins", "the plugins are well", false, plugins},
+	{"nodes", "every node is protected", false, nodes},
+	{"cleanups", "no cleanup needs somebody", false, cleanups},
+	{"metrics", "the agent's metrics can be read", false, metrics},
+	{"operate-rights", "you may act on nodes", false, operateRights},
+}
+
+// subject is what is checked. What several checks need is read once.
+type subject struct {
+	client    kubernetes.Interface
+	namespace string
+	catalog   []cleanup.Descriptor
+	now       time.Time
+
+	status     *printer.Status
+	seen       *inspect.Seen
+	statusErr  error
+	config     *config.Config
+	configErr  error
+	configRead bool
+}
+
+type result struct {
+	outcome      printer.Outcome
+	detail, hint string
+}
+
+func pass(detail string) result         { return result{outcome: printer.Pass, detail: detail} }
+func failed(detail, hint string) result { return result{printer.Error, detail, hint} }
+func warn(detail, hint string) result   { return result{printer.Warning, detail, hint} }
+
+// skip is for what could not be looked at.
+func skip(err error) result { return result{outcome: printer.Skip, detail: err.Error()} }
+
+// look reads the whole state once.
+func (s *subject) look(ctx context.Context) (*printer.Status, error) {
+	if s.status == nil && s.statusErr == nil {
+		if s.seen, s.statusErr = inspect.Read(ctx, s.client, s.namespace); s.statusErr == nil {
+			s.status = inspect.Judge(s.seen, version.Version, s.now)
+		}
+	}
+	return s.status, s.statusErr
+}
+
+func agent(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(err)
+	case status.Agent.Health == printer.Missing:
+		return failed(status.Agent.Problem, "kubectl nodecleanup install --wait")
+	case status.Agent.Outside:
+		return warn("it runs outside the cluster", "kubectl nodecleanup install --wait puts it inside")
+	case status.Agent.Ready == 0:
+		return failed("no pod is ready", fmt.Sprintf("kubectl -n %s describe pods", s.namespace))
+	case status.Agent.Ready < status.Agent.Replicas:
+		return warn(fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas), fmt.Sprintf("kubectl -n %s describe pods", s.namespace))
+	}
+	return pass(fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas))
+}
+
+func leader(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(err)
+	case !status.Agent.Leads:
+		return failed(orElse(status.Agent.Problem, "no leader"), fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", s.namespace, api.Agent))
+	}
+	return pass(status.Agent.Leader)
+}
+
+func versions(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(err)
+	case status.Agent.Version == "":
+		return skip(fmt.Errorf("no agent has said its version"))
+	case status.Agent.Version != version.Version:
+		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version")
+	}
+	return pass(version.Version)
+}
+
+func certificate(ctx context.Context, s *subject) result {
+	const soon = 7 * 24 * time.Hour
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	admission := status.Admission
+	hint := fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", s.namespace, api.Agent)
+	switch {
+	case admission.Health == printer.Missing:
+		return failed(admission.Problem, "kubectl nodecleanup install --wait")
+	case admission.Problem != "":
+		return failed(admission.Problem, hint)
+	}
+	left := admission.CAExpiresAt.Sub(s.now)
+	if left < soon {
+		return warn("it ends in "+printer.Age(left), hint)
+	}
+	return pass("valid " + printer.Age(left))
+}
+
+func nodes(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(err)
+	case status.Nodes.Unprotected > 0:
+		return warn(fmt.Sprintf("%d of %d are not", status.Nodes.Unprotected, status.Nodes.Total),
+			"kubectl nodecleanup nodes list shows which; the agent adds the finalizer to those that the config's nodeSelector chooses")
+	}
+	return pass(fmt.Sprintf("%d of %d", status.Nodes.Protected, status.Nodes.Total))
+}
+
+func cleanups(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	for _, cleanup := range status.Cleanups {
+		if cleanup.Stuck {
+			return warn(fmt.Sprintf("node %s is %s: %s", cleanup.Node, cleanup.State, cleanup.Reason), "kubectl nodecleanup diagnose "+cleanup.Node)
+		}
+	}
+	return pass(fmt.Sprintf("%d under way", len(status.Cleanups)))
+}
+
+func plugins(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	if len(status.Plugins) == 0 {
+		return skip(fmt.Errorf("no agent has said how they are"))
+	}
+	for _, plugin := range status.Plugins {
+		if plugin.Error == "" {
+			continue
+		}
+		say := warn
+		if plugin.Critical {
+			say = failed
+		}
+		return say(fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error), "kubectl nodecleanup plugins test "+plugin.Step)
+	}
+	return pass(fmt.Sprintf("%d steps", len(status.Plugins)))
+}
+
+func agentRights(ctx context.Context, s *subject) result {
+	missing, err := rights.MissingOfAgent(ctx, s.client, s.namespace)
+	switch {
+	case err != nil:
+		return skip(err)
+	case len(missing) > 0:
+		return failed("it lacks: "+described(missing), "kubectl nodecleanup install")
+	}
+	return pass("")
+}
+
+func installRights(ctx context.Context, s *subject) result {
+	missing, err := rights.MissingOfMine(ctx, s.client, rights.ToInstall(s.namespace))
+	switch {
+	case err != nil:
+		return skip(err)
+	case len(missing) > 0:
+		return warn("you lack: "+described(missing), "installing and upgrading is for a cluster administrator: use --as or --context")
+	}
+	return pass("")
+}
+
+func operateRights(ctx context.Context, s *subject) result {
+	missing, err := rights.MissingOfMine(ctx, s.client, rights.ToOperate())
+	switch {
+	case err != nil:
+		return skip(err)
+	case len(missing) > 0:
+		return warn("you lack: "+described(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
+	}
+	return pass("")
+}
+
+func described(missing []rights.Right) string {
+	var names []string
+	for _, right := range missing {
+		names = append(names, rights.Describe(right))
+	}
+	return strings.Join(names, ", ")
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}

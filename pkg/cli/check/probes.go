@@ -1,0 +1,183 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// oldest minor version of Kubernetes 1 whose API servers know all that an install
+// uses; match conditions of webhooks are the newest of it, stable since 1.30.
+const oldest = 30
+
+func serverVersion(_ context.Context, s *subject) result {
+	said, err := s.client.Discovery().ServerVersion()
+	if err != nil {
+		return failed("it does not say its version: "+err.Error(), "kubectl cluster-info")
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(said.Minor, "+"))
+	if err != nil || said.Major != "1" {
+		return skip(fmt.Errorf("version %s is not understood", said.GitVersion))
+	}
+	if minor < oldest {
+		return failed(fmt.Sprintf("it is %s, and 1.%d is needed", said.GitVersion, oldest), "upgrade the control plane")
+	}
+	return pass(said.GitVersion)
+}
+
+// shadowed tells of several programs of the name: kubectl takes the first, which
+// may be an old one.
+func shadowed(context.Context, *subject) result {
+	name := "kubectl-nodecleanup"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	var found []string
+	seen := map[string]bool{}
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		path := filepath.Join(folder, name)
+		info, err := os.Stat(path)
+		if err != nil || info.IsDir() || seen[path] {
+			continue
+		}
+		seen[path] = true
+		found = append(found, path)
+	}
+	switch len(found) {
+	case 0:
+		return warn("there is none, so `kubectl nodecleanup` is not found", "put this program into a folder of the PATH")
+	case 1:
+		return pass(found[0])
+	}
+	return warn(fmt.Sprintf("kubectl takes %s; there is also %s", found[0], strings.Join(found[1:], ", ")), "remove those that are not meant: kubectl plugin list")
+}
+
+func (s *subject) settings(ctx context.Context) (*config.Config, error) {
+	if !s.configRead {
+		s.config, s.configErr = preview.Config(ctx, s.client, s.namespace, s.catalog)
+		s.configRead = true
+	}
+	return s.config, s.configErr
+}
+
+func configValid(ctx context.Context, s *subject) result {
+	settings, err := s.settings(ctx)
+	if apierrors.IsForbidden(err) {
+		return skip(err)
+	}
+	hint := fmt.Sprintf("kubectl -n %s edit configmap %s", s.namespace, api.ConfigName)
+	if err != nil {
+		return failed(err.Error(), hint)
+	}
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(fmt.Errorf("it is valid; whether the agent follows it is not known: %w", err))
+	case status.Config.Problem != "":
+		return failed("the agent refuses it: "+status.Config.Problem, hint)
+	case status.Config.Hash != "" && status.Config.Hash != settings.Hash:
+		return warn(fmt.Sprintf("the agent follows config %s, on the cluster is %s", status.Config.Hash, settings.Hash),
+			"wait some seconds; an agent that was started with --config follows its file")
+	}
+	return pass(fmt.Sprintf("%d steps, config %s", len(settings.Steps), settings.Hash))
+}
+
+func secretsThere(ctx context.Context, s *subject) result {
+	settings, err := s.settings(ctx)
+	if err != nil {
+		return skip(errors.New("the config cannot be read or is not valid"))
+	}
+	number := 0
+	for _, step := range settings.Steps {
+		for _, key := range step.Secrets {
+			number++
+			secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, key.Name, metav1.GetOptions{})
+			hint := fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", s.namespace, key.Name, key.Key)
+			switch {
+			case apierrors.IsNotFound(err):
+				return failed(fmt.Sprintf("secret %s of step %s is missing", key.Name, step.Name), hint)
+			case err != nil:
+				return skip(err)
+			case len(secret.Data[key.Key]) == 0:
+				return failed(fmt.Sprintf("secret %s of step %s has no key %s", key.Name, step.Name, key.Key), hint)
+			}
+		}
+	}
+	return pass(fmt.Sprintf("%d keys", number))
+}
+
+// admission creates a node that is not stored, and looks for the finalizer on it.
+func admission(ctx context.Context, s *subject) result {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-check-"}}
+	settings, err := s.settings(ctx)
+	if err == nil {
+		// One that the config's nodeSelector chooses, where that is by plain labels.
+		if requirements, selectable := settings.NodeSelector.Requirements(); selectable {
+			node.Labels = map[string]string{}
+			for _, one := range requirements {
+				if values := one.Values().List(); len(values) > 0 {
+					node.Labels[one.Key()] = values[0]
+				}
+			}
+			if !settings.NodeSelector.Matches(labels.Set(node.Labels)) {
+				return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", settings.NodeSelector))
+			}
+		}
+	}
+	created, err := s.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager})
+	switch {
+	case apierrors.IsForbidden(err):
+		return skip(err)
+	case err != nil:
+		return failed("the API server refuses a new node: "+err.Error(), "kubectl get mutatingwebhookconfiguration "+api.WebhookName+" -o yaml")
+	case !api.HasFinalizer(created):
+		return failed("it does not: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later",
+			fmt.Sprintf("kubectl -n %s get endpointslices; kubectl -n %[1]s get pods", s.namespace))
+	}
+	return pass("")
+}
+
+// metrics reads them by way of the API server, which needs no port of this machine.
+func metrics(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	if status.Agent.Outside || status.Agent.Health.Bad() {
+		return skip(errors.New("no agent runs in the cluster"))
+	}
+	pods, err := s.client.CoreV1().Pods(s.namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.Set{api.LabelName: api.LabelNameValue}.String(), FieldSelector: "status.phase=Running",
+	})
+	if err != nil {
+		return skip(err)
+	}
+	if len(pods.Items) == 0 {
+		return skip(errors.New("there is no running pod of the agent"))
+	}
+	name := pods.Items[0].Name
+	answer, err := s.client.CoreV1().Pods(s.namespace).ProxyGet("http", name, "8080", "metrics", nil).DoRaw(ctx)
+	switch {
+	case apierrors.IsForbidden(err):
+		return skip(err)
+	case err != nil:
+		return warn(fmt.Sprintf("asking pod %s: %v", name, err), fmt.Sprintf("kubectl -n %s logs %s --tail=20", s.namespace, name))
+	case !strings.Contains(string(answer), "nodecleanup_"):
+		return warn(fmt.Sprintf("pod %s answers without any metric of ours", name), "look at what else listens there: kubectl -n "+s.namespace+" describe pod "+name)
+	}
+	return pass("")
+}

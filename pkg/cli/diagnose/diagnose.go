@@ -1,0 +1,84 @@
+// Package diagnose is the command that says why a node is not gone.
+package diagnose
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	Node    string
+	Timeout time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "diagnose NODE",
+		Short: "Say why a node is not gone, and what to do about it",
+		Long: `Say why a node is not gone: what has been done, what holds it, and what to do about
+it, the first thing first. It reads the node, its run record, Events, pods, budgets
+and volumes and how the agent is; it changes nothing and needs no agent to answer. What
+you may not read is said, and the rest is judged without.
+
+The exit code is 3 when there is a cause that somebody has to mend, and 0 when the
+cleanup is on its way, or the node is gone or not being deleted.`,
+		Example: `  kubectl nodecleanup diagnose ip-10-0-7
+
+  # The one line for the incident channel
+  kubectl nodecleanup diagnose ip-10-0-7 -o short`,
+		Args:              command.OneNode,
+		ValidArgsFunction: environment.CompleteNodes,
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			o.Node = command.NodeName(arguments[0])
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Diagnosis{})
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+// Run reads, judges and prints.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	found, err := look(ctx, clients.Typed, namespace, o.Node)
+	if err != nil {
+		return err
+	}
+	view := judge(found, o.Now())
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	if len(view.Causes) > 0 {
+		return exit.Quiet(exit.Unhealthy)
+	}
+	return nil
+}

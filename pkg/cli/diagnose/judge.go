@@ -1,0 +1,125 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// judge turns what was found into the answer.
+func judge(f *found, now time.Time) *printer.Diagnosis {
+	view := printer.NewDiagnosis(f.name, now)
+	view.Evidence = append(view.Evidence, f.evidence...)
+	view.Evidence = append(view.Evidence, f.unread...)
+	for _, event := range f.events {
+		view.Events = append(view.Events, fmt.Sprintf("%s ago %s: %s", printer.Age(now.Sub(seenAt(event).Time)), event.Reason, event.Message))
+	}
+	fact := func(outcome printer.Outcome, format string, arguments ...any) {
+		view.Facts = append(view.Facts, printer.Fact{Outcome: outcome, Text: fmt.Sprintf(format, arguments...)})
+	}
+	if f.node == nil {
+		view.Question = fmt.Sprintf("Node %s is gone.", f.name)
+		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)
+		fact(passed(f.run.State.Released()), "its last cleanup: %s", strings.TrimSuffix(fmt.Sprintf("%s, %s", f.run.State, f.run.Message), ", "))
+		f.steps(fact, now)
+		view.Evidence = []string{"run record"}
+		return view
+	}
+	view.NodeUID = string(f.node.UID)
+	if condition := api.Cleanup(f.node); condition != nil {
+		view.State = condition.Reason
+	}
+	for _, finalizer := range f.node.Finalizers {
+		view.Holding = append(view.Holding, "finalizer "+finalizer+" ("+ownerOf(finalizer)+")")
+	}
+	requested := f.node.Annotations[api.AnnotationCleanupRequestedAt]
+	switch {
+	case f.node.DeletionTimestamp != nil:
+		view.Question = fmt.Sprintf("Why is %s not gone?", f.name)
+		fact(printer.Pass, "deletion requested %s ago", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)))
+	case requested != "":
+		view.Question = fmt.Sprintf("Where does the cleanup of %s stand? (It is not being deleted.)", f.name)
+		fact(printer.Pass, "cleanup requested at %s by %s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]))
+	default:
+		view.Question = fmt.Sprintf("Node %s is not being deleted, and nobody has asked for its cleanup.", f.name)
+		fact(passed(api.HasFinalizer(f.node)), "%s", protection(api.HasFinalizer(f.node)))
+		return view
+	}
+	f.steps(fact, now)
+	for _, rule := range rules {
+		if cause := rule(f, now); cause != nil {
+			view.Causes = append(view.Causes, *cause)
+		}
+	}
+	return view
+}
+
+func passed(good bool) printer.Outcome {
+	if good {
+		return printer.Pass
+	}
+	return printer.Error
+}
+
+func protection(protected bool) string {
+	if protected {
+		return "it is protected: deleted, it is kept until its cleanup is done"
+	}
+	return "it is NOT protected: deleted, it goes without cleanup (kubectl nodecleanup check says why)"
+}
+
+// steps tells each step of the run.
+func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time) {
+	if f.run == nil {
+		return
+	}
+	for i, step := range f.run.Steps {
+		place := fmt.Sprintf("%d/%d %s", i+1, len(f.run.Steps), step.Name)
+		switch step.State {
+		case api.StepSucceeded:
+			fact(printer.Pass, "%s", place)
+		case api.StepSkipped:
+			fact(printer.Skip, "%s: skipped, %s", place, step.Reason)
+		case api.StepRunning:
+			fact(printer.Underway, "%s: %s, attempt %d", place, orElse(step.Progress, "running"), step.Attempts)
+		case api.StepRetrying:
+			fact(printer.Error, "%s: attempt %d failed, %s", place, step.Attempts, nextTry(step, now))
+		case api.StepFailed:
+			fact(printer.Error, "%s: failed after %d attempts", place, step.Attempts)
+		default:
+			fact(printer.Skip, "%s: not begun", place)
+		}
+	}
+}
+
+func nextTry(step api.StepRun, now time.Time) string {
+	if step.NextAttemptAt == nil || !step.NextAttemptAt.After(now) {
+		return "next try is due"
+	}
+	return "next in " + printer.Age(step.NextAttemptAt.Sub(now))
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// ownerOf says whose a finalizer is, where that is known from its domain.
+func ownerOf(finalizer string) string {
+	for _, known := range []struct{ mark, owner string }{
+		{api.Finalizer, "ours"}, {"cattle.io", "Rancher"}, {"k3s.io", "k3s"}, {"karpenter.sh", "Karpenter"},
+		{"cluster.x-k8s.io", "Cluster API"}, {"longhorn.io", "Longhorn"}, {"rook.io", "Rook"}, {"gardener.cloud", "Gardener"},
+		{"openshift.io", "OpenShift"}, {"portworx", "Portworx"},
+	} {
+		if strings.Contains(finalizer, known.mark) {
+			return known.owner
+		}
+	}
+	domain, _, _ := strings.Cut(finalizer, "/")
+	return "whoever owns " + domain
+}

@@ -1,0 +1,174 @@
+package diagnose
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+)
+
+var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+func ago(length time.Duration) metav1.Time { return metav1.NewTime(night.Add(-length)) }
+
+// running is a node in the second of three steps, with all else in order but the
+// webhook, which this test leaves out.
+func running() *found {
+	drained := ago(12 * time.Minute)
+	return &found{
+		name: "ip-10-0-7", namespace: api.Namespace, evidence: []string{"agent", "run record"},
+		node: &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "ip-10-0-7", UID: "u-1", Finalizers: []string{api.Finalizer}, DeletionTimestamp: ptr.To(ago(14 * time.Minute))},
+			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{api.CleanupCondition(api.Running, "running step storage", ago(time.Minute))}},
+		},
+		run: &api.Run{Node: "ip-10-0-7", NodeUID: "u-1", State: api.Running, Steps: []api.StepRun{
+			{Name: "drain", Plugin: "drain", Critical: true, State: api.StepSucceeded, FinishedAt: &drained},
+			{Name: "storage", Plugin: "http", Critical: true, State: api.StepRunning, Attempts: 1, Progress: "3 volumes left"},
+			{Name: "tell", Plugin: "http", State: api.StepPending},
+		}},
+		agent: &inspect.Seen{
+			Namespace:  api.Namespace,
+			Deployment: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2}},
+			Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+				HolderIdentity: ptr.To("agent-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(night)),
+			}},
+			Status:  &api.AgentStatus{Version: "v0.3.1"},
+			Webhook: webhookWithURL(),
+		},
+	}
+}
+
+func webhookWithURL() *admissionv1.MutatingWebhookConfiguration {
+	return &admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{Name: api.WebhookHook}}}
+}
+
+func pod(name string, change func(*corev1.Pod)) corev1.Pod {
+	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": "cart"}}}
+	change(&pod)
+	return pod
+}
+
+func TestEveryCauseGolden(t *testing.T) {
+	failed := func(f *found, state api.StepState) *api.StepRun {
+		step := &f.run.Steps[1]
+		step.State, step.Attempts, step.Failures, step.LastError = state, 6, 6, "PUT https://storage/: 503 Service Unavailable"
+		return step
+	}
+	for name, test := range map[string]struct {
+		change func(*found)
+		// cause is the first one, empty when there must be none but the webhook.
+		cause string
+	}{
+		"on-its-way":    {func(*found) {}, ""},
+		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Lease = nil, nil }, "agent-missing"},
+		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
+		"no-leader": {func(f *found) {
+			f.agent.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute)))
+		}, "no-leader"},
+		"config-refused": {func(f *found) { f.refused = errors.New("line 3: unknown field \"dryrun\"") }, "config-refused"},
+		"config-refused-by-the-agent": {func(f *found) {
+			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""
+		}, "config-refused"},
+		"secret-missing": {func(f *found) { f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"} }, "secret-missing"},
+		"budget-blocking": {func(f *found) {
+			f.pods = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {}), pod("done", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}
+			f.budgets = []policyv1.PodDisruptionBudget{{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
+				Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}},
+				Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: 1, CurrentHealthy: 1},
+			}}
+		}, "budget-blocking"},
+		"pod-terminating": {func(f *found) {
+			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) {
+				p.DeletionTimestamp, p.Finalizers = ptr.To(ago(9*time.Minute)), []string{"example.com/hold"}
+			})}
+		}, "pod-terminating"},
+		"volume-attached": {func(f *found) { f.volumes = []string{"pv-1", "pv-2"} }, "volume-attached"},
+		"plugin-failing": {func(f *found) {
+			failed(f, api.StepRetrying).NextAttemptAt = ptr.To(metav1.NewMicroTime(night.Add(40 * time.Second)))
+		}, "plugin-failing"},
+		"plugin-failed": {func(f *found) { failed(f, api.StepFailed) }, "plugin-failed"},
+		"deadline":      {func(f *found) { f.run.DeadlinePassed = true }, "deadline"},
+		"other-finalizers": {func(f *found) {
+			f.node.Finalizers = []string{"wrangler.cattle.io/node", "example.com/theirs"}
+		}, "other-finalizers"},
+		"unprotected": {func(f *found) {
+			f.node.Finalizers, f.node.Status.Conditions, f.run = []string{"wrangler.cattle.io/node"}, nil, nil
+		}, "unprotected"},
+		"no-ca":          {func(f *found) { f.agent.Webhook = nil }, "webhook"},
+		"rights-missing": {func(f *found) { f.rights = []rights.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}} }, "rights-missing"},
+		"node-invalid":   {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
+		"host-returned": {func(f *found) {
+			f.run.State, f.run.Host = api.Succeeded, &api.Host{BootID: "a"}
+			f.node.Status.NodeInfo.BootID = "b"
+		}, "host-returned"},
+		"record-unreadable": {func(f *found) { f.run, f.unreadable = nil, errors.New("decoding run record: unknown field") }, "record-unreadable"},
+		"bypass-unreadable": {func(f *found) { f.node.Annotations = map[string]string{api.AnnotationBypass: "yess"} }, "bypass-unreadable"},
+		"blocked": {func(f *found) {
+			f.node.Status.Conditions[0] = api.CleanupCondition(api.Blocked, "step storage is not healthy: no route to host", ago(time.Minute))
+		}, "blocked"},
+		"not-deleted": {func(f *found) { f.node.DeletionTimestamp = nil }, ""},
+		"requested": {func(f *found) {
+			f.node.DeletionTimestamp = nil
+			f.node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}
+		}, ""},
+		"gone": {func(f *found) { f.node, f.run.State, f.run.Message = nil, api.Succeeded, "every step is done" }, ""},
+		"not-looked-at": {func(f *found) {
+			f.unread = []string{"pods NOT looked at: pods is forbidden"}
+			f.events = []corev1.Event{{Reason: "StepStarted", Message: "Step storage (http) started", LastTimestamp: ago(time.Minute)}}
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := running()
+			test.change(f)
+			if name != "no-ca" {
+				publish(f)
+			}
+			view := judge(f, night)
+			first := ""
+			if len(view.Causes) > 0 {
+				first = view.Causes[0].ID
+			}
+			if first != test.cause {
+				t.Errorf("the first cause is %q, want %q", first, test.cause)
+			}
+			for _, cause := range view.Causes {
+				if len(cause.Options) == 0 {
+					t.Errorf("cause %s does not say what to do", cause.ID)
+				}
+			}
+			var out bytes.Buffer
+			if err := printer.Print(&out, printer.Table, false, view); err != nil {
+				t.Fatal(err)
+			}
+			printertest.Golden(t, name+".txt", out.String())
+		})
+	}
+}
+
+func TestDiagnosisInEveryForm(t *testing.T) {
+	f := running()
+	f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"}
+	publish(f)
+	for _, form := range printer.Forms(&printer.Diagnosis{}) {
+		var out bytes.Buffer
+		if err := printer.Print(&out, form, false, judge(f, night)); err != nil {
+			t.Fatal(err)
+		}
+		printertest.Golden(t, "form-"+string(form)+".txt", out.String())
+	}
+}

@@ -1,0 +1,211 @@
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+)
+
+// found is what was read about one node.
+type found struct {
+	name      string
+	namespace string
+	// node is nil when it is gone; then run is the newest of its records.
+	node *corev1.Node
+	run  *api.Run
+	// unreadable is why the run record is not understood.
+	unreadable error
+	agent      *inspect.Seen
+	events     []corev1.Event
+	pods       []corev1.Pod
+	budgets    []policyv1.PodDisruptionBudget
+	volumes    []string
+	// refused is why the config on the cluster is bad.
+	refused error
+	// missing are the secrets of the config that are not there.
+	missing []string
+	// invalid is what the API server says to any update of the node.
+	invalid error
+	// rights that the agent lacks.
+	rights []rights.Right
+	// evidence says what was read, unread what could not be and why.
+	evidence, unread []string
+}
+
+// look reads all there is. Only the node itself must be readable.
+func look(ctx context.Context, client kubernetes.Interface, namespace, name string) (*found, error) {
+	f := &found{name: name, namespace: namespace}
+	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		if err := f.lookBack(ctx, client); err != nil {
+			return nil, err
+		}
+		if f.run == nil {
+			_, err := command.Node(ctx, client, name)
+			return nil, err
+		}
+		return f, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading node %s: %w", name, err)
+	}
+	f.node = node
+	for _, part := range []struct {
+		what string
+		read func(context.Context, kubernetes.Interface) error
+	}{
+		{"agent", f.readAgent}, {"run record", f.readRun}, {"events", f.readEvents}, {"config", f.readConfig},
+		{"pods", f.readPods}, {"budgets", f.readBudgets}, {"volumes", f.readVolumes},
+		{"update of the node (dry run)", f.tryUpdate}, {"rights of the agent", f.readRights},
+	} {
+		if err := part.read(ctx, client); err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("reading %s: %w", part.what, err)
+			}
+			f.unread = append(f.unread, fmt.Sprintf("%s NOT looked at: %v", part.what, err))
+			continue
+		}
+		f.evidence = append(f.evidence, part.what)
+	}
+	return f, nil
+}
+
+// lookBack finds the newest record of a node that is gone.
+func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
+	return inspect.EachRecord(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
+		run, err := api.DecodeRun(configMap)
+		if err == nil && run.Node == f.name && (f.run == nil || run.StartedAt.After(f.run.StartedAt.Time)) {
+			f.run = run
+		}
+	})
+}
+
+func (f *found) readAgent(ctx context.Context, client kubernetes.Interface) (err error) {
+	f.agent, err = inspect.ReadAgent(ctx, client, f.namespace)
+	return err
+}
+
+func (f *found) readRun(ctx context.Context, client kubernetes.Interface) error {
+	configMap, err := client.CoreV1().ConfigMaps(f.namespace).Get(ctx, api.RunName(f.name, f.node.UID), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.run, f.unreadable = api.DecodeRun(configMap)
+	return nil
+}
+
+func (f *found) readEvents(ctx context.Context, client kubernetes.Interface) error {
+	list, err := client.CoreV1().Events(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.kind": "Node", "involvedObject.uid": string(f.node.UID)}.String(),
+	})
+	if err != nil {
+		return err
+	}
+	f.events = list.Items
+	slices.SortFunc(f.events, func(a, b corev1.Event) int { return cmp.Compare(seenAt(a).Unix(), seenAt(b).Unix()) })
+	return nil
+}
+
+func seenAt(event corev1.Event) metav1.Time {
+	switch {
+	case event.Series != nil:
+		return metav1.NewTime(event.Series.LastObservedTime.Time)
+	case !event.LastTimestamp.IsZero():
+		return event.LastTimestamp
+	}
+	return metav1.NewTime(event.EventTime.Time)
+}
+
+// readConfig checks the config, and whether the secrets in it are there.
+func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) error {
+	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{}))
+	var faults config.Errors
+	switch {
+	case errors.As(err, &faults):
+		f.refused = faults
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, step := range settings.Steps {
+		for _, key := range step.Secrets {
+			secret, err := client.CoreV1().Secrets(f.namespace).Get(ctx, key.Name, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s is missing", f.namespace, key.Name, step.Name))
+			case err != nil:
+				return err
+			case secret.Data[key.Key] == nil:
+				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s has no key %s", f.namespace, key.Name, step.Name, key.Key))
+			}
+		}
+	}
+	return nil
+}
+
+func (f *found) readPods(ctx context.Context, client kubernetes.Interface) error {
+	list, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", f.name).String()})
+	if err != nil {
+		return err
+	}
+	f.pods = list.Items
+	return nil
+}
+
+func (f *found) readBudgets(ctx context.Context, client kubernetes.Interface) error {
+	list, err := client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	f.budgets = list.Items
+	return nil
+}
+
+func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (err error) {
+	f.volumes, err = preview.Volumes(ctx, client, f.name)
+	return err
+}
+
+// tryUpdate sends a change that is a dry run: a node can hold a value that every
+// update is refused for, the one that takes the finalizer off too.
+func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": f.node.UID, "annotations": map[string]any{api.AnnotationRetryRequestedAt: "dry run"}}})
+	if err != nil {
+		return err
+	}
+	_, err = client.CoreV1().Nodes().Patch(ctx, f.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{
+		FieldManager: api.FieldManager, DryRun: []string{metav1.DryRunAll},
+	})
+	if apierrors.IsInvalid(err) {
+		f.invalid = err
+		return nil
+	}
+	return err
+}
+
+func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (err error) {
+	f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace)
+	return err
+}

@@ -1,0 +1,119 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// named is how many of many are named.
+const named = 3
+
+// overdue is how long after its grace period a pod should be gone.
+const overdue = 30 * time.Second
+
+// moves reports whether a drain wants the pod off the node.
+func moves(pod *corev1.Pod) bool {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	if _, static := pod.Annotations[corev1.MirrorPodAnnotationKey]; static {
+		return false
+	}
+	owner := metav1.GetControllerOf(pod)
+	return owner == nil || owner.Kind != "DaemonSet"
+}
+
+// budget names the budgets that let a pod of this node not go now.
+func budget(f *found, _ time.Time) *printer.Cause {
+	if !f.held() {
+		return nil
+	}
+	var held []string
+	var options []string
+	for i := range f.pods {
+		pod := &f.pods[i]
+		if !moves(pod) || pod.DeletionTimestamp != nil {
+			continue
+		}
+		for _, one := range f.budgets {
+			if one.Status.DisruptionsAllowed > 0 || !selects(one, pod) {
+				continue
+			}
+			held = append(held, fmt.Sprintf("%s/%s (budget %s allows 0 disruptions: needs %d healthy, has %d)",
+				pod.Namespace, pod.Name, one.Name, one.Status.DesiredHealthy, one.Status.CurrentHealthy))
+			if len(options) == 0 {
+				options = append(options, fmt.Sprintf("scale up what budget %s/%s selects", one.Namespace, one.Name),
+					fmt.Sprintf("kubectl -n %s describe pdb %s", one.Namespace, one.Name), bypass(f))
+			}
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	return cause("budget-blocking", fmt.Sprintf("%d pods may not be evicted now: %s", len(held), few(held)), options...)
+}
+
+func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
+	if budget.Namespace != pod.Namespace {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+	// What the API server took for a selector it is; one that is not selects nothing.
+	return err == nil && selector.Matches(labels.Set(pod.Labels))
+}
+
+// terminating names the pods that should have ended by now.
+func terminating(f *found, now time.Time) *printer.Cause {
+	if !f.held() {
+		return nil
+	}
+	var stuck []string
+	for _, pod := range f.pods {
+		if pod.DeletionTimestamp == nil || now.Sub(pod.DeletionTimestamp.Time) < overdue || !moves(&pod) {
+			continue
+		}
+		text := fmt.Sprintf("%s/%s for %s", pod.Namespace, pod.Name, printer.Age(now.Sub(pod.DeletionTimestamp.Time)))
+		if len(pod.Finalizers) > 0 {
+			text += ", held by finalizer " + strings.Join(pod.Finalizers, ", ")
+		}
+		stuck = append(stuck, text)
+	}
+	if len(stuck) == 0 {
+		return nil
+	}
+	options := []string{"look at the pod: kubectl describe pod"}
+	if !api.Ready(f.node) {
+		options = append(options, "the node's kubelet does not answer, and no pod of it ends by itself: when the machine is off for certain, kubectl delete pod --grace-period=1 --force")
+	}
+	return cause("pod-terminating", fmt.Sprintf("%d pods do not end: %s", len(stuck), few(stuck)), append(options, bypass(f))...)
+}
+
+// volumes are a cause only when the pods are gone that may have used them.
+func volumes(f *found, _ time.Time) *printer.Cause {
+	if len(f.volumes) == 0 || !f.held() {
+		return nil
+	}
+	for i := range f.pods {
+		if moves(&f.pods[i]) {
+			return nil
+		}
+	}
+	return cause("volume-attached", fmt.Sprintf("%d volumes are still attached although the pods are gone: %s", len(f.volumes), few(f.volumes)),
+		"kubectl get volumeattachments", "look at the log of the storage driver's controller")
+}
+
+func few(items []string) string {
+	if len(items) > named {
+		return strings.Join(items[:named], ", ") + ", …"
+	}
+	return strings.Join(items, ", ")
+}

@@ -1,0 +1,183 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// rules are asked in this order: what stops everything comes before what stops
+// one step. A rule returns nil where it has nothing to say.
+var rules = []func(*found, time.Time) *printer.Cause{
+	released, unprotected, agentDown, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
+	hostReturned, secretMissing, budget, terminating, failing, blocked, deadline, volumes, webhook,
+}
+
+func cause(id, text string, options ...string) *printer.Cause {
+	return &printer.Cause{ID: id, Text: text, Options: options}
+}
+
+func (f *found) held() bool { return api.HasFinalizer(f.node) }
+
+func released(f *found, _ time.Time) *printer.Cause {
+	if f.held() || f.node.DeletionTimestamp == nil || api.Cleanup(f.node) == nil {
+		return nil
+	}
+	return cause("other-finalizers", "nodecleanup has released the node; others hold it: "+strings.Join(f.node.Finalizers, ", "),
+		"ask the owners of these finalizers", fmt.Sprintf("kubectl get node %s -o jsonpath='{.metadata.finalizers}'", f.name))
+}
+
+func unprotected(f *found, _ time.Time) *printer.Cause {
+	if f.held() || f.node.DeletionTimestamp == nil || api.Cleanup(f.node) != nil {
+		return nil
+	}
+	return cause("unprotected", "the node was deleted without our finalizer, so there is no cleanup; others hold it: "+strings.Join(f.node.Finalizers, ", "),
+		"ask the owners of these finalizers", "kubectl nodecleanup check")
+}
+
+func agentDown(f *found, now time.Time) *printer.Cause {
+	if f.agent == nil {
+		return nil
+	}
+	view := inspect.Judge(f.agent, version.Version, now).Agent
+	logs := fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", f.namespace, api.Agent)
+	switch {
+	case view.Health == printer.Missing:
+		return cause("agent-missing", "there is no agent: "+view.Problem, "kubectl nodecleanup install --wait", bypass(f))
+	case view.Health == printer.Broken && view.Leads:
+		return cause("agent-down", "the agent is down: "+view.Problem, logs, fmt.Sprintf("kubectl -n %s describe pods", f.namespace), bypass(f))
+	case view.Health == printer.Broken:
+		options := []string{logs, fmt.Sprintf("kubectl -n %s get pods", f.namespace), bypass(f)}
+		if view.Outside {
+			options = []string{"start the agent that runs outside the cluster again", bypass(f)}
+		}
+		return cause("no-leader", "no agent acts: "+view.Problem, options...)
+	}
+	return nil
+}
+
+func bypass(f *found) string {
+	return fmt.Sprintf("kubectl nodecleanup bypass %s --reason \"…\"", f.name)
+}
+
+func retry(f *found) string { return "kubectl nodecleanup retry " + f.name }
+
+func configRefused(f *found, _ time.Time) *printer.Cause {
+	problem := ""
+	switch {
+	case f.refused != nil:
+		problem = f.refused.Error()
+	case f.agent != nil && f.agent.Status != nil && f.agent.Status.ConfigError != "":
+		problem = f.agent.Status.ConfigError
+	default:
+		return nil
+	}
+	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "),
+		fmt.Sprintf("kubectl -n %s edit configmap %s", f.namespace, api.ConfigName))
+}
+
+func nodeInvalid(f *found, _ time.Time) *printer.Cause {
+	if f.invalid == nil {
+		return nil
+	}
+	return cause("node-invalid", "the API server refuses every update of this node, also the one that would release it: "+f.invalid.Error(),
+		"mend what the message names: kubectl edit node "+f.name)
+}
+
+func rightsMissing(f *found, _ time.Time) *printer.Cause {
+	if len(f.rights) == 0 {
+		return nil
+	}
+	var names []string
+	for _, right := range f.rights {
+		names = append(names, rights.Describe(right))
+	}
+	return cause("rights-missing", "the agent lacks rights: "+strings.Join(names, ", "), "kubectl nodecleanup install")
+}
+
+func recordUnreadable(f *found, _ time.Time) *printer.Cause {
+	if f.unreadable == nil {
+		return nil
+	}
+	return cause("record-unreadable", "the run record is not understood, so nothing is done: "+f.unreadable.Error(),
+		"upgrade the agent and this CLI: kubectl nodecleanup version",
+		fmt.Sprintf("kubectl -n %s get configmap %s -o yaml", f.namespace, api.RunName(f.name, f.node.UID)))
+}
+
+func bypassUnreadable(f *found, now time.Time) *printer.Cause {
+	if _, err := api.BypassOf(f.node, now); err != nil {
+		return cause("bypass-unreadable", "there is a bypass that is not followed: "+err.Error(), bypass(f))
+	}
+	return nil
+}
+
+func hostReturned(f *found, _ time.Time) *printer.Cause {
+	if f.run == nil || f.run.State != api.Succeeded || f.node.DeletionTimestamp == nil || !f.held() {
+		return nil
+	}
+	difference := f.run.Host.Difference(api.HostOf(f.node))
+	if difference == "" {
+		return nil
+	}
+	return cause("host-returned", "the cleanup is done, but the host started anew meanwhile, or another one took its name: "+difference,
+		"stop that host, then "+retry(f)+", and start it again when the node is gone")
+}
+
+func secretMissing(f *found, _ time.Time) *printer.Cause {
+	if len(f.missing) == 0 {
+		return nil
+	}
+	return cause("secret-missing", strings.Join(f.missing, "; "),
+		fmt.Sprintf("kubectl -n %s create secret generic NAME --from-literal=KEY=…; the cleanup goes on by itself", f.namespace))
+}
+
+// failing tells the steps that were tried in vain.
+func failing(f *found, now time.Time) *printer.Cause {
+	if f.run == nil {
+		return nil
+	}
+	for _, step := range f.run.Steps {
+		switch {
+		case step.State == api.StepRetrying:
+			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed %d times, %s; last: %s", step.Name, step.Plugin, step.Failures, nextTry(step, now), step.LastError),
+				"wait", "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))
+		case step.State == api.StepFailed && step.Critical:
+			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed %d times and is not tried again; last: %s", step.Name, step.Plugin, step.Failures, step.LastError),
+				"mend it, then "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
+		}
+	}
+	return nil
+}
+
+// blocked tells what holds the whole run, where no rule before knows it better.
+func blocked(f *found, now time.Time) *printer.Cause {
+	condition := api.Cleanup(f.node)
+	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
+		return nil
+	}
+	return cause("blocked", condition.Message, "kubectl nodecleanup preflight "+f.name, retry(f), bypass(f))
+}
+
+func deadline(f *found, _ time.Time) *printer.Cause {
+	if f.run == nil || !f.run.DeadlinePassed {
+		return nil
+	}
+	return cause("deadline", "the cleanup has taken longer than the config's deadline, whose action is to hold the node", bypass(f))
+}
+
+func webhook(f *found, now time.Time) *printer.Cause {
+	if f.agent == nil {
+		return nil
+	}
+	admission := inspect.Judge(f.agent, version.Version, now).Admission
+	if admission.Health != printer.Broken && admission.Health != printer.Missing {
+		return nil
+	}
+	return cause("webhook", "this node is not held by it, but new ones are not protected at once: "+admission.Problem, "kubectl nodecleanup check")
+}

@@ -1,0 +1,219 @@
+// Package plugins is the command that lists plugins and says how they are.
+package plugins
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preflight"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the commands.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	Timeout time.Duration
+}
+
+// New returns the command with its sub-commands. The catalog says which plugins there are.
+func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
+	parent := &cobra.Command{
+		Use:   "plugins",
+		Short: "List plugins, and say how those of the config are",
+		Args:  command.NoArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	parent.AddCommand(list(environment, catalog), status(environment), test(environment))
+	return parent
+}
+
+func list(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the plugins that a config can name",
+		Long: `List the plugins that a config can name, and the steps of the config on the cluster
+that use each. The plugins are those of the released agent of this CLI's version; one
+that was built with others has these too.`,
+		Example: `  kubectl nodecleanup plugins list`,
+		Args:    command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.list(cmd.Context(), catalog())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Catalog{})
+	o.addTimeout(cmd)
+	return cmd
+}
+
+func status(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the plugin of each step was when the agent looked last",
+		Long: `Say how the plugin of each step was when the agent looked last, which it does every
+minute. It only reads. The exit code is 3 when the plugin of a critical step is not well.`,
+		Example: `  kubectl nodecleanup plugins status`,
+		Args:    command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.status(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	o.addTimeout(cmd)
+	return cmd
+}
+
+func test(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "test STEP|PLUGIN",
+		Short: "Have the agent check one step's plugin now, or one plugin in each step",
+		Long: `Have the agent check the plugin of one step now, or one plugin in every step that uses
+it. No step is run. The exit code is 3 when it is not well, critical or not.`,
+		Example: `  kubectl nodecleanup plugins test deregister-lb`,
+		Args: func(cmd *cobra.Command, arguments []string) error {
+			if len(arguments) != 1 {
+				return exit.Usagef("%s takes the name of one step or plugin", cmd.CommandPath())
+			}
+			return nil
+		},
+		ValidArgsFunction: environment.CompletePlugins,
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.test(cmd.Context(), arguments[0])
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	o.addTimeout(cmd)
+	return cmd
+}
+
+func (o *Options) addTimeout(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+}
+
+func (o *Options) validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+func (o *Options) list(ctx context.Context, catalog []cleanup.Descriptor) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	using := o.using(ctx, catalog)
+	view := printer.NewCatalog()
+	for _, descriptor := range catalog {
+		timeout := descriptor.Defaults.Timeout
+		if timeout == 0 {
+			timeout = config.DefaultTimeout
+		}
+		view.Plugins = append(view.Plugins, printer.CatalogPlugin{
+			Name: descriptor.Name, Summary: descriptor.Summary, Critical: descriptor.Defaults.Critical,
+			TimeoutSeconds: int64(timeout.Seconds()), Steps: using[descriptor.Name],
+		})
+	}
+	return o.Print(o.Environment, view)
+}
+
+// using returns the steps that use each plugin. The list is worth something
+// without a cluster too, so what hinders it is only said.
+func (o *Options) using(ctx context.Context, catalog []cleanup.Descriptor) map[string][]string {
+	using := map[string][]string{}
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err == nil {
+		var settings *config.Config
+		if settings, err = preview.Config(ctx, clients.Typed, namespace, catalog); err == nil {
+			for _, step := range settings.Steps {
+				using[step.Plugin] = append(using[step.Plugin], step.Name)
+			}
+			return using
+		}
+	}
+	o.Say("Which steps use them is not known: %v", err)
+	return using
+}
+
+func (o *Options) status(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	said, err := command.AgentStatus(ctx, clients.Typed, namespace)
+	if err != nil {
+		return err
+	}
+	if said == nil {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("reading the agent's status: there is no configmap %s in namespace %s, so no agent has led there yet", api.StatusName, namespace),
+			Next: "See how it is: kubectl nodecleanup status",
+		}
+	}
+	if !command.Leads(ctx, clients.Typed, namespace, o.Now()) {
+		o.Say("WARNING: no agent in namespace %s is leading: what follows is old.", namespace)
+	}
+	view := preflight.View(said, o.Now(), func(api.PluginHealth) bool { return true })
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	return preflight.Verdict(view)
+}
+
+func (o *Options) test(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	said, err := preflight.Ask(ctx, clients.Typed, namespace, o.Now())
+	if apierrors.IsForbidden(err) {
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "Asking needs the right to patch configmap " + api.StatusName + "; what the agent found last needs only reading: kubectl nodecleanup plugins status"}
+	}
+	if err != nil {
+		return err
+	}
+	view := preflight.View(said, o.Now(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
+	view.Asked = true
+	if len(view.Plugins) == 0 {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("testing %s: the config has no step of that name, and none of such a plugin", name),
+			Next: "See the steps there are: kubectl nodecleanup plugins status",
+		}
+	}
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	for _, plugin := range view.Plugins {
+		if plugin.Error != "" {
+			return exit.Quiet(exit.Unhealthy)
+		}
+	}
+	return nil
+}

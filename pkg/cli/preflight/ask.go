@@ -1,0 +1,72 @@
+// Package preflight is the command that asks the agent how the plugins are.
+package preflight
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// Ask has the agent check every plugin now, and returns what it says. The end of
+// ctx ends the wait.
+func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (*api.AgentStatus, error) {
+	if !command.Leads(ctx, client, namespace, now) {
+		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is leading, so nobody would answer", namespace))
+	}
+	stamp := now.UTC().Format(time.RFC3339Nano)
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationPreflightRequestedAt: stamp}}})
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
+	}
+	configMaps := client.CoreV1().ConfigMaps(namespace)
+	// Watched first: an answer that comes at once is not missed.
+	watcher, err := configMaps.Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, api.StatusName).String()})
+	if err != nil {
+		return nil, fmt.Errorf("watching the agent's status: %w", err)
+	}
+	defer watcher.Stop()
+	_, err = configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			err := fmt.Errorf("waiting for the agent's answer: %w", ctx.Err())
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, &exit.Error{Code: exit.TimedOut, Err: err, Next: "See whether the agent is well: kubectl nodecleanup status. A plugin that hangs needs a longer --timeout."}
+			}
+			return nil, err
+		case _, open := <-watcher.ResultChan():
+			status, err := command.AgentStatus(ctx, client, namespace)
+			if err != nil {
+				return nil, err
+			}
+			if status != nil && status.PreflightRequestedAt == stamp {
+				return status, nil
+			}
+			if !open {
+				return nil, noAnswer(errors.New("waiting for the agent's answer: the API server ended the watch"))
+			}
+		}
+	}
+}
+
+func noAnswer(err error) error {
+	return &exit.Error{Code: exit.Failure, Err: err, Next: "See how it is: kubectl nodecleanup status. What it said last: kubectl nodecleanup plugins status"}
+}

@@ -1,0 +1,130 @@
+package preflight
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Options of the command.
+type Options struct {
+	*command.Environment
+	command.Output
+
+	// Node limits it to the steps of its plan, and adds what would block these.
+	Node    string
+	Timeout time.Duration
+}
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "preflight [NODE]",
+		Short: "Ask the agent whether every plugin would have a chance",
+		Long: `Ask the agent whether every plugin would have a chance now. The agent asks them, with
+its own rights and secrets; no step is run. With a node, only the plugins of its plan
+are asked, and what would block the plan is told too.
+
+The exit code is 3 when the plugin of a critical step is not well, and 4 when
+something would block the plan of the node.`,
+		Example: `  kubectl nodecleanup preflight
+
+  # Before a node is taken away
+  kubectl nodecleanup preflight ip-10-0-7`,
+		Args:              command.AtMostOneNode,
+		ValidArgsFunction: environment.CompleteNodes,
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				o.Node = command.NodeName(arguments[0])
+			}
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to wait for the answer at most")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	if o.Timeout <= 0 {
+		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Output.Validate()
+}
+
+// Run asks and prints.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	var plan *printer.Plan
+	if o.Node != "" {
+		node, err := command.Node(ctx, clients.Typed, o.Node)
+		if err != nil {
+			return err
+		}
+		previewer, err := preview.Load(ctx, clients.Typed, namespace)
+		if err != nil {
+			return err
+		}
+		if plan, err = previewer.Plan(ctx, node); err != nil {
+			return err
+		}
+	}
+	status, err := Ask(ctx, clients.Typed, namespace, o.Now())
+	if err != nil {
+		return err
+	}
+	view := View(status, o.Now(), func(said api.PluginHealth) bool {
+		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
+	})
+	view.Asked = true
+	if plan != nil {
+		view.Blocked = plan.Blocked
+	}
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	return Verdict(view)
+}
+
+// View turns what the agent said into a view of the steps that are wanted.
+func View(status *api.AgentStatus, now time.Time, wanted func(api.PluginHealth) bool) *printer.Plugins {
+	view := printer.NewPlugins(now)
+	for _, said := range status.Plugins {
+		if wanted(said) {
+			view.Plugins = append(view.Plugins, inspect.Plugin(said))
+		}
+	}
+	return view
+}
+
+// Verdict chooses the exit code.
+func Verdict(view *printer.Plugins) error {
+	for _, plugin := range view.Plugins {
+		if plugin.Critical && plugin.Error != "" {
+			return exit.Quiet(exit.Unhealthy)
+		}
+	}
+	if len(view.Blocked) > 0 {
+		return exit.Quiet(exit.Blocked)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package operate_test
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+func TestDiagnoseFindsWhatHoldsANode(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	stop := f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.run("diagnose", "worker").exits(exit.OK).says("is not being deleted", "it is protected")
+
+	f.delete("worker")
+	f.awaitState("worker", api.Running)
+	f.eventuallyDiagnoses("worker", "budget-blocking")
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says(
+		"deletion requested", "default/cart-0 (budget cart allows 0 disruptions: needs 1 healthy, has 1)",
+		"kubectl -n default describe pdb cart", "finalizer nodecleanup.io/finalizer (ours)")
+	f.wantsNoWrites("diagnose", "worker")
+
+	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drian}]\n")
+	f.eventuallyDiagnoses("worker", "config-refused")
+
+	stop()
+	f.eventuallyDiagnoses("worker", "no-leader")
+
+	// With few rights it says what it has not looked at, and goes on.
+	reader := f.userWith("reader", rule("", "nodes", "get"))
+	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT looked at", "pods NOT looked at", "deletion requested")
+	f.runAs(f.userWith("nobody"), "diagnose", "worker", "-n", f.namespace).exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
+}
+
+// eventuallyDiagnoses waits until the first cause is the one.
+func (f *fixture) eventuallyDiagnoses(node, cause string) {
+	f.Helper()
+	said := ""
+	f.eventually("the first cause is "+cause, func(ctx context.Context) (bool, error) {
+		var view printer.Diagnosis
+		f.quietly("diagnose", node, "-o", "json").into(&view)
+		if len(view.Causes) > 0 && view.Causes[0].ID != said {
+			said = view.Causes[0].ID
+			f.Logf("cause: %+v", view.Causes[0])
+		}
+		return said == cause, nil
+	})
+}
+
+func TestDiagnoseANodeThatNoUpdateIsTakenFor(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	node := f.node("twice", nil)
+	// The API server takes this on create only.
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}
+	node.ResourceVersion, node.UID, node.Name, node.Annotations = "", "", "invalid", nil // kwok would mend it
+	if _, err := f.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.delete("invalid")
+	f.eventuallyDiagnoses("invalid", "node-invalid")
+	// Mended, so that it can go.
+	invalid := f.read("invalid")
+	invalid.Status.Addresses = nil
+	if _, err := f.client.CoreV1().Nodes().UpdateStatus(t.Context(), invalid, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDiagnoseANodeThatIsGone(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	f.start()
+	f.node("worker", nil)
+	f.delete("worker")
+	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.run("diagnose", "worker").exits(exit.OK).says("Node worker is gone.", "Succeeded")
+	f.run("diagnose", "nobody").exits(exit.Failure).says("there is none of that name")
+}
+
+func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {
+	f := setUp(t, drainAndTell)
+	f.start()
+	f.node("worker", nil)
+	f.delete("worker")
+	f.awaitState("worker", api.Blocked)
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("secret "+f.namespace+"/inventory of step tell is missing", "create secret generic")
+	roles := f.client.RbacV1().ClusterRoles()
+	role, err := roles.Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role.Rules = role.Rules[:1]
+	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventuallyDiagnoses("worker", "rights-missing")
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("patch nodes/status", "create pods/eviction", "kubectl nodecleanup install")
+}
