@@ -16,6 +16,8 @@ type Environment struct {
 	genericiooptions.IOStreams
 	// Interactive: somebody can answer a question.
 	Interactive bool
+	// Terminal: Out is a terminal, on which a picture can change.
+	Terminal bool
 	// Colour: Out is a terminal that may be sent colours.
 	Colour bool
 	// Cluster is the way to the API server. Nothing is sent before a command asks.
@@ -28,6 +30,7 @@ func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
 	return &Environment{
 		IOStreams:   streams,
 		Interactive: isTerminal(streams.In) && isTerminal(streams.ErrOut),
+		Terminal:    isTerminal(streams.Out) && os.Getenv("TERM") != "dumb",
 		Colour:      isTerminal(streams.Out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		Cluster:     NewCluster(),
 		Now:         time.Now,

@@ -142,6 +142,24 @@ func (s *Seen) addRun(configMap *corev1.ConfigMap) {
 	s.Runs[uid] = run
 }
 
+// Take takes nodes and run records that were read by other means, such as a watch.
+func (s *Seen) Take(nodes map[string]*corev1.Node, records map[string]*corev1.ConfigMap) {
+	s.Total, s.Protected, s.Leaving = len(nodes), 0, nil
+	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
+	for _, node := range nodes {
+		if api.HasFinalizer(node) {
+			s.Protected++
+		}
+		if !IsLeaving(node) {
+			continue
+		}
+		s.Leaving = append(s.Leaving, node)
+		if record := records[api.RunName(node.Name, node.UID)]; record != nil {
+			s.addRun(record)
+		}
+	}
+}
+
 // EachRecord calls visit with the ConfigMap of every run record, page by page.
 func EachRecord(ctx context.Context, client kubernetes.Interface, namespace string, visit func(*corev1.ConfigMap)) error {
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {

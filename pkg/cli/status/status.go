@@ -4,6 +4,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ type Options struct {
 	*command.Environment
 	command.Output
 
+	Watch   bool
 	Timeout time.Duration
 }
 
@@ -33,8 +35,14 @@ func New(environment *command.Environment) *cobra.Command {
 cleaned up. It only reads, and it needs no agent to answer.
 
 The exit code is 0 when everything is fine and 3 when it is not: no agent, no leader,
-no webhook, or a node whose cleanup goes on only when somebody acts.`,
+no webhook, or a node whose cleanup goes on only when somebody acts.
+
+With -w it follows the cluster until it is ended: on a terminal as a picture that
+changes, elsewhere as a line for each change.`,
 		Example: `  kubectl nodecleanup status
+
+  # Follow the cleanups as they go
+  kubectl nodecleanup status -w
 
   # In a script
   kubectl nodecleanup status -o json | jq '.cleanups[] | select(.stuck)'`,
@@ -43,11 +51,15 @@ no webhook, or a node whose cleanup goes on only when somebody acts.`,
 			if err := o.Validate(); err != nil {
 				return err
 			}
+			if o.Watch {
+				return o.follow(cmd.Context(), cmd.Flags().Changed("timeout"))
+			}
 			return o.Run(cmd.Context())
 		},
 	}
 	o.AddFlags(cmd.Flags(), &printer.Status{})
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most; with -w how long to follow (default then: until it is ended)")
+	cmd.Flags().BoolVarP(&o.Watch, "watch", "w", false, "Follow the changes")
 	return cmd
 }
 
@@ -56,7 +68,33 @@ func (o *Options) Validate() error {
 	if o.Timeout <= 0 {
 		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
 	}
+	if o.Watch && !o.ForPeople() {
+		return exit.Usagef("--watch has no output format: for programs, ask again and again, or use kubectl get --watch")
+	}
 	return o.Output.Validate()
+}
+
+// follow shows every change. That its time is over is how it ends, and no error.
+func (o *Options) follow(ctx context.Context, limited bool) error {
+	if limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	show := lines(o.Environment)
+	if o.Terminal {
+		show = screen(o.Environment)
+	}
+	follower := &live{client: clients.Typed, namespace: namespace, now: o.Now, show: show}
+	err = follower.run(ctx)
+	if limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // Run reads, judges and prints.

@@ -1,0 +1,60 @@
+package status
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// clear takes a terminal to its first line and empties it, as watch(1) does.
+const clear = "\x1b[H\x1b[2J"
+
+// screen shows the whole state anew on a terminal.
+func screen(environment *command.Environment) func(*printer.Status) error {
+	return func(view *printer.Status) error {
+		var text bytes.Buffer
+		if err := printer.Print(&text, printer.Table, environment.Colour, view); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(environment.Out, "%s%s   (every change; end it with Ctrl-C)\n\n%s", clear, view.Time.Local().Format(time.TimeOnly), text.String())
+		return err
+	}
+}
+
+// lines shows what has changed since the last time, a line for each: what a pipe
+// or the log of a job can take.
+func lines(environment *command.Environment) func(*printer.Status) error {
+	said := map[string]string{}
+	return func(view *printer.Status) error {
+		now := map[string]string{
+			"agent":     fmt.Sprintf("agent %s %s", view.Agent.Health, view.Agent.Problem),
+			"admission": fmt.Sprintf("admission %s %s", view.Admission.Health, view.Admission.Problem),
+			"config":    fmt.Sprintf("config %s %s", view.Config.Health, view.Config.Problem),
+		}
+		for _, cleanup := range view.Cleanups {
+			now["node "+cleanup.Node] = fmt.Sprintf("node %s %s %s %s", cleanup.Node, cleanup.State, printer.OrDash(cleanup.Step), printer.OrDash(cleanup.Reason))
+		}
+		for key := range said {
+			if now[key] == "" {
+				now[key] = key + " is not being cleaned up any more"
+			}
+		}
+		stamp := view.Time.UTC().Format(time.RFC3339)
+		for _, key := range slices.Sorted(maps.Keys(now)) {
+			if said[key] == now[key] {
+				continue
+			}
+			said[key] = now[key]
+			if _, err := fmt.Fprintf(environment.Out, "%s %s\n", stamp, strings.TrimRight(now[key], " ")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,55 @@
+package status
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+)
+
+func changes() []*printer.Status {
+	var all []*printer.Status
+	for i, cleanups := range [][]printer.Cleanup{
+		{},
+		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods left"}},
+		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods left"}},
+		{{Node: "a", State: "Failed", Step: "1/2 drain", Reason: "no tries left", Stuck: true}},
+		{},
+		{},
+	} {
+		view := printer.NewStatus(time.Date(2026, 11, 23, 3, 0, i, 0, time.UTC))
+		view.Agent.Health, view.Admission.Health, view.Config.Health, view.Cleanups = printer.Healthy, printer.Healthy, printer.Healthy, cleanups
+		all = append(all, view)
+	}
+	return all
+}
+
+func TestLinesTellOnlyWhatHasChanged(t *testing.T) {
+	var out bytes.Buffer
+	show := lines(&command.Environment{IOStreams: genericiooptions.IOStreams{Out: &out}})
+	for _, view := range changes() {
+		if err := show(view); err != nil {
+			t.Fatal(err)
+		}
+	}
+	printertest.Golden(t, "lines.txt", out.String())
+}
+
+func TestScreenIsDrawnAnew(t *testing.T) {
+	var out bytes.Buffer
+	show := screen(&command.Environment{IOStreams: genericiooptions.IOStreams{Out: &out}})
+	for _, view := range changes() {
+		if err := show(view); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pictures := strings.Count(out.String(), clear); pictures != len(changes()) {
+		t.Errorf("%d pictures, want %d", pictures, len(changes()))
+	}
+}
