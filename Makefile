@@ -36,6 +36,11 @@ build: ## Build both programs into bin/
 	@echo "building bin/kubectl-nodecleanup and bin/nodecleanup-agent"
 	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
+.PHONY: image
+image: ## Write the agent's image for amd64 and arm64 into bin/, without a container engine
+	@mkdir -p bin
+	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/nodecleanup-agent.tar
+
 .PHONY: cross
 cross: ## Build for the other platforms, to see that they build
 	for platform in linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do \
@@ -68,6 +73,7 @@ verify: ## Check form: gofmt, go vet, tidy modules
 	go vet ./...
 	go mod tidy -diff
 	cd hack/kubernetes && go mod tidy -diff
+	cd hack/tools && go mod tidy -diff && go vet ./...
 
 .PHONY: help
 help: ## List the targets

@@ -47,8 +47,8 @@ func (t *term) onRequest(ctx context.Context, cached *nodeMeta) (time.Duration, 
 			return 0, nil // The informer is about to say so.
 		}
 		again, err := c.requested(ctx)
-		if err == nil {
-			t.withdrawn.Delete(cached.UID)
+		if err == nil && c.node.Annotations[api.AnnotationCleanupRequestedAt] == "" {
+			t.withdrawn.Delete(cached.UID) // Not before the Node was read without it.
 		}
 		return again, err
 	})

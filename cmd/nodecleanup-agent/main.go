@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+	// The roots of public CAs, for an image that has none of its own.
+	_ "golang.org/x/crypto/x509roots/fallback"
 	"k8s.io/klog/v2"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"

@@ -89,6 +89,9 @@ func measure(ctx context.Context, o options, nodes int) (result string, err erro
 		if err := b.floorRound(ctx); err != nil {
 			return "", fmt.Errorf("the floor: %w", err)
 		}
+		if err := b.recordRound(ctx); err != nil {
+			return "", fmt.Errorf("the floor with records: %w", err)
+		}
 		if err := b.agentRound(ctx); err != nil {
 			return "", fmt.Errorf("the agent: %w", err)
 		}

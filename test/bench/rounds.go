@@ -9,6 +9,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,10 +32,11 @@ type bench struct {
 	client  kubernetes.Interface
 	agent   *cluster.Process
 
-	floor, agents []*departures
-	requests      map[request]int
-	spent         map[string]time.Duration
-	peak          int64
+	floor, records, agents []*departures
+
+	requests map[request]int
+	spent    map[string]time.Duration
+	peak     int64
 }
 
 func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
@@ -107,25 +109,73 @@ func (b *bench) writeKubeconfig(ctx context.Context, path string) error {
 
 // floorRound deletes nodes and takes their finalizers off, and does nothing else.
 func (b *bench) floorRound(ctx context.Context) error {
-	const finalizer = "bench.nodecleanup.io/floor"
 	b.round++
-	names, err := b.create(ctx, fmt.Sprintf("floor-%d", b.round), finalizer)
-	if err != nil {
+	left, err := b.clientRound(ctx, "floor", b.removeFinalizer)
+	b.floor = append(b.floor, left)
+	return err
+}
+
+// recordRound does what the floor does, and writes as much as the agent does: a
+// record before and after, and an Event. What is left between this and the agent
+// is the agent.
+func (b *bench) recordRound(ctx context.Context) error {
+	left, err := b.clientRound(ctx, "record", func(ctx context.Context, name string) error {
+		node, err := b.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})
+		if err != nil {
+			return err
+		}
+		configMaps := b.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
+		record, err := api.EncodeRun(metav1.NamespaceDefault, &api.Run{
+			Node: name, NodeUID: node.UID, ConfigHash: "0123456789ab", PlanHash: "012345", State: api.Running, Host: api.HostOf(node), StartedAt: metav1.Now(),
+			Steps: []api.StepRun{{Name: "nothing", Plugin: "logger", Critical: true, State: api.StepRunning, Attempts: 1}},
+		})
+		if err != nil {
+			return err
+		}
+		if record, err = configMaps.Create(ctx, record, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		record.Data[api.RunKey] += " "
+		if _, err := configMaps.Update(ctx, record, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+		if err := b.removeFinalizer(ctx, name); err != nil {
+			return err
+		}
+		_, err = b.client.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Name: name},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID},
+			Type:           corev1.EventTypeNormal, Reason: "CleanupCompleted", Message: "Cleanup done, the node is released. Steps: nothing succeeded",
+		}, metav1.CreateOptions{})
 		return err
+	})
+	b.records = append(b.records, left)
+	return err
+}
+
+const floorFinalizer = "bench.nodecleanup.io/floor"
+
+func (b *bench) removeFinalizer(ctx context.Context, name string) error {
+	patch := []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + floorFinalizer + `"]}}`)
+	_, err := b.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// clientRound has this client delete nodes and release each right after.
+func (b *bench) clientRound(ctx context.Context, side string, release func(context.Context, string) error) (*departures, error) {
+	names, err := b.create(ctx, fmt.Sprintf("%s-%d", side, b.round), floorFinalizer)
+	if err != nil {
+		return nil, err
 	}
-	patch := []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + finalizer + `"]}}`)
-	defer b.spend("floor")()
-	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
+	defer b.spend(side)()
+	return b.depart(ctx, names, func(ctx context.Context, d *departures) error {
 		return b.each(ctx, names, func(ctx context.Context, name string) error {
 			if err := d.delete(ctx, b.client, name); err != nil {
 				return err
 			}
-			_, err := b.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-			return err
+			return release(ctx, name)
 		})
 	})
-	b.floor = append(b.floor, left)
-	return err
 }
 
 // agentRound deletes nodes while the agent runs.
