@@ -11,6 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
 )
 
 // Dependencies are what plugins reach the world through. With the zero value
@@ -28,5 +29,6 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		drain.Descriptor(d.Kubernetes, clock.RealClock{}),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		logger.Descriptor(),
+		volumes.Descriptor(d.Kubernetes, clock.RealClock{}),
 	}
 }

@@ -1,0 +1,80 @@
+package volumes
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// name returns "volume pvc-1 (ebs.csi.aws.com)".
+func (a attached) name() string {
+	volume := "an inline volume"
+	if name := a.Spec.Source.PersistentVolumeName; name != nil {
+		volume = "volume " + *name
+	}
+	return fmt.Sprintf("%s (%s)", volume, a.Spec.Attacher)
+}
+
+// describe names the volumes that are waited for, those with a fault first, and
+// what each waits for.
+func (p *plugin) describe(left []attached, unreachable bool) string {
+	const named = 3
+	sorted := slices.Clone(left)
+	slices.SortStableFunc(sorted, func(a, b attached) int {
+		return cmp.Compare(fault(b), fault(a))
+	})
+	var texts []string
+	for _, one := range sorted[:min(named, len(sorted))] {
+		texts = append(texts, one.name()+", "+p.why(one))
+	}
+	if len(sorted) > named {
+		texts = append(texts, "…")
+	}
+	noun := "volumes are"
+	if len(left) == 1 {
+		noun = "volume is"
+	}
+	said := fmt.Sprintf("%d %s still attached: %s", len(left), noun, strings.Join(texts, "; "))
+	if unreachable {
+		said += ". The node's kubelet does not answer, so nothing is unmounted there; Kubernetes detaches by force after 6 minutes. " +
+			"Once the machine is certainly off, taint the node node.kubernetes.io/out-of-service=nodeshutdown:NoExecute and it detaches at once"
+	}
+	return said
+}
+
+// fault ranks what stands in the way.
+func fault(one attached) int {
+	switch {
+	case one.Status.DetachError != nil:
+		return 2
+	case len(one.pods) > 0:
+		return 1
+	}
+	return 0
+}
+
+func (p *plugin) why(one attached) string {
+	switch {
+	case one.Status.DetachError != nil:
+		return "detaching failed: " + one.Status.DetachError.Message
+	case len(one.pods) > 0:
+		return "used by pod " + strings.Join(one.pods, ", ")
+	case one.DeletionTimestamp != nil:
+		return fmt.Sprintf("being detached for %s", p.clock.Since(one.DeletionTimestamp.Time).Round(time.Second))
+	}
+	return "not being detached yet"
+}
+
+// unreachable reports whether the control plane has not heard of the kubelet for long.
+func unreachable(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionUnknown
+		}
+	}
+	return false
+}

@@ -1,0 +1,118 @@
+// Package volumes is the plugin that waits until the volumes of a Node's drained
+// pods are detached: a pod that comes back elsewhere cannot mount a volume that is
+// still attached here, and a Node that goes too early leaves it attached for good.
+package volumes
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// options: there are none. The step's timeout is the limit of the wait.
+type options struct{}
+
+type plugin struct {
+	client      kubernetes.Interface
+	clock       clock.PassiveClock
+	attachments *attachments
+}
+
+// Descriptor describes the plugin. All its steps share one watch of
+// VolumeAttachments, which is open while one of them waits.
+func Descriptor(client kubernetes.Interface, clock clock.PassiveClock) cleanup.Descriptor {
+	shared := &attachments{client: client}
+	return cleanup.Descriptor{
+		Name:     "volumes",
+		Summary:  "waits until the volumes of the drained pods are detached",
+		Defaults: cleanup.Policy{Critical: true, Timeout: 15 * time.Minute},
+		Bind: cleanup.Options(options{}, func(options) (cleanup.Plugin, error) {
+			return &plugin{client: client, clock: clock, attachments: shared}, nil
+		}),
+	}
+}
+
+// Cleanup implements cleanup.Plugin.
+func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
+	node, err := p.sameNode(ctx, target.Node)
+	if err != nil {
+		return err
+	}
+	watch, err := p.attachments.of(ctx, node.Name)
+	if err != nil {
+		return fmt.Errorf("listing volumeattachments: %w", err)
+	}
+	defer watch.stop()
+	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
+	said := ""
+	for {
+		left, err := p.waitedFor(ctx, node.Name, watch.list(), &claims)
+		if err != nil && said != "" {
+			err = fmt.Errorf("%s: %w", said, err)
+		}
+		if err != nil {
+			return err
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		said = p.describe(left, unreachable(node))
+		target.Progress(said)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", said, context.Cause(ctx))
+		case <-watch.changed:
+		}
+	}
+}
+
+// sameNode returns the Node as it is now. The name may belong to another one by
+// now, whose volumes are none of our business.
+func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
+	node, err := p.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && node.UID != want.UID:
+		return nil, cleanup.Permanent(fmt.Errorf("waiting for the volumes of node %s: the node with UID %s is gone", want.Name, want.UID))
+	case err != nil:
+		return nil, fmt.Errorf("reading node %s: %w", want.Name, err)
+	}
+	return node, nil
+}
+
+// Preview implements cleanup.Previewer.
+func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, error) {
+	watch, err := p.attachments.of(ctx, target.Node.Name)
+	if err != nil {
+		return nil, fmt.Errorf("listing volumeattachments: %w", err)
+	}
+	defer watch.stop()
+	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
+	left, err := p.waitedFor(ctx, target.Node.Name, watch.list(), &claims)
+	if err != nil {
+		return nil, err
+	}
+	if len(left) == 0 {
+		return []string{"wait for no volume: none of a pod that is to go is attached"}, nil
+	}
+	var lines []string
+	for _, one := range left {
+		lines = append(lines, "wait until "+one.name()+" is detached")
+	}
+	return lines, nil
+}
+
+// CheckHealth implements cleanup.HealthChecker: may VolumeAttachments be read at all.
+func (p *plugin) CheckHealth(ctx context.Context) error {
+	if _, err := p.client.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+		return fmt.Errorf("listing volumeattachments: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package volumes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// attached is a volume that is waited for, and the pods that use it.
+type attached struct {
+	*storagev1.VolumeAttachment
+	pods []string
+}
+
+// waitedFor returns the attachments that are to go: all but those of pods that stay.
+func (p *plugin) waitedFor(ctx context.Context, node string, all []*storagev1.VolumeAttachment, claims *claims) ([]attached, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	pods, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods of node %s: %w", node, err)
+	}
+	users, staying := map[string][]string{}, map[string]bool{}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		volumes, err := claims.of(ctx, pod)
+		if err != nil {
+			return nil, err
+		}
+		for _, volume := range volumes {
+			users[volume] = append(users[volume], pod.Namespace+"/"+pod.Name)
+			staying[volume] = staying[volume] || stays(pod)
+		}
+	}
+	var left []attached
+	for _, attachment := range all {
+		var volume string
+		if name := attachment.Spec.Source.PersistentVolumeName; name != nil {
+			volume = *name
+		}
+		if !staying[volume] {
+			left = append(left, attached{attachment, users[volume]})
+		}
+	}
+	return left, nil
+}
+
+// stays reports whether a drain leaves the pod where it is: static pods, those of
+// DaemonSets, and those that tolerate a cordon, which would only come back.
+func stays(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return true
+	}
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" {
+		return true
+	}
+	return slices.ContainsFunc(pod.Spec.Tolerations, func(toleration corev1.Toleration) bool {
+		matches := toleration.Key == corev1.TaintNodeUnschedulable || toleration.Key == "" && toleration.Operator == corev1.TolerationOpExists
+		return matches && (toleration.Effect == "" || toleration.Effect == corev1.TaintEffectNoSchedule)
+	})
+}
+
+// claim names a PersistentVolumeClaim.
+type claim struct{ namespace, name string }
+
+// claims find the volume behind each claim, once: it never changes.
+type claims struct {
+	client  corev1client.PersistentVolumeClaimsGetter
+	volumes map[claim]string
+}
+
+// of returns the names of the PersistentVolumes that a pod uses.
+func (c *claims) of(ctx context.Context, pod *corev1.Pod) ([]string, error) {
+	var volumes []string
+	for _, volume := range pod.Spec.Volumes {
+		var name string
+		switch {
+		case volume.PersistentVolumeClaim != nil:
+			name = volume.PersistentVolumeClaim.ClaimName
+		case volume.Ephemeral != nil:
+			name = pod.Name + "-" + volume.Name // As the ephemeral volume controller names it.
+		default:
+			continue
+		}
+		bound, err := c.volume(ctx, claim{pod.Namespace, name})
+		if err != nil {
+			return nil, err
+		}
+		if bound != "" {
+			volumes = append(volumes, bound)
+		}
+	}
+	return volumes, nil
+}
+
+func (c *claims) volume(ctx context.Context, of claim) (string, error) {
+	if known := c.volumes[of]; known != "" {
+		return known, nil
+	}
+	found, err := c.client.PersistentVolumeClaims(of.namespace).Get(ctx, of.name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil // Then its volume belongs to nobody who stays.
+	case apierrors.IsForbidden(err):
+		return "", cleanup.Permanent(fmt.Errorf("reading persistentvolumeclaim %s/%s, which tells whose volume is attached: %w", of.namespace, of.name, err))
+	case err != nil:
+		return "", fmt.Errorf("reading persistentvolumeclaim %s/%s: %w", of.namespace, of.name, err)
+	}
+	c.volumes[of] = found.Spec.VolumeName
+	return found.Spec.VolumeName, nil
+}
