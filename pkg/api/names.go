@@ -12,6 +12,10 @@ const (
 	Namespace = "nodecleanup-system"
 	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
 	Agent = "nodecleanup-agent"
+	// Viewer and Operator name the ClusterRoles, and Roles in the agent's
+	// namespace, for people: to look, and to ask for cleanups and bypass them.
+	Viewer   = "nodecleanup-viewer"
+	Operator = "nodecleanup-operator"
 	// ConfigName names the ConfigMap that holds the config; ConfigKey is the key in it.
 	ConfigName = "nodecleanup-config"
 	ConfigKey  = "config.yaml"

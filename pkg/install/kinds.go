@@ -56,6 +56,8 @@ func kinds() []kind {
 	agent := []string{api.Agent}
 	return []kind{
 		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
 
 		{of("apps", "v1", "Deployment"), "deployments", true, phaseAgent, agent},
 		// Not left to the garbage collector, which may be what is broken.
