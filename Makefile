@@ -53,6 +53,20 @@ cross: ## Build for the other platforms, to see that they build
 kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, once; then cached)
 	@go run ./hack/cluster build
 
+##@ Release
+
+.PHONY: docs
+docs: ## Write the reference of the command line anew from the commands
+	@go run ./hack/docs docs/cli
+
+.PHONY: man
+man: ## Write man pages into dist/man
+	@go run ./hack/docs -man dist/man
+
+.PHONY: release
+release: ## Make the release of VERSION in dist/: archives, checksums, Krew manifest, man pages
+	@go run ./hack/release -version $(VERSION) dist
+
 ##@ Check
 
 # The race detector needs a C compiler; without one the tests run without it.
@@ -67,11 +81,13 @@ bench: kubernetes ## Measure what a cleanup costs, against the least that it can
 	go run ./test/bench $(or $(BENCH),-nodes=1000,5000)
 
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, tidy modules
+verify: ## Check form: gofmt, go vet, tidy modules, generated reference
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go mod tidy -diff
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; go run ./hack/docs "$$fresh"; \
+	diff -r docs/cli "$$fresh" || { echo "docs/cli is not what the commands say: run make docs"; exit 1; }
 	cd hack/kubernetes && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 

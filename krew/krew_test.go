@@ -53,8 +53,8 @@ func TestTemplateGivesAManifest(t *testing.T) {
 	if length := len(manifest.Spec.ShortDescription); length == 0 || length > 50 {
 		t.Errorf("the short description has %d characters; the krew index takes up to 50", length)
 	}
-	if len(manifest.Spec.Platforms) != 5 {
-		t.Errorf("%d platforms, want 5", len(manifest.Spec.Platforms))
+	if len(manifest.Spec.Platforms) != 6 {
+		t.Errorf("%d platforms, want 6", len(manifest.Spec.Platforms))
 	}
 	for _, platform := range manifest.Spec.Platforms {
 		system, machine := platform.Selector.MatchLabels["os"], platform.Selector.MatchLabels["arch"]

@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/completion"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/diagnose"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
@@ -52,6 +53,7 @@ the steps of its config, and only then lets the node go.`,
 		install.New(environment, catalog),
 		uninstall.New(environment),
 		version.New(environment),
+		completion.New(environment),
 	)
 	group(root, "look", "See what is going on:",
 		status.New(environment),

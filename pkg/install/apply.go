@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +36,8 @@ type Result struct {
 	Action Action
 	// Object as the server returned it; for Unchecked and Deleted as it was rendered.
 	Object *unstructured.Unstructured
+	// Before is the object as it was; nil for one that was not there.
+	Before *unstructured.Unstructured
 	// Note says why, where that is not obvious.
 	Note string
 }
@@ -77,8 +78,23 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 			a.Report(result)
 		}
 	}
-	namespaced := true // whether the namespace exists
+	before, err := a.recorded(ctx, options.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var now []entry
 	for _, object := range objects {
+		now = append(now, entryOf(object))
+	}
+	var begun Result
+	namespaced := true // whether the namespace exists
+	for i, object := range objects {
+		if i == 1 && namespaced {
+			// Before anything is made that would have to be found again.
+			if begun, err = a.record(ctx, options.Namespace, union(before, now)); err != nil {
+				return results, err
+			}
+		}
 		live, resource, err := a.read(ctx, object)
 		if err != nil {
 			return results, err
@@ -94,7 +110,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 			continue
 		}
 		if note := keep(object, live, options); note != "" {
-			add(Result{Action: Kept, Object: live, Note: note})
+			add(Result{Action: Kept, Object: live, Before: live, Note: note})
 			continue
 		}
 		force := a.ForceConflicts || isConfig(object)
@@ -104,11 +120,26 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		if err != nil {
 			return results, fmt.Errorf("applying %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
 		}
-		add(Result{Action: difference(live, applied), Object: applied})
+		add(Result{Action: difference(live, applied), Object: applied, Before: live})
 	}
+	note := "no install with these options has it"
 	if options.AgentURL != "" {
-		return results, a.pruneAgent(ctx, options, add)
+		note = "the agent runs outside the cluster"
 	}
+	if err := a.prune(ctx, before, now, note, add); err != nil {
+		return results, err
+	}
+	if !namespaced {
+		return results, nil
+	}
+	result, err := a.record(ctx, options.Namespace, now)
+	if err != nil {
+		return results, err
+	}
+	if begun.Before == nil {
+		result.Action, result.Before = Created, nil
+	}
+	add(result)
 	return results, nil
 }
 
@@ -154,30 +185,6 @@ func (a Applier) read(ctx context.Context, object *unstructured.Unstructured) (*
 		return nil, nil, fmt.Errorf("reading %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
 	}
 	return live, resource, nil
-}
-
-// pruneAgent deletes what an install without an agent URL left behind.
-func (a Applier) pruneAgent(ctx context.Context, options Options, add func(Result)) error {
-	inside, err := Render(Options{Namespace: options.Namespace})
-	if err != nil {
-		return err
-	}
-	for _, object := range slices.DeleteFunc(inside, func(o *unstructured.Unstructured) bool { return !runsAgent(o) }) {
-		live, resource, err := a.read(ctx, object)
-		if err != nil {
-			return err
-		}
-		if live == nil || !ours(live) {
-			continue
-		}
-		background := metav1.DeletePropagationBackground
-		err = resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{PropagationPolicy: &background, DryRun: a.dryRun()})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("deleting %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
-		}
-		add(Result{Action: Deleted, Object: object, Note: "the agent runs outside the cluster"})
-	}
-	return nil
 }
 
 func (a Applier) dryRun() []string {

@@ -33,6 +33,12 @@ type Options struct {
 	// AgentURL is where an agent outside the cluster answers admission, such as
 	// https://127.0.0.1:9443, for development. Then there is no Deployment and no Service.
 	AgentURL string
+	// Set changes single fields; see SettingNames.
+	Set map[string]string
+	// Kustomization is a folder whose kustomization builds upon BaseName.
+	Kustomization string
+	// Build builds a kustomization; nil for KubectlKustomize.
+	Build func(folder string) ([]byte, error)
 }
 
 // withDefaults returns the options with every empty value filled in that has
@@ -69,7 +75,7 @@ func (o Options) Validate() error {
 			faults = append(faults, errors.New("an agent URL means that no agent runs in the cluster: image and replicas have no effect"))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, o.settingFaults()...)...)
 }
 
 // validateAgentURL holds what the API server wants of a webhook's URL.

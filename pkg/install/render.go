@@ -33,10 +33,17 @@ func Render(options Options) ([]*unstructured.Unstructured, error) {
 		if options.AgentURL != "" && runsAgent(object) {
 			continue
 		}
-		if err := customise(object, options); err != nil {
+		if err := errors.Join(customise(object, options), options.change(object)); err != nil {
 			return nil, fmt.Errorf("rendering %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
 		}
 		objects = append(objects, object)
+	}
+	if options.Kustomization == "" {
+		return objects, nil
+	}
+	objects, err = kustomize(options, objects)
+	if err != nil {
+		return nil, fmt.Errorf("building the kustomization in %s: %w", options.Kustomization, err)
 	}
 	return objects, nil
 }

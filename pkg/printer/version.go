@@ -22,3 +22,12 @@ func (v *Version) Text(text *Text) {
 	}
 	text.Table([][]Cell{Cells("CLI", v.CLI), Cells("Agent", agent)})
 }
+
+// Short writes one line.
+func (v *Version) Short(text *Text) {
+	if v.Agent == "" {
+		text.Line("%s", v.CLI)
+		return
+	}
+	text.Line("CLI %s, agent %s", v.CLI, v.Agent)
+}

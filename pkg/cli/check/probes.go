@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,26 +16,16 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// oldest minor version of Kubernetes 1 whose API servers know all that an install
-// uses; match conditions of webhooks are the newest of it, stable since 1.30.
-const oldest = 30
-
 func serverVersion(_ context.Context, s *subject) result {
-	said, err := s.client.Discovery().ServerVersion()
+	version, err := rights.ServerVersion(s.client)
 	if err != nil {
-		return failed("it does not say its version: "+err.Error(), "kubectl cluster-info")
+		return failed(err.Error(), "upgrade the control plane, or look at it: kubectl cluster-info")
 	}
-	minor, err := strconv.Atoi(strings.TrimRight(said.Minor, "+"))
-	if err != nil || said.Major != "1" {
-		return skip(fmt.Errorf("version %s is not understood", said.GitVersion))
-	}
-	if minor < oldest {
-		return failed(fmt.Sprintf("it is %s, and 1.%d is needed", said.GitVersion, oldest), "upgrade the control plane")
-	}
-	return pass(said.GitVersion)
+	return pass(version)
 }
 
 // shadowed tells of several programs of the name: kubectl takes the first, which

@@ -5,47 +5,62 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // Cluster is the way to an API server, by kubectl's flags and kubeconfig. Its
 // clients are made when they are asked for: --help must not wait for them.
+//
+// The flags are client-go's own, which kubectl's are made of. Those that
+// k8s.io/cli-runtime offers would double the size of this program: they bring
+// discovery and printers along.
 type Cluster struct {
-	flags *genericclioptions.ConfigFlags
+	rules     clientcmd.ClientConfigLoadingRules
+	overrides clientcmd.ConfigOverrides
 }
 
 // NewCluster returns the way that the flags will say.
 func NewCluster() *Cluster {
-	const usePersistentConfig = true
-	flags := genericclioptions.NewConfigFlags(usePersistentConfig)
-	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
-		// The default of 5 requests a second makes 5,000 nodes take a quarter of
-		// an hour. The API server guards itself by priority and fairness.
-		config.QPS, config.Burst = 300, 500
-		config.UserAgent = "kubectl-nodecleanup/" + version.Version
-		return config
-	})
-	return &Cluster{flags: flags}
+	return &Cluster{rules: *clientcmd.NewDefaultClientConfigLoadingRules()}
 }
 
 // AddFlags adds every kubeconfig flag of kubectl. Help shows only those that are
 // needed often, as kubectl's does.
 func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
-	c.flags.AddFlags(flags)
-	flags.Lookup("namespace").Usage = "Namespace of the agent; found by itself when not given"
-	often := map[string]bool{"namespace": true, "context": true, "kubeconfig": true, "as": true}
+	flags.StringVar(&c.rules.ExplicitPath, clientcmd.RecommendedConfigPathFlag, "", "Path to the kubeconfig file")
+	names := clientcmd.RecommendedConfigOverrideFlags("")
+	names.ContextOverrideFlags.Namespace.ShortName = "n"
+	names.ClusterOverrideFlags.APIServer.ShortName = "s"
+	clientcmd.BindOverrideFlags(&c.overrides, flags, names)
+	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent; found by itself when not given"
+	flags.Lookup(clientcmd.FlagContext).Usage = "Name of the kubeconfig context to use"
+	flags.Lookup(clientcmd.FlagImpersonate).Usage = "User to act as, where you may impersonate"
+	often := map[string]bool{clientcmd.FlagNamespace: true, clientcmd.FlagContext: true, clientcmd.RecommendedConfigPathFlag: true, clientcmd.FlagImpersonate: true}
 	flags.VisitAll(func(flag *pflag.Flag) {
 		flag.Hidden = flag.Hidden || !often[flag.Name]
 	})
 }
 
 // GivenNamespace returns the value of --namespace, empty when it was not given.
-func (c *Cluster) GivenNamespace() string { return *c.flags.Namespace }
+func (c *Cluster) GivenNamespace() string { return c.overrides.Context.Namespace }
+
+// config reads the kubeconfig.
+func (c *Cluster) config() (*rest.Config, error) {
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&c.rules, &c.overrides).ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	// The default of 5 requests a second makes 5,000 nodes take a quarter of
+	// an hour. The API server guards itself by priority and fairness.
+	config.QPS, config.Burst = 300, 500
+	config.UserAgent = "kubectl-nodecleanup/" + version.Version
+	return config, nil
+}
 
 // Clients are the ways to ask one API server.
 type Clients struct {
@@ -55,7 +70,7 @@ type Clients struct {
 
 // Clients reads the kubeconfig. No request is made yet.
 func (c *Cluster) Clients() (Clients, error) {
-	config, err := c.flags.ToRESTConfig()
+	config, err := c.config()
 	if err != nil {
 		return Clients{}, fmt.Errorf("reading the kubeconfig: %w", err)
 	}

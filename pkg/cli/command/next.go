@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"strings"
 
@@ -29,7 +30,7 @@ func Next(err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Run it again, with a longer --timeout if it needs more time: it goes on where it stopped."
 	// localhost:8080 is where client-go looks when it was told nothing.
-	case strings.Contains(err.Error(), "no configuration has been provided"), strings.Contains(err.Error(), "http://localhost:8080/"):
+	case errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "no configuration has been provided"), strings.Contains(err.Error(), "http://localhost:8080/"):
 		return "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG."
 	case errors.As(err, &network), strings.Contains(err.Error(), "connection refused"):
 		return "The API server cannot be reached: check it with `kubectl cluster-info`, and the context with `kubectl config current-context`."

@@ -37,7 +37,11 @@ type Options struct {
 	replicasGiven  bool
 	ConfigFile     string
 	AgentURL       string
+	Admission      string
 	ForceConflicts bool
+	Diff           bool
+	Set            map[string]string
+	Kustomization  string
 	Wait           bool
 	Timeout        time.Duration
 
@@ -62,7 +66,11 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 It can be run again at any time: what is as it should be is not touched, what an
 interrupted install left out is added. Two things on the cluster are yours and stay
 unless you say otherwise: the config (--config replaces it) and the number of
-replicas (--replicas).`,
+replicas (--replicas).
+
+Before it stores anything it checks the server's version and your rights, and has the
+server check every object. What an earlier install made and this one has no more is
+taken away, if it still carries our label.`,
 		Example: `  # Install with the default config: drain each node before it goes
   kubectl nodecleanup install --wait
 
@@ -74,6 +82,13 @@ replicas (--replicas).`,
 
   # Let the API server check everything and store nothing
   kubectl nodecleanup install --dry-run=server
+
+  # See what an upgrade would change
+  kubectl nodecleanup upgrade --diff
+
+  # With patches of your own: a folder whose kustomization.yaml has
+  # "resources: [nodecleanup-base]"
+  kubectl nodecleanup install -k ./nodecleanup
 
   # Development: the agent runs on this machine (make run-local)
   kubectl nodecleanup install --agent-url https://127.0.0.1:9443`,
@@ -92,8 +107,12 @@ replicas (--replicas).`,
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
+	flags.StringVar(&o.Admission, "admission", string(install.AdmissionAuto), "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto: both, where the server has policies")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take back fields that somebody else has changed")
+	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
+	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"; give it again with each upgrade")
+	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
 	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
 	return cmd
@@ -108,7 +127,9 @@ func (o *Options) Validate() error {
 		return exit.Usagef("unknown output format %q: use -o yaml or -o json", o.Output)
 	case o.Timeout <= 0:
 		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
-	case o.Wait && o.DryRun != dryRunNone:
+	case o.Diff && (o.DryRun == dryRunClient || o.Output != ""):
+		return exit.Usagef("--diff compares with the cluster and has a form of its own: it goes with neither --dry-run=client nor -o")
+	case o.Wait && (o.DryRun != dryRunNone || o.Diff):
 		return exit.Usagef("--wait has nothing to wait for in a dry run")
 	}
 	if o.ConfigFile != "" {
@@ -139,7 +160,7 @@ func (o *Options) readConfig() error {
 }
 
 func (o *Options) options(namespace string) install.Options {
-	options := install.Options{Namespace: namespace, Image: o.Image, Config: o.config, AgentURL: o.AgentURL}
+	options := install.Options{Namespace: namespace, Image: o.Image, Config: o.config, AgentURL: o.AgentURL, Admission: install.Admission(o.Admission), Set: o.Set, Kustomization: o.Kustomization}
 	if o.replicasGiven {
 		options.Replicas = &o.Replicas
 	}
@@ -162,17 +183,29 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	options := o.options(namespace)
-	applier := install.Applier{
-		Objects:        clients.Dynamic,
-		DryRun:         o.DryRun == dryRunServer,
-		ForceConflicts: o.ForceConflicts,
+	if err := mayInstall(ctx, clients.Typed, namespace); err != nil {
+		return err
 	}
-	if o.Output == "" {
+	applier := install.Applier{Objects: clients.Dynamic, DryRun: true, ForceConflicts: o.ForceConflicts}
+	if o.DryRun == dryRunServer && o.Output == "" && !o.Diff {
 		applier.Report = o.line
 	}
+	// The server checks everything before anything is stored.
 	results, err := applier.Apply(ctx, options)
 	if err != nil {
 		return explain(err)
+	}
+	if o.Diff {
+		return o.diff(results)
+	}
+	if o.DryRun == dryRunNone {
+		applier.DryRun = false
+		if o.Output == "" {
+			applier.Report = o.line
+		}
+		if results, err = applier.Apply(ctx, options); err != nil {
+			return explain(err)
+		}
 	}
 	if o.Output != "" {
 		return printer.Objects(o.Out, printer.Format(o.Output), objects(results))
@@ -199,6 +232,23 @@ func (o *Options) render() error {
 	for _, object := range rendered {
 		o.print(install.Result{Action: "rendered", Object: object}, " (client dry run)")
 	}
+	return nil
+}
+
+// diff prints what would change.
+func (o *Options) diff(results []install.Result) error {
+	changes := 0
+	for _, result := range results {
+		text, err := result.Diff()
+		if err != nil {
+			return err
+		}
+		if text != "" {
+			changes++
+			fmt.Fprint(o.Out, text)
+		}
+	}
+	o.Say("%d of %d objects would change; nothing was stored.", changes, len(results))
 	return nil
 }
 

@@ -35,6 +35,8 @@ func wantNoWrites(t *testing.T, requests []cluster.AuditEvent) {
 	}
 	for _, request := range requests {
 		reads := slices.Contains([]string{"get", "list", "watch"}, request.Verb)
+		// A review is created and answered, and stored nowhere.
+		reads = reads || request.APIGroup == "authorization.k8s.io"
 		if !reads && !strings.Contains(request.URI, "dryRun=All") {
 			t.Errorf("a write: %s %s", request.Verb, request.URI)
 		}

@@ -65,7 +65,7 @@ func TestStatusFollowsTheInstall(t *testing.T) {
 	if len(stuck.Cleanups) != 1 || !stuck.Cleanups[0].Stuck || stuck.Cleanups[0].Reason != "volume v1 is still attached" {
 		t.Errorf("cleanups %+v", stuck.Cleanups)
 	}
-	wantText(t, stuck.Next, "bypass running")
+	wantText(t, stuck.Next, "diagnose running")
 
 	const user = "watcher"
 	mark := auditMark(t)

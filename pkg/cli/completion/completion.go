@@ -1,0 +1,145 @@
+// Package completion is the command that gives shells what they complete by.
+package completion
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// shimName is what kubectl looks for on the PATH to complete `kubectl nodecleanup`.
+const shimName = "kubectl_complete-nodecleanup"
+
+// shim hands the words on to this program. kubectl calls it with the words after
+// "nodecleanup", the last one unfinished.
+const shim = `#!/usr/bin/env sh
+# Made by: kubectl nodecleanup completion kubectl --install
+# kubectl calls this to complete: kubectl nodecleanup <TAB>
+exec kubectl nodecleanup __complete "$@"
+`
+
+const windowsShim = "@echo off\r\nrem Made by: kubectl nodecleanup completion kubectl --install\r\nkubectl nodecleanup __complete %*\r\n"
+
+// New returns the command.
+func New(environment *command.Environment) *cobra.Command {
+	install := false
+	shells := map[string]func(*cobra.Command, io.Writer) error{
+		"bash": func(root *cobra.Command, out io.Writer) error {
+			const descriptions = true
+			return root.GenBashCompletionV2(out, descriptions)
+		},
+		"zsh":        func(root *cobra.Command, out io.Writer) error { return root.GenZshCompletion(out) },
+		"fish":       func(root *cobra.Command, out io.Writer) error { return root.GenFishCompletion(out, true) },
+		"powershell": func(root *cobra.Command, out io.Writer) error { return root.GenPowerShellCompletionWithDesc(out) },
+	}
+	names := []string{"bash", "fish", "kubectl", "powershell", "zsh"}
+	cmd := &cobra.Command{
+		Use:   "completion bash|zsh|fish|powershell|kubectl",
+		Short: "Complete names and flags on <TAB>",
+		Long: `Write what a shell completes by: commands, flags, and the names of nodes, plugins and
+past cleanups.
+
+kubectl completes "kubectl nodecleanup <TAB>" by a program of its own on the PATH,
+kubectl_complete-nodecleanup. "completion kubectl --install" writes it beside this
+program, or into Krew's folder where Krew has installed this. The other shells' output
+is for this program called by its own name, kubectl-nodecleanup.`,
+		Example: `  # Once; then: kubectl nodecleanup diagnose <TAB>
+  kubectl nodecleanup completion kubectl --install
+
+  # For kubectl-nodecleanup itself, in the running bash
+  source <(kubectl-nodecleanup completion bash)`,
+		Args: func(cmd *cobra.Command, arguments []string) error {
+			if len(arguments) != 1 {
+				return exit.Usagef("%s takes one of %s", cmd.CommandPath(), strings.Join(names, ", "))
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			if arguments[0] == "kubectl" {
+				return forKubectl(environment, install)
+			}
+			if install {
+				return exit.Usagef("--install is for kubectl; %s reads its completion from where its own documents say", arguments[0])
+			}
+			generate, known := shells[arguments[0]]
+			if !known {
+				return exit.Usagef("unknown shell %q: it is one of %s", arguments[0], strings.Join(names, ", "))
+			}
+			// A shell completes by the name of the program that it starts.
+			root := cmd.Root()
+			root.Use = "kubectl-nodecleanup"
+			delete(root.Annotations, cobra.CommandDisplayNameAnnotation)
+			return generate(root, environment.Out)
+		},
+	}
+	cmd.Flags().BoolVar(&install, "install", false, "With kubectl: write the program instead of printing it")
+	return cmd
+}
+
+func forKubectl(environment *command.Environment, install bool) error {
+	name, content := shimName, shim
+	if runtime.GOOS == "windows" {
+		name, content = shimName+".cmd", windowsShim
+	}
+	if !install {
+		_, err := fmt.Fprint(environment.Out, content)
+		return err
+	}
+	folder, err := folder()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(folder, name)
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		return &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("writing the program that kubectl completes by: %w", err),
+			Next: fmt.Sprintf("Write it into a folder of your PATH: kubectl nodecleanup completion kubectl > FOLDER/%s && chmod +x FOLDER/%[1]s", name),
+		}
+	}
+	// An old file keeps its mode when it is written anew.
+	if err := os.Chmod(path, 0o755); err != nil {
+		return fmt.Errorf("making %s executable: %w", path, err)
+	}
+	fmt.Fprintln(environment.Out, path)
+	return nil
+}
+
+// folder is where the program goes: into Krew's, which is on the PATH, where
+// Krew has put this program into its store; else beside this program.
+func folder() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding out where this program is: %w", err)
+	}
+	resolved, err := filepath.EvalSymlinks(self)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("finding out where this program is: %w", err)
+	}
+	return FolderFor(self, resolved), nil
+}
+
+// FolderFor chooses the folder for a program that was called by one path and is
+// stored, links followed, under another.
+func FolderFor(called, stored string) string {
+	const store = "store"
+	parts := strings.Split(filepath.ToSlash(stored), "/")
+	for i := len(parts) - 2; i > 0; i-- {
+		// ROOT/store/nodecleanup/v1.2.3/kubectl-nodecleanup; ROOT/bin is on the PATH.
+		if parts[i] == store && parts[i+1] == "nodecleanup" {
+			return filepath.FromSlash(strings.Join(append(parts[:i:i], "bin"), "/"))
+		}
+	}
+	return filepath.Dir(called)
+}

@@ -1,0 +1,35 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+)
+
+// mayInstall checks what can be checked before the first object is sent.
+func mayInstall(ctx context.Context, client kubernetes.Interface, namespace string) error {
+	if _, err := rights.ServerVersion(client); err != nil {
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "Upgrade the control plane first; nothing was stored."}
+	}
+	missing, err := rights.MissingOfMine(ctx, client, rights.ToInstall(namespace))
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var names []string
+	for _, right := range missing {
+		names = append(names, rights.Describe(right))
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("installing: you lack rights: %s; nothing was stored", strings.Join(names, ", ")),
+		Next: "Installing is for a cluster administrator: use --as or --context to be one.",
+	}
+}

@@ -1,0 +1,27 @@
+package rights
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"k8s.io/client-go/kubernetes"
+)
+
+// oldest minor version of Kubernetes 1 whose API servers know all that an install
+// uses; match conditions of webhooks are the newest of it, stable since 1.30.
+const oldest = 30
+
+// ServerVersion returns the API server's version, and an error where it is too
+// old or cannot be had. A version that is not understood is taken for a new one.
+func ServerVersion(client kubernetes.Interface) (string, error) {
+	said, err := client.Discovery().ServerVersion()
+	if err != nil {
+		return "", fmt.Errorf("asking the API server for its version: %w", err)
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(said.Minor, "+"))
+	if err == nil && said.Major == "1" && minor < oldest {
+		return said.GitVersion, fmt.Errorf("the API server is %s, and at least 1.%d is needed", said.GitVersion, oldest)
+	}
+	return said.GitVersion, nil
+}

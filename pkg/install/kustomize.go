@@ -1,0 +1,134 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// BaseName is what a kustomization names as its resource to build upon the
+// objects of this CLI.
+const BaseName = "nodecleanup-base"
+
+// KubectlKustomize builds a folder by the operator's own kubectl. Kustomize as a
+// library would double this program.
+func KubectlKustomize(folder string) ([]byte, error) {
+	command := exec.Command("kubectl", "kustomize", folder)
+	var said bytes.Buffer
+	command.Stderr = &said
+	built, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("kubectl kustomize: %w: %s", err, strings.TrimSpace(said.String()))
+	}
+	return built, nil
+}
+
+// kustomize builds a copy of a user's kustomization with the objects beside it.
+// The folder itself is not touched, and nothing is fetched.
+func kustomize(options Options, objects []*unstructured.Unstructured) (result []*unstructured.Unstructured, err error) {
+	copied, err := os.MkdirTemp("", "nodecleanup-kustomize-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(copied)) }()
+	if err := os.CopyFS(copied, os.DirFS(options.Kustomization)); err != nil {
+		return nil, err
+	}
+	if err := writeBase(filepath.Join(copied, BaseName), objects); err != nil {
+		return nil, err
+	}
+	if err := nothingRemote(copied); err != nil {
+		return nil, err
+	}
+	build := options.Build
+	if build == nil {
+		build = KubectlKustomize
+	}
+	data, err := build(copied)
+	if err != nil {
+		return nil, err
+	}
+	if result, err = decode(data); err != nil {
+		return nil, err
+	}
+	for _, object := range result {
+		if _, err := kindOf(object.GroupVersionKind()); err != nil {
+			return nil, fmt.Errorf("%s is of a kind that an install has not; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()))
+		}
+	}
+	return inOrder(result, objects), nil
+}
+
+func writeBase(folder string, objects []*unstructured.Unstructured) error {
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	var documents []string
+	for _, object := range objects {
+		data, err := yaml.Marshal(object.Object)
+		if err != nil {
+			return err
+		}
+		documents = append(documents, string(data))
+	}
+	const kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [objects.yaml]\n"
+	return errors.Join(
+		os.WriteFile(filepath.Join(folder, "objects.yaml"), []byte(strings.Join(documents, "---\n")), 0o600),
+		os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(kustomization), 0o600),
+	)
+}
+
+// nothingRemote refuses what kustomize would fetch: this CLI talks to the API
+// server and to nobody else. A path that leaves the folder is not there either.
+func nothingRemote(root string) error {
+	return filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, entry.Name()) {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		var file struct{ Resources, Components, Bases, Crds []string }
+		if err := yaml.Unmarshal(data, &file); err != nil {
+			return fmt.Errorf("%s: %w", strings.TrimPrefix(name, root+string(filepath.Separator)), err)
+		}
+		for _, resource := range slices.Concat(file.Resources, file.Components, file.Bases, file.Crds) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), resource)); err != nil {
+				return fmt.Errorf("%s names %q, which is not in the folder; nothing is fetched from elsewhere",
+					strings.TrimPrefix(name, root+string(filepath.Separator)), resource)
+			}
+		}
+		return nil
+	})
+}
+
+// inOrder puts the objects into the order in which they were before; new ones
+// come last.
+func inOrder(objects, before []*unstructured.Unstructured) []*unstructured.Unstructured {
+	place := map[string]int{}
+	for i, object := range before {
+		place[identity(object)] = i
+	}
+	rank := func(object *unstructured.Unstructured) int {
+		if at, known := place[identity(object)]; known {
+			return at
+		}
+		return len(before)
+	}
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
+	return objects
+}
+
+func identity(object *unstructured.Unstructured) string {
+	return object.GetKind() + "/" + object.GetNamespace() + "/" + object.GetName()
+}

@@ -1,0 +1,116 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// library is kustomize itself, as kubectl has it inside.
+func library(folder string) ([]byte, error) {
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	if err != nil {
+		return nil, err
+	}
+	return built.AsYaml()
+}
+
+func TestKustomizationBuildsUponTheBase(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra}\n",
+		"extra.yaml":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: ops}\n",
+	})
+	plain, err := Render(Options{Namespace: "ops"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := Render(Options{Namespace: "ops", Kustomization: dir, Build: library})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(built) != len(plain)+1 {
+		t.Fatalf("%d objects, want those of the base, %d, and one more", len(built), len(plain))
+	}
+	for i, object := range plain {
+		if identity(built[i]) != identity(object) {
+			t.Errorf("object %d is %s, want %s", i, identity(built[i]), identity(object))
+		}
+		if built[i].GetAnnotations()["team"] != "infra" {
+			t.Errorf("%s lacks the annotation", identity(built[i]))
+		}
+	}
+	if last := built[len(plain)]; last.GetName() != "extra" {
+		t.Errorf("the last object is %s", identity(last))
+	}
+}
+
+func TestKustomizationsThatAreRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		says  string
+	}{
+		"none":    {nil, "kustomization"},
+		"remote":  {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, 'https://example.com/x//y?ref=v1']\n"}, "nothing is fetched"},
+		"strange": {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, x.yaml]\n", "x.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n"}, "apply it by kubectl"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Render(Options{Kustomization: folder(t, test.files), Build: library})
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
+// Every setting that is offered has an effect on a rendered object.
+func TestEverySettingHasAnEffect(t *testing.T) {
+	values := map[string]string{
+		"failurePolicy": "Fail", "webhookTimeoutSeconds": "7", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi",
+		"resources.limits.memory": "777Mi", "imagePullPolicy": "Never", "priorityClassName": "system-cluster-critical", "nodeSelector.LABEL": "there",
+	}
+	plain := textOf(t, Options{})
+	for _, name := range SettingNames() {
+		value, known := values[name]
+		if !known {
+			t.Errorf("this test has no value for %s", name)
+			continue
+		}
+		changed := textOf(t, Options{Set: map[string]string{name: value}})
+		if changed == plain || !strings.Contains(changed, value) {
+			t.Errorf("--set %s=%s has no effect", name, value)
+		}
+	}
+}
+
+func textOf(t *testing.T, options Options) string {
+	t.Helper()
+	objects, err := Render(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, object := range objects {
+		content, err := text(&unstructured.Unstructured{Object: object.Object})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(content)
+	}
+	return all.String()
+}
