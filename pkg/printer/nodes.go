@@ -159,7 +159,7 @@ func (h *History) Wide(text *Text) {
 		}
 		var rows [][]Cell
 		for _, step := range run.Steps {
-			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, fmt.Sprintf("%d attempts", step.Attempts), Age(time.Duration(step.Seconds)*time.Second), step.Error))
+			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, fmt.Sprintf("attempts %d", step.Attempts), Age(time.Duration(step.Seconds)*time.Second), step.Error))
 		}
 		text.Table(rows)
 	}

@@ -115,7 +115,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		view.Checks = append(view.Checks, printer.Check{
 			ID: one.id, Description: one.description, Outcome: said.outcome,
-			Detail: strings.ReplaceAll(said.detail, "\n", "; "), Hint: said.hint,
+			Detail: oneLine(said.detail), Hint: said.hint,
 		})
 	}
 	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
@@ -128,4 +128,13 @@ func (o *Options) Run(ctx context.Context) error {
 		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
+}
+
+// oneLine puts the lines of a detail behind one another.
+func oneLine(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }

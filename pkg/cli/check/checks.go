@@ -82,6 +82,14 @@ func (s *subject) look(ctx context.Context) (*printer.Status, error) {
 	return s.status, s.statusErr
 }
 
+// logs is how to see what the agent has to say.
+func (s *subject) logs(status *printer.Status, rest string) string {
+	if status.Agent.Outside {
+		return "look at the agent that runs outside the cluster, and start it again (make run-local)"
+	}
+	return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods %s", s.namespace, api.Agent, rest)
+}
+
 func agent(ctx context.Context, s *subject) result {
 	status, err := s.look(ctx)
 	switch {
@@ -105,7 +113,7 @@ func leader(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case !status.Agent.Leads:
-		return failed(orElse(status.Agent.Problem, "no leader"), fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", s.namespace, api.Agent))
+		return failed(orElse(status.Agent.Problem, "no leader"), s.logs(status, "--tail=20"))
 	}
 	return pass(status.Agent.Leader)
 }
@@ -130,7 +138,7 @@ func certificate(ctx context.Context, s *subject) result {
 		return skip(err)
 	}
 	admission := status.Admission
-	hint := fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", s.namespace, api.Agent)
+	hint := s.logs(status, "| grep -i certificate")
 	switch {
 	case admission.Health == printer.Missing:
 		return failed(admission.Problem, "kubectl nodecleanup install --wait")

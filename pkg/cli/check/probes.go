@@ -134,8 +134,11 @@ func admission(ctx context.Context, s *subject) result {
 	case err != nil:
 		return failed("the API server refuses a new node: "+err.Error(), "kubectl get mutatingwebhookconfiguration "+api.WebhookName+" -o yaml")
 	case !api.HasFinalizer(created):
-		return failed("it does not: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later",
-			fmt.Sprintf("kubectl -n %s get endpointslices; kubectl -n %[1]s get pods", s.namespace))
+		hint := fmt.Sprintf("kubectl -n %s get endpointslices; kubectl -n %[1]s get pods", s.namespace)
+		if status, err := s.look(ctx); err == nil && status.Agent.Outside {
+			hint = s.logs(status, "")
+		}
+		return failed("it does not: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later", hint)
 	}
 	return pass("")
 }

@@ -59,7 +59,7 @@ func budget(f *found, _ time.Time) *printer.Cause {
 	if len(held) == 0 {
 		return nil
 	}
-	return cause("budget-blocking", fmt.Sprintf("%d pods may not be evicted now: %s", len(held), few(held)), options...)
+	return cause("budget-blocking", fmt.Sprintf("%s may not be evicted now: %s", number(len(held), "pod"), few(held)), options...)
 }
 
 func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
@@ -94,7 +94,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	if !api.Ready(f.node) {
 		options = append(options, "the node's kubelet does not answer, and no pod of it ends by itself: when the machine is off for certain, kubectl delete pod --grace-period=1 --force")
 	}
-	return cause("pod-terminating", fmt.Sprintf("%d pods do not end: %s", len(stuck), few(stuck)), append(options, bypass(f))...)
+	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", number(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
 }
 
 // volumes are a cause only when the pods are gone that may have used them.
@@ -109,6 +109,13 @@ func volumes(f *found, _ time.Time) *printer.Cause {
 	}
 	return cause("volume-attached", fmt.Sprintf("%d volumes are still attached although the pods are gone: %s", len(f.volumes), few(f.volumes)),
 		"kubectl get volumeattachments", "look at the log of the storage driver's controller")
+}
+
+func number(count int, noun string) string {
+	if count == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", count, noun)
 }
 
 func few(items []string) string {

@@ -73,6 +73,9 @@ func summariseDrain(lines []string) string {
 		}
 	}
 	text := fmt.Sprintf("evict %d pods", evicted)
+	if evicted == 1 {
+		text = "evict 1 pod"
+	}
 	if blocked > 0 {
 		text += fmt.Sprintf(", %d BLOCKED", blocked)
 	}

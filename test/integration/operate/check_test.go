@@ -70,7 +70,7 @@ func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
 	f.run("plugins", "list").exits(exit.OK).says("drain", "Which steps use them is not known")
 
 	stop()
-	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error, "admission": printer.Error})
+	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error})
 	f.run("preflight").exits(exit.Failure).says("no agent in namespace", "plugins status")
 	f.run("plugins", "status").exits(exit.Unhealthy).says("what follows is old")
 }
@@ -83,7 +83,7 @@ func TestPreflightOfANodeWhosePlanIsBlocked(t *testing.T) {
 	f.pod("cart-0", "worker", app("cart"))
 	f.budget("cart", 1)
 	f.run("preflight", "worker").exits(exit.Blocked).says("Blocked:", "default/cart-0")
-	f.run("plugins", "list").exits(exit.OK).says("drain    drain   cordons")
+	f.run("plugins", "list").exits(exit.OK).says("cordons the node")
 	f.run("plugins", "list", "-o", "name").exits(exit.OK).says("plugin/http\n")
 }
 

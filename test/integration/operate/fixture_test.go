@@ -48,8 +48,10 @@ type fixture struct {
 // setUp installs nodecleanup with these steps, without starting an agent.
 func setUp(t *testing.T, steps string) *fixture {
 	f := &fixture{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), port: freePort(t)}
-	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}.Apply(t.Context(), install.Options{
+	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig()), ForceConflicts: true}.Apply(t.Context(), install.Options{
 		Namespace: f.namespace,
+		// With the policy, too, nothing would show that the webhook is gone.
+		Admission: install.AdmissionWebhook,
 		AgentURL:  fmt.Sprintf("https://127.0.0.1:%d", f.port),
 		Config:    []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n" + steps),
 	})

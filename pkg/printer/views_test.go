@@ -1,0 +1,113 @@
+package printer_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+)
+
+var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+func ago(length time.Duration) *metav1.Time { return &metav1.Time{Time: night.Add(-length)} }
+
+func nodes() printer.View {
+	list := printer.NewNodeList(night)
+	list.Nodes = []printer.Node{
+		{Name: "ip-10-0-7", UID: "u-7", Protected: true, Cordoned: true, State: "Failed", Stuck: true, Step: "2/4 storage", Reason: "no tries left", Created: *ago(240 * time.Hour), Since: ago(14 * time.Minute)},
+		{Name: "ip-10-0-8", UID: "u-8", Protected: true, Created: *ago(time.Hour)},
+		{Name: "ip-10-0-9", UID: "u-9", Created: *ago(time.Minute)},
+	}
+	return list
+}
+
+func history() printer.View {
+	view := printer.NewHistory(night)
+	view.Runs = []printer.PastRun{
+		{Record: "run-ip-10-0-7-u7", Node: "ip-10-0-7", NodeUID: "u-7", State: "Failed", Message: "no tries left", PlanHash: "9f3c1a", StartedAt: *ago(14 * time.Minute), Steps: []printer.PastStep{
+			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
+		}},
+		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", RequestedBy: "jane", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
+	}
+	view.Unreadable = []string{"decoding run record run-x: unknown field"}
+	return view
+}
+
+func plan() *printer.Plan {
+	view := printer.NewPlan("ip-10-0-7")
+	view.NodeUID, view.Hash, view.EstimateSeconds, view.Volumes = "u-7", "9f3c1a", 95, []string{"pv-1", "pv-2"}
+	view.Steps = []printer.PlanStep{
+		{Wave: 1, Name: "drain", Plugin: "drain", Critical: true, Summary: "evict 2 pods, 1 BLOCKED", Effects: []string{"evict shop/web-1", "evict shop/cart-0 (not now: budget)"}},
+		{Wave: 2, Name: "tell-ops", Plugin: "http", Summary: "POST a document"},
+	}
+	view.Skipped = []printer.SkippedStep{{Name: "gpu", Reason: "the node's labels do not match"}}
+	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}, {What: "step tell-ops", Reason: "secret is missing"}}
+	view.Notes = []string{"you may not list volumeattachments"}
+	return view
+}
+
+func unprotected() printer.View {
+	view := printer.NewPlan("ip-10-0-9")
+	view.Unprotected = "the config's nodeSelector leaves this node out"
+	return view
+}
+
+func plugins() printer.View {
+	view := printer.NewPlugins(night)
+	view.Plugins = []printer.PluginHealth{
+		{Step: "drain", Plugin: "drain", Critical: true, Health: printer.Unknown},
+		{Step: "storage", Plugin: "http", Critical: true, Health: printer.Broken, Error: "timeout", CheckedAt: ago(20 * time.Second), HealthyAt: ago(3 * time.Minute)},
+		{Step: "tell", Plugin: "http", Health: printer.Healthy, CheckedAt: ago(20 * time.Second), HealthyAt: ago(20 * time.Second)},
+	}
+	return view
+}
+
+func catalog() printer.View {
+	view := printer.NewCatalog()
+	view.Plugins = []printer.CatalogPlugin{
+		{Name: "drain", Summary: "cordons the node and evicts its pods", Critical: true, TimeoutSeconds: 1800, Steps: []string{"drain"}},
+		{Name: "http", Summary: "sends a document", TimeoutSeconds: 300},
+	}
+	return view
+}
+
+func checks() printer.View {
+	view := printer.NewChecks(night)
+	view.Checks = []printer.Check{
+		{ID: "agent", Description: "the agent runs", Outcome: printer.Pass, Detail: "2 of 2 ready"},
+		{ID: "version", Description: "CLI and agent fit", Outcome: printer.Warning, Detail: "v1 and v2", Hint: "kubectl nodecleanup upgrade"},
+		{ID: "config", Description: "the config is valid", Outcome: printer.Error, Detail: "line 3", Hint: "kubectl edit"},
+		{ID: "metrics", Description: "the metrics can be read", Outcome: printer.Skip, Detail: "forbidden"},
+		{ID: "shadowed", Description: "there is one", Outcome: printer.Suppressed, Detail: "two", Hint: "remove one"},
+	}
+	return view
+}
+
+// Every view in every form that it has.
+func TestViewsGolden(t *testing.T) {
+	for name, view := range map[string]printer.View{
+		"nodes": nodes(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "catalog": catalog(), "checks": checks(),
+		"plans": printer.NewPlanList([]*printer.Plan{plan(), printer.NewPlan("ip-10-0-8")}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2"},
+	} {
+		for _, form := range printer.Forms(view) {
+			t.Run(name+"/"+string(form), func(t *testing.T) {
+				var out bytes.Buffer
+				if err := printer.Print(&out, form, false, view); err != nil {
+					t.Fatal(err)
+				}
+				printertest.Golden(t, name+"-"+string(form)+".txt", out.String())
+			})
+		}
+	}
+}
+
+func TestAFormThatAViewLacksIsAnError(t *testing.T) {
+	var out bytes.Buffer
+	if err := printer.Print(&out, printer.Name, false, &printer.Version{}); err == nil || out.Len() > 0 {
+		t.Errorf("printed %q, error %v", out.String(), err)
+	}
+}
