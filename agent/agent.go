@@ -60,7 +60,8 @@ func Run(ctx context.Context, options Options) error {
 	})
 	checks := newHealth(clients.work, options, engine, report, meters, realClock)
 	checks.config = settings.Current
-	settings.changed = func() { nodes.Reconsider(); checks.again() }
+	limits := newPolicy(clients.work, options, settings.Current, realClock)
+	settings.changed = func() { nodes.Reconsider(); checks.again(); limits.again() }
 	meters.Watcher(nodes.Standing)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -83,6 +84,7 @@ func Run(ctx context.Context, options Options) error {
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return nodes.Run(ctx) })
 			group.Go(func() error { return checks.run(ctx) })
+			group.Go(func() error { return limits.run(ctx) })
 			group.Go(func() error {
 				return followSecrets(ctx, clients.metadata, options.Namespace, func(name string) { nodes.SecretChanged(name); checks.again() })
 			})

@@ -87,13 +87,18 @@ type selector struct {
 
 // compile returns the selector that matches; an empty one matches everything.
 func (s selector) compile() (labels.Selector, error) {
-	label := &metav1.LabelSelector{MatchLabels: s.MatchLabels}
+	label := s.label()
+	return metav1.LabelSelectorAsSelector(&label)
+}
+
+func (s selector) label() metav1.LabelSelector {
+	label := metav1.LabelSelector{MatchLabels: s.MatchLabels}
 	for _, expression := range s.MatchExpressions {
 		label.MatchExpressions = append(label.MatchExpressions, metav1.LabelSelectorRequirement{
 			Key: expression.Key, Operator: expression.Operator, Values: expression.Values,
 		})
 	}
-	return metav1.LabelSelectorAsSelector(label)
+	return label
 }
 
 // rawOptions are a step's options: JSON for the plugin, nodes for the lines.

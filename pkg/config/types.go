@@ -6,6 +6,7 @@ package config
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -23,9 +24,11 @@ type Config struct {
 	DryRun bool
 	// NodeSelector chooses the protected Nodes.
 	NodeSelector labels.Selector
-	Concurrency  Concurrency
-	Deadline     Deadline
-	History      History
+	// NodeLabelSelector is NodeSelector as the API writes it.
+	NodeLabelSelector metav1.LabelSelector
+	Concurrency       Concurrency
+	Deadline          Deadline
+	History           History
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
 	Steps []Step

@@ -27,6 +27,8 @@ const (
 	Kept Action = "kept"
 	// Deleted: the object belongs to no install with these options.
 	Deleted Action = "deleted"
+	// LeftOut: the server does not know the kind, and the install does without.
+	LeftOut Action = "left out"
 	// Unchecked: a server dry run cannot check it, its namespace does not exist yet.
 	Unchecked Action = "not checked"
 )
@@ -117,6 +119,10 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		applied, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{
 			FieldManager: api.FieldManager, Force: force, DryRun: a.dryRun(),
 		})
+		if note := options.Admission.goesWithout(object, err); note != "" {
+			add(Result{Action: LeftOut, Object: object, Note: note})
+			continue
+		}
 		if err != nil {
 			return results, fmt.Errorf("applying %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
 		}
@@ -155,6 +161,8 @@ func keep(object, live *unstructured.Unstructured, options Options) string {
 		// Labelling it would put Pod Security on other people's pods, and
 		// make uninstall delete it.
 		return "it was there before and is not ours"
+	case mutates(object):
+		keepLimit(object, live)
 	case isConfig(object) && options.Config == nil:
 		return "it may have been edited; --config replaces it"
 	case object.GetKind() == "Deployment" && options.Replicas == nil:

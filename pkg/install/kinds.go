@@ -56,6 +56,8 @@ func kinds() []kind {
 	agent := []string{api.Agent}
 	return []kind{
 		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "MutatingAdmissionPolicyBinding"), "mutatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "MutatingAdmissionPolicy"), "mutatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
 

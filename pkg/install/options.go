@@ -33,6 +33,8 @@ type Options struct {
 	// AgentURL is where an agent outside the cluster answers admission, such as
 	// https://127.0.0.1:9443, for development. Then there is no Deployment and no Service.
 	AgentURL string
+	// Admission says what puts the finalizer on new Nodes; empty for AdmissionAuto.
+	Admission Admission
 	// Set changes single fields; see SettingNames.
 	Set map[string]string
 	// Kustomization is a folder whose kustomization builds upon BaseName.
@@ -63,6 +65,9 @@ func (o Options) Validate() error {
 	}
 	if o.Image != "" && strings.ContainsAny(o.Image, " \t\n") {
 		faults = append(faults, fmt.Errorf("image %q: there is white space in it", o.Image))
+	}
+	if err := o.Admission.validate(); err != nil {
+		faults = append(faults, err)
 	}
 	if o.Replicas != nil && *o.Replicas < 1 {
 		faults = append(faults, fmt.Errorf("replicas must be at least 1, not %d", *o.Replicas))

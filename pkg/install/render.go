@@ -30,7 +30,7 @@ func Render(options Options) ([]*unstructured.Unstructured, error) {
 	}
 	var objects []*unstructured.Unstructured
 	for _, object := range base {
-		if options.AgentURL != "" && runsAgent(object) {
+		if options.AgentURL != "" && runsAgent(object) || options.Admission.leavesOut(object) {
 			continue
 		}
 		if err := errors.Join(customise(object, options), options.change(object)); err != nil {

@@ -37,6 +37,7 @@ type Options struct {
 	replicasGiven  bool
 	ConfigFile     string
 	AgentURL       string
+	Admission      string
 	ForceConflicts bool
 	Diff           bool
 	Set            map[string]string
@@ -106,6 +107,7 @@ taken away, if it still carries our label.`,
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
+	flags.StringVar(&o.Admission, "admission", string(install.AdmissionAuto), "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto: both, where the server has policies")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take back fields that somebody else has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
@@ -158,7 +160,7 @@ func (o *Options) readConfig() error {
 }
 
 func (o *Options) options(namespace string) install.Options {
-	options := install.Options{Namespace: namespace, Image: o.Image, Config: o.config, AgentURL: o.AgentURL, Set: o.Set, Kustomization: o.Kustomization}
+	options := install.Options{Namespace: namespace, Image: o.Image, Config: o.config, AgentURL: o.AgentURL, Admission: install.Admission(o.Admission), Set: o.Set, Kustomization: o.Kustomization}
 	if o.replicasGiven {
 		options.Replicas = &o.Replicas
 	}

@@ -52,6 +52,8 @@ func setUp(t *testing.T, config string) *fixture {
 	}
 	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}.Apply(t.Context(), install.Options{
 		Namespace: f.namespace,
+		// The policy would leave nothing to do for the webhook and the watcher.
+		Admission: install.AdmissionWebhook,
 		AgentURL:  fmt.Sprintf("https://127.0.0.1:%d", f.port),
 		Config:    []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n" + config),
 	})

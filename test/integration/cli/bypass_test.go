@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -72,6 +73,10 @@ func TestBypassLeavesANodeOfTheSameNameAlone(t *testing.T) {
 }
 
 func replaceNode(t *testing.T, client kubernetes.Interface, name string) {
+	// An install of another test may have protected it.
+	if _, err := client.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
 	if err := client.CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}

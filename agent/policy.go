@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// policy keeps the admission policy limited to the Nodes that config selects. It
+// is installed without a limit, so that in doubt a Node is protected.
+type policy struct {
+	client kubernetes.Interface
+	config func() *config.Config
+	clock  clock.WithTicker
+	log    *slog.Logger
+	// due is told when the config changed.
+	due chan struct{}
+}
+
+// lookEvery is how often the policy is looked at: it may have been installed after
+// the agent began, or applied again without the limit.
+const lookEvery = 30 * time.Second
+
+func newPolicy(client kubernetes.Interface, options Options, config func() *config.Config, clock clock.WithTicker) *policy {
+	return &policy{client: client, config: config, clock: clock, log: options.Log, due: make(chan struct{}, 1)}
+}
+
+// again has the policy looked at soon.
+func (p *policy) again() {
+	select {
+	case p.due <- struct{}{}:
+	default: // One look is due already.
+	}
+}
+
+// run keeps the policy's selector that of the config, until ctx ends.
+func (p *policy) run(ctx context.Context) error {
+	ticker := p.clock.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		changed, err := p.publish(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			p.log.Error("the admission policy still selects other nodes than the config, trying again", "err", err)
+		case changed:
+			p.log.Info("admission policy limited to the nodes that config selects", "nodeSelector", p.config().NodeSelector)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.due:
+		case <-ticker.C():
+		}
+	}
+}
+
+// publish writes the config's selector into the policy, and reports whether that
+// was needed: not where it is there already, nor without a policy, on a server
+// older than 1.36 or by choice.
+func (p *policy) publish(ctx context.Context) (changed bool, err error) {
+	policies := p.client.AdmissionregistrationV1().MutatingAdmissionPolicies()
+	current, err := policies.Get(ctx, api.WebhookName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading admission policy %s: %w", api.WebhookName, err)
+	}
+	wanted := p.config().NodeLabelSelector
+	if constraints := current.Spec.MatchConstraints; constraints == nil || constraints.ObjectSelector != nil && equality.Semantic.DeepEqual(constraints.ObjectSelector, &wanted) {
+		return false, nil
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/resourceVersion", "value": current.ResourceVersion},
+		{"op": "add", "path": "/spec/matchConstraints/objectSelector", "value": wanted},
+	})
+	if err != nil {
+		return false, fmt.Errorf("encoding the selector of admission policy %s: %w", api.WebhookName, err)
+	}
+	if _, err := policies.Patch(ctx, api.WebhookName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		return false, fmt.Errorf("writing the selector of admission policy %s: %w", api.WebhookName, err)
+	}
+	return true, nil
+}

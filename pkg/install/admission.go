@@ -1,0 +1,66 @@
+package install
+
+import (
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Admission says what puts the finalizer on Nodes as they are created.
+type Admission string
+
+// The ways to protect a Node from its first moment.
+const (
+	// AdmissionAuto is both where the server has policies, the webhook elsewhere.
+	AdmissionAuto Admission = "auto"
+	// AdmissionWebhook is the webhook alone: the agent must be up.
+	AdmissionWebhook Admission = "webhook"
+	// AdmissionPolicy is the policy alone, which needs Kubernetes 1.36.
+	AdmissionPolicy Admission = "policy"
+)
+
+// Admissions are the values that there are, for help and completion.
+var Admissions = []Admission{AdmissionAuto, AdmissionWebhook, AdmissionPolicy}
+
+func (a Admission) validate() error {
+	switch a {
+	case "", AdmissionAuto, AdmissionWebhook, AdmissionPolicy:
+		return nil
+	}
+	return fmt.Errorf("admission must be %s, %s or %s, not %q", AdmissionAuto, AdmissionWebhook, AdmissionPolicy, string(a))
+}
+
+// leavesOut reports whether the object is not part of an install with that admission.
+func (a Admission) leavesOut(object *unstructured.Unstructured) bool {
+	switch a {
+	case AdmissionWebhook:
+		return mutates(object)
+	case AdmissionPolicy:
+		return object.GetKind() == "MutatingWebhookConfiguration"
+	}
+	return false
+}
+
+// mutates reports whether the object is the policy that puts the finalizer on, or its binding.
+func mutates(object *unstructured.Unstructured) bool {
+	return strings.HasPrefix(object.GetKind(), "MutatingAdmissionPolicy")
+}
+
+// goesWithout returns what to say when the server does not know the kind of an
+// object that it can do without, or "".
+func (a Admission) goesWithout(object *unstructured.Unstructured, err error) string {
+	if (a == "" || a == AdmissionAuto) && mutates(object) && apierrors.IsNotFound(err) {
+		return "this server has no mutating admission policies (Kubernetes 1.36 has), so the webhook protects new nodes alone"
+	}
+	return ""
+}
+
+// keepLimit carries over to which Nodes the agent has limited the policy.
+func keepLimit(object, live *unstructured.Unstructured) {
+	path := []string{"spec", "matchConstraints", "objectSelector"}
+	if limit, found, _ := unstructured.NestedMap(live.Object, path...); found {
+		_ = unstructured.SetNestedMap(object.Object, limit, path...) // What was found there fits there.
+	}
+}
