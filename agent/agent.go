@@ -71,6 +71,7 @@ func Run(ctx context.Context, options Options) error {
 		if err != nil {
 			return err
 		}
+		report.change(ctx, expiring(certificates.authority.ExpiresAt))
 		servers.admission(options.WebhookListen, certificates, settings.Current, meters)
 		group.Go(func() error { return certificates.publish(ctx) })
 	}

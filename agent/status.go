@@ -89,3 +89,8 @@ func accepted(settings *config.Config) func(*api.AgentStatus) {
 func refused(err error) func(*api.AgentStatus) {
 	return func(says *api.AgentStatus) { says.ConfigError = err.Error() }
 }
+
+// expiring notes when the webhook's CA ends.
+func expiring(end time.Time) func(*api.AgentStatus) {
+	return func(says *api.AgentStatus) { says.CertificateExpiresAt = &metav1.Time{Time: end} }
+}

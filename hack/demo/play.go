@@ -45,7 +45,7 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("creating a node: %w", err)
 		}
-		how := "the webhook put the finalizer on it as it was created"
+		how := "admission put the finalizer on it as it was created"
 		if !api.HasFinalizer(node) {
 			how = "this API server cannot call the webhook on this machine; the agent adds the finalizer"
 		}
