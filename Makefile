@@ -80,6 +80,10 @@ test: verify kubernetes ## Run every test, those against a real API server too
 bench: kubernetes ## Measure what a cleanup costs, against the least that it can cost (BENCH=-nodes=1000,5000)
 	go run ./test/bench $(or $(BENCH),-nodes=1000,5000)
 
+.PHONY: bench-cli
+bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it is too slow or too large
+	go run ./test/bench/cli
+
 .PHONY: verify
 verify: ## Check form: gofmt, go vet, tidy modules, generated reference
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
