@@ -31,8 +31,14 @@ func podVerdicts(lines []string) []podVerdict {
 	return verdicts
 }
 
+// unknown: whoever asks may not evict, so the API server did not say what the
+// pod's budgets allow.
+func (v podVerdict) unknown() bool {
+	return v.action == "evict" && strings.HasPrefix(v.reason, notNow) && strings.Contains(v.reason, `cannot create resource "pods/eviction"`)
+}
+
 func (v podVerdict) blocked() bool {
-	return v.action == "refuse" || v.action == "evict" && strings.HasPrefix(v.reason, notNow)
+	return v.action == "refuse" || !v.unknown() && v.action == "evict" && strings.HasPrefix(v.reason, notNow)
 }
 
 // fewLines is up to how many effects a summary says one by one.
@@ -57,7 +63,7 @@ func summariseDrain(lines []string) string {
 	if slices.Contains(lines, "cordon") {
 		parts = append(parts, "cordon")
 	}
-	evicted, blocked, awaited := 0, 0, 0
+	evicted, blocked, awaited, unknown := 0, 0, 0, 0
 	left := map[string]int{}
 	for _, verdict := range podVerdicts(lines) {
 		switch {
@@ -66,6 +72,9 @@ func summariseDrain(lines []string) string {
 			evicted++
 		case verdict.action == "evict":
 			evicted++
+			if verdict.unknown() {
+				unknown++
+			}
 		case verdict.action == "await":
 			awaited++
 		default:
@@ -78,6 +87,9 @@ func summariseDrain(lines []string) string {
 	}
 	if blocked > 0 {
 		text += fmt.Sprintf(", %d BLOCKED", blocked)
+	}
+	if unknown > 0 {
+		text += ", budgets not known"
 	}
 	parts = append(parts, text)
 	if awaited > 0 {
@@ -120,4 +132,21 @@ func remedy(step config.Step, verdict podVerdict) string {
 		return fmt.Sprintf("delete it yourself, or set %s: true in the options of step %s", match[1], step.Name)
 	}
 	return fmt.Sprintf("scale up what the budget selects, or wait: kubectl -n %s get pdb", verdict.namespace)
+}
+
+// unasked says which budgets could not be asked for lack of rights, empty for none.
+func unasked(step config.Step, lines []string) string {
+	if step.Plugin != drainPlugin {
+		return ""
+	}
+	number := 0
+	for _, verdict := range podVerdicts(lines) {
+		if verdict.unknown() {
+			number++
+		}
+	}
+	if number == 0 {
+		return ""
+	}
+	return fmt.Sprintf("you may not evict pods, not even as a dry run: whether their budgets let %d go was not asked", number)
 }

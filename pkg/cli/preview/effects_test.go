@@ -40,3 +40,13 @@ func TestSummariesOfOtherSteps(t *testing.T) {
 		}
 	}
 }
+
+// Without the right to evict nothing is known of budgets, which is not the same
+// as blocked.
+func TestALackOfRightsIsNoBlocker(t *testing.T) {
+	step := config.Step{Name: "drain", Plugin: drainPlugin}
+	lines := []string{`evict shop/cart-0 (not now: pods "cart-0" is forbidden: User "jo" cannot create resource "pods/eviction" in API group "" in the namespace "shop")`}
+	if got := summarise(step, lines); got != "evict 1 pod, budgets not known" || blockers(step, lines) != nil || unasked(step, lines) == "" {
+		t.Errorf("got %q, blockers %+v, note %q", got, blockers(step, lines), unasked(step, lines))
+	}
+}

@@ -171,6 +171,9 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 			row.Effects = lines
 			row.Summary = summarise(step, lines)
 			view.Blocked = append(view.Blocked, blockers(step, lines)...)
+			if note := unasked(step, lines); note != "" {
+				view.Notes = append(view.Notes, note)
+			}
 		}
 	}
 	view.Steps = append(view.Steps, row)

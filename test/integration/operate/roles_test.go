@@ -1,0 +1,88 @@
+package operate_test
+
+import (
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// userInRole returns the kubeconfig of somebody with one of the roles that an
+// install brings along, for the cluster and for the agent's namespace.
+func (f *fixture) userInRole(role string) string {
+	f.Helper()
+	name := role + "-" + f.namespace
+	kubeconfig, err := shared.KubeconfigFor(name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}
+	everywhere := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+	}
+	if _, err := f.client.RbacV1().ClusterRoleBindings().Create(f.Context(), everywhere, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := f.client.RbacV1().ClusterRoleBindings().Delete(contextOf(f.T), name, metav1.DeleteOptions{}); err != nil {
+			f.Error(err)
+		}
+	})
+	here := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
+	}
+	if _, err := f.client.RbacV1().RoleBindings(f.namespace).Create(f.Context(), here, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	return kubeconfig
+}
+
+func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.pod("web", "worker", app("web"))
+	viewer := f.userInRole("nodecleanup-viewer")
+	look := func(arguments ...string) ran {
+		t.Helper()
+		return f.runAs(viewer, append(arguments, "-n", f.namespace)...)
+	}
+	look("status").exits(exit.OK)
+	look("nodes", "list").exits(exit.OK).says("worker")
+	look("history").exits(exit.OK)
+	look("plugins", "status").exits(exit.OK)
+	look("check", "--suppress", "agent").exits(exit.OK)
+	look("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you may not evict pods")
+	look("diagnose", "worker").exits(exit.OK).says("it is protected")
+	look("version").exits(exit.OK)
+
+	look("retry", "worker").exits(exit.Failure)
+	look("preflight").exits(exit.Failure).says("cannot patch")
+	look("cleanup", "worker", "--yes").exits(exit.Failure).says("marking node worker", "cannot patch", "ask a cluster administrator")
+	look("bypass", "worker", "--reason", "r", "--yes").exits(exit.Failure).says("cannot patch")
+	look("install").exits(exit.Failure).says("you lack rights", "nothing was stored")
+	look("uninstall", "--yes").exits(exit.Failure)
+	if node := f.read("worker"); len(node.Finalizers) != 1 || node.Annotations[api.AnnotationBypass] != "" || node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
+		t.Errorf("the node was changed: %v %v", node.Finalizers, node.Annotations)
+	}
+}
+
+func TestAnOperatorCanAct(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.node("lost", nil)
+	operator := f.userInRole("nodecleanup-operator")
+	act := func(arguments ...string) ran {
+		t.Helper()
+		return f.runAs(operator, append(arguments, "-n", f.namespace)...)
+	}
+	act("preflight").exits(exit.OK)
+	act("plugins", "test", "drain").exits(exit.OK)
+	act("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("cleaned up")
+	act("cleanup", "worker", "--yes", "--delete").exits(exit.Failure).says("deleting node worker, which is cleaned up", "kubectl delete node worker")
+	act("bypass", "lost", "--reason", "hardware lost", "--yes").exits(exit.OK).says("node/lost bypassed")
+}
