@@ -4,7 +4,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,10 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -235,23 +231,6 @@ func (o *Options) render() error {
 	return nil
 }
 
-// diff prints what would change.
-func (o *Options) diff(results []install.Result) error {
-	changes := 0
-	for _, result := range results {
-		text, err := result.Diff()
-		if err != nil {
-			return err
-		}
-		if text != "" {
-			changes++
-			fmt.Fprint(o.Out, text)
-		}
-	}
-	o.Say("%d of %d objects would change; nothing was stored.", changes, len(results))
-	return nil
-}
-
 // namespace also refuses a second install: the objects that belong to no
 // namespace would be taken from the first.
 func (o *Options) namespace(ctx context.Context, clients command.Clients) (string, error) {
@@ -271,55 +250,4 @@ func (o *Options) namespace(ctx context.Context, clients command.Clients) (strin
 		}
 	}
 	return namespace, nil
-}
-
-func (o *Options) line(result install.Result) {
-	suffix := ""
-	if o.DryRun == dryRunServer {
-		suffix = " (server dry run)"
-	}
-	o.print(result, suffix)
-}
-
-func (o *Options) print(result install.Result, suffix string) {
-	if result.Note != "" {
-		suffix += ": " + result.Note
-	}
-	fmt.Fprintf(o.Out, "%s %s%s\n", result.Name(), result.Action, suffix)
-}
-
-func objects(results []install.Result) []*unstructured.Unstructured {
-	var list []*unstructured.Unstructured
-	for _, result := range results {
-		if result.Action != install.Deleted {
-			result.Object.SetManagedFields(nil) // as kubectl shows objects
-			list = append(list, result.Object)
-		}
-	}
-	return list
-}
-
-// explain says what to do about an error of applying.
-func explain(err error) error {
-	if errors.Is(err, install.ErrTerminating) {
-		return &exit.Error{
-			Code: exit.Failure, Err: err,
-			Next: "Run it again when the namespace is gone. What holds it: kubectl get namespace -o yaml, under status.conditions",
-		}
-	}
-	if apierrors.IsConflict(err) {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  err,
-			Next: "Somebody else has set the fields above. If they are to be as this CLI has them, run it again with --force-conflicts. What was applied before stays.",
-		}
-	}
-	if apierrors.IsForbidden(err) {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  err,
-			Next: "Installing makes a namespace, cluster roles and a webhook, for which one needs to be a cluster administrator (" + api.Agent + " can get no right that you have not). Use --as or --context; what was applied before stays.",
-		}
-	}
-	return err
 }

@@ -1,0 +1,73 @@
+package follow
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+func node(deleted bool, finalizers ...string) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u", Finalizers: finalizers}}
+	if deleted {
+		node.DeletionTimestamp = &metav1.Time{}
+	}
+	return node
+}
+
+func TestSettled(t *testing.T) {
+	for name, test := range map[string]struct {
+		now  Cleanup
+		done bool
+		code int
+	}{
+		"gone":                          {Cleanup{}, true, exit.OK},
+		"no record yet":                 {Cleanup{Node: node(false)}, false, exit.OK},
+		"the record answers another":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
+		"running":                       {Cleanup{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
+		"waits for its next attempt":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
+		"a live node is cleaned up":     {Cleanup{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is still held":   {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
+		"a deleted one is let go by us": {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, true, exit.OK},
+		"failed":                        {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
+		"blocked":                       {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
+		"given up":                      {Cleanup{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			done, err := Settled(test.now, "n", func(run *api.Run) bool { return run.PlanHash != "old" })
+			if code := exit.Code(t.Context(), err); done != test.done || code != test.code {
+				t.Errorf("done %v, exit code %d, want %v and %d", done, code, test.done, test.code)
+			}
+			var chosen *exit.Error
+			if err != nil && (!errors.As(err, &chosen) || chosen.Next == "") {
+				t.Errorf("%v does not say what to do next", err)
+			}
+		})
+	}
+}
+
+func TestEachChangeIsToldOnce(t *testing.T) {
+	var told []string
+	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	said := map[string]string{}
+	run := &api.Run{Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods left"}, {Name: "tell", State: api.StepPending}}}
+	for range 2 {
+		follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+	}
+	run.Steps[0] = api.StepRun{Name: "drain", State: api.StepSucceeded}
+	run.Steps[1] = api.StepRun{Name: "tell", State: api.StepSkipped, Reason: "not for this node"}
+	follower.tell(Cleanup{Node: node(true, "example.com/theirs"), Run: run}, said)
+	follower.tell(Cleanup{Run: run}, said)
+	want := []string{
+		"1/2 drain: 2 pods left", "1/2 drain: done", "2/2 tell: skipped: not for this node",
+		"released; still held by the finalizers of others: example.com/theirs", "the node is gone",
+	}
+	if !reflect.DeepEqual(told, want) {
+		t.Errorf("told %q", told)
+	}
+}

@@ -1,0 +1,36 @@
+package install
+
+import (
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+)
+
+// explain says what to do about an error of applying.
+func explain(err error) error {
+	if errors.Is(err, install.ErrTerminating) {
+		return &exit.Error{
+			Code: exit.Failure, Err: err,
+			Next: "Run it again when the namespace is gone. What holds it: kubectl get namespace -o yaml, under status.conditions",
+		}
+	}
+	if apierrors.IsConflict(err) {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  err,
+			Next: "Somebody else has set the fields above. If they are to be as this CLI has them, run it again with --force-conflicts. What was applied before stays.",
+		}
+	}
+	if apierrors.IsForbidden(err) {
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  err,
+			Next: "Installing makes a namespace, cluster roles and a webhook, for which one needs to be a cluster administrator (" + api.Agent + " can get no right that you have not). Use --as or --context; what was applied before stays.",
+		}
+	}
+	return err
+}

@@ -1,0 +1,72 @@
+package operate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// ran is what a command did.
+type ran struct {
+	*fixture
+	out, errOut string
+	code        int
+}
+
+// run runs a command as an administrator.
+func (f *fixture) run(arguments ...string) ran {
+	f.Helper()
+	return f.runAs(shared.Kubeconfig(), arguments...)
+}
+
+func (f *fixture) runAs(kubeconfig string, arguments ...string) ran {
+	f.Helper()
+	result := f.silently(kubeconfig, arguments...)
+	f.Logf("kubectl nodecleanup %s [exit %d]\n%s%s", strings.Join(arguments, " "), result.code, result.out, result.errOut)
+	return result
+}
+
+// quietly runs a command that is repeated often, as an administrator.
+func (f *fixture) quietly(arguments ...string) ran {
+	return f.silently(shared.Kubeconfig(), arguments...)
+}
+
+func (f *fixture) silently(kubeconfig string, arguments ...string) ran {
+	var out, errOut bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}
+	err := cli.Execute(f.Context(), streams, append(arguments, "--kubeconfig", kubeconfig))
+	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
+}
+
+// exits wants an exit code.
+func (r ran) exits(code int) ran {
+	r.Helper()
+	if r.code != code {
+		r.Fatalf("exit code %d, want %d\nstdout: %s\nstderr: %s", r.code, code, r.out, r.errOut)
+	}
+	return r
+}
+
+// says wants texts on stdout or stderr.
+func (r ran) says(texts ...string) ran {
+	r.Helper()
+	for _, text := range texts {
+		if !strings.Contains(r.out+r.errOut, text) {
+			r.Errorf("missing %q in:\n%s%s", text, r.out, r.errOut)
+		}
+	}
+	return r
+}
+
+// into decodes the JSON on stdout.
+func (r ran) into(view any) {
+	r.Helper()
+	if err := json.Unmarshal([]byte(r.out), view); err != nil {
+		r.Fatalf("reading the output: %v in %s", err, r.out)
+	}
+}
