@@ -91,6 +91,11 @@ func TestEveryCauseGolden(t *testing.T) {
 				Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}},
 				Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: 1, CurrentHealthy: 1},
 			}}
+			roomy := f.budgets[0]
+			roomy.Name, roomy.Status.DisruptionsAllowed = "roomy", 1
+			elsewhere := f.budgets[0]
+			elsewhere.Namespace = "ops"
+			f.budgets = append(f.budgets, roomy, elsewhere)
 		}, "budget-blocking"},
 		"pod-terminating": {func(f *found) {
 			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) {

@@ -270,7 +270,10 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 		}
 	}
 	write("kustomization.yaml", "resources: [nodecleanup-base, extra.yaml]\n")
-	write("extra.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: "+reused+", labels: {app.kubernetes.io/name: nodecleanup}}\n")
+	ours := func(name, labels string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + ", namespace: " + reused + ", labels: {" + labels + "}}\n"
+	}
+	write("extra.yaml", ours("extra", "app.kubernetes.io/name: nodecleanup")+"---\n"+ours("unlabelled", "team: ops"))
 	must(t, "install", "-n", reused, "-k", folder)
 	// Of the same label, but made by somebody else.
 	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{api.LabelName: api.LabelNameValue}}}
@@ -281,7 +284,7 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 	wantText(t, dry.out, "configmap/extra deleted (server dry run)")
 	pruned := must(t, "install")
 	wantText(t, pruned.out, "configmap/extra deleted")
-	for name, there := range map[string]bool{"extra": false, "theirs": true} {
+	for name, there := range map[string]bool{"extra": false, "theirs": true, "unlabelled": true} {
 		_, err := client.CoreV1().ConfigMaps(reused).Get(t.Context(), name, metav1.GetOptions{})
 		if there != (err == nil) {
 			t.Errorf("configmap %s: %v", name, err)
