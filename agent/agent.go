@@ -14,10 +14,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
@@ -71,8 +73,12 @@ func Run(ctx context.Context, options Options) error {
 		if err != nil {
 			return err
 		}
+		callers, err := callerauth.New(options.Callers, time.Now, options.Log)
+		if err != nil {
+			return err
+		}
 		report.change(ctx, expiring(certificates.authority.ExpiresAt))
-		servers.admission(options.WebhookListen, certificates, settings.Current, meters)
+		servers.admission(options.WebhookListen, certificates, callers, settings.Current, meters)
 		group.Go(func() error { return certificates.publish(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())

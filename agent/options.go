@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
@@ -27,6 +28,8 @@ type Options struct {
 	// WebhookListen, ProbeListen and MetricsListen are addresses such as
 	// ":9443"; an empty one is not served.
 	WebhookListen, ProbeListen, MetricsListen string
+	// Callers say who may call the webhook; zero for everybody.
+	Callers callerauth.Options
 	// Lease is the timing of leader election.
 	Lease LeaseTiming
 	// Catalog lists the plugins.

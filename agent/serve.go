@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -59,12 +60,16 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 }
 
 // admission adds the server of the webhook.
-func (s *servers) admission(address string, certificates *certificates, current func() *config.Config, meters *metrics.Metrics) {
+func (s *servers) admission(address string, certificates *certificates, callers *callerauth.Guard, current func() *config.Config, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
-	s.plain("webhook", address, paths)
-	s.all[len(s.all)-1].TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.keeper.Certificate}
+	s.plain("webhook", address, callers.Fence(paths))
+	server := s.all[len(s.all)-1]
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.keeper.Certificate}
+	callers.Demand(server.TLSConfig)
+	// A handshake that was refused is told here and nowhere else.
+	server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
 	meters.CertificateExpiresAt(certificates.authority.ExpiresAt)
 }
 

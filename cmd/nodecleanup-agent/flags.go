@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strconv"
 
@@ -40,6 +41,9 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	flags.BoolVar(&options.DryRun, "dry-run", dryRun, "preview each step, call no cleanup, and let the node go, whatever the config says (default $DRY_RUN)")
 	flags.StringVar(&options.Identity, "identity", identity, "name that holds the Lease; agents that run at once must not share it (default $POD_NAME, else the host's name and a random part)")
 	flags.StringVar(&options.WebhookListen, "webhook-listen", "", "address of the admission webhook, such as :9443; empty for none")
+	flags.StringVar(&options.Callers.CAFile, "webhook-client-ca", "", "file with the CAs of client certificates that the webhook demands; read again when it changes; empty demands none (see kubectl nodecleanup webhook-auth)")
+	flags.StringSliceVar(&options.Callers.Subjects, "webhook-client-subjects", []string{api.WebhookClientSubject}, "common names of client certificates that may call the webhook, with --webhook-client-ca")
+	networks := flags.StringSlice("webhook-source-cidrs", nil, "networks that may call the webhook, such as 10.0.0.0/16; empty for any")
 	flags.StringVar(&options.ProbeListen, "probe-listen", "", "address of /healthz and /readyz, such as :8081; empty for none")
 	flags.StringVar(&options.MetricsListen, "metrics-listen", "", "address of /metrics, such as :8080; empty for none")
 	flags.DurationVar(&options.Lease.Duration, "lease-duration", options.Lease.Duration, "how long others wait before they take the Lease of a leader that is gone")
@@ -50,6 +54,13 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	}
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q: the agent takes flags only, see --help", flags.Arg(0))
+	}
+	for _, written := range *networks {
+		network, err := netip.ParsePrefix(written)
+		if err != nil {
+			return nil, fmt.Errorf("--webhook-source-cidrs: %w", err)
+		}
+		options.Callers.Networks = append(options.Callers.Networks, network.Masked())
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = *kubeconfig

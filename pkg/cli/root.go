@@ -26,6 +26,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/status"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/version"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/webhookauth"
 )
 
 // New returns the whole tree. Nothing is asked of a cluster to build it.
@@ -54,6 +55,7 @@ the steps of its config, and only then lets the node go.`,
 		uninstall.New(environment),
 		version.New(environment),
 		completion.New(environment),
+		webhookauth.New(environment),
 	)
 	group(root, "look", "See what is going on:",
 		status.New(environment),

@@ -1,0 +1,131 @@
+// Package webhookauth_test has real API servers call the agent's webhook when that
+// demands a client certificate: one that was started with what
+// "kubectl nodecleanup webhook-auth generate" wrote, and one without.
+package webhookauth_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+const patience = 30 * time.Second
+
+func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
+	address := freeAddress(t)
+	folder := t.TempDir()
+	controlPlane := filepath.Join(folder, "control-plane")
+	streams, _, _, said := genericiooptions.NewTestIOStreams()
+	if err := cli.Execute(t.Context(), streams, []string{
+		"webhook-auth", "generate", "--output-dir", folder, "--control-plane-dir", controlPlane, "--webhook-host", address,
+	}); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	for name, test := range map[string]struct {
+		flags []string
+		// refusal is in the answer to the creation of a Node; empty where it is protected.
+		refusal string
+	}{
+		"with":    {[]string{"--admission-control-config-file=" + filepath.Join(controlPlane, "admission.yaml")}, ""},
+		"without": {nil, "tls: certificate required"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls(t, address, filepath.Join(folder, "ca.crt"), test.flags, test.refusal)
+		})
+	}
+}
+
+// calls starts an API server and an agent, and wants that the creation of a Node is
+// answered with the refusal.
+func calls(t *testing.T, address, ca string, flags []string, refusal string) {
+	server := start(t, cluster.Options{Name: "webhookauth", APIServerFlags: flags})
+	admin := kubernetes.NewForConfigOrDie(server.RESTConfig())
+	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(server.RESTConfig())}).Apply(t.Context(), install.Options{
+		AgentURL: "https://" + address,
+		// The policy would leave nothing to do for the webhook.
+		Admission: install.AdmissionWebhook,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// Otherwise a webhook that cannot be called looks like one that does nothing.
+	if _, err := admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.JSONPatchType,
+		[]byte(`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, server, address, callerauth.Options{CAFile: ca, Subjects: []string{api.WebhookClientSubject}})
+	var last string
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		node, err := admin.CoreV1().Nodes().Create(ctx, cluster.MakeNode("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		switch last = fmt.Sprintf("%v", err); {
+		case err == nil && refusal != "":
+			return false, fmt.Errorf("a node was let in, with finalizers %v", node.Finalizers)
+		case err == nil:
+			return api.HasFinalizer(node), nil
+		}
+		// Until the agent listens and its CA is published, the refusal is another.
+		return refusal != "" && strings.Contains(last, refusal), nil
+	})
+	if err != nil {
+		t.Fatalf("waiting for the answer %q: %v; the last was %s", refusal, err, last)
+	}
+}
+
+func start(t *testing.T, options cluster.Options) *cluster.Cluster {
+	t.Helper()
+	server, err := cluster.New(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// run runs an agent until the test ends.
+func run(t *testing.T, server *cluster.Cluster, address string, callers callerauth.Options) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	options := agent.Options{
+		REST: server.RESTConfig(), Namespace: api.Namespace, Identity: "test", Version: "test", Lease: agent.DefaultLeaseTiming(),
+		WebhookListen: address, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	go func() { ended <- agent.Run(ctx, options) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the agent ended with: %v", err)
+		}
+	})
+}
+
+func freeAddress(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
