@@ -1,0 +1,84 @@
+package rollout_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// balancer is what a Service is to the API server: a new connection goes to an agent
+// that is ready, one that is open stays where it is.
+type balancer struct {
+	*testing.T
+	port int
+
+	mutex    sync.Mutex
+	backends []string
+	turn     int
+}
+
+func balance(t *testing.T) *balancer {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &balancer{T: t, port: listener.Addr().(*net.TCPAddr).Port}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("accepting: %v", err)
+				}
+				return
+			}
+			go b.forward(connection)
+		}
+	}()
+	return b
+}
+
+func (b *balancer) add(address string) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.backends = append(b.backends, address)
+}
+
+func (b *balancer) remove(address string) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.backends = slices.DeleteFunc(slices.Clone(b.backends), func(one string) bool { return one == address })
+}
+
+// next takes the agents in turn; it is empty where there is none.
+func (b *balancer) next() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	if len(b.backends) == 0 {
+		return ""
+	}
+	b.turn++
+	return b.backends[b.turn%len(b.backends)]
+}
+
+func (b *balancer) forward(client net.Conn) {
+	defer client.Close()
+	backend, err := net.Dial("tcp", b.next())
+	if err != nil {
+		return // The API server sees a connection that is closed, as from a Service.
+	}
+	defer backend.Close()
+	var both sync.WaitGroup
+	for _, way := range [][2]net.Conn{{backend, client}, {client, backend}} {
+		both.Go(func() {
+			// An end of either side is passed on; what it was is the test's business.
+			_, _ = io.Copy(way[0], way[1])
+			_ = way[0].(*net.TCPConn).CloseWrite()
+		})
+	}
+	both.Wait()
+}
