@@ -1,0 +1,59 @@
+package admission
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// FuzzHandler: whatever is asked, the answer is a clear refusal, or one that fits the
+// question.
+func FuzzHandler(f *testing.F) {
+	for _, seed := range []string{
+		review(), review("CREATE", "DELETE"), review(`"name":"n"`, `"finalizers":["a/b"]`), review(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`),
+		review(`"name":"n"`, `"finalizers":null`), review(`"blue"`, `7`), review(`"uid":"u"`, `"uid":{}`), review(`"object":`, `"object":null,"oldObject":`),
+		review(`"object":`, `"Object":[],"object":`), review(`{"pool":"blue"}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
+	} {
+		f.Add(seed)
+	}
+	handler := Handler(labels.Everything, counter{}, slog.New(slog.DiscardHandler))
+	f.Fuzz(func(t *testing.T, body string) {
+		request, recorder := httptest.NewRequest(http.MethodPost, "/mutate-node", strings.NewReader(body)), httptest.NewRecorder()
+		request.Header.Set("Content-Type", "application/json")
+		handler.ServeHTTP(recorder, request)
+		var asked, answer admissionv1.AdmissionReview
+		if recorder.Code != http.StatusOK {
+			if recorder.Code < 400 || recorder.Code > 499 || !strings.HasPrefix(recorder.Body.String(), "nodecleanup-agent: ") || strings.Contains(recorder.Body.String(), `"allowed"`) {
+				t.Fatalf("%q was answered %d %s", body, recorder.Code, recorder.Body)
+			}
+			return
+		}
+		if err := json.Unmarshal([]byte(body), &asked); err != nil {
+			t.Fatalf("%q was answered though it is broken: %v", body, err)
+		}
+		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		node := &metav1.PartialObjectMetadata{}
+		if err := json.Unmarshal(asked.Request.Object.Raw, node); err != nil {
+			t.Fatalf("%q was answered though its node is broken: %v", body, err)
+		}
+		if answer.Response.UID != asked.Request.UID || !answer.Response.Allowed || asked.Request.Operation != admissionv1.Create {
+			t.Fatalf("%q was answered %s", body, recorder.Body)
+		}
+		protected := slices.Contains(node.Finalizers, api.Finalizer)
+		if terminating := node.DeletionTimestamp != nil; !terminating && protected == (len(answer.Response.Patch) > 0) {
+			t.Fatalf("%q has finalizers %q and got the patch %s", body, node.Finalizers, answer.Response.Patch)
+		}
+	})
+}
