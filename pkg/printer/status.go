@@ -69,11 +69,13 @@ type Agent struct {
 	DryRun    bool         `json:"dryRun,omitempty"`
 }
 
-// Admission is how the webhook is.
+// Admission is how new nodes are protected.
 type Admission struct {
-	Health        Health `json:"health"`
-	Problem       string `json:"problem,omitempty"`
-	FailurePolicy string `json:"failurePolicy,omitempty"`
+	// Ways are what puts the finalizer on them: policy, webhook.
+	Ways          []string `json:"ways,omitempty"`
+	Health        Health   `json:"health"`
+	Problem       string   `json:"problem,omitempty"`
+	FailurePolicy string   `json:"failurePolicy,omitempty"`
 	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
 }
@@ -197,8 +199,8 @@ func (s *Status) agent() string {
 
 func (s *Status) admission() string {
 	var parts []string
-	if s.Admission.Health != Missing {
-		parts = append(parts, "webhook")
+	if len(s.Admission.Ways) > 0 {
+		parts = append(parts, strings.Join(s.Admission.Ways, " + "))
 	}
 	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) {
 		parts = append(parts, "CA valid "+Age(end.Sub(s.Time.Time)))

@@ -22,7 +22,7 @@ func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
 	view.Namespace = s.Namespace
 	view.Agent = judgeAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
-	view.Admission = judgeAdmission(s.Webhook, now)
+	view.Admission = judgeAdmission(s.Webhook, s.Policy, now)
 	view.Config = judgeConfig(s.Status)
 	view.Plugins = judgePlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
@@ -102,7 +102,27 @@ func outside(webhook *admissionv1.MutatingWebhookConfiguration) bool {
 	return slices.ContainsFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.ClientConfig.URL != nil })
 }
 
-func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
+// judgeAdmission: with the policy inside the API server new nodes are protected
+// whatever becomes of the webhook.
+func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, policy *admissionv1.MutatingAdmissionPolicy, now time.Time) printer.Admission {
+	admission := judgeWebhook(webhook, now)
+	if admission.Health != printer.Missing {
+		admission.Ways = []string{"webhook"}
+	}
+	if policy == nil {
+		return admission
+	}
+	admission.Ways = append([]string{"policy"}, admission.Ways...)
+	switch {
+	case webhook == nil:
+		admission.Health, admission.Problem = printer.Healthy, "" // By choice.
+	case !works(admission.Health):
+		admission.Health = printer.Degraded
+	}
+	return admission
+}
+
+func judgeWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
 	if webhook == nil {
 		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: new nodes are protected late or never", api.WebhookName)}
 	}

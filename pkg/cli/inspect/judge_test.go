@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,36 @@ func TestStatusInColour(t *testing.T) {
 	for _, want := range []string{"\x1b[32mok\x1b[0m", "\x1b[31mMISSING\x1b[0m"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("missing %q in %q", want, out.String())
+		}
+	}
+}
+
+// With the policy inside the API server, new nodes are protected whatever becomes
+// of the webhook.
+func TestAdmissionIsJudgedByWhatProtectsNewNodes(t *testing.T) {
+	webhook := working(t).Webhook
+	broken := webhook.DeepCopy()
+	broken.Webhooks[0].ClientConfig.CABundle = nil
+	policy := &admissionv1.MutatingAdmissionPolicy{}
+	for name, test := range map[string]struct {
+		webhook *admissionv1.MutatingWebhookConfiguration
+		policy  *admissionv1.MutatingAdmissionPolicy
+		health  printer.Health
+		ways    []string
+	}{
+		"both":                       {webhook, policy, printer.Healthy, []string{"policy", "webhook"}},
+		"webhook alone":              {webhook, nil, printer.Healthy, []string{"webhook"}},
+		"policy alone":               {nil, policy, printer.Healthy, []string{"policy"}},
+		"neither":                    {nil, nil, printer.Missing, nil},
+		"broken webhook":             {broken, nil, printer.Broken, []string{"webhook"}},
+		"broken webhook, but policy": {broken, policy, printer.Degraded, []string{"policy", "webhook"}},
+	} {
+		got := judgeAdmission(test.webhook, test.policy, night)
+		if got.Health != test.health || !slices.Equal(got.Ways, test.ways) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if (got.Problem == "") != (test.health == printer.Healthy) {
+			t.Errorf("%s: the problem is %q", name, got.Problem)
 		}
 	}
 }

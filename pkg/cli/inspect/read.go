@@ -29,6 +29,7 @@ type Seen struct {
 	Lease      *coordinationv1.Lease
 	Status     *api.AgentStatus
 	Webhook    *admissionv1.MutatingWebhookConfiguration
+	Policy     *admissionv1.MutatingAdmissionPolicy
 
 	Total, Protected int
 	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
@@ -63,6 +64,13 @@ func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace strin
 	}
 	if s.Webhook, err = optional(client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})); err != nil {
 		return nil, fmt.Errorf("reading mutatingwebhookconfiguration %s: %w", api.WebhookName, err)
+	}
+	s.Policy, err = optional(client.AdmissionregistrationV1().MutatingAdmissionPolicies().Get(ctx, api.WebhookName, metav1.GetOptions{}))
+	switch {
+	case apierrors.IsForbidden(err):
+		s.Policy = nil // Roles from before there was one; the webhook is judged alone.
+	case err != nil:
+		return nil, fmt.Errorf("reading mutatingadmissionpolicy %s: %w", api.WebhookName, err)
 	}
 	if s.Status, err = command.AgentStatus(ctx, client, namespace); err != nil {
 		return nil, err
