@@ -76,9 +76,10 @@ RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 test: verify kubernetes ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
 
+BENCH ?= -nodes=1000,5000
 .PHONY: bench
-bench: kubernetes ## Measure what a cleanup costs, against the least that it can cost (BENCH=-nodes=1000,5000)
-	go run ./test/bench $(or $(BENCH),-nodes=1000,5000)
+bench: kubernetes ## Measure what a cleanup costs, against the least that it can cost (BENCH=-nodes=100)
+	go run ./test/bench $(BENCH)
 
 .PHONY: bench-cli
 bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it is too slow or too large

@@ -150,10 +150,29 @@ func (b *bench) depart(ctx context.Context, names []string, work func(context.Co
 			cancel(err)
 		}
 	}()
-	select {
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-done:
-		return d, nil
+	look := time.NewTicker(stuckAfter)
+	defer look.Stop()
+	for before := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-done:
+			return d, nil
+		case <-look.C:
+			now := d.count()
+			if now == before {
+				return nil, fmt.Errorf("no node left within %s, after %d of %d", stuckAfter, now, len(names))
+			}
+			before = now
+		}
 	}
+}
+
+// stuckAfter is how long no node may leave before a round is given up.
+const stuckAfter = time.Minute
+
+func (d *departures) count() int {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return len(d.took)
 }

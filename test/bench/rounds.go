@@ -59,6 +59,8 @@ func (b *bench) install(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { os.RemoveAll(dir) })
 	_, err = install.Applier{Objects: dynamic.NewForConfigOrDie(b.cluster.RESTConfig())}.Apply(ctx, install.Options{
 		AgentURL: "https://127.0.0.1:1", // Nobody: the nodes have the finalizer from the start.
+		// The policy would put our finalizer on the floor's nodes too.
+		Admission: install.AdmissionWebhook,
 		Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
 kind: Config
 concurrency: {nodes: %d}
