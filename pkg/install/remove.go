@@ -29,6 +29,9 @@ func (r *Remover) Remove(ctx context.Context, namespace string, keepHistory bool
 	if err := r.stopAgent(ctx, namespace); err != nil {
 		return err
 	}
+	if err := r.awaitUnprotected(ctx); err != nil {
+		return err
+	}
 	left := &NodesLeftError{}
 	if err := r.releaseNodes(ctx); err != nil && !errors.As(err, &left) {
 		return err

@@ -1,0 +1,45 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+const (
+	// admissionEnds is how long an API server may go by an admission configuration
+	// that is deleted: it learns of that by a watch, usually within a second.
+	admissionEnds = 10 * time.Second
+	askAgain      = 100 * time.Millisecond
+)
+
+// awaitUnprotected waits until a node joins without the finalizer, which one that is
+// never stored tells: whatever joins earlier would keep it with nobody to take it off.
+//
+// It is no error when that cannot be told, or does not come to be: the nodes are looked
+// at next, more than once.
+func (r *Remover) awaitUnprotected(ctx context.Context) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-uninstall-"}}
+	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager}
+	var refused error
+	err := wait.PollUntilContextTimeout(ctx, askAgain, admissionEnds, true, func(ctx context.Context) (bool, error) {
+		created, err := r.Nodes.CoreV1().Nodes().Create(ctx, node, options)
+		refused = err
+		return err != nil || !api.HasFinalizer(created), nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		r.say("new nodes still get the finalizer %s after our admission was deleted: look for another that adds it, kubectl get mutatingwebhookconfigurations,mutatingadmissionpolicies", admissionEnds)
+	case refused != nil:
+		r.say("whether new nodes still get the finalizer cannot be told: %v", refused)
+	}
+	return nil
+}
