@@ -69,7 +69,10 @@ func Run(ctx context.Context, options Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	servers := newServers(options.Log)
 	if options.WebhookListen != "" {
-		certificates, err := newCertificates(ctx, clients.work, options)
+		certificates, keepUp, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
+			meters.CertificateExpiresAt(end)
+			report.change(ctx, expiring(end))
+		})
 		if err != nil {
 			return err
 		}
@@ -77,9 +80,8 @@ func Run(ctx context.Context, options Options) error {
 		if err != nil {
 			return err
 		}
-		report.change(ctx, expiring(certificates.authority.ExpiresAt))
 		servers.admission(options.WebhookListen, certificates, callers, settings.Current, meters)
-		group.Go(func() error { return certificates.publish(ctx) })
+		group.Go(func() error { return keepUp(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())
 	servers.plain("metrics", options.MetricsListen, meters.Handler())

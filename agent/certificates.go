@@ -1,76 +1,44 @@
 package agent
 
 import (
+	"cmp"
 	"context"
-	"fmt"
-	"log/slog"
+	"crypto/tls"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// certificates keep the webhook trusted by the API server.
-type certificates struct {
-	client    kubernetes.Interface
-	authority *servingcert.Authority
-	keeper    *servingcert.Keeper
-	log       *slog.Logger
+// Certificates say by what the webhook shows the API server that it is the agent.
+type Certificates struct {
+	// CertificateFile and KeyFile hold what somebody else makes and renews, who also
+	// tells the API server whom to trust; empty has the agent do it all.
+	CertificateFile, KeyFile string
+	// Timing is of those that the agent makes; zero for the default.
+	Timing servingcert.Timing
 }
 
-func newCertificates(ctx context.Context, client kubernetes.Interface, options Options) (*certificates, error) {
-	authority, err := servingcert.Ensure(ctx, client, options.Namespace, time.Now())
-	if err != nil {
-		return nil, err
+// certificates hand out the serving certificate.
+type certificates interface {
+	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// newCertificates also returns what has to run to keep them up. Changed is told when they end.
+func newCertificates(ctx context.Context, client kubernetes.Interface, options Options, changed func(end time.Time)) (certificates, func(context.Context) error, error) {
+	if files := options.Certificates; files.CertificateFile != "" || files.KeyFile != "" {
+		opened, err := servingcert.OpenFiles(files.CertificateFile, files.KeyFile, changed, options.Log)
+		return opened, func(context.Context) error { return nil }, err
 	}
 	service := api.Agent + "." + options.Namespace + ".svc"
-	keeper := servingcert.NewKeeper(authority, time.Now, service, service+".cluster.local", "localhost", "127.0.0.1", "::1")
-	return &certificates{client: client, authority: authority, keeper: keeper, log: options.Log}, nil
+	authority, err := servingcert.Open(ctx, servingcert.Options{
+		Client: client, Namespace: options.Namespace, Hosts: []string{service, service + ".cluster.local", "localhost", "127.0.0.1", "::1"},
+		Timing: cmp.Or(options.Certificates.Timing, servingcert.DefaultTiming()), Changed: changed, Now: time.Now, Log: options.Log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return authority, authority.Run, nil
 }
-
-// publish writes the CA into the webhook configuration whenever that lacks it:
-// when it is installed after the agent began, or applied again without it.
-func (c *certificates) publish(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTweakListOptions(func(list *metav1.ListOptions) {
-		list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, api.WebhookName).String()
-	}))
-	informer := factory.Admissionregistration().V1().MutatingWebhookConfigurations().Informer()
-	due := make(chan struct{}, 1)
-	note := func() {
-		select {
-		case due <- struct{}{}:
-		default: // One look is due already.
-		}
-	}
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { note() },
-		UpdateFunc: func(any, any) { note() },
-	}); err != nil {
-		return fmt.Errorf("watching webhook configuration %s: %w", api.WebhookName, err)
-	}
-	go informer.RunWithContext(ctx)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-due:
-		}
-		changed, err := c.authority.Publish(ctx, c.client)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			c.log.Error("the API server cannot be told the webhook's CA, trying again", "err", err)
-			time.AfterFunc(publishRetry, note)
-		case changed:
-			c.log.Info("webhook CA published", "configuration", api.WebhookName)
-		}
-	}
-}
-
-// publishRetry is how long to wait after the CA could not be published.
-const publishRetry = 2 * time.Second

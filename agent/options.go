@@ -28,6 +28,8 @@ type Options struct {
 	// WebhookListen, ProbeListen and MetricsListen are addresses such as
 	// ":9443"; an empty one is not served.
 	WebhookListen, ProbeListen, MetricsListen string
+	// Certificates say by what the webhook shows who it is.
+	Certificates Certificates
 	// Callers say who may call the webhook; zero for everybody.
 	Callers callerauth.Options
 	// Lease is the timing of leader election.

@@ -26,10 +26,16 @@ const (
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// leaveOpen is how long a server that is about to stop answers with
+	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests.
 	leaveOpen = time.Second
+	// leaveIdle is how long after that connections are waited for over which nothing
+	// was asked meanwhile. One that is closed while a request is on its way loses
+	// that request, and HTTP/1.1 has no way to tell.
+	leaveIdle = 4 * time.Second
+	// lookOpen is how often they are counted.
+	lookOpen = 50 * time.Millisecond
 	// stopTimeout is how long open requests are waited for after that.
 	stopTimeout = 5 * time.Second
 )
@@ -45,6 +51,17 @@ type servers struct {
 type server struct {
 	name string
 	http.Server
+	// open counts connections.
+	open atomic.Int64
+}
+
+func (s *server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
 }
 
 func newServers(log *slog.Logger) *servers { return &servers{log: log} }
@@ -53,24 +70,25 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	if address == "" {
 		return
 	}
-	s.all = append(s.all, &server{name, http.Server{
+	one := &server{name: name, Server: http.Server{
 		Addr: address, Handler: s.closing(handler),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout,
-	}})
+	}}
+	one.ConnState = one.count
+	s.all = append(s.all, one)
 }
 
 // admission adds the server of the webhook.
-func (s *servers) admission(address string, certificates *certificates, callers *callerauth.Guard, current func() *config.Config, meters *metrics.Metrics) {
+func (s *servers) admission(address string, certificates certificates, callers *callerauth.Guard, current func() *config.Config, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
 	s.plain("webhook", address, callers.Fence(paths))
 	server := s.all[len(s.all)-1]
-	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.keeper.Certificate}
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
 	callers.Demand(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.
 	server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
-	meters.CertificateExpiresAt(certificates.authority.ExpiresAt)
 }
 
 // probes answers whether the process lives, and whether it is of use.
@@ -128,10 +146,23 @@ func (s *servers) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// leave returns when callers have gone elsewhere, or had the time to.
+func (s *servers) leave() {
+	look, began := time.NewTicker(lookOpen), time.Now()
+	defer look.Stop()
+	for range look.C {
+		var open int64
+		for _, one := range s.all {
+			open += one.open.Load()
+		}
+		if passed := time.Since(began); passed >= leaveOpen && (open == 0 || passed >= leaveOpen+leaveIdle) {
+			return
+		}
+	}
+}
+
 func (s *servers) stop(ctx context.Context) error {
-	open := time.NewTimer(leaveOpen)
-	defer open.Stop()
-	<-open.C
+	s.leave()
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	var failed error

@@ -6,37 +6,38 @@ import (
 	"time"
 )
 
-// Keeper hands out the serving certificate and renews it in time.
-type Keeper struct {
-	authority *Authority
-	hosts     []string
-	now       func() time.Time
+// keeper hands out the serving certificate and renews it in time.
+type keeper struct {
+	hosts []string
+	life  time.Duration
+	now   func() time.Time
 
-	mutex   sync.Mutex
-	leaf    *tls.Certificate
-	renewAt time.Time
+	mutex  sync.Mutex
+	signer *ca
+	leaf   *tls.Certificate
 }
 
-// NewKeeper returns a keeper of certificates for host names and IP addresses,
-// of which there is at least one.
-func NewKeeper(authority *Authority, now func() time.Time, hosts ...string) *Keeper {
-	return &Keeper{authority: authority, hosts: hosts, now: now}
+// sign has certificates signed by this CA from now on.
+func (k *keeper) sign(by *ca) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if k.signer == nil || !k.signer.certificate.Equal(by.certificate) {
+		k.signer, k.leaf = by, nil
+	}
 }
 
-// Certificate returns the certificate to serve with. A new one is made when two
-// thirds of the old one's life have passed, by the clock on the wall: a machine
-// that was suspended notices at the next handshake.
-func (k *Keeper) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// certificate returns the one to serve with.
+func (k *keeper) certificate() (*tls.Certificate, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	now := k.now().Round(0)
-	if k.leaf != nil && now.Before(k.renewAt) {
+	if k.leaf != nil && !due(k.leaf.Leaf, now) {
 		return k.leaf, nil
 	}
-	leaf, err := k.authority.Leaf(now, k.hosts...)
+	leaf, err := k.signer.leaf(now, k.life, k.hosts...)
 	if err != nil {
 		return nil, err
 	}
-	k.leaf, k.renewAt = leaf, now.Add(leafLife*2/3)
+	k.leaf = leaf
 	return leaf, nil
 }

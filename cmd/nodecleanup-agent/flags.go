@@ -41,6 +41,8 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	flags.BoolVar(&options.DryRun, "dry-run", dryRun, "preview each step, call no cleanup, and let the node go, whatever the config says (default $DRY_RUN)")
 	flags.StringVar(&options.Identity, "identity", identity, "name that holds the Lease; agents that run at once must not share it (default $POD_NAME, else the host's name and a random part)")
 	flags.StringVar(&options.WebhookListen, "webhook-listen", "", "address of the admission webhook, such as :9443; empty for none")
+	flags.StringVar(&options.Certificates.CertificateFile, "webhook-cert-file", "", "file with the webhook's certificate, such as cert-manager makes; read again when it changes; empty has the agent make one, and publish its CA")
+	flags.StringVar(&options.Certificates.KeyFile, "webhook-key-file", "", "file with the key of --webhook-cert-file")
 	flags.StringVar(&options.Callers.CAFile, "webhook-client-ca", "", "file with the CAs of client certificates that the webhook demands; read again when it changes; empty demands none (see kubectl nodecleanup webhook-auth)")
 	flags.StringSliceVar(&options.Callers.Subjects, "webhook-client-subjects", []string{api.WebhookClientSubject}, "common names of client certificates that may call the webhook, with --webhook-client-ca")
 	networks := flags.StringSlice("webhook-source-cidrs", nil, "networks that may call the webhook, such as 10.0.0.0/16; empty for any")

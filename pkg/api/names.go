@@ -60,6 +60,10 @@ const (
 // of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
 const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
 
+// AnnotationRotate on the Secret with the webhook's CA, with any value, has it
+// replaced before its time, such as when its key may be known to others.
+const AnnotationRotate = "nodecleanup.io/rotate"
+
 // Labels on objects in the agent's namespace and on cluster-scoped objects of an install.
 const (
 	// LabelName is on everything an install makes.

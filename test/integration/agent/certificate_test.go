@@ -3,10 +3,12 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -15,30 +17,51 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
+// caSecret returns the Secret's certificate, and its key.
+func (f *fixture) caSecret(ctx context.Context) (certificate, key []byte, err error) {
+	secret, err := f.client.CoreV1().Secrets(f.namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], nil
+}
+
+func (f *fixture) breakCASecret() {
+	f.Helper()
+	patch := []byte(`{"data":{"` + corev1.TLSPrivateKeyKey + `":"AAAA"}}`)
+	if _, err := f.client.CoreV1().Secrets(f.namespace).Patch(f.Context(), api.CASecretName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
 func TestTheCAIsSharedAndReplacedWhenItIsOfNoUse(t *testing.T) {
 	f := setUp(t, logOnly)
 	client := kubernetes.NewForConfigOrDie(f.rest())
-	ensure := func(now time.Time) *servingcert.Authority {
+	open := func(now time.Time) []byte {
 		t.Helper()
-		authority, err := servingcert.Ensure(t.Context(), client, f.namespace, now)
+		if _, err := servingcert.Open(t.Context(), servingcert.Options{
+			Client: client, Namespace: f.namespace, Hosts: []string{"localhost"}, Timing: servingcert.DefaultTiming(),
+			Changed: func(time.Time) {}, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		certificate, _, err := f.caSecret(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return authority
+		return certificate
 	}
 	now := time.Now()
-	first := ensure(now)
-	if again := ensure(now); !bytes.Equal(again.Bundle, first.Bundle) {
+	first := open(now)
+	if again := open(now); !bytes.Equal(again, first) {
 		t.Error("a second agent made a CA of its own")
 	}
-	if late := ensure(first.ExpiresAt.Add(-time.Hour)); bytes.Equal(late.Bundle, first.Bundle) {
-		t.Error("a CA that ends in an hour is still used")
+	if late := open(now.Add(servingcert.DefaultTiming().CALife)); bytes.Equal(late, first) {
+		t.Error("a CA that has ended is still used")
 	}
-	before := ensure(now)
-	if _, err := f.client.CoreV1().Secrets(f.namespace).Patch(t.Context(), api.CASecretName, types.MergePatchType, []byte(`{"data":{"`+corev1.TLSPrivateKeyKey+`":"AAAA"}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if after := ensure(now); bytes.Equal(after.Bundle, before.Bundle) {
+	before := open(now)
+	f.breakCASecret()
+	if after := open(now); bytes.Equal(after, before) {
 		t.Error("a CA without its key is still used")
 	}
 }
@@ -54,4 +77,28 @@ func TestTheCAIsPublishedAgainWhenItWasLost(t *testing.T) {
 		configuration, err := f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
 		return err == nil && len(configuration.Webhooks[0].ClientConfig.CABundle) > 0, err
 	})
+}
+
+// The agent that runs serves with a certificate of the CA that it has in memory,
+// so that one is put back, and no other.
+func TestTheCAsSecretHealsItself(t *testing.T) {
+	f := setUp(t, logOnly)
+	f.startWithWebhook()
+	certificate, key, err := f.caSecret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	isBack := func(ctx context.Context) (bool, error) {
+		now, nowKey, err := f.caSecret(ctx)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return bytes.Equal(now, certificate) && bytes.Equal(nowKey, key), err
+	}
+	if err := f.client.CoreV1().Secrets(f.namespace).Delete(t.Context(), api.CASecretName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the CA that was deleted is back", isBack)
+	f.breakCASecret()
+	f.eventually("the CA that was broken is back", isBack)
 }

@@ -69,7 +69,8 @@ func (b *balancer) forward(client net.Conn) {
 	defer client.Close()
 	backend, err := net.Dial("tcp", b.next())
 	if err != nil {
-		return // The API server sees a connection that is closed, as from a Service.
+		b.Errorf("no agent took a connection: %v", err)
+		return
 	}
 	defer backend.Close()
 	var both sync.WaitGroup

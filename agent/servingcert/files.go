@@ -1,0 +1,77 @@
+package servingcert
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Files is a serving certificate that somebody else makes and renews, such as
+// cert-manager: it is read from files, and read again when they change.
+type Files struct {
+	certificateFile, keyFile string
+	changed                  func(end time.Time)
+	log                      *slog.Logger
+
+	mutex            sync.Mutex
+	certificate, key []byte
+	pair             *tls.Certificate
+}
+
+// OpenFiles reads both PEM files, and fails where they cannot be used. Changed is told
+// the end of the certificate, at once and whenever it is another.
+func OpenFiles(certificateFile, keyFile string, changed func(end time.Time), log *slog.Logger) (*Files, error) {
+	if certificateFile == "" || keyFile == "" {
+		return nil, errors.New("the webhook's certificate and key come from files together: give both --webhook-cert-file and --webhook-key-file")
+	}
+	f := &Files{certificateFile: certificateFile, keyFile: keyFile, changed: changed, log: log}
+	return f, f.reread()
+}
+
+// Certificate is for the GetCertificate of a TLS server. While the files cannot be
+// used the last certificate stays.
+func (f *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	// The files are small and handshakes are few: API servers keep their connections.
+	if err := f.reread(); err != nil {
+		f.log.Error("the webhook's certificate cannot be read, the last one stays", "err", err)
+	}
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return f.pair, nil
+}
+
+func (f *Files) reread() error {
+	certificate, err := os.ReadFile(f.certificateFile)
+	if err != nil {
+		return fmt.Errorf("reading the webhook's certificate: %w", err)
+	}
+	key, err := os.ReadFile(f.keyFile)
+	if err != nil {
+		return fmt.Errorf("reading the webhook's key: %w", err)
+	}
+	end, err := f.take(certificate, key)
+	if err == nil && !end.IsZero() {
+		f.changed(end)
+	}
+	return err
+}
+
+// take returns the end of the certificate if that is another than before.
+func (f *Files) take(certificate, key []byte) (end time.Time, err error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.pair != nil && bytes.Equal(certificate, f.certificate) && bytes.Equal(key, f.key) {
+		return end, nil
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return end, fmt.Errorf("the webhook's certificate %s with key %s is of no use: %w", f.certificateFile, f.keyFile, err)
+	}
+	f.certificate, f.key, f.pair = certificate, key, &pair
+	return pair.Leaf.NotAfter, nil
+}

@@ -1,0 +1,66 @@
+package servingcert
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
+	folder := t.TempDir()
+	certificateFile, keyFile := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
+	write := func(one *ca) {
+		t.Helper()
+		certificate, key, err := one.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for file, data := range map[string][]byte{certificateFile: certificate, keyFile: key} {
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
+	write(first)
+	var ends []time.Time
+	var log bytes.Buffer
+	files, err := OpenFiles(certificateFile, keyFile, func(end time.Time) { ends = append(ends, end) }, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := func() []byte {
+		t.Helper()
+		pair, err := files.Certificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Certificate[0]
+	}
+	if !bytes.Equal(served(), first.certificate.Raw) {
+		t.Error("the first certificate is not served")
+	}
+	write(second)
+	if !bytes.Equal(served(), second.certificate.Raw) {
+		t.Error("the second certificate is not served")
+	}
+	if len(ends) != 2 || !ends[1].Equal(second.certificate.NotAfter) {
+		t.Errorf("told the ends %v", ends)
+	}
+	if err := os.WriteFile(keyFile, []byte("half a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(served(), second.certificate.Raw) || !strings.Contains(log.String(), "the last one stays") {
+		t.Errorf("with a broken key, logged: %s", log.String())
+	}
+	if _, err := OpenFiles(certificateFile, keyFile, func(time.Time) {}, slog.Default()); err == nil {
+		t.Error("a broken key is no error at the start")
+	}
+	if _, err := OpenFiles(certificateFile, "", func(time.Time) {}, slog.Default()); err == nil {
+		t.Error("a certificate without a key file is no error")
+	}
+}

@@ -1,0 +1,102 @@
+package servingcert
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// trust is what a webhook configuration trusts.
+type trust struct {
+	version string
+	// bundles by the name of the webhook; only ours.
+	bundles map[string][]byte
+}
+
+// target is a kind of webhook configuration that trusts the CA.
+type target struct {
+	resource string
+	read     func(context.Context, *Authority) (*trust, error)
+}
+
+func targets() []target {
+	return []target{{"mutatingwebhookconfigurations", readMutating}}
+}
+
+func readMutating(ctx context.Context, a *Authority) (*trust, error) {
+	configuration, err := a.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	found := &trust{configuration.ResourceVersion, map[string][]byte{}}
+	for _, one := range configuration.Webhooks {
+		if one.Name == api.WebhookHook {
+			found.bundles[one.Name] = one.ClientConfig.CABundle
+		}
+	}
+	return found, nil
+}
+
+// publish writes the bundle into the webhook configurations where it is another. It
+// reports whether it was there already, or is not needed: without a configuration
+// the agent runs without admission.
+func (a *Authority) publish(ctx context.Context) (already bool, err error) {
+	already = true
+	for _, one := range targets() {
+		found, err := one.read(ctx, a)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading %s %s: %w", one.resource, api.WebhookName, err)
+		}
+		there, err := a.publishTo(ctx, one, found)
+		if err != nil {
+			return false, fmt.Errorf("publishing the CA in %s %s: %w", one.resource, api.WebhookName, err)
+		}
+		already = already && there
+	}
+	return already, nil
+}
+
+// publishTo reads the Secret after the configuration, and writes only if that has not
+// changed since: an agent that was slow cannot publish what is old over what is new.
+func (a *Authority) publishTo(ctx context.Context, one target, found *trust) (already bool, err error) {
+	secret, err := a.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	now, err := decode(secret, a.Now())
+	if err != nil {
+		return false, err
+	}
+	var webhooks []any
+	for name, bundle := range found.bundles {
+		if !now.isBundle(bundle) {
+			webhooks = append(webhooks, map[string]any{"name": name, "clientConfig": map[string]any{"caBundle": now.bundle()}})
+		}
+	}
+	if len(webhooks) == 0 {
+		return true, nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": found.version}, "webhooks": webhooks})
+	if err != nil {
+		return false, err
+	}
+	err = a.Client.AdmissionregistrationV1().RESTClient().Patch(types.StrategicMergePatchType).
+		Resource(one.resource).Name(api.WebhookName).Body(patch).Do(ctx).Error()
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return false, nil // Its next event brings us here again.
+	case err != nil:
+		return false, err
+	}
+	a.Log.Info("webhook CA published", "resource", one.resource, "name", api.WebhookName)
+	return false, nil
+}
