@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/httplimit"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -23,9 +24,15 @@ import (
 
 // Limits of the HTTP servers.
 const (
-	headerTimeout = 5 * time.Second
-	bodyTimeout   = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
+	// idleTimeout is how long a connection may be open without a request. API servers
+	// give up theirs after 90 s: closing one sooner than they do can meet a request
+	// that is on its way, which is then lost. The header's time begins with the
+	// connection, so it is the same.
+	idleTimeout = 2 * time.Minute
+	// answerTimeout is how long a handshake may take, and an answer after the request.
+	answerTimeout  = 10 * time.Second
+	maxHeader      = 32 << 10 // bytes
+	maxConnections = 256
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests.
@@ -51,17 +58,7 @@ type servers struct {
 type server struct {
 	name string
 	http.Server
-	// open counts connections.
-	open atomic.Int64
-}
-
-func (s *server) count(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.open.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		s.open.Add(-1)
-	}
+	connections *httplimit.Connections
 }
 
 func newServers(log *slog.Logger) *servers { return &servers{log: log} }
@@ -70,11 +67,11 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	if address == "" {
 		return
 	}
-	one := &server{name: name, Server: http.Server{
+	one := &server{name: name, connections: httplimit.NewConnections(maxConnections), Server: http.Server{
 		Addr: address, Handler: s.closing(handler),
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout,
+		ReadHeaderTimeout: idleTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
 	}}
-	one.ConnState = one.count
+	one.ConnState = one.connections.Track
 	s.all = append(s.all, one)
 }
 
@@ -83,7 +80,7 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	selector := func() labels.Selector { return current().NodeSelector }
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
-	s.plain("webhook", address, callers.Fence(paths))
+	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
 	server := s.all[len(s.all)-1]
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
 	callers.Demand(server.TLSConfig)
@@ -151,9 +148,11 @@ func (s *servers) leave() {
 	look, began := time.NewTicker(lookOpen), time.Now()
 	defer look.Stop()
 	for range look.C {
-		var open int64
+		open := 0
 		for _, one := range s.all {
-			open += one.open.Load()
+			if one.TLSConfig != nil { // Who asks for metrics asks again.
+				open += one.connections.Open()
+			}
 		}
 		if passed := time.Since(began); passed >= leaveOpen && (open == 0 || passed >= leaveOpen+leaveIdle) {
 			return

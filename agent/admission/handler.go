@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// maxBody is the largest request that is read, in bytes. The API server itself
+// MaxBody is the largest request that is read, in bytes. The API server itself
 // accepts no larger object.
-const maxBody = 3 << 20
+const MaxBody = 3 << 20
 
 // Metrics counts what the webhook is asked.
 type Metrics interface {
@@ -76,7 +76,7 @@ func read(writer http.ResponseWriter, request *http.Request) (*admissionv1.Admis
 	if media, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return nil, refuse(http.StatusUnsupportedMediaType, "content type is %q, only application/json is read", request.Header.Get("Content-Type"))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(writer, request.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(writer, request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes", tooLarge.Limit)
 	}

@@ -87,7 +87,7 @@ func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 		"content type": {http.MethodPost, "text/plain", review(), 415, "application/json"},
 		"no JSON":      {http.MethodPost, "application/json", "{", 400, "decoding the request"},
 		"empty":        {http.MethodPost, "application/json", "", 400, "decoding the request"},
-		"too large":    {http.MethodPost, "application/json", `{"kind":"` + strings.Repeat("x", maxBody) + `"}`, 413, "larger than 3145728 bytes"},
+		"too large":    {http.MethodPost, "application/json", `{"kind":"` + strings.Repeat("x", MaxBody) + `"}`, 413, "larger than 3145728 bytes"},
 		"version":      {http.MethodPost, "application/json", review("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), 400, "v1beta1"},
 		"kind":         {http.MethodPost, "application/json", review("AdmissionReview", "Pod"), 400, "Pod"},
 		"no request":   {http.MethodPost, "application/json", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, 400, "no request"},
