@@ -3,6 +3,7 @@ module github.com/nodecleanup/kubectl-nodecleanup
 go 1.26.0
 
 require (
+	github.com/go-json-experiment/json v1.27.2
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2
 	github.com/prometheus/client_golang v1.24.0
 	github.com/spf13/cobra v1.10.2

@@ -32,7 +32,7 @@ const (
 	// answerTimeout is how long a handshake may take, and an answer after the request.
 	answerTimeout  = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes
-	maxConnections = 256
+	maxConnections = 128
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests.
@@ -40,7 +40,7 @@ const (
 	// leaveIdle is how long after that connections are waited for over which nothing
 	// was asked meanwhile. One that is closed while a request is on its way loses
 	// that request, and HTTP/1.1 has no way to tell.
-	leaveIdle = 4 * time.Second
+	leaveIdle = 2 * time.Second
 	// lookOpen is how often they are counted.
 	lookOpen = 50 * time.Millisecond
 	// stopTimeout is how long open requests are waited for after that.

@@ -3,15 +3,16 @@
 package admission
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -20,6 +21,8 @@ import (
 // MaxBody is the largest request that is read, in bytes. The API server itself
 // accepts no larger object.
 const MaxBody = 3 << 20
+
+const contentType = "application/json"
 
 // Metrics counts what the webhook is asked.
 type Metrics interface {
@@ -41,13 +44,18 @@ func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger)
 			return
 		}
 		result, response := Review(asked.Request, selector())
-		answer := &admissionv1.AdmissionReview{TypeMeta: asked.TypeMeta, Response: response}
-		writer.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(writer).Encode(answer); err != nil {
+		writer.Header().Set("Content-Type", contentType)
+		if err := json.MarshalWrite(writer, answer{reviewType, response}); err != nil {
 			log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
 		}
 		metrics.WebhookRequest(string(asked.Request.Operation), result, time.Since(began))
 	})
+}
+
+// answer is an AdmissionReview without what only a question has.
+type answer struct {
+	metav1.TypeMeta `json:",inline"`
+	Response        *admissionv1.AdmissionResponse `json:"response"`
 }
 
 // httpError is an error with the HTTP status it is answered by.
@@ -73,22 +81,36 @@ func read(writer http.ResponseWriter, request *http.Request) (*admissionv1.Admis
 	if request.Method != http.MethodPost {
 		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
 	}
-	if media, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return nil, refuse(http.StatusUnsupportedMediaType, "content type is %q, only application/json is read", request.Header.Get("Content-Type"))
+	if content := request.Header.Get("Content-Type"); content != contentType {
+		if media, _, err := mime.ParseMediaType(content); err != nil || media != contentType {
+			return nil, refuse(http.StatusUnsupportedMediaType, "content type is %q, only %s is read", content, contentType)
+		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(writer, request.Body, MaxBody))
+	buffer := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buffer.Cap() <= keptBuffer {
+			buffers.Put(buffer)
+		}
+	}()
+	buffer.Reset()
+	_, err := buffer.ReadFrom(http.MaxBytesReader(writer, request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes", tooLarge.Limit)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the request: %w", err)
 	}
-	review := &admissionv1.AdmissionReview{}
-	if err := json.Unmarshal(body, review); err != nil {
+	review, err := decode(buffer.Bytes())
+	if err != nil {
 		return nil, fmt.Errorf("decoding the request: %w", err)
 	}
 	return review, check(review)
 }
+
+// buffers hold requests while they are read; a large one is not kept for the next.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const keptBuffer = 128 << 10 // bytes
 
 var (
 	reviewType = metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"}
@@ -111,10 +133,8 @@ func check(review *admissionv1.AdmissionReview) error {
 	case request.Operation != admissionv1.Create:
 		return fmt.Errorf("the operation is %s, this webhook is for CREATE", request.Operation)
 	}
-	meta := &metav1.PartialObjectMetadata{}
-	if err := json.Unmarshal(request.Object.Raw, meta); err != nil {
-		return fmt.Errorf("decoding the node in the request: %w", err)
+	if request.Object.Object == nil {
+		return errors.New("the request has no node with metadata")
 	}
-	request.Object.Object = meta
 	return nil
 }

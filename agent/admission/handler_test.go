@@ -95,7 +95,11 @@ func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 		"resource":     {http.MethodPost, "application/json", review(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
 		"subresource":  {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
 		"operation":    {http.MethodPost, "application/json", review("CREATE", "DELETE"), 400, "DELETE"},
-		"no object":    {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the node"},
+		"no object":    {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the request"},
+		"null object":  {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":null`), 400, "no node"},
+		"name twice":   {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","uid":"v"`), 400, "duplicate"},
+		"no UTF-8":     {http.MethodPost, "application/json", review(`"name":"n"`, "\"name\":\"\xff\""), 400, "UTF-8"},
+		"too deep":     {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","x":`+strings.Repeat("[", 1<<20)), 400, "depth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder, counts := ask(t, "", test.method, test.contentType, test.body)

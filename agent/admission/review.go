@@ -1,9 +1,6 @@
 package admission
 
 import (
-	"encoding/json"
-	"fmt"
-
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -20,21 +17,16 @@ func Review(request *admissionv1.AdmissionRequest, selector labels.Selector) (re
 	if !api.NeedsFinalizer(node) || !selector.Matches(labels.Set(node.Labels)) {
 		return "unchanged", response
 	}
-	response.PatchType = ptr.To(admissionv1.PatchTypeJSONPatch)
-	response.Patch = patch(node)
+	response.PatchType, response.Patch = ptr.To(admissionv1.PatchTypeJSONPatch), addNext
+	if len(node.Finalizers) == 0 {
+		response.Patch = addFirst
+	}
 	return "patched", response
 }
 
-// patch returns the JSON patch (RFC 6902) that adds our finalizer behind those
-// that the Node has.
-func patch(node *metav1.PartialObjectMetadata) []byte {
-	operation := map[string]any{"op": "add", "path": "/metadata/finalizers/-", "value": api.Finalizer}
-	if len(node.Finalizers) == 0 {
-		operation["path"], operation["value"] = "/metadata/finalizers", []string{api.Finalizer}
-	}
-	data, err := json.Marshal([]any{operation})
-	if err != nil {
-		panic(fmt.Sprintf("encoding strings cannot fail: %v", err))
-	}
-	return data
-}
+// addFirst and addNext are the JSON patches (RFC 6902) that add our finalizer to a Node
+// that has none, and behind those that it has.
+var (
+	addFirst = []byte(`[{"op":"add","path":"/metadata/finalizers","value":["` + api.Finalizer + `"]}]`)
+	addNext  = []byte(`[{"op":"add","path":"/metadata/finalizers/-","value":"` + api.Finalizer + `"}]`)
+)

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/httplimit"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+const (
+	// callers at once, each over a connection of its own, as an API server behind a Service.
+	callers = 16
+	images  = 40
+	turn    = 2 * time.Second
+)
+
+// review is what the API server sends when a kubelet registers its Node.
+func review() ([]byte, error) {
+	node := cluster.MakeCloudNode("ip-10-0-17-4.eu-central-1.compute.internal", images)
+	node.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
+	raw, err := json.Marshal(node)
+	if err != nil {
+		return nil, err
+	}
+	nodes := metav1.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	kind := metav1.GroupVersionKind{Version: "v1", Kind: "Node"}
+	return json.Marshal(&admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionv1.AdmissionRequest{
+			UID: "705ab4f5-6393-11e8-b7cc-42010a800002", Kind: kind, Resource: nodes, RequestKind: &kind, RequestResource: &nodes,
+			Name: node.Name, Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: raw},
+		},
+	})
+}
+
+// measureHandler has the same callers ask our handler and one that reads the request
+// and gives a constant answer, over HTTPS.
+func measureHandler(ctx context.Context, rounds int) error {
+	body, err := review()
+	if err != nil {
+		return err
+	}
+	meters := metrics.New()
+	ours := httplimit.Bodies(admission.MaxBody, admission.Handler(labels.Everything, meters, slog.New(slog.DiscardHandler)))
+	constant := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if _, err := io.Copy(io.Discard, request.Body); err != nil {
+			http.Error(writer, err.Error(), http.StatusBadRequest)
+			return
+		}
+		writer.Header().Set("Content-Type", "application/json")
+		_, _ = writer.Write([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","allowed":true}}`))
+	})
+	var empty, full int64
+	for range rounds {
+		for handler, count := range map[*http.Handler]*int64{ref(constant): &empty, ref(ours): &full} {
+			n, err := ask(ctx, *handler, body)
+			if err != nil {
+				return err
+			}
+			*count += n
+		}
+	}
+	seconds := float64(rounds) * turn.Seconds()
+	fmt.Printf("\nrequests of %d KiB per second, %d callers: constant answer %.0f, ours %.0f: ratio %.2f\n",
+		len(body)>>10, callers, float64(empty)/seconds, float64(full)/seconds, float64(full)/float64(empty))
+	return nil
+}
+
+func ref(handler http.Handler) *http.Handler { return &handler }
+
+// ask returns how many answers came within a turn.
+func ask(ctx context.Context, handler http.Handler, body []byte) (int64, error) {
+	server := httptest.NewUnstartedServer(handler)
+	server.StartTLS()
+	defer server.Close()
+	transport := server.Client().Transport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = callers
+	transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{} // HTTP/1.1.
+	defer transport.CloseIdleConnections()
+	var answers atomic.Int64
+	end := time.Now().Add(turn)
+	group, ctx := errgroup.WithContext(ctx)
+	for range callers {
+		group.Go(func() error {
+			for time.Now().Before(end) {
+				if err := post(ctx, transport, server.URL, body); err != nil {
+					return err
+				}
+				answers.Add(1)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return answers.Load(), err
+}
+
+func post(ctx context.Context, transport http.RoundTripper, url string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, said)
+	}
+	return err
+}

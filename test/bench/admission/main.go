@@ -1,0 +1,44 @@
+// Command admission measures what the webhook costs: its handler beside one that
+// does nothing, a Node's creation with and without it, and what callers who mean harm
+// can make it hold.
+//
+//	go run ./test/bench/admission [-rounds 3]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"time"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 3, "rounds in which the subjects take turns")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	fmt.Printf("%d cores, %s, %s\n", runtime.NumCPU(), runtime.GOOS, runtime.Version())
+	for _, one := range []struct {
+		what    string
+		measure func(context.Context, int) error
+	}{
+		{"the handler", measureHandler},
+		{"creating nodes", measureCreation},
+		{"callers who mean harm", measureHarm},
+	} {
+		if err := one.measure(ctx, *rounds); err != nil {
+			fmt.Fprintf(os.Stderr, "measuring %s: %v\n", one.what, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// quantile returns the time within which a share of all were done.
+func quantile(took []time.Duration, share float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(took))
+	return sorted[int(share*float64(len(sorted)-1))]
+}
