@@ -78,8 +78,9 @@ test: verify kubernetes ## Run every test, those against a real API server too
 
 BENCH ?= -nodes=1000,5000
 .PHONY: bench
-bench: kubernetes ## Measure what a cleanup costs, against the least that it can cost (BENCH=-nodes=100)
+bench: kubernetes ## Measure what a cleanup and the webhook cost, against the least that they can (BENCH=-nodes=100)
 	go run ./test/bench $(BENCH)
+	go run ./test/bench/admission
 
 .PHONY: bench-cli
 bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it is too slow or too large
