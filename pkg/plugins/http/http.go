@@ -20,6 +20,7 @@ type plugin struct {
 	options
 	client  *http.Client
 	secrets cleanup.Secrets
+	trust   trust
 }
 
 // document is what is sent.
@@ -58,7 +59,11 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err != nil {
 		return err
 	}
-	response, err := p.client.Do(request)
+	client, err := p.clientFor(ctx)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("sending %s to %s: %w", p.Method, p.where(), p.conceal(err))
 	}
@@ -136,7 +141,10 @@ func withoutRedirects(client *http.Client) *http.Client {
 // CheckHealth implements cleanup.HealthChecker: the URL and the headers can be
 // found. It does not call the other side, which has no call without an effect.
 func (p *plugin) CheckHealth(ctx context.Context) error {
-	_, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}})
+	if _, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}}); err != nil {
+		return err
+	}
+	_, err := p.clientFor(ctx)
 	return err
 }
 

@@ -24,6 +24,9 @@ type options struct {
 	Method string `json:"method"`
 	// Headers are sent beside Content-Type and Idempotency-Key.
 	Headers map[string]cleanup.Value `json:"headers"`
+	// CABundle holds the CAs in PEM that the other side's certificate is checked by;
+	// those of the system where it is empty.
+	CABundle cleanup.Value `json:"caBundle"`
 	// AlsoAccept lists statuses that count as success beside 200 to 299, such as
 	// 404 where a node that is not known any more is as good as one that was removed.
 	AlsoAccept []int `json:"alsoAccept"`
@@ -61,6 +64,13 @@ func (o *options) Validate() []error {
 			fault("headers."+name, "%s", problem)
 		} else if strings.ContainsFunc(strings.TrimSpace(value.Literal()), unicode.IsControl) {
 			fault("headers."+name, "has a control character in it")
+		}
+	}
+	if _, secret := o.CABundle.SecretKey(); !o.CABundle.Empty() {
+		if problem := o.CABundle.Problem(); problem != "" {
+			fault("caBundle", "%s", problem)
+		} else if _, err := parseBundle(o.CABundle.Literal()); err != nil && !secret {
+			fault("caBundle", "%v", err)
 		}
 	}
 	for i, status := range o.AlsoAccept {

@@ -1,0 +1,64 @@
+package http
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// tlsServer counts its requests; its certificate is signed by itself.
+func tlsServer(t *testing.T) (server *httptest.Server, bundle string, requests *atomic.Int64) {
+	requests = new(atomic.Int64)
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // Callers who do not trust it.
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})), requests
+}
+
+func TestOnlyTheBundleIsTrusted(t *testing.T) {
+	server, bundle, requests := tlsServer(t)
+	if err := bind(t, nil, `{"url":%q}`, server.URL).Cleanup(t.Context(), target()); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("without the bundle: %v", err)
+	}
+	quoted, err := json.Marshal(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := bind(t, nil, `{"url":%q,"caBundle":%s}`, server.URL, quoted).Cleanup(t.Context(), target()); err != nil {
+			t.Errorf("with the bundle: %v", err)
+		}
+	}
+	if through := requests.Load(); through != 2 {
+		t.Errorf("%d requests came through", through)
+	}
+}
+
+func TestABundleInASecretIsReadEachTime(t *testing.T) {
+	server, bundle, _ := tlsServer(t)
+	stored := secrets{"s/ca": bundle}
+	sender := bind(t, stored, `{"url":%q,"caBundle":{"secretKeyRef":{"name":"s","key":"ca"}}}`, server.URL)
+	if err := sender.Cleanup(t.Context(), target()); err != nil {
+		t.Errorf("with the bundle: %v", err)
+	}
+	for broken, says := range map[string]string{"": "empty", "nonsense": "something else than PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----": "number 1"} {
+		stored["s/ca"] = broken
+		if err := sender.Cleanup(t.Context(), target()); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("bundle %q: %v, want %q", broken, err, says)
+		}
+	}
+}
+
+func TestABundleThatIsWrittenOutIsCheckedWithTheConfig(t *testing.T) {
+	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"https://x","caBundle":"nonsense"}`))
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "caBundle") {
+		t.Errorf("faults %v", faults)
+	}
+}
