@@ -21,14 +21,21 @@ const (
 	ConfigKey  = "config.yaml"
 	// StatusName names the ConfigMap in which the leader reports on itself.
 	StatusName = "nodecleanup-status"
-	// WebhookName names the MutatingWebhookConfiguration.
+	// WebhookName names the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
 	WebhookName = "nodecleanup"
-	// WebhookHook names the one webhook in it.
+	// WebhookHook names the one webhook in the mutating one.
 	WebhookHook = "finalizer.nodecleanup.io"
+	// GuardHook names the one webhook in the validating one: the delete guard.
+	GuardHook = "delete.nodecleanup.io"
 	// CASecretName names the Secret with the CA that signs the webhook's serving certificate.
 	CASecretName = "nodecleanup-webhook-ca"
 	// MutatePath is where the agent answers the mutating webhook.
 	MutatePath = "/mutate-node"
+	// GuardPath is where it answers the validating webhook.
+	GuardPath = "/guard-node"
+	// GuardName names the ConfigMap in which agents tell each other which deletions
+	// they have just allowed.
+	GuardName = "nodecleanup-guard"
 	// FieldManager is the field manager of what the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
 )
@@ -51,6 +58,15 @@ const (
 	AnnotationCleanupRequestedBy = "nodecleanup.io/cleanup-requested-by"
 	// AnnotationProtect set to "true" has the delete guard refuse the Node's deletion.
 	AnnotationProtect = "nodecleanup.io/protect"
+	// AnnotationBreakGlass has the delete guard let a deletion through that it would
+	// refuse. Its value is the reason, in the operator's words.
+	AnnotationBreakGlass = "nodecleanup.io/break-glass"
+	// AnnotationBreakGlassUntil is when that ends, RFC 3339; without it nothing is let through.
+	AnnotationBreakGlassUntil = "nodecleanup.io/break-glass-until"
+	// AnnotationDeletionRequestedBy is who asked for the deletion, as the API server
+	// told the delete guard; AnnotationDeletionRequestedAt is when, RFC 3339.
+	AnnotationDeletionRequestedBy = "nodecleanup.io/deletion-requested-by"
+	AnnotationDeletionRequestedAt = "nodecleanup.io/deletion-requested-at"
 	// AnnotationCordonedBy marks a Node that nodecleanup itself made unschedulable,
 	// so that nobody else's cordon is ever given back.
 	AnnotationCordonedBy = "nodecleanup.io/cordoned-by"

@@ -23,6 +23,7 @@ type file struct {
 	Concurrency  fileConcurrency `yaml:"concurrency"`
 	Deadline     fileDeadline    `yaml:"deadline"`
 	History      fileHistory     `yaml:"history"`
+	Guard        fileGuard       `yaml:"guard"`
 	Retry        fileRetry       `yaml:"retry"`
 	Steps        []fileStep      `yaml:"steps"`
 }

@@ -80,6 +80,7 @@ func (p *parser) config(document *file) *Config {
 			MaxRuns: p.atLeast("history.maxRuns", document.History.MaxRuns, DefaultMaxRuns, 1),
 		},
 	}
+	config.Guard = p.guard(document.Guard)
 	config.NodeLabelSelector = document.NodeSelector.label()
 	var err error
 	if config.NodeSelector, err = document.NodeSelector.compile(); err != nil {

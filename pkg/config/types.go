@@ -29,6 +29,8 @@ type Config struct {
 	Concurrency       Concurrency
 	Deadline          Deadline
 	History           History
+	// Guard says which deletions are refused.
+	Guard Guard
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
 	Steps []Step

@@ -1,0 +1,246 @@
+package guard
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+// everything is a guard with each rule at work.
+func everything() *config.Config {
+	return &config.Config{
+		NodeSelector: labels.SelectorFromSet(labels.Set{"pool": "blue"}),
+		Guard: config.Guard{
+			Enabled: true, ControlPlane: config.Refuse, LastSchedulable: config.Refuse, MaxTerminating: config.Limit{Number: 2}, OnReadError: config.Allow,
+			CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}},
+			ExemptUsers:  []string{"system:serviceaccount:kube-system:cluster-autoscaler"}, ExemptGroups: []string{"cloud"},
+		},
+	}
+}
+
+// worst are facts by which every rule refuses.
+func worst() Facts {
+	return Facts{CriticalPods: []string{"db/pg-0", "db/pg-1", "db/pg-2", "db/pg-3", "db/pg-4"}, Terminating: []string{"a", "b"}, Nodes: 40, Unread: map[Rule]error{}}
+}
+
+// best are facts by which none does.
+func best() Facts {
+	return Facts{OtherSchedulable: true, Terminating: []string{"a"}, Nodes: 40, Unread: map[Rule]error{}}
+}
+
+func someNode(annotations ...string) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u", Labels: map[string]string{"pool": "blue"}, Annotations: map[string]string{}, Finalizers: []string{api.Finalizer}}}
+	for i := 0; i < len(annotations); i += 2 {
+		node.Annotations[annotations[i]] = annotations[i+1]
+	}
+	return node
+}
+
+func TestDecide(t *testing.T) {
+	all := []Rule{Protect, ControlPlane, CriticalPods, LastSchedulable, MaxTerminating}
+	glass := []string{api.AnnotationProtect, "true", api.AnnotationBreakGlass, "rack burns", api.AnnotationBreakGlassUntil, "2026-11-23T04:00:00Z"}
+	for name, test := range map[string]struct {
+		facts  Facts
+		change func(*config.Config, *Request, *Facts)
+		// blocked by; none is allowed.
+		blocked []Rule
+		says    string
+	}{
+		"nothing speaks against it": {facts: best()},
+		"everything does": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+			r.Node.Annotations[api.AnnotationProtect], r.Node.Labels["node-role.kubernetes.io/control-plane"] = "true", ""
+		}, all, `node worker was not deleted: it is protected by the annotation nodecleanup.io/protect (take that off: kubectl annotate node worker nodecleanup.io/protect-); ` +
+			`it is a control-plane node, by its label node-role.kubernetes.io/control-plane (have it removed by the tool that made it, whose user the config can exempt (guard.exempt)); ` +
+			`critical pods run on it: db/pg-0, db/pg-1, db/pg-2 and 2 more (move them first: kubectl nodecleanup cleanup worker --wait); ` +
+			`no other node takes pods: all are cordoned, tainted or terminating (add a node, or make one schedulable: kubectl get nodes; kubectl uncordon NODE); ` +
+			`2 other nodes terminate already, and the config allows 2 at once: a, b (wait until one is gone: kubectl nodecleanup status -w). ` +
+			`If it must go regardless, somebody who is allowed the verb "bypass" on nodes can break the glass: ` +
+			`kubectl annotate --overwrite node worker nodecleanup.io/break-glass="WHY" nodecleanup.io/break-glass-until=2026-11-23T04:00:00Z`},
+		"protect":                        {best(), annotated(api.AnnotationProtect, "true"), []Rule{Protect}, "take that off"},
+		"protect, unreadable":            {best(), annotated(api.AnnotationProtect, "ja"), []Rule{Protect}, `annotation nodecleanup.io/protect is "ja", neither true nor false`},
+		"protect, false":                 {best(), annotated(api.AnnotationProtect, "false"), nil, ""},
+		"control plane, by its old name": {best(), func(_ *config.Config, r *Request, _ *Facts) { r.Node.Labels["node-role.kubernetes.io/master"] = "" }, []Rule{ControlPlane}, "node-role.kubernetes.io/master"},
+		"control plane, allowed": {best(), func(c *config.Config, r *Request, _ *Facts) {
+			r.Node.Labels["node-role.kubernetes.io/control-plane"], c.Guard.ControlPlane = "", config.Allow
+		}, nil, ""},
+		"critical pods":                  {best(), func(_ *config.Config, _ *Request, f *Facts) { f.CriticalPods = []string{"db/pg-0"} }, []Rule{CriticalPods}, "critical pods run on it: db/pg-0 ("},
+		"last schedulable":               {best(), func(_ *config.Config, _ *Request, f *Facts) { f.OtherSchedulable = false }, []Rule{LastSchedulable}, "no other node takes pods"},
+		"last schedulable, but cordoned": {best(), func(_ *config.Config, r *Request, f *Facts) { f.OtherSchedulable = false; cordon(r.Node) }, []Rule{LastSchedulable}, ""},
+		"last schedulable, but tainted": {best(), func(_ *config.Config, r *Request, f *Facts) {
+			f.OtherSchedulable = false
+			r.Node.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}
+		}, nil, ""},
+		"last schedulable, with a taint that only asks": {best(), func(_ *config.Config, r *Request, f *Facts) {
+			f.OtherSchedulable = false
+			r.Node.Spec.Taints = []corev1.Taint{{Key: "old", Effect: corev1.TaintEffectPreferNoSchedule}}
+		}, []Rule{LastSchedulable}, ""},
+		"last schedulable, allowed": {best(), func(c *config.Config, _ *Request, f *Facts) {
+			f.OtherSchedulable, c.Guard.LastSchedulable = false, config.Allow
+		}, nil, ""},
+		"too many": {best(), func(_ *config.Config, _ *Request, f *Facts) { f.Terminating = []string{"a", "b", "c"} }, []Rule{MaxTerminating}, "3 other nodes terminate already, and the config allows 2 at once: a, b, c"},
+		"too many of a share": {best(), func(c *config.Config, _ *Request, f *Facts) {
+			c.Guard.MaxTerminating, f.Nodes = config.Limit{Percent: 10}, 19
+		}, []Rule{MaxTerminating},
+			"1 other node terminates already, and the config allows 10% of 19, which is 1 at once: a"},
+		"few enough of a share": {best(), func(c *config.Config, _ *Request, _ *Facts) { c.Guard.MaxTerminating = config.Limit{Percent: 5} }, nil, ""},
+		"no limit": {best(), func(c *config.Config, _ *Request, f *Facts) {
+			c.Guard.MaxTerminating, f.Terminating = config.Limit{}, []string{"a", "b", "c"}
+		}, nil, ""},
+		"terminating already": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+			r.Node.DeletionTimestamp, r.Node.Annotations[api.AnnotationProtect] = &metav1.Time{Time: night}, "true"
+		}, nil, ""},
+		"off": {worst(), func(c *config.Config, r *Request, _ *Facts) {
+			c.Guard.Enabled, r.Node.Annotations[api.AnnotationProtect] = false, "true"
+		}, nil, ""},
+		"exempt user": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+			r.User = "system:serviceaccount:kube-system:cluster-autoscaler"
+		}, nil, ""},
+		"exempt group": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+			r.Groups, r.Node.Annotations[api.AnnotationProtect] = []string{"a", "cloud"}, "true"
+		}, nil, ""},
+		"not selected": {worst(), func(_ *config.Config, r *Request, _ *Facts) { r.Node.Labels = nil }, nil, ""},
+		"not selected, but protected": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+			r.Node.Labels, r.Node.Annotations[api.AnnotationProtect] = nil, "true"
+		}, []Rule{Protect}, ""},
+		"glass broken": {worst(), annotated(glass...), nil, ""},
+		"glass expired": {best(), annotated(append(glass, api.AnnotationBreakGlassUntil, "2026-11-23T02:59:59Z")...), []Rule{Protect},
+			"Its break-glass does not count: it expired at 2026-11-23T02:59:59Z. If it must go"},
+		"glass without a reason": {best(), annotated(append(glass, api.AnnotationBreakGlass, "")...), []Rule{Protect}, "gives no reason"},
+		"dry run":                {worst(), func(_ *config.Config, r *Request, _ *Facts) { r.DryRun = true }, all[2:], "node worker would not be deleted: critical"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings, request := everything(), Request{Node: someNode(), User: "jane", Groups: []string{"ops"}}
+			if test.change != nil {
+				test.change(settings, &request, &test.facts)
+			}
+			verdict := Decide(settings, request, test.facts, night)
+			var blocked []Rule
+			for _, blocker := range verdict.Blockers {
+				blocked = append(blocked, blocker.Rule)
+			}
+			if !slices.Equal(blocked, test.blocked) || verdict.Allowed != (len(test.blocked) == 0) {
+				t.Errorf("allowed is %v, blocked by %v, want %v", verdict.Allowed, blocked, test.blocked)
+			}
+			if !strings.Contains(verdict.Message, test.says) || verdict.Allowed != (verdict.Message == "") || len(verdict.Warnings) > 0 {
+				t.Errorf("it says %q, want %q; warnings %q", verdict.Message, test.says, verdict.Warnings)
+			}
+			if broken := name == "glass broken"; verdict.BreakGlass.Active != broken {
+				t.Errorf("the glass is %+v", verdict.BreakGlass)
+			}
+		})
+	}
+}
+
+func annotated(pairs ...string) func(*config.Config, *Request, *Facts) {
+	return func(_ *config.Config, r *Request, _ *Facts) { r.Node.Annotations = someNode(pairs...).Annotations }
+}
+
+func cordon(node *corev1.Node) {
+	node.Spec.Unschedulable = true
+	node.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}}
+}
+
+func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
+	broken := func() Facts {
+		facts := best()
+		facts.Unread = map[Rule]error{MaxTerminating: errors.New("etcd is\ngone"), CriticalPods: errors.New("no route")}
+		return facts
+	}
+	settings, request := everything(), Request{Node: someNode(), User: "jane"}
+
+	allowed := Decide(settings, request, broken(), night)
+	if !allowed.Allowed || len(allowed.Unread) != 2 || allowed.Unread[0].Rule != CriticalPods || allowed.Message != "" {
+		t.Errorf("with allow: %+v", allowed)
+	}
+	if want := []string{
+		"node worker: whether critical pods run on it cannot be told: no route; its deletion is allowed all the same, as the config says (guard.onReadError)",
+		"node worker: how many nodes terminate cannot be told: etcd is gone; its deletion is allowed all the same, as the config says (guard.onReadError)",
+	}; !slices.Equal(allowed.Warnings, want) {
+		t.Errorf("with allow it warns %q", allowed.Warnings)
+	}
+
+	// What can be read counts all the same.
+	facts := broken()
+	facts.OtherSchedulable = false
+	if verdict := Decide(settings, request, facts, night); verdict.Allowed || len(verdict.Warnings) != 2 || !strings.Contains(verdict.Message, "no other node takes pods") {
+		t.Errorf("a rule that can be read does not count: %+v", verdict)
+	}
+
+	settings.Guard.OnReadError = config.Refuse
+	refused := Decide(settings, request, broken(), night)
+	if refused.Allowed || len(refused.Warnings) > 0 || !strings.Contains(refused.Message, "whether critical pods run on it cannot be told: no route (try again in a moment; guard.onReadError") {
+		t.Errorf("with refuse: %+v", refused)
+	}
+}
+
+func TestADryRunOfTheAgentOnlyWarns(t *testing.T) {
+	settings, request := everything(), Request{Node: someNode(), User: "jane"}
+	settings.DryRun = true
+	verdict := Decide(settings, request, worst(), night)
+	if !verdict.Allowed || verdict.Message != "" || len(verdict.Warnings) != 1 || !strings.HasPrefix(verdict.Warnings[0], "node worker would be kept if nodecleanup were no dry run: critical pods") {
+		t.Errorf("it answers %+v", verdict)
+	}
+}
+
+func TestOnlyWhatMattersIsAsked(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*config.Config, *Request)
+		want   []Rule
+	}{
+		"all":                 {func(*config.Config, *Request) {}, []Rule{CriticalPods, LastSchedulable, MaxTerminating}},
+		"by default":          {func(c *config.Config, _ *Request) { c.Guard = config.Guard{Enabled: true} }, nil},
+		"off":                 {func(c *config.Config, _ *Request) { c.Guard.Enabled = false }, nil},
+		"exempt":              {func(_ *config.Config, r *Request) { r.Groups = []string{"cloud"} }, nil},
+		"terminating already": {func(_ *config.Config, r *Request) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, nil},
+		"not selected":        {func(_ *config.Config, r *Request) { r.Node.Labels = nil }, nil},
+		"glass broken": {func(_ *config.Config, r *Request) {
+			r.Node.Annotations = someNode(api.AnnotationBreakGlass, "why", api.AnnotationBreakGlassUntil, "2026-11-23T04:00:00Z").Annotations
+		}, nil},
+		"a node that takes no pods": {func(_ *config.Config, r *Request) {
+			r.Node.Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: corev1.TaintEffectNoExecute}}
+		}, []Rule{CriticalPods, MaxTerminating}},
+	} {
+		settings, request := everything(), Request{Node: someNode(), User: "jane"}
+		test.change(settings, &request)
+		if got := Asked(settings, request, night); !slices.Equal(got, test.want) {
+			t.Errorf("%s: asked are %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+func TestWhoAskedIsNotedWhereACleanupFollows(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*config.Config, *Request)
+		want   bool
+	}{
+		"allowed":             {func(*config.Config, *Request) {}, true},
+		"exempt":              {func(_ *config.Config, r *Request) { r.Groups = []string{"cloud"} }, true},
+		"off":                 {func(c *config.Config, _ *Request) { c.Guard.Enabled = false }, false},
+		"terminating already": {func(_ *config.Config, r *Request) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, false},
+		"not protected":       {func(_ *config.Config, r *Request) { r.Node.Finalizers = nil }, false},
+	} {
+		settings, request := everything(), Request{Node: someNode(), User: "jane"}
+		test.change(settings, &request)
+		if got := Decide(settings, request, best(), night).Note; got != test.want {
+			t.Errorf("%s: noted is %v", name, got)
+		}
+	}
+}
+
+func TestAWarningFitsAHeader(t *testing.T) {
+	got := oneLine("a\nb\x1b[31m" + strings.Repeat("é", longestWarning))
+	if strings.ContainsAny(got, "\n\x1b") || len(got) > longestWarning+len("…") || !strings.HasSuffix(got, "é…") {
+		t.Errorf("it is %q", got)
+	}
+}
