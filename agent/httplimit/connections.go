@@ -7,22 +7,37 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
-// Connections bounds how many connections are open. One more closes another: the oldest
-// over which no request came yet, or else the one that is idle for longest. So
-// connections that are opened and left do not keep out a caller who has to ask.
+// How old a connection is that gives way before others do.
+const (
+	// silence is longer than a caller needs who has something to ask.
+	silence = time.Second
+	// idleness is longer than the connections rest of a caller who asks often.
+	idleness = 10 * time.Second
+)
+
+// Connections bounds how many connections are open. One more closes another, over
+// which nothing is under way: first one that was opened and left, then one that rests
+// for long. So connections that ask nothing do not keep out a caller who does.
 type Connections struct {
 	max int
+	now func() time.Time
 
 	mutex sync.Mutex
 	// silent have not asked anything yet, idle are between two requests; oldest first.
-	silent, idle []net.Conn
+	silent, idle []resting
 	open         int
 }
 
+type resting struct {
+	net.Conn
+	since time.Time
+}
+
 // NewConnections allows as many connections.
-func NewConnections(max int) *Connections { return &Connections{max: max} }
+func NewConnections(max int) *Connections { return &Connections{max: max, now: time.Now} }
 
 // Track is for the ConnState of one http.Server or more.
 func (c *Connections) Track(connection net.Conn, state http.ConnState) {
@@ -45,33 +60,49 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 	switch state {
 	case http.StateNew:
 		c.open++
-		c.silent = append(c.silent, connection)
+		if c.open > c.max {
+			victim = c.victim()
+		}
+		if victim == nil && c.open > c.max {
+			return connection // Every other one is at work.
+		}
+		c.silent = append(c.silent, resting{connection, c.now()})
 	case http.StateActive:
 		c.forget(connection)
 	case http.StateIdle:
 		c.forget(connection)
-		c.idle = append(c.idle, connection)
+		c.idle = append(c.idle, resting{connection, c.now()})
 	case http.StateClosed, http.StateHijacked:
 		c.forget(connection)
 		c.open--
 	}
-	if state != http.StateNew || c.open <= c.max {
-		return nil
-	}
-	switch {
-	case len(c.silent) > 1:
-		victim = c.silent[0]
-	case len(c.idle) > 0:
-		victim = c.idle[0]
-	default:
-		victim = connection // Every other one is at work.
-	}
-	c.forget(victim)
 	return victim
 }
 
+// victim forgets the connection that gives way, and returns it; nil where none can.
+func (c *Connections) victim() net.Conn {
+	now := c.now()
+	oldest := func(of []resting, than time.Duration) net.Conn {
+		if len(of) == 0 || now.Sub(of[0].since) < than {
+			return nil
+		}
+		found := of[0].Conn
+		c.forget(found) // It moves what is behind it.
+		return found
+	}
+	for _, choice := range []struct {
+		of   []resting
+		than time.Duration
+	}{{c.silent, silence}, {c.idle, idleness}, {c.silent, 0}, {c.idle, 0}} {
+		if found := oldest(choice.of, choice.than); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
 func (c *Connections) forget(connection net.Conn) {
-	same := func(other net.Conn) bool { return other == connection }
+	same := func(other resting) bool { return other.Conn == connection }
 	c.silent, c.idle = slices.DeleteFunc(c.silent, same), slices.DeleteFunc(c.idle, same)
 }
 

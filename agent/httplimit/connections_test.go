@@ -7,54 +7,56 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
-// track takes connections through states, and returns the names of those that are closed.
+// track takes connections through states, and lets time pass between them. It
+// returns the names of those that are closed.
 func track(t *testing.T, c *Connections, script ...any) (closed []string) {
 	t.Helper()
+	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
+	c.now = func() time.Time { return now }
 	names := map[net.Conn]string{}
 	connections := map[string]net.Conn{}
-	for i := 0; i < len(script); i += 2 {
-		name, state := script[i].(string), script[i+1].(http.ConnState)
-		if connections[name] == nil {
-			ours, theirs := net.Pipe()
-			t.Cleanup(func() { ours.Close(); theirs.Close() })
-			connections[name], names[ours] = ours, name
-		}
-		if victim := c.track(connections[name], state); victim != nil {
-			closed = append(closed, names[victim])
-			c.track(victim, http.StateClosed)
+	var name string
+	for _, word := range script {
+		switch word := word.(type) {
+		case time.Duration:
+			now = now.Add(word)
+		case string:
+			name = word
+			if connections[name] == nil {
+				ours, theirs := net.Pipe()
+				t.Cleanup(func() { ours.Close(); theirs.Close() })
+				connections[name], names[ours] = ours, name
+			}
+		case http.ConnState:
+			if victim := c.track(connections[name], word); victim != nil {
+				closed = append(closed, names[victim])
+				c.track(victim, http.StateClosed)
+			}
 		}
 	}
 	return closed
 }
 
-func TestTheOldestSilentConnectionGoesFirst(t *testing.T) {
-	c := NewConnections(3)
-	closed := track(t, c,
-		"server", http.StateNew, "server", http.StateActive, "server", http.StateIdle,
-		"silent", http.StateNew, "later", http.StateNew, "new", http.StateNew, "newer", http.StateNew)
-	if len(closed) != 2 || closed[0] != "silent" || closed[1] != "later" || c.Open() != 3 {
-		t.Errorf("closed %q, %d are open", closed, c.Open())
-	}
-}
-
-func TestANewConnectionTakesThePlaceOfAnIdleOne(t *testing.T) {
-	c := NewConnections(2)
-	closed := track(t, c,
-		"busy", http.StateNew, "busy", http.StateActive,
-		"idle", http.StateNew, "idle", http.StateActive, "idle", http.StateIdle,
-		"new", http.StateNew)
-	if len(closed) != 1 || closed[0] != "idle" {
-		t.Errorf("closed %q", closed)
-	}
-}
-
-func TestWorkIsNeverInterrupted(t *testing.T) {
-	c := NewConnections(1)
-	closed := track(t, c, "busy", http.StateNew, "busy", http.StateActive, "new", http.StateNew)
-	if len(closed) != 1 || closed[0] != "new" || c.Open() != 1 {
-		t.Errorf("closed %q, %d are open", closed, c.Open())
+func TestWhichConnectionGivesWay(t *testing.T) {
+	const opened, asks, rests = http.StateNew, http.StateActive, http.StateIdle
+	for name, test := range map[string]struct {
+		script []any
+		want   string
+	}{
+		"who asks nothing, before who rests":             {[]any{"resting", opened, asks, rests, time.Minute, "silent", opened, silence, "new", opened}, "silent"},
+		"who rests for long, before who is just opening": {[]any{"resting", opened, asks, rests, idleness, "opening", opened, "new", opened}, "resting"},
+		"who is just opening, before who rests shortly":  {[]any{"resting", opened, asks, rests, idleness - 1, "opening", opened, "new", opened}, "opening"},
+		"who rests shortly, before nobody":               {[]any{"busy", opened, asks, "resting", opened, asks, rests, "new", opened}, "resting"},
+		"the new one, when all others are at work":       {[]any{"busy", opened, asks, "busy too", opened, asks, "new", opened}, "new"},
+		"the oldest": {[]any{"oldest", opened, time.Nanosecond, "older", opened, silence, "new", opened}, "oldest"},
+	} {
+		c := NewConnections(2)
+		if closed := track(t, c, test.script...); len(closed) != 1 || closed[0] != test.want || c.Open() != 2 {
+			t.Errorf("%s: closed %q, %d are open", name, closed, c.Open())
+		}
 	}
 }
 

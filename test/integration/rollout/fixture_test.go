@@ -46,8 +46,9 @@ func setUp(t *testing.T) (kubernetes.Interface, *balancer) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// With Fail, a request that is lost is an error, and not a Node that the watcher protects later.
-	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"},{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, service.port)
+	// With Fail, a request that is lost is an error, and not a Node that the watcher protects
+	// later. One that waits for a processor is not lost, so it gets the time.
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"},{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":20},{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, service.port)
 	webhooks := admin.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	if _, err := webhooks.Patch(t.Context(), api.WebhookName, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
