@@ -12,13 +12,30 @@ import (
 
 // Begin returns the record of a run that has done nothing yet.
 func Begin(node *corev1.Node, now time.Time) *api.Run {
-	return &api.Run{
+	run := &api.Run{
 		Node:                node.Name,
 		NodeUID:             node.UID,
 		State:               api.Pending,
 		Host:                api.HostOf(node),
 		DeletionRequestedAt: node.DeletionTimestamp.DeepCopy(),
 		StartedAt:           metav1.NewTime(now),
+	}
+	NoteDeletion(run, node)
+	return run
+}
+
+// NoteDeletion records who deleted a terminating Node and whether the delete guard was
+// overridden, as far as the Node tells.
+func NoteDeletion(run *api.Run, node *corev1.Node) {
+	if node.DeletionTimestamp == nil {
+		return
+	}
+	if who := api.DeletionRequestedBy(node); who != "" {
+		run.RequestedBy = who
+	}
+	// One that cannot be read or had expired let nothing through.
+	if glass, err := api.BreakGlassOf(node, node.DeletionTimestamp.Time); err == nil && glass.Active {
+		run.BreakGlassReason = glass.Reason
 	}
 }
 

@@ -1,8 +1,12 @@
 package runrecord
 
 import (
+	"maps"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -68,6 +72,30 @@ func TestRetryGivesOnlyFailedStepsANewStart(t *testing.T) {
 	for i, want := range []api.StepState{api.StepSucceeded, api.StepPending, api.StepPending} {
 		if step := run.Steps[i]; step.State != want || step.Failures != 0 || step.Attempts == 0 {
 			t.Errorf("step %s is %+v", step.Name, step)
+		}
+	}
+}
+
+func TestARecordTellsWhoDeletedTheNode(t *testing.T) {
+	deleted := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
+	noted := map[string]string{
+		api.AnnotationDeletionRequestedBy: "jane", api.AnnotationDeletionRequestedAt: "2026-01-31T03:59:59.5Z",
+		api.AnnotationBreakGlass: "rack burns", api.AnnotationBreakGlassUntil: "2026-01-31T05:00:00Z",
+	}
+	expired := maps.Clone(noted)
+	expired[api.AnnotationBreakGlassUntil] = "2026-01-31T03:00:00Z"
+	for name, test := range map[string]struct {
+		node       metav1.ObjectMeta
+		who, glass string
+	}{
+		"noted":           {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: noted}, "jane", "rack burns"},
+		"expired glass":   {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: expired}, "jane", ""},
+		"not noted":       {metav1.ObjectMeta{DeletionTimestamp: &deleted}, "", ""},
+		"not terminating": {metav1.ObjectMeta{Annotations: noted}, "", ""},
+	} {
+		run := Begin(&corev1.Node{ObjectMeta: test.node}, deleted.Time)
+		if run.RequestedBy != test.who || run.BreakGlassReason != test.glass {
+			t.Errorf("%s: by %q, break-glass %q", name, run.RequestedBy, run.BreakGlassReason)
 		}
 	}
 }

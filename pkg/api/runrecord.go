@@ -44,6 +44,9 @@ type Run struct {
 	CleanupRequestedAt string `json:"cleanupRequestedAt,omitempty"`
 	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
 	RequestedBy string `json:"requestedBy,omitempty"`
+	// BreakGlassReason is what the operator gave who had the Node deleted whatever the
+	// delete guard would refuse.
+	BreakGlassReason string `json:"breakGlassReason,omitempty"`
 
 	// Host is what the Node's kubelet said about its machine when the cleanup began.
 	Host *Host `json:"host,omitempty"`
