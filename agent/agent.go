@@ -1,6 +1,7 @@
 // Package agent puts the agent together. Everything is wired here, by hand:
 //
 //	admission ── adds the finalizer to each Node that is created (every replica)
+//	  └ guard ──── says which Nodes may be deleted
 //	watcher ──── adds it to those that lack it; when a Node is deleted, has its plan run (the leader)
 //	  └ executor ── runs the steps of the plan: plugins
 //	  └ runrecord ─ run record, Node condition, Events
@@ -21,6 +22,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
@@ -80,7 +82,10 @@ func Run(ctx context.Context, options Options) error {
 		if err != nil {
 			return err
 		}
-		servers.admission(options.WebhookListen, certificates, callers, settings.Current, meters)
+		deletions := guard.New(guard.Options{
+			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: realClock, Log: options.Log,
+		})
+		servers.admission(options.WebhookListen, certificates, callers, settings.Current, deletions, meters)
 		group.Go(func() error { return keepUp(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())

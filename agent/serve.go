@@ -75,11 +75,12 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	s.all = append(s.all, one)
 }
 
-// admission adds the server of the webhook.
-func (s *servers) admission(address string, certificates certificates, callers *callerauth.Guard, current func() *config.Config, meters *metrics.Metrics) {
+// admission adds the server of the webhooks.
+func (s *servers) admission(address string, certificates certificates, callers *callerauth.Guard, current func() *config.Config, judge admission.Judge, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
+	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, s.log))
 	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
 	server := s.all[len(s.all)-1]
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}

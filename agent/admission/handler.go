@@ -1,5 +1,5 @@
-// Package admission answers the API server's question whether a Node may be
-// created as it is: yes, with our finalizer on it.
+// Package admission answers the API server's questions: whether a Node may be created as
+// it is (yes, with our finalizer on it), and whether it may be deleted (the guard knows).
 package admission
 
 import (
@@ -26,8 +26,9 @@ const contentType = "application/json"
 
 // Metrics counts what the webhook is asked.
 type Metrics interface {
-	// WebhookRequest is called for each request; result is "patched",
-	// "unchanged" or "refused", the operation is empty where it is not known.
+	// WebhookRequest is called for each request. The result of a CREATE is "patched" or
+	// "unchanged", of a DELETE "allowed", "refused", or "error" where something could not be
+	// read; of a request that is no question "refused", with no operation.
 	WebhookRequest(operation, result string, took time.Duration)
 }
 
@@ -36,20 +37,32 @@ type Metrics interface {
 func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began := time.Now()
-		asked, err := read(writer, request)
+		asked, err := read(writer, request, decode)
+		if err == nil {
+			err = checkCreation(asked)
+		}
 		if err != nil {
-			metrics.WebhookRequest("", "refused", time.Since(began))
-			log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", err)
-			http.Error(writer, "nodecleanup-agent: "+err.Error(), status(err))
+			refuseRequest(writer, request, err, time.Since(began), metrics, log)
 			return
 		}
 		result, response := Review(asked.Request, selector())
-		writer.Header().Set("Content-Type", contentType)
-		if err := json.MarshalWrite(writer, answer{reviewType, response}); err != nil {
-			log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
-		}
+		writeAnswer(writer, request, response, log)
 		metrics.WebhookRequest(string(asked.Request.Operation), result, time.Since(began))
 	})
+}
+
+// refuseRequest answers what is no question for the webhook.
+func refuseRequest(writer http.ResponseWriter, request *http.Request, err error, took time.Duration, metrics Metrics, log *slog.Logger) {
+	metrics.WebhookRequest("", "refused", took)
+	log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", err)
+	http.Error(writer, "nodecleanup-agent: "+err.Error(), status(err))
+}
+
+func writeAnswer(writer http.ResponseWriter, request *http.Request, response *admissionv1.AdmissionResponse, log *slog.Logger) {
+	writer.Header().Set("Content-Type", contentType)
+	if err := json.MarshalWrite(writer, answer{reviewType, response}); err != nil {
+		log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
+	}
 }
 
 // answer is an AdmissionReview without what only a question has.
@@ -77,7 +90,7 @@ func status(err error) int {
 }
 
 // read returns the review that a request asks for, or what is wrong with it.
-func read(writer http.ResponseWriter, request *http.Request) (*admissionv1.AdmissionReview, error) {
+func read(writer http.ResponseWriter, request *http.Request, decode func([]byte) (*admissionv1.AdmissionReview, error)) (*admissionv1.AdmissionReview, error) {
 	if request.Method != http.MethodPost {
 		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
 	}
@@ -104,7 +117,7 @@ func read(writer http.ResponseWriter, request *http.Request) (*admissionv1.Admis
 	if err != nil {
 		return nil, fmt.Errorf("decoding the request: %w", err)
 	}
-	return review, check(review)
+	return review, nil
 }
 
 // buffers hold requests while they are read; a large one is not kept for the next.
@@ -117,8 +130,8 @@ var (
 	nodes      = metav1.GroupVersionResource{Version: "v1", Resource: "nodes"}
 )
 
-// check refuses everything but a Node that is being created.
-func check(review *admissionv1.AdmissionReview) error {
+// check refuses everything but a Node about which that operation is asked.
+func check(review *admissionv1.AdmissionReview, operation admissionv1.Operation) error {
 	if review.TypeMeta != reviewType {
 		return fmt.Errorf("the request is a %s %s, not a %s %s", review.APIVersion, review.Kind, reviewType.APIVersion, reviewType.Kind)
 	}
@@ -130,10 +143,18 @@ func check(review *admissionv1.AdmissionReview) error {
 		return errors.New("the request has no uid")
 	case request.Resource != nodes || request.SubResource != "":
 		return fmt.Errorf("the request is about %s %s, this webhook is for nodes", request.Resource, request.SubResource)
-	case request.Operation != admissionv1.Create:
-		return fmt.Errorf("the operation is %s, this webhook is for CREATE", request.Operation)
+	case request.Operation != operation:
+		return fmt.Errorf("the operation is %s, this webhook is for %s", request.Operation, operation)
 	}
-	if request.Object.Object == nil {
+	return nil
+}
+
+// checkCreation refuses everything but a Node that is being created.
+func checkCreation(review *admissionv1.AdmissionReview) error {
+	if err := check(review, admissionv1.Create); err != nil {
+		return err
+	}
+	if review.Request.Object.Object == nil {
 		return errors.New("the request has no node with metadata")
 	}
 	return nil

@@ -37,7 +37,7 @@ func New() *Metrics {
 		registry: prometheus.NewRegistry(),
 		webhookRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_webhook_requests_total",
-			Help: "Admission requests, by operation and by result: patched, unchanged or refused.",
+			Help: "Admission requests, by operation and by result: a CREATE is patched or unchanged, a DELETE allowed, refused or (where something could not be read) error; what is no question is refused, without an operation.",
 		}, []string{"operation", "result"}),
 		webhookDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_webhook_duration_seconds",

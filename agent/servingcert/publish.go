@@ -26,7 +26,7 @@ type target struct {
 }
 
 func targets() []target {
-	return []target{{"mutatingwebhookconfigurations", readMutating}}
+	return []target{{"mutatingwebhookconfigurations", readMutating}, {"validatingwebhookconfigurations", readValidating}}
 }
 
 func readMutating(ctx context.Context, a *Authority) (*trust, error) {
@@ -37,6 +37,20 @@ func readMutating(ctx context.Context, a *Authority) (*trust, error) {
 	found := &trust{configuration.ResourceVersion, map[string][]byte{}}
 	for _, one := range configuration.Webhooks {
 		if one.Name == api.WebhookHook {
+			found.bundles[one.Name] = one.ClientConfig.CABundle
+		}
+	}
+	return found, nil
+}
+
+func readValidating(ctx context.Context, a *Authority) (*trust, error) {
+	configuration, err := a.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	found := &trust{configuration.ResourceVersion, map[string][]byte{}}
+	for _, one := range configuration.Webhooks {
+		if one.Name == api.GuardHook {
 			found.bundles[one.Name] = one.ClientConfig.CABundle
 		}
 	}

@@ -64,8 +64,9 @@ func (a *Authority) watch(ctx context.Context, note func()) error {
 	secrets := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.CASecretName), informers.WithNamespace(a.Namespace))
 	configurations := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.WebhookName))
 	for what, informer := range map[string]cache.SharedIndexInformer{
-		"secret " + api.CASecretName:               secrets.Core().V1().Secrets().Informer(),
-		"webhook configuration " + api.WebhookName: configurations.Admissionregistration().V1().MutatingWebhookConfigurations().Informer(),
+		"secret " + api.CASecretName:                          secrets.Core().V1().Secrets().Informer(),
+		"mutating webhook configuration " + api.WebhookName:   configurations.Admissionregistration().V1().MutatingWebhookConfigurations().Informer(),
+		"validating webhook configuration " + api.WebhookName: configurations.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer(),
 	} {
 		// That something happened is enough: what it is like now is read, not remembered.
 		if err := informer.SetTransform(func(object any) (any, error) {

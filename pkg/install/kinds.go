@@ -56,6 +56,7 @@ func kinds() []kind {
 	agent := []string{api.Agent}
 	return []kind{
 		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "ValidatingWebhookConfiguration"), "validatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "MutatingAdmissionPolicyBinding"), "mutatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "MutatingAdmissionPolicy"), "mutatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
@@ -68,7 +69,7 @@ func kinds() []kind {
 
 		{of("", "v1", "Service"), "services", true, phaseData, agent},
 		{of("coordination.k8s.io", "v1", "Lease"), "leases", true, phaseData, agent},
-		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName}},
+		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName, api.GuardName}},
 		{of("", "v1", "Secret"), "secrets", true, phaseData, []string{api.CASecretName}},
 
 		{of("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"), "flowschemas", false, phaseData, []string{api.Agent, api.Agent + "-lease"}},

@@ -81,7 +81,7 @@ func TestKustomizationsThatAreRefused(t *testing.T) {
 // Every setting that is offered has an effect on a rendered object.
 func TestEverySettingHasAnEffect(t *testing.T) {
 	values := map[string]string{
-		"failurePolicy": "Fail", "webhookTimeoutSeconds": "7", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi",
+		"failurePolicy": "Fail", "webhookTimeoutSeconds": "7", "guard.failurePolicy": "Fail", "guard.timeoutSeconds": "9", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi",
 		"resources.limits.memory": "777Mi", "imagePullPolicy": "Never", "priorityClassName": "system-cluster-critical", "nodeSelector.LABEL": "there",
 	}
 	plain := textOf(t, Options{})

@@ -84,11 +84,12 @@ func customise(object *unstructured.Unstructured, options Options) error {
 			container["image"] = options.Image
 			return nil
 		}, "spec", "template", "spec", "containers")
-	case "MutatingWebhookConfiguration":
+	case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
 		return eachMap(object.Object, func(webhook map[string]any) error {
 			if options.AgentURL != "" {
-				webhook["clientConfig"] = map[string]any{"url": strings.TrimRight(options.AgentURL, "/") + api.MutatePath}
-				return nil
+				path, _, err := unstructured.NestedString(webhook, "clientConfig", "service", "path")
+				webhook["clientConfig"] = map[string]any{"url": strings.TrimRight(options.AgentURL, "/") + path}
+				return err
 			}
 			return unstructured.SetNestedField(webhook, options.Namespace, "clientConfig", "service", "namespace")
 		}, "webhooks")

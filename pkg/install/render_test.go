@@ -3,6 +3,7 @@ package install
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -86,6 +87,7 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 		"Deployment/" + api.Agent,
 		"ConfigMap/" + api.ConfigName,
 		"MutatingWebhookConfiguration/" + api.WebhookName,
+		"ValidatingWebhookConfiguration/" + api.WebhookName,
 	} {
 		if objects[name] == nil {
 			t.Fatalf("%s is missing", name)
@@ -115,6 +117,21 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 	if !strings.Contains(hook.MatchConditions[0].Expression, "'"+api.Finalizer+"'") {
 		t.Errorf("the match condition names another finalizer: %s", hook.MatchConditions[0].Expression)
 	}
+	validating := &admissionv1.ValidatingWebhookConfiguration{}
+	convert(t, objects["ValidatingWebhookConfiguration/"+api.WebhookName], validating)
+	guard := validating.Webhooks[0]
+	if guard.Name != api.GuardHook || *guard.ClientConfig.Service.Path != api.GuardPath || guard.ClientConfig.Service.Name != api.Agent || len(guard.ClientConfig.CABundle) > 0 {
+		t.Errorf("the webhook %s calls %+v", guard.Name, guard.ClientConfig)
+	}
+	policy, _, _ := unstructured.NestedSlice(objects["ValidatingAdmissionPolicy/"+api.WebhookName].Object, "spec", "matchConditions")
+	for _, word := range []string{
+		api.Finalizer, api.AnnotationBypass, api.AnnotationBypassReason, api.AnnotationBypassUntil, api.AnnotationProtect, api.AnnotationBreakGlass,
+		api.AnnotationBreakGlassUntil, api.AnnotationDeletionRequestedBy, api.AnnotationDeletionRequestedAt,
+	} {
+		if !strings.Contains(fmt.Sprint(policy), "'"+word+"'") {
+			t.Errorf("the policy does not look at %s", word)
+		}
+	}
 	deployment := &appsv1.Deployment{}
 	convert(t, objects["Deployment/"+api.Agent], deployment)
 	if got := deployment.Spec.Template.Spec.Containers[0].Image; !strings.HasPrefix(got, Repository+":") {
@@ -137,6 +154,7 @@ func TestRightsOfTheAgentByName(t *testing.T) {
 		name     string
 	}{
 		{clusterRole.Rules, "mutatingwebhookconfigurations", "patch", api.WebhookName},
+		{clusterRole.Rules, "validatingwebhookconfigurations", "patch", api.WebhookName},
 		{role.Rules, "secrets", "update", api.CASecretName},
 		{role.Rules, "leases", "update", api.Agent},
 	} {

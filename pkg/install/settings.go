@@ -22,19 +22,10 @@ const nodeSelectorPrefix = "nodeSelector."
 
 // settings by name. What is not here can be changed by a kustomization.
 var settings = map[string]setting{
-	"failurePolicy": {"MutatingWebhookConfiguration", func(object *unstructured.Unstructured, key, value string) error {
-		if value != "Ignore" && value != "Fail" {
-			return fmt.Errorf("%s must be Ignore or Fail, not %q", key, value)
-		}
-		return eachMap(object.Object, func(webhook map[string]any) error { webhook["failurePolicy"] = value; return nil }, "webhooks")
-	}},
-	"webhookTimeoutSeconds": {"MutatingWebhookConfiguration", func(object *unstructured.Unstructured, key, value string) error {
-		seconds, err := strconv.ParseInt(value, 10, 32)
-		if err != nil || seconds < 1 || seconds > 30 {
-			return fmt.Errorf("%s must be 1 to 30, not %q", key, value)
-		}
-		return eachMap(object.Object, func(webhook map[string]any) error { webhook["timeoutSeconds"] = seconds; return nil }, "webhooks")
-	}},
+	"failurePolicy":             {"MutatingWebhookConfiguration", failurePolicy},
+	"webhookTimeoutSeconds":     {"MutatingWebhookConfiguration", webhookTimeout},
+	"guard.failurePolicy":       {"ValidatingWebhookConfiguration", failurePolicy},
+	"guard.timeoutSeconds":      {"ValidatingWebhookConfiguration", webhookTimeout},
 	"resources.requests.cpu":    {"Deployment", quantity},
 	"resources.requests.memory": {"Deployment", quantity},
 	"resources.limits.memory":   {"Deployment", quantity},
@@ -55,6 +46,21 @@ var settings = map[string]setting{
 
 // SettingNames returns what can be set, sorted.
 func SettingNames() []string { return slices.Sorted(maps.Keys(settings)) }
+
+func failurePolicy(object *unstructured.Unstructured, key, value string) error {
+	if value != "Ignore" && value != "Fail" {
+		return fmt.Errorf("%s must be Ignore or Fail, not %q", key, value)
+	}
+	return eachMap(object.Object, func(webhook map[string]any) error { webhook["failurePolicy"] = value; return nil }, "webhooks")
+}
+
+func webhookTimeout(object *unstructured.Unstructured, key, value string) error {
+	seconds, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || seconds < 1 || seconds > 30 {
+		return fmt.Errorf("%s must be 1 to 30, not %q", key, value)
+	}
+	return eachMap(object.Object, func(webhook map[string]any) error { webhook["timeoutSeconds"] = seconds; return nil }, "webhooks")
+}
 
 func quantity(object *unstructured.Unstructured, key, value string) error {
 	if _, err := resource.ParseQuantity(value); err != nil {

@@ -94,6 +94,7 @@ func ToInstall(namespace string) []Right {
 		{Verb: "create", Group: rbac, Resource: "clusterroles"}, {Verb: "patch", Group: rbac, Resource: "clusterroles"},
 		{Verb: "create", Group: rbac, Resource: "clusterrolebindings"}, {Verb: "patch", Group: rbac, Resource: "clusterrolebindings"},
 		{Verb: "create", Group: admission, Resource: "mutatingwebhookconfigurations"}, {Verb: "patch", Group: admission, Resource: "mutatingwebhookconfigurations"},
+		{Verb: "create", Group: admission, Resource: "validatingwebhookconfigurations"}, {Verb: "patch", Group: admission, Resource: "validatingwebhookconfigurations"},
 		{Verb: "patch", Group: "flowcontrol.apiserver.k8s.io", Resource: "flowschemas"},
 	}
 }
