@@ -28,7 +28,7 @@ type Waiter struct {
 }
 
 // Wait returns when the agent of an install with these options is available and
-// has published its CA in the webhook. It waits as long as the context lives;
+// has published its CA in the webhooks. It waits as long as the context lives;
 // the error then says what was still missing.
 func (w Waiter) Wait(ctx context.Context, options Options) error {
 	options = options.withDefaults()
@@ -37,7 +37,12 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	return w.webhook(ctx)
+	if options.Admission != AdmissionPolicy {
+		if err := w.webhook(ctx, "MutatingWebhookConfiguration"); err != nil {
+			return err
+		}
+	}
+	return w.webhook(ctx, "ValidatingWebhookConfiguration")
 }
 
 func (w Waiter) agent(ctx context.Context, namespace string) error {
@@ -123,8 +128,8 @@ func firstLine(text string) string {
 	return line
 }
 
-func (w Waiter) webhook(ctx context.Context) error {
-	return w.until(ctx, "MutatingWebhookConfiguration", "", api.WebhookName, func(object *unstructured.Unstructured) (string, error) {
+func (w Waiter) webhook(ctx context.Context, kind string) error {
+	return w.until(ctx, kind, "", api.WebhookName, func(object *unstructured.Unstructured) (string, error) {
 		missing := ""
 		err := eachMap(object.Object, func(webhook map[string]any) error {
 			if bundle, _, _ := unstructured.NestedString(webhook, "clientConfig", "caBundle"); bundle == "" {

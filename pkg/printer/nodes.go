@@ -113,6 +113,7 @@ type PastRun struct {
 	DryRun      bool         `json:"dryRun,omitempty"`
 	RequestedBy string       `json:"requestedBy,omitempty"`
 	Bypass      string       `json:"bypass,omitempty"`
+	BreakGlass  string       `json:"breakGlass,omitempty"`
 	PlanHash    string       `json:"planHash"`
 	StartedAt   metav1.Time  `json:"startedAt"`
 	FinishedAt  *metav1.Time `json:"finishedAt,omitempty"`
@@ -156,6 +157,9 @@ func (h *History) Wide(text *Text) {
 		}
 		if run.Bypass != "" {
 			text.Line("  bypassed: %s", run.Bypass)
+		}
+		if run.BreakGlass != "" {
+			text.Line("  against the delete guard: %s", run.BreakGlass)
 		}
 		var rows [][]Cell
 		for _, step := range run.Steps {

@@ -36,6 +36,7 @@ type Status struct {
 	Namespace string      `json:"namespace"`
 	Agent     Agent       `json:"agent"`
 	Admission Admission   `json:"admission"`
+	Guard     Guard       `json:"guard"`
 	Config    Config      `json:"config"`
 	// Plugins as the leader found them, one for each step of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
@@ -80,6 +81,13 @@ type Admission struct {
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
 }
 
+// Guard is how deletions are guarded.
+type Guard struct {
+	Health        Health `json:"health"`
+	Problem       string `json:"problem,omitempty"`
+	FailurePolicy string `json:"failurePolicy,omitempty"`
+}
+
 // Config is which config the leader follows.
 type Config struct {
 	Health Health `json:"health"`
@@ -115,6 +123,9 @@ func (s *Status) Text(text *Text) {
 	parts := [][]Cell{
 		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
 		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
+	}
+	if s.Guard.Problem != "" {
+		parts = append(parts, []Cell{{Text: "Guard"}, health(s.Guard.Health), {Text: s.Guard.Problem}})
 	}
 	if s.Config.Problem != "" {
 		parts = append(parts, []Cell{{Text: "Config"}, health(s.Config.Health), {Text: s.config()}})

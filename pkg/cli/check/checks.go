@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ var checks = []check{
 	{"config", "the config is valid, and the one that is in force", false, configValid},
 	{"secrets", "the secrets of the config are there", false, secretsThere},
 	{"certificate", "the webhook's certificate authority is valid", false, certificate},
+	{"guard", "the API server asks before a node is deleted", false, guard},
 	{"admission", "a new node gets the finalizer (dry run)", false, admission},
 	{"plugins", "the plugins are well", false, plugins},
 	{"nodes", "every node is protected", false, nodes},
@@ -150,6 +152,22 @@ func certificate(ctx context.Context, s *subject) result {
 		return warn("it ends in "+printer.Age(left), hint)
 	}
 	return pass("valid " + printer.Age(left))
+}
+
+func guard(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	switch status.Guard.Health {
+	case printer.Missing:
+		return failed(status.Guard.Problem, "kubectl nodecleanup install --wait")
+	case printer.Broken:
+		return failed(status.Guard.Problem, s.logs(status, "| grep -i certificate"))
+	case printer.Unknown:
+		return skip(errors.New(status.Guard.Problem))
+	}
+	return pass("failurePolicy " + status.Guard.FailurePolicy)
 }
 
 func nodes(ctx context.Context, s *subject) result {

@@ -168,7 +168,7 @@ func metrics(ctx context.Context, s *subject) result {
 		return skip(err)
 	case err != nil:
 		return warn(fmt.Sprintf("asking pod %s: %v", name, err), fmt.Sprintf("kubectl -n %s logs %s --tail=20", s.namespace, name))
-	case !strings.Contains(string(answer), "nodecleanup_"):
+	case !strings.Contains(string(answer), "node_cleanup_"):
 		return warn(fmt.Sprintf("pod %s answers without any metric of ours", name), "look at what else listens there: kubectl -n "+s.namespace+" describe pod "+name)
 	}
 	return pass("")

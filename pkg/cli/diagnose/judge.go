@@ -39,7 +39,11 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	switch {
 	case f.node.DeletionTimestamp != nil:
 		view.Question = fmt.Sprintf("Why is %s not gone?", f.name)
-		fact(printer.Pass, "deletion requested %s ago", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)))
+		by := ""
+		if who := api.DeletionRequestedBy(f.node); who != "" {
+			by = " by " + who
+		}
+		fact(printer.Pass, "deletion requested %s ago%s", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)), by)
 	case requested != "":
 		view.Question = fmt.Sprintf("Where does the cleanup of %s stand? (It is not being deleted.)", f.name)
 		fact(printer.Pass, "cleanup requested at %s by %s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]))

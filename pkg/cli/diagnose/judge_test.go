@@ -73,7 +73,10 @@ func TestEveryCauseGolden(t *testing.T) {
 		// cause is the first one, empty when there must be none but the webhook.
 		cause string
 	}{
-		"on-its-way":    {func(*found) {}, ""},
+		"on-its-way": {func(*found) {}, ""},
+		"deleted-by": {func(f *found) {
+			f.node.Annotations = map[string]string{api.AnnotationDeletionRequestedBy: "jane", api.AnnotationDeletionRequestedAt: "2026-11-23T02:46:00.1Z"}
+		}, ""},
 		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Lease = nil, nil }, "agent-missing"},
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
 		"no-leader": {func(f *found) {

@@ -23,6 +23,7 @@ func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
 	view.Agent = judgeAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
 	view.Admission = judgeAdmission(s.Webhook, s.Policy, now)
+	view.Guard = judgeGuard(s, now)
 	view.Config = judgeConfig(s.Status)
 	view.Plugins = judgePlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
@@ -43,7 +44,7 @@ func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
 		return cmp.Compare(a.Node, b.Node)
 	})
 	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
-	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && works(view.Config.Health) && stuck < 0
+	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0
 	for _, plugin := range view.Plugins {
 		view.Healthy = view.Healthy && (plugin.Error == "" || !plugin.Critical)
 	}
@@ -135,20 +136,50 @@ func judgeWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Ti
 	if hook.FailurePolicy != nil {
 		admission.FailurePolicy = string(*hook.FailurePolicy)
 	}
-	if len(hook.ClientConfig.CABundle) == 0 {
-		admission.Health, admission.Problem = printer.Broken, "the agent has not published its CA: new nodes are not protected at once"
-		return admission
-	}
-	end, err := expiry(hook.ClientConfig.CABundle)
-	if err != nil {
-		admission.Health, admission.Problem = printer.Broken, err.Error()
-		return admission
-	}
-	admission.CAExpiresAt = &metav1.Time{Time: end}
-	if !end.After(now) {
-		admission.Health, admission.Problem = printer.Broken, fmt.Sprintf("the CA expired %s ago", printer.Age(now.Sub(end)))
+	var problem string
+	if admission.CAExpiresAt, problem = judgeCA(hook.ClientConfig.CABundle, "new nodes are not protected at once", now); problem != "" {
+		admission.Health, admission.Problem = printer.Broken, problem
 	}
 	return admission
+}
+
+// judgeCA returns when the CA ends that a webhook trusts, and what is wrong with it.
+func judgeCA(bundle []byte, follows string, now time.Time) (*metav1.Time, string) {
+	if len(bundle) == 0 {
+		return nil, "the agent has not published its CA: " + follows
+	}
+	end, err := expiry(bundle)
+	if err != nil {
+		return nil, err.Error()
+	}
+	if !end.After(now) {
+		return &metav1.Time{Time: end}, fmt.Sprintf("the CA expired %s ago", printer.Age(now.Sub(end)))
+	}
+	return &metav1.Time{Time: end}, ""
+}
+
+// judgeGuard says whether the API server asks before a node is deleted.
+func judgeGuard(s *Seen, now time.Time) printer.Guard {
+	const follows = "deletions are not guarded"
+	switch {
+	case s.GuardHidden:
+		return printer.Guard{Health: printer.Unknown, Problem: "you may not see validatingwebhookconfigurations"}
+	case s.Guard == nil:
+		return printer.Guard{Health: printer.Missing, Problem: fmt.Sprintf("no validatingwebhookconfiguration %s: %s", api.WebhookName, follows)}
+	}
+	at := slices.IndexFunc(s.Guard.Webhooks, func(w admissionv1.ValidatingWebhook) bool { return w.Name == api.GuardHook })
+	if at < 0 {
+		return printer.Guard{Health: printer.Missing, Problem: fmt.Sprintf("validatingwebhookconfiguration %s has no webhook %s: %s", api.WebhookName, api.GuardHook, follows)}
+	}
+	hook := s.Guard.Webhooks[at]
+	guard := printer.Guard{Health: printer.Healthy}
+	if hook.FailurePolicy != nil {
+		guard.FailurePolicy = string(*hook.FailurePolicy)
+	}
+	if _, problem := judgeCA(hook.ClientConfig.CABundle, follows, now); problem != "" {
+		guard.Health, guard.Problem = printer.Broken, problem
+	}
+	return guard
 }
 
 // judgeConfig takes the leader's word; while nobody leads there is none, and
@@ -224,11 +255,11 @@ func next(view *printer.Status, stuck int) string {
 		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health):
 		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20; kubectl -n %[1]s describe pods", view.Namespace, api.Agent)
-	case view.Admission.Health == printer.Missing:
+	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
 		return "kubectl nodecleanup install --wait"
-	case !works(view.Admission.Health) && view.Agent.Outside:
+	case (!works(view.Admission.Health) || view.Guard.Health.Bad()) && view.Agent.Outside:
 		return "look at the log of the agent, which publishes its CA when it starts"
-	case !works(view.Admission.Health):
+	case !works(view.Admission.Health), view.Guard.Health.Bad():
 		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", view.Namespace, api.Agent)
 	case !works(view.Config.Health):
 		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)

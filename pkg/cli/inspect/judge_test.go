@@ -45,6 +45,10 @@ func working(t *testing.T) *Seen {
 			Name: api.WebhookHook, FailurePolicy: ptr.To(admissionv1.Ignore),
 			ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca(t, night.Add(61*24*time.Hour))},
 		}}},
+		Guard: &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{
+			Name: api.GuardHook, FailurePolicy: ptr.To(admissionv1.Ignore),
+			ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca(t, night.Add(61*24*time.Hour))},
+		}}},
 		Total: 215, Protected: 212,
 		Runs: map[types.UID]*api.Run{}, Unreadable: map[types.UID]error{},
 	}
@@ -118,9 +122,12 @@ func TestStatusGolden(t *testing.T) {
 		"ca-rotation": {func(s *Seen) {
 			s.Webhook.Webhooks[0].ClientConfig.CABundle = append(ca(t, night.Add(-time.Hour)), ca(t, night.Add(48*time.Hour))...)
 		}, true},
-		"outside":         {func(s *Seen) { s.Deployment = nil }, true},
-		"outside-stopped": {func(s *Seen) { outsideAgent(s); s.Lease = nil }, false},
-		"nothing":         {func(s *Seen) { *s = Seen{Namespace: api.Namespace, Total: 3} }, false},
+		"no-guard":         {func(s *Seen) { s.Guard = nil }, false},
+		"guard-without-ca": {func(s *Seen) { s.Guard.Webhooks[0].ClientConfig.CABundle = nil }, false},
+		"guard-hidden":     {func(s *Seen) { s.Guard, s.GuardHidden = nil, true }, true},
+		"outside":          {func(s *Seen) { s.Deployment = nil }, true},
+		"outside-stopped":  {func(s *Seen) { outsideAgent(s); s.Lease = nil }, false},
+		"nothing":          {func(s *Seen) { *s = Seen{Namespace: api.Namespace, Total: 3} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := working(t)

@@ -30,6 +30,9 @@ type Seen struct {
 	Status     *api.AgentStatus
 	Webhook    *admissionv1.MutatingWebhookConfiguration
 	Policy     *admissionv1.MutatingAdmissionPolicy
+	Guard      *admissionv1.ValidatingWebhookConfiguration
+	// GuardHidden: the caller may not see whether there is a guard.
+	GuardHidden bool
 
 	Total, Protected int
 	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
@@ -71,6 +74,13 @@ func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace strin
 		s.Policy = nil // Roles from before there was one; the webhook is judged alone.
 	case err != nil:
 		return nil, fmt.Errorf("reading mutatingadmissionpolicy %s: %w", api.WebhookName, err)
+	}
+	s.Guard, err = optional(client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{}))
+	switch {
+	case apierrors.IsForbidden(err):
+		s.Guard, s.GuardHidden = nil, true // Roles from before there was one.
+	case err != nil:
+		return nil, fmt.Errorf("reading validatingwebhookconfiguration %s: %w", api.WebhookName, err)
 	}
 	if s.Status, err = command.AgentStatus(ctx, client, namespace); err != nil {
 		return nil, err

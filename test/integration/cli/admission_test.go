@@ -47,15 +47,19 @@ func caOf(t *testing.T, name string) []byte {
 // publishCA does what the agent does when it starts.
 func publishCA(t *testing.T, client kubernetes.Interface, name string) {
 	t.Helper()
-	patch, err := json.Marshal(map[string]any{"webhooks": []any{map[string]any{
-		"name": api.WebhookHook, "clientConfig": map[string]any{"caBundle": caOf(t, name)},
-	}}})
-	if err != nil {
+	bundle, options := caOf(t, name), metav1.PatchOptions{FieldManager: api.Agent}
+	patch := func(hook string) []byte {
+		data, err := json.Marshal(map[string]any{"webhooks": []any{map[string]any{"name": hook, "clientConfig": map[string]any{"caBundle": bundle}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	admission := client.AdmissionregistrationV1()
+	if _, err := admission.MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.StrategicMergePatchType, patch(api.WebhookHook), options); err != nil {
 		t.Fatal(err)
 	}
-	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName,
-		types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.Agent})
-	if err != nil {
+	if _, err := admission.ValidatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.StrategicMergePatchType, patch(api.GuardHook), options); err != nil {
 		t.Fatal(err)
 	}
 }

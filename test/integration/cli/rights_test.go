@@ -52,6 +52,10 @@ func TestRightsOfTheAgentEnd(t *testing.T) {
 	if _, err := webhooks.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + api.WebhookName}); err != nil {
 		t.Errorf("it cannot follow its own webhook: %v", err)
 	}
+	guards := agent.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	if _, err := guards.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + api.WebhookName}); err != nil {
+		t.Errorf("it cannot follow its own delete guard: %v", err)
+	}
 	everyone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "of-somebody-else"}}
 	if _, err := client.CoreV1().Secrets(reused).Create(ctx, everyone, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -60,6 +64,7 @@ func TestRightsOfTheAgentEnd(t *testing.T) {
 		"delete nodes":              agent.CoreV1().Nodes().Delete(ctx, "n", metav1.DeleteOptions{}),
 		"delete pods":               agent.CoreV1().Pods(reused).Delete(ctx, "p", metav1.DeleteOptions{}),
 		"see all webhooks":          second(webhooks.List(ctx, metav1.ListOptions{})),
+		"see all guards":            second(guards.List(ctx, metav1.ListOptions{})),
 		"change other secrets":      second(agent.CoreV1().Secrets(reused).Update(ctx, everyone, metav1.UpdateOptions{})),
 		"read secrets elsewhere":    second(agent.CoreV1().Secrets("default").Get(ctx, "s", metav1.GetOptions{})),
 		"read configmaps elsewhere": second(agent.CoreV1().ConfigMaps("default").Get(ctx, "c", metav1.GetOptions{})),

@@ -39,8 +39,8 @@ func TestStatusFollowsTheInstall(t *testing.T) {
 	actAsAgent(t, client, "watched", running)
 	stale := status(t, exit.Unhealthy)
 	// The policy protects new nodes, whatever the webhook does.
-	if stale.Agent.Health != printer.Broken || stale.Admission.Health != printer.Degraded {
-		t.Errorf("with a stale lease and no CA: %+v %+v", stale.Agent, stale.Admission)
+	if stale.Agent.Health != printer.Broken || stale.Admission.Health != printer.Degraded || stale.Guard.Health != printer.Broken {
+		t.Errorf("with a stale lease and no CA: %+v %+v %+v", stale.Agent, stale.Admission, stale.Guard)
 	}
 
 	renewLease(t, client, "watched", "laptop", time.Now())

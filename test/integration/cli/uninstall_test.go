@@ -84,6 +84,8 @@ func wantNothingOfOurs(t *testing.T, client kubernetes.Interface, namespace stri
 	}
 	webhooks, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, ours)
 	count("webhook configurations", len(webhooks.Items), err)
+	guards, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().List(ctx, ours)
+	count("validating webhook configurations", len(guards.Items), err)
 	roles, err := client.RbacV1().ClusterRoles().List(ctx, ours)
 	count("cluster roles", len(roles.Items), err)
 	bindings, err := client.RbacV1().ClusterRoleBindings().List(ctx, ours)
