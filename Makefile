@@ -75,6 +75,11 @@ RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 .PHONY: test
 test: verify kubernetes ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
+	@$(MAKE) --no-print-directory e2e
+
+.PHONY: e2e
+e2e: kubernetes ## Run the agent as a Pod on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)
+	@NODECLEANUP_E2E=1 go test -count=1 -v -timeout 25m ./test/e2e
 
 BENCH ?= -nodes=1000,5000
 .PHONY: bench
@@ -95,6 +100,7 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; go run ./hack/docs "$$fresh"; \
 	diff -r docs/cli "$$fresh" || { echo "docs/cli is not what the commands say: run make docs"; exit 1; }
 	cd hack/kubernetes && go mod tidy -diff
+	cd hack/node && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 
 .PHONY: help

@@ -12,12 +12,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-const (
-	// admissionEnds is how long an API server may go by an admission configuration
-	// that is deleted: it learns of that by a watch, usually within a second.
-	admissionEnds = 10 * time.Second
-	askAgain      = 100 * time.Millisecond
-)
+// admissionEnds is how long an API server may go by an admission configuration
+// that is deleted: it learns of that by a watch, usually within a second.
+const admissionEnds = 10 * time.Second
 
 // awaitUnprotected waits until a node joins without the finalizer, which one that is
 // never stored tells: whatever joins earlier would keep it with nobody to take it off.

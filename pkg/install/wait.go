@@ -27,8 +27,8 @@ type Waiter struct {
 	Report func(string)
 }
 
-// Wait returns when the agent of an install with these options is available and
-// has published its CA in the webhooks. It waits as long as the context lives;
+// Wait returns when the agent of an install with these options is available, has
+// published its CA in the webhooks, and new Nodes get the finalizer. It waits as long as the context lives;
 // the error then says what was still missing.
 func (w Waiter) Wait(ctx context.Context, options Options) error {
 	options = options.withDefaults()
@@ -42,7 +42,10 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	return w.webhook(ctx, "ValidatingWebhookConfiguration")
+	if err := w.webhook(ctx, "ValidatingWebhookConfiguration"); err != nil {
+		return err
+	}
+	return w.answers(ctx, options.Namespace)
 }
 
 func (w Waiter) agent(ctx context.Context, namespace string) error {

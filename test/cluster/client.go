@@ -43,6 +43,9 @@ func (c *Cluster) RESTConfigFor(user string, groups ...string) *rest.Config {
 // Kubeconfig is the path of an administrator's kubeconfig.
 func (c *Cluster) Kubeconfig() string { return c.layout.kubeconfig() }
 
+// CAFile is the path of the certificate of the authority that signs every user's.
+func (c *Cluster) CAFile() string { return c.layout.pki("ca.crt") }
+
 // KubeconfigFor writes a kubeconfig with the credentials that RESTConfigFor gives, and returns its path. The same
 // user and groups give the same path.
 func (c *Cluster) KubeconfigFor(user string, groups ...string) (string, error) {

@@ -34,7 +34,7 @@ func Start(t testing.TB, options Options) *Cluster {
 // before the first test. In the package's TestMain:
 //
 //	os.Exit(cluster.Main(m, cluster.Options{}, func(c *cluster.Cluster) { shared = c }))
-func Main(m *testing.M, options Options, use func(*Cluster)) (code int) {
+func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code int) {
 	ctx := context.Background()
 	if options.Output == nil {
 		options.Output = os.Stderr

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -27,8 +28,6 @@ import (
 )
 
 const (
-	program    = "nodecleanup-agent"
-	repository = "ghcr.io/nodecleanup/" + program
 	// nobody is the user that distroless images call nonroot.
 	nobody = "65532:65532"
 	// maxCompressed is what an image may take, in bytes.
@@ -36,19 +35,27 @@ const (
 )
 
 func main() {
-	source := flag.String("source", "../..", "folder with the program's go.mod")
+	var of program
+	flag.StringVar(&of.source, "source", "../..", "folder with the program's go.mod")
+	flag.StringVar(&of.pkg, "package", "./cmd/nodecleanup-agent", "the program's package")
+	flag.StringVar(&of.repository, "repository", "ghcr.io/nodecleanup/nodecleanup-agent", "name of the image; the last part is the program's")
 	version := flag.String("version", "v0.0.0-dev", "version that the program tells and the image is tagged with")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms, with commas between them")
-	output := flag.String("o", program+".tar", "file to write")
+	output := flag.String("o", "nodecleanup-agent.tar", "file to write")
 	flag.Parse()
-	if err := build(*source, *version, strings.Split(*platforms, ","), *output); err != nil {
+	if err := build(of, *version, strings.Split(*platforms, ","), *output); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func build(source, version string, platforms []string, output string) error {
-	work, err := os.MkdirTemp("", program+"-image-")
+// program is what the image holds.
+type program struct{ source, pkg, repository string }
+
+func (p program) name() string { return path.Base(p.repository) }
+
+func build(of program, version string, platforms []string, output string) error {
+	work, err := os.MkdirTemp("", of.name()+"-image-")
 	if err != nil {
 		return err
 	}
@@ -59,14 +66,14 @@ func build(source, version string, platforms []string, output string) error {
 		if err != nil {
 			return fmt.Errorf("reading platform %q: %w", name, err)
 		}
-		image, err := imageFor(source, work, version, *platform)
+		image, err := imageFor(of, work, version, *platform)
 		if err != nil {
 			return fmt.Errorf("building for %s: %w", name, err)
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
 	}
 	tagged := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: index, Descriptor: v1.Descriptor{Annotations: map[string]string{
-		"io.containerd.image.name":          repository + ":" + version,
+		"io.containerd.image.name":          of.repository + ":" + version,
 		"org.opencontainers.image.ref.name": version,
 	}}})
 	folder := filepath.Join(work, "layout")
@@ -80,16 +87,16 @@ func build(source, version string, platforms []string, output string) error {
 	if err := pack(folder, output); err != nil {
 		return fmt.Errorf("writing %s: %w", output, err)
 	}
-	fmt.Printf("%s: %s:%s@%s\n", output, repository, version, digest)
+	fmt.Printf("%s: %s:%s@%s\n", output, of.repository, version, digest)
 	return nil
 }
 
 // imageFor compiles the program and puts it into an image of one layer.
-func imageFor(source, work, version string, platform v1.Platform) (v1.Image, error) {
-	binary := filepath.Join(work, program+"-"+platform.Architecture)
+func imageFor(of program, work, version string, platform v1.Platform) (v1.Image, error) {
+	binary := filepath.Join(work, of.name()+"-"+platform.Architecture)
 	compile := exec.Command("go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version="+version, "-o", binary, "./cmd/"+program)
-	compile.Dir, compile.Stderr = source, os.Stderr
+		"-ldflags", "-s -w -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version="+version, "-o", binary, of.pkg)
+	compile.Dir, compile.Stderr = of.source, os.Stderr
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
 	if err := compile.Run(); err != nil {
 		return nil, err
@@ -98,7 +105,7 @@ func imageFor(source, work, version string, platform v1.Platform) (v1.Image, err
 	if err != nil {
 		return nil, err
 	}
-	files, err := archive(content)
+	files, err := archive(of.name(), content)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +126,12 @@ func imageFor(source, work, version string, platform v1.Platform) (v1.Image, err
 	if err != nil {
 		return nil, err
 	}
-	return mutate.ConfigFile(image, config(image, version, platform))
+	return mutate.ConfigFile(image, config(of.name(), image, version, platform))
 }
 
 // config says how the image is run. It carries no time, so that the same source
 // gives the same image.
-func config(image v1.Image, version string, platform v1.Platform) *v1.ConfigFile {
+func config(name string, image v1.Image, version string, platform v1.Platform) *v1.ConfigFile {
 	file, err := image.ConfigFile()
 	if err != nil {
 		panic(fmt.Sprintf("an image in memory has a config: %v", err))
@@ -133,7 +140,7 @@ func config(image v1.Image, version string, platform v1.Platform) *v1.ConfigFile
 	file.OS, file.Architecture = platform.OS, platform.Architecture
 	file.Config = v1.Config{
 		User:       nobody,
-		Entrypoint: []string{"/" + program},
+		Entrypoint: []string{"/" + name},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   "https://github.com/nodecleanup/kubectl-nodecleanup",
 			"org.opencontainers.image.licenses": "Apache-2.0",
@@ -144,10 +151,10 @@ func config(image v1.Image, version string, platform v1.Platform) *v1.ConfigFile
 }
 
 // archive returns the files of the layer: the program alone.
-func archive(content []byte) ([]byte, error) {
+func archive(name string, content []byte) ([]byte, error) {
 	var buffer bytes.Buffer
 	writer := tar.NewWriter(&buffer)
-	if err := writer.WriteHeader(&tar.Header{Name: program, Mode: 0o755, Size: int64(len(content)), ModTime: time.Unix(0, 0)}); err != nil {
+	if err := writer.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), ModTime: time.Unix(0, 0)}); err != nil {
 		return nil, err
 	}
 	if _, err := writer.Write(content); err != nil {
@@ -164,15 +171,15 @@ func pack(folder, output string) error {
 	}
 	defer file.Close()
 	writer := tar.NewWriter(file)
-	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(folder, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, err := filepath.Rel(folder, path)
+		name, err := filepath.Rel(folder, file)
 		if err != nil {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}

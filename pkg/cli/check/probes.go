@@ -114,18 +114,11 @@ func admission(ctx context.Context, s *subject) result {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-check-"}}
 	settings, err := s.settings(ctx)
 	if err == nil {
-		// One that the config's nodeSelector chooses, where that is by plain labels.
-		if requirements, selectable := settings.NodeSelector.Requirements(); selectable {
-			node.Labels = map[string]string{}
-			for _, one := range requirements {
-				if values := one.Values().List(); len(values) > 0 {
-					node.Labels[one.Key()] = values[0]
-				}
-			}
-			if !settings.NodeSelector.Matches(labels.Set(node.Labels)) {
-				return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", settings.NodeSelector))
-			}
+		chosen, found := api.LabelsFor(settings.NodeSelector)
+		if !found {
+			return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", settings.NodeSelector))
 		}
+		node.Labels = chosen
 	}
 	created, err := s.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager})
 	switch {

@@ -1,0 +1,100 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// answers waits until a new Node gets the finalizer, which one that is never stored
+// tells: an agent that is ready is reached through its Service only a moment later.
+func (w Waiter) answers(ctx context.Context, namespace string) error {
+	const what = "a new node to get the finalizer (dry run)"
+	node := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"generateName": "nodecleanup-install-"},
+	}}
+	chosen, err := w.protectedLabels(ctx, namespace)
+	if err != nil {
+		w.say("whether new nodes get the finalizer is not tried: %v", err)
+		return nil
+	}
+	node.SetLabels(chosen)
+	lacks, said := "", ""
+	var told error
+	err = wait.PollUntilContextCancel(ctx, askAgain, true, func(ctx context.Context) (bool, error) {
+		made, err := w.Objects.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).
+			Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager})
+		switch {
+		case apierrors.IsForbidden(err):
+			told = err
+			return true, nil
+		case err != nil:
+			lacks = "the API server refuses it: " + err.Error()
+		case !api.HasFinalizer(made):
+			lacks = "it does not, the API server does not reach the agent"
+		default:
+			return true, nil
+		}
+		if lacks != said {
+			w.say("waiting for %s: %s", what, lacks)
+		}
+		said = lacks
+		return false, nil
+	})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && lacks != "":
+		return fmt.Errorf("waiting for %s: %s (look at: kubectl -n %s get endpointslices,pods): %w", what, lacks, namespace, err)
+	case err != nil:
+		return fmt.Errorf("waiting for %s: %w", what, err)
+	case told != nil:
+		w.say("whether new nodes get the finalizer cannot be told: %v", told)
+	}
+	return nil
+}
+
+// protectedLabels are those of a Node that the config's nodeSelector chooses.
+func (w Waiter) protectedLabels(ctx context.Context, namespace string) (labels.Set, error) {
+	object, err := kindNamed("ConfigMap").client(w.Objects, namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading the config: %w", err)
+	}
+	text, _, err := unstructured.NestedString(object.Object, "data", api.ConfigKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading the config: %w", err)
+	}
+	var settings struct {
+		NodeSelector metav1.LabelSelector `json:"nodeSelector"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &settings); err != nil {
+		return nil, fmt.Errorf("reading the config's nodeSelector: %w", err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&settings.NodeSelector)
+	if err != nil {
+		return nil, fmt.Errorf("reading the config's nodeSelector: %w", err)
+	}
+	chosen, found := api.LabelsFor(selector)
+	if !found {
+		return nil, fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", selector)
+	}
+	return chosen, nil
+}
+
+func (w Waiter) say(format string, arguments ...any) {
+	if w.Report != nil {
+		w.Report(fmt.Sprintf(format, arguments...))
+	}
+}
+
+// askAgain is how long after one Node that was not stored the next is tried.
+const askAgain = 200 * time.Millisecond

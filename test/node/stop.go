@@ -1,0 +1,89 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Stop ends the node, every container on it, and what it set up on this machine.
+func (n *Node) Stop(ctx context.Context) error {
+	var failed error
+	note := func(what string, err error) {
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("stopping the node: %s: %w", what, err))
+		}
+	}
+	// containerd goes last: it ends the containers.
+	for i, process := range slices.Backward(n.processes) {
+		if i == 0 {
+			note("ending the containers", n.endContainers(ctx))
+		}
+		note("ending a process", process.Stop(ctx))
+	}
+	note("unmounting", unmountBelow(n.dir))
+	for _, command := range [][]string{
+		{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "ip", "kube-proxy"}, {"nft", "delete", "table", "ip6", "kube-proxy"},
+	} {
+		// It is not there where the node did not come that far.
+		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
+	}
+	note("removing its files", os.RemoveAll(n.dir))
+	return failed
+}
+
+func (n *Node) endContainers(ctx context.Context) error {
+	if n.processes[0].PID() == 0 {
+		return nil
+	}
+	// Containers of a Pod share a process, which ends with the first that is deleted; then
+	// the others' deletion fails, and what is left is what counts.
+	var failed error
+	for range 3 {
+		containers, err := n.ctr(ctx, "tasks", "list", "--quiet")
+		if err != nil {
+			return fmt.Errorf("listing them: %w", err)
+		}
+		failed = nil
+		for _, container := range strings.Fields(containers) {
+			if _, err := n.ctr(ctx, "tasks", "delete", "--force", container); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("container %s: %w", container, err))
+			}
+		}
+		if failed == nil {
+			return nil
+		}
+	}
+	return failed
+}
+
+// unmountBelow unmounts everything in a folder, the innermost first, and the network
+// namespaces of Pods that are left.
+func unmountBelow(folder string) error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, line := range slices.Backward(strings.Split(string(mounts), "\n")) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !strings.HasPrefix(fields[1], folder+"/") && !strings.HasPrefix(fields[1], "/run/netns/cni-") && !strings.HasPrefix(fields[1], "/var/run/netns/cni-") {
+			continue
+		}
+		if err := syscall.Unmount(fields[1], syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", fields[1], err))
+			continue
+		}
+		if strings.Contains(fields[1], "/netns/cni-") {
+			failed = errors.Join(failed, os.Remove(fields[1]))
+		}
+	}
+	return failed
+}
