@@ -47,15 +47,6 @@ func booked(asked []Rule) []Rule {
 	return found
 }
 
-// keep drops the deletions that are not about to happen any more.
-func (b *book) keep(about map[types.UID]string) {
-	for uid := range b.allowed {
-		if _, still := about[uid]; !still {
-			delete(b.allowed, uid)
-		}
-	}
-}
-
 func (g *Guard) readBook(ctx context.Context) (*book, error) {
 	configMap, err := g.Client.CoreV1().ConfigMaps(g.Namespace).Get(ctx, api.GuardName, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {

@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -36,7 +35,6 @@ func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node,
 			facts = unread(inBook, err)
 		}
 	}
-	var about map[types.UID]string
 	readers := map[Rule]func() error{
 		CriticalPods: func() (err error) {
 			facts.CriticalPods, err = g.criticalPods(ctx, guard.CriticalPods, node.Name)
@@ -47,7 +45,7 @@ func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node,
 			return err
 		},
 		MaxTerminating: func() (err error) {
-			facts.Terminating, facts.Nodes, about, err = g.terminating(ctx, node.UID, written)
+			facts.Terminating, facts.Nodes, err = g.terminating(ctx, node.UID, written)
 			return err
 		},
 	}
@@ -65,9 +63,6 @@ func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node,
 		})
 	}
 	group.Wait()
-	if about != nil {
-		written.keep(about)
-	}
 	return facts, written
 }
 
@@ -117,33 +112,24 @@ func (g *Guard) otherSchedulable(ctx context.Context, but types.UID, written *bo
 	}
 }
 
-// terminating returns the names of the other Nodes that terminate or are about to, sorted,
-// how many Nodes there are, and which of those in the book are about to: they are there, and
-// do not terminate yet.
-func (g *Guard) terminating(ctx context.Context, but types.UID, written *book) (names []string, nodes int, about map[types.UID]string, err error) {
-	about = map[types.UID]string{}
+// terminating returns the names of the other Nodes that terminate or, by the book, are about
+// to, sorted, and how many Nodes there are. One in the book that is gone counts no longer.
+func (g *Guard) terminating(ctx context.Context, but types.UID, written *book) (names []string, nodes int, err error) {
 	options := metav1.ListOptions{Limit: metadataPage}
 	for {
 		page, err := g.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).List(ctx, options)
 		if err != nil {
-			return nil, 0, nil, fmt.Errorf("listing nodes: %w", err)
+			return nil, 0, fmt.Errorf("listing nodes: %w", err)
 		}
 		for _, node := range page.Items {
 			nodes++
-			_, allowed := written.allowed[node.UID]
-			switch {
-			case node.UID == but:
-			case node.DeletionTimestamp != nil:
+			if _, allowed := written.allowed[node.UID]; node.UID != but && (allowed || node.DeletionTimestamp != nil) {
 				names = append(names, node.Name)
-			case allowed:
-				about[node.UID] = node.Name
 			}
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
-			break
+			slices.Sort(names)
+			return names, nodes, nil
 		}
 	}
-	names = slices.AppendSeq(names, maps.Values(about))
-	slices.Sort(names)
-	return names, nodes, about, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -84,53 +83,73 @@ func TestConcurrentDeletionsLeaveOneNodeThatTakesPods(t *testing.T) {
 	}
 }
 
-// Two agents, of which each knows the other's answers by the API server alone.
-func TestTwoAgentsKeepOneLimit(t *testing.T) {
-	f := setUp(t, "")
-	nodes := f.crowd()
-	var agents []*guard.Guard
-	settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.Guard{Enabled: true, MaxTerminating: config.Limit{Number: 3}, OnReadError: config.Refuse}}
-	for range 2 {
-		agents = append(agents, guard.New(guard.Options{
+// agents are two that know each other's answers by the API server alone.
+type agents struct {
+	*fixture
+	each [2]*guard.Guard
+}
+
+func (f *fixture) agents(rules config.Guard) agents {
+	rules.Enabled, rules.OnReadError = true, config.Refuse
+	settings := &config.Config{NodeSelector: labels.Everything(), Guard: rules}
+	a := agents{fixture: f}
+	for i := range a.each {
+		a.each[i] = guard.New(guard.Options{
 			Client: kubernetes.NewForConfigOrDie(f.agentREST()), Metadata: metadata.NewForConfigOrDie(f.agentREST()), Namespace: f.namespace,
 			Config: func() *config.Config { return settings }, Events: record.NewFakeRecorder(4 * crowd), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
-		}))
+		})
 	}
+	return a
+}
+
+// ask asks about all Nodes at the same time, and returns those that may be deleted.
+func (a agents) ask(nodes []*corev1.Node) (allowed []*corev1.Node) {
+	a.Helper()
 	var mutex sync.Mutex
-	var allowed []*corev1.Node
-	ask := func(i int, node *corev1.Node) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	all(nodes, func(i int, node *corev1.Node) {
+		ctx, cancel := context.WithTimeout(a.Context(), patience)
 		defer cancel()
-		verdict := agents[i%2].Judge(ctx, guard.Request{Node: node, User: "ed"})
+		verdict := a.each[i%2].Judge(ctx, guard.Request{Node: node, User: "ed"})
 		if len(verdict.Unread) > 0 {
-			t.Errorf("node %s: %v", node.Name, verdict.Unread)
+			a.Errorf("node %s: %v", node.Name, verdict.Unread)
 		}
 		mutex.Lock()
 		defer mutex.Unlock()
 		if verdict.Allowed {
 			allowed = append(allowed, node)
 		}
-	}
+	})
+	return allowed
+}
+
+func TestTwoAgentsKeepOneLimit(t *testing.T) {
+	f := setUp(t, "")
+	nodes, agents := f.crowd(), f.agents(config.Guard{MaxTerminating: config.Limit{Number: 3}})
 	// Nothing is deleted yet: what was allowed counts all the same.
-	all(nodes, ask)
+	allowed := agents.ask(nodes)
 	if len(allowed) != 3 {
 		t.Fatalf("%d deletions were allowed", len(allowed))
 	}
-	first := allowed
-	for _, node := range first {
-		if err := f.admin.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
+	for _, node := range allowed {
+		f.allowed(f.delete(f.admin, node), node)
 	}
 	// And it counts once, now that it is deleted.
-	f.free(first[0])
-	allowed = nil
-	all(nodes, func(i int, node *corev1.Node) {
+	f.free(allowed[0])
+	var left []*corev1.Node
+	for _, node := range nodes {
 		if current := f.read(node); current != nil && current.DeletionTimestamp == nil {
-			ask(i, current)
+			left = append(left, current)
 		}
-	})
-	if len(allowed) != 1 {
-		t.Errorf("with one of three gone %d deletions were allowed", len(allowed))
+	}
+	if more := agents.ask(left); len(more) != 1 {
+		t.Errorf("with one of three gone %d deletions were allowed", len(more))
+	}
+}
+
+func TestTwoAgentsLeaveOneNodeThatTakesPods(t *testing.T) {
+	f := setUp(t, "")
+	nodes, agents := f.crowd(), f.agents(config.Guard{LastSchedulable: config.Refuse})
+	if allowed := agents.ask(nodes); len(allowed) != crowd-1 {
+		t.Errorf("of %d nodes %d may be deleted", crowd, len(allowed))
 	}
 }
