@@ -27,6 +27,8 @@ const (
 	WebhookHook = "finalizer.nodecleanup.io"
 	// GuardHook names the one webhook in the validating one: the delete guard.
 	GuardHook = "delete.nodecleanup.io"
+	// QuotaName names the ResourceQuota that lets the agent's Pods have their priority.
+	QuotaName = "nodecleanup-critical-pods"
 	// CASecretName names the Secret with the CA that signs the webhook's serving certificate.
 	CASecretName = "nodecleanup-webhook-ca"
 	// MutatePath is where the agent answers the mutating webhook.

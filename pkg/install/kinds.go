@@ -67,6 +67,8 @@ func kinds() []kind {
 		{of("apps", "v1", "ReplicaSet"), "replicasets", true, phaseAgent, nil},
 		{of("", "v1", "Pod"), "pods", true, phaseAgent, nil},
 
+		{of("policy", "v1", "PodDisruptionBudget"), "poddisruptionbudgets", true, phaseData, agent},
+		{of("", "v1", "ResourceQuota"), "resourcequotas", true, phaseData, []string{api.QuotaName}},
 		{of("", "v1", "Service"), "services", true, phaseData, agent},
 		{of("coordination.k8s.io", "v1", "Lease"), "leases", true, phaseData, agent},
 		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName, api.GuardName}},

@@ -82,7 +82,7 @@ func TestKustomizationsThatAreRefused(t *testing.T) {
 func TestEverySettingHasAnEffect(t *testing.T) {
 	values := map[string]string{
 		"failurePolicy": "Fail", "webhookTimeoutSeconds": "7", "guard.failurePolicy": "Fail", "guard.timeoutSeconds": "9", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi",
-		"resources.limits.memory": "777Mi", "imagePullPolicy": "Never", "priorityClassName": "system-cluster-critical", "nodeSelector.LABEL": "there",
+		"resources.limits.memory": "777Mi", "imagePullPolicy": "Never", "priorityClassName": "system-node-critical", "nodeSelector.LABEL": "there",
 	}
 	plain := textOf(t, Options{})
 	for _, name := range SettingNames() {

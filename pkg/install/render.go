@@ -50,7 +50,7 @@ func Render(options Options) ([]*unstructured.Unstructured, error) {
 
 // runsAgent: what is there only because the agent runs in the cluster.
 func runsAgent(object *unstructured.Unstructured) bool {
-	return object.GetKind() == "Deployment" || object.GetKind() == "Service"
+	return slices.Contains([]string{"Deployment", "Service", "PodDisruptionBudget", "ResourceQuota"}, object.GetKind())
 }
 
 func customise(object *unstructured.Unstructured, options Options) error {
