@@ -16,10 +16,12 @@ import (
 )
 
 const (
-	// metadataPage is how many Nodes are read at once of which the metadata is wanted,
-	// nodePage of which all is: the first page nearly always has one that takes pods.
+	// metadataPage is how many Nodes are read at once of which the metadata is wanted.
 	metadataPage = 1000
-	nodePage     = 50
+	// firstPage is how many of which all is: nearly always one of them takes pods. Where
+	// none does, all Nodes are read, nextPage at once.
+	firstPage = 50
+	nextPage  = 500
 )
 
 // read reads what the rules ask for. Every read is of the newest state: nothing is asked
@@ -94,7 +96,7 @@ func (g *Guard) criticalPods(ctx context.Context, critical []config.PodSelector,
 // otherSchedulable reports whether another Node takes pods, one whose deletion was not
 // allowed a moment ago.
 func (g *Guard) otherSchedulable(ctx context.Context, but types.UID, written *book) (bool, error) {
-	options := metav1.ListOptions{FieldSelector: "spec.unschedulable=false", Limit: nodePage}
+	options := metav1.ListOptions{FieldSelector: "spec.unschedulable=false", Limit: firstPage}
 	for {
 		page, err := g.Client.CoreV1().Nodes().List(ctx, options)
 		if err != nil {
@@ -106,7 +108,7 @@ func (g *Guard) otherSchedulable(ctx context.Context, but types.UID, written *bo
 				return true, nil
 			}
 		}
-		if options.Continue = page.Continue; options.Continue == "" {
+		if options.Continue, options.Limit = page.Continue, nextPage; options.Continue == "" {
 			return false, nil
 		}
 	}

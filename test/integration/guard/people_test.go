@@ -67,7 +67,7 @@ func TestBreakGlass(t *testing.T) {
 	editor, operator := f.as("ed", "editors"), f.as("op", "operators")
 	for _, key := range []string{api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil} {
 		err := f.annotate(editor, node, key, time.Now().Add(time.Hour).Format(time.RFC3339))
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "node worker would be deleted, or kept, against the delete guard: only nodecleanup-agent, or a user who is allowed the verb \"bypass\" on nodes") {
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "node worker is left as it is: only nodecleanup-agent, or a user who is allowed the verb \"bypass\" on nodes (ClusterRole nodecleanup-operator), may change the annotations of the delete guard") {
 			t.Errorf("an editor who sets %s is answered %v", key, err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestWhoMayNotBypassCannotLayADeletionAtSomebodysDoor(t *testing.T) {
 // A kubelet is not to decide whether its own Node is deleted.
 func TestAKubeletChangesNoProtection(t *testing.T) {
 	f := setUp(t, "")
-	if err := f.annotate(f.as("system:node:worker", "system:nodes"), f.node("worker"), api.AnnotationProtect, "true"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "no kubelet may change nodecleanup.io/protect") {
+	if err := f.annotate(f.as("system:node:worker", "system:nodes"), f.node("worker"), api.AnnotationProtect, "true"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "and for a kubelet nodecleanup.io/protect") {
 		t.Errorf("one that protects its node is answered %v", err)
 	}
 	precious := f.node("precious", annotated(api.AnnotationProtect, "true"))
