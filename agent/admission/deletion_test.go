@@ -146,6 +146,7 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"a creation":   {http.MethodPost, "application/json", review(), 400, "the operation is CREATE"},
 		"no node":      {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"a":"b",`), 400, "no old node"},
 		"no node name": {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":""`), 400, "no name or no uid"},
+		"a path":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"../pods"`), 400, "no name of a node"},
 		"no node uid":  {http.MethodPost, "application/json", deletionReview(`"uid":"n-1"`, `"uid":""`), 400, "no name or no uid"},
 		"wrong kind":   {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"metadata":[],`), 400, "decoding the request"},
 		"nobody":       {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":""`), 400, "does not say who asks"},

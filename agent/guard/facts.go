@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -66,6 +67,16 @@ func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node,
 	}
 	group.Wait()
 	return facts, written
+}
+
+// there reports whether that Node, and no other of the name, is known not to be gone. Where
+// that cannot be told it is taken to be there: what is read next fails as well then.
+func (g *Guard) there(ctx context.Context, node *corev1.Node) bool {
+	live, err := g.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).Get(ctx, node.Name, metav1.GetOptions{})
+	if err != nil {
+		return !apierrors.IsNotFound(err)
+	}
+	return live.UID == node.UID
 }
 
 // criticalPods returns those pods of a Node that a selector chooses, as namespace/name.

@@ -39,6 +39,7 @@ type fixture struct {
 	*testing.T
 	admin     kubernetes.Interface
 	namespace string
+	webhook   string
 	metrics   string
 	installed install.Options
 	// stop ends the agent, and returns when it has ended.
@@ -47,10 +48,9 @@ type fixture struct {
 
 // setUp installs nodecleanup with that guard, and returns when the API server asks it.
 func setUp(t *testing.T, guard string, change ...func(*agent.Options)) *fixture {
-	f := &fixture{T: t, admin: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), metrics: freeAddress(t)}
-	webhook := freeAddress(t)
+	f := &fixture{T: t, admin: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), webhook: freeAddress(t), metrics: freeAddress(t)}
 	f.installed = install.Options{
-		Namespace: f.namespace, AgentURL: "https://" + webhook,
+		Namespace: f.namespace, AgentURL: "https://" + f.webhook,
 		Config: []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: log, plugin: logger}]\n" + guard),
 	}
 	if _, err := f.apply(f.installed); err != nil {
@@ -62,7 +62,7 @@ func setUp(t *testing.T, guard string, change ...func(*agent.Options)) *fixture 
 	options := agent.Options{
 		REST: f.agentREST(), Namespace: f.namespace, Identity: "test", Version: "test", Catalog: plugins.Catalog,
 		Lease:         agent.LeaseTiming{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
-		WebhookListen: webhook, MetricsListen: f.metrics, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		WebhookListen: f.webhook, MetricsListen: f.metrics, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	for _, each := range change {
 		each(&options)
