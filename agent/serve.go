@@ -59,6 +59,8 @@ type server struct {
 	name string
 	http.Server
 	connections *httplimit.Connections
+	// webhook: API servers call it, by TLS. Serving gives every server a TLSConfig.
+	webhook bool
 }
 
 func newServers(log *slog.Logger) *servers { return &servers{log: log} }
@@ -83,6 +85,7 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, s.log))
 	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
 	server := s.all[len(s.all)-1]
+	server.webhook = true
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
 	callers.Demand(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.
@@ -123,7 +126,7 @@ func (s *servers) run(ctx context.Context) error {
 		}
 		s.log.Info("serving", "what", server.name, "address", listener.Addr().String())
 		group.Go(func() error {
-			if server.TLSConfig != nil {
+			if server.webhook {
 				err = server.ServeTLS(listener, "", "")
 			} else {
 				err = server.Serve(listener)
@@ -151,7 +154,7 @@ func (s *servers) leave() {
 	for range look.C {
 		open := 0
 		for _, one := range s.all {
-			if one.TLSConfig != nil { // Who asks for metrics asks again.
+			if one.webhook { // Who asks for metrics asks again.
 				open += one.connections.Open()
 			}
 		}
