@@ -52,11 +52,9 @@ func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node,
 			return err
 		},
 	}
+	readable := slices.DeleteFunc(slices.Clone(asked), func(rule Rule) bool { return facts.Unread[rule] != nil })
 	var group sync.WaitGroup
-	for _, rule := range asked {
-		if facts.Unread[rule] != nil {
-			continue
-		}
+	for _, rule := range readable {
 		group.Go(func() {
 			if err := readers[rule](); err != nil {
 				mutex.Lock()
