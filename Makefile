@@ -53,6 +53,10 @@ cross: ## Build for the other platforms, to see that they build
 kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, once; then cached)
 	@go run ./hack/cluster build
 
+.PHONY: render
+render: ## Write manifests/base, and what the Kustomize components add, anew from the Helm chart
+	cd hack/tools/chart && go run . ../../../manifests
+
 ##@ Release
 
 .PHONY: docs
@@ -92,7 +96,7 @@ bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it 
 	go run ./test/bench/cli
 
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, tidy modules, generated reference
+verify: ## Check form: gofmt, go vet, tidy modules, generated reference and manifests
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -102,6 +106,7 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference
 	cd hack/kubernetes && go mod tidy -diff
 	cd hack/node && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
+	cd hack/tools/chart && go mod tidy -diff && go vet ./... && go run . -check ../../../manifests
 
 .PHONY: help
 help: ## List the targets

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/hack/tools/chart/render"
+)
+
+// header is the first line of every file that is written, and tells it from others.
+const header = "# Generated from manifests/chart by make render. DO NOT EDIT.\n"
+
+// component is what a Kustomize component adds to the base: the objects that the chart
+// has with these values, and by default has not.
+type component struct {
+	name   string
+	values map[string]any
+}
+
+func on(name string) map[string]any { return map[string]any{name: map[string]any{"enabled": true}} }
+
+var components = []component{
+	{"cert-manager", on("certManager")},
+	{"monitoring", on("podMonitor")},
+	{"network-policy", on("networkPolicy")},
+}
+
+// generate brings the generated files under manifests up to date and returns the names of
+// those that were not. With check it changes none.
+func generate(manifests string, check bool) ([]string, error) {
+	chart := filepath.Join(manifests, "chart")
+	base, err := render.Chart(chart, render.Options{})
+	if err != nil {
+		return nil, err
+	}
+	stale, err := write(filepath.Join(manifests, "base"), base, check)
+	if err != nil {
+		return nil, err
+	}
+	for _, component := range components {
+		files, err := render.Chart(chart, render.Options{Values: component.values})
+		if err != nil {
+			return nil, fmt.Errorf("component %s: %w", component.name, err)
+		}
+		for name := range base {
+			delete(files, name)
+		}
+		more, err := write(filepath.Join(manifests, "components", component.name), files, check)
+		if err != nil {
+			return nil, err
+		}
+		stale = append(stale, more...)
+	}
+	return stale, nil
+}
+
+// write makes the generated files of a folder these, and leaves the others in it alone.
+func write(folder string, files map[string]string, check bool) ([]string, error) {
+	there, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var stale []string
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		old, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if string(old) == header+text {
+			continue
+		}
+		stale = append(stale, path)
+		if !check {
+			if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(path, []byte(header+text), 0o644)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, path := range there {
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if _, made := files[filepath.Base(path)]; made || !strings.HasPrefix(string(old), header) {
+			continue
+		}
+		stale = append(stale, path)
+		if !check {
+			if err := os.Remove(path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.Sort(stale)
+	return stale, nil
+}
