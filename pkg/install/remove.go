@@ -41,7 +41,7 @@ func (r *Remover) Remove(ctx context.Context, namespace string, keepHistory bool
 			return err
 		}
 	}
-	if !keepHistory {
+	if !keepHistory && !r.KeepNamespace {
 		if err := r.removeNamespace(ctx, namespace); err != nil {
 			return err
 		}

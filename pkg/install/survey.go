@@ -62,6 +62,9 @@ type Remover struct {
 	// AgentStops is how long the agent's pods may take to end before they are
 	// deleted by force.
 	AgentStops time.Duration
+	// KeepNamespace leaves the namespace, also one that install made: somebody else
+	// keeps things in it, such as Helm its release.
+	KeepNamespace bool
 	// Report, if there is one, is called with a sentence on each thing done.
 	Report func(string)
 }
@@ -87,7 +90,7 @@ func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool
 		}
 		survey.Objects = append(survey.Objects, objects...)
 	}
-	if survey.NamespaceOurs && !keepHistory {
+	if survey.NamespaceOurs && !keepHistory && !r.KeepNamespace {
 		survey.Objects = append(survey.Objects, Object{kind: kindNamed("Namespace"), Name: namespace})
 		if survey.Foreign, err = r.foreign(ctx, namespace, survey.Objects); err != nil {
 			return nil, err

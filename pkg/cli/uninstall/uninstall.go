@@ -22,7 +22,9 @@ type Options struct {
 	Yes         bool
 	Force       bool
 	KeepHistory bool
-	Timeout     time.Duration
+	// KeepNamespace leaves the namespace itself.
+	KeepNamespace bool
+	Timeout       time.Duration
 }
 
 // New returns the command.
@@ -61,6 +63,7 @@ left undone. --force does it nevertheless.`,
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
 	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: they go at once, their steps left undone")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
+	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace, such as one in which others keep things")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
 	return cmd
 }
@@ -84,11 +87,12 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	remover := &install.Remover{
-		Objects:    clients.Dynamic,
-		Nodes:      clients.Typed,
-		Now:        o.Now,
-		AgentStops: install.AgentStops,
-		Report:     func(line string) { o.Say("%s", line) },
+		Objects:       clients.Dynamic,
+		Nodes:         clients.Typed,
+		Now:           o.Now,
+		AgentStops:    install.AgentStops,
+		KeepNamespace: o.KeepNamespace,
+		Report:        func(line string) { o.Say("%s", line) },
 	}
 	survey, err := remover.Survey(ctx, namespace, o.KeepHistory)
 	if err != nil {

@@ -223,6 +223,32 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	}
 }
 
+func TestUninstallKeepsTheNamespaceIfTold(t *testing.T) {
+	client := admin(t)
+	must(t, "install", "-n", "kept", "--agent-url", "https://127.0.0.1:1")
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}
+	if _, err := client.CoreV1().Secrets("kept").Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	result := must(t, "uninstall", "--yes", "--keep-namespace")
+
+	if strings.Contains(result.errOut, "namespace/kept") || strings.Contains(result.errOut, "secret/theirs") {
+		t.Errorf("it announces that the namespace goes: %s", result.errOut)
+	}
+	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), "kept", metav1.GetOptions{})
+	if err != nil || namespace.DeletionTimestamp != nil {
+		t.Errorf("the namespace goes: %v, %v", namespace.DeletionTimestamp, err)
+	}
+	if _, err := client.CoreV1().Secrets("kept").Get(t.Context(), "theirs", metav1.GetOptions{}); err != nil {
+		t.Errorf("what others keep in it went: %v", err)
+	}
+	if _, err := client.CoreV1().ConfigMaps("kept").Get(t.Context(), api.ConfigName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the config is left: %v", err)
+	}
+	must(t, "uninstall", "--yes", "-n", "kept") // Only the namespace is left to go.
+}
+
 func TestUninstallGoesOnAfterAnInvalidNode(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "invalid")
