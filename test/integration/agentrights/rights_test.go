@@ -1,0 +1,179 @@
+// Package agentrights_test holds the agent's rights against what it does: none is too
+// few, and none too many.
+package agentrights_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+const patience = time.Minute
+
+var shared *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	options := cluster.Options{Name: "agentrights", WithControllerManager: true, WithKwok: true}
+	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))
+}
+
+// unseen are the rights that no request of the agent's shows, and why it has them.
+func unseen() map[string]string {
+	const lists = "asked of an API server that does not stream lists, before 1.34"
+	return map[string]string{
+		"bypass nodes": "asked by the policy that keeps the finalizer, see test/integration/admission",
+		"list secrets": lists,
+		"list mutatingwebhookconfigurations.admissionregistration.k8s.io nodecleanup":   lists,
+		"list validatingwebhookconfigurations.admissionregistration.k8s.io nodecleanup": lists,
+	}
+}
+
+// Agents go through all that the agent does. If a role lost a right, a request
+// would be forbidden; if it had one too many, no request would show it.
+func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
+	s := setUp(t)
+	stop := s.run("agent-0")
+	s.liveThroughEverything()
+	stop()
+	s.run("agent-1") // Run records are pruned by an agent that begins to lead.
+
+	wanted := s.rights()
+	if len(wanted) < 30 {
+		t.Fatalf("the roles have %d rights: they were not read", len(wanted))
+	}
+	user := "system:serviceaccount:" + api.Namespace + ":" + api.Agent
+	var missing []string
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		used := map[string]bool{}
+		events, err := shared.AuditLog()
+		if err != nil {
+			return false, err
+		}
+		for _, event := range events {
+			if event.User != user || event.Resource == "" {
+				continue
+			}
+			if event.Code == http.StatusForbidden {
+				return false, fmt.Errorf("the agent may not %s %s", event.Verb, event.URI)
+			}
+			for _, name := range []string{"", event.Name} {
+				used[right(event.Verb, event.APIGroup, event.Resource, event.Subresource, name)] = true
+			}
+		}
+		missing = nil
+		for one := range wanted {
+			if !used[one] && unseen()[one] == "" {
+				missing = append(missing, one)
+			}
+		}
+		slices.Sort(missing)
+		return len(missing) == 0, nil
+	})
+	if err != nil {
+		t.Errorf("%v; rights that the agent did not use:\n  %s", err, strings.Join(missing, "\n  "))
+	}
+	t.Logf("%d rights", len(wanted))
+}
+
+// right names one: "patch nodes/status", "update secrets nodecleanup-webhook-ca".
+func right(verb, group, resource, subresource, name string) string {
+	if subresource != "" {
+		resource += "/" + subresource
+	}
+	if group != "" {
+		resource += "." + group
+	}
+	return strings.TrimSpace(verb + " " + resource + " " + name)
+}
+
+// rights are those of the agent's ClusterRole and Role, as install renders them.
+func (s *scene) rights() map[string]bool {
+	s.Helper()
+	objects, err := install.Render(s.options())
+	if err != nil {
+		s.Fatal(err)
+	}
+	all := map[string]bool{}
+	for _, object := range objects {
+		if object.GetName() != api.Agent || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+			continue
+		}
+		var role rbacv1.ClusterRole
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+			s.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			names := rule.ResourceNames
+			if len(names) == 0 {
+				names = []string{""}
+			}
+			for _, verb := range rule.Verbs {
+				for _, resource := range rule.Resources {
+					for _, name := range names {
+						kind, sub, _ := strings.Cut(resource, "/")
+						all[right(verb, rule.APIGroups[0], kind, sub, name)] = true
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// run runs an agent until the end of the test, or until the returned function is called.
+func (s *scene) run(identity string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
+	ended := make(chan error, 1)
+	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + api.Namespace, "system:authenticated"}
+	options := agent.Options{
+		REST:      shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent, groups...),
+		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
+		WebhookListen: s.webhook, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(s.Output(), nil)),
+	}
+	go func() { ended <- agent.Run(ctx, options) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.Errorf("the agent ended with: %v", err)
+		}
+	})
+	s.Cleanup(stop)
+	return stop
+}
+
+func (s *scene) eventually(what string, holds func(context.Context) (bool, error)) {
+	s.Helper()
+	if err := wait.PollUntilContextTimeout(s.Context(), 50*time.Millisecond, patience, true, holds); err != nil {
+		s.Fatalf("waiting until %s: %v", what, err)
+	}
+}
+
+func (s *scene) isGone(name string) {
+	s.Helper()
+	s.eventually("node "+name+" is gone", func(ctx context.Context) (bool, error) {
+		_, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
+}
+
+// own are labels that the config's nodeSelector chooses.
+func own() map[string]string { return map[string]string{"pool": "own"} }

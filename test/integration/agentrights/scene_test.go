@@ -1,0 +1,205 @@
+package agentrights_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+// scene is an install with something for every right to do.
+type scene struct {
+	*testing.T
+	client  kubernetes.Interface
+	webhook string
+	// inventory refuses while it is full, so that a step fails and is tried again.
+	inventory *httptest.Server
+	full      atomic.Bool
+}
+
+func setUp(t *testing.T) *scene {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scene{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), webhook: listener.Addr().String()}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.inventory = httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) {
+		if s.full.Load() {
+			http.Error(writer, "full", http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(s.inventory.Close)
+	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}).Apply(t.Context(), s.options()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "t"},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *scene) options() install.Options {
+	return install.Options{AgentURL: "https://" + s.webhook, Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
+kind: Config
+nodeSelector: {matchLabels: {pool: own}}
+history: {maxRuns: 1}
+guard: {lastSchedulable: refuse, criticalPods: [{namespaces: [kube-system]}]}
+retry: {maxRetries: 100, initialDelay: 100ms, maxDelay: 200ms, jitter: 0}
+steps:
+- {name: drain, plugin: drain, options: {allowUnmanaged: true}}
+- {name: volumes, plugin: volumes, dependsOn: [drain]}
+- name: inventory
+  plugin: http
+  dependsOn: [volumes]
+  options: {url: %q, headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
+`, s.inventory.URL)}
+}
+
+func (s *scene) liveThroughEverything() {
+	s.Helper()
+	ctx := s.Context()
+	s.create("staying")
+	s.create("first")
+	s.attach("first")
+	s.delete("first")
+	s.eventually("the volume of node first is waited for", func(ctx context.Context) (bool, error) {
+		node, err := s.client.CoreV1().Nodes().Get(ctx, "first", metav1.GetOptions{})
+		return err == nil && api.Cleanup(node) != nil, err
+	})
+	if err := s.client.StorageV1().VolumeAttachments().Delete(ctx, "csi-data", metav1.DeleteOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.isGone("first")
+
+	// A second one makes the record of the first one too many.
+	s.create("second")
+	if _, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, cluster.MakePod(metav1.NamespaceDefault, "moved", "second"), metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.full.Store(true)
+	s.delete("second")
+	s.eventually("the inventory refuses node second", func(ctx context.Context) (bool, error) {
+		events, err := s.client.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=second,type=Warning"})
+		return err == nil && len(events.Items) > 0, err
+	})
+	s.full.Store(false)
+	s.isGone("second")
+
+	rotate := []byte(`{"metadata":{"annotations":{"` + api.AnnotationRotate + `":"now"}}}`)
+	if _, err := s.client.CoreV1().Secrets(api.Namespace).Patch(ctx, api.CASecretName, types.MergePatchType, rotate, metav1.PatchOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	// The same fault twice is one Event that is counted.
+	for range 2 {
+		s.configure("steps: none")
+		s.eventually("the config is refused", func(ctx context.Context) (bool, error) {
+			status, err := s.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
+			return err == nil && strings.Contains(fmt.Sprint(status.Data), "steps"), err
+		})
+		s.configure(string(s.options().Config))
+		s.eventually("the config is in force again", func(ctx context.Context) (bool, error) {
+			status, err := s.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
+			return err == nil && !strings.Contains(fmt.Sprint(status.Data), "steps"), err
+		})
+	}
+
+	ask := []byte(`{"metadata":{"annotations":{"` + api.AnnotationPreflightRequestedAt + `":"2026-01-31T04:00:00Z"}}}`)
+	s.eventually("the agent's status can be asked for", func(ctx context.Context) (bool, error) {
+		_, err := s.client.CoreV1().ConfigMaps(api.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, ask, metav1.PatchOptions{})
+		return err == nil, nil
+	})
+}
+
+func (s *scene) configure(config string) {
+	s.Helper()
+	patch, err := json.Marshal(map[string]any{"data": map[string]string{api.ConfigKey: config}})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.client.CoreV1().ConfigMaps(api.Namespace).Patch(s.Context(), api.ConfigName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// create makes a Node that the agent protects.
+func (s *scene) create(name string) {
+	s.Helper()
+	ctx := s.Context()
+	if _, err := s.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode(name, own()), metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("node "+name+" is protected", func(ctx context.Context) (bool, error) {
+		node, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		return err == nil && api.HasFinalizer(node), err
+	})
+}
+
+func (s *scene) delete(name string) {
+	s.Helper()
+	if err := s.client.CoreV1().Nodes().Delete(s.Context(), name, metav1.DeleteOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// attach attaches a volume to a Node, and has a pod there that uses another.
+func (s *scene) attach(node string) {
+	s.Helper()
+	ctx, volume, none := s.Context(), "data", ""
+	if _, err := s.client.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: "csi-data"},
+		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "csi.example.com", NodeName: node, Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &volume}},
+	}, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.client.CoreV1().PersistentVolumeClaims(metav1.NamespaceDefault).Create(ctx, &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeName: "kept", StorageClassName: &none,
+			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	labels := map[string]string{"app": "user"}
+	set, err := s.client.AppsV1().DaemonSets(metav1.NamespaceDefault).Create(ctx, &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "user"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels}, UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: cluster.MakePod(metav1.NamespaceDefault, "user", "").Spec},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("pods may be made", func(ctx context.Context) (bool, error) {
+		pod := cluster.MakePod(metav1.NamespaceDefault, "user", node)
+		// No drain moves it, so its volume is none to wait for.
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "user", UID: set.UID, Controller: new(true)}}
+		pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		_, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{})
+		return err == nil, nil // Its namespace has no service account yet.
+	})
+}
