@@ -77,9 +77,14 @@ release: ## Make the release of VERSION in dist/: archives, checksums, Krew mani
 RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 
 .PHONY: test
-test: verify kubernetes ## Run every test, those against a real API server too
+test: verify kubernetes chart-test ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
+
+.PHONY: chart-test
+# Without -count=1 a result is kept although the chart, which is of no Go module, has changed.
+chart-test: kubernetes ## Hold Helm chart, Kustomize and command line against each other, object by object
+	cd hack/tools/chart && go test -count=1 ./...
 
 .PHONY: e2e
 e2e: kubernetes ## Run the agent as a Pod on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)

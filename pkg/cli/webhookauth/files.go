@@ -110,8 +110,10 @@ func agentFiles(namespace string, bundle []byte, subject string) ([]file, error)
 	}
 	configMap, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap",
-		"metadata": map[string]any{"name": api.WebhookClientsName, "namespace": namespace, "labels": map[string]any{api.LabelName: api.LabelNameValue}},
-		"data":     map[string]any{api.WebhookClientsKey: string(bundle)},
+		"metadata": map[string]any{"name": api.WebhookClientsName, "namespace": namespace, "labels": map[string]any{
+			api.LabelName: api.LabelNameValue, "app.kubernetes.io/part-of": api.LabelNameValue, "app.kubernetes.io/component": "config",
+		}},
+		"data": map[string]any{api.WebhookClientsKey: string(bundle)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("writing the CA for the agent: %w", err)

@@ -1,0 +1,170 @@
+package agreement_test
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/hack/tools/chart/render"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// printed is, of each value, another one than the default. What only the hooks read is
+// not printed; the tests on an API server have that.
+var printed = map[string]string{
+	"image.repository": "registry.example/agent", "image.tag": "v9", "image.digest": "sha256:" + strings.Repeat("ab", 32),
+	"imagePullPolicy": "Never", "imagePullSecrets": "[{name: registry}]",
+	"replicas": "3", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi", "resources.limits.memory": "777Mi",
+	"priorityClassName": "system-node-critical", "nodeSelector": "{pool: system}", "affinity": "{nodeAffinity: {}}", "tolerations": "[]",
+	"topologySpreadConstraints": "[]", "admission": "webhook", "failurePolicy": "Fail", "webhookTimeoutSeconds": "7",
+	"guard.failurePolicy": "Fail", "guard.timeoutSeconds": "9", "agentURL": "https://127.0.0.1:9443",
+	"config.guard.controlPlane": "refuse", "config.guard.lastSchedulable": "refuse", "config.steps": "[{name: only, plugin: logger}]",
+	"secrets":                 "{inventory: {url: 'https://inventory.example'}}",
+	"webhookCallers.clientCA": "'-----BEGIN CERTIFICATE-----'", "webhookCallers.subjects": "[apiserver]", "webhookCallers.sourceCIDRs": "[10.0.0.0/8]",
+	"certManager.enabled": "true", "certManager.issuerRef": "{kind: ClusterIssuer, name: corporate}",
+	"podDisruptionBudget.enabled": "false", "flowSchemas.enabled": "false",
+	"autoscaling.enabled": "true", "autoscaling.minReplicas": "4", "autoscaling.maxReplicas": "9", "autoscaling.targetCPUUtilizationPercentage": "55",
+	"networkPolicy.enabled": "true", "networkPolicy.webhookFrom": "[{podSelector: {}}]", "networkPolicy.metricsFrom": "[{namespaceSelector: {}}]", "networkPolicy.egress": "[{}]",
+	"podMonitor.enabled": "true", "podMonitor.interval": "45s", "podMonitor.labels": "{release: main}",
+	"serviceMonitor.enabled": "true", "serviceMonitor.interval": "45s", "serviceMonitor.labels": "{release: main}",
+	"podLabels": "{team: infra}", "podAnnotations": "{team: infra}", "extraArgs": "[--lease-duration=30s]", "extraEnv": "[{name: HTTPS_PROXY, value: proxy}]",
+	"extraVolumes": "[{name: more, emptyDir: {}}]", "extraVolumeMounts": "[{name: more, mountPath: /more}]",
+}
+
+// needs is what has to be on for a value to be read.
+var needs = map[string]string{
+	"autoscaling.": "autoscaling.enabled", "networkPolicy.": "networkPolicy.enabled", "podMonitor.": "podMonitor.enabled",
+	"serviceMonitor.": "serviceMonitor.enabled", "certManager.issuerRef": "certManager.enabled", "webhookCallers.subjects": "webhookCallers.clientCA",
+}
+
+func TestEveryValueIsRead(t *testing.T) {
+	for _, name := range leaves(parse(t, read(t, chart+"/values.yaml")), "") {
+		if strings.HasPrefix(name, "cli.") || strings.HasPrefix(name, "uninstall.") {
+			continue
+		}
+		value, known := printed[name]
+		if !known {
+			t.Errorf("this test has no other value for %s", name)
+			continue
+		}
+		before := map[string]any{}
+		for prefix, needed := range needs {
+			if strings.HasPrefix(name, prefix) && name != needed {
+				set(before, needed, parse(t, "v: "+printed[needed])["v"])
+			}
+		}
+		after := map[string]any{}
+		for prefix, needed := range needs {
+			if strings.HasPrefix(name, prefix) && name != needed {
+				set(after, needed, parse(t, "v: "+printed[needed])["v"])
+			}
+		}
+		set(after, name, parse(t, "v: "+value)["v"])
+		if maps.Equal(files(t, before), files(t, after)) {
+			t.Errorf("%s: %s changes nothing", name, value)
+		}
+	}
+}
+
+func files(t *testing.T, values map[string]any) map[string]string {
+	t.Helper()
+	rendered, err := render.Chart(chart, render.Options{Values: values})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rendered
+}
+
+// leaves returns the dotted names of values that hold no further ones.
+func leaves(values map[string]any, prefix string) []string {
+	var names []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if below, is := values[key].(map[string]any); is && len(below) > 0 {
+			names = append(names, leaves(below, prefix+key+".")...)
+			continue
+		}
+		names = append(names, prefix+key)
+	}
+	return names
+}
+
+func set(values map[string]any, name string, value any) {
+	first, rest, more := strings.Cut(name, ".")
+	if !more {
+		values[first] = value
+		return
+	}
+	below, is := values[first].(map[string]any)
+	if !is {
+		below = map[string]any{}
+		values[first] = below
+	}
+	set(below, rest, value)
+}
+
+func TestWrongValuesAreRefused(t *testing.T) {
+	for name, test := range map[string]struct{ values, says string }{
+		"unknown":               {"replica: 3", "replica"},
+		"unknown below":         {"image: {name: x}", "name"},
+		"no number":             {"replicas: many", "replicas"},
+		"no replicas":           {"replicas: 0", "replicas"},
+		"pull policy":           {"imagePullPolicy: Sometimes", "imagePullPolicy"},
+		"admission":             {"admission: both", "admission"},
+		"failure policy":        {"failurePolicy: Allow", "failurePolicy"},
+		"timeout too long":      {"webhookTimeoutSeconds: 31", "webhookTimeoutSeconds"},
+		"agent URL":             {"agentURL: http://127.0.0.1", "agentURL"},
+		"agent URL with a path": {"agentURL: https://127.0.0.1/x", "agentURL"},
+		"digest":                {"image: {digest: latest}", "digest"},
+		"quantity":              {"resources: {limits: {memory: lots}}", "memory"},
+		"no steps":              {"config: {steps: []}", "steps"},
+		"step without plugin":   {"config: {steps: [{name: drain}]}", "plugin"},
+		"step with a misprint":  {"config: {steps: [{name: drain, plugin: drain, critcal: true}]}", "critcal"},
+		"duration":              {"config: {steps: [{name: drain, plugin: drain, timeout: 30}]}", "timeout"},
+		"duration without unit": {"config: {deadline: {after: '30'}}", "after"},
+		"deadline action":       {"config: {deadline: {action: hold}}", "action"},
+		"guard answer":          {"config: {guard: {controlPlane: maybe}}", "controlPlane"},
+		"selector":              {"config: {nodeSelector: {pool: batch}}", "pool"},
+		"apiVersion in config":  {"config: {apiVersion: nodecleanup.io/v1alpha1}", "apiVersion"},
+		"own selector":          {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}]", "topologySpreadConstraints"},
+		"secret that is no map": {"secrets: {inventory: 'https://inventory.example'}", "inventory"},
+		"private key as CA":     {"webhookCallers: {clientCA: \"-----BEGIN CERTIFICATE-----\\n-----BEGIN PRIVATE KEY-----\"}", "clientCA"},
+		"flag":                  {"extraArgs: [lease-duration=30s]", "extraArgs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := render.Chart(chart, render.Options{Values: parse(t, test.values)})
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want one that names %q", err, test.says)
+			}
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	all := map[string]any{}
+	for _, name := range []string{"certManager", "networkPolicy", "podMonitor", "serviceMonitor", "autoscaling"} {
+		set(all, name+".enabled", true)
+	}
+	values := map[string]map[string]any{"default": {}, "all on": all}
+	for _, folder := range folders(t, manifests+"/overlays") {
+		values[filepath.Base(folder)] = readValues(t, filepath.Join(folder, "values.yaml"))
+	}
+	version, err := common.ParseKubeVersion(render.Newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range values {
+		t.Run(name, func(t *testing.T) {
+			for _, message := range lint.RunAll(chart, values, api.Namespace, lint.WithKubeVersion(version)).Messages {
+				if message.Severity > support.InfoSev {
+					t.Error(message)
+				}
+			}
+		})
+	}
+}
