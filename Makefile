@@ -86,6 +86,15 @@ test: verify kubernetes chart-test ## Run every test, those against a real API s
 chart-test: kubernetes ## Hold Helm chart, Kustomize and command line against each other, object by object
 	cd hack/tools/chart && go test -count=1 ./...
 
+.PHONY: monitoring-test
+monitoring-test: ## Test alerts and dashboard (needs Debian's package prometheus; skipped elsewhere)
+	@$(SAY_PROMETHEUS)
+	go test -count=1 -timeout 10m ./test/monitoring
+
+# Tests that are skipped say so only to those who look closely.
+SAY_PROMETHEUS = for program in prometheus promtool; do command -v $$program >/dev/null || \
+	echo "skipped: tests of alerts and dashboard that need $$program, which is not on the PATH (Debian: apt-get install prometheus)"; done
+
 .PHONY: e2e
 e2e: kubernetes ## Run the agent as a Pod on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)
 	@NODECLEANUP_E2E=1 go test -count=1 -v -timeout 25m ./test/e2e
@@ -115,4 +124,4 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference and mani
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
