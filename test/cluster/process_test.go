@@ -84,7 +84,7 @@ func TestProcessThatIsNeverReady(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	p := shell(t, "exec sleep 1000", Ready{URL: server.URL})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	err := p.Start(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "still loading") {
