@@ -113,6 +113,14 @@ type deletion struct {
 	} `json:"request"`
 }
 
+// metadata is what is looked at of a Node's.
+type metadata struct {
+	Name              string            `json:"name"`
+	Labels            map[string]string `json:"labels"`
+	Finalizers        []string          `json:"finalizers"`
+	DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
+}
+
 // decodeDeletion is decode for a deletion: the Node comes as the one that there was.
 func decodeDeletion(body []byte) (*admissionv1.AdmissionReview, error) {
 	var asked deletion
