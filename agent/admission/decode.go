@@ -26,9 +26,9 @@ func (m *message) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	return members(decoder, func(name string) field {
 		switch name {
 		case "apiVersion":
-			return into(&m.APIVersion)
+			return text(&m.APIVersion)
 		case "kind":
-			return into(&m.Kind)
+			return text(&m.Kind)
 		case "request":
 			return m.readRequest
 		}
@@ -44,13 +44,13 @@ func (m *message) readRequest(decoder *jsontext.Decoder) error {
 	return members(decoder, func(name string) field {
 		switch name {
 		case "uid":
-			return into(&m.Request.UID)
+			return text(&m.Request.UID)
 		case "resource":
 			return m.readResource
 		case "subResource":
-			return into(&m.Request.SubResource)
+			return text(&m.Request.SubResource)
 		case "operation":
-			return into(&m.Request.Operation)
+			return text(&m.Request.Operation)
 		case "object":
 			return m.readObject
 		}
@@ -62,11 +62,11 @@ func (m *message) readResource(decoder *jsontext.Decoder) error {
 	return members(decoder, func(name string) field {
 		switch name {
 		case "group":
-			return into(&m.Request.Resource.Group)
+			return text(&m.Request.Resource.Group)
 		case "version":
-			return into(&m.Request.Resource.Version)
+			return text(&m.Request.Resource.Version)
 		case "resource":
-			return into(&m.Request.Resource.Resource)
+			return text(&m.Request.Resource.Resource)
 		}
 		return nil
 	})
@@ -90,7 +90,7 @@ func (m *message) readMetadata(decoder *jsontext.Decoder) error {
 	return members(decoder, func(name string) field {
 		switch name {
 		case "name":
-			return into(&node.Name)
+			return text(&node.Name)
 		case "labels":
 			return labelsInto(&node.Labels)
 		case "finalizers":
@@ -106,17 +106,15 @@ func (m *message) readMetadata(decoder *jsontext.Decoder) error {
 func labelsInto(target *map[string]string) field {
 	return func(decoder *jsontext.Decoder) error {
 		read := map[string]string{}
-		if err := members(decoder, func(name string) field {
-			return func(decoder *jsontext.Decoder) error {
-				var value string
-				err := json.UnmarshalDecode(decoder, &value)
-				read[name] = value
-				return err
-			}
-		}); err != nil {
-			return err
-		}
 		*target = read
-		return nil
+		return each(decoder, func(name string) error {
+			if _, there := read[name]; there {
+				return twice(name)
+			}
+			var value string
+			err := readText(decoder, &value)
+			read[name] = value
+			return err
+		})
 	}
 }

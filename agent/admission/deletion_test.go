@@ -143,7 +143,7 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"resource":     {http.MethodPost, "application/json", deletionReview(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
 		"subresource":  {http.MethodPost, "application/json", deletionReview(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
 		"operation":    {http.MethodPost, "application/json", deletionReview("DELETE", "CREATE"), 400, "the operation is CREATE, this webhook is for DELETE"},
-		"a creation":   {http.MethodPost, "application/json", review(), 400, "the operation is CREATE"},
+		"a creation":   {http.MethodPost, "application/json", question(), 400, "the operation is CREATE"},
 		"no node":      {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"a":"b",`), 400, "no old node"},
 		"no node name": {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":""`), 400, "no name or no uid"},
 		"a path":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"../pods"`), 400, "no name of a node"},

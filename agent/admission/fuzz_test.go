@@ -20,9 +20,9 @@ import (
 // question.
 func FuzzHandler(f *testing.F) {
 	for _, seed := range []string{
-		review(), review("CREATE", "DELETE"), review(`"name":"n"`, `"finalizers":["a/b"]`), review(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`),
-		review(`"name":"n"`, `"finalizers":null`), review(`"blue"`, `7`), review(`"uid":"u"`, `"uid":{}`), review(`"object":`, `"object":null,"oldObject":`),
-		review(`"object":`, `"Object":[],"object":`), review(`{"pool":"blue"}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
+		question(), question("CREATE", "DELETE"), question(`"name":"n"`, `"finalizers":["a/b"]`), question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`),
+		question(`"name":"n"`, `"finalizers":null`), question(`"blue"`, `7`), question(`"uid":"u"`, `"uid":{}`), question(`"object":`, `"object":null,"oldObject":`),
+		question(`"object":`, `"Object":[],"object":`), question(`{"pool":"blue"}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
 	} {
 		f.Add(seed)
 	}

@@ -45,8 +45,10 @@ func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger)
 			refuseRequest(writer, request, err, time.Since(began), metrics, log)
 			return
 		}
-		result, response := Review(asked.Request, selector())
-		writeAnswer(writer, request, response, log)
+		result, answer := review(asked.Request, selector())
+		if err := answer.write(writer, asked.Request.UID); err != nil {
+			logUnanswered(request, err, log)
+		}
 		metrics.WebhookRequest(string(asked.Request.Operation), result, time.Since(began))
 	})
 }
@@ -61,8 +63,12 @@ func refuseRequest(writer http.ResponseWriter, request *http.Request, err error,
 func writeAnswer(writer http.ResponseWriter, request *http.Request, response *admissionv1.AdmissionResponse, log *slog.Logger) {
 	writer.Header().Set("Content-Type", contentType)
 	if err := json.MarshalWrite(writer, answer{reviewType, response}); err != nil {
-		log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
+		logUnanswered(request, err, log)
 	}
+}
+
+func logUnanswered(request *http.Request, err error, log *slog.Logger) {
+	log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
 }
 
 // answer is an AdmissionReview without what only a question has.

@@ -34,7 +34,7 @@ func ask(t *testing.T, selector, method, contentType, body string) (*httptest.Re
 	return recorder, counts
 }
 
-func review(change ...string) string {
+func question(change ...string) string {
 	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE",` +
 		`"resource":{"group":"","version":"v1","resource":"nodes"},"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}}}`
 	return strings.NewReplacer(change...).Replace(body)
@@ -44,12 +44,12 @@ func TestHandlerAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		selector, body, patch, counted string
 	}{
-		"no finalizers":   {"", review(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
-		"others":          {"", review(`"name":"n"`, `"finalizers":["a/b"]`), `[{"op":"add","path":"/metadata/finalizers/-","value":"nodecleanup.io/finalizer"}]`, "CREATE patched"},
-		"ours is there":   {"", review(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`), "", "CREATE unchanged"},
-		"selected":        {"pool=blue", review(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
-		"not selected":    {"pool=red", review(), "", "CREATE unchanged"},
-		"null finalizers": {"", review(`"name":"n"`, `"finalizers":null`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"no finalizers":   {"", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"others":          {"", question(`"name":"n"`, `"finalizers":["a/b"]`), `[{"op":"add","path":"/metadata/finalizers/-","value":"nodecleanup.io/finalizer"}]`, "CREATE patched"},
+		"ours is there":   {"", question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`), "", "CREATE unchanged"},
+		"selected":        {"pool=blue", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"not selected":    {"pool=red", question(), "", "CREATE unchanged"},
+		"null finalizers": {"", question(`"name":"n"`, `"finalizers":null`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder, counts := ask(t, test.selector, http.MethodPost, "application/json", test.body)
@@ -83,30 +83,31 @@ func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 		status                    int
 		says                      string
 	}{
-		"method":           {http.MethodGet, "application/json", review(), 405, "POST"},
-		"content type":     {http.MethodPost, "text/plain", review(), 415, "application/json"},
+		"method":           {http.MethodGet, "application/json", question(), 405, "POST"},
+		"content type":     {http.MethodPost, "text/plain", question(), 415, "application/json"},
 		"no JSON":          {http.MethodPost, "application/json", "{", 400, "decoding the request"},
 		"empty":            {http.MethodPost, "application/json", "", 400, "decoding the request"},
 		"too large":        {http.MethodPost, "application/json", `{"kind":"` + strings.Repeat("x", MaxBody) + `"}`, 413, "larger than 3145728 bytes"},
-		"version":          {http.MethodPost, "application/json", review("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), 400, "v1beta1"},
-		"kind":             {http.MethodPost, "application/json", review("AdmissionReview", "Pod"), 400, "Pod"},
+		"version":          {http.MethodPost, "application/json", question("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), 400, "v1beta1"},
+		"kind":             {http.MethodPost, "application/json", question("AdmissionReview", "Pod"), 400, "Pod"},
 		"no request":       {http.MethodPost, "application/json", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, 400, "no request"},
-		"no uid":           {http.MethodPost, "application/json", review(`"uid":"u",`, ""), 400, "no uid"},
-		"resource":         {http.MethodPost, "application/json", review(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
-		"subresource":      {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
-		"operation":        {http.MethodPost, "application/json", review("CREATE", "DELETE"), 400, "DELETE"},
-		"no object":        {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the request"},
-		"labels no object": {http.MethodPost, "application/json", review(`{"pool":"blue"}`, `[]`), 400, "JSON object"},
-		"null object":      {http.MethodPost, "application/json", review(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":null`), 400, "no node"},
-		"name twice":       {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","uid":"v"`), 400, "duplicate"},
-		"label twice":      {http.MethodPost, "application/json", review(`"pool":"blue"`, `"pool":"blue","pool":"red"`), 400, "duplicate"},
-		"group twice":      {http.MethodPost, "application/json", review(`"group":""`, `"group":"","group":"apps"`), 400, "duplicate"},
-		"node twice":       {http.MethodPost, "application/json", review(`"object":`, `"object":{"metadata":{"name":"o"}},"object":`), 400, "duplicate"},
-		"half":             {http.MethodPost, "application/json", strings.TrimSuffix(review(), "}}"), 400, "decoding the request"},
-		"more":             {http.MethodPost, "application/json", review() + "{}", 400, "decoding the request"},
-		"no UTF-8 aside":   {http.MethodPost, "application/json", review(`"name":"n"`, "\"name\":\"n\",\"x\":\"\xff\""), 400, "UTF-8"},
-		"no UTF-8":         {http.MethodPost, "application/json", review(`"name":"n"`, "\"name\":\"\xff\""), 400, "UTF-8"},
-		"too deep":         {http.MethodPost, "application/json", review(`"uid":"u"`, `"uid":"u","x":`+strings.Repeat("[", 1<<20)), 400, "depth"},
+		"no uid":           {http.MethodPost, "application/json", question(`"uid":"u",`, ""), 400, "no uid"},
+		"resource":         {http.MethodPost, "application/json", question(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
+		"subresource":      {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
+		"operation":        {http.MethodPost, "application/json", question("CREATE", "DELETE"), 400, "DELETE"},
+		"no object":        {http.MethodPost, "application/json", question(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the request"},
+		"labels no object": {http.MethodPost, "application/json", question(`{"pool":"blue"}`, `[]`), 400, "JSON object"},
+		"null object":      {http.MethodPost, "application/json", question(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":null`), 400, "no node"},
+		"name twice":       {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","uid":"v"`), 400, "duplicate"},
+		"uid no text":      {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":7`), 400, "JSON string"},
+		"label twice":      {http.MethodPost, "application/json", question(`"pool":"blue"`, `"pool":"blue","pool":"red"`), 400, "duplicate"},
+		"group twice":      {http.MethodPost, "application/json", question(`"group":""`, `"group":"","group":"apps"`), 400, "duplicate"},
+		"node twice":       {http.MethodPost, "application/json", question(`"object":`, `"object":{"metadata":{"name":"o"}},"object":`), 400, "duplicate"},
+		"half":             {http.MethodPost, "application/json", strings.TrimSuffix(question(), "}}"), 400, "decoding the request"},
+		"more":             {http.MethodPost, "application/json", question() + "{}", 400, "decoding the request"},
+		"no UTF-8 aside":   {http.MethodPost, "application/json", question(`"name":"n"`, "\"name\":\"n\",\"x\":\"\xff\""), 400, "UTF-8"},
+		"no UTF-8":         {http.MethodPost, "application/json", question(`"name":"n"`, "\"name\":\"\xff\""), 400, "UTF-8"},
+		"too deep":         {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","x":`+strings.Repeat("[", 1<<20)), 400, "depth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder, counts := ask(t, "", test.method, test.contentType, test.body)

@@ -16,11 +16,50 @@ func into(target any) field {
 	return func(decoder *jsontext.Decoder) error { return json.UnmarshalDecode(decoder, target) }
 }
 
+// text is the field that reads a string.
+func text[T ~string](target *T) field {
+	return func(decoder *jsontext.Decoder) error { return readText(decoder, target) }
+}
+
+// readText reads a string, or null, which leaves target as it is.
+func readText[T ~string](decoder *jsontext.Decoder, target *T) error {
+	token, err := decoder.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch token.Kind() {
+	case '"':
+		*target = T(token.String())
+	case 'n':
+	default:
+		return fmt.Errorf("before byte %d should be a JSON string", decoder.InputOffset())
+	}
+	return nil
+}
+
 // members reads a JSON object, or null, which has no members. Of members for which known
 // returns nil it only sees that they are JSON, which takes half the time of reading them;
 // of the others it refuses one that is there twice.
 func members(decoder *jsontext.Decoder, known func(name string) field) error {
-	switch kind := decoder.PeekKind(); kind {
+	read := make([]string, 0, 8)
+	return each(decoder, func(name string) error {
+		field := known(name)
+		if field == nil {
+			_, err := decoder.ReadValue()
+			return err
+		}
+		if slices.Contains(read, name) {
+			return twice(name)
+		}
+		read = append(read, name)
+		return field(decoder)
+	})
+}
+
+// each calls read for every member of a JSON object, with its name, to read its value. Null
+// has none.
+func each(decoder *jsontext.Decoder, read func(name string) error) error {
+	switch decoder.PeekKind() {
 	case '{':
 	case 'n':
 		return decoder.SkipValue()
@@ -30,28 +69,17 @@ func members(decoder *jsontext.Decoder, known func(name string) field) error {
 	if _, err := decoder.ReadToken(); err != nil {
 		return err
 	}
-	read := make([]string, 0, 8)
 	for decoder.PeekKind() == '"' {
-		token, err := decoder.ReadToken()
+		name, err := decoder.ReadToken()
 		if err != nil {
 			return err
 		}
-		name := token.String()
-		field := known(name)
-		if field == nil {
-			if _, err := decoder.ReadValue(); err != nil {
-				return err
-			}
-			continue
-		}
-		if slices.Contains(read, name) {
-			return fmt.Errorf("%w %q", jsontext.ErrDuplicateName, name)
-		}
-		read = append(read, name)
-		if err := field(decoder); err != nil {
+		if err := read(name.String()); err != nil {
 			return err
 		}
 	}
 	_, err := decoder.ReadToken() // The end, or why there is none.
 	return err
 }
+
+func twice(name string) error { return fmt.Errorf("%w %q", jsontext.ErrDuplicateName, name) }
