@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
@@ -62,6 +64,14 @@ func (c *Cluster) config() (*rest.Config, error) {
 	return config, nil
 }
 
+// files are those that the kubeconfig is read from.
+func (c *Cluster) files() []string {
+	if c.rules.ExplicitPath != "" {
+		return []string{c.rules.ExplicitPath}
+	}
+	return c.rules.Precedence
+}
+
 // Clients are the ways to ask one API server.
 type Clients struct {
 	Typed   kubernetes.Interface
@@ -71,6 +81,13 @@ type Clients struct {
 // Clients reads the kubeconfig. No request is made yet.
 func (c *Cluster) Clients() (Clients, error) {
 	config, err := c.config()
+	if clientcmd.IsEmptyConfig(err) {
+		return Clients{}, &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("reading the kubeconfig: no cluster is named in %s", strings.Join(c.files(), ", ")),
+			Next: "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG.",
+		}
+	}
 	if err != nil {
 		return Clients{}, fmt.Errorf("reading the kubeconfig: %w", err)
 	}

@@ -2,9 +2,11 @@ package command
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -27,6 +29,7 @@ func TestNext(t *testing.T) {
 		"timed out":    {context.DeadlineExceeded, "--timeout"},
 		"no config":    {errors.New(`Get "http://localhost:8080/api": dial tcp 127.0.0.1:8080: connect: connection refused`), "KUBECONFIG"},
 		"unreachable":  {fmt.Errorf("a: %w", &net.OpError{Op: "dial", Err: errors.New("no route to host")}), "cluster-info"},
+		"untrusted":    {&url.Error{Op: "Get", URL: "https://x", Err: &tls.CertificateVerificationError{Err: errors.New("x509: unknown")}}, "certificate-authority-data"},
 		"unknown":      {errors.New("odd"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -97,7 +98,26 @@ func (o *Options) Run(ctx context.Context) error {
 	slices.SortFunc(view.Runs, func(a, b printer.PastRun) int {
 		return cmp.Or(b.StartedAt.Compare(a.StartedAt.Time), cmp.Compare(a.Record, b.Record))
 	})
-	return o.Print(o.Environment, view)
+	if err := o.Print(o.Environment, view); err != nil {
+		return err
+	}
+	if len(view.Runs)+len(view.Unreadable) == 0 {
+		o.Say("%s", o.nothing(namespace))
+	}
+	return nil
+}
+
+// nothing says of what there is no record.
+func (o *Options) nothing(namespace string) string {
+	text := "No cleanup"
+	if o.Node != "" {
+		text += " of node " + o.Node
+	}
+	text += " is recorded in namespace " + namespace
+	if o.Since > 0 {
+		text += fmt.Sprintf(" since %s ago", o.Since)
+	}
+	return text + ". How long records are kept is in the config, under history."
 }
 
 func (o *Options) wants(run *api.Run) bool {

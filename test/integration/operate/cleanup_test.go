@@ -46,6 +46,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	f.run("history", "-o", "wide").exits(exit.OK).says("worker", "drain", "requested by admin")
 	f.run("history", "-o", "name").exits(exit.OK).says("configmap/run-worker-")
 	f.run("history", "nobody", "-o", "short").exits(exit.OK).says("0 cleanups")
+	f.run("history", "nobody").exits(exit.OK).says("No cleanup of node nobody is recorded")
 	f.run("history", "--since", "1ns", "-o", "short").exits(exit.OK).says("0 cleanups")
 }
 
