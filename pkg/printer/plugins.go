@@ -22,7 +22,7 @@ type PluginHealth struct {
 func (p PluginHealth) problem(now time.Time) string {
 	switch {
 	case p.Health == Unknown:
-		return "it cannot tell how it is"
+		return "this plugin has no health check"
 	case p.Error == "":
 		return ""
 	case p.HealthyAt == nil:
