@@ -75,7 +75,7 @@ func (s source) build(ctx context.Context, binary string, out io.Writer) error {
 	}
 	progress.packages(strings.Count(packages, "\n"))
 	partial := binary + ".partial"
-	args := append([]string{"build", "-v", "-o", partial, "-ldflags=" + linkerFlags(s.version)}, compilerFlags()...)
+	args := append([]string{"build", "-v", "-o", partial, "-ldflags=" + linkerFlags(s.version)}, CompilerFlags()...)
 	_, err = s.goCommand(ctx, progress, append(args, ".")...)
 	if err != nil {
 		return err

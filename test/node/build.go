@@ -30,7 +30,8 @@ func programs() map[string]string {
 // kubernetesVersion is told to the kubelet, which does not know it from its source.
 const kubernetesVersion = "v1.37.2"
 
-// build compiles hack/node into the cache, where that has not been done, and returns
+// build compiles hack/node, with the versions and the flags of hack/kubernetes, so that
+// what both need is compiled once, into the cache, where that has not been done, and returns
 // the folder with the programs.
 func build(ctx context.Context, root string, out io.Writer) (string, error) {
 	module := filepath.Join(root, "hack", "node")
@@ -63,7 +64,8 @@ func build(ctx context.Context, root string, out io.Writer) (string, error) {
 		}
 		version := "-X k8s.io/component-base/version.gitVersion=" + kubernetesVersion +
 			" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
-		command := exec.CommandContext(ctx, "go", "build", "-o", program+".partial", "-ldflags=-s -w "+version, source)
+		arguments := append([]string{"build", "-o", program + ".partial", "-ldflags=-s -w " + version}, cluster.CompilerFlags()...)
+		command := exec.CommandContext(ctx, "go", append(arguments, source)...)
 		command.Dir = module
 		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false", "GOGC=off", "GOMEMLIMIT=1GiB")
 		if said, err := command.CombinedOutput(); err != nil {

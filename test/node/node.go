@@ -12,8 +12,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,30 +32,6 @@ const (
 	// patience is how long the node may take to become Ready.
 	patience = 2 * time.Minute
 )
-
-// Unfit says why this machine cannot be a node, and nil where it can.
-func Unfit() error {
-	if os.Geteuid() != 0 {
-		return errors.New("a node needs root")
-	}
-	if _, err := exec.LookPath("runc"); err != nil {
-		return errors.New("a node needs runc: apt-get install runc containernetworking-plugins nftables iproute2 conntrack")
-	}
-	for _, plugin := range []string{"bridge", "host-local", "loopback"} {
-		if _, err := os.Stat(filepath.Join(cniPlugins, plugin)); err != nil {
-			return fmt.Errorf("a node needs the CNI plugins: apt-get install containernetworking-plugins (%w)", err)
-		}
-	}
-	for _, program := range []string{"nft", "ip"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("a node needs %s: apt-get install nftables iproute2", program)
-		}
-	}
-	if _, err := Address(); err != nil {
-		return err
-	}
-	return nil
-}
 
 // Address is that of this machine which Pods reach it by: not loopback.
 func Address() (net.IP, error) {

@@ -1,0 +1,60 @@
+//go:build linux
+
+package node
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// The node and the control plane share most packages. Of another version, each is
+// compiled a second time, and all that imports it: that was 7 minutes.
+func TestTheVersionsAreThoseOfTheControlPlane(t *testing.T) {
+	// What the control plane compiles nothing of, or next to nothing.
+	apart := []string{
+		"dario.cat/mergo", "github.com/Microsoft/go-winio", "github.com/containerd/containerd/api", "github.com/containerd/log",
+		"github.com/moby/sys/userns", "github.com/sirupsen/logrus",
+	}
+	node, controlPlane := versions(t, "node"), versions(t, "kubernetes")
+	compared := 0
+	for _, module := range slices.Sorted(maps.Keys(node)) {
+		want, both := controlPlane[module]
+		if !both || slices.Contains(apart, module) {
+			continue
+		}
+		if compared++; node[module] != want {
+			t.Errorf("hack/node has %s %s, hack/kubernetes %s: replace it by that", module, node[module], want)
+		}
+	}
+	if compared < 50 {
+		t.Errorf("only %d modules were compared", compared)
+	}
+	if got := node["k8s.io/kubernetes"]; got != kubernetesVersion {
+		t.Errorf("the kubelet is built from %s and says %s", got, kubernetesVersion)
+	}
+}
+
+var (
+	required = regexp.MustCompile(`(?m)^\s+(\S+) (v\S+)(?: // indirect)?$`)
+	replaced = regexp.MustCompile(`(?m)^\s+(\S+) => \S+ (v\S+)$`)
+)
+
+// versions reads those that a module of hack is built with.
+func versions(t *testing.T, module string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "hack", module, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, expression := range []*regexp.Regexp{required, replaced} {
+		for _, match := range expression.FindAllStringSubmatch(string(text), -1) {
+			found[match[1]] = match[2]
+		}
+	}
+	return found
+}

@@ -1,0 +1,115 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// apart runs f on a thread that has a network and mounts of its own; both end with it.
+// What f starts is in them too.
+func apart(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // It is never unlocked, so that nobody else gets the thread.
+		if err := syscall.Unshare(syscall.CLONE_NEWNET | syscall.CLONE_NEWNS); err != nil {
+			result <- fmt.Errorf("making namespaces: %w", err)
+			return
+		}
+		if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+			result <- fmt.Errorf("making mounts private: %w", err)
+			return
+		}
+		result <- f()
+	}()
+	return <-result
+}
+
+// mountsOverlay mounts as containerd does, in a folder as its own: an overlay on one that
+// is an overlay is refused.
+func mountsOverlay(_ context.Context, dir string) error {
+	path := func(name string) string { return filepath.Join(dir, "overlay", name) }
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.MkdirAll(path(name), 0o755); err != nil {
+			return err
+		}
+	}
+	return apart(func() error {
+		layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", path("lower"), path("upper"), path("work"))
+		if err := syscall.Mount("overlay", path("merged"), "overlay", 0, layers); err != nil {
+			return fmt.Errorf("mounting one: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(path("merged"), "file"), nil, 0o600); err != nil {
+			return fmt.Errorf("writing to one: %w", err)
+		}
+		return syscall.Unmount(path("merged"), 0)
+	})
+}
+
+// Documentation addresses, which only the trial's own network has.
+const (
+	trialService  = "192.0.2.1:443"
+	trialEndpoint = "192.0.2.2"
+)
+
+// rules are the kinds that kube-proxy writes, for one Service with one endpoint.
+const rules = `
+table ip nodecleanup-trial {
+	map services {
+		type inet_proto . ipv4_addr . inet_service : verdict
+		elements = { tcp . 192.0.2.1 . 443 : goto service }
+	}
+	chain service { numgen random mod 1 vmap { 0 : goto endpoint }; }
+	chain endpoint { meta l4proto tcp dnat to %s; }
+	chain output { type nat hook output priority -100; fib daddr type local ip protocol tcp counter; meta l4proto . ip daddr . th dport vmap @services; }
+	chain postrouting { type nat hook postrouting priority 100; meta mark & 0x4000 == 0x4000 masquerade fully-random; }
+}
+`
+
+// connectsThroughService makes a network as CNI does and rules as kube-proxy does, and sees
+// whether a connection to the Service's address arrives at its endpoint.
+func connectsThroughService(ctx context.Context, _ string) error {
+	return apart(func() error {
+		for _, arguments := range []string{
+			"link set lo up", "address add 192.0.2.0/24 dev lo",
+			"link add trial-bridge type bridge", "link add trial-0 type veth peer name trial-1", "link set trial-0 master trial-bridge",
+		} {
+			if err := quiet(exec.CommandContext(ctx, "ip", strings.Fields(arguments)...)); err != nil {
+				return err
+			}
+		}
+		endpoint, err := net.Listen("tcp4", trialEndpoint+":0")
+		if err != nil {
+			return err
+		}
+		defer endpoint.Close()
+		load := exec.CommandContext(ctx, "nft", "-f", "-")
+		load.Stdin = strings.NewReader(fmt.Sprintf(rules, endpoint.Addr()))
+		if err := quiet(load); err != nil {
+			return err
+		}
+		connection, err := net.DialTimeout("tcp4", trialService, 5*time.Second)
+		if err != nil {
+			return fmt.Errorf("the rules for a Service were taken, and do nothing: %w", err)
+		}
+		return connection.Close()
+	})
+}
+
+// quiet runs a command; its error holds what it said.
+func quiet(command *exec.Cmd) error {
+	said, err := command.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, strings.TrimSpace(string(said)))
+	}
+	return nil
+}
