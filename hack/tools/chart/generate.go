@@ -12,8 +12,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/hack/tools/chart/render"
 )
 
-// header is the first line of every file that is written, and tells it from others.
+// header is the first line of every file that is made of the chart, and tells it from others.
 const header = "# Generated from manifests/chart by make render. DO NOT EDIT.\n"
+
+// alerts is the rule file. Helm reads only what is in the chart, so that has a copy.
+const (
+	alerts       = "monitoring/alerts.yaml"
+	alertsCopy   = "chart/files/alerts.yaml"
+	alertsHeader = "# Copied from manifests/monitoring/alerts.yaml by make render. DO NOT EDIT.\n"
+)
 
 // component is what a Kustomize component adds to the base: the objects that the chart
 // has with these values, and by default has not.
@@ -26,22 +33,27 @@ func on(name string) map[string]any { return map[string]any{name: map[string]any
 
 var components = []component{
 	{"cert-manager", on("certManager")},
-	{"monitoring", on("podMonitor")},
+	{"monitoring", map[string]any{"podMonitor": map[string]any{"enabled": true}, "prometheusRule": map[string]any{"enabled": true}}},
 	{"network-policy", on("networkPolicy")},
 }
 
 // generate brings the generated files under manifests up to date and returns the names of
 // those that were not. With check it changes none.
 func generate(manifests string, check bool) ([]string, error) {
+	stale, err := copyAlerts(manifests, check)
+	if err != nil {
+		return nil, err
+	}
 	chart := filepath.Join(manifests, "chart")
 	base, err := render.Chart(chart, render.Options{})
 	if err != nil {
 		return nil, err
 	}
-	stale, err := write(filepath.Join(manifests, "base"), base, check)
+	more, err := write(filepath.Join(manifests, "base"), base, check)
 	if err != nil {
 		return nil, err
 	}
+	stale = append(stale, more...)
 	for _, component := range components {
 		files, err := render.Chart(chart, render.Options{Values: component.values})
 		if err != nil {
@@ -57,6 +69,26 @@ func generate(manifests string, check bool) ([]string, error) {
 		stale = append(stale, more...)
 	}
 	return stale, nil
+}
+
+// copyAlerts brings the chart's copy of the rule file up to date.
+func copyAlerts(manifests string, check bool) (stale []string, err error) {
+	text, err := os.ReadFile(filepath.Join(manifests, alerts))
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(manifests, alertsCopy)
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if string(old) == alertsHeader+string(text) {
+		return nil, nil
+	}
+	if check {
+		return []string{path}, nil
+	}
+	return []string{path}, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(alertsHeader+string(text)), 0o644))
 }
 
 // write makes the generated files of a folder these, and leaves the others in it alone.

@@ -1,5 +1,5 @@
 // Command chart writes what is made of the Helm chart: the Kustomize base, and what its
-// components add. With -check it writes nothing and fails when a file is not what the
+// components add; and the chart's copy of the alerts. With -check it writes nothing and fails when a file is not what the
 // chart says.
 //
 //	go run . [-check] ../../../manifests
@@ -28,7 +28,7 @@ func main() {
 			fmt.Println("wrote", file)
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "chart: %s is not what manifests/chart says: change the chart, then run make render\n", file)
+		fmt.Fprintf(os.Stderr, "chart: %s is not what it is made of, as its first line says: change that, then run make render\n", file)
 	}
 	if *check && len(stale) > 0 {
 		os.Exit(1)

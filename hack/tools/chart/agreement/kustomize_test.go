@@ -21,8 +21,9 @@ func TestOverlaysSayTheSameToHelm(t *testing.T) {
 func TestComponentsAreValuesOfTheChart(t *testing.T) {
 	values := map[string]string{
 		"cert-manager":   "certManager: {enabled: true}",
-		"monitoring":     "podMonitor: {enabled: true}",
+		"monitoring":     "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}}",
 		"network-policy": "networkPolicy: {enabled: true}",
+		"webhook-only":   "admission: webhook",
 	}
 	for _, folder := range folders(t, manifests+"/components") {
 		name := filepath.Base(folder)

@@ -33,6 +33,7 @@ var printed = map[string]string{
 	"networkPolicy.enabled": "true", "networkPolicy.webhookFrom": "[{podSelector: {}}]", "networkPolicy.metricsFrom": "[{namespaceSelector: {}}]", "networkPolicy.egress": "[{}]",
 	"podMonitor.enabled": "true", "podMonitor.interval": "45s", "podMonitor.labels": "{release: main}",
 	"serviceMonitor.enabled": "true", "serviceMonitor.interval": "45s", "serviceMonitor.labels": "{release: main}",
+	"prometheusRule.enabled": "true", "prometheusRule.labels": "{release: main}",
 	"podLabels": "{team: infra}", "podAnnotations": "{team: infra}", "extraArgs": "[--lease-duration=30s]", "extraEnv": "[{name: HTTPS_PROXY, value: proxy}]",
 	"extraVolumes": "[{name: more, emptyDir: {}}]", "extraVolumeMounts": "[{name: more, mountPath: /more}]",
 }
@@ -40,7 +41,7 @@ var printed = map[string]string{
 // needs is what has to be on for a value to be read.
 var needs = map[string]string{
 	"autoscaling.": "autoscaling.enabled", "networkPolicy.": "networkPolicy.enabled", "podMonitor.": "podMonitor.enabled",
-	"serviceMonitor.": "serviceMonitor.enabled", "certManager.issuerRef": "certManager.enabled", "webhookCallers.subjects": "webhookCallers.clientCA",
+	"serviceMonitor.": "serviceMonitor.enabled", "prometheusRule.": "prometheusRule.enabled", "certManager.issuerRef": "certManager.enabled", "webhookCallers.subjects": "webhookCallers.clientCA",
 }
 
 func TestEveryValueIsRead(t *testing.T) {
@@ -147,7 +148,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	all := map[string]any{}
-	for _, name := range []string{"certManager", "networkPolicy", "podMonitor", "serviceMonitor", "autoscaling"} {
+	for _, name := range []string{"certManager", "networkPolicy", "podMonitor", "serviceMonitor", "prometheusRule", "autoscaling"} {
 		set(all, name+".enabled", true)
 	}
 	values := map[string]map[string]any{"default": {}, "all on": all}
