@@ -68,8 +68,27 @@ man: ## Write man pages into dist/man
 	@go run ./hack/docs -man dist/man
 
 .PHONY: release
-release: ## Make the release of VERSION in dist/: archives, checksums, Krew manifest, man pages
+release: ## Make the release of VERSION in dist/: archives, images, chart, SBOMs, checksums, Krew manifest, man pages
 	@go run ./hack/release -version $(VERSION) dist
+
+# Registry and folder, such as ghcr.io/somebody; empty for those in the images' names.
+REGISTRY ?=
+.PHONY: push
+push: ## Push the images of make release to REGISTRY, as whom docker login has left
+	@cd hack/tools && go run ./push -under=$(REGISTRY) ../../dist/nodecleanup-agent.tar ../../dist/kubectl-nodecleanup.tar | tee ../../dist/images.txt
+
+# Without a key: cosign asks who it is that runs this, which in GitHub Actions is the workflow.
+.PHONY: sign
+sign: ## Sign the pushed images and the checksums of make release with cosign
+	@command -v cosign >/dev/null || { echo "signing: there is no cosign on the PATH: https://docs.sigstore.dev/cosign/system_config/installation/"; exit 1; }
+	while read -r digest name; do cosign sign --yes "$$name@sha256:$$digest"; done <dist/images.txt
+	cosign sign-blob --yes --bundle dist/checksums.txt.sigstore.json dist/checksums.txt
+
+.PHONY: upload
+upload: ## Make a GitHub release of the tag VERSION from what make release and make sign have left
+	@command -v gh >/dev/null || { echo "uploading: there is no gh on the PATH: https://cli.github.com"; exit 1; }
+	gh release create $(VERSION) --verify-tag --generate-notes $(if $(findstring -,$(VERSION)),--prerelease) \
+		dist/*.tar.gz dist/*.zip dist/*.tar dist/*.tgz dist/*.json dist/checksums.txt dist/nodecleanup.yaml
 
 ##@ Check
 
@@ -77,9 +96,13 @@ release: ## Make the release of VERSION in dist/: archives, checksums, Krew mani
 RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 
 .PHONY: test
-test: verify kubernetes chart-test ## Run every test, those against a real API server too
+test: verify kubernetes tools-test chart-test ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
+
+.PHONY: tools-test
+tools-test: ## Test what makes images and bills of materials
+	cd hack/tools && go test ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.

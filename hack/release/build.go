@@ -6,15 +6,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -39,12 +34,14 @@ func (p platform) binary() string {
 	return program
 }
 
+// name is that of the platform's files, without what follows the dot.
+func (p platform) name() string { return fmt.Sprintf("%s_%s_%s", program, p.os, p.arch) }
+
 func (p platform) archive() string {
-	name := fmt.Sprintf("%s_%s_%s", program, p.os, p.arch)
 	if p.os == "windows" {
-		return name + ".zip"
+		return p.name() + ".zip"
 	}
-	return name + ".tar.gz"
+	return p.name() + ".tar.gz"
 }
 
 // build returns the program. No path of this machine and no commit gets into it:
@@ -58,18 +55,11 @@ func (p platform) build(ctx context.Context, version string) ([]byte, error) {
 	path := filepath.Join(folder, p.binary())
 	flags := "-s -w -buildid= -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version=" + version
 	environment := []string{"GOOS=" + p.os, "GOARCH=" + p.arch, "CGO_ENABLED=0", "GOFLAGS="}
-	err = run(ctx, environment, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", path, "./cmd/kubectl-nodecleanup")
+	err = run(ctx, environment, nil, nil, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", path, "./cmd/kubectl-nodecleanup")
 	if err != nil {
 		return nil, fmt.Errorf("building for %s/%s: %w", p.os, p.arch, err)
 	}
 	return os.ReadFile(path)
-}
-
-func run(ctx context.Context, environment []string, name string, arguments ...string) error {
-	command := exec.CommandContext(ctx, name, arguments...)
-	command.Env = append(os.Environ(), environment...)
-	command.Stderr = os.Stderr
-	return command.Run()
 }
 
 type file struct {
@@ -78,12 +68,11 @@ type file struct {
 	content []byte
 }
 
-// pack writes the archive with the program and its license, and returns the
-// SHA-256 of it, in lower case hexadecimal digits.
-func (p platform) pack(path string, binary []byte) (string, error) {
+// pack writes the archive with the program and its license.
+func (p platform) pack(path string, binary []byte) error {
 	license, err := os.ReadFile("LICENSE")
 	if err != nil {
-		return "", err
+		return err
 	}
 	files := []file{{"LICENSE", 0o644, license}, {p.binary(), 0o755, binary}}
 	var archive bytes.Buffer
@@ -93,10 +82,9 @@ func (p platform) pack(path string, binary []byte) (string, error) {
 		err = tarred(&archive, files)
 	}
 	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", path, err)
+		return fmt.Errorf("packing %s: %w", path, err)
 	}
-	sum := sha256.Sum256(archive.Bytes())
-	return hex.EncodeToString(sum[:]), os.WriteFile(path, archive.Bytes(), 0o644)
+	return os.WriteFile(path, archive.Bytes(), 0o644)
 }
 
 func tarred(out io.Writer, files []file) error {
@@ -134,13 +122,4 @@ func zipped(out io.Writer, files []file) error {
 		}
 	}
 	return archive.Close()
-}
-
-// writeChecksums writes them as sha256sum -c reads them.
-func writeChecksums(path string, sums map[string]string) error {
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(sums)) {
-		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
-	}
-	return os.WriteFile(path, []byte(text.String()), 0o644)
 }

@@ -1,6 +1,6 @@
-// Command release makes what is published of a version: an archive for each
-// platform, their checksums, the manifest for the Krew index, and man pages. The
-// same sources give the same bytes.
+// Command release makes what is published of a version: an archive for each platform,
+// the images, the Helm chart, what each program is made of, their checksums, the
+// manifest for the Krew index, and man pages. The same sources give the same bytes.
 //
 //	go run ./hack/release -version v1.2.3 dist
 package main
@@ -18,7 +18,7 @@ import (
 
 func main() {
 	version := flag.String("version", "", "version, such as v1.2.3")
-	only := flag.Bool("host-only", false, "only the archive of this platform, for a quick look; the Krew manifest needs all")
+	only := flag.String("only", "", `"host": only the archive of this platform, for a quick look; "chart": only the Helm chart`)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -31,41 +31,81 @@ func main() {
 // tagged is what Krew takes for a version.
 var tagged = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
-func release(ctx context.Context, version, folder string, hostOnly bool) error {
+func release(ctx context.Context, version, folder, only string) error {
 	if !tagged.MatchString(version) {
 		return fmt.Errorf("version %q is not of the form v1.2.3", version)
 	}
 	if folder == "" {
 		return fmt.Errorf("say into which folder")
 	}
-	chosen := platforms
-	if hostOnly {
-		chosen = []platform{{runtime.GOOS, runtime.GOARCH}}
-	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	sums := map[string]string{}
-	for _, one := range chosen {
-		fmt.Fprintln(os.Stderr, "building", one.archive())
-		binary, err := one.build(ctx, version)
+	switch only {
+	case "":
+		return everything(ctx, version, folder)
+	case "chart":
+		return packChart(folder, version)
+	case "host":
+		made, err := archives(ctx, version, folder, platform{runtime.GOOS, runtime.GOARCH})
 		if err != nil {
 			return err
 		}
-		sum, err := one.pack(filepath.Join(folder, one.archive()), binary)
-		if err != nil {
-			return err
-		}
-		sums[one.archive()] = sum
-	}
-	if err := writeChecksums(filepath.Join(folder, "checksums.txt"), sums); err != nil {
+		_, err = summed(folder, made)
 		return err
 	}
-	if hostOnly {
-		return nil
+	return fmt.Errorf("-only %q is neither host nor chart", only)
+}
+
+func everything(ctx context.Context, version, folder string) error {
+	made, err := archives(ctx, version, folder, platforms...)
+	if err != nil {
+		return err
+	}
+	written, err := images(ctx, folder, version)
+	if err != nil {
+		return fmt.Errorf("making the images: %w", err)
+	}
+	if err := packChart(folder, version); err != nil {
+		return err
+	}
+	sums, err := summed(folder, append(append(made, written...), chartArchive(version)))
+	if err != nil {
+		return err
 	}
 	if err := writeKrew("krew/nodecleanup.yaml.tmpl", filepath.Join(folder, "nodecleanup.yaml"), version, sums); err != nil {
 		return err
 	}
-	return run(ctx, nil, "go", "run", "./hack/docs", "-man", filepath.Join(folder, "man"))
+	return run(ctx, nil, nil, nil, "go", "run", "./hack/docs", "-man", filepath.Join(folder, "man"))
+}
+
+// archives builds and packs the CLI for platforms, says what each program is made of,
+// and returns the names of the files.
+func archives(ctx context.Context, version, folder string, chosen ...platform) ([]string, error) {
+	var made []string
+	for _, one := range chosen {
+		fmt.Fprintln(os.Stderr, "building", one.archive())
+		binary, err := one.build(ctx, version)
+		if err != nil {
+			return nil, err
+		}
+		if err := one.pack(filepath.Join(folder, one.archive()), binary); err != nil {
+			return nil, err
+		}
+		bill := one.name() + ".cdx.json"
+		if err := one.describe(ctx, filepath.Join(folder, bill), binary, version); err != nil {
+			return nil, fmt.Errorf("describing %s: %w", one.archive(), err)
+		}
+		made = append(made, one.archive(), bill)
+	}
+	return made, nil
+}
+
+// summed writes the checksums of files and returns them.
+func summed(folder string, names []string) (map[string]string, error) {
+	sums, err := checksums(folder, names)
+	if err != nil {
+		return nil, err
+	}
+	return sums, writeChecksums(filepath.Join(folder, "checksums.txt"), sums)
 }

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 func TestTheSameSourcesGiveTheSameArchive(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "a.tar.gz"), filepath.Join(t.TempDir(), "b.tar.gz")
 	here := platform{"linux", "amd64"}
-	var sums []string
+	var archives [][]byte
 	for _, path := range []string{first, second} {
 		binary, err := here.build(t.Context(), version)
 		if err != nil {
@@ -52,14 +52,17 @@ func TestTheSameSourcesGiveTheSameArchive(t *testing.T) {
 		if bytes.Contains(binary, []byte(checkout+"/")) {
 			t.Errorf("the path %s is in the program", checkout)
 		}
-		sum, err := here.pack(path, binary)
+		if err := here.pack(path, binary); err != nil {
+			t.Fatal(err)
+		}
+		archive, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sums = append(sums, sum)
+		archives = append(archives, archive)
 	}
-	if sums[0] != sums[1] {
-		t.Errorf("two builds have the checksums %v", sums)
+	if !bytes.Equal(archives[0], archives[1]) {
+		t.Error("two builds differ")
 	}
 }
 
@@ -68,7 +71,7 @@ func TestTheSameSourcesGiveTheSameArchive(t *testing.T) {
 // kubectl finds it there.
 func TestKrewInstallsTheReleaseAndKubectlRunsIt(t *testing.T) {
 	dist := t.TempDir()
-	if err := release(t.Context(), version, dist, true); err != nil {
+	if err := release(t.Context(), version, dist, "host"); err != nil {
 		t.Fatal(err)
 	}
 	here := platform{runtime.GOOS, runtime.GOARCH}
@@ -76,15 +79,12 @@ func TestKrewInstallsTheReleaseAndKubectlRunsIt(t *testing.T) {
 	for _, one := range platforms {
 		sums[one.archive()] = strings.Repeat("0", 64)
 	}
-	lines, err := os.ReadFile(filepath.Join(dist, "checksums.txt"))
-	if err != nil {
-		t.Fatal(err)
+	written := readChecksums(t, dist)
+	if len(written) != 2 || written[here.name()+".cdx.json"] == "" || written[here.archive()] == "" {
+		t.Fatalf("the checksums are %v", written)
 	}
-	sum, name, _ := strings.Cut(strings.TrimSpace(string(lines)), "  ")
-	if name != here.archive() {
-		t.Fatalf("the checksums are of %s", name)
-	}
-	sums[name] = sum
+	wantDescribed(t, dist, here)
+	sums[here.archive()] = written[here.archive()]
 	manifestPath := filepath.Join(dist, "nodecleanup.yaml")
 	if err := writeKrew("krew/nodecleanup.yaml.tmpl", manifestPath, version, sums); err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func kubectl(t *testing.T) string {
 
 func TestVersionsThatKrewRefuses(t *testing.T) {
 	for _, wrong := range []string{"", "1.2.3", "v1.2", "v1.2.3 ", "latest"} {
-		if err := release(t.Context(), wrong, t.TempDir(), true); err == nil || !strings.Contains(err.Error(), "v1.2.3") {
+		if err := release(t.Context(), wrong, t.TempDir(), "host"); err == nil || !strings.Contains(err.Error(), "v1.2.3") {
 			t.Errorf("version %q: %v", wrong, err)
 		}
 	}

@@ -2,7 +2,7 @@
 // binary on nothing, for each platform, as an OCI layout in one tar file. containerd
 // ("ctr images import"), podman ("podman load") and skopeo read it.
 //
-//	go run ./image -version v1.2.3 -o agent.tar
+//	go run ./image -version v1.2.3 -o agent.tar -sbom .
 package main
 
 import (
@@ -25,6 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/hack/tools/bom"
 )
 
 const (
@@ -42,6 +44,7 @@ func main() {
 	version := flag.String("version", "v0.0.0-dev", "version that the program tells and the image is tagged with")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms, with commas between them")
 	output := flag.String("o", "nodecleanup-agent.tar", "file to write")
+	flag.StringVar(&of.boms, "sbom", "", "folder for the bill of materials of the program on each platform; none when empty")
 	flag.Parse()
 	if err := build(of, *version, strings.Split(*platforms, ","), *output); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
@@ -49,8 +52,8 @@ func main() {
 	}
 }
 
-// program is what the image holds.
-type program struct{ source, pkg, repository string }
+// program is what the image holds, and where its bills of materials go.
+type program struct{ source, pkg, repository, boms string }
 
 func (p program) name() string { return path.Base(p.repository) }
 
@@ -105,6 +108,11 @@ func imageFor(of program, work, version string, platform v1.Platform) (v1.Image,
 	if err != nil {
 		return nil, err
 	}
+	if of.boms != "" {
+		if err := describe(of, content, version, platform); err != nil {
+			return nil, err
+		}
+	}
 	files, err := archive(of.name(), content)
 	if err != nil {
 		return nil, err
@@ -127,6 +135,16 @@ func imageFor(of program, work, version string, platform v1.Platform) (v1.Image,
 		return nil, err
 	}
 	return mutate.ConfigFile(image, config(of.name(), image, version, platform))
+}
+
+// describe writes what the program in the image is made of.
+func describe(of program, content []byte, version string, platform v1.Platform) error {
+	document, err := bom.Of(content, of.name(), version)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s-image_%s_%s.cdx.json", of.name(), platform.OS, platform.Architecture)
+	return os.WriteFile(filepath.Join(of.boms, name), document, 0o644)
 }
 
 // config says how the image is run. It carries no time, so that the same source
