@@ -18,7 +18,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// policy keeps the admission policy limited to the Nodes that config selects. It
+// policy keeps the admission policy limited to the Nodes that config selects, in its
+// binding: there nobody else who applies the manifests writes the same field. It
 // is installed without a limit, so that in doubt a Node is protected.
 type policy struct {
 	client kubernetes.Interface
@@ -66,31 +67,36 @@ func (p *policy) run(ctx context.Context) error {
 	}
 }
 
-// publish writes the config's selector into the policy, and reports whether that
-// was needed: not where it is there already, nor without a policy, on a server
+// publish writes the config's selector into the policy's binding, and reports whether
+// that was needed: not where it is there already, nor without a policy, on a server
 // older than 1.36 or by choice.
 func (p *policy) publish(ctx context.Context) (changed bool, err error) {
-	policies := p.client.AdmissionregistrationV1().MutatingAdmissionPolicies()
-	current, err := policies.Get(ctx, api.WebhookName, metav1.GetOptions{})
+	bindings := p.client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
+	current, err := bindings.Get(ctx, api.WebhookName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading admission policy %s: %w", api.WebhookName, err)
+		return false, fmt.Errorf("reading the binding of admission policy %s: %w", api.WebhookName, err)
 	}
 	wanted := p.config().NodeLabelSelector
-	if constraints := current.Spec.MatchConstraints; constraints == nil || constraints.ObjectSelector != nil && equality.Semantic.DeepEqual(constraints.ObjectSelector, &wanted) {
+	var there metav1.LabelSelector
+	if current.Spec.MatchResources != nil && current.Spec.MatchResources.ObjectSelector != nil {
+		there = *current.Spec.MatchResources.ObjectSelector
+	}
+	if equality.Semantic.DeepEqual(there, wanted) {
 		return false, nil
 	}
-	patch, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/resourceVersion", "value": current.ResourceVersion},
-		{"op": "add", "path": "/spec/matchConstraints/objectSelector", "value": wanted},
-	})
+	add := map[string]any{"op": "add", "path": "/spec/matchResources/objectSelector", "value": wanted}
+	if current.Spec.MatchResources == nil {
+		add = map[string]any{"op": "add", "path": "/spec/matchResources", "value": map[string]any{"objectSelector": wanted}}
+	}
+	patch, err := json.Marshal([]map[string]any{{"op": "test", "path": "/metadata/resourceVersion", "value": current.ResourceVersion}, add})
 	if err != nil {
 		return false, fmt.Errorf("encoding the selector of admission policy %s: %w", api.WebhookName, err)
 	}
-	if _, err := policies.Patch(ctx, api.WebhookName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
-		return false, fmt.Errorf("writing the selector of admission policy %s: %w", api.WebhookName, err)
+	if _, err := bindings.Patch(ctx, api.WebhookName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		return false, fmt.Errorf("writing the selector of admission policy %s into its binding: %w", api.WebhookName, err)
 	}
 	return true, nil
 }

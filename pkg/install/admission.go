@@ -56,11 +56,3 @@ func (a Admission) goesWithout(object *unstructured.Unstructured, err error) str
 	}
 	return ""
 }
-
-// keepLimit carries over to which Nodes the agent has limited the policy.
-func keepLimit(object, live *unstructured.Unstructured) {
-	path := []string{"spec", "matchConstraints", "objectSelector"}
-	if limit, found, _ := unstructured.NestedMap(live.Object, path...); found {
-		_ = unstructured.SetNestedMap(object.Object, limit, path...) // What was found there fits there.
-	}
-}

@@ -161,8 +161,6 @@ func keep(object, live *unstructured.Unstructured, options Options) string {
 		// Labelling it would put Pod Security on other people's pods, and
 		// make uninstall delete it.
 		return "it was there before and is not ours"
-	case mutates(object):
-		keepLimit(object, live)
 	case isConfig(object) && options.Config == nil:
 		return "it may have been edited; --config replaces it"
 	case object.GetKind() == "Deployment" && options.Replicas == nil:
