@@ -1,20 +1,33 @@
-# The agent's image: one static binary, no shell, not root.
+# The agent's image, and with --target cli that of the command line, which the Helm chart's
+# test and uninstall run: one static binary each, no shell, not root.
 ARG GO_IMAGE=golang:1.26
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
-FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
+COPY manifests/embed.go manifests/embed.go
+COPY manifests/base manifests/base
 COPY cmd cmd
 COPY pkg pkg
 COPY agent agent
 ARG TARGETOS TARGETARCH VERSION=v0.0.0-dev
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
-    -ldflags "-s -w -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version=$VERSION" \
-    -o /nodecleanup-agent ./cmd/nodecleanup-agent
+ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    LDFLAGS="-s -w -X github.com/nodecleanup/kubectl-nodecleanup/pkg/version.Version=$VERSION"
 
-FROM ${BASE_IMAGE}
-COPY --from=build /nodecleanup-agent /nodecleanup-agent
+FROM source AS build-cli
+RUN go build -trimpath -ldflags "$LDFLAGS" -o /kubectl-nodecleanup ./cmd/kubectl-nodecleanup
+
+FROM source AS build-agent
+RUN go build -trimpath -ldflags "$LDFLAGS" -o /nodecleanup-agent ./cmd/nodecleanup-agent
+
+FROM ${BASE_IMAGE} AS cli
+COPY --from=build-cli /kubectl-nodecleanup /kubectl-nodecleanup
+USER 65532:65532
+ENTRYPOINT ["/kubectl-nodecleanup"]
+
+FROM ${BASE_IMAGE} AS agent
+COPY --from=build-agent /nodecleanup-agent /nodecleanup-agent
 USER 65532:65532
 ENTRYPOINT ["/nodecleanup-agent"]

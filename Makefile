@@ -37,9 +37,11 @@ build: ## Build both programs into bin/
 	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 .PHONY: image
-image: ## Write the agent's image for amd64 and arm64 into bin/, without a container engine
+image: ## Write the images of agent and CLI for amd64 and arm64 into bin/, without a container engine
 	@mkdir -p bin
 	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/nodecleanup-agent.tar
+	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/kubectl-nodecleanup.tar \
+		-package ./cmd/kubectl-nodecleanup -repository ghcr.io/nodecleanup/kubectl-nodecleanup
 
 .PHONY: cross
 cross: ## Build for the other platforms, to see that they build
@@ -118,9 +120,13 @@ monitoring-test: ## Test alerts and dashboard (needs Debian's package prometheus
 SAY_PROMETHEUS = for program in prometheus promtool; do command -v $$program >/dev/null || \
 	echo "skipped: tests of alerts and dashboard that need $$program, which is not on the PATH (Debian: apt-get install prometheus)"; done
 
+# A release that upgrades start from, such as v1.2.3. While there is none, they start from these
+# sources under an older version.
+PREVIOUS ?=
 .PHONY: e2e
-e2e: kubernetes ## Run the agent as a Pod on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)
-	@NODECLEANUP_E2E=1 go test -count=1 -v -timeout 25m ./test/e2e
+# In the folder of the tests, go shows what they print at once, a line for each thing that is proved.
+e2e: kubernetes ## Install in every way on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)
+	@cd test/e2e && NODECLEANUP_E2E=1 NODECLEANUP_PREVIOUS=$(PREVIOUS) go test -count=1 -timeout 40m
 
 BENCH ?= -nodes=1000,5000
 .PHONY: bench

@@ -117,6 +117,9 @@ func (l layout) apiServerFlags(options Options) []string {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file=" + l.pki("front-proxy-client.crt"),
 		"--proxy-client-key-file=" + l.pki("front-proxy-client.key"),
+		// For logs of pods, on a node that has a kubelet.
+		"--kubelet-client-certificate=" + l.pki("kubelet-client.crt"),
+		"--kubelet-client-key=" + l.pki("kubelet-client.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + l.pki("service-account.key"),
 		"--service-account-signing-key-file=" + l.pki("service-account.key"),

@@ -53,6 +53,9 @@ func (l layout) writePKI() (*authority, error) {
 		"front-proxy-client": func() (keyPair, error) {
 			return frontProxyCA.client("front-proxy-client")
 		},
+		"kubelet-client": func() (keyPair, error) {
+			return ca.client("kube-apiserver", "system:masters")
+		},
 		"server": func() (keyPair, error) {
 			return ca.server(
 				[]string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},

@@ -5,21 +5,16 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/node"
 )
@@ -29,15 +24,18 @@ const (
 	asked    = "NODECLEANUP_E2E"
 	patience = 2 * time.Minute
 
-	repository = "localhost/nodecleanup-agent"
-	oldVersion = "v0.0.1-e2e"
-	newVersion = "v0.0.2-e2e"
+	repository    = "localhost/nodecleanup-agent"
+	cliRepository = "localhost/kubectl-nodecleanup"
+	oldVersion    = "v0.0.1-e2e"
+	newVersion    = "v0.0.2-e2e"
 )
 
 var (
 	shared *cluster.Cluster
 	real   *node.Node
 	client kubernetes.Interface
+	// root is the folder of this repository.
+	root string
 )
 
 func TestMain(m *testing.M) {
@@ -75,45 +73,29 @@ func (f mainFunc) Run() int { return f() }
 // withNode runs the tests on a node that has the agent's images.
 func withNode(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	root, err := filepath.Abs("../..")
-	if err != nil {
+	if root, err = filepath.Abs("../.."); err != nil {
 		return 1, err
 	}
 	client = kubernetes.NewForConfigOrDie(shared.RESTConfig())
 	if real, err = node.Start(ctx, shared, root, os.Stdout); err != nil {
 		return 1, err
 	}
-	defer func() {
-		if stopErr := real.Stop(ctx); err == nil {
-			err = stopErr
-		}
-	}()
-	for _, version := range []string{oldVersion, newVersion} {
-		image := node.Image{Module: root, Package: "./cmd/nodecleanup-agent", Repository: repository, Version: version}
-		if err := real.Load(ctx, root, image); err != nil {
-			return 1, err
+	defer func() { err = errors.Join(err, real.Stop(ctx)) }()
+	var stop func() error
+	if previous, stop, err = checkOutPrevious(ctx); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if helmProgram, err = buildHelm(ctx); err != nil {
+		return 1, err
+	}
+	for version, sources := range map[string]string{oldVersion: previous, newVersion: root} {
+		for repository, program := range map[string]string{repository: "./cmd/nodecleanup-agent", cliRepository: "./cmd/kubectl-nodecleanup"} {
+			image := node.Image{Module: sources, Package: program, Repository: repository, Version: version}
+			if err := real.Load(ctx, root, image); err != nil {
+				return 1, err
+			}
 		}
 	}
 	return m.Run(), nil
-}
-
-// run runs a command as an administrator and wants an exit code.
-func run(t *testing.T, code int, arguments ...string) string {
-	t.Helper()
-	var out bytes.Buffer
-	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}
-	err := cli.Execute(t.Context(), streams, append(arguments, "--kubeconfig", shared.Kubeconfig()))
-	got := exit.Code(t.Context(), err)
-	t.Logf("kubectl nodecleanup %s [exit %d]\n%s", strings.Join(arguments, " "), got, out.String())
-	if got != code {
-		t.Fatalf("exit code %d, want %d", got, code)
-	}
-	return out.String()
-}
-
-func eventually(t *testing.T, what string, holds func(context.Context) (bool, error)) {
-	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, holds); err != nil {
-		t.Fatalf("waiting until %s: %v", what, err)
-	}
 }

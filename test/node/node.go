@@ -51,7 +51,11 @@ func Address() (net.IP, error) {
 // reaches them.
 func APIServerFlags() ([]string, error) {
 	address, err := Address()
-	return []string{"--bind-address=0.0.0.0", "--advertise-address=" + address.String(), "--endpoint-reconciler-type=lease"}, err
+	return []string{
+		"--bind-address=0.0.0.0", "--advertise-address=" + address.String(), "--endpoint-reconciler-type=lease",
+		// Nobody resolves the node's name, and logs are asked of the kubelet.
+		"--kubelet-preferred-address-types=InternalIP",
+	}, err
 }
 
 // Node is a node that runs.

@@ -20,7 +20,15 @@ import (
 func apart(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // It is never unlocked, so that nobody else gets the thread.
+		runtime.LockOSThread()
+		if syscall.Gettid() == syscall.Getpid() {
+			// The first thread does not end, and /proc/self is what it sees. While it is
+			// locked here, f gets another one.
+			defer runtime.UnlockOSThread()
+			result <- apart(f)
+			return
+		}
+		// It is never unlocked, so that the thread ends with this goroutine.
 		if err := syscall.Unshare(syscall.CLONE_NEWNET | syscall.CLONE_NEWNS); err != nil {
 			result <- fmt.Errorf("making namespaces: %w", err)
 			return

@@ -1,0 +1,77 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// As a site's own overlay: its image, its config, and two components. The webhook alone:
+// with the policy, nobody would notice that it is not called.
+const kustomization = `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s/base]
+components: [%[1]s/components/network-policy, %[1]s/components/webhook-only]
+images:
+- {name: ghcr.io/nodecleanup/nodecleanup-agent, newName: %s, newTag: %s}
+patches:
+- patch: |-
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: nodecleanup-config, namespace: nodecleanup-system}
+    data:
+      config.yaml: |
+        %s
+`
+
+func TestKustomize(t *testing.T) {
+	folder := t.TempDir()
+	overlay := func(t *testing.T, sources, version string) {
+		t.Helper()
+		// Kustomize takes no absolute folder.
+		manifests, err := filepath.Rel(folder, filepath.Join(sources, "manifests"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf(kustomization, manifests, repository, version, strings.ReplaceAll(strings.TrimSpace(settings), "\n", "\n        "))
+		if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply := func(t *testing.T) {
+		t.Helper()
+		kubectl(t, "apply", "-k", folder)
+		kubectl(t, "--namespace", api.Namespace, "rollout", "status", "deployment/"+api.Agent, "--timeout", "2m")
+	}
+	prove(t, "kustomize",
+		part{"kubectl apply -k: agents are ready under the restricted level", func(t *testing.T) {
+			overlay(t, previous, oldVersion)
+			apply(t)
+			wantAgents(t, oldVersion)
+		}},
+		part{"admission reaches the agent through its Service", protectsAtOnce("kustomize-1")},
+		part{"check and status find nothing wrong", checkFindsNothing},
+		part{"a deleted node goes when its pods are gone", drains("kustomize-1", "3/3")},
+		part{"kubectl apply -k: another image, and nothing that the agent wrote is lost", func(t *testing.T) {
+			overlay(t, root, newVersion)
+			apply(t)
+			awaitOldGone(t)
+			wantAgents(t, newVersion)
+			protectsAtOnce("kustomize-2")(t)
+			checkFindsNothing(t)
+		}},
+		part{"uninstall, then kubectl delete -k: nothing is left", func(t *testing.T) {
+			run(t, exit.OK, "uninstall", "--yes")
+			wantNothingLeft(t)
+			kubectl(t, "delete", "-k", folder, "--ignore-not-found")
+			awaitNoNamespace(t)
+		}},
+	)
+}
