@@ -128,6 +128,10 @@ PREVIOUS ?=
 e2e: kubernetes ## Install in every way on a real node: kubelet, containerd, kube-proxy (root, Linux, runc; skipped elsewhere)
 	@cd test/e2e && NODECLEANUP_E2E=1 NODECLEANUP_PREVIOUS=$(PREVIOUS) go test -count=1 -timeout 40m
 
+.PHONY: packages
+packages: ## Install from Debian what tests would be skipped without (root)
+	@hack/ci/packages
+
 BENCH ?= -nodes=1000,5000
 .PHONY: bench
 bench: kubernetes ## Measure what a cleanup and the webhook cost, against the least that they can (BENCH=-nodes=100)
