@@ -132,6 +132,31 @@ e2e: kubernetes ## Install in every way on a real node: kubelet, containerd, kub
 packages: ## Install from Debian what tests would be skipped without (root)
 	@hack/ci/packages
 
+KIND := go tool -modfile=hack/kind/go.mod kind
+KIND_NAME ?= nodecleanup
+# Empty is the newest that this version of kind knows; kind's release notes name others.
+KIND_IMAGE ?=
+# A cluster that may be changed, and what gives its nodes an image in a tar file.
+E2E_KUBECONFIG ?= $(CURDIR)/bin/kind.kubeconfig
+E2E_LOAD ?= $(KIND) load image-archive --name $(KIND_NAME)
+
+.PHONY: kind-up
+kind-up: ## Start a cluster of kind (needs docker, podman or nerdctl)
+	@mkdir -p bin
+	$(KIND) create cluster --name $(KIND_NAME) $(if $(KIND_IMAGE),--image $(KIND_IMAGE)) --kubeconfig $(E2E_KUBECONFIG) --wait 3m
+
+.PHONY: kind-down
+kind-down: ## End the cluster of kind-up
+	$(KIND) delete cluster --name $(KIND_NAME) --kubeconfig $(E2E_KUBECONFIG)
+
+.PHONY: e2e-kind
+e2e-kind: ## Install, upgrade and uninstall on the cluster of kind-up, or on that of E2E_KUBECONFIG with images by E2E_LOAD
+	@mkdir -p bin
+	@for age in old new; do (cd hack/tools && go run ./image -version v0.0.0-e2e-$$age -repository localhost/nodecleanup-agent -o ../../bin/e2e-$$age.tar); \
+		$(E2E_LOAD) bin/e2e-$$age.tar; done
+	NODECLEANUP_KIND_KUBECONFIG=$(E2E_KUBECONFIG) NODECLEANUP_KIND_OLD_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-old \
+		NODECLEANUP_KIND_NEW_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-new go test -count=1 -v -timeout 20m ./test/kind
+
 BENCH ?= -nodes=1000,5000
 .PHONY: bench
 bench: kubernetes ## Measure what a cleanup and the webhook cost, against the least that they can (BENCH=-nodes=100)
@@ -142,8 +167,14 @@ bench: kubernetes ## Measure what a cleanup and the webhook cost, against the le
 bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it is too slow or too large
 	go run ./test/bench/cli
 
+LINT := go tool -modfile=hack/lint/go.mod
+
+.PHONY: lint
+lint: verify ## The same as verify, and what staticcheck finds (minutes the first time, then seconds)
+	$(LINT) staticcheck ./...
+
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, tidy modules, generated reference and manifests
+verify: ## Check form: gofmt, go vet, tidy modules, generated reference and manifests, GitHub Actions
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -152,7 +183,11 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference and mani
 	diff -r docs/cli "$$fresh" || { echo "docs/cli is not what the commands say: run make docs"; exit 1; }
 	cd hack/kubernetes && go mod tidy -diff
 	cd hack/node && go mod tidy -diff
+	cd hack/lint && go mod tidy -diff
+	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
+	@# Without shellcheck and pyflakes, which some machines have and others do not.
+	$(LINT) actionlint -shellcheck= -pyflakes=
 	cd hack/tools/chart && go mod tidy -diff && go vet ./... && go run . -check ../../../manifests
 
 .PHONY: help
