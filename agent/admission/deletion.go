@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -156,7 +156,7 @@ func checkDeletion(review *admissionv1.AdmissionReview) error {
 		return errors.New("the request has no old node with metadata")
 	case node.Name == "" || node.UID == "":
 		return errors.New("the node in the request has no name or no uid")
-	case len(path.IsValidPathSegmentName(node.Name)) > 0:
+	case len(content.IsPathSegmentName(node.Name)) > 0:
 		return fmt.Errorf("the node in the request is called %q, which is no name of a node", node.Name)
 	case review.Request.UserInfo.Username == "":
 		return errors.New("the request does not say who asks")

@@ -37,7 +37,7 @@ func MakeCloudNode(name string, images int) *corev1.Node {
 	node.Status.NodeInfo = corev1.NodeSystemInfo{
 		MachineID: "ec2a1b2c3d4e5f60718293a4b5c6d7e8", SystemUUID: "ec2a1b2c-3d4e-5f60-7182-93a4b5c6d7e8", BootID: "7f1c2d3e-4f50-6172-8394-a5b6c7d8e9f0",
 		KernelVersion: "6.12.9-amd64", OSImage: "Debian GNU/Linux 13 (trixie)", ContainerRuntimeVersion: "containerd://2.1.0",
-		KubeletVersion: "v1.37.2", KubeProxyVersion: "v1.37.2", OperatingSystem: "linux", Architecture: "amd64",
+		KubeletVersion: "v1.37.2", OperatingSystem: "linux", Architecture: "amd64",
 	}
 	for image := range images {
 		node.Status.Images = append(node.Status.Images, corev1.ContainerImage{
