@@ -112,9 +112,9 @@ chart-test: kubernetes ## Hold Helm chart, Kustomize and command line against ea
 	cd hack/tools/chart && go test -count=1 ./...
 
 .PHONY: monitoring-test
-monitoring-test: ## Test alerts and dashboard (needs Debian's package prometheus; skipped elsewhere)
+monitoring-test: kubernetes ## Test alerts and dashboard against a real Prometheus (needs Debian's package prometheus; skipped elsewhere)
 	@$(SAY_PROMETHEUS)
-	go test -count=1 -timeout 10m ./test/monitoring
+	go test -count=1 -timeout 10m ./test/monitoring ./test/integration/monitoring
 
 # Tests that are skipped say so only to those who look closely.
 SAY_PROMETHEUS = for program in prometheus promtool; do command -v $$program >/dev/null || \

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +36,7 @@ func newSettings(ctx context.Context, client kubernetes.Interface, options Optio
 		return nil, err
 	}
 	options.Log.Info("config loaded", "hash", first.Hash, "steps", len(first.Steps), "dryRun", first.DryRun)
+	meters.ConfigInForce(first.Hash, time.Now())
 	report.change(ctx, accepted(first))
 	s := &settings{file: options.ConfigFile != ""}
 	s.Watch = configwatch.New(first, configwatch.Options{
@@ -42,6 +44,7 @@ func newSettings(ctx context.Context, client kubernetes.Interface, options Optio
 		Accepted: func(changed *config.Config) {
 			options.Log.Info("config changed", "hash", changed.Hash, "steps", len(changed.Steps), "dryRun", changed.DryRun)
 			meters.ConfigReloaded(true)
+			meters.ConfigInForce(changed.Hash, time.Now())
 			report.change(ctx, accepted(changed))
 			s.changed()
 		},

@@ -62,7 +62,8 @@ func (t *term) stand() Standing {
 		switch {
 		case api.HasFinalizer(node):
 			standing.WithFinalizer++
-		case t.selected(node):
+		case t.selected(node) && node.DeletionTimestamp == nil:
+			// One that is being deleted cannot get it any more, and may have been released.
 			standing.Unprotected++
 		}
 		if node.DeletionTimestamp == nil && node.Annotations[api.AnnotationCleanupRequestedAt] == "" || !api.HasFinalizer(node) {

@@ -90,7 +90,7 @@ func (w *Watcher) SecretChanged(name string) {
 // Standing is what the leader sees of the Nodes and their cleanups.
 type Standing struct {
 	// WithFinalizer counts Nodes that have our finalizer, Unprotected those
-	// that config selects and that lack it.
+	// that config selects and that lack it and are not being deleted.
 	WithFinalizer, Unprotected int
 	// Active counts the plans that are being run now.
 	Active int
