@@ -40,8 +40,21 @@ func prove(t *testing.T, way string, parts ...part) {
 		}
 		fmt.Printf("%s  %-9s  %s (%.1fs)\n", word, way, one.proves, time.Since(began).Seconds())
 		if t.Failed() {
+			tellTheState(t)
 			t.Fatalf("the other parts need that %s", one.proves)
 		}
+	}
+}
+
+// tellTheState leaves in the test's log what an operator would look at.
+func tellTheState(t *testing.T) {
+	t.Helper()
+	for _, arguments := range [][]string{
+		{"get", "nodes,pods,jobs", "--all-namespaces", "--output", "wide"},
+		{"get", "events", "--all-namespaces", "--sort-by", ".lastTimestamp"},
+		{"logs", "--namespace", api.Namespace, "--selector", "app.kubernetes.io/part-of=" + api.LabelNameValue, "--prefix", "--tail", "50"},
+	} {
+		program(t, "", shared.Kubectl(), arguments...)
 	}
 }
 

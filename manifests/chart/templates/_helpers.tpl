@@ -99,6 +99,8 @@ labels:
 annotations:
   helm.sh/hook: {{ .hook }}
   helm.sh/hook-weight: {{ .weight | quote }}
+  # Helm prints why it failed; before version 4 the log is that of the Pod, which stays.
+  helm.sh/hook-output-log-policy: hook-failed
   helm.sh/hook-delete-policy: {{ .keep | ternary "before-hook-creation" "before-hook-creation,hook-succeeded" }}
 {{- end -}}
 
