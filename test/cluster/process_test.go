@@ -106,10 +106,12 @@ func TestProcessDiesWithItsParent(t *testing.T) {
 		fmt.Printf("child=%d\n", p.PID())
 		<-t.Context().Done()
 	}
+	// The other process is killed before it can clean up, so what it makes is made in here.
+	folder := t.TempDir()
 	parent := NewProcess(Command{
 		Name: "parent", Path: os.Args[0], Args: []string{"-test.run=^" + t.Name() + "$"},
-		Env: append(os.Environ(), variable+"=yes"), Ready: Ready{LogLine: "child="},
-	}, t.TempDir())
+		Env: append(os.Environ(), variable+"=yes", "TMPDIR="+folder), Ready: Ready{LogLine: "child="},
+	}, folder)
 	if err := parent.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
