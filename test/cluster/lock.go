@@ -56,6 +56,16 @@ func lock(ctx context.Context, path string, waiting func()) (*fileLock, error) {
 	}
 }
 
+// Lock waits for the lock on a file until ctx is done, and returns what gives it back. It calls waiting once when
+// somebody else holds it.
+func Lock(ctx context.Context, path string, waiting func()) (release func() error, err error) {
+	held, err := lock(ctx, path, waiting)
+	if err != nil {
+		return nil, err
+	}
+	return held.release, nil
+}
+
 // release gives the lock back and removes its file.
 func (l *fileLock) release() error {
 	return errors.Join(os.Remove(l.file.Name()), l.file.Close())

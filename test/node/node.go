@@ -62,7 +62,12 @@ func APIServerFlags() ([]string, error) {
 type Node struct {
 	layout
 	processes []*cluster.Process
+	unlock    func() error
 }
+
+// lockFile is held by the one who has the node of this machine: a second one would be on
+// the same bridge.
+const lockFile = "/run/nodecleanup-node.lock"
 
 // Start starts the node and returns when it is Ready. root is the folder of this
 // repository. The caller stops it.
@@ -70,16 +75,20 @@ func Start(ctx context.Context, c *cluster.Cluster, root string, out io.Writer) 
 	if err := Unfit(); err != nil {
 		return nil, err
 	}
-	programs, err := build(ctx, root, out)
+	unlock, err := cluster.Lock(ctx, lockFile, func() { fmt.Fprintln(out, "Another process has the node of this machine; waiting for its end") })
 	if err != nil {
 		return nil, err
+	}
+	programs, err := build(ctx, root, out)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
 	}
 	// Sockets have short names.
 	dir, err := os.MkdirTemp("", "node-")
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, unlock())
 	}
-	n := &Node{layout: layout{programs, dir}}
+	n := &Node{layout: layout{programs, dir}, unlock: unlock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))

@@ -36,6 +36,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
 	}
 	note("removing its files", os.RemoveAll(n.dir))
+	note("giving its lock back", n.unlock())
 	return failed
 }
 
