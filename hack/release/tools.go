@@ -55,7 +55,7 @@ func images(ctx context.Context, folder, version string) ([]string, error) {
 // run runs a program from the root of the checkout; in and out may be nil.
 func run(ctx context.Context, environment []string, in io.Reader, out io.Writer, name string, arguments ...string) error {
 	command := exec.CommandContext(ctx, name, arguments...)
-	command.Env = append(os.Environ(), environment...)
+	command.Env = append(append(os.Environ(), "CGO_ENABLED=0"), environment...)
 	command.Stdin, command.Stdout, command.Stderr = in, out, os.Stderr
 	return command.Run()
 }
