@@ -36,6 +36,7 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	return cleanup.Target{
 		Node:           r.Node,
 		Attempt:        attempt,
+		Began:          r.Record.Step(step.Name).StartedAt.Time,
 		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
 		Log:            r.Log.With("step", step.Name, "attempt", attempt),
 		Progress: func(text string) {

@@ -335,15 +335,16 @@ func TestAStepAsAWholeHasALimitOfItsOwn(t *testing.T) {
 func TestWhatWasDoneBeforeIsNotDoneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
+		before := metav1.NewTime(time.Now().Add(-time.Hour))
 		b.record.Steps = []api.StepRun{
 			{Name: "done", Plugin: "test", State: api.StepSucceeded, Attempts: 1},
-			{Name: "cut", Plugin: "test", State: api.StepRunning, Attempts: 1},
+			{Name: "cut", Plugin: "test", State: api.StepRunning, Attempts: 1, StartedAt: &before},
 		}
 		outcome, err := b.run(t.Context(), 1,
 			b.step("done", func(context.Context, cleanup.Target) error { t.Error("done twice"); return nil }),
 			b.step("cut", func(_ context.Context, target cleanup.Target) error {
-				if target.Attempt != 2 || target.IdempotencyKey != "u/cut" {
-					t.Errorf("attempt %d, key %s", target.Attempt, target.IdempotencyKey)
+				if target.Attempt != 2 || target.IdempotencyKey != "u/cut" || !target.Began.Equal(before.Time) {
+					t.Errorf("attempt %d, key %s, began %s", target.Attempt, target.IdempotencyKey, target.Began)
 				}
 				return nil
 			}, after("done")))

@@ -12,6 +12,7 @@ package cleanup
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -53,6 +54,9 @@ type Target struct {
 	Node *corev1.Node
 	// Attempt counts the calls for this step of this Node, from 1.
 	Attempt int
+	// Began is when the first attempt did, as the run record has it: to the second,
+	// also after a restart of the agent. A retry that somebody asks for begins anew.
+	Began time.Time
 	// IdempotencyKey is "<node UID>/<step name>": the same for every attempt,
 	// also after a restart of the agent, and for no other work.
 	IdempotencyKey string

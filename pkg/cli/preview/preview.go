@@ -155,7 +155,7 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 	}
 	if previewer, can := step.Bound.(cleanup.Previewer); can {
 		lines, err := previewer.Preview(ctx, cleanup.Target{
-			Node: node, Attempt: 1, IdempotencyKey: string(node.UID) + "/" + step.Name,
+			Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
 			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
 		})
 		switch {

@@ -21,7 +21,6 @@ import (
 type drain struct {
 	*plugin
 	target cleanup.Target
-	began  time.Time
 	// early are the pods that were there when the Node had been cordoned.
 	early map[types.UID]bool
 	tries map[types.UID]*try
@@ -30,7 +29,7 @@ type drain struct {
 }
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
-	d := &drain{plugin: p, target: target, began: p.clock.Now(), early: map[types.UID]bool{}, tries: map[types.UID]*try{}}
+	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}}
 	for _, pod := range pods {
 		d.early[pod.UID] = true
 	}
@@ -215,7 +214,7 @@ func (p *plugin) grace(unreachable bool) *int64 {
 
 // forceAt is from when on budgets are not asked any more, and whether it ever comes to that.
 func (d *drain) forceAt() (time.Time, bool) {
-	return d.began.Add(d.ForceAfter.Duration), d.ForceAfter.Duration > 0
+	return d.target.Began.Add(d.ForceAfter.Duration), d.ForceAfter.Duration > 0
 }
 
 // wait returns when a pod or the Node changed or an eviction is due again.

@@ -24,7 +24,7 @@ func ready(status corev1.ConditionStatus) *corev1.Node {
 	}
 }
 
-func target() cleanup.Target { return cleanup.Target{Log: slog.New(slog.DiscardHandler)} }
+func target() cleanup.Target { return cleanup.Target{Began: noon, Log: slog.New(slog.DiscardHandler)} }
 
 func TestABlockedPodIsTriedLessAndLessOften(t *testing.T) {
 	after := int32(0)
@@ -218,6 +218,19 @@ func TestBudgetsAreRespectedOnlyAsLongAsConfigured(t *testing.T) {
 	}
 	if last := s.bodies[len(s.bodies)-1]; !strings.Contains(last, `"preconditions":{"uid":"uid-of-cart"}`) || strings.Contains(last, "gracePeriodSeconds") {
 		t.Errorf("deleted with %s", last)
+	}
+}
+
+func TestAnEarlierAttemptCountsForTheTimeOfBudgets(t *testing.T) {
+	s := &stub{}
+	p, _ := s.plugin(t, options{ForceAfter: metav1.Duration{Duration: 5 * time.Minute}})
+	again, pods := target(), []*corev1.Pod{makePod("cart")}
+	again.Attempt, again.Began = 2, noon.Add(-5*time.Minute)
+	if _, err := newDrain(p, again, pods).advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
+		t.Fatal(err)
+	}
+	if asked := s.asked(); len(asked) != 1 || asked[0] != "DELETE /api/v1/namespaces/shop/pods/cart" {
+		t.Errorf("asked %q", asked)
 	}
 }
 

@@ -20,8 +20,8 @@ type options struct {
 	AllowEmptyDirData bool `json:"allowEmptyDirData"`
 	// GracePeriodSeconds replaces each pod's own; nil leaves it.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
-	// ForceAfter is how long budgets are respected, from the beginning of an
-	// attempt. Pods that are left then are deleted without asking. 0 is for ever.
+	// ForceAfter is how long budgets are respected, from the beginning of the
+	// first attempt. Pods that are left then are deleted without asking. 0 is for ever.
 	ForceAfter metav1.Duration `json:"forceAfter"`
 }
 

@@ -203,7 +203,7 @@ type call struct {
 func (s Suite) call(t *testing.T, node *corev1.Node) *call {
 	c := &call{t: t, before: node.DeepCopy(), canary: s.Canary}
 	c.target = cleanup.Target{
-		Node: node, Attempt: 1, IdempotencyKey: string(node.UID) + "/conformance",
+		Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/conformance",
 		Log:      slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Progress: func(text string) { fmt.Fprintln(c, text) },
 	}

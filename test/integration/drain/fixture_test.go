@@ -153,7 +153,7 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func (f *fixture) target() cleanup.Target {
 	return cleanup.Target{
-		Node: f.node, Attempt: 1, IdempotencyKey: string(f.node.UID) + "/drain",
+		Node: f.node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(f.node.UID) + "/drain",
 		Log: slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Progress: func(text string) {
 			f.mutex.Lock()

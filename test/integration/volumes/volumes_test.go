@@ -137,7 +137,7 @@ func (f *fixture) pod(name, volume string, node *corev1.Node, change func(*corev
 }
 
 func (f *fixture) target(node *corev1.Node) cleanup.Target {
-	return cleanup.Target{Node: node, Attempt: 1, IdempotencyKey: string(node.UID) + "/volumes", Log: slog.New(slog.DiscardHandler), Progress: func(text string) { f.progress <- text }}
+	return cleanup.Target{Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/volumes", Log: slog.New(slog.DiscardHandler), Progress: func(text string) { f.progress <- text }}
 }
 
 // awaitProgress waits until the plugin says something with that text in it.
