@@ -29,15 +29,20 @@ func (n *Node) Stop(ctx context.Context) error {
 		note("ending a process", process.Stop(ctx))
 	}
 	note("unmounting", unmountBelow(n.dir))
-	for _, command := range [][]string{
-		{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "ip", "kube-proxy"}, {"nft", "delete", "table", "ip6", "kube-proxy"},
-	} {
-		// It is not there where the node did not come that far.
-		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
-	}
+	removeNetwork(ctx)
 	note("removing its files", os.RemoveAll(n.dir))
 	note("giving its lock back", n.unlock())
 	return failed
+}
+
+// removeNetwork takes away what CNI and kube-proxy have set up.
+func removeNetwork(ctx context.Context) {
+	for _, command := range [][]string{
+		{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "ip", "kube-proxy"}, {"nft", "delete", "table", "ip6", "kube-proxy"},
+	} {
+		// It is not there where no node came that far.
+		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
+	}
 }
 
 func (n *Node) endContainers(ctx context.Context) error {
