@@ -67,7 +67,7 @@ It is asked of the agent, which goes on when this command ends. To give it up:
 	flags.StringVar(&o.Plan, "plan", "", "Run only this plan, as `plan NODE` named it; refuse when it is another one by now")
 	flags.BoolVar(&o.Delete, "delete", false, "Delete the node when it is cleaned up; waits for it")
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need somebody")
-	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan now; the steps wait for it")
+	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan or refuses the deletion now; the steps wait for it")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
 	flags.DurationVar(&o.Timeout, "timeout", time.Hour, "How long to wait at most")
 	return cmd
@@ -108,6 +108,11 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	if err := o.allowed(plan); err != nil {
 		return err
+	}
+	if o.Delete {
+		if err := o.deletable(ctx, clients.Typed, node); err != nil {
+			return err
+		}
 	}
 	if !o.Yes {
 		question := fmt.Sprintf("Cordon node %s and run the %d steps of plan %s?", node.Name, len(plan.Steps), plan.Hash)
@@ -181,6 +186,29 @@ func (o *Options) follow(ctx context.Context, follower follow.Follower, node *co
 		o.Say("The agent goes on with the cleanup. To give it up: kubectl annotate node %s %s-", node.Name, api.AnnotationCleanupRequestedAt)
 	}
 	return err
+}
+
+// deletable asks by a dry run whether the Node may be deleted, so that nobody waits for a
+// cleanup after which it is kept. What refuses now may let it go then: the delete guard a
+// Node whose critical pods have moved, for example.
+func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{
+		DryRun: []string{metav1.DryRunAll}, Preconditions: &metav1.Preconditions{UID: &node.UID},
+	})
+	switch {
+	case err == nil:
+		return nil
+	case !apierrors.IsForbidden(err):
+		return fmt.Errorf("asking whether node %s may be deleted (dry run); nothing was begun: %w", node.Name, err)
+	case o.EvenIfBlocked:
+		o.Say("Deleting node %s would be refused now, and is tried when it is cleaned up: %v", node.Name, err)
+		return nil
+	}
+	return &exit.Error{
+		Code: exit.Blocked,
+		Err:  fmt.Errorf("cleaning up node %s to delete it: the deletion would be refused now; nothing was begun: %w", node.Name, err),
+		Next: "Do what the message says. To clean it up without deleting it, leave --delete out. To begin nevertheless: --even-if-blocked",
+	}
 }
 
 func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follower follow.Follower, node *corev1.Node) error {

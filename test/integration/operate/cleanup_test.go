@@ -1,7 +1,11 @@
 package operate_test
 
 import (
+	"context"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -86,6 +90,26 @@ func TestRetryOfADeletedNode(t *testing.T) {
 	f.dropBudget("cart")
 	f.run("retry", "worker", "--wait").exits(exit.OK).says("the node is gone")
 	f.run("retry", "worker").exits(exit.Failure).says("reading node worker", "history worker")
+}
+
+func TestACleanupBeforeADeletionThatIsRefusedIsNotBegun(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.start()
+	f.node("worker", nil)
+	f.patch("worker", `{"metadata":{"annotations":{"nodecleanup.io/protect":"holds the licence dongle"}}}`)
+	f.eventually("the delete guard answers", func(ctx context.Context) (bool, error) {
+		err := f.client.CoreV1().Nodes().Delete(ctx, "worker", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.IsForbidden(err), nil
+	})
+	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("the deletion would be refused now; nothing was begun", "holds the licence dongle", "--even-if-blocked")
+	if node := f.read("worker"); node == nil || node.Spec.Unschedulable || node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
+		t.Fatalf("something was begun: %+v", node)
+	}
+	f.run("cleanup", "worker", "--yes", "--delete", "--even-if-blocked").exits(exit.Failure).
+		says("would be refused now, and is tried when it is cleaned up", "deleting node worker, which is cleaned up", "holds the licence dongle")
+	if node := f.read("worker"); node == nil || node.DeletionTimestamp != nil {
+		t.Errorf("the node is %+v", node)
+	}
 }
 
 func TestRequestsWithoutAnAgentSaySo(t *testing.T) {
