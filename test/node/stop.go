@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,13 +48,15 @@ func removeNetwork(ctx context.Context) {
 	}
 }
 
-func (n *Node) endContainers(ctx context.Context) error {
+func (n *Node) endContainers(ctx context.Context) (err error) {
 	if n.processes[0].PID() == 0 {
 		return nil
 	}
 	// Containers of a Pod share a process, which ends with the first that is deleted; then
 	// the others' deletion fails, and what is left is what counts.
 	var failed error
+	ended := map[string]bool{}
+	defer func() { err = errors.Join(err, removeCgroups(maps.Keys(ended))) }()
 	for range 3 {
 		containers, err := n.ctr(ctx, "tasks", "list", "--quiet")
 		if err != nil {
@@ -59,12 +64,29 @@ func (n *Node) endContainers(ctx context.Context) error {
 		}
 		failed = nil
 		for _, container := range strings.Fields(containers) {
+			ended[container] = true
 			if _, err := n.ctr(ctx, "tasks", "delete", "--force", container); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("container %s: %w", container, err))
 			}
 		}
 		if failed == nil {
 			return nil
+		}
+	}
+	return failed
+}
+
+// removeCgroups removes those of containers that were ended by force, which runc leaves:
+// in each hierarchy of cgroups v1, or in the only one of v2.
+func removeCgroups(containers iter.Seq[string]) error {
+	var failed error
+	for container := range containers {
+		for _, pattern := range []string{"/sys/fs/cgroup/k8s.io/", "/sys/fs/cgroup/*/k8s.io/"} {
+			folders, err := filepath.Glob(pattern + container)
+			failed = errors.Join(failed, err)
+			for _, folder := range folders {
+				failed = errors.Join(failed, os.Remove(folder))
+			}
 		}
 	}
 	return failed
