@@ -99,7 +99,7 @@ func (c *cleanup) proceed(ctx context.Context) (time.Duration, error) {
 			}
 		}
 	}, c.queue.Add)
-	return 0, nil
+	return c.untilDeadline(0), nil
 }
 
 // honourRetry gives a failed or waiting run a new start when somebody asked for

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Causes for which a run is interrupted.
@@ -98,9 +96,6 @@ func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 	return nil
 }
 
-// tellPending is how long a Node waits for its turn before its condition says so.
-const tellPending = 2 * time.Minute
-
 // onDeletion brings a terminating Node on that our finalizer holds.
 func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration, error) {
 	if _, released := t.released.Load(cached.UID); released {
@@ -112,7 +107,7 @@ func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration,
 		if bypassed {
 			t.runs.interrupt(cached.UID, errBypassed)
 		}
-		return 0, nil // The end of the run puts the Node in the queue again.
+		return t.tellLate(cached), nil // The end of the run puts the Node in the queue again.
 	}
 	// Without room nothing of the Node is even read, but for an end that needs none.
 	due := bypassed || t.releasable(cached)
@@ -122,46 +117,6 @@ func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration,
 		}
 		return c.deleted(ctx)
 	})
-}
-
-// releasable reports whether the deadline lets the Node go.
-func (t *term) releasable(node *nodeMeta) bool {
-	deadline := t.Config().Deadline
-	return deadline.After > 0 && deadline.Action == config.Release && t.Clock.Since(node.DeletionTimestamp.Time) > deadline.After
-}
-
-// inTurn brings a cleanup on as soon as there is room for a run; with regardless
-// the limit does not count.
-func (t *term) inTurn(ctx context.Context, cached *nodeMeta, regardless bool, next func(*cleanup) (time.Duration, error)) (time.Duration, error) {
-	limit := t.Config().Concurrency.Nodes
-	if regardless {
-		limit = math.MaxInt
-	}
-	if !t.runs.reserve(limit, cached.UID, cached.Name) {
-		return t.awaitTurn(ctx, cached, limit)
-	}
-	c, err := t.read(ctx, cached)
-	if c == nil || err != nil {
-		t.runs.end(cached.UID)
-		return 0, err
-	}
-	again, err := next(c)
-	if !c.begun {
-		t.runs.end(cached.UID)
-	}
-	return again, err
-}
-
-// awaitTurn says on a Node that others come before it, when that takes long and
-// its condition does not tell already how its cleanup stands.
-func (t *term) awaitTurn(ctx context.Context, cached *nodeMeta, limit int) (time.Duration, error) {
-	if _, known := t.standing.known(cached.UID); known || cached.DeletionTimestamp == nil {
-		return 0, nil
-	}
-	if waited := t.Clock.Since(cached.DeletionTimestamp.Time); waited < tellPending {
-		return tellPending - waited, nil
-	}
-	return 0, t.Reporter.About(cached).State(ctx, api.Pending, fmt.Sprintf("waiting for a turn: %d cleanups run already", limit))
 }
 
 // read reads the Node and what is known about its cleanup, or returns nil where

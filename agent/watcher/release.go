@@ -2,14 +2,11 @@ package watcher
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // release takes our finalizer off a Node whose record says that nothing holds it.
@@ -45,40 +42,4 @@ func (c *cleanup) finish(ctx context.Context, state api.State, message string) e
 		return err
 	}
 	return c.release(ctx)
-}
-
-// deadline acts on a cleanup that takes longer than config allows. It reports
-// whether the Node was released.
-func (c *cleanup) deadline(ctx context.Context) (bool, error) {
-	if c.config.Deadline.After == 0 || c.untilDeadline(0) > 0 {
-		return false, nil
-	}
-	release := c.config.Deadline.Action == config.Release
-	if !c.record.DeadlinePassed {
-		c.log.Warn("deadline passed", "deadline", c.config.Deadline.After, "action", c.config.Deadline.Action)
-		c.report.CleanupDeadline(c.config.Deadline.After, release)
-		c.record.DeadlinePassed = true
-	}
-	if !release {
-		return false, nil
-	}
-	c.record.BypassReason = fmt.Sprintf("the config's deadline of %s", c.config.Deadline.After)
-	return true, c.finish(ctx, api.Bypassed, "released with what was done: "+c.record.BypassReason)
-}
-
-// untilDeadline returns the time that is left until the deadline, or other where
-// that is sooner or there is no deadline. An other of 0 means none.
-func (c *cleanup) untilDeadline(other time.Duration) time.Duration {
-	if c.config.Deadline.After == 0 {
-		return other
-	}
-	from := c.record.StartedAt.Time
-	if c.node.DeletionTimestamp != nil {
-		from = c.node.DeletionTimestamp.Time
-	}
-	left := from.Add(c.config.Deadline.After).Sub(c.Clock.Now())
-	if left <= 0 || other > 0 && other < left {
-		return other
-	}
-	return left
 }

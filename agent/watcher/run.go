@@ -86,6 +86,7 @@ func (c *cleanup) prepare(ctx context.Context, built plan.Plan) (bool, error) {
 // save stores the record, then shows people the same.
 func (c *cleanup) save(ctx context.Context, record *api.Run) error {
 	onRequest := c.node.DeletionTimestamp == nil
+	record.DeadlinePassed = record.DeadlinePassed || c.isLate(c.node)
 	if onRequest && record.State == api.Succeeded {
 		record.Message = readyMessage
 	}

@@ -35,6 +35,10 @@ type term struct {
 	released sync.Map // types.UID → struct{}
 	// settled holds Nodes without our finalizer about which nothing is left to say.
 	settled sync.Map // types.UID → struct{}
+	// late holds Nodes of which it was said that their deadline has passed.
+	late sync.Map // types.UID → struct{}
+	// waiting holds what tells of Nodes that wait for their turn.
+	waiting sync.Map // types.UID → *runrecord.NodeReporter
 }
 
 // Delays between tries of a reconcile that failed, for one Node.
@@ -151,6 +155,8 @@ func (t *term) gone(object any) {
 	t.withdrawn.Delete(node.UID)
 	t.released.Delete(node.UID)
 	t.restart.Delete(node.UID)
+	t.late.Delete(node.UID)
+	t.waiting.Delete(node.UID)
 	t.standing.forget(node.UID)
 	t.runs.interrupt(node.UID, errNodeGone)
 	t.queue.Add(node.Name)

@@ -17,6 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
 )
@@ -111,6 +112,9 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, "plugin-failing"},
 		"plugin-failed": {func(f *found) { failed(f, api.StepFailed) }, "plugin-failed"},
 		"deadline":      {func(f *found) { f.run.DeadlinePassed = true }, "deadline"},
+		"deadline-of-the-config": {func(f *found) {
+			f.run, f.deadline = nil, config.Deadline{After: 5 * time.Minute, Action: config.Hold}
+		}, "deadline"},
 		"other-finalizers": {func(f *found) {
 			f.node.Finalizers = []string{"wrangler.cattle.io/node", "example.com/theirs"}
 		}, "other-finalizers"},

@@ -41,6 +41,8 @@ type found struct {
 	volumes    []string
 	// refused is why the config on the cluster is bad.
 	refused error
+	// deadline is what the config says about cleanups that take long.
+	deadline config.Deadline
 	// missing are the secrets of the config that are not there.
 	missing []string
 	// invalid is what the API server says to any update of the node.
@@ -149,6 +151,7 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 	case err != nil:
 		return err
 	}
+	f.deadline = settings.Deadline
 	for _, step := range settings.Steps {
 		for _, key := range step.Secrets {
 			secret, err := client.CoreV1().Secrets(f.namespace).Get(ctx, key.Name, metav1.GetOptions{})

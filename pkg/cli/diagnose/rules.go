@@ -164,8 +164,12 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	return cause("blocked", condition.Message, "kubectl nodecleanup preflight "+f.name, retry(f), bypass(f))
 }
 
-func deadline(f *found, _ time.Time) *printer.Cause {
-	if f.run == nil || !f.run.DeadlinePassed {
+// deadline tells that it has passed, as the run record says, or the config of a Node that
+// has none yet.
+func deadline(f *found, now time.Time) *printer.Cause {
+	deleted := f.node.DeletionTimestamp
+	waits := deleted != nil && f.deadline.After > 0 && now.Sub(deleted.Time) > f.deadline.After
+	if !waits && (f.run == nil || !f.run.DeadlinePassed) {
 		return nil
 	}
 	return cause("deadline", "the cleanup has taken longer than the config's deadline, whose action is to hold the node", bypass(f))

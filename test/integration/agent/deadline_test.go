@@ -1,0 +1,128 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// late returns the Events that say of a Node that its deadline has passed.
+func (f *fixture) late(node *corev1.Node) int {
+	f.Helper()
+	events, err := f.client.CoreV1().Events(metav1.NamespaceDefault).List(f.Context(), metav1.ListOptions{FieldSelector: "reason=CleanupDeadlineExceeded,involvedObject.uid=" + string(node.UID)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	told := 0
+	for _, event := range events.Items {
+		told += max(1, int(event.Count))
+	}
+	return told
+}
+
+func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
+	f := setUp(t, "deadline: {after: 2s}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
+	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: the node is held")
+	f.eventually("the run record says so", func(context.Context) (bool, error) { return f.record(node).DeadlinePassed, nil })
+	// Neither what is tried again nor an agent that begins says it another time.
+	stop()
+	f.start(f.options())
+	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationRetryRequestedAt+`":"again"}}}`)
+	f.eventually("it is tried again", func(context.Context) (bool, error) {
+		run := f.record(node)
+		return run.RetryRequestedAt == "again" && run.State == api.Failed, nil
+	})
+	if run := f.record(node); !run.DeadlinePassed || !api.HasFinalizer(f.read(node)) {
+		t.Errorf("the node is not held: %+v", run)
+	}
+	if told := f.late(node); told != 1 {
+		t.Errorf("it was said %d times", told)
+	}
+}
+
+func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
+	f := setUp(t, "deadline: {after: 2s}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
+	done := make(chan struct{})
+	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.start(f.options())
+	first, second := f.protected("first"), f.protected("second")
+	f.delete(first)
+	f.awaitState(first, api.Running)
+	mark, err := shared.AuditMark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.delete(second)
+	f.awaitEvent(first, "CleanupDeadlineExceeded", "the node is held; the cleanup goes on")
+	f.awaitEvent(second, "CleanupDeadlineExceeded", "the node is held")
+	if message := f.awaitState(second, api.Pending); message != "waiting for a turn: 1 cleanups run already, and the deadline has passed" {
+		t.Errorf("the condition says %q", message)
+	}
+	// One that is late after it: until then the condition of the second has had time to be
+	// written again and again.
+	third := f.protected("third")
+	f.delete(third)
+	f.awaitEvent(third, "CleanupDeadlineExceeded", "the node is held")
+	requests, err := shared.AuditSince(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, _ := f.user()
+	writes := 0
+	for _, request := range requests {
+		if request.User == user && request.Verb == "patch" && request.Resource == "nodes" && request.Subresource == "status" && request.Name == second.Name {
+			writes++
+		}
+	}
+	if writes != 1 {
+		t.Errorf("the condition of a node that waits was written %d times, want 1", writes)
+	}
+	close(done)
+	for _, node := range []*corev1.Node{first, second, third} {
+		f.awaitGone(node)
+		if told := f.late(node); told != 1 || !f.record(node).DeadlinePassed {
+			t.Errorf("of node %s it was said %d times, the record says %v", node.Name, told, f.record(node).DeadlinePassed)
+		}
+	}
+}
+
+func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
+	f := setUp(t, "deadline: {after: 2s, action: Release}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
+	cancelled := make(chan struct{}, 2)
+	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
+		<-ctx.Done()
+		cancelled <- struct{}{}
+		return ctx.Err()
+	}
+	f.start(f.options())
+	runs, waits := f.protected("runs"), f.protected("waits")
+	f.delete(runs)
+	f.awaitState(runs, api.Running)
+	f.delete(waits)
+	for _, node := range []*corev1.Node{runs, waits} {
+		f.awaitGone(node)
+		run := f.record(node)
+		if run.State != api.Bypassed || run.BypassReason != "the config's deadline of 2s" || !run.DeadlinePassed {
+			t.Errorf("the record of %s says %s, %q", node.Name, run.State, run.BypassReason)
+		}
+		f.awaitEvent(node, "CleanupDeadlineExceeded", "the config says Release")
+	}
+	<-cancelled // The step that ran was told to stop.
+}
