@@ -93,6 +93,7 @@ func (f *fixture) clean(t *testing.T) func() {
 	return func() {
 		ctx := context.WithoutCancel(t.Context())
 		if t.Failed() {
+			f.tell(ctx, t)
 			f.execute(ctx, t, "uninstall", "--yes", "--force")
 		}
 		if err := f.client.CoreV1().Namespaces().Delete(ctx, f.pods, metav1.DeleteOptions{}); err != nil {
