@@ -207,7 +207,7 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 	return &exit.Error{
 		Code: exit.Blocked,
 		Err:  fmt.Errorf("cleaning up node %s to delete it: the deletion would be refused now; nothing was begun: %w", node.Name, err),
-		Next: "Do what the message says. To clean it up without deleting it, leave --delete out. To begin nevertheless: --even-if-blocked",
+		Next: "Do what the message says, or ask a cluster administrator for the right it names. To clean it up without deleting it, leave --delete out. To begin nevertheless: --even-if-blocked",
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
@@ -164,6 +167,41 @@ func TestBudgetsAreRespectedForALimitedTime(t *testing.T) {
 	_, ended := f.blocked(`{"forceAfter":"3s"}`)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+	if left := f.pods(); len(left) != 0 {
+		t.Errorf("pods left: %v", left)
+	}
+}
+
+func TestPodsOfANamespaceThatGoesAreWaitedFor(t *testing.T) {
+	f := setUp(t)
+	f.pod("cart", f.node)
+	var once sync.Once
+	f.before = func(request *http.Request) {
+		if !strings.HasSuffix(request.URL.Path, "/eviction") {
+			return
+		}
+		once.Do(func() {
+			if err := f.client.CoreV1().Namespaces().Delete(t.Context(), f.namespace, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+			late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
+			if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+				_, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(ctx, late, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), nil
+			}); err != nil {
+				t.Errorf("waiting until nothing more is taken into the namespace: %v", err)
+			}
+		})
+	}
+	if err := f.drain(""); err != nil {
+		t.Fatal(err)
+	}
+	refused := f.requests(func(event cluster.AuditEvent) bool {
+		return event.Subresource == "eviction" && event.Code == http.StatusForbidden
+	})
+	if len(refused) == 0 {
+		t.Error("no eviction was refused")
 	}
 	if left := f.pods(); len(left) != 0 {
 		t.Errorf("pods left: %v", left)
