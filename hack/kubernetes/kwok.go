@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 	nodefast "sigs.k8s.io/kwok/kustomize/stage/node/fast"
-	nodeheartbeat "sigs.k8s.io/kwok/kustomize/stage/node/heartbeat-with-lease"
+	nodeheartbeat "sigs.k8s.io/kwok/kustomize/stage/node/heartbeat"
 	podfast "sigs.k8s.io/kwok/kustomize/stage/pod/fast"
 	"sigs.k8s.io/kwok/pkg/config"
 	"sigs.k8s.io/kwok/pkg/kwok/cmd"
@@ -41,7 +41,7 @@ func runKwok() int {
 // exits at once.
 func printKwokStages() int {
 	stages := []string{
-		nodefast.DefaultNodeInit, nodeheartbeat.DefaultNodeHeartbeatWithLease,
+		nodefast.DefaultNodeInit, nodeheartbeat.DefaultNodeHeartbeat,
 		podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete,
 	}
 	if _, err := fmt.Println(strings.Join(stages, "\n---\n")); err != nil {

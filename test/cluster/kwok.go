@@ -26,13 +26,15 @@ func KwokCommand(ctx context.Context, dir, kubeconfig, serve string, out io.Writ
 	}, nil
 }
 
+// Heartbeats are in the Node's status, as no lease is kept. With leases kwok overlooks a pod whose node's lease it has
+// created but not seen yet, for ever; and after a restart it leaves the nodes alone until its old leases have run out.
 func kwokFlags(kubeconfig, stages, serve string) []string {
 	return []string{
 		"--kubeconfig=" + kubeconfig,
 		"--config=" + stages,
 		"--manage-all-nodes=false",
 		"--manage-nodes-with-annotation-selector=" + fakeNodeAnnotation + "=" + fakeNodeValue,
-		"--node-lease-duration-seconds=40",
+		"--node-lease-duration-seconds=0",
 		"--server-address=" + serve,
 	}
 }

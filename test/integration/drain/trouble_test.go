@@ -153,6 +153,13 @@ func TestADrainSurvivesTheAPIServer(t *testing.T) {
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// Their watches come back only after a pause that grew while the API server was away: half a minute at worst,
+	// which this test and those after it would wait for.
+	for _, follower := range []string{cluster.ControllerManager, cluster.Kwok} {
+		if err := shared.Component(follower).Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	open()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
