@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
-
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // quiet is how long a run keeps its news to itself. Most cleanups of a thousand
@@ -16,10 +15,10 @@ const quiet = time.Second
 
 // held is what a run has not told yet.
 type held struct {
-	timer   clock.Timer
-	events  []event
-	state   api.State
-	message string
+	timer  clock.Timer
+	events []event
+	// conditions are nil where nothing is said by them.
+	conditions []corev1.NodeCondition
 }
 
 // HoldBack keeps it back for a second that a cleanup is running, and how its
@@ -62,10 +61,7 @@ func (r *NodeReporter) speak(ctx context.Context) error {
 	was := r.held
 	r.held = nil
 	was.timer.Stop()
-	if was.state == "" {
-		return nil
-	}
-	return r.write(ctx, was.state, was.message)
+	return r.write(ctx, was.conditions)
 }
 
 // tellHeld tells the Events that were held back.

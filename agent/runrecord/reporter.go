@@ -2,14 +2,11 @@ package runrecord
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -31,18 +28,18 @@ func NewReporter(nodes corev1client.NodesGetter, events record.EventRecorder, cl
 	return &Reporter{nodes: nodes.Nodes(), events: events, clock: clock}
 }
 
-// Node returns the reporter for one Node, which knows what its condition says.
+// Node returns the reporter for one Node, which knows what its conditions say.
 func (r *Reporter) Node(node *corev1.Node) *NodeReporter {
 	about := r.About(node)
-	if known := api.Cleanup(node); known != nil {
-		about.condition = *known
+	for _, condition := range node.Status.Conditions {
+		about.conditions[condition.Type] = condition
 	}
 	return about
 }
 
 // About returns the reporter for a Node of which no more than the metadata is known.
 func (r *Reporter) About(node metav1.Object) *NodeReporter {
-	return &NodeReporter{Reporter: r, name: node.GetName(), uid: node.GetUID()}
+	return &NodeReporter{Reporter: r, name: node.GetName(), uid: node.GetUID(), conditions: conditions{}}
 }
 
 // NodeReporter tells how the cleanup of one Node goes.
@@ -51,65 +48,34 @@ type NodeReporter struct {
 	name string
 	uid  types.UID
 
-	mutex     sync.Mutex
-	condition corev1.NodeCondition
+	mutex sync.Mutex
+	// conditions are what the Node is known to say.
+	conditions conditions
 	// held is what a run that has only just begun keeps to itself, nil when
 	// nothing is held back.
 	held *held
 }
 
-// State sets the Node's cleanup condition, where it says something else than
-// before. A Node that is gone, or another of the same name, is no error.
+// Run sets the Node's conditions to what a run says, where they say something else. A Node
+// that is gone, or another of the same name, is no error.
+func (r *NodeReporter) Run(ctx context.Context, run *api.Run) error {
+	now := metav1.NewTime(r.clock.Now())
+	said := append(api.DrainConditions(run, now), api.CleanupCondition(run.State, run.Message, now))
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.held != nil && run.State == api.Running {
+		r.held.conditions = said
+		return nil
+	}
+	return errors.Join(r.speak(ctx), r.write(ctx, said))
+}
+
+// State sets the Node's cleanup condition as Run does, where there is no more to say.
 func (r *NodeReporter) State(ctx context.Context, state api.State, message string) error {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if r.held != nil && state == api.Running {
-		r.held.state, r.held.message = state, message
-		return nil
-	}
-	return errors.Join(r.speak(ctx), r.write(ctx, state, message))
-}
-
-func (r *NodeReporter) write(ctx context.Context, state api.State, message string) error {
-	if r.condition.Reason == string(state) && r.condition.Message == message {
-		return nil
-	}
-	condition := api.CleanupCondition(state, message, metav1.NewTime(r.clock.Now()))
-	if r.condition.Status == condition.Status && !r.condition.LastTransitionTime.IsZero() {
-		condition.LastTransitionTime = r.condition.LastTransitionTime
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": r.uid},
-		"status":   map[string]any{"conditions": []corev1.NodeCondition{condition}},
-	})
-	if err != nil {
-		return fmt.Errorf("encoding the condition of node %s: %w", r.name, err)
-	}
-	_, err = r.nodes.Patch(ctx, r.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	if apierrors.IsInvalid(err) {
-		// So the API server answers to a wrong UID, and to a Node that no
-		// longer passes validation.
-		current, getErr := r.nodes.Get(ctx, r.name, metav1.GetOptions{})
-		if getErr == nil && current.UID != r.uid {
-			return nil
-		}
-		err = errors.Join(err, ignoreNotFound(getErr))
-	}
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("writing condition %s of node %s: %w", api.ConditionCleanup, r.name, err)
-	}
-	r.condition = condition
-	return nil
-}
-
-func ignoreNotFound(err error) error {
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
+	said := api.CleanupCondition(state, message, metav1.NewTime(r.clock.Now()))
+	return errors.Join(r.speak(ctx), r.write(ctx, []corev1.NodeCondition{said}))
 }
 
 // reference is how Events name a Node, so that kubectl describe node finds them:

@@ -98,7 +98,7 @@ func (c *cleanup) save(ctx context.Context, record *api.Run) error {
 		c.report.Drop() // The Node is gone before anybody could read it.
 		return nil
 	}
-	if err := c.report.State(ctx, record.State, record.Message); err != nil {
+	if err := c.report.Run(ctx, record); err != nil {
 		c.notTold(err)
 	}
 	return nil

@@ -191,14 +191,16 @@ func metadataPatch(node *corev1.Node) ([]byte, error) {
 }
 
 func conditionPatch(node *corev1.Node) ([]byte, error) {
-	if api.Cleanup(node) == nil {
+	var removed []map[string]any
+	for _, condition := range api.OwnConditions(node) {
+		removed = append(removed, map[string]any{"type": condition.Type, "$patch": "delete"})
+	}
+	if removed == nil {
 		return nil, nil
 	}
 	return json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": node.UID},
-		"status": map[string]any{"conditions": []map[string]any{
-			{"type": api.ConditionCleanup, "$patch": "delete"},
-		}},
+		"status":   map[string]any{"conditions": removed},
 	})
 }
 

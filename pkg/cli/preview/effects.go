@@ -6,12 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
-
-// drainPlugin is the plugin whose lines are about pods.
-const drainPlugin = "drain"
 
 // podLine is a line of the drain's preview: "evict shop/cart-0 (not now: …)".
 var podLine = regexp.MustCompile(`^(evict|await|leave|refuse) ([^\s/]+)/(\S+?)(?: \((.*)\))?$`)
@@ -46,7 +44,7 @@ const fewLines = 2
 
 // summarise says the effects of a step in one line.
 func summarise(step config.Step, lines []string) string {
-	if step.Plugin == drainPlugin {
+	if step.Plugin == api.DrainPlugin {
 		return summariseDrain(lines)
 	}
 	if len(lines) == 0 {
@@ -108,7 +106,7 @@ func summariseDrain(lines []string) string {
 
 // blockers returns what would hold up a step.
 func blockers(step config.Step, lines []string) []printer.Blocker {
-	if step.Plugin != drainPlugin {
+	if step.Plugin != api.DrainPlugin {
 		return nil
 	}
 	var found []printer.Blocker
@@ -136,7 +134,7 @@ func remedy(step config.Step, verdict podVerdict) string {
 
 // unasked says which budgets could not be asked for lack of rights, empty for none.
 func unasked(step config.Step, lines []string) string {
-	if step.Plugin != drainPlugin {
+	if step.Plugin != api.DrainPlugin {
 		return ""
 	}
 	number := 0

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -11,7 +12,7 @@ import (
 // The lines are those of the drain's own tests; the integration tests hold that
 // it still writes them so.
 func TestDrainLinesAreUnderstood(t *testing.T) {
-	step := config.Step{Name: "drain", Plugin: drainPlugin}
+	step := config.Step{Name: "drain", Plugin: api.DrainPlugin}
 	lines := []string{
 		"cordon", "evict shop/web-1", "evict shop/cart-0 (not now: The disruption budget cart needs 1 healthy pods and has 1 currently)",
 		"evict shop/cache-0 (the data in its emptyDir volume is lost)", "await shop/old (terminating)", "leave kube-system/proxy (DaemonSet)",
@@ -44,7 +45,7 @@ func TestSummariesOfOtherSteps(t *testing.T) {
 // Without the right to evict nothing is known of budgets, which is not the same
 // as blocked.
 func TestALackOfRightsIsNoBlocker(t *testing.T) {
-	step := config.Step{Name: "drain", Plugin: drainPlugin}
+	step := config.Step{Name: "drain", Plugin: api.DrainPlugin}
 	lines := []string{`evict shop/cart-0 (not now: pods "cart-0" is forbidden: User "jo" cannot create resource "pods/eviction" in API group "" in the namespace "shop")`}
 	if got := summarise(step, lines); got != "evict 1 pod, budgets not known" || blockers(step, lines) != nil || unasked(step, lines) == "" {
 		t.Errorf("got %q, blockers %+v, note %q", got, blockers(step, lines), unasked(step, lines))

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
@@ -41,7 +42,7 @@ func (o *options) Validate() []error {
 // Descriptor describes the plugin.
 func Descriptor(client kubernetes.Interface, clock clock.WithTicker) cleanup.Descriptor {
 	return cleanup.Descriptor{
-		Name:     "drain",
+		Name:     api.DrainPlugin,
 		Summary:  "cordons the node, evicts its pods and waits until they are gone",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
 		Bind: cleanup.Options(options{AllowEmptyDirData: true}, func(o options) (cleanup.Plugin, error) {
