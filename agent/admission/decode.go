@@ -1,8 +1,6 @@
 package admission
 
 import (
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -13,18 +11,19 @@ import (
 // is looked at, text that is no UTF-8.
 func decode(body []byte) (*admissionv1.AdmissionReview, error) {
 	var asked message
-	if err := json.Unmarshal(body, &asked, jsontext.AllowDuplicateNames(true)); err != nil {
+	s := &scanner{data: body}
+	if err := asked.read(s); err != nil {
 		return nil, err
 	}
-	return &asked.AdmissionReview, nil
+	return &asked.AdmissionReview, s.end()
 }
 
 // message is an AdmissionReview of which only what is looked at is read.
 type message struct{ admissionv1.AdmissionReview }
 
-func (m *message) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
-	return members(decoder, func(name string) field {
-		switch name {
+func (m *message) read(s *scanner) error {
+	return members(s, func(name []byte) field {
+		switch string(name) {
 		case "apiVersion":
 			return text(&m.APIVersion)
 		case "kind":
@@ -36,13 +35,13 @@ func (m *message) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	})
 }
 
-func (m *message) readRequest(decoder *jsontext.Decoder) error {
-	if decoder.PeekKind() == 'n' {
-		return decoder.SkipValue()
+func (m *message) readRequest(s *scanner) error {
+	if s.peek() == 'n' {
+		return s.skip()
 	}
 	m.Request = &admissionv1.AdmissionRequest{}
-	return members(decoder, func(name string) field {
-		switch name {
+	return members(s, func(name []byte) field {
+		switch string(name) {
 		case "uid":
 			return text(&m.Request.UID)
 		case "resource":
@@ -58,9 +57,9 @@ func (m *message) readRequest(decoder *jsontext.Decoder) error {
 	})
 }
 
-func (m *message) readResource(decoder *jsontext.Decoder) error {
-	return members(decoder, func(name string) field {
-		switch name {
+func (m *message) readResource(s *scanner) error {
+	return members(s, func(name []byte) field {
+		switch string(name) {
 		case "group":
 			return text(&m.Request.Resource.Group)
 		case "version":
@@ -72,23 +71,23 @@ func (m *message) readResource(decoder *jsontext.Decoder) error {
 	})
 }
 
-func (m *message) readObject(decoder *jsontext.Decoder) error {
-	return members(decoder, func(name string) field {
-		if name == "metadata" {
+func (m *message) readObject(s *scanner) error {
+	return members(s, func(name []byte) field {
+		if string(name) == "metadata" {
 			return m.readMetadata
 		}
 		return nil
 	})
 }
 
-func (m *message) readMetadata(decoder *jsontext.Decoder) error {
-	if decoder.PeekKind() == 'n' {
-		return decoder.SkipValue()
+func (m *message) readMetadata(s *scanner) error {
+	if s.peek() == 'n' {
+		return s.skip()
 	}
 	node := &metav1.PartialObjectMetadata{}
 	m.Request.Object.Object = node
-	return members(decoder, func(name string) field {
-		switch name {
+	return members(s, func(name []byte) field {
+		switch string(name) {
 		case "name":
 			return text(&node.Name)
 		case "labels":
@@ -102,18 +101,21 @@ func (m *message) readMetadata(decoder *jsontext.Decoder) error {
 	})
 }
 
+// usualLabels is how many labels a Node of a cloud has.
+const usualLabels = 16
+
 // labelsInto reads labels, none of them twice.
 func labelsInto(target *map[string]string) field {
-	return func(decoder *jsontext.Decoder) error {
-		read := map[string]string{}
+	return func(s *scanner) error {
+		read := make(map[string]string, usualLabels)
 		*target = read
-		return each(decoder, func(name string) error {
-			if _, there := read[name]; there {
+		return each(s, func(name []byte) error {
+			if _, there := read[string(name)]; there {
 				return twice(name)
 			}
 			var value string
-			err := readText(decoder, &value)
-			read[name] = value
+			err := readText(s, &value)
+			read[string(name)] = value
 			return err
 		})
 	}
