@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -82,6 +83,10 @@ func (s *scene) liveThroughEverything() {
 	s.Helper()
 	ctx := s.Context()
 	s.create("staying")
+	s.eventually("the guard refuses the deletion of the only node", func(ctx context.Context) (bool, error) {
+		err := s.client.CoreV1().Nodes().Delete(ctx, "staying", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.IsForbidden(err), ignoreForbidden(err)
+	})
 	s.create("first")
 	s.attach("first")
 	s.delete("first")
@@ -131,6 +136,13 @@ func (s *scene) liveThroughEverything() {
 		_, err := s.client.CoreV1().ConfigMaps(api.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, ask, metav1.PatchOptions{})
 		return err == nil, nil
 	})
+}
+
+func ignoreForbidden(err error) error {
+	if apierrors.IsForbidden(err) {
+		return nil
+	}
+	return err
 }
 
 func (s *scene) configure(config string) {
