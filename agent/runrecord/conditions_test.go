@@ -44,3 +44,29 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	run.DryRun = true
 	expect(corev1.NodeDrained)
 }
+
+func TestWhatNoLongerDrainsIsNoDrainInProgress(t *testing.T) {
+	for _, test := range []struct {
+		state             api.State
+		steps             []api.StepState
+		progress, drained bool
+	}{
+		{api.Running, []api.StepState{api.StepRunning}, true, false},
+		{api.Running, []api.StepState{api.StepSucceeded, api.StepRunning}, true, false},
+		{api.Running, []api.StepState{api.StepSucceeded, api.StepSkipped}, false, true},
+		{api.Running, []api.StepState{api.StepSkipped}, false, false},
+		{api.Bypassed, []api.StepState{api.StepRunning}, false, false},
+		{api.Failed, []api.StepState{api.StepRetrying}, false, false},
+		{api.Blocked, []api.StepState{api.StepSucceeded}, false, true},
+		{api.Canceled, []api.StepState{api.StepSucceeded}, false, false},
+	} {
+		run := &api.Run{State: test.state}
+		for _, state := range test.steps {
+			run.Steps = append(run.Steps, api.StepRun{Plugin: api.DrainPlugin, State: state})
+		}
+		said := api.DrainConditions(run, metav1.Now())
+		if progress, drained := said[0].Status == corev1.ConditionTrue, said[1].Status == corev1.ConditionTrue; progress != test.progress || drained != test.drained {
+			t.Errorf("%s %v: in progress %v, drained %v", test.state, test.steps, progress, drained)
+		}
+	}
+}

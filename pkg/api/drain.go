@@ -20,13 +20,15 @@ const ReasonCleanupDrain = "NodeCleanup"
 func DrainConditions(run *Run, now metav1.Time) []corev1.NodeCondition {
 	var steps, going, done int
 	for _, step := range run.Steps {
-		if step.Plugin != DrainPlugin || run.DryRun || run.State == Canceled {
+		if step.Plugin != DrainPlugin || step.State == StepSkipped || run.DryRun || run.State == Canceled {
 			continue
 		}
 		steps++
 		switch step.State {
 		case StepRunning, StepRetrying:
-			going++
+			if run.State != Failed && run.State != Bypassed { // Both end it in the middle.
+				going++
+			}
 		case StepSucceeded:
 			done++
 		}
