@@ -11,20 +11,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
 // run runs the plan as far as it goes now. It owns the cleanup until it returns,
 // and reports whether the Node may be released at once.
 func (c *cleanup) run(ctx context.Context) (release bool) {
-	if until := c.untilDeadline(0); until > 0 && c.config.Deadline.Action == config.Release && c.node.DeletionTimestamp != nil {
-		limited, cancel := context.WithTimeoutCause(ctx, until, errDeadline)
-		defer cancel()
-		ctx = limited
-	}
 	isNew := c.record.PlanHash == ""
-	built := plan.Build(c.config.Steps, c.node)
+	built := plan.Build(c.config.Steps, c.node, c.applied()...)
 	runrecord.Merge(c.record, c.config.Hash, c.config.DryRun, built)
 	c.report.HoldBack(ctx, c.notTold)
 	if isNew {
@@ -59,6 +53,8 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 	case outcome.State == api.Failed:
 		c.log.Error("cleanup failed, the node stays", "why", outcome.Message)
 		c.report.CleanupFailed(outcome.Message)
+	case outcome.State != api.Succeeded:
+		c.log.Error("the cleanup ended in a state that is none", "state", outcome.State)
 	case c.node.DeletionTimestamp == nil:
 		c.log.Info("cleanup on request done")
 		c.report.CleanupReady(c.record)
@@ -66,6 +62,22 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 		return c.unchanged()
 	}
 	return false
+}
+
+// applied returns the names of the steps that applied to a terminating Node before, by
+// this config: who may write its labels, as its kubelet may, takes no step out of a
+// deletion that has begun.
+func (c *cleanup) applied() []string {
+	if c.record.DeletionRequestedAt == nil || c.record.ConfigHash != c.config.Hash {
+		return nil
+	}
+	var names []string
+	for _, step := range c.record.Steps {
+		if step.State != api.StepSkipped {
+			names = append(names, step.Name)
+		}
+	}
+	return names
 }
 
 // unchanged reports whether nobody is known to have written the Node since it was
@@ -89,19 +101,28 @@ func (c *cleanup) save(ctx context.Context, record *api.Run) error {
 	record.DeadlinePassed = record.DeadlinePassed || c.isLate(c.node)
 	if onRequest && record.State == api.Succeeded {
 		record.Message = readyMessage
+		if record.DryRun {
+			record.Message = dryRunMessage
+		}
 	}
 	if err := c.stored.Save(ctx, record); err != nil {
 		return err
 	}
+	c.show(ctx, record)
+	return nil
+}
+
+// show has people and metrics see what was stored.
+func (c *cleanup) show(ctx context.Context, record *api.Run) {
 	c.standing.note(record)
+	onRequest := c.node.DeletionTimestamp == nil
 	if record.State.Released() && !onRequest && len(api.OtherFinalizers(c.node)) == 0 {
 		c.report.Drop() // The Node is gone before anybody could read it.
-		return nil
+		return
 	}
 	if err := c.report.Run(ctx, record); err != nil {
 		c.notTold(err)
 	}
-	return nil
 }
 
 func (c *cleanup) notTold(err error) {
@@ -134,6 +155,9 @@ func (c *cleanup) interrupted(ctx context.Context, err error) {
 	c.record.Message = "the node was removed by somebody else before its cleanup was done"
 	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
+	}
+	if now := c.term.node(c.node.Name); now != nil && now.UID == c.node.UID {
+		c.show(ctx, c.record) // Others hold it still.
 	}
 }
 

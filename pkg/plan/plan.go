@@ -41,12 +41,13 @@ func (p Plan) Steps() []config.Step {
 }
 
 // Build returns the plan for a Node. The steps come from a checked config. A
-// step that is skipped counts as done for those that depend on it.
-func Build(steps []config.Step, node *corev1.Node) Plan {
+// step that is skipped counts as done for those that depend on it. Those with the
+// names kept are not skipped, whatever the Node says.
+func Build(steps []config.Step, node *corev1.Node, kept ...string) Plan {
 	plan := Plan{}
 	var applying []config.Step
 	for _, step := range steps {
-		if reason := skipReason(step, node); reason != "" {
+		if reason := skipReason(step, node); reason != "" && !slices.Contains(kept, step.Name) {
 			plan.Skipped = append(plan.Skipped, Skip{Step: step, Reason: reason})
 			continue
 		}

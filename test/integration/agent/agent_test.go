@@ -286,3 +286,32 @@ steps:
 		t.Error("the finalizer is gone")
 	}
 }
+
+func TestNobodyTakesAStepOutOfADeletionByALabel(t *testing.T) {
+	f := setUp(t, "retry: {maxRetries: 0}\nsteps:\n- {name: storage, plugin: probe, nodeSelector: {matchLabels: {storage: \"yes\"}}}\n")
+	fails := true
+	f.probes[""] = func(context.Context, cleanup.Target) error {
+		if fails {
+			return errors.New("the array is rebuilding")
+		}
+		return nil
+	}
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.patch(node, `{"metadata":{"labels":{"storage":"yes"}}}`)
+	f.delete(node)
+	f.awaitState(node, api.Failed)
+	f.patch(node, `{"metadata":{"labels":{"storage":null},"annotations":{"`+api.AnnotationRetryRequestedAt+`":"again"}}}`)
+	f.eventually("it is tried again", func(context.Context) (bool, error) {
+		run := f.record(node)
+		return run.RetryRequestedAt == "again" && run.State == api.Failed, nil
+	})
+	stop()
+	fails = false
+	f.start(f.options())
+	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationRetryRequestedAt+`":"and again"}}}`)
+	f.awaitGone(node)
+	if step := f.record(node).Step("storage"); step == nil || step.State != api.StepSucceeded {
+		t.Errorf("the record says %+v", step)
+	}
+}
