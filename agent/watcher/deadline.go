@@ -14,7 +14,7 @@ import (
 // releasable reports whether the deadline lets the Node go.
 func (t *term) releasable(node *nodeMeta) bool {
 	deadline := t.Config().Deadline
-	return deadline.After > 0 && deadline.Action == config.Release && t.Clock.Since(node.DeletionTimestamp.Time) > deadline.After
+	return deadline.After > 0 && deadline.Action == config.Release && t.Clock.Since(node.DeletionTimestamp.Time) >= deadline.After
 }
 
 // tellLate says of a terminating Node that its deadline has passed: once, also while a

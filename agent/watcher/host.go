@@ -28,5 +28,5 @@ func (c *cleanup) hostChanged(ctx context.Context, bypassed bool) (held bool, er
 		c.log.Warn("the host came back during its cleanup, the node is held", "difference", was.Difference(is))
 		c.report.HostChanged(message)
 	}
-	return true, c.report.State(ctx, api.Blocked, message)
+	return true, c.stays(ctx, message)
 }

@@ -104,13 +104,16 @@ func (t *term) onDeletion(ctx context.Context, cached *nodeMeta) (time.Duration,
 	bypass, err := api.BypassOf(cached, t.Clock.Now())
 	bypassed := err == nil && bypass.Active
 	if t.runs.running(cached.UID) {
-		if bypassed {
+		switch {
+		case bypassed:
 			t.runs.interrupt(cached.UID, errBypassed)
+		case t.releasable(cached):
+			t.runs.interrupt(cached.UID, errDeadline)
 		}
 		return t.tellLate(cached), nil // The end of the run puts the Node in the queue again.
 	}
 	// Without room nothing of the Node is even read, but for an end that needs none.
-	due := bypassed || t.releasable(cached)
+	due := bypassed || t.releasable(cached) || t.standing.done(cached.UID)
 	return t.inTurn(ctx, cached, due, func(c *cleanup) (time.Duration, error) {
 		if c.node.DeletionTimestamp == nil || !api.HasFinalizer(c.node) {
 			return 0, nil // The informer is about to say so.

@@ -2,6 +2,8 @@ package watcher
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,7 +14,7 @@ import (
 // release takes our finalizer off a Node whose record says that nothing holds it.
 func (c *cleanup) release(ctx context.Context) error {
 	if err := c.removeFinalizer(ctx, c.node); err != nil {
-		return err
+		return errors.Join(err, c.notReleased(ctx, err))
 	}
 	c.released.Store(c.node.UID, struct{}{})
 	if c.record.State == api.Bypassed {
@@ -22,6 +24,24 @@ func (c *cleanup) release(ctx context.Context) error {
 	}
 	c.log.Info("node released", "state", c.record.State, "othersHolding", strings.Join(api.OtherFinalizers(c.node), ","))
 	return nil
+}
+
+// notReleased says on the Node why it stays although its cleanup is over.
+func (c *cleanup) notReleased(ctx context.Context, err error) error {
+	var invalid invalidError
+	if c.Fence() != nil || ctx.Err() != nil || errors.As(err, &invalid) {
+		return nil // It is for the next leader, or no condition can be written either.
+	}
+	return c.stays(ctx, fmt.Sprintf("the cleanup is over, but the finalizer cannot be taken off, trying again: %v. "+
+		"Where that is forbidden: kubectl nodecleanup check names the right that is missing, or the policy", err))
+}
+
+// stays shows a Node as Blocked whose record says that it may go, which stands.
+func (c *cleanup) stays(ctx context.Context, message string) error {
+	c.standing.held(c.record)
+	shown := *c.record
+	shown.State, shown.Message = api.Blocked, message
+	return c.report.Run(ctx, &shown)
 }
 
 // bypass records that an operator let the Node go, and lets it go.

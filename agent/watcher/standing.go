@@ -18,6 +18,8 @@ type standings struct {
 type standingRun struct {
 	state api.State
 	began time.Time
+	// done: the record says that nothing holds the Node, whatever state it is in.
+	done bool
 }
 
 func (s *standings) note(run *api.Run) {
@@ -26,7 +28,23 @@ func (s *standings) note(run *api.Run) {
 	if s.states == nil {
 		s.states = map[types.UID]standingRun{}
 	}
-	s.states[run.NodeUID] = standingRun{run.State, run.StartedAt.Time}
+	s.states[run.NodeUID] = standingRun{run.State, run.StartedAt.Time, run.State.Released() && run.DeletionRequestedAt != nil}
+}
+
+// held notes that a Node stays although its record says that it may go.
+func (s *standings) held(run *api.Run) {
+	s.note(run)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	known := s.states[run.NodeUID]
+	known.state = api.Blocked
+	s.states[run.NodeUID] = known
+}
+
+// done reports whether nothing but its release is left to do about a Node.
+func (s *standings) done(uid types.UID) bool {
+	known, _ := s.known(uid)
+	return known.done
 }
 
 func (s *standings) forget(uid types.UID) {
@@ -51,7 +69,7 @@ func (s *standings) of(node *nodeMeta) standingRun {
 	if node.DeletionTimestamp != nil {
 		began = node.DeletionTimestamp.Time
 	}
-	return standingRun{api.Pending, began}
+	return standingRun{state: api.Pending, began: began}
 }
 
 // stand counts the Nodes and their cleanups.

@@ -126,3 +126,24 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 	}
 	<-cancelled // The step that ran was told to stop.
 }
+
+func TestADeadlineThatConfigGetsWhileAStepRunsEndsIt(t *testing.T) {
+	const steps = "steps:\n- {name: works, plugin: probe}\n"
+	f := setUp(t, steps)
+	cancelled := make(chan struct{}, 1)
+	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
+		<-ctx.Done()
+		cancelled <- struct{}{}
+		return ctx.Err()
+	}
+	f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitState(node, api.Running)
+	f.configure("deadline: {after: 1s, action: Release}\n" + steps)
+	f.awaitGone(node)
+	<-cancelled
+	if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "the config's deadline of 1s" {
+		t.Errorf("the record says %s, %q", run.State, run.BypassReason)
+	}
+}

@@ -184,3 +184,41 @@ func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
 	f.awaitGone(node)
 }
+
+// On a node that somebody cordoned nothing else would tell that nothing was done.
+func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
+	f := setUp(t, "dryRun: true\n"+oneProbe)
+	storage := f.counted("storage")
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.patch(node, `{"spec":{"unschedulable":true}}`)
+	f.request(node, firstRequest)
+	if message := f.awaitState(node, api.Succeeded); message != "dry run on request: nothing was done. A deletion begins anew" {
+		t.Errorf("the condition says %q", message)
+	}
+	storage.want(0)
+	stop()
+	f.configure(oneProbe)
+	f.start(f.options())
+	f.delete(node)
+	f.awaitGone(node)
+	storage.want(1)
+}
+
+func TestARequestIsGivenUpThoughThereIsNoRoomForACleanup(t *testing.T) {
+	f := setUp(t, "concurrency: {nodes: 1}\nsteps:\n- {name: storage, plugin: probe}\n")
+	gate := newGate()
+	f.probes[""] = gate.pass
+	f.start(f.options())
+	first, second := f.protected("first"), f.protected("second")
+	f.request(first, firstRequest)
+	<-gate.began
+	gate.open <- struct{}{}
+	f.awaitState(first, api.Succeeded)
+	f.delete(second)
+	<-gate.began
+	f.withdraw(first)
+	f.awaitState(first, api.Canceled)
+	close(gate.open)
+	f.awaitGone(second)
+}

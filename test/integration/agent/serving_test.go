@@ -17,38 +17,40 @@ func TestProbesAndMetricsAreServed(t *testing.T) {
 	options.ProbeListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	f.start(options)
-	get := func(url string) (int, string, error) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-		if err != nil {
-			return 0, "", err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return 0, "", err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		return response.StatusCode, string(body), err
-	}
 	f.eventually("the agent is ready", func(context.Context) (bool, error) {
-		status, _, err := get("http://" + options.ProbeListen + "/readyz")
+		status, _, err := f.get("http://" + options.ProbeListen + "/readyz")
 		return err == nil && status == http.StatusOK, nil // It does not listen yet.
 	})
-	if status, _, err := get("http://" + options.ProbeListen + "/healthz"); err != nil || status != http.StatusOK {
+	if status, _, err := f.get("http://" + options.ProbeListen + "/healthz"); err != nil || status != http.StatusOK {
 		t.Errorf("/healthz answers %d, %v", status, err)
 	}
 	node := f.protected("worker")
 	f.eventually("the metrics tell of the node and the leader", func(context.Context) (bool, error) {
-		_, body, err := get("http://" + options.MetricsListen + "/metrics")
+		_, body, err := f.get("http://" + options.MetricsListen + "/metrics")
 		return strings.Contains(body, "node_cleanup_nodes_with_finalizer 1\n") && strings.Contains(body, "node_cleanup_leader 1\n"), err
 	})
 	f.delete(node)
 	f.awaitGone(node)
 	f.eventually("the metrics tell of the step", func(context.Context) (bool, error) {
-		_, body, err := get("http://" + options.MetricsListen + "/metrics")
+		_, body, err := f.get("http://" + options.MetricsListen + "/metrics")
 		return strings.Contains(body, `node_cleanup_operations_total{plugin="logger",result="success"} 1`+"\n") &&
 			strings.Contains(body, "node_cleanup_nodes_with_finalizer 0\n"), err
 	})
+}
+
+// get reads from one of the agent's own addresses.
+func (f *fixture) get(url string) (status int, body string, err error) {
+	request, err := http.NewRequestWithContext(f.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(read), err
 }
 
 // TestTheStatusIsThereForTheCLI: the leader says who it is and which config it has.
