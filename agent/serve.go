@@ -86,6 +86,10 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
 	server := s.all[len(s.all)-1]
 	server.webhook = true
+	// By HTTP/2 one connection carries hundreds of requests at once, and the bound on
+	// connections would bound no memory.
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
 	callers.Demand(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,6 +37,26 @@ func TestProbesAndMetricsAreServed(t *testing.T) {
 		return strings.Contains(body, `node_cleanup_operations_total{plugin="logger",result="success"} 1`+"\n") &&
 			strings.Contains(body, "node_cleanup_nodes_with_finalizer 0\n"), err
 	})
+}
+
+// One connection is one request at a time, or the bound on connections would bound no memory.
+func TestTheWebhookSpeaksNoHTTP2(t *testing.T) {
+	f := setUp(t, logOnly)
+	f.startWithWebhook()
+	client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("https://127.0.0.1:%d%s", f.port, api.MutatePath), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	defer client.CloseIdleConnections()
+	if response.Proto != "HTTP/1.1" {
+		t.Errorf("it answers by %s", response.Proto)
+	}
 }
 
 // get reads from one of the agent's own addresses.
