@@ -145,6 +145,11 @@ func decodeDeletion(body []byte) (*admissionv1.AdmissionReview, error) {
 	return review, nil
 }
 
+// maxUser is how long a user's name may be that is noted on a Node, in bytes. What
+// comes from certificates and service accounts is shorter by far; a Node's annotations
+// have room for 256 KiB together, and no update of a Node that has more goes through.
+const maxUser = 1 << 10
+
 // checkDeletion refuses everything but a Node that somebody wants to delete.
 func checkDeletion(review *admissionv1.AdmissionReview) error {
 	if err := check(review, admissionv1.Delete); err != nil {
@@ -160,6 +165,8 @@ func checkDeletion(review *admissionv1.AdmissionReview) error {
 		return fmt.Errorf("the node in the request is called %q, which is no name of a node", node.Name)
 	case review.Request.UserInfo.Username == "":
 		return errors.New("the request does not say who asks")
+	case len(review.Request.UserInfo.Username) > maxUser:
+		return fmt.Errorf("the name of who asks is %d bytes long, and %d are kept", len(review.Request.UserInfo.Username), maxUser)
 	}
 	return nil
 }

@@ -149,6 +149,7 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"a path":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"../pods"`), 400, "no name of a node"},
 		"no node uid":  {http.MethodPost, "application/json", deletionReview(`"uid":"n-1"`, `"uid":""`), 400, "no name or no uid"},
 		"wrong kind":   {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"metadata":[],`), 400, "decoding the request"},
+		"long name":    {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":"`+strings.Repeat("j", 2<<10)+`"`), 400, "2048 bytes long"},
 		"nobody":       {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":""`), 400, "does not say who asks"},
 		"name twice":   {http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":false,"dryRun":true`), 400, "duplicate"},
 	} {
