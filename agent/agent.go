@@ -100,7 +100,8 @@ func Run(ctx context.Context, options Options) error {
 			group.Go(func() error { return checks.run(ctx) })
 			group.Go(func() error { return limits.run(ctx) })
 			group.Go(func() error {
-				return followSecrets(ctx, clients.metadata, options.Namespace, func(name string) { nodes.SecretChanged(name); checks.again() })
+				changed := func(name string) { nodes.SecretChanged(name); checks.again() }
+				return followSecrets(ctx, clients.metadata, options.Namespace, nodes.SecretWritten, changed)
 			})
 			return group.Wait()
 		})

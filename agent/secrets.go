@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,9 +16,10 @@ import (
 )
 
 // followSecrets calls changed with the name of each Secret of the namespace that
-// is made, changed or deleted from now on, until ctx ends. No value of any Secret
+// is made, changed or deleted from now on, until ctx ends, and before that known with
+// those that are there, and when they were written last. No value of any Secret
 // is kept, or even read: a step reads its own when it needs it.
-func followSecrets(ctx context.Context, client metadata.Interface, namespace string, changed func(name string)) error {
+func followSecrets(ctx context.Context, client metadata.Interface, namespace string, known func(name string, written time.Time), changed func(name string)) error {
 	informer := metadatainformer.NewFilteredMetadataInformer(client, corev1.SchemeGroupVersion.WithResource("secrets"),
 		namespace, 0, cache.Indexers{}, nil).Informer()
 	note := func(object any) {
@@ -29,10 +31,12 @@ func followSecrets(ctx context.Context, client metadata.Interface, namespace str
 		}
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(object any, known bool) {
-			if !known {
-				note(object)
+		AddFunc: func(object any, there bool) {
+			if secret, is := object.(*metav1.PartialObjectMetadata); is && there {
+				known(secret.Name, written(secret))
+				return
 			}
+			note(object)
 		},
 		UpdateFunc: func(before, object any) {
 			if before.(*metav1.PartialObjectMetadata).ResourceVersion != object.(*metav1.PartialObjectMetadata).ResourceVersion {
@@ -45,6 +49,17 @@ func followSecrets(ctx context.Context, client metadata.Interface, namespace str
 	}
 	informer.RunWithContext(ctx)
 	return nil
+}
+
+// written returns when an object was written last, as far as it tells, in whole seconds.
+func written(object metav1.Object) time.Time {
+	last := object.GetCreationTimestamp().Time
+	for _, entry := range object.GetManagedFields() {
+		if entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
 }
 
 // clusterSecrets reads secret values from the agent's namespace when they are needed.

@@ -111,7 +111,7 @@ func (c *cleanup) honourRetry() {
 		c.log.Info("trying again on request", "requestedAt", requested)
 	case (c.record.State == api.Failed || c.record.State == api.Blocked) && c.record.ConfigHash != c.config.Hash:
 		c.log.Info("trying again with the new config", "config", c.config.Hash)
-	case c.restarts(c.node.UID) && standsStill(c.record.State):
+	case c.restarts(c.node.UID) && standsStill(c.record.State), c.record.State == api.Failed && c.secretSince():
 		c.log.Info("trying again with the new secret")
 	default:
 		return

@@ -31,6 +31,10 @@ type term struct {
 	withdrawn sync.Map // types.UID → struct{}
 	// restart holds Nodes whose cleanup stands still for want of a secret, perhaps.
 	restart sync.Map // types.UID → struct{}
+	// written holds when each Secret was written that was there when the term began.
+	written *sync.Map // string → time.Time
+	// restarted holds Nodes whose cleanup has had a new start because of one.
+	restarted sync.Map // types.UID → struct{}
 	// released holds Nodes from which this term took our finalizer.
 	released sync.Map // types.UID → struct{}
 	// settled holds Nodes without our finalizer about which nothing is left to say.
@@ -51,9 +55,10 @@ const (
 // of plans are goroutines of their own and do not keep a worker.
 const workers = 32
 
-func newTerm(options Options) *term {
+func newTerm(options Options, written *sync.Map) *term {
 	t := &term{
 		Options: options,
+		written: written,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry),
 			workqueue.TypedRateLimitingQueueConfig[string]{Name: "nodes"}),
@@ -155,6 +160,7 @@ func (t *term) gone(object any) {
 	t.withdrawn.Delete(node.UID)
 	t.released.Delete(node.UID)
 	t.restart.Delete(node.UID)
+	t.restarted.Delete(node.UID)
 	t.late.Delete(node.UID)
 	t.waiting.Delete(node.UID)
 	t.standing.forget(node.UID)

@@ -7,6 +7,7 @@ package watcher
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,8 @@ type Options struct {
 type Watcher struct {
 	options Options
 	current atomic.Pointer[term]
+	// written holds when each Secret was written that was there when a term began.
+	written sync.Map // string → time.Time
 }
 
 // New returns a watcher that does nothing yet.
@@ -64,7 +67,7 @@ func New(options Options) *Watcher { return &Watcher{options: options} }
 // It returns an error when it cannot begin. It may be called again, for each term
 // in which this agent leads, and begins from what the API server knows then.
 func (w *Watcher) Run(ctx context.Context) error {
-	t := newTerm(w.options)
+	t := newTerm(w.options, &w.written)
 	w.current.Store(t)
 	defer w.current.Store(nil)
 	return t.run(ctx)
@@ -84,6 +87,15 @@ func (w *Watcher) Reconsider() {
 func (w *Watcher) SecretChanged(name string) {
 	if t := w.current.Load(); t != nil {
 		t.secretChanged(name)
+	}
+}
+
+// SecretWritten gives the cleanups that failed before a Secret was written that a step of
+// theirs uses a new start: nobody may have led when that happened.
+func (w *Watcher) SecretWritten(name string, at time.Time) {
+	w.written.Store(name, at)
+	if t := w.current.Load(); t != nil {
+		t.secretWritten(name)
 	}
 }
 

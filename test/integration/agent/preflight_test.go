@@ -2,10 +2,13 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -100,4 +103,83 @@ func TestPluginsAreAskedHowTheyAre(t *testing.T) {
 		says, _ := status()
 		return !strings.Contains(says.Plugins[0].Error, "reading key token"), nil
 	})
+}
+
+// tokenStep is a step that uses a Secret, and a target for it that says no until it is told
+// to say yes. Each time it is asked, it says so and waits for the test.
+func (f *fixture) tokenStep(asked chan struct{}, answer chan int) string {
+	inventory := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if request.Method != http.MethodPost {
+			return // It is asked how it is.
+		}
+		select {
+		case asked <- struct{}{}:
+			writer.WriteHeader(<-answer)
+		case <-request.Context().Done():
+		}
+	}))
+	f.Cleanup(inventory.Close)
+	return `retry: {maxRetries: 0}
+steps:
+- name: inventory
+  plugin: http
+  options: {url: "` + inventory.URL + `", headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
+`
+}
+
+// token writes the Secret, and returns when that was.
+func (f *fixture) token(value string) time.Time {
+	f.Helper()
+	secret, err := f.client.CoreV1().Secrets(f.namespace).Patch(f.Context(), "inventory", types.ApplyPatchType,
+		[]byte(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"inventory"},"stringData":{"token":"`+value+`"}}`), metav1.PatchOptions{FieldManager: "test"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return secret.ManagedFields[0].Time.Time
+}
+
+func TestASecretThatChangesWhileAStepRunsGivesItANewStart(t *testing.T) {
+	f := setUp(t, logOnly)
+	asked, answer := make(chan struct{}), make(chan int)
+	f.configure(f.tokenStep(asked, answer))
+	f.token("old")
+	var log output
+	options := f.options()
+	options.Log = slog.New(slog.NewTextHandler(&log, nil))
+	f.start(options)
+	node := f.protected("worker")
+	f.delete(node)
+	<-asked
+	f.token("new")
+	f.eventually("the agent has seen it", func(context.Context) (bool, error) {
+		return strings.Contains(log.String(), "a secret of a step changed"), nil
+	})
+	answer <- http.StatusUnauthorized
+	<-asked
+	answer <- http.StatusOK
+	f.awaitGone(node)
+}
+
+func TestASecretThatChangesWhileNobodyLeadsGivesAFailedCleanupANewStart(t *testing.T) {
+	f := setUp(t, logOnly)
+	asked, answer := make(chan struct{}), make(chan int)
+	f.configure(f.tokenStep(asked, answer))
+	f.token("old")
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	<-asked
+	answer <- http.StatusUnauthorized
+	f.awaitState(node, api.Failed)
+	stop()
+	failed := f.record(node).Step("inventory").FinishedAt.Time
+	tries := 0
+	f.eventually("the clock of the API server, in whole seconds, shows a time after the failure", func(context.Context) (bool, error) {
+		tries++
+		return f.token(fmt.Sprintf("new-%d", tries)).After(failed), nil
+	})
+	f.start(f.options())
+	<-asked
+	answer <- http.StatusOK
+	f.awaitGone(node)
 }
