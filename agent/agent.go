@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
@@ -32,17 +31,18 @@ import (
 // Run runs the agent until ctx ends. It returns an error when it cannot start,
 // for a bad config one that names every fault, or when it cannot go on.
 func Run(ctx context.Context, options Options) error {
-	clients, err := connect(ctx, options)
+	clock := &serverClock{log: options.Log}
+	clients, err := connect(ctx, options, clock)
 	if err != nil {
 		return err
 	}
-	meters, realClock := metrics.New(), clock.RealClock{}
+	meters := metrics.New()
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
 	secrets := &redactor{Secrets: clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}}
 	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
 	catalog := options.Catalog(plugins.Dependencies{Kubernetes: clients.work, HTTP: &http.Client{}, Secrets: secrets})
-	engine := executor.New(realClock, rand.Float64, secrets.text)
+	engine := executor.New(clock, rand.Float64, secrets.text)
 	lead := newLeadership(clients.lease, options, meters)
 	report := newStatus(clients.work, options, lead.fence)
 	settings, err := newSettings(ctx, clients.work, options, catalog, meters, report, recorder)
@@ -54,17 +54,17 @@ func Run(ctx context.Context, options Options) error {
 		Metadata:  clients.metadata,
 		Config:    settings.Current,
 		Executor:  engine,
-		Previewer: executor.NewPreviewer(realClock, rand.Float64, secrets.text),
+		Previewer: executor.NewPreviewer(clock, rand.Float64, secrets.text),
 		Records:   runrecord.NewStore(clients.work.CoreV1(), options.Namespace),
-		Reporter:  runrecord.NewReporter(clients.work.CoreV1(), recorder, realClock),
+		Reporter:  runrecord.NewReporter(clients.work.CoreV1(), recorder, clock),
 		Metrics:   meters,
 		Fence:     lead.fence,
-		Clock:     realClock,
+		Clock:     clock,
 		Log:       options.Log,
 	})
-	checks := newHealth(clients.work, options, engine, report, meters, realClock)
+	checks := newHealth(clients.work, options, engine, report, meters, clock)
 	checks.config = settings.Current
-	limits := newPolicy(clients.work, options, settings.Current, realClock)
+	limits := newPolicy(clients.work, options, settings.Current, clock)
 	settings.changed = func() { nodes.Reconsider(); checks.again(); limits.again() }
 	meters.Watcher(nodes.Standing)
 
@@ -83,7 +83,7 @@ func Run(ctx context.Context, options Options) error {
 			return err
 		}
 		deletions := guard.New(guard.Options{
-			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: realClock, Log: options.Log,
+			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: options.Log,
 		})
 		servers.admission(options.WebhookListen, certificates, callers, settings.Current, deletions, meters)
 		group.Go(func() error { return keepUp(ctx) })

@@ -22,16 +22,16 @@ type clients struct {
 	metadata metadata.Interface
 }
 
-// connect makes the clients, and the namespace where the options ask for it.
-func connect(ctx context.Context, options Options) (*clients, error) {
-	c, err := newClients(options)
+// connect makes the clients, which the clock follows, and the namespace where the options ask for it.
+func connect(ctx context.Context, options Options, clock *serverClock) (*clients, error) {
+	c, err := newClients(options, clock)
 	if err != nil {
 		return nil, err
 	}
 	return c, c.ensureNamespace(ctx, options)
 }
 
-func newClients(options Options) (*clients, error) {
+func newClients(options Options, clock *serverClock) (*clients, error) {
 	as := func(userAgent string) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
@@ -39,6 +39,7 @@ func newClients(options Options) (*clients, error) {
 		// protects itself (priority and fairness) and says when to wait.
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
+		clock.follow(rest)
 		return rest
 	}
 	var c clients
