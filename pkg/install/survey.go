@@ -108,6 +108,9 @@ func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool
 func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHistory bool) ([]Object, error) {
 	client := kind.client(r.Objects, namespace)
 	list, err := client.List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
+	if apierrors.IsNotFound(err) {
+		return nil, nil // A server older than the kind has none of it.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", kind.resource, err)
 	}
