@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +32,10 @@ const (
 	// that joins between removing admission and the agent's end needs a second
 	// one; more means that somebody adds it back.
 	maxRounds = 5
+	// maxTries of a node that the API server has no answer for, beside those of the
+	// client: 3 s in all.
+	maxTries   = 3
+	firstPause = time.Second
 
 	domain = "nodecleanup.io/"
 )
@@ -60,30 +66,55 @@ func EachNode(ctx context.Context, nodes corev1client.NodesGetter, visit func(*c
 type NodesLeftError struct {
 	// Nodes by name, with what the API server said to each.
 	Nodes map[string]error
+	// Again: it did not refuse, it had no answer, and everything that comes after the
+	// nodes is still there.
+	Again bool
 }
 
-// Error names every node, one a line.
+// namedNodes is how many nodes an error names; the others are like them.
+const namedNodes = 20
+
+// Error names the nodes, one a line, no more than the first few of very many.
 func (e *NodesLeftError) Error() string {
 	var lines []string
 	for name, err := range e.Nodes {
 		lines = append(lines, fmt.Sprintf("node %s: %v", name, err))
 	}
 	slices.Sort(lines)
-	return fmt.Sprintf("taking our marks off every node: the API server refused %d:\n  %s", len(e.Nodes), strings.Join(lines, "\n  "))
+	if more := len(lines) - namedNodes; more > 0 {
+		lines = append(lines[:namedNodes], fmt.Sprintf("and %d more", more))
+	}
+	what := "refused"
+	if e.Again {
+		what = "had no answer for"
+	}
+	return fmt.Sprintf("taking our marks off every node: the API server %s %d:\n  %s", what, len(e.Nodes), strings.Join(lines, "\n  "))
 }
 
 // ErrAddedBack: somebody adds the finalizer faster than it is taken off.
 var ErrAddedBack = errors.New("nodes get it again as soon as it is gone: an agent is still running somewhere")
 
 // releaseNodes takes the finalizer, our annotations and our condition off every
-// node, and looks again until it finds none. Nodes that the API server holds
-// invalid are passed over and named in a NodesLeftError.
+// node, and looks again until it finds none. Nodes whose change the API server refuses
+// are passed over and named in a NodesLeftError, as are those for which it has no answer
+// after some tries: these end it.
 func (r *Remover) releaseNodes(ctx context.Context) error {
 	refused := &NodesLeftError{Nodes: map[string]error{}}
+	var failed map[string]error
 	released := 0
-	for range maxRounds {
-		marked, err := r.releaseRound(ctx, refused)
-		if err != nil {
+	for again := range maxRounds {
+		switch {
+		case len(failed) > 0 && again == maxTries:
+			return &NodesLeftError{Nodes: failed, Again: true}
+		case len(failed) > 0:
+			r.say("trying again with nodes that the API server had no answer for: %d", len(failed))
+			if err := pause(ctx, firstPause<<(again-1)); err != nil {
+				return err
+			}
+		}
+		var marked int
+		var err error
+		if marked, failed, err = r.releaseRound(ctx, refused); err != nil {
 			return err
 		}
 		if marked == 0 {
@@ -95,17 +126,19 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 			}
 			return nil
 		}
-		released += marked
+		released += marked - len(failed)
 	}
 	return fmt.Errorf("taking the finalizer off every node: %w", ErrAddedBack)
 }
 
-func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (int, error) {
+// releaseRound returns how many nodes were marked, and those of them that are worth another
+// try. It adds to refused those that are not.
+func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (marked int, failed map[string]error, err error) {
 	var lock sync.Mutex
-	group, groupCtx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(patchesAtOnce)
-	marked := 0
-	listing := EachNode(groupCtx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
+	failed = map[string]error{}
+	listing := EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
 		lock.Lock()
 		_, passed := refused.Nodes[node.Name]
 		lock.Unlock()
@@ -114,21 +147,37 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (in
 		}
 		marked++
 		group.Go(func() error {
-			err := release(groupCtx, r.Nodes.CoreV1(), node)
-			if !apierrors.IsInvalid(err) {
-				return err
-			}
+			err := release(ctx, r.Nodes.CoreV1(), node)
 			lock.Lock()
 			defer lock.Unlock()
-			refused.Nodes[node.Name] = err
+			switch {
+			case err == nil:
+			case ctx.Err() != nil:
+				return err
+			case refuses(err):
+				refused.Nodes[node.Name] = err
+			default:
+				failed[node.Name] = err
+			}
 			return nil
 		})
 		return nil
 	})
 	if err := group.Wait(); err != nil {
-		return marked, err
+		return marked, failed, err
 	}
-	return marked, listing
+	return marked, failed, listing
+}
+
+// refuses reports whether the API server would say the same again: it answered, and not
+// that it cannot answer now.
+func refuses(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests && code != http.StatusConflict
 }
 
 // isMarked reports whether something of ours is on the node.

@@ -33,7 +33,7 @@ func (r *Remover) Remove(ctx context.Context, namespace string, keepHistory bool
 		return err
 	}
 	left := &NodesLeftError{}
-	if err := r.releaseNodes(ctx); err != nil && !errors.As(err, &left) {
+	if err := r.releaseNodes(ctx); err != nil && (!errors.As(err, &left) || left.Again) {
 		return err
 	}
 	for _, phase := range []phase{phaseData, phaseRights} {
