@@ -160,7 +160,7 @@ func keep(object, live *unstructured.Unstructured, options Options) string {
 	case object.GetKind() == "Namespace" && !ours(live):
 		// Labelling it would put Pod Security on other people's pods, and
 		// make uninstall delete it.
-		return "it was there before and is not ours"
+		return "it was there before and is not ours: whoever may make pods in it can act as the agent, which reads its Secrets"
 	case isConfig(object) && options.Config == nil:
 		return "it may have been edited; --config replaces it"
 	case object.GetKind() == "Deployment" && options.Replicas == nil:

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 
@@ -39,35 +39,74 @@ func (c *Cluster) Namespace(ctx context.Context, client kubernetes.Interface) (s
 	}
 }
 
-// FindNamespaces returns the namespaces in which there is an install, sorted: by
-// the agent's ServiceAccount, or, where an uninstall was interrupted, by the
-// namespace itself. Somebody who may not list these gets none, and no error.
+// CheckNamespace refuses a namespace that is not the one of the install that is there:
+// what belongs to no namespace would be taken from it. Doing names what is tried.
+func CheckNamespace(ctx context.Context, client kubernetes.Interface, namespace, doing, next string) error {
+	found, err := FindNamespaces(ctx, client)
+	if err != nil || len(found) == 0 || slices.Contains(found, namespace) {
+		return err
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("%s namespace %s: the install is in %s, and a cluster has room for one", doing, namespace, strings.Join(found, ", ")),
+		Next: next,
+	}
+}
+
+// FindNamespaces returns the namespaces in which there is an install, sorted. It goes by
+// what nobody writes who has rights in a namespace alone: whom the agent's
+// ClusterRoleBinding names, where the webhook is, or, where an uninstall was interrupted,
+// the namespace's own label. Somebody who may read none of these gets none, and no error.
 func FindNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
-	ours := labels.Set{api.LabelName: api.LabelNameValue}.String()
-	accounts, err := client.CoreV1().ServiceAccounts(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
-		LabelSelector: ours,
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", api.Agent).String(),
-	})
-	if err != nil && !apierrors.IsForbidden(err) {
-		return nil, fmt.Errorf("looking for the agent's namespace: %w", err)
-	}
-	var found []string
-	if err == nil {
-		for _, account := range accounts.Items {
-			found = append(found, account.Namespace)
-		}
-	}
-	if len(found) == 0 {
-		namespaces, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: ours})
-		if err != nil && !apierrors.IsForbidden(err) {
+	for _, look := range []func(context.Context, kubernetes.Interface) ([]string, error){boundNamespaces, calledNamespaces, labelledNamespaces} {
+		found, err := look(ctx, client)
+		if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("looking for the agent's namespace: %w", err)
 		}
-		if err == nil {
-			for _, namespace := range namespaces.Items {
-				found = append(found, namespace.Name)
-			}
+		if len(found) > 0 {
+			slices.Sort(found)
+			return slices.Compact(found), nil
 		}
 	}
-	slices.Sort(found)
+	return nil, nil
+}
+
+func boundNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	binding, err := client.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, subject := range binding.Subjects {
+		if subject.Kind == rbacv1.ServiceAccountKind && subject.Name == api.Agent {
+			found = append(found, subject.Namespace)
+		}
+	}
+	return found, nil
+}
+
+func calledNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, webhook := range configuration.Webhooks {
+		if webhook.ClientConfig.Service != nil {
+			found = append(found, webhook.ClientConfig.Service.Namespace)
+		}
+	}
+	return found, nil
+}
+
+func labelledNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	namespaces, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: labels.Set{api.LabelName: api.LabelNameValue}.String()})
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, namespace := range namespaces.Items {
+		found = append(found, namespace.Name)
+	}
 	return found, nil
 }

@@ -238,16 +238,6 @@ func (o *Options) namespace(ctx context.Context, clients command.Clients) (strin
 	if err != nil {
 		return "", err
 	}
-	found, err := command.FindNamespaces(ctx, clients.Typed)
-	if err != nil {
-		return "", err
-	}
-	if len(found) > 0 && !slices.Contains(found, namespace) {
-		return "", &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("installing into namespace %s: there is an install already, in %s, and a cluster has room for one", namespace, strings.Join(found, ", ")),
-			Next: "Leave --namespace out to upgrade it, or remove it first: kubectl nodecleanup uninstall",
-		}
-	}
-	return namespace, nil
+	return namespace, command.CheckNamespace(ctx, clients.Typed, namespace, "installing into",
+		"Leave --namespace out to upgrade it, or remove it first: kubectl nodecleanup uninstall")
 }

@@ -86,6 +86,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := command.CheckNamespace(ctx, clients.Typed, namespace, "uninstalling from", "Leave --namespace out to remove that one."); err != nil {
+		return err
+	}
 	remover := &install.Remover{
 		Objects:       clients.Dynamic,
 		Nodes:         clients.Typed,
@@ -145,10 +148,15 @@ func explain(err error) error {
 			Code: exit.TimedOut, Err: err,
 			Next: "Nothing holds a node any more. See what holds the namespace: kubectl get namespace " + namespace.Namespace + " -o yaml",
 		}
+	case errors.As(err, &left) && left.Again:
+		return &exit.Error{
+			Code: exit.Failure, Err: err,
+			Next: "Admission and the agent are gone, the rest is still there. Run uninstall again when the API server answers.",
+		}
 	case errors.As(err, &left):
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Everything else is gone. The API server takes no change of these nodes until what it names is mended; then run uninstall again.",
+			Next: "Everything else is gone. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is mended: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
 		}
 	case errors.Is(err, install.ErrAddedBack):
 		return &exit.Error{

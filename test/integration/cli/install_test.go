@@ -169,7 +169,8 @@ func TestInstallServerDryRunWritesNothing(t *testing.T) {
 func TestInstallIntoANamespaceOfSomebodyElse(t *testing.T) {
 	client := admin(t)
 	before := makeNamespace(t, client, "shop")
-	must(t, "install", "-n", "shop")
+	first := must(t, "install", "-n", "shop")
+	wantText(t, first.out, "whoever may make pods in it can act as the agent")
 	after, err := client.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func TestInstallIntoANamespaceOfSomebodyElse(t *testing.T) {
 		t.Errorf("the webhook calls the service in %s", got.Namespace)
 	}
 	second := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "-n", "elsewhere"))
-	wantText(t, second.errOut, "there is an install already, in shop")
+	wantText(t, second.errOut, "installing into namespace elsewhere: the install is in shop")
 	// Not given, the namespace is found.
 	found := must(t, "install")
 	wantText(t, found.out, "deployment.apps/nodecleanup-agent unchanged")
@@ -293,4 +294,24 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 	if again := must(t, "install"); strings.Contains(again.out, "deleted") {
 		t.Errorf("it deletes again:\n%s", again.out)
 	}
+}
+
+// Who has rights in one namespace alone may make a ServiceAccount of any name and label, and
+// would have the agent's rights where it is taken for the agent's.
+func TestNobodyChoosesByAServiceAccountWhereTheInstallGoes(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "tenant")
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: map[string]string{api.LabelName: api.LabelNameValue}}}
+	if _, err := client.CoreV1().ServiceAccounts("tenant").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "install")
+	binding, err := client.RbacV1().ClusterRoleBindings().Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(binding.Subjects) != 1 || binding.Subjects[0].Namespace != api.Namespace {
+		t.Errorf("the agent's rights went to %v", binding.Subjects)
+	}
+	wantText(t, run(t, shared.Kubeconfig(), "status").out, api.Namespace)
 }

@@ -8,10 +8,13 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -323,4 +326,92 @@ func TestUninstallTellsOfAnAgentThatAddsTheFinalizerBack(t *testing.T) {
 	})
 	result := want(t, exit.Failure, run(t, stubborn, "uninstall", "--yes"))
 	wantText(t, result.errOut, "an agent is still running", "Stop that agent")
+}
+
+// What belongs to no namespace is the install's, wherever that is.
+func TestUninstallFromAnotherNamespaceIsRefused(t *testing.T) {
+	client := admin(t)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	for _, arguments := range [][]string{{"--yes"}, {"--dry-run"}} {
+		refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), append([]string{"uninstall", "-n", "typo"}, arguments...)...))
+		wantText(t, refused.errOut, "uninstalling from namespace typo: the install is in nodecleanup-system", "Leave --namespace out")
+	}
+	if _, err := client.RbacV1().ClusterRoles().Get(t.Context(), api.Agent, metav1.GetOptions{}); err != nil {
+		t.Errorf("the agent's rights: %v", err)
+	}
+	webhook(t, client)
+}
+
+// A policy of somebody else's, or a Node that fails validation, is no reason to leave the
+// finalizer on all others.
+func TestUninstallGoesOnWhereANodeIsRefused(t *testing.T) {
+	client := admin(t)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	for _, name := range []string{"a", "refused", "z"} {
+		makeNode(t, client, name, finalizers(api.Finalizer))
+	}
+	allow := refuseUpdates(t, client, "refused")
+	result := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
+	wantText(t, result.errOut, "node refused: ", "nobody touches this node", "run uninstall again")
+	for name, kept := range map[string]bool{"a": false, "refused": true, "z": false} {
+		if api.HasFinalizer(getNode(t, client, name)) != kept {
+			t.Errorf("node %s has the finalizer: %v", name, !kept)
+		}
+	}
+	allow()
+	must(t, "uninstall", "--yes")
+	wantNothingOfOurs(t, client, api.Namespace)
+}
+
+// refuseUpdates has the API server refuse every update of a Node with 403.
+func refuseUpdates(t *testing.T, client kubernetes.Interface, node string) (allow func()) {
+	t.Helper()
+	const name = "somebody-elses"
+	policies, bindings := client.AdmissionregistrationV1().ValidatingAdmissionPolicies(), client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
+	if _, err := policies.Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+				Operations: []admissionv1.OperationType{admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"nodes", "nodes/status"}},
+			}}}},
+			Validations: []admissionv1.Validation{{
+				Expression: "object.metadata.name != '" + node + "'", Message: "nobody touches this node", Reason: ptr.To(metav1.StatusReasonForbidden),
+			}},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bindings.Create(t.Context(), &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	probe := func(want bool) {
+		t.Helper()
+		if err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			_, err := client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, []byte(`{"metadata":{"labels":{"probe":"1"}}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+			if err != nil && !apierrors.IsForbidden(err) {
+				return false, err
+			}
+			return (err != nil) == want, nil
+		}); err != nil {
+			t.Fatalf("waiting until updates of node %s are refused (%v): %v", node, want, err)
+		}
+	}
+	remove := func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, err := range []error{bindings.Delete(ctx, name, metav1.DeleteOptions{}), policies.Delete(ctx, name, metav1.DeleteOptions{})} {
+			if err != nil && !apierrors.IsNotFound(err) {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(remove)
+	probe(true)
+	return func() {
+		remove()
+		probe(false)
+	}
 }
