@@ -27,7 +27,7 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 	said, err := previewer.Preview(ctx, target)
 	if err != nil && ctx.Err() == nil {
 		// A dry run holds no Node: what cannot be told is told so.
-		return append(said, "cannot tell more: "+shorten(err.Error())), nil
+		return append(said, "cannot tell more: "+err.Error()), nil
 	}
 	return said, err
 }

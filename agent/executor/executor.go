@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,6 +68,8 @@ type Executor struct {
 	// redact takes secrets out of what plugins say.
 	redact func(string) string
 	call   call
+	// asked holds the plugins that were asked for their health and have not answered.
+	asked sync.Map
 }
 
 // New returns an executor that calls the plugins' Cleanup. What they say is
@@ -219,7 +222,9 @@ func (r *run) await(ctx context.Context) error {
 		case <-flush:
 			flush = nil
 			if err := r.save(ctx); err != nil {
-				return err
+				// It is news, and nothing depends on it: the next step's record does.
+				r.unsaved = true
+				r.Log.Warn("progress is not recorded, the steps go on", "err", err)
 			}
 		}
 	}
@@ -272,10 +277,16 @@ func (r *run) save(ctx context.Context) error {
 	return nil
 }
 
+// maxPreview bounds how many lines of a preview are kept: a record has room for 1 MiB.
+const maxPreview = 50
+
 func (e *Executor) redactAll(lines []string) []string {
 	var clean []string
-	for _, line := range lines {
-		clean = append(clean, e.redact(line))
+	for i, line := range lines {
+		if i == maxPreview {
+			return append(clean, fmt.Sprintf("and %d more", len(lines)-maxPreview))
+		}
+		clean = append(clean, shorten(e.redact(line)))
 	}
 	return clean
 }

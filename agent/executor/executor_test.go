@@ -457,3 +457,40 @@ func TestNothingThatAPluginSaysIsRecordedWithASecret(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		tells, many := b.step("tells", nil), slices.Repeat([]string{"evict"}, 1000)
+		tells.Bound = previewer{said: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell more: can")) + "canary")}
+		broken := b.step("broken", nil)
+		broken.Bound = previewer{err: tells.Bound.(previewer).err}
+		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {
+			t.Fatal(err)
+		}
+		if said := b.record.Step("tells").Preview; len(said) != maxPreview+1 || said[maxPreview] != "and 951 more" {
+			t.Errorf("%d lines are kept, the last is %q", len(said), said[len(said)-1])
+		}
+		if said := b.record.Step("broken").Preview[0]; strings.Contains(said, "can…") || len(said) > maxErrorText+len("…") {
+			t.Errorf("kept %q", said)
+		}
+	})
+}
+
+func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("works", func(ctx context.Context, target cleanup.Target) error {
+			b.saveErr = errors.New("etcd is away")
+			target.Progress("2 pods are left")
+			select {
+			case <-time.After(2 * progressPause):
+				b.saveErr = nil
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}))
+		b.expect(outcome, err, api.Succeeded)
+	})
+}

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -38,7 +37,7 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 		if checker, can := step.Bound.(cleanup.HealthChecker); can {
 			answers[i].Checks = true
 			group.Go(func() {
-				if err := checkHealth(ctx, e.clock, checker); err != nil {
+				if err := e.checkHealth(ctx, step, checker); err != nil {
 					answers[i].Err = errors.New(e.redact(err.Error()))
 				}
 			})
@@ -48,11 +47,21 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 	return answers
 }
 
-func checkHealth(ctx context.Context, clock clock.WithTicker, checker cleanup.HealthChecker) error {
+// checkHealth asks a plugin, unless one that was asked before has not answered yet: of a
+// plugin that hangs no more than one goroutine is left behind.
+func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
+	var key any = step.Name
+	if reflect.ValueOf(step.Bound).Comparable() {
+		key = step.Bound // The next config's is another one.
+	}
+	if _, asked := e.asked.LoadOrStore(key, struct{}{}); asked {
+		return errors.New("still no answer to an earlier health check")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answer := make(chan error, 1)
 	go func() {
+		defer e.asked.Delete(key)
 		defer func() {
 			if reason := recover(); reason != nil {
 				answer <- fmt.Errorf("the health check panicked: %v", reason)
@@ -60,7 +69,7 @@ func checkHealth(ctx context.Context, clock clock.WithTicker, checker cleanup.He
 		}()
 		answer <- checker.CheckHealth(ctx)
 	}()
-	timeout := clock.NewTimer(healthTimeout)
+	timeout := e.clock.NewTimer(healthTimeout)
 	defer timeout.Stop()
 	select {
 	case err := <-answer:

@@ -60,3 +60,31 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 		}
 	})
 }
+
+// Health is asked for every minute: what never answers must not be left behind each time.
+func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, asked, answer := newBench(t), 0, make(chan error)
+		step := b.step("hangs", nil)
+		step.Bound = checked{check: func(context.Context) error { asked++; return <-answer }}
+		executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
+		check := func(want string) {
+			t.Helper()
+			if said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step})); !strings.Contains(said, want) {
+				t.Errorf("said %q, want %q", said, want)
+			}
+		}
+		check("no answer to the health check within 10s")
+		check("still no answer to an earlier health check")
+		if asked != 1 {
+			t.Errorf("it was asked %d times", asked)
+		}
+		answer <- errors.New("no token")
+		synctest.Wait()
+		close(answer)
+		check("")
+		if asked != 2 {
+			t.Errorf("it was asked %d times", asked)
+		}
+	})
+}

@@ -20,7 +20,7 @@ func (r *run) ready() []config.Step {
 		record := r.Record.Step(step.Name)
 		switch {
 		case record.State.Done() || r.running[step.Name]:
-		case record.State == api.StepRetrying && record.NextAttemptAt.After(now):
+		case record.State == api.StepRetrying && record.NextAttemptAt != nil && record.NextAttemptAt.After(now):
 		case !r.unblocked(step.Name):
 		default:
 			ready = append(ready, step)

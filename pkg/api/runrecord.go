@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -167,5 +168,24 @@ func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
 	if run.Version != RunVersion {
 		return nil, fmt.Errorf("decoding run record %s: version %q is not %s", configMap.Name, run.Version, RunVersion)
 	}
+	if err := run.check(); err != nil {
+		return nil, fmt.Errorf("decoding run record %s: %w", configMap.Name, err)
+	}
 	return run, nil
+}
+
+// check finds what no agent writes: somebody has edited the record.
+func (r *Run) check() error {
+	if !slices.Contains([]State{Pending, Preflight, Running, Waiting, Blocked, Failed, Bypassed, Canceled, Succeeded}, r.State) {
+		return fmt.Errorf("there is no state %q", r.State)
+	}
+	for _, step := range r.Steps {
+		switch {
+		case !slices.Contains([]StepState{StepPending, StepRunning, StepRetrying, StepSucceeded, StepFailed, StepSkipped}, step.State):
+			return fmt.Errorf("step %s: there is no state %q", step.Name, step.State)
+		case step.State == StepRetrying && step.NextAttemptAt == nil:
+			return fmt.Errorf("step %s: it is Retrying and has no nextAttemptAt", step.Name)
+		}
+	}
+	return nil
 }

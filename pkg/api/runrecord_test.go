@@ -48,7 +48,7 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 }
 
 func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
-	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u"})
+	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u", State: Waiting, Steps: []StepRun{{Name: "drain", State: StepRetrying, NextAttemptAt: &metav1.MicroTime{}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,13 @@ func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
 		"unknown field": strings.Replace(good, `"node"`, `"edon"`, 1),
 		"version":       strings.Replace(good, RunVersion, "nodecleanup.io/v9", 1),
 		"no JSON":       "{",
+		"state":         strings.Replace(good, `"Waiting"`, `"Watching"`, 1),
+		"step's state":  strings.Replace(good, `"Retrying"`, `"Trying"`, 1),
+		"no time":       strings.Replace(good, `"nextAttemptAt":null`, `"reason":""`, 1),
 	} {
+		if data == good {
+			t.Fatalf("%s: nothing was changed in %s", name, good)
+		}
 		stored.Data[RunKey] = data
 		if run, err := DecodeRun(stored); err == nil {
 			t.Errorf("%s: read as %+v", name, run)
