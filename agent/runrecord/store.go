@@ -4,7 +4,9 @@ package runrecord
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,13 +28,28 @@ func NewStore(configMaps corev1client.ConfigMapsGetter, namespace string) *Store
 	return &Store{configMaps: configMaps.ConfigMaps(namespace), namespace: namespace}
 }
 
-// Handle is one stored record: it knows which version of it was read, so that
+// Handle is one stored record: it knows what was read or written of it last, so that
 // an agent that was overtaken by another fails to write instead of undoing what
 // the other recorded.
 type Handle struct {
 	store           *Store
 	resourceVersion string
+	// labels and annotations that others have put on it stay.
+	labels, annotations map[string]string
+	// said is what the record said when it was read or written last; tried what a write
+	// wanted it to say of which no answer came.
+	said, tried string
 }
+
+// UnreadableError: there is a record that says nothing that this agent understands.
+type UnreadableError struct {
+	error
+	// Handle saves another record in its place.
+	Handle *Handle
+}
+
+// Unwrap returns the cause.
+func (e *UnreadableError) Unwrap() error { return e.error }
 
 // None returns the handle of a record that is known not to exist. Saving by it
 // fails with "already exists" when it does.
@@ -40,7 +57,7 @@ func (s *Store) None() *Handle { return &Handle{store: s} }
 
 // Load returns the record of a Node, or nil where there is none, and the handle
 // to save it by. A record that cannot be decoded, or that is about another
-// Node, is an error.
+// Node, is an UnreadableError.
 func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run, *Handle, error) {
 	name := api.RunName(node, uid)
 	configMap, err := s.configMaps.Get(ctx, name, metav1.GetOptions{})
@@ -50,33 +67,97 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)
 	}
+	handle := s.None()
+	handle.is(configMap)
 	run, err := api.DecodeRun(configMap)
+	if err == nil && run.NodeUID != uid {
+		err = fmt.Errorf("reading run record %s/%s: it is about node UID %s, not %s", s.namespace, name, run.NodeUID, uid)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &UnreadableError{err, handle}
 	}
-	if run.NodeUID != uid {
-		return nil, nil, fmt.Errorf("reading run record %s/%s: it is about node UID %s, not %s", s.namespace, name, run.NodeUID, uid)
-	}
-	return run, &Handle{store: s, resourceVersion: configMap.ResourceVersion}, nil
+	return run, handle, nil
 }
 
-// Save stores the record. It fails with a conflict or "already exists" when
-// somebody else stored one since this handle last read or wrote it.
+// foreignWrites is how often a record may be written by others, and not what it says,
+// while it is saved.
+const foreignWrites = 5
+
+// Save stores the record. What others wrote beside what it says, such as labels, stays; a
+// record that somebody deleted is made anew. It fails with a conflict or "already exists"
+// when somebody else stored one since this handle last read or wrote it.
 func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	configMap, err := api.EncodeRun(h.store.namespace, run)
 	if err != nil {
 		return err
 	}
-	var stored *corev1.ConfigMap
+	says := configMap.Data[api.RunKey]
+	for range foreignWrites {
+		var stored *corev1.ConfigMap
+		if stored, err = h.write(ctx, configMap); err == nil {
+			h.is(stored)
+			return nil
+		}
+		again := false
+		switch {
+		case apierrors.IsNotFound(err) && h.resourceVersion != "":
+			// There is another reason where the namespace is gone, and that is found again.
+			h.resourceVersion, again = "", true
+		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+			if again, err = h.catchUp(ctx, configMap.Name, says, err); err == nil && !again {
+				return nil
+			}
+		case !api.Refused(err):
+			h.tried = says // It may have got there.
+		}
+		if !again {
+			break
+		}
+	}
+	return fmt.Errorf("writing run record %s/%s: %w", configMap.Namespace, configMap.Name, err)
+}
+
+func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev1.ConfigMap, error) {
 	if h.resourceVersion == "" {
-		stored, err = h.store.configMaps.Create(ctx, configMap, metav1.CreateOptions{})
-	} else {
-		configMap.ResourceVersion = h.resourceVersion
-		stored, err = h.store.configMaps.Update(ctx, configMap, metav1.UpdateOptions{})
+		configMap.ResourceVersion = ""
+		return h.store.configMaps.Create(ctx, configMap, metav1.CreateOptions{})
 	}
+	configMap.ResourceVersion = h.resourceVersion
+	configMap.Labels, configMap.Annotations = with(h.labels, configMap.Labels), h.annotations
+	return h.store.configMaps.Update(ctx, configMap, metav1.UpdateOptions{})
+}
+
+// catchUp looks at a record that was not as this handle knew it. Again is true where it
+// says what it said, or what this handle tried to have it say: then it may be written. With
+// neither again nor an error it says already what is to be written.
+func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error) (again bool, err error) {
+	current, err := h.store.configMaps.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("writing run record %s/%s: %w", configMap.Namespace, configMap.Name, err)
+		return false, errors.Join(conflict, err)
 	}
-	h.resourceVersion = stored.ResourceVersion
-	return nil
+	switch current.Data[api.RunKey] {
+	case says:
+		h.is(current)
+		return false, nil
+	case h.said, h.tried:
+		h.is(current)
+		return true, nil
+	}
+	return false, conflict
+}
+
+// is notes how the record is.
+func (h *Handle) is(configMap *corev1.ConfigMap) {
+	h.resourceVersion, h.labels, h.annotations = configMap.ResourceVersion, configMap.Labels, configMap.Annotations
+	h.said, h.tried = configMap.Data[api.RunKey], ""
+}
+
+// with returns what is in either, and in ours where it is in both.
+func with(others, ours map[string]string) map[string]string {
+	all := maps.Clone(others)
+	if all == nil {
+		return ours
+	}
+	maps.Copy(all, ours)
+	return all
 }
