@@ -3,6 +3,7 @@ package watcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -42,7 +43,11 @@ func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
 	}
 	var err error
 	if c.record, c.stored, err = t.Records.Load(ctx, node.Name, node.UID); err != nil {
-		return nil, errors.Join(err, c.report.State(ctx, api.Blocked, "the run record cannot be read, so nothing is done: "+err.Error()))
+		if c.stored = t.bypassesRecord(node, err); c.stored == nil {
+			return nil, errors.Join(err, c.report.State(ctx, api.Blocked, fmt.Sprintf("the run record cannot be read, so nothing is done: %v. "+
+				"Mend or delete ConfigMap %s; a bypass lets the node go as it is", err, api.RunName(node.Name, node.UID))))
+		}
+		c.log.Error("the run record cannot be read, and a bypass goes over that", "err", err)
 	}
 	if c.record == nil {
 		c.record = runrecord.Begin(node, t.Clock.Now())
@@ -52,13 +57,29 @@ func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
 	return c, nil
 }
 
+// bypassesRecord returns the handle by which a bypass is recorded where the record of a
+// Node cannot be read, or nil where that is no bypass, or may be read a moment later.
+func (t *term) bypassesRecord(node *corev1.Node, err error) *runrecord.Handle {
+	if bypass, unreadable := api.BypassOf(node, t.Clock.Now()); unreadable != nil || !bypass.Active || node.DeletionTimestamp == nil {
+		return nil
+	}
+	var unreadable *runrecord.UnreadableError
+	switch {
+	case errors.As(err, &unreadable):
+		return unreadable.Handle
+	case api.Refused(err):
+		return t.Records.None()
+	}
+	return nil
+}
+
 // deleted takes the one step that is due for a terminating Node: release,
 // bypass, hold or run.
 func (c *cleanup) deleted(ctx context.Context) (time.Duration, error) {
-	if err := c.takeOver(ctx); err != nil {
+	bypass, err := api.BypassOf(c.node, c.Clock.Now())
+	if err := c.takeOver(ctx); err != nil && (!bypass.Active || !api.Refused(err)) {
 		return 0, err
 	}
-	bypass, err := api.BypassOf(c.node, c.Clock.Now())
 	if err != nil {
 		c.log.Warn("bypass annotation cannot be read and is not followed", "err", err)
 		c.report.CleanupWaiting(err.Error())
@@ -89,6 +110,9 @@ func (c *cleanup) proceed(ctx context.Context) (time.Duration, error) {
 		return c.untilDeadline(c.retryIn()), nil
 	case c.record.State == api.Blocked && c.record.CheckAgainAt != nil && c.record.CheckAgainAt.After(c.Clock.Now()):
 		return c.untilDeadline(c.record.CheckAgainAt.Sub(c.Clock.Now())), nil
+	}
+	if wait := c.pauses.left(c.node.UID, c.Clock.Now()); wait > 0 {
+		return c.untilDeadline(wait), nil
 	}
 	c.begun = true
 	c.runs.begin(ctx, c.node.UID, c.node.Name, func(run context.Context) {

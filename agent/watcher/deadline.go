@@ -52,7 +52,7 @@ func (c *cleanup) deadline(ctx context.Context) (bool, error) {
 	}
 	if c.config.Deadline.Action == config.Release {
 		c.record.BypassReason = fmt.Sprintf("the config's deadline of %s", c.config.Deadline.After)
-		return true, c.finish(ctx, api.Bypassed, "released with what was done: "+c.record.BypassReason)
+		return true, c.finish(ctx, api.Bypassed, "released with what was done: "+c.record.BypassReason, false)
 	}
 	if c.record.DeadlinePassed || c.record.PlanHash == "" {
 		return false, nil // A run that has not begun is saved as it begins.

@@ -51,15 +51,20 @@ func (c *cleanup) bypass(ctx context.Context, reason string) error {
 		message = "bypassed by an operator who gave no reason"
 	}
 	c.record.BypassReason = reason
-	return c.finish(ctx, api.Bypassed, message)
+	return c.finish(ctx, api.Bypassed, message, true)
 }
 
-// finish records the end of the cleanup before the finalizer goes.
-func (c *cleanup) finish(ctx context.Context, state api.State, message string) error {
+// finish records the end of the cleanup before the finalizer goes. Where no record can be
+// written, anyway says that the Node goes all the same, as an operator's own word has it:
+// the log and the Event are the record then.
+func (c *cleanup) finish(ctx context.Context, state api.State, message string, anyway bool) error {
 	now := metav1.NewTime(c.Clock.Now())
 	c.record.State, c.record.Message, c.record.FinishedAt = state, message, &now
 	if err := c.save(ctx, c.record); err != nil {
-		return err
+		if !anyway || !api.Refused(err) {
+			return err
+		}
+		c.log.Error("the bypass cannot be recorded, the node goes all the same", "reason", c.record.BypassReason, "err", err)
 	}
 	return c.release(ctx)
 }

@@ -3,6 +3,7 @@ package watcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,7 +19,11 @@ import (
 // and reports whether the Node may be released at once.
 func (c *cleanup) run(ctx context.Context) (release bool) {
 	isNew := c.record.PlanHash == ""
-	built := plan.Build(c.config.Steps, c.node, c.applied()...)
+	built, err := c.plan()
+	if err != nil {
+		c.interrupted(ctx, err)
+		return false
+	}
 	runrecord.Merge(c.record, c.config.Hash, c.config.DryRun, built)
 	c.report.HoldBack(ctx, c.notTold)
 	if isNew {
@@ -27,7 +32,9 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 	}
 	if begin, err := c.prepare(ctx, built); err != nil || !begin {
 		if err != nil {
-			c.interrupted(context.WithoutCancel(ctx), err)
+			c.interrupted(ctx, err)
+		} else {
+			c.pauses.forget(c.node.UID)
 		}
 		return false
 	}
@@ -45,9 +52,12 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 		Observer: observer{c.report, c.Metrics},
 		Log:      c.log,
 	})
+	if err == nil {
+		c.pauses.forget(c.node.UID)
+	}
 	switch {
 	case err != nil:
-		c.interrupted(context.WithoutCancel(ctx), err)
+		c.interrupted(ctx, err)
 	case outcome.State == api.Waiting:
 		c.log.Warn("cleanup waits", "until", outcome.RetryAt, "why", outcome.Message)
 	case outcome.State == api.Failed:
@@ -62,6 +72,17 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 		return c.unchanged()
 	}
 	return false
+}
+
+// plan returns the plan of the Node. A plugin that panics when it is asked whether it
+// applies is an error of this Node, not the end of the agent.
+func (c *cleanup) plan() (built plan.Plan, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("making the plan: a plugin panicked when it was asked whether it applies to the node: %v", reason)
+		}
+	}()
+	return plan.Build(c.config.Steps, c.node, c.applied()...), nil
 }
 
 // applied returns the names of the steps that applied to a terminating Node before, by
@@ -137,11 +158,15 @@ const lastWords = 5 * time.Second
 // last saved; only for a Node that is gone nobody comes back to it.
 func (c *cleanup) interrupted(ctx context.Context, err error) {
 	c.log.Warn("cleanup interrupted", "err", err)
-	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	wanted := ctx.Err() != nil || errors.Is(err, errWithdrawn)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	switch {
 	case c.Fence() != nil:
 		c.report.Drop() // It is for the next leader to say how things are.
+		return
+	case !wanted && !errors.Is(err, errNodeGone):
+		c.fails(ctx, err)
 		return
 	case !errors.Is(err, errNodeGone):
 		if err := c.report.Speak(ctx); err != nil {
@@ -158,6 +183,21 @@ func (c *cleanup) interrupted(ctx context.Context, err error) {
 	}
 	if now := c.term.node(c.node.Name); now != nil && now.UID == c.node.UID {
 		c.show(ctx, c.record) // Others hold it still.
+	}
+}
+
+// fails has the run begin again after a pause, longer each time, and says why from the
+// second time on: what is over a moment later is no news.
+func (c *cleanup) fails(ctx context.Context, err error) {
+	times := c.pauses.add(c.node.UID, c.Clock.Now())
+	tell := c.report.Speak
+	if times > 1 {
+		c.standing.held(c.record)
+		message := fmt.Sprintf("the cleanup cannot go on, trying again: %v", err)
+		tell = func(ctx context.Context) error { return c.report.State(ctx, api.Blocked, message) }
+	}
+	if err := tell(ctx); err != nil {
+		c.notTold(err)
 	}
 }
 

@@ -24,6 +24,8 @@ type term struct {
 	runs  *runs
 	// standing is where the cleanups stand, for metrics.
 	standing standings
+	// pauses are of Nodes whose cleanup could not go on.
+	pauses pauses
 	// firstHand holds Nodes whose deletion this term saw happen, and for which
 	// nobody had asked for a cleanup before: they have no run record.
 	firstHand sync.Map // types.UID → struct{}
@@ -164,6 +166,7 @@ func (t *term) gone(object any) {
 	t.late.Delete(node.UID)
 	t.waiting.Delete(node.UID)
 	t.standing.forget(node.UID)
+	t.pauses.forget(node.UID)
 	t.runs.interrupt(node.UID, errNodeGone)
 	t.queue.Add(node.Name)
 }

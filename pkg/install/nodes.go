@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -154,7 +153,7 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (ma
 			case err == nil:
 			case ctx.Err() != nil:
 				return err
-			case refuses(err):
+			case api.Refused(err):
 				refused.Nodes[node.Name] = err
 			default:
 				failed[node.Name] = err
@@ -167,17 +166,6 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (ma
 		return marked, failed, err
 	}
 	return marked, failed, listing
-}
-
-// refuses reports whether the API server would say the same again: it answered, and not
-// that it cannot answer now.
-func refuses(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests && code != http.StatusConflict
 }
 
 // isMarked reports whether something of ours is on the node.

@@ -16,10 +16,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// refuse has the API server answer 403 to those of the agent's updates of Nodes for which an
-// expression is false, until the returned function is called. The probe is a patch of a Node
-// that it is to refuse.
-func (f *fixture) refuse(expression string, of *corev1.Node, probe string) (allow func()) {
+// refuse has the API server answer 403 to those of the agent's writes of a resource for which
+// an expression is false, until the returned function is called. The probe is a write as the
+// agent that it is to refuse, on a dry run.
+func (f *fixture) refuse(group, resource, expression string, probe func(context.Context, kubernetes.Interface) error) (allow func()) {
 	f.Helper()
 	const name = "somebody-elses"
 	user, _ := f.user()
@@ -28,12 +28,12 @@ func (f *fixture) refuse(expression string, of *corev1.Node, probe string) (allo
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
 			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{admissionv1.Update},
-				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"nodes"}},
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
 			}}}},
 			Validations: []admissionv1.Validation{{
 				Expression: fmt.Sprintf("request.userInfo.username != '%s' || (%s)", user, expression),
-				Message:    "nobody touches this node",
+				Message:    "nobody touches this",
 				Reason:     new(metav1.StatusReasonForbidden),
 			}},
 		},
@@ -57,13 +57,30 @@ func (f *fixture) refuse(expression string, of *corev1.Node, probe string) (allo
 	f.Cleanup(allow)
 	agent := kubernetes.NewForConfigOrDie(f.rest())
 	f.eventually("the policy is in force", func(ctx context.Context) (bool, error) {
-		_, err := agent.CoreV1().Nodes().Patch(ctx, of.Name, types.MergePatchType, []byte(probe), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		err := probe(ctx, agent)
 		if apierrors.IsForbidden(err) {
 			return true, nil
 		}
 		return false, err
 	})
 	return allow
+}
+
+// patching is a probe that patches a Node.
+func patching(node *corev1.Node, patch string) func(context.Context, kubernetes.Interface) error {
+	return func(ctx context.Context, client kubernetes.Interface) error {
+		_, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+}
+
+// refuseRecords has no run record be written.
+func (f *fixture) refuseRecords() (allow func()) {
+	f.Helper()
+	return f.refuse("", "configmaps", "!object.metadata.name.startsWith('run-')", func(ctx context.Context, client kubernetes.Interface) error {
+		_, err := client.CoreV1().ConfigMaps(f.namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "run-probe"}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
 }
 
 // Whose cleanup is done needs no room to be tried again.
@@ -75,13 +92,13 @@ func TestANodeThatCannotBeReleasedSaysWhyAndGoesOnceItCan(t *testing.T) {
 	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	f.start(options)
 	done, works := f.protected("done"), f.protected("works")
-	allow := f.refuse("!has(oldObject.metadata.finalizers) || has(object.metadata.finalizers) && size(object.metadata.finalizers) == size(oldObject.metadata.finalizers)",
-		done, `{"metadata":{"finalizers":null}}`)
+	allow := f.refuse("", "nodes", "!has(oldObject.metadata.finalizers) || has(object.metadata.finalizers) && size(object.metadata.finalizers) == size(oldObject.metadata.finalizers)",
+		patching(done, `{"metadata":{"finalizers":null}}`))
 	f.delete(done)
 	<-gate.began
 	gate.open <- struct{}{}
 	message := f.awaitState(done, api.Blocked)
-	if !strings.Contains(message, "the cleanup is over, but the finalizer cannot be taken off") || !strings.Contains(message, "nobody touches this node") {
+	if !strings.Contains(message, "the cleanup is over, but the finalizer cannot be taken off") || !strings.Contains(message, "nobody touches this") {
 		t.Errorf("the condition says %q", message)
 	}
 	f.eventually("the metrics tell of it", func(context.Context) (bool, error) {
@@ -113,7 +130,7 @@ func TestACordonThatCannotBeGivenBackYetIsGivenBackLater(t *testing.T) {
 			node := f.protected("worker")
 			f.request(node, firstRequest)
 			f.awaitState(node, api.Succeeded)
-			allow := f.refuse("object."+cordonedBy+" == oldObject."+cordonedBy, node, `{"metadata":{"annotations":{"`+api.AnnotationCordonedBy+`":null}}}`)
+			allow := f.refuse("", "nodes", "object."+cordonedBy+" == oldObject."+cordonedBy, patching(node, `{"metadata":{"annotations":{"`+api.AnnotationCordonedBy+`":null}}}`))
 			giveUp(f, node)
 			f.eventually("the record says that the cleanup was given up", func(context.Context) (bool, error) { return f.record(node).State == api.Canceled, nil })
 			if current := f.read(node); api.Cleanup(current).Reason == string(api.Canceled) {
