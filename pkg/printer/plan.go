@@ -16,6 +16,9 @@ type Plan struct {
 	Hash string `json:"hash"`
 	// Unprotected says why the config leaves this node out; then there are no steps.
 	Unprotected string `json:"unprotected,omitempty"`
+	// Excluded says why the config leaves this node out although it has the finalizer: then
+	// it is cleaned up when it is deleted, and not on request.
+	Excluded string `json:"excluded,omitempty"`
 	// DryRun: the config has the agent only preview.
 	DryRun  bool          `json:"dryRun,omitempty"`
 	Steps   []PlanStep    `json:"steps"`
@@ -100,7 +103,9 @@ func (p *Plan) write(text *Text, effects bool) {
 		text.Line("Note: %s", note)
 	}
 	blockers(text, p.Blocked)
-	text.Line("Run it: kubectl nodecleanup cleanup %s --plan %s", p.Node, p.Hash)
+	if p.Excluded == "" {
+		text.Line("Run it: kubectl nodecleanup cleanup %s --plan %s", p.Node, p.Hash)
+	}
 }
 
 func blockers(text *Text, blocked []Blocker) {

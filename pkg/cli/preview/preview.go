@@ -129,8 +129,14 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 	view := printer.NewPlan(node.Name)
 	view.NodeUID, view.DryRun, view.Notes = string(node.UID), p.config.DryRun, slices.Clone(p.notes)
 	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
-		view.Unprotected = fmt.Sprintf("the config's nodeSelector %q leaves this node out; deleted, it goes at once", p.config.NodeSelector)
-		return view, nil
+		out := fmt.Sprintf("the config's nodeSelector %q leaves this node out", p.config.NodeSelector)
+		if !api.HasFinalizer(node) {
+			view.Unprotected = out + "; deleted, it goes at once"
+			return view, nil
+		}
+		// It was chosen once. The agent takes the finalizer off no Node that is not cleaned up.
+		view.Excluded = out + ", but it has the finalizer still: deleted, it is cleaned up all the same"
+		view.Notes = append(view.Notes, view.Excluded)
 	}
 	planned := plan.Build(p.config.Steps, node)
 	view.Hash = planned.Hash

@@ -1,6 +1,7 @@
 package operate_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -97,8 +98,23 @@ func TestPlanOfManyNodes(t *testing.T) {
 func TestPlanOfANodeThatTheConfigLeavesOut(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {mine: \"yes\"}}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.node("theirs", nil)
+	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
 	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; deleted, it goes at once")
 	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("leaves this node out", "Change nodeSelector")
+}
+
+// A label that changed takes the finalizer off no node, and what has it is cleaned up.
+func TestPlanOfANodeThatTheConfigLeavesOutAndThatHasTheFinalizer(t *testing.T) {
+	f := setUp(t, "nodeSelector: {matchExpressions: [{key: theirs, operator: DoesNotExist}]}\nsteps: [{name: log, plugin: logger}]\n")
+	f.start()
+	f.node("once-ours", map[string]string{"theirs": "now"})
+	f.run("plan", "once-ours").exits(exit.OK).says("leaves this node out, but it has the finalizer still: deleted, it is cleaned up all the same", "log")
+	f.run("preflight", "once-ours").exits(exit.OK)
+	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
+	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
+	f.delete("once-ours")
+	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("once-ours") == nil, nil })
+	f.run("history", "once-ours").exits(exit.OK).says("Succeeded", "1/1")
 }
 
 func TestPlanByAConfigThatIsBad(t *testing.T) {
