@@ -4,12 +4,17 @@ package rights
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
 // Right is one thing that somebody may do.
@@ -24,41 +29,91 @@ func Describe(right Right) string {
 	if right.Group != "" {
 		resource += "." + right.Group
 	}
+	if right.Name != "" {
+		resource += "/" + right.Name
+	}
 	if right.Namespace != "" {
 		resource += " in namespace " + right.Namespace
 	}
 	return right.Verb + " " + resource
 }
 
-// OfAgent are the rights without which the agent cannot do its work.
-func OfAgent(namespace string) []Right {
-	return []Right{
-		{Verb: "list", Resource: "nodes"}, {Verb: "watch", Resource: "nodes"}, {Verb: "patch", Resource: "nodes"},
-		{Verb: "patch", Resource: "nodes", Subresource: "status"},
-		{Verb: "list", Resource: "pods"}, {Verb: "create", Resource: "pods", Subresource: "eviction"},
-		{Verb: "create", Resource: "events"},
-		{Verb: "update", Resource: "configmaps", Namespace: namespace}, {Verb: "create", Resource: "configmaps", Namespace: namespace},
-		{Verb: "get", Resource: "secrets", Namespace: namespace},
-		{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: api.Agent, Namespace: namespace},
+// OfAgent are the rights that an install gives the agent, which uses every one of them.
+func OfAgent(namespace string) ([]Right, error) {
+	objects, err := install.Render(install.Options{Namespace: namespace})
+	if err != nil {
+		return nil, fmt.Errorf("listing the rights of the agent: %w", err)
 	}
+	var rights []Right
+	for _, object := range objects {
+		if object.GetName() != api.Agent || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+			continue
+		}
+		var role rbacv1.ClusterRole // A Role has the same rules.
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+			return nil, fmt.Errorf("listing the rights of the agent: %w", err)
+		}
+		for _, rule := range role.Rules {
+			rights = append(rights, of(rule, object.GetNamespace())...)
+		}
+	}
+	return rights, nil
 }
+
+func of(rule rbacv1.PolicyRule, namespace string) []Right {
+	names := rule.ResourceNames
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var rights []Right
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			resource, subresource, _ := strings.Cut(resource, "/")
+			for _, verb := range rule.Verbs {
+				for _, name := range names {
+					rights = append(rights, Right{Verb: verb, Group: group, Resource: resource, Subresource: subresource, Name: name, Namespace: namespace})
+				}
+			}
+		}
+	}
+	return rights
+}
+
+// asked is how many reviews are asked for at a time.
+const asked = 8
 
 // MissingOfAgent returns those of OfAgent that the agent's service account lacks.
 // To ask needs the right to create subjectaccessreviews.
 func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
+	all, err := OfAgent(namespace)
+	if err != nil {
+		return nil, err
+	}
+	lacks := make([]bool, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(asked)
+	for i, right := range all {
+		group.Go(func() error {
+			answer, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+				Spec: authorizationv1.SubjectAccessReviewSpec{
+					User:               fmt.Sprintf("system:serviceaccount:%s:%s", namespace, api.Agent),
+					Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+					ResourceAttributes: &right,
+				},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				return fmt.Errorf("asking for the rights of the agent: %w", err)
+			}
+			lacks[i] = !answer.Status.Allowed
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
 	var missing []Right
-	for _, right := range OfAgent(namespace) {
-		answer, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-			Spec: authorizationv1.SubjectAccessReviewSpec{
-				User:               fmt.Sprintf("system:serviceaccount:%s:%s", namespace, api.Agent),
-				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
-				ResourceAttributes: &right,
-			},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("asking for the rights of the agent: %w", err)
-		}
-		if !answer.Status.Allowed {
+	for i, right := range all {
+		if lacks[i] {
 			missing = append(missing, right)
 		}
 	}

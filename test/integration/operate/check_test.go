@@ -1,6 +1,9 @@
 package operate_test
 
 import (
+	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,6 +88,36 @@ func TestPreflightOfANodeWhosePlanIsBlocked(t *testing.T) {
 	f.run("preflight", "worker").exits(exit.Blocked).says("Blocked:", "default/cart-0")
 	f.run("plugins", "list").exits(exit.OK).says("cordons the node")
 	f.run("plugins", "list", "-o", "name").exits(exit.OK).says("plugin/http\n")
+}
+
+// A linter that knows no verb bypass, or a pipeline that applies an older role.
+func TestCheckAndDiagnoseFindARightThatSomebodyTookAway(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	f.start()
+	roles := f.client.RbacV1().ClusterRoles()
+	role, err := roles.Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := roles.Delete(contextOf(t), api.Agent, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range role.Rules {
+		role.Rules[i].Verbs = slices.DeleteFunc(role.Rules[i].Verbs, func(verb string) bool { return verb == "bypass" })
+	}
+	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the API server's authorizer has heard of it", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "it lacks: bypass nodes"), nil
+	})
+	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"agent-rights": printer.Error})
+	f.node("worker", nil)
+	f.delete("worker")
+	f.awaitState("worker", api.Blocked)
+	f.run("diagnose", "worker").says("bypass nodes")
 }
 
 func TestCheckWithFewRights(t *testing.T) {
