@@ -2,7 +2,10 @@ package api
 
 import (
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -16,4 +19,17 @@ func Refused(err error) bool {
 	}
 	code := status.Status().Code
 	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests && code != http.StatusConflict
+}
+
+// Unanswered reports whether the API server may answer the same request a moment later: it
+// could not be reached, or said that it cannot answer now.
+func Unanswered(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		code := status.Status().Code
+		return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
+	}
+	var transport *url.Error
+	var network net.Error
+	return errors.As(err, &transport) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -29,7 +29,7 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 		return err
 	}
 	left := ""
-	err = await(ctx, namespaces, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()},
+	err = await(ctx, namespaces, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()}, r.Report,
 		func(present map[string]*unstructured.Unstructured) (bool, error) {
 			left = contentLeft(present[namespace])
 			return present[namespace] == nil, nil

@@ -104,7 +104,7 @@ func (r *Remover) awaitPods(ctx context.Context, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, r.AgentStops)
 	defer cancel()
 	said := false
-	return await(ctx, kindNamed("Pod").client(r.Objects, namespace), metav1.ListOptions{LabelSelector: ourSelector()},
+	return await(ctx, kindNamed("Pod").client(r.Objects, namespace), metav1.ListOptions{LabelSelector: ourSelector()}, r.Report,
 		func(pods map[string]*unstructured.Unstructured) (bool, error) {
 			if len(pods) > 0 && !said {
 				r.say("waiting for the agent's pods to end: %d", len(pods))

@@ -151,7 +151,7 @@ func (w Waiter) until(ctx context.Context, kindName, namespace, name string, mis
 	said := ""
 	err := await(ctx, kind.client(w.Objects, namespace), metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
-	}, func(present map[string]*unstructured.Unstructured) (bool, error) {
+	}, w.Report, func(present map[string]*unstructured.Unstructured) (bool, error) {
 		lacks := "it does not exist"
 		if object := present[name]; object != nil {
 			var err error

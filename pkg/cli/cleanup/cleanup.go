@@ -3,6 +3,7 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -154,6 +155,11 @@ func (o *Options) allowed(plan *printer.Plan) error {
 	switch {
 	case plan.Unprotected != "":
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", plan.Node, plan.Unprotected), Next: "Change nodeSelector in the config if it is to be cleaned up."}
+	case plan.Excluded != "":
+		return &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", plan.Node, plan.Excluded),
+			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To let it go without its cleanup: kubectl nodecleanup bypass %[1]s", plan.Node),
+		}
 	case o.Plan != "" && o.Plan != plan.Hash:
 		return &exit.Error{
 			Code: exit.Failure,
@@ -182,7 +188,8 @@ func (o *Options) follow(ctx context.Context, follower follow.Follower, node *co
 		}
 		return follow.Settled(now, node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == stamp })
 	})
-	if ctx.Err() != nil {
+	var settled *exit.Error
+	if err != nil && !errors.As(err, &settled) {
 		o.Say("The agent goes on with the cleanup. To give it up: kubectl annotate node %s %s-", node.Name, api.AnnotationCleanupRequestedAt)
 	}
 	return err
@@ -212,7 +219,9 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 }
 
 func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follower follow.Follower, node *corev1.Node) error {
-	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
+	err := follower.Insist(ctx, func() error {
+		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
+	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return &exit.Error{
 			Code: exit.Failure,

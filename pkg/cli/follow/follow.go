@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,10 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 )
-
-// reopenAfter is the least time between two watches that keep ending.
-const reopenAfter = time.Second
 
 // Cleanup is where the cleanup of a node stands.
 type Cleanup struct {
@@ -39,15 +36,33 @@ type Follower struct {
 }
 
 // Until follows the node until reached says so, returns an error, or ctx ends.
-// It is asked after each change, and once at the beginning.
+// It is asked after each change, and once at the beginning. While the API server does not
+// answer it waits on.
 func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cleanup) (bool, error)) error {
-	said := map[string]string{}
+	said, wait := map[string]string{}, patience.Wait{Say: f.Say}
 	for {
-		done, err := f.round(ctx, node, said, reached)
-		if done || err != nil {
+		done, err := f.round(ctx, node, said, func(now Cleanup) (bool, error) {
+			wait.Answered()
+			return reached(now)
+		})
+		if done && err == nil {
+			return nil
+		}
+		if err := wait.Try(ctx, err); err != nil {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+	}
+}
+
+// Insist asks the API server until it answers, or ctx ends, and returns the answer.
+func (f Follower) Insist(ctx context.Context, ask func() error) error {
+	wait := patience.Wait{Say: f.Say}
+	for {
+		err := ask()
+		if !api.Unanswered(err) {
+			return err
+		}
+		if err := wait.Try(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -177,15 +192,4 @@ func describe(at, of int, step api.StepRun) string {
 
 func named(name string) metav1.ListOptions {
 	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
-}
-
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(reopenAfter)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -89,7 +90,7 @@ func (o *Options) follow(ctx context.Context, limited bool) error {
 	if o.Terminal {
 		show = screen(o.Environment)
 	}
-	follower := &live{client: clients.Typed, namespace: namespace, now: o.Now, show: show}
+	follower := &live{client: clients.Typed, namespace: namespace, now: o.Now, show: show, wait: patience.Wait{Say: func(line string) { o.Say("%s", line) }}}
 	err = follower.run(ctx)
 	if limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil

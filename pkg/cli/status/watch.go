@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -31,6 +32,8 @@ type live struct {
 	namespace string
 	now       func() time.Time
 	show      func(*printer.Status) error
+	// wait says so while nothing can be shown.
+	wait patience.Wait
 
 	// known are the nodes by name; of those that are not leaving only whether
 	// they are protected is kept.
@@ -39,14 +42,11 @@ type live struct {
 	records map[string]*corev1.ConfigMap
 }
 
-// run shows the state until ctx ends or a watch cannot be had.
+// run shows the state until ctx ends or a watch is refused.
 func (l *live) run(ctx context.Context) error {
 	for {
-		if err := l.round(ctx); err != nil {
-			return err
-		}
-		// A watch has ended, as they do.
-		if err := wait(ctx, lookAgain); err != nil {
+		// Without an error a watch has ended, as they do.
+		if err := l.wait.Try(ctx, l.round(ctx)); err != nil {
 			return err
 		}
 	}
@@ -129,17 +129,7 @@ func (l *live) draw(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.wait.Answered()
 	seen.Take(l.known, l.records)
 	return l.show(inspect.Judge(seen, version.Version, l.now()))
-}
-
-func wait(ctx context.Context, length time.Duration) error {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
