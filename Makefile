@@ -97,9 +97,12 @@ upload: ## Make a GitHub release of the tag VERSION from what make release and m
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 
+# Tests against an API server wait more than they compute: on a small machine one package more than it has cores.
+PACKAGES_AT_ONCE := $(if $(filter 1 2,$(shell getconf _NPROCESSORS_ONLN 2>/dev/null)),-p 3)
+
 .PHONY: test
 test: verify kubernetes tools-test chart-test ## Run every test, those against a real API server too
-	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
+	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) $(PACKAGES_AT_ONCE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
 
 .PHONY: tools-test

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -153,6 +154,9 @@ func (s *servers) run(ctx context.Context) error {
 
 // leave returns when callers have gone elsewhere, or had the time to.
 func (s *servers) leave() {
+	if !slices.ContainsFunc(s.all, func(one *server) bool { return one.webhook }) {
+		return
+	}
 	look, began := time.NewTicker(lookOpen), time.Now()
 	defer look.Stop()
 	for range look.C {
