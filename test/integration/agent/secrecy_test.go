@@ -67,16 +67,22 @@ func (l leaking) Preview(ctx context.Context, _ cleanup.Target) ([]string, error
 	return []string{"send " + token}, err
 }
 
-// output is the agent's log, written by many.
+// output is the agent's log, written by many and read meanwhile.
 type output struct {
 	mutex sync.Mutex
-	bytes.Buffer
+	text  bytes.Buffer
 }
 
 func (o *output) Write(data []byte) (int, error) {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
-	return o.Buffer.Write(data)
+	return o.text.Write(data)
+}
+
+func (o *output) String() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.String()
 }
 
 // TestNoSecretLeavesTheAgent has steps go every way that a step can go, with a
