@@ -72,6 +72,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	given := options.given()
 	options = options.withDefaults()
 	var results []Result
 	add := func(result Result) {
@@ -93,7 +94,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	for i, object := range objects {
 		if i == 1 && namespaced {
 			// Before anything is made that would have to be found again.
-			if begun, err = a.record(ctx, options.Namespace, union(before, now)); err != nil {
+			if begun, err = a.record(ctx, options.Namespace, union(before, now), given); err != nil {
 				return results, err
 			}
 		}
@@ -138,12 +139,15 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	if !namespaced {
 		return results, nil
 	}
-	result, err := a.record(ctx, options.Namespace, now)
+	result, err := a.record(ctx, options.Namespace, now, given)
 	if err != nil {
 		return results, err
 	}
-	if begun.Before == nil {
+	switch {
+	case begun.Before == nil:
 		result.Action, result.Before = Created, nil
+	case result.Action == Unchanged:
+		result.Action, result.Before = begun.Action, begun.Before
 	}
 	add(result)
 	return results, nil

@@ -44,11 +44,15 @@ func (e entry) object() *unstructured.Unstructured {
 	return object
 }
 
-// inventory returns the ConfigMap that lists the entries.
-func inventory(namespace string, entries []entry) (*unstructured.Unstructured, error) {
+// inventory returns the ConfigMap that lists the entries, and the options that were given.
+func inventory(namespace string, entries []entry, given Given) (*unstructured.Unstructured, error) {
 	data, err := json.Marshal(entries)
 	if err != nil {
 		return nil, fmt.Errorf("writing the inventory: %w", err)
+	}
+	options, err := json.Marshal(given)
+	if err != nil {
+		return nil, fmt.Errorf("writing the options into the inventory: %w", err)
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap",
@@ -59,7 +63,7 @@ func inventory(namespace string, entries []entry) (*unstructured.Unstructured, e
 				"app.kubernetes.io/component": "inventory", labelManagedBy: api.FieldManager,
 			},
 		},
-		"data": map[string]any{inventoryKey: string(data)},
+		"data": map[string]any{inventoryKey: string(data), givenKey: string(options)},
 	}}, nil
 }
 
@@ -84,8 +88,8 @@ func (a Applier) recorded(ctx context.Context, namespace string) ([]entry, error
 }
 
 // record writes the inventory.
-func (a Applier) record(ctx context.Context, namespace string, entries []entry) (Result, error) {
-	object, err := inventory(namespace, entries)
+func (a Applier) record(ctx context.Context, namespace string, entries []entry, given Given) (Result, error) {
+	object, err := inventory(namespace, entries, given)
 	if err != nil {
 		return Result{}, err
 	}

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // BaseName is what a kustomization names as its resource to build upon the
@@ -64,6 +66,11 @@ func kustomize(options Options, objects []*unstructured.Unstructured) (result []
 		if _, err := kindOf(object.GroupVersionKind()); err != nil {
 			return nil, fmt.Errorf("%s is of a kind that an install has not; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()))
 		}
+		if elsewhere := object.GetNamespace(); elsewhere != "" && elsewhere != options.Namespace {
+			return nil, fmt.Errorf("%s is in namespace %s, and this install is in %s; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()), elsewhere, options.Namespace)
+		}
+		// By it an uninstall finds what is to go: without it a binding for the agent would stay.
+		object.SetLabels(with(object.GetLabels(), api.LabelName, api.LabelNameValue))
 	}
 	return inOrder(result, objects), nil
 }
@@ -98,18 +105,60 @@ func nothingRemote(root string) error {
 		if err != nil {
 			return err
 		}
+		where := strings.TrimPrefix(name, root+string(filepath.Separator))
 		var file struct{ Resources, Components, Bases, Crds []string }
-		if err := yaml.Unmarshal(data, &file); err != nil {
-			return fmt.Errorf("%s: %w", strings.TrimPrefix(name, root+string(filepath.Separator)), err)
+		var all map[string]any
+		if err := errors.Join(yaml.Unmarshal(data, &file), yaml.Unmarshal(data, &all)); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
 		}
 		for _, resource := range slices.Concat(file.Resources, file.Components, file.Bases, file.Crds) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(name), resource)); err != nil {
-				return fmt.Errorf("%s names %q, which is not in the folder; nothing is fetched from elsewhere",
-					strings.TrimPrefix(name, root+string(filepath.Separator)), resource)
+				return fmt.Errorf("%s names %q, which is not in the folder; nothing is fetched from elsewhere", where, resource)
 			}
+		}
+		if address := remote(all, false); address != "" {
+			return fmt.Errorf("%s names %q; nothing is fetched from elsewhere", where, address)
 		}
 		return nil
 	})
+}
+
+// pathFields of a kustomization name files, which kustomize fetches where they are addresses.
+// Some may hold the file itself instead, in more than one line.
+var pathFields = []string{
+	"path", "files", "env", "envs", "patchesstrategicmerge", "transformers", "generators", "validators", "configurations",
+	"helmcharts", "helmchartinflationgenerator",
+}
+
+// remote returns an address in a field that names files, or "".
+func remote(value any, names bool) string {
+	switch value := value.(type) {
+	case string:
+		if names && strings.Contains(value, "://") && !strings.Contains(strings.TrimSpace(value), "\n") {
+			return value
+		}
+	case []any:
+		for _, one := range value {
+			if found := remote(one, names); found != "" {
+				return found
+			}
+		}
+	case map[string]any:
+		for key, one := range value {
+			if found := remote(one, names || slices.Contains(pathFields, strings.ToLower(key))); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
+}
+
+func with(labels map[string]string, key, value string) map[string]string {
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[key] = value
+	return labels
 }
 
 // inOrder puts the objects into the order in which they were before; new ones

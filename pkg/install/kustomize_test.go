@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 func folder(t *testing.T, files map[string]string) string {
@@ -33,7 +35,7 @@ func library(folder string) ([]byte, error) {
 
 func TestKustomizationBuildsUponTheBase(t *testing.T) {
 	dir := folder(t, map[string]string{
-		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra}\n",
+		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra, see: \"https://example.com/a\"}\n",
 		"extra.yaml":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: ops}\n",
 	})
 	plain, err := Render(Options{Namespace: "ops"})
@@ -55,8 +57,8 @@ func TestKustomizationBuildsUponTheBase(t *testing.T) {
 			t.Errorf("%s lacks the annotation", identity(built[i]))
 		}
 	}
-	if last := built[len(plain)]; last.GetName() != "extra" {
-		t.Errorf("the last object is %s", identity(last))
+	if last := built[len(plain)]; last.GetName() != "extra" || last.GetLabels()[api.LabelName] != api.LabelNameValue {
+		t.Errorf("the last object is %s with labels %v", identity(last), last.GetLabels())
 	}
 }
 
@@ -67,6 +69,10 @@ func TestKustomizationsThatAreRefused(t *testing.T) {
 	}{
 		"none":    {nil, "kustomization"},
 		"remote":  {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, 'https://example.com/x//y?ref=v1']\n"}, "nothing is fetched"},
+		"patch":   {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\npatches: [{path: 'https://127.0.0.1:1/patch.yaml'}]\n"}, "nothing is fetched"},
+		"files":   {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\nconfigMapGenerator: [{name: x, files: ['a=https://127.0.0.1:1/a']}]\n"}, "nothing is fetched"},
+		"replace": {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\nreplacements: [{path: 'https://127.0.0.1:1/r.yaml'}]\n"}, "nothing is fetched"},
+		"other":   {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, x.yaml]\n", "x.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: elsewhere}\n"}, "is in namespace elsewhere"},
 		"strange": {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, x.yaml]\n", "x.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n"}, "apply it by kubectl"},
 	} {
 		t.Run(name, func(t *testing.T) {

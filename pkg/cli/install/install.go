@@ -11,13 +11,16 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // Options of the command.
@@ -38,6 +41,8 @@ type Options struct {
 	Diff           bool
 	Set            map[string]string
 	Kustomization  string
+	ResetValues    bool
+	AllowDowngrade bool
 	Wait           bool
 	Timeout        time.Duration
 
@@ -62,7 +67,9 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 It can be run again at any time: what is as it should be is not touched, what an
 interrupted install left out is added. Two things on the cluster are yours and stay
 unless you say otherwise: the config (--config replaces it) and the number of
-replicas (--replicas).
+replicas (--replicas). What you gave by --image, --admission and --set stays too,
+until you give it anew or say --reset-values; an image in a mirror of yours that had
+the version of the CLI then gets the version of this one.
 
 Before it stores anything it checks the server's version and your rights, and has the
 server check every object. What an earlier install made and this one has no more is
@@ -103,11 +110,13 @@ taken away, if it still carries our label.`,
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
-	flags.StringVar(&o.Admission, "admission", string(install.AdmissionAuto), "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto: both, where the server has policies")
+	flags.StringVar(&o.Admission, "admission", "", "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto, the default: both, where the server has policies")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take back fields that somebody else has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
-	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"; give it again with each upgrade")
+	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
+	flags.BoolVar(&o.ResetValues, "reset-values", false, "Begin from the defaults instead of --image, --admission and --set of the install before, and without its kustomization")
+	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Install also where a newer version is installed")
 	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
 	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
@@ -178,7 +187,13 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options := o.options(namespace)
+	if err := o.notHelms(ctx, clients); err != nil {
+		return err
+	}
+	options, err := o.completed(ctx, clients, namespace)
+	if err != nil {
+		return err
+	}
 	if err := mayInstall(ctx, clients.Typed, namespace); err != nil {
 		return err
 	}
@@ -229,6 +244,47 @@ func (o *Options) render() error {
 		o.print(install.Result{Action: "rendered", Object: object}, " (client dry run)")
 	}
 	return nil
+}
+
+// completed returns the options with what the install before was given and they leave open.
+func (o *Options) completed(ctx context.Context, clients command.Clients, namespace string) (install.Options, error) {
+	options := o.options(namespace)
+	given, err := install.ReadGiven(ctx, clients.Dynamic, namespace)
+	switch {
+	case err != nil:
+		return options, err
+	case given.Newer() && !o.AllowDowngrade:
+		return options, &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("installing %s over %s, which is newer", version.Version, given.Version),
+			Next: "Use a CLI of that version or newer: kubectl krew upgrade nodecleanup. To go back nevertheless: --allow-downgrade",
+		}
+	case o.ResetValues:
+		return options, nil
+	case given.Kustomized && o.Kustomization == "":
+		return options, &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("installing into namespace %s without a kustomization: the install there was made with one, and what that changed and added would be taken away", namespace),
+			Next: "Give its folder again by -k. To go on without it: --reset-values",
+		}
+	}
+	options, kept := given.Complete(options)
+	if len(kept) > 0 {
+		o.Say("As the install before had it: %s. To begin from the defaults: --reset-values", strings.Join(kept, ", "))
+	}
+	return options, nil
+}
+
+// notHelms refuses an install that Helm has made, whose next upgrade would undo this one, or
+// meet its fields. A read that is refused is not what this fails for.
+func (o *Options) notHelms(ctx context.Context, clients command.Clients) error {
+	binding, err := clients.Typed.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
+	if err != nil || binding.Labels["app.kubernetes.io/managed-by"] != "Helm" || o.ForceConflicts {
+		return nil
+	}
+	return &exit.Error{
+		Code: exit.Failure, Err: fmt.Errorf("installing: the install that is there is Helm's, release %s in namespace %s",
+			binding.Annotations["meta.helm.sh/release-name"], binding.Annotations["meta.helm.sh/release-namespace"]),
+		Next: "Change it by Helm: helm upgrade, with the values it has. To take it over: --force-conflicts",
+	}
 }
 
 // namespace also refuses a second install: the objects that belong to no

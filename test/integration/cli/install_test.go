@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	release "github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -257,7 +258,7 @@ func TestInstallShowsWhatItWouldChange(t *testing.T) {
 	}
 	some := want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "upgrade", "--diff", "--image", "registry.example/agent:v9", "--set", "failurePolicy=Fail"))
 	wantText(t, some.out, "+        image: registry.example/agent:v9", "-  failurePolicy: Ignore", "+  failurePolicy: Fail", "to be applied: deployment.apps/nodecleanup-agent")
-	wantText(t, some.errOut, "2 of ", "nothing was stored")
+	wantText(t, some.errOut, "3 of ", "nothing was stored")
 	wantNoWrites(t, requestsOf(t, user, mark))
 }
 
@@ -281,11 +282,13 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps(reused).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	dry := must(t, "install", "--dry-run=server")
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
+	wantText(t, refused.errOut, "the install there was made with one", "-k", "--reset-values")
+	dry := must(t, "install", "--dry-run=server", "--reset-values")
 	wantText(t, dry.out, "configmap/extra deleted (server dry run)")
-	pruned := must(t, "install")
+	pruned := must(t, "install", "--reset-values")
 	wantText(t, pruned.out, "configmap/extra deleted")
-	for name, there := range map[string]bool{"extra": false, "theirs": true, "unlabelled": true} {
+	for name, there := range map[string]bool{"extra": false, "theirs": true, "unlabelled": false} {
 		_, err := client.CoreV1().ConfigMaps(reused).Get(t.Context(), name, metav1.GetOptions{})
 		if there != (err == nil) {
 			t.Errorf("configmap %s: %v", name, err)
@@ -314,4 +317,40 @@ func TestNobodyChoosesByAServiceAccountWhereTheInstallGoes(t *testing.T) {
 		t.Errorf("the agent's rights went to %v", binding.Subjects)
 	}
 	wantText(t, run(t, shared.Kubeconfig(), "status").out, api.Namespace)
+}
+
+// At night somebody is told to install again, and has not got the flags at hand.
+func TestInstallingAgainKeepsWhatWasGiven(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	image := "registry.local/agent:" + release.Version
+	must(t, "install", "-n", reused, "--image", image, "--set", "guard.failurePolicy=Fail")
+	again := must(t, "install")
+	wantText(t, again.errOut, "As the install before had it: --image "+image+", --set guard.failurePolicy=Fail", "--reset-values")
+	if strings.Contains(again.out, "configured") {
+		t.Errorf("it changed something:\n%s", again.out)
+	}
+	must(t, "install", "--reset-values")
+	if got := agentDeployment(t, client, reused).Spec.Template.Spec.Containers[0].Image; got == image {
+		t.Errorf("the image is still %s", got)
+	}
+	newer := `{"data":{"options.json":"{\"version\":\"v999.0.0\"}"}}`
+	if _, err := client.CoreV1().ConfigMaps(reused).Patch(t.Context(), "nodecleanup-inventory", types.MergePatchType, []byte(newer), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
+	wantText(t, refused.errOut, "over v999.0.0, which is newer", "--allow-downgrade")
+	must(t, "install", "--allow-downgrade")
+}
+
+func TestAnInstallOfHelmIsLeftToHelm(t *testing.T) {
+	client := admin(t)
+	must(t, "install")
+	helms := `{"metadata":{"labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"cleanup","meta.helm.sh/release-namespace":"ops"}}}`
+	if _, err := client.RbacV1().ClusterRoleBindings().Patch(t.Context(), api.Agent, types.MergePatchType, []byte(helms), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "--image", "registry.local/agent:v9"))
+	wantText(t, refused.errOut, "release cleanup in namespace ops", "helm upgrade", "--force-conflicts")
+	must(t, "install", "--force-conflicts")
 }

@@ -1,0 +1,107 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/dynamic"
+
+	cli "github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
+)
+
+// givenKey is where the inventory keeps the options that an install was given.
+const givenKey = "options.json"
+
+// Given are the options of an install that the next one is to have too: whoever is told at
+// night to install again has not got them at hand.
+type Given struct {
+	// Version of the CLI that installed.
+	Version   string            `json:"version,omitempty"`
+	Image     string            `json:"image,omitempty"`
+	Admission Admission         `json:"admission,omitempty"`
+	Set       map[string]string `json:"set,omitempty"`
+	// Kustomized: a kustomization, which is not kept, built upon the rest.
+	Kustomized bool `json:"kustomized,omitempty"`
+}
+
+func (o Options) given() Given {
+	return Given{Version: cli.Version, Image: o.Image, Admission: o.Admission, Set: o.Set, Kustomized: o.Kustomization != ""}
+}
+
+// ReadGiven returns what the install in a namespace was given; nothing where there is none,
+// or one that was made in another way.
+func ReadGiven(ctx context.Context, objects dynamic.Interface, namespace string) (Given, error) {
+	var given Given
+	live, err := kindNamed("ConfigMap").client(objects, namespace).Get(ctx, inventoryName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return given, nil
+	}
+	if err != nil {
+		return given, fmt.Errorf("reading the options of the install before: %w", err)
+	}
+	data, found, err := unstructured.NestedString(live.Object, "data", givenKey)
+	if err == nil && found {
+		err = json.Unmarshal([]byte(data), &given)
+	}
+	if err != nil {
+		return given, fmt.Errorf("reading the options of the install before in configmap %s/%s: %w", namespace, inventoryName, err)
+	}
+	return given, nil
+}
+
+// Newer reports whether the install was made by a newer version than this CLI.
+func (g Given) Newer() bool {
+	installed, err := version.ParseSemantic(g.Version)
+	if err != nil {
+		return false // There is none, or one that says nothing.
+	}
+	mine, err := version.ParseSemantic(cli.Version)
+	return err == nil && mine.LessThan(installed)
+}
+
+// Complete returns the options with what they leave open as the install before had it, and
+// what that is, for people.
+func (g Given) Complete(options Options) (Options, []string) {
+	var kept []string
+	if options.Image == "" && g.Image != "" && options.AgentURL == "" {
+		options.Image = g.image()
+		kept = append(kept, "--image "+options.Image)
+	}
+	if options.Admission == "" && g.Admission != "" {
+		options.Admission = g.Admission
+		kept = append(kept, "--admission "+string(g.Admission))
+	}
+	set := maps.Clone(options.Set)
+	for _, key := range slices.Sorted(maps.Keys(g.Set)) {
+		if _, given := set[key]; given {
+			continue
+		}
+		if known, found := settingNamed(key); !found || options.AgentURL != "" && known.kind == "Deployment" {
+			continue
+		}
+		if set == nil {
+			set = map[string]string{}
+		}
+		set[key] = g.Set[key]
+		kept = append(kept, "--set "+key+"="+g.Set[key])
+	}
+	options.Set = set
+	return options, kept
+}
+
+// image is that of the install before, at this CLI's version where it was at the version of
+// the CLI then: a mirror of ours.
+func (g Given) image() string {
+	if mirror, was := strings.CutSuffix(g.Image, ":"+g.Version); was {
+		return mirror + ":" + cli.Version
+	}
+	return g.Image
+}
