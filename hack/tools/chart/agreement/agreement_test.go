@@ -129,7 +129,7 @@ func TestEachFlagIsAValue(t *testing.T) {
 	}
 	installCommand(t).VisitAll(func(flag *pflag.Flag) {
 		// These say how to go about it, not what is installed.
-		how := []string{"diff", "dry-run", "force-conflicts", "help", "output", "timeout", "wait"}
+		how := []string{"allow-downgrade", "diff", "dry-run", "force-conflicts", "help", "output", "reset-values", "timeout", "wait"}
 		if !told[flag.Name] && !slices.Contains(how, flag.Name) {
 			t.Errorf("no value of the chart is compared with --%s", flag.Name)
 		}
