@@ -485,6 +485,7 @@ func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
 			target.Progress("2 pods are left")
 			select {
 			case <-time.After(2 * progressPause):
+				synctest.Wait()
 				b.saveErr = nil
 				return nil
 			case <-ctx.Done():

@@ -70,7 +70,8 @@ func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
 		executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
 		check := func(want string) {
 			t.Helper()
-			if said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step})); !strings.Contains(said, want) {
+			said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step}))
+			if synctest.Wait(); !strings.Contains(said, want) {
 				t.Errorf("said %q, want %q", said, want)
 			}
 		}
