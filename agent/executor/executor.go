@@ -68,8 +68,8 @@ type Executor struct {
 	// redact takes secrets out of what plugins say.
 	redact func(string) string
 	call   call
-	// asked holds the plugins that were asked for their health and have not answered.
-	asked sync.Map
+	// hanging holds the plugins whose health check did not come back in its time.
+	hanging sync.Map
 }
 
 // New returns an executor that calls the plugins' Cleanup. What they say is

@@ -47,21 +47,22 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 	return answers
 }
 
-// checkHealth asks a plugin, unless one that was asked before has not answered yet: of a
-// plugin that hangs no more than one goroutine is left behind.
+// checkHealth asks a plugin, unless one that was asked before is past its time and has not come
+// back: of a plugin that hangs, the checks of a minute are not left behind each minute anew.
+// Checks of several nodes run beside each other, and none takes the answer of another: that one
+// may have begun before the secret was there.
 func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
 	var key any = step.Name
 	if reflect.ValueOf(step.Bound).Comparable() {
 		key = step.Bound // The next config's is another one.
 	}
-	if _, asked := e.asked.LoadOrStore(key, struct{}{}); asked {
+	if _, hangs := e.hanging.Load(key); hangs {
 		return errors.New("still no answer to an earlier health check")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answer := make(chan error, 1)
 	go func() {
-		defer e.asked.Delete(key)
 		defer func() {
 			if reason := recover(); reason != nil {
 				answer <- fmt.Errorf("the health check panicked: %v", reason)
@@ -77,6 +78,11 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timeout.C():
+		e.hanging.Store(key, struct{}{})
+		go func() {
+			<-answer
+			e.hanging.Delete(key)
+		}()
 		return fmt.Errorf("no answer to the health check within %s", healthTimeout)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,5 +88,24 @@ func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
 		if asked != 2 {
 			t.Errorf("it was asked %d times", asked)
 		}
+	})
+}
+
+// A thousand nodes that are deleted at once ask at once, while the agent asks by itself.
+func TestHealthIsAskedByManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		step := b.step("slow", nil)
+		step.Bound = checked{check: func(context.Context) error { <-time.After(healthTimeout / 2); return nil }}
+		executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
+		var group sync.WaitGroup
+		for range 1000 {
+			group.Go(func() {
+				if said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step})); said != "" {
+					t.Errorf("said %q", said)
+				}
+			})
+		}
+		group.Wait()
 	})
 }
