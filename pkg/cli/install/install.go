@@ -190,11 +190,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.notHelms(ctx, clients); err != nil {
 		return err
 	}
-	options, err := o.completed(ctx, clients, namespace)
-	if err != nil {
+	if err := mayInstall(ctx, clients.Typed, namespace); err != nil {
 		return err
 	}
-	if err := mayInstall(ctx, clients.Typed, namespace); err != nil {
+	options, err := o.completed(ctx, clients, namespace)
+	if err != nil {
 		return err
 	}
 	applier := install.Applier{Objects: clients.Dynamic, DryRun: true, ForceConflicts: o.ForceConflicts}

@@ -144,7 +144,7 @@ func ToInstall(namespace string) []Right {
 	const rbac, admission = "rbac.authorization.k8s.io", "admissionregistration.k8s.io"
 	return []Right{
 		{Verb: "create", Resource: "namespaces"}, {Verb: "patch", Resource: "namespaces"},
-		{Verb: "create", Resource: "serviceaccounts", Namespace: namespace}, {Verb: "patch", Resource: "configmaps", Namespace: namespace},
+		{Verb: "create", Resource: "serviceaccounts", Namespace: namespace}, {Verb: "get", Resource: "configmaps", Namespace: namespace}, {Verb: "patch", Resource: "configmaps", Namespace: namespace},
 		{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace},
 		{Verb: "create", Group: rbac, Resource: "clusterroles"}, {Verb: "patch", Group: rbac, Resource: "clusterroles"},
 		{Verb: "create", Group: rbac, Resource: "clusterrolebindings"}, {Verb: "patch", Group: rbac, Resource: "clusterrolebindings"},
