@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -28,8 +29,9 @@ type Waiter struct {
 }
 
 // Wait returns when the agent of an install with these options is available, has
-// published its CA in the webhooks, and new Nodes get the finalizer. It waits as long as the context lives;
-// the error then says what was still missing.
+// published its CA in the webhooks, new Nodes get the finalizer, and one replica leads, so that Nodes
+// that are deleted are cleaned up. It waits as long as the context lives; the error then says what was
+// still missing.
 func (w Waiter) Wait(ctx context.Context, options Options) error {
 	options = options.withDefaults()
 	if options.AgentURL == "" {
@@ -45,7 +47,45 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 	if err := w.webhook(ctx, "ValidatingWebhookConfiguration"); err != nil {
 		return err
 	}
-	return w.answers(ctx, options.Namespace)
+	if err := w.answers(ctx, options.Namespace); err != nil || options.AgentURL != "" {
+		return err
+	}
+	return w.leader(ctx, options.Namespace)
+}
+
+// leader waits until the agent's status is written by a pod that is there to stay: for a moment after an
+// upgrade it is still that of the old version's leader. Without replicas none will write one.
+func (w Waiter) leader(ctx context.Context, namespace string) error {
+	object, err := kindNamed("Deployment").client(w.Objects, namespace).Get(ctx, api.Agent, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
+	}
+	if wanted, found, _ := unstructured.NestedInt64(object.Object, "spec", "replicas"); found && wanted == 0 {
+		return nil
+	}
+	return w.until(ctx, "ConfigMap", namespace, api.StatusName, func(object *unstructured.Unstructured) (string, error) {
+		text, _, err := unstructured.NestedString(object.Object, "data", api.StatusKey)
+		if err != nil {
+			return "", fmt.Errorf("reading the agent's status: %w", err)
+		}
+		status, err := api.DecodeStatus(&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.StatusName}, Data: map[string]string{api.StatusKey: text},
+		})
+		if err != nil {
+			return "", err
+		}
+		if status.Leader == "" {
+			return "no replica leads yet", nil
+		}
+		pod, err := kindNamed("Pod").client(w.Objects, namespace).Get(ctx, status.Leader, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err) || err == nil && pod.GetDeletionTimestamp() != nil:
+			return "it is of " + status.Leader + ", which ends; no other replica leads yet", nil
+		case err != nil:
+			return "", fmt.Errorf("reading pod %s/%s: %w", namespace, status.Leader, err)
+		}
+		return "", nil
+	})
 }
 
 func (w Waiter) agent(ctx context.Context, namespace string) error {

@@ -118,7 +118,7 @@ taken away, if it still carries our label.`,
 	flags.BoolVar(&o.ResetValues, "reset-values", false, "Begin from the defaults instead of --image, --admission and --set of the install before, and without its kustomization")
 	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Install also where a newer version is installed")
 	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
-	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission")
+	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission, and one of its new pods leads")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
 	return cmd
 }

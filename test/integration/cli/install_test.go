@@ -207,13 +207,40 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The pods run nothing, so the CA that the agent would publish is published here.
+	// So is the status that the leader would write.
 	publishCA(t, client, "agent's CA")
+	pods, err := client.CoreV1().Pods(reused).List(t.Context(), metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue})
+	if err != nil || len(pods.Items) == 0 {
+		t.Fatalf("the agent's pods: %d, %v", len(pods.Items), err)
+	}
+	writeLeader(t, client, pods.Items[0].Name)
 	result := must(t, "install", "--wait", "--timeout", "60s")
 	wantText(t, result.errOut, "The agent is available")
 	if got := agentDeployment(t, client, reused).Status.AvailableReplicas; got != 2 {
 		t.Errorf("install waited for %d replicas", got)
 	}
+
+	// The replica that led last is of a version that is gone.
+	writeLeader(t, client, "nodecleanup-agent-before")
+	late = run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "5s")
+	want(t, exit.TimedOut, late)
+	wantText(t, late.errOut, "waiting for configmap/"+api.StatusName, "nodecleanup-agent-before", "no other replica leads yet")
 	must(t, "uninstall", "--yes")
+}
+
+func writeLeader(t *testing.T, client kubernetes.Interface, pod string) {
+	t.Helper()
+	status, err := api.EncodeStatus(reused, &api.AgentStatus{Leader: pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.CoreV1().ConfigMaps(reused).Update(t.Context(), status, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = client.CoreV1().ConfigMaps(reused).Create(t.Context(), status, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func agentDeployment(t *testing.T, client kubernetes.Interface, namespace string) *appsv1.Deployment {
