@@ -41,6 +41,27 @@ func Names() ([]string, error) {
 // is, with what Options ask for started if it does not run; only when its API server or etcd is gone, after a
 // crash or a reboot, it is replaced by a new one. Options.Dir and Options.Detached are set by Up.
 func Up(ctx context.Context, options Options) (*Cluster, error) {
+	return named(ctx, options, func(c *Cluster) (bool, error) {
+		if !c.serves(ctx) {
+			fmt.Fprintf(c.out, "Cluster %s does not serve any more; replacing it\n", options.Name)
+			return false, nil
+		}
+		fmt.Fprintf(c.out, "Cluster %s is up already\n", options.Name)
+		return true, c.startMissing(ctx, options)
+	})
+}
+
+// Replace gives a new detached cluster of that name, in the place of one that is up. Otherwise it is as Up.
+func Replace(ctx context.Context, options Options) (*Cluster, error) {
+	return named(ctx, options, func(c *Cluster) (bool, error) {
+		fmt.Fprintf(c.out, "Ending the cluster %s that is up\n", options.Name)
+		return false, nil
+	})
+}
+
+// named gives the detached cluster of that name: the one that is up if keep says so, or else a new one. Nobody else
+// starts or ends it meanwhile.
+func named(ctx context.Context, options Options, keep func(*Cluster) (bool, error)) (*Cluster, error) {
 	if options.Output == nil {
 		options.Output = io.Discard
 	}
@@ -57,16 +78,14 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 	}
 	defer held.release()
 	c, err := Open(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
-	case c.serves(ctx):
-		fmt.Fprintf(options.Output, "Cluster %s is up already\n", options.Name)
+	}
+	if err == nil {
 		c.out = options.Output
-		return c, c.startMissing(ctx, options)
-	default:
-		fmt.Fprintf(options.Output, "Cluster %s does not serve any more; replacing it\n", options.Name)
+		if kept, err := keep(c); kept {
+			return c, err
+		}
 		if err := c.Stop(ctx); err != nil {
 			return nil, err
 		}
@@ -107,7 +126,7 @@ func (c *Cluster) serves(ctx context.Context) bool {
 func (c *Cluster) startMissing(ctx context.Context, options Options) error {
 	for _, name := range options.wanted() {
 		if p := c.Component(name); !p.Running() {
-			fmt.Fprintf(options.Output, "Starting %s\n", name)
+			fmt.Fprintf(c.out, "Starting %s\n", name)
 			if err := p.Start(ctx); err != nil {
 				return err
 			}

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"testing"
 )
 
 // TestUpAndDown is about clusters that go on when the process ends that started them. Open finds them as a later
 // process would.
 func TestUpAndDown(t *testing.T) {
-	useOtherCache(t)
+	UseOwnCache(t)
 	ctx := t.Context()
 	options := Options{Name: "detached", Output: t.Output()}
 	t.Cleanup(func() { Down(context.WithoutCancel(ctx), "detached") })
@@ -50,13 +49,18 @@ func TestUpAndDown(t *testing.T) {
 	if err := again.Component(Etcd).Kill(); err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := Up(ctx, options)
+	mended, err := Up(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := Replace(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// They were ended through another Cluster value; this one hears of it a moment later.
-	eventually(t, "nothing of the broken cluster is left", func(context.Context) (bool, error) {
-		return !extra.Running() && !first.Component(APIServer).Running() && !again.Component(Kwok).Running(), nil
+	eventually(t, "nothing of the clusters before is left", func(context.Context) (bool, error) {
+		return !extra.Running() && !first.Component(APIServer).Running() && !again.Component(Kwok).Running() &&
+			!mended.Component(APIServer).Running(), nil
 	})
 	if names, err := Names(); err != nil || len(names) != 1 {
 		t.Errorf("got clusters %q, %v; want one", names, err)
@@ -80,21 +84,4 @@ func TestDirOf(t *testing.T) {
 			t.Errorf("the name %q was taken, for %s", name, dir)
 		}
 	}
-}
-
-// useOtherCache gives the test a cache of its own with the same Kubernetes binary.
-func useOtherCache(t *testing.T) {
-	t.Helper()
-	if _, err := Build(t.Context(), t.Output()); err != nil {
-		t.Fatal(err)
-	}
-	cache, err := CacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := t.TempDir()
-	if err := os.Symlink(filepath.Join(cache, "kubernetes"), filepath.Join(other, "kubernetes")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("NODECLEANUP_CACHE", other)
 }

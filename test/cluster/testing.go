@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -20,7 +21,11 @@ func Start(t testing.TB, options Options) *Cluster {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			keepLogs(t, c)
+			dir, err := keepLogs(c)
+			if err != nil {
+				t.Error(err)
+			}
+			t.Logf("the logs of cluster %s are in %s", c.Name(), dir)
 		}
 		// The context of the test is done by now.
 		if err := c.Stop(context.WithoutCancel(t.Context())); err != nil {
@@ -31,7 +36,7 @@ func Start(t testing.TB, options Options) *Cluster {
 }
 
 // Main runs the tests of a package with one cluster for all of them, and gives the exit code. use gets the cluster
-// before the first test. In the package's TestMain:
+// before the first test. When a test fails, the logs are kept and it says where. In the package's TestMain:
 //
 //	os.Exit(cluster.Main(m, cluster.Options{}, func(c *cluster.Cluster) { shared = c }))
 func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code int) {
@@ -51,18 +56,35 @@ func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code i
 		}
 	}()
 	use(c)
-	return m.Run()
+	if code = m.Run(); code != 0 {
+		dir, err := keepLogs(c)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		fmt.Fprintf(os.Stderr, "the logs of cluster %s are in %s\n", c.Name(), dir)
+	}
+	return code
 }
 
-// keepLogs copies the logs to where Stop does not remove them.
-func keepLogs(t testing.TB, c *Cluster) {
-	dir, err := os.MkdirTemp("", "nodecleanup-logs-")
-	if err == nil {
-		err = os.CopyFS(dir, os.DirFS(c.Logs()))
+// UseOwnCache gives the test a cache of its own, and with it clusters of its own, with the Kubernetes of the other.
+func UseOwnCache(t testing.TB) {
+	t.Helper()
+	if _, err := Build(t.Context(), t.Output()); err != nil {
+		t.Fatal(err)
 	}
+	cache, err := CacheDir()
 	if err != nil {
-		t.Errorf("keeping the cluster's logs: %v", err)
-		return
+		t.Fatal(err)
 	}
-	t.Logf("the logs of cluster %s are in %s", c.Name(), dir)
+	own := t.TempDir()
+	// The ports are those of the machine, so that nobody else's cluster takes the same.
+	for _, shared := range []string{"kubernetes", "ports"} {
+		if err := os.MkdirAll(filepath.Join(cache, shared), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(cache, shared), filepath.Join(own, shared)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("NODECLEANUP_CACHE", own)
 }
