@@ -11,13 +11,16 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
+// demo is the name of the cluster of hack/demo, which is no user's to take.
+const demo = "demo"
+
 const usage = `Usage: go run ./hack/cluster COMMAND
 
   up      [--name NAME] [--kwok] [--scheduler] [--controller-manager]
-          start a cluster, or what is missing of it; stdout is for eval
+          start a cluster, or what is missing of it; stdout is for eval; NAME is local, unless you say otherwise
   status  every cluster and the health of its parts
   down    [--name NAME | --all]
-          end a cluster and remove all of it
+          end a cluster and remove all of it; also that of make demo, whose name is demo
   build   only build Kubernetes, and print where it is
 `
 
@@ -71,6 +74,9 @@ func up(ctx context.Context, s streams, flags *flag.FlagSet) func() error {
 	flags.BoolVar(&options.WithScheduler, "scheduler", false, "start the scheduler")
 	flags.BoolVar(&options.WithControllerManager, "controller-manager", false, "start the controller manager")
 	return func() error {
+		if options.Name == demo {
+			return usageError{fmt.Errorf("the name %s is that of the cluster of make demo, which ends what it finds under it; take another --name", demo)}
+		}
 		c, err := cluster.Up(ctx, options)
 		if err != nil {
 			return err
@@ -159,5 +165,5 @@ func build(ctx context.Context, s streams) error {
 }
 
 func nameFlag(flags *flag.FlagSet, name *string) {
-	flags.StringVar(name, "name", "demo", "name of the cluster")
+	flags.StringVar(name, "name", "local", "name of the cluster")
 }
