@@ -13,25 +13,25 @@ export CGO_ENABLED ?= 0
 demo: build bin/demo ## Delete a Node on a local Kubernetes and watch its cleanup
 	@bin/demo up
 
-.PHONY: bin/demo
-bin/demo:
-	@go build -o bin/ ./hack/demo
+.PHONY: bin/demo bin/run-local
+bin/demo bin/run-local:
+	@go build -o bin/ ./hack/$(@F)
 
 .PHONY: demo-down
 demo-down: ## End the demo's cluster and everything of it
 	@go run ./hack/demo down
 
 .PHONY: run-local
-run-local: build ## Run the agent on this machine against $KUBECONFIG (DRY_RUN=true only previews)
-	bin/nodecleanup-agent --create-namespace --config $(or $(CONFIG),hack/run-local/config.yaml) \
+run-local: build bin/run-local ## Run the agent on this machine against $KUBECONFIG (DRY_RUN=true: previews steps, then lets the node go)
+	bin/run-local bin/nodecleanup-agent --create-namespace --config $(or $(CONFIG),hack/run-local/config.yaml) \
 		--probe-listen 127.0.0.1:8081 --metrics-listen 127.0.0.1:8080
 
 ##@ Build
 
 .PHONY: build
 # Collecting garbage is a quarter of the work of thousands of short-lived compilers.
-build bin/demo: export GOGC = off
-build bin/demo: export GOMEMLIMIT = 1GiB
+build bin/demo bin/run-local: export GOGC = off
+build bin/demo bin/run-local: export GOMEMLIMIT = 1GiB
 build: ## Build both programs into bin/
 	@echo "building bin/kubectl-nodecleanup and bin/nodecleanup-agent"
 	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
@@ -49,7 +49,7 @@ cross: ## Build for the other platforms, to see that they build
 		echo "building for $$platform"; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -o /dev/null ./cmd/kubectl-nodecleanup; done
 	GOOS=linux GOARCH=arm64 go build -o /dev/null ./cmd/nodecleanup-agent
-	GOOS=darwin GOARCH=arm64 go vet ./hack/demo ./hack/cluster ./cmd/nodecleanup-agent
+	GOOS=darwin GOARCH=arm64 go vet ./hack/demo ./hack/cluster ./hack/run-local ./test/cluster ./cmd/nodecleanup-agent
 
 .PHONY: kubernetes
 kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, once; then cached)

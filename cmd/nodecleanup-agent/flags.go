@@ -38,7 +38,7 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	flags.StringVar(&options.Namespace, "namespace", cmp.Or(getenv("POD_NAMESPACE"), api.Namespace), "namespace of the Lease, run records, config and CA")
 	flags.BoolVar(&options.CreateNamespace, "create-namespace", false, "make the namespace where it is missing")
 	flags.StringVar(&options.ConfigFile, "config", "", "config file, instead of configmap "+api.ConfigName)
-	flags.BoolVar(&options.DryRun, "dry-run", dryRun, "preview each step, call no cleanup, and let the node go, whatever the config says (default $DRY_RUN)")
+	flags.BoolVar(&options.DryRun, "dry-run", dryRun, "preview each step, then let the node go without its cleanup, whatever the config says (default $DRY_RUN)")
 	flags.StringVar(&options.Identity, "identity", identity, "name that holds the Lease; agents that run at once must not share it (default $POD_NAME, else the host's name and a random part)")
 	flags.StringVar(&options.WebhookListen, "webhook-listen", "", "address of the admission webhook, such as :9443; empty for none")
 	flags.StringVar(&options.Certificates.CertificateFile, "webhook-cert-file", "", "file with the webhook's certificate, such as cert-manager makes; read again when it changes; empty has the agent make one, and publish its CA")
