@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,10 +14,10 @@ import (
 
 // The inventory is a system that wants to know which nodes leave. It is a
 // process of its own so that it still answers when the demo is over.
-func inventoryCommand(address string) cluster.Command {
+func (d *demo) inventoryCommand(address string) cluster.Command {
 	return cluster.Command{
 		Name:  "inventory",
-		Path:  absolute("bin/demo"),
+		Path:  filepath.Join(d.bin, "demo"),
 		Args:  []string{"inventory", address},
 		Ready: cluster.Ready{URL: "http://" + address},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,15 +29,11 @@ func (d *demo) judge(ctx context.Context, node *corev1.Node) error {
 	current, err := d.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
 	check(apierrors.IsNotFound(err) || err == nil && current.UID != node.UID, "the node is gone")
 
-	configMap, err := d.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("reading the run record: %w", err)
-	}
-	run, err := api.DecodeRun(configMap)
+	run, err := d.run(ctx, node)
 	if err != nil {
 		return err
 	}
-	check(run.State == api.Succeeded && !run.DryRun, fmt.Sprintf("its run record %s outlives it and says %s", configMap.Name, run.State))
+	check(run.State == api.Succeeded && !run.DryRun, fmt.Sprintf("its run record %s outlives it and says %s", api.RunName(node.Name, node.UID), run.State))
 	done := 0
 	for _, step := range run.Steps {
 		if step.State == api.StepSucceeded {
@@ -44,6 +41,14 @@ func (d *demo) judge(ctx context.Context, node *corev1.Node) error {
 		}
 	}
 	check(len(run.Steps) == 3 && done == 3, fmt.Sprintf("%d of 3 steps are done", done))
+
+	if d.local != nil {
+		last, err := d.lastWriter(node.Name)
+		if err != nil {
+			return err
+		}
+		check(last == agentUser, "the last change of it, which let it go, was the agent's: "+last)
+	}
 
 	heard, err := heardBy(d.inventory, string(node.UID)+"/inventory")
 	if err != nil {
@@ -61,6 +66,31 @@ func (d *demo) judge(ctx context.Context, node *corev1.Node) error {
 	return errors.Join(faults...)
 }
 
+// run reads the run record of a node.
+func (d *demo) run(ctx context.Context, node *corev1.Node) (*api.Run, error) {
+	configMap, err := d.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading the run record: %w", err)
+	}
+	return api.DecodeRun(configMap)
+}
+
+// lastWriter says who changed the node last, by the API server's audit log: after
+// the finalizer is off, nobody can.
+func (d *demo) lastWriter(node string) (string, error) {
+	events, err := d.local.AuditLog()
+	if err != nil {
+		return "", err
+	}
+	last := "nobody"
+	for _, event := range events {
+		if event.Resource == "nodes" && event.Name == node && event.Code == http.StatusOK && (event.Verb == "patch" || event.Verb == "update") {
+			last = event.User
+		}
+	}
+	return last, nil
+}
+
 func (d *demo) farewell(metrics string) {
 	if d.local == nil {
 		return
@@ -74,5 +104,5 @@ The cluster stays up. Try things by hand:
   kubectl delete node %s --wait=false && kubectl describe node %s
   curl -s http://%s/metrics | grep node_cleanup
 
-make demo-down ends it.`, d.kubeconfig, absolute("bin"), filepath.Dir(d.local.Kubectl()), nodeName(2), nodeName(2), metrics)
+make demo-down ends it.`, d.kubeconfig, d.bin, filepath.Dir(d.local.Kubectl()), nodeName(2), nodeName(2), metrics)
 }

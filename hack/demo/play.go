@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -27,11 +24,22 @@ const (
 	namespace = "nodecleanup-demo"
 	nodeCount = 3
 	replicas  = 6
+	// mark is the label and the taint of the demo's nodes; its config selects
+	// them by it.
+	mark = "nodecleanup-demo"
 	// patience is how long the demo waits for each thing that must happen.
 	patience = 2 * time.Minute
 )
 
 func nodeName(number int) string { return fmt.Sprintf("demo-node-%d", number) }
+
+// makeNode gives a node that takes no pods but the demo's: on somebody's own
+// cluster others would seem to run on it.
+func makeNode(name string) *corev1.Node {
+	node := cluster.MakeNode(name, map[string]string{mark: "true"})
+	node.Spec.Taints = []corev1.Taint{{Key: mark, Effect: corev1.TaintEffectNoSchedule}}
+	return node
+}
 
 // populate makes nodes and a workload that spreads over them, and returns the
 // node that will be deleted.
@@ -41,13 +49,14 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 	}
 	var doomed *corev1.Node
 	for number := 1; number <= nodeCount; number++ {
-		node, err := d.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode(nodeName(number), map[string]string{"nodecleanup-demo": "true"}), metav1.CreateOptions{})
+		node, err := d.client.CoreV1().Nodes().Create(ctx, makeNode(nodeName(number)), metav1.CreateOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("creating a node: %w", err)
 		}
+		d.made.nodes = append(d.made.nodes, node)
 		how := "admission put the finalizer on it as it was created"
 		if !api.HasFinalizer(node) {
-			how = "this API server cannot call the webhook on this machine; the agent adds the finalizer"
+			how = "this API server did not call the webhook on this machine; the agent adds the finalizer"
 		}
 		say("  node %s created; %s", node.Name, how)
 		if doomed == nil {
@@ -89,13 +98,13 @@ func (d *demo) awaitWebhook(ctx context.Context) error {
 		return nil
 	}
 	return d.await(ctx, "the API server calls the webhook", func(ctx context.Context) (bool, error) {
-		node, err := d.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode("demo-probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		node, err := d.client.CoreV1().Nodes().Create(ctx, makeNode("demo-probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err == nil && api.HasFinalizer(node), err
 	})
 }
 
 func (d *demo) await(ctx context.Context, what string, condition wait.ConditionWithContextFunc) error {
-	if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, d.patience, true, condition); err != nil {
 		return fmt.Errorf("waiting until %s: %w", what, err)
 	}
 	return nil
@@ -103,8 +112,9 @@ func (d *demo) await(ctx context.Context, what string, condition wait.ConditionW
 
 func (d *demo) createWorkload(ctx context.Context) error {
 	labels := map[string]string{"app": "web"}
-	_, err := d.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	created, err := d.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err == nil {
+		d.made.namespace = created
 		_, err = d.client.PolicyV1().PodDisruptionBudgets(namespace).Create(ctx, &policyv1.PodDisruptionBudget{
 			ObjectMeta: metav1.ObjectMeta{Name: "web"},
 			Spec: policyv1.PodDisruptionBudgetSpec{
@@ -124,7 +134,8 @@ func (d *demo) createWorkload(ctx context.Context) error {
 					Spec: corev1.PodSpec{
 						Containers: []corev1.Container{{Name: "web", Image: "localhost/web:1"}},
 						// Only on the demo's nodes, and evenly.
-						NodeSelector: map[string]string{"nodecleanup-demo": "true"},
+						NodeSelector: map[string]string{mark: "true"},
+						Tolerations:  []corev1.Toleration{{Key: mark, Operator: corev1.TolerationOpExists}},
 						TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
 							MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
 							LabelSelector: &metav1.LabelSelector{MatchLabels: labels},
@@ -144,7 +155,7 @@ func (d *demo) createWorkload(ctx context.Context) error {
 func (d *demo) nodesReady(ctx context.Context) (bool, error) {
 	for number := 1; number <= nodeCount; number++ {
 		node, err := d.client.CoreV1().Nodes().Get(ctx, nodeName(number), metav1.GetOptions{})
-		if err != nil || !api.Ready(node) || len(node.Spec.Taints) > 0 {
+		if err != nil || !api.Ready(node) || len(node.Spec.Taints) > 1 {
 			return false, err
 		}
 	}
@@ -166,7 +177,7 @@ func (d *demo) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
 
 // deleteAndWatch deletes the Node and tells each Event about it, until it is gone.
 func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
 	events, err := d.client.CoreV1().Events(metav1.NamespaceDefault).Watch(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(node.UID)})
 	if err != nil {
@@ -218,7 +229,7 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 			}
 			if change.Type == "DELETED" {
 				gone = true
-				d.tell("node %s is gone", node.Name)
+				d.tell("%s", d.released(ctx, node))
 				continue
 			}
 			if cleanup := api.Cleanup(current); cleanup != nil && cleanup.Message != condition {
@@ -228,6 +239,16 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 		}
 	}
 	return nil
+}
+
+// released says why the node is gone. The agent writes the end of the cleanup
+// into the run record before it takes the finalizer off.
+func (d *demo) released(ctx context.Context, node *corev1.Node) string {
+	run, err := d.run(ctx, node)
+	if err != nil || run.State != api.Succeeded {
+		return fmt.Sprintf("node %s is gone, and no record says that its steps are done", node.Name)
+	}
+	return fmt.Sprintf("the steps are done, the agent took the finalizer off: node %s is gone", node.Name)
 }
 
 // tellPod tells of pods that leave the node, and of those that replace them.
@@ -248,45 +269,4 @@ func (d *demo) tellPod(pod *corev1.Pod, change watch.EventType, leaving string) 
 
 func (d *demo) tell(format string, arguments ...any) {
 	say("  %6.2fs  %s", time.Since(d.began).Seconds(), fmt.Sprintf(format, arguments...))
-}
-
-// leave takes everything away from a cluster that is the user's own.
-func (d *demo) leave(ctx context.Context) (err error) {
-	say("\nTaking everything away again")
-	// The agent first, or it would add the finalizer again; kwok last, for the
-	// pods must end.
-	for _, process := range d.processes {
-		if process.Name() == "nodecleanup-agent" {
-			if err := process.Stop(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	defer func() {
-		for _, process := range d.processes {
-			if stopErr := process.Stop(ctx); stopErr != nil {
-				err = errors.Join(err, stopErr)
-			}
-		}
-		err = errors.Join(err, os.RemoveAll(d.folder))
-	}()
-	if err := d.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting namespace %s: %w", namespace, err)
-	}
-	err = d.await(ctx, "the demo's pods are gone", func(ctx context.Context) (bool, error) {
-		pods, err := d.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1})
-		return err == nil && len(pods.Items) == 0, err
-	})
-	if err != nil {
-		return err
-	}
-	if err := d.nodecleanup(ctx, "uninstall", "--yes", "--force"); err != nil {
-		return err
-	}
-	for number := 1; number <= nodeCount; number++ {
-		if err := d.client.CoreV1().Nodes().Delete(ctx, nodeName(number), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("deleting node %s: %w", nodeName(number), err)
-		}
-	}
-	return nil
 }

@@ -14,44 +14,56 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
 //go:embed config.yaml
-var config string
+var configTemplate string
+
+func configFor(inventory string) string {
+	return strings.ReplaceAll(configTemplate, "${INVENTORY}", inventory)
+}
 
 // say prints a line of the demo's own words.
 func say(format string, arguments ...any) { fmt.Printf(format+"\n", arguments...) }
 
 func headline(number int, text string) { fmt.Printf("\n[%d/6] %s\n", number, text) }
 
+// agentUser is the agent's service account.
+const agentUser = "system:serviceaccount:" + api.Namespace + ":" + api.Agent
+
 // demo is one performance.
 type demo struct {
 	*stage
 	client    kubernetes.Interface
 	inventory *cluster.Process
+	// bin is the folder of the programs: the demo's own.
+	bin string
+	// made is what leave takes away again.
+	made made
 	// processes end with the demo when the cluster is the user's own.
 	processes []*cluster.Process
-	// folder holds the config, and the logs where the cluster is the user's own.
-	folder string
-	began  time.Time
+	began     time.Time
 	// replaced are the pods that took an evicted one's place, by name.
 	replaced map[string]bool
+	patience time.Duration
 }
 
 // up plays the demo. It returns nil only when the Node went for the right reason.
 func up(ctx context.Context) (err error) {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("looking for the programs beside this one: %w", err)
+	}
 	headline(1, "A cluster")
 	stage, err := chooseStage(ctx)
 	if err != nil {
 		return err
 	}
-	d := &demo{stage: stage, replaced: map[string]bool{}}
+	d := &demo{stage: stage, bin: filepath.Dir(program), replaced: map[string]bool{}, patience: patience}
 	if d.client, err = kubernetes.NewForConfig(stage.rest); err != nil {
 		return fmt.Errorf("making a client: %w", err)
-	}
-	if d.folder, err = d.makeFolder(); err != nil {
-		return err
 	}
 	if d.local == nil {
 		defer func() { err = errors.Join(err, d.leave(context.WithoutCancel(ctx))) }()
@@ -66,7 +78,7 @@ func up(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if d.inventory, err = d.process(ctx, inventoryCommand(inventory)); err != nil {
+	if d.inventory, err = d.process(ctx, d.inventoryCommand(inventory)); err != nil {
 		return err
 	}
 	headline(2, "Install nodecleanup")
@@ -94,30 +106,29 @@ func up(ctx context.Context) (err error) {
 	return nil
 }
 
-func (d *demo) makeFolder() (string, error) {
-	if d.local != nil {
-		return d.local.Dir(), nil
-	}
-	folder, err := os.MkdirTemp("", "nodecleanup-demo-")
-	if err != nil {
-		return "", fmt.Errorf("making a folder for the demo: %w", err)
-	}
-	return folder, nil
-}
-
 func (d *demo) install(ctx context.Context, webhook, inventory string) error {
 	file := filepath.Join(d.folder, "config.yaml")
-	text := strings.ReplaceAll(config, "${INVENTORY}", inventory)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(configFor(inventory)), 0o600); err != nil {
 		return fmt.Errorf("writing the config: %w", err)
 	}
-	return d.nodecleanup(ctx, "install", "--config", file, "--agent-url", "https://"+webhook)
+	arguments := []string{"install", "--config", file, "--agent-url", "https://" + webhook}
+	if d.local == nil {
+		// Somebody may have installed while the question was open.
+		if err := refuseInstalled(ctx, d.rest); err != nil {
+			return err
+		}
+		// Until the agent has limited it to the demo's nodes, the policy would hold
+		// everybody's new ones.
+		arguments = append(arguments, "--admission", "webhook")
+		d.made.install = true
+	}
+	return d.nodecleanup(ctx, arguments...)
 }
 
 // nodecleanup runs the CLI as an operator would, and shows what it says.
 func (d *demo) nodecleanup(ctx context.Context, arguments ...string) error {
 	say("  $ kubectl nodecleanup %s", strings.Join(arguments, " "))
-	command := exec.CommandContext(ctx, "bin/kubectl-nodecleanup", arguments...)
+	command := exec.CommandContext(ctx, filepath.Join(d.bin, "kubectl-nodecleanup"), arguments...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+d.kubeconfig)
 	output := &indenter{}
 	command.Stdout, command.Stderr = output, output
@@ -145,16 +156,15 @@ func (d *demo) startAgent(ctx context.Context, webhook, probes, metrics string) 
 	kubeconfig := d.kubeconfig
 	if d.local != nil {
 		// With the rights that the manifests give the agent, and no others.
-		account := "nodecleanup-system:nodecleanup-agent"
 		var err error
-		kubeconfig, err = d.local.KubeconfigFor("system:serviceaccount:"+account, "system:serviceaccounts", "system:serviceaccounts:nodecleanup-system")
+		kubeconfig, err = d.local.KubeconfigFor(agentUser, "system:serviceaccounts", "system:serviceaccounts:"+api.Namespace)
 		if err != nil {
 			return fmt.Errorf("making the agent's kubeconfig: %w", err)
 		}
 	}
 	_, err := d.process(ctx, cluster.Command{
 		Name: "nodecleanup-agent",
-		Path: absolute("bin/nodecleanup-agent"),
+		Path: filepath.Join(d.bin, "nodecleanup-agent"),
 		Args: []string{
 			"--kubeconfig", kubeconfig, "--webhook-listen", webhook, "--probe-listen", probes, "--metrics-listen", metrics,
 		},
@@ -185,20 +195,12 @@ func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.P
 
 // playKubelets runs kwok beside somebody's own cluster, for the fake nodes.
 func (d *demo) playKubelets(ctx context.Context, serve string) error {
-	command, err := cluster.KwokCommand(ctx, d.folder, absolute(d.kubeconfig), serve, os.Stdout)
+	command, err := cluster.KwokCommand(ctx, d.folder, d.kubeconfig, serve, os.Stdout)
 	if err != nil {
 		return err
 	}
 	_, err = d.process(ctx, command)
 	return err
-}
-
-func absolute(path string) string {
-	full, err := filepath.Abs(path)
-	if err != nil {
-		return path // Only without a working directory; then the program is not found either.
-	}
-	return full
 }
 
 func freePorts(n int) ([]string, error) {
