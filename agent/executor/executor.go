@@ -95,6 +95,7 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 		Job:      job,
 		steps:    job.Plan.Steps(),
 		running:  map[string]bool{},
+		unsaved:  true,
 		results:  make(chan result, len(job.Record.Steps)),
 		progress: make(chan progress, len(job.Record.Steps)),
 	}
@@ -121,7 +122,8 @@ type run struct {
 	Job
 	steps   []config.Step
 	running map[string]bool
-	// unsaved: the record holds what was not stored yet.
+	// unsaved: the record holds what was not stored yet. At first that is what the plan
+	// changed in it: where nothing is left to run, that alone may be the end of the run.
 	unsaved  bool
 	results  chan result
 	progress chan progress
@@ -152,7 +154,6 @@ func (r *run) recordSkips() {
 		}
 		step.State, step.Reason = api.StepSkipped, skip.Reason
 		r.Observer.StepSkipped(step)
-		r.unsaved = true
 	}
 }
 

@@ -352,6 +352,30 @@ func TestWhatWasDoneBeforeIsNotDoneAgain(t *testing.T) {
 	})
 }
 
+// What config took out of the plan may have been all that was left of it.
+func TestWhereNothingIsLeftToRunThatIsSavedBeforeItIsReturned(t *testing.T) {
+	forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.record.State, b.record.Steps = api.Failed, []api.StepRun{{Name: "a", Plugin: "test", State: api.StepSucceeded}, {Name: "gone", Plugin: "test", State: api.StepFailed}}
+		outcome, err := b.run(t.Context(), 1, b.step("a", forbidden))
+		b.expect(outcome, err, api.Succeeded)
+		if want := []string{"a=Succeeded"}; !slices.Equal(b.saved, want) || b.record.State != api.Succeeded || b.record.FinishedAt == nil {
+			t.Errorf("saved %q, %+v", b.saved, b.record)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b, next := newBench(t), metav1.NewMicroTime(time.Now().Add(time.Hour))
+		b.record.State, b.record.Steps = api.Running, []api.StepRun{
+			{Name: "gone", Plugin: "test", State: api.StepRunning}, {Name: "waits", Plugin: "test", State: api.StepRetrying, NextAttemptAt: &next}}
+		outcome, err := b.run(t.Context(), 1, b.step("waits", forbidden))
+		b.expect(outcome, err, api.Waiting)
+		if want := []string{"waits=Retrying"}; !slices.Equal(b.saved, want) || b.record.State != api.Waiting {
+			t.Errorf("saved %q, %+v", b.saved, b.record)
+		}
+	})
+}
+
 func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
