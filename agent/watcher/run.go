@@ -69,7 +69,7 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 		c.log.Info("cleanup on request done")
 		c.report.CleanupReady(c.record)
 	default:
-		return c.unchanged()
+		return c.unchanged() && !c.record.Host.Changed(api.HostOf(c.node))
 	}
 	return false
 }

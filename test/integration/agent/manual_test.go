@@ -2,7 +2,9 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -160,27 +162,54 @@ func TestUncordoningGivesUpACleanupOnRequestUntilTheNextOne(t *testing.T) {
 	storage.want(2)
 }
 
+// boot has the Node's kubelet report another start of its host.
+func (f *fixture) boot(node *corev1.Node, id string) {
+	f.Helper()
+	if _, err := f.client.CoreV1().Nodes().Patch(f.Context(), node.Name, types.MergePatchType,
+		[]byte(`{"status":{"nodeInfo":{"bootID":"`+id+`"}}}`), metav1.PatchOptions{}, "status"); err != nil {
+		f.Fatal(err)
+	}
+}
+
 func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass
 	f.start(f.options())
 	node := f.protected("worker")
-	boot := func(id string) {
-		if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType,
-			[]byte(`{"status":{"nodeInfo":{"bootID":"`+id+`"}}}`), metav1.PatchOptions{}, "status"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	boot("first")
+	f.boot(node, "first")
 	f.delete(node)
 	<-gate.began
-	boot("second")
+	f.boot(node, "second")
 	close(gate.open)
 	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "boot ID was first and is second") || !strings.Contains(message, "nodecleanup retry worker") {
 		t.Errorf("the condition says %q", message)
 	}
 	f.awaitEvent(node, "HostChanged", "boot ID was first and is second")
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
+	f.awaitGone(node)
+}
+
+// Then the run that ends has read the node as it is now, and nobody writes it again.
+func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
+	f := setUp(t, "retry: {maxRetries: 100, initialDelay: 1s, maxDelay: 1s}\n"+oneProbe)
+	var rebuilt atomic.Bool
+	f.probes["storage"] = func(context.Context, cleanup.Target) error {
+		if !rebuilt.Load() {
+			return errors.New("the array is rebuilding")
+		}
+		return nil
+	}
+	f.start(f.options())
+	node := f.protected("worker")
+	f.boot(node, "first")
+	f.delete(node)
+	f.awaitState(node, api.Waiting)
+	f.boot(node, "second")
+	rebuilt.Store(true)
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "boot ID was first and is second") {
+		t.Errorf("the condition says %q", message)
+	}
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
 	f.awaitGone(node)
 }
