@@ -103,6 +103,7 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 	defer r.drain()
 	defer cancel()
 	r.recordSkips()
+	r.holdBlocked()
 	for {
 		if err := r.begin(ctx, r.ready()); err != nil {
 			return Outcome{}, err
@@ -154,6 +155,17 @@ func (r *run) recordSkips() {
 		}
 		step.State, step.Reason = api.StepSkipped, skip.Reason
 		r.Observer.StepSkipped(step)
+	}
+}
+
+// holdBlocked takes the time of the next try off a step that depends on one that is no
+// longer done: config or the Node's labels changed meanwhile. It begins when that one is
+// done, and waits for no clock.
+func (r *run) holdBlocked() {
+	for _, step := range r.steps {
+		if record := r.Record.Step(step.Name); record.State == api.StepRetrying && !r.unblocked(step.Name) {
+			record.State, record.NextAttemptAt = api.StepPending, nil
+		}
 	}
 }
 

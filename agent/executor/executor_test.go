@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,6 +243,67 @@ func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
 		b.expect(outcome, err, api.Succeeded)
 		b.happened("flaky started", "slow started", "flaky failed", "flaky started", "flaky succeeded", "slow succeeded")
 	})
+}
+
+// Config may put a step that is not done before one that waits for its next try.
+func TestAStepThatIsTriedAgainWaitsForWhatItDependsOn(t *testing.T) {
+	waits := func(b *bench, due time.Duration) {
+		next := metav1.NewMicroTime(time.Now().Add(due))
+		b.record.Steps = []api.StepRun{{Name: "b", Plugin: "test", State: api.StepRetrying, Attempts: 1, Failures: 1, NextAttemptAt: &next}}
+	}
+	for name, due := range map[string]time.Duration{"due": -time.Minute, "due later": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				waits(b, due)
+				var asked atomic.Int64
+				slow := func(context.Context, cleanup.Target) error { <-time.After(time.Minute / 2); return nil }
+				outcome, err := b.with(New(counted{clock.RealClock{}, &asked}, func() float64 { return 0 }, hush), t.Context(), 2,
+					b.step("a", slow), b.step("b", succeed, after("a")))
+				b.expect(outcome, err, api.Succeeded)
+				b.happened("a started", "a succeeded", "b started", "b succeeded")
+				if times := asked.Load(); times > 20 {
+					t.Errorf("the time was asked for %d times while one step ran", times)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				waits(b, due)
+				outcome, err := b.run(t.Context(), 2,
+					b.step("a", func(context.Context, cleanup.Target) error { return errors.New("no disk") }), b.step("b", succeed, after("a")))
+				b.expect(outcome, err, api.Failed)
+				if outcome.Message != "critical step a failed once: no disk" || !outcome.RetryAt.IsZero() {
+					t.Errorf("the outcome is %+v", outcome)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				waits(b, due)
+				outcome, err := b.run(t.Context(), 2,
+					b.step("a", func(context.Context, cleanup.Target) error { return errors.New("no disk") }, retries(1)), b.step("b", succeed, after("a")))
+				b.expect(outcome, err, api.Waiting)
+				// It is the record by which the next run is begun.
+				for _, step := range b.record.Steps {
+					if step.NextAttemptAt != nil && !step.NextAttemptAt.Time.Equal(outcome.RetryAt) {
+						t.Errorf("step %s is due at %s, the run at %s", step.Name, step.NextAttemptAt, outcome.RetryAt)
+					}
+				}
+			})
+		})
+	}
+}
+
+// counted counts how often the time is asked for; who asks without end fails.
+type counted struct {
+	clock.RealClock
+	times *atomic.Int64
+}
+
+func (c counted) Now() time.Time {
+	if c.times.Add(1) > 10_000 {
+		panic("the time is asked for again and again")
+	}
+	return c.RealClock.Now()
 }
 
 func TestPermanentErrorsAreNotRetriedAndRetryAfterIsHonoured(t *testing.T) {
