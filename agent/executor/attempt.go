@@ -39,12 +39,7 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 		Began:          r.Record.Step(step.Name).StartedAt.Time,
 		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
 		Log:            r.Log.With("step", step.Name, "attempt", attempt),
-		Progress: func(text string) {
-			select {
-			case r.progress <- progress{step.Name, shorten(r.redact(text))}:
-			default: // The run is behind with older news; the next text replaces this one.
-			}
-		},
+		Progress:       func(text string) { r.progress.say(step.Name, shorten(r.redact(text))) },
 	}
 }
 

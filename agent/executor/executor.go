@@ -97,7 +97,7 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 		running:  map[string]bool{},
 		unsaved:  true,
 		results:  make(chan result, len(job.Record.Steps)),
-		progress: make(chan progress, len(job.Record.Steps)),
+		progress: newLatest(),
 	}
 	// Nobody else may begin on this Node while a plugin is still at work on it.
 	defer r.drain()
@@ -127,7 +127,7 @@ type run struct {
 	// changed in it: where nothing is left to run, that alone may be the end of the run.
 	unsaved  bool
 	results  chan result
-	progress chan progress
+	progress *latest
 }
 
 type result struct {
@@ -136,8 +136,6 @@ type result struct {
 	said []string
 	err  error
 }
-
-type progress struct{ step, text string }
 
 // drain waits for what is in flight after the run was cancelled.
 func (r *run) drain() {
@@ -223,14 +221,11 @@ func (r *run) await(ctx context.Context) error {
 			return nil
 		case result := <-r.results:
 			return r.settle(ctx, result)
-		case news := <-r.progress:
-			if step := r.Record.Step(news.step); step.Progress != news.text && r.running[news.step] {
-				step.Progress = news.text
-				if flush == nil {
-					timer := r.clock.NewTimer(progressPause)
-					defer timer.Stop()
-					flush = timer.C()
-				}
+		case <-r.progress.news:
+			if r.noteProgress() && flush == nil {
+				timer := r.clock.NewTimer(progressPause)
+				defer timer.Stop()
+				flush = timer.C()
 			}
 		case <-flush:
 			flush = nil
@@ -241,6 +236,16 @@ func (r *run) await(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// noteProgress notes what the steps that run said last, and reports whether that is news.
+func (r *run) noteProgress() (news bool) {
+	for name, text := range r.progress.take() {
+		if step := r.Record.Step(name); step.Progress != text && r.running[name] {
+			step.Progress, news = text, true
+		}
+	}
+	return news
 }
 
 // settle notes in the record what came of an attempt, unless ctx ended meanwhile:

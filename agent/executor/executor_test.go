@@ -41,6 +41,8 @@ type bench struct {
 	saved, messages []string
 	guard           error
 	saveErr         error
+	// onSave is called with each record before it is saved, where it is not nil.
+	onSave func(*api.Run)
 }
 
 func newBench(t *testing.T) *bench {
@@ -88,6 +90,9 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 	return executor.Run(ctx, Job{
 		Plan: built, Record: b.record, Node: b.node, Parallel: parallel, Observer: b, Log: slog.New(slog.DiscardHandler),
 		Save: func(_ context.Context, record *api.Run) error {
+			if b.onSave != nil {
+				b.onSave(record)
+			}
 			var states []string
 			for _, step := range record.Steps {
 				states = append(states, step.Name+"="+string(step.State))
@@ -490,6 +495,34 @@ func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
 		b.expect(outcome, err, api.Succeeded)
 		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods left)", ""}
 		if !slices.Equal(b.messages, want) {
+			t.Errorf("messages are %q, want %q", b.messages, want)
+		}
+	})
+}
+
+// A drain that names each pod as it goes ends with what is left, and says no more until that is gone.
+func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		saving, said := make(chan struct{}), make(chan struct{})
+		b.onSave = func(record *api.Run) {
+			if record.Steps[0].Progress == "3 pods left" {
+				close(saving)
+				<-said // The run is busy meanwhile.
+			}
+		}
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+			target.Progress("3 pods left")
+			<-saving
+			for _, text := range []string{"2 pods left", "1 pod left", "0 pods left"} {
+				target.Progress(text)
+			}
+			close(said)
+			<-time.After(2 * progressPause)
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		if want := "0 of 1 steps done, running step a (0 pods left)"; len(b.messages) != 4 || b.messages[2] != want {
 			t.Errorf("messages are %q, want %q", b.messages, want)
 		}
 	})
