@@ -24,12 +24,16 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 	if !can {
 		return []string{"the plugin cannot tell what it would do"}, nil
 	}
-	said, err := previewer.Preview(ctx, target)
-	if err != nil && ctx.Err() == nil {
-		// A dry run holds no Node: what cannot be told is told so.
-		return append(said, "cannot tell more: "+err.Error()), nil
+	return previewer.Preview(ctx, target)
+}
+
+// excused turns what came of a preview into what it could tell. A dry run holds no Node: not
+// for a plugin that fails, nor for one that panics or does not return.
+func excused(done result) result {
+	if done.err != nil {
+		done.said, done.err = append(done.said, "cannot tell what it would do: "+done.err.Error()), nil
 	}
-	return said, err
+	return done
 }
 
 func (r *run) target(step config.Step, attempt int) cleanup.Target {

@@ -546,11 +546,43 @@ func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
 		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
 		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken, b.step("silent", forbidden))
 		b.expect(outcome, err, api.Succeeded)
-		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell more: no answer", "silent": "the plugin cannot tell what it would do"} {
+		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell what it would do: no answer", "silent": "the plugin cannot tell what it would do"} {
 			if said := b.record.Step(name).Preview; !slices.Equal(said, []string{want}) {
 				t.Errorf("step %s said %q, want %q", name, said, want)
 			}
 		}
+	})
+}
+
+type previewFunc func(context.Context) ([]string, error)
+
+func (previewFunc) Cleanup(context.Context, cleanup.Target) error { panic("cleaned up") }
+
+func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]string, error) { return f(ctx) }
+
+func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		step := func(name string, do previewFunc) config.Step {
+			step := b.step(name, nil, retries(5))
+			step.Bound = do
+			return step
+		}
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 4,
+			step("panics", func(context.Context) ([]string, error) { panic("nil map") }),
+			step("listens", func(ctx context.Context) ([]string, error) { <-ctx.Done(); return []string{"evict 3 pods"}, ctx.Err() }),
+			step("hangs", func(context.Context) ([]string, error) { <-time.After(time.Hour); return nil, nil }))
+		b.expect(outcome, err, api.Succeeded)
+		for name, want := range map[string]string{
+			"panics":  "cannot tell what it would do: plugin test panicked: nil map",
+			"listens": "evict 3 pods; cannot tell what it would do: step listens was not done within 1m0s",
+			"hangs":   "cannot tell what it would do: step hangs was not done within 1m0s, and plugin test did not stop",
+		} {
+			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Preview, "; "), want) || step.Attempts != 1 || step.Failures != 0 {
+				t.Errorf("step %s: %+v, want it to say %q", name, step, want)
+			}
+		}
+		<-time.After(2 * time.Hour) // The bubble waits for the plugin to end.
 	})
 }
 
@@ -581,7 +613,7 @@ func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		tells, many := b.step("tells", nil), slices.Repeat([]string{"evict"}, 1000)
-		tells.Bound = previewer{said: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell more: can")) + "canary")}
+		tells.Bound = previewer{said: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell what it would do: can")) + "canary")}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{err: tells.Bound.(previewer).err}
 		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {

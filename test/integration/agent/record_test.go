@@ -12,7 +12,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
 func (f *fixture) patchRecord(node *corev1.Node, patch string) {
@@ -142,15 +141,7 @@ func (panics) Applies(*corev1.Node) (bool, string) { panic("nil map") }
 func TestAPluginThatPanicsWhenItIsAskedHoldsItsNodeAlone(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: ours, plugin: probe}\n- {name: theirs, plugin: panics, nodeSelector: {matchLabels: {bad: \"yes\"}}}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
-	options := f.options()
-	catalog := options.Catalog
-	options.Catalog = func(dependencies plugins.Dependencies) []cleanup.Descriptor {
-		return append(catalog(dependencies), cleanup.Descriptor{
-			Name: "panics", Defaults: cleanup.Policy{Critical: true, Timeout: time.Minute},
-			Bind: cleanup.Options(probeOptions{}, func(probeOptions) (cleanup.Plugin, error) { return panics{probe{f, ""}}, nil }),
-		})
-	}
-	f.start(options)
+	f.start(f.with("panics", panics{probe{f, ""}}))
 	bad, good := f.protected("bad"), f.protected("good")
 	f.patch(bad, `{"metadata":{"labels":{"bad":"yes"}}}`)
 	f.delete(bad)

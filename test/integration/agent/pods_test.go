@@ -1,0 +1,137 @@
+package agent_test
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+// pod creates a pod on a Node that some controller would make again elsewhere, not in the
+// agent's namespace, where a pod has to be a restricted one.
+func (f *fixture) pod(name string, node *corev1.Node) *corev1.Pod {
+	f.Helper()
+	pod := cluster.MakePod(metav1.NamespaceDefault, name, node.Name)
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name, UID: "owner", Controller: ptr.To(true)}}
+	pod, err := f.client.CoreV1().Pods(metav1.NamespaceDefault).Create(f.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { f.kill(pod) })
+	return pod
+}
+
+// kill does what the kubelet does once a pod has stopped.
+func (f *fixture) kill(pod *corev1.Pod) {
+	f.Helper()
+	err := f.client.CoreV1().Pods(pod.Namespace).Delete(context.WithoutCancel(f.Context()), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+	if err != nil && !apierrors.IsNotFound(err) {
+		f.Error(err)
+	}
+}
+
+// asked returns what the agent asked of the API server since a mark.
+func (f *fixture) asked(mark cluster.AuditMark) []cluster.AuditEvent {
+	f.Helper()
+	requests, err := shared.AuditSince(mark)
+	if err != nil {
+		f.Fatal(err)
+	}
+	user, _ := f.user()
+	return slices.DeleteFunc(requests, func(request cluster.AuditEvent) bool { return request.User != user })
+}
+
+func (f *fixture) mark() cluster.AuditMark {
+	f.Helper()
+	mark, err := shared.AuditMark()
+	if err != nil {
+		f.Fatal(err)
+	}
+	return mark
+}
+
+func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
+	f := setUp(t, "dryRun: true\nsteps:\n- {name: drain, plugin: drain}\n- {name: breaks, plugin: breaks, dependsOn: [drain]}\n")
+	f.start(f.with("breaks", breaks{probe{f, ""}}))
+	// Somebody else's finalizer leaves it to be looked at.
+	node := f.protected("worker", "example.com/other")
+	pod := f.pod("cart", node)
+	mark := f.mark()
+	f.delete(node)
+	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
+	would := []string{"cordon", "evict default/cart"}
+	run := f.record(node)
+	if said := run.Step("drain").Preview; !run.DryRun || run.State != api.Succeeded || !slices.Equal(said, would) {
+		t.Errorf("the record says %+v", run)
+	}
+	if said := run.Step("breaks").Preview; len(said) != 1 || !strings.Contains(said[0], "cannot tell what it would do: plugin breaks panicked: nil map") {
+		t.Errorf("the step whose preview panics says %q", said)
+	}
+	f.awaitEvent(node, "CleanupCompleted", "Dry run done, nothing was cleaned up, the node is released")
+	f.awaitEvent(node, "CleanupCompleted", "drain would "+strings.Join(would, ", "))
+	if current := f.read(node); current.Spec.Unschedulable || current.Annotations[api.AnnotationCordonedBy] != "" {
+		t.Errorf("the node is cordoned: %+v", current)
+	}
+	if current, err := f.client.CoreV1().Pods(metav1.NamespaceDefault).Get(t.Context(), pod.Name, metav1.GetOptions{}); err != nil || current.ResourceVersion != pod.ResourceVersion {
+		t.Errorf("the pod was touched: %+v, %v", current, err)
+	}
+	nodes := 0
+	for _, request := range f.asked(mark) {
+		switch {
+		case request.Verb == "get" || request.Verb == "list" || request.Verb == "watch":
+		case request.Resource == "pods" && !strings.Contains(request.URI, "dryRun=All"):
+			t.Errorf("the agent sent %s %s", request.Verb, request.URI)
+		case request.Resource == "nodes" && request.Subresource == "":
+			nodes++
+		}
+	}
+	if nodes != 1 {
+		t.Errorf("the agent wrote the node %d times, want once: its finalizer", nodes)
+	}
+}
+
+// A cluster has more pods than all that an agent may hold: only those of one node are asked for.
+func TestThePodsOfAllNodesAreNeverAskedFor(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: drain, plugin: drain}\n- {name: volumes, plugin: volumes, dependsOn: [drain]}\n")
+	mark := f.mark()
+	f.startWithWebhook()
+	node, other := f.create("worker"), f.create("other")
+	moves, stays := f.pod("moves", node), f.pod("stays", other)
+	f.delete(node)
+	pods := f.client.CoreV1().Pods(metav1.NamespaceDefault)
+	f.eventually("the pod is evicted", func(ctx context.Context) (bool, error) {
+		current, err := pods.Get(ctx, moves.Name, metav1.GetOptions{})
+		return err == nil && current.DeletionTimestamp != nil, err
+	})
+	f.kill(moves)
+	f.awaitGone(node)
+	if current, err := pods.Get(t.Context(), stays.Name, metav1.GetOptions{}); err != nil || current.DeletionTimestamp != nil {
+		t.Errorf("the other node's pod is %+v, %v", current, err)
+	}
+	asked := 0
+	for _, request := range f.asked(mark) {
+		if request.Resource != "pods" || request.Verb != "list" && request.Verb != "watch" {
+			continue
+		}
+		asked++
+		uri, err := url.Parse(request.URI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fields := uri.Query().Get("fieldSelector"); !strings.Contains(fields, "spec.nodeName="+node.Name) {
+			t.Errorf("the agent sent %s %s", request.Verb, request.URI)
+		}
+	}
+	if asked == 0 {
+		t.Error("the agent asked for no pods at all, this proves nothing")
+	}
+}
