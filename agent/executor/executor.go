@@ -70,8 +70,8 @@ type Executor struct {
 	call   call
 	// previews: what is called is Preview, and no step fails.
 	previews bool
-	// hanging holds the plugins whose health check did not come back in its time.
-	hanging sync.Map
+	// hanging holds the plugins whose health check did not come back in its time, and since when.
+	hanging sync.Map // plugin, or name of the step → time.Time
 }
 
 // New returns an executor that calls the plugins' Cleanup. What they say is

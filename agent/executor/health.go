@@ -23,8 +23,13 @@ type Health struct {
 	Err error
 }
 
-// healthTimeout is how long a plugin may take to say how it is.
-const healthTimeout = 10 * time.Second
+const (
+	// healthTimeout is how long a plugin may take to say how it is.
+	healthTimeout = 10 * time.Second
+	// hangsFor is how long one that did not is not asked again: what its check hangs in may
+	// never return, long after the plugin is well.
+	hangsFor = 5 * time.Minute
+)
 
 // CheckHealth asks, all at once, the plugins of the steps. It changes nothing,
 // and returns their answers in the order of the steps. A plugin that does not
@@ -48,7 +53,8 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 }
 
 // checkHealth asks a plugin, unless one that was asked before is past its time and has not come
-// back: of a plugin that hangs, the checks of a minute are not left behind each minute anew.
+// back: of a plugin that hangs, the checks of a minute are not left behind each minute anew, but
+// one every hangsFor.
 // Checks of several nodes run beside each other, and none takes the answer of another: that one
 // may have begun before the secret was there.
 func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
@@ -56,7 +62,7 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 	if reflect.ValueOf(step.Bound).Comparable() {
 		key = step.Bound // The next config's is another one.
 	}
-	if _, hangs := e.hanging.Load(key); hangs {
+	if e.hangs(key) {
 		return errors.New("still no answer to an earlier health check")
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,17 +80,28 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 	defer timeout.Stop()
 	select {
 	case err := <-answer:
+		e.hanging.Delete(key)
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timeout.C():
-		e.hanging.Store(key, struct{}{})
+		e.hanging.Store(key, e.clock.Now())
 		go func() {
 			<-answer
 			e.hanging.Delete(key)
 		}()
 		return fmt.Errorf("no answer to the health check within %s", healthTimeout)
 	}
+}
+
+// hangs reports whether a plugin that did not answer is not to be asked now. Of those that ask
+// when its time is over, one goes first.
+func (e *Executor) hangs(key any) bool {
+	since, hangs := e.hanging.Load(key)
+	if !hangs {
+		return false
+	}
+	return e.clock.Since(since.(time.Time)) < hangsFor || !e.hanging.CompareAndSwap(key, since, e.clock.Now())
 }
 
 // Blocking returns what is to be said when a critical step is among those that

@@ -91,6 +91,57 @@ func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
 	})
 }
 
+// What a check hangs in may never return: a socket that nobody closes, a lock that nobody gives back.
+func TestAPluginThatHungIsAskedAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, stuck := newBench(t), make(chan error)
+		var mutex sync.Mutex
+		asked, well := 0, false
+		step := b.step("hangs", nil)
+		step.Bound = checked{check: func(context.Context) error {
+			mutex.Lock()
+			asked++
+			hangs := !well
+			mutex.Unlock()
+			if hangs {
+				return <-stuck
+			}
+			return nil
+		}}
+		executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
+		all := func() (blocked int) {
+			var group sync.WaitGroup
+			for range 50 {
+				group.Go(func() {
+					if Blocking(executor.CheckHealth(t.Context(), []config.Step{step})) != "" {
+						mutex.Lock()
+						defer mutex.Unlock()
+						blocked++
+					}
+				})
+			}
+			group.Wait()
+			return blocked
+		}
+		executor.CheckHealth(t.Context(), []config.Step{step})
+		<-time.After(hangsFor - time.Second)
+		if blocked := all(); blocked != 50 || asked != 1 {
+			t.Errorf("before its time %d of 50 are blocked, and it was asked %d times", blocked, asked)
+		}
+		<-time.After(time.Second)
+		if blocked := all(); blocked != 50 || asked != 2 {
+			t.Errorf("while it hangs %d of 50 are blocked, and it was asked %d times", blocked, asked)
+		}
+		well = true
+		<-time.After(hangsFor)
+		all() // The first of them is told that it is well.
+		if blocked := all(); blocked != 0 {
+			t.Errorf("of 50 nodes %d are blocked although the plugin is well", blocked)
+		}
+		close(stuck)
+	})
+}
+
 // A thousand nodes that are deleted at once ask at once, while the agent asks by itself.
 func TestHealthIsAskedByManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
