@@ -43,6 +43,8 @@ type Job struct {
 	// Save stores Record. It is called before each side effect; when it fails,
 	// nothing further begins.
 	Save func(ctx context.Context, record *api.Run) error
+	// Passing reports whether a Save that failed may succeed a moment later.
+	Passing func(error) bool
 	// Guard is asked right before each side effect whether it may still happen:
 	// is this agent still the leader, is this still the same Node.
 	Guard    func(ctx context.Context) error
@@ -174,7 +176,7 @@ func (r *run) holdBlocked() {
 func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	if len(steps) == 0 {
 		if r.unsaved {
-			return r.save(ctx)
+			return r.saveSurely(ctx)
 		}
 		return nil
 	}
@@ -187,7 +189,7 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 			record.StartedAt = &now
 		}
 	}
-	if err := r.save(ctx); err != nil {
+	if err := r.saveSurely(ctx); err != nil {
 		return err
 	}
 	if err := r.Guard(ctx); err != nil {
@@ -285,6 +287,36 @@ func (r *run) settle(ctx context.Context, done result) error {
 	}
 	r.Observer.StepFailed(record, done.took)
 	return nil
+}
+
+// A save is tried for so long, with pauses that double: an API server that is restarted is back
+// by then. Whoever gave up at once would do again what is done and not recorded.
+const (
+	saveFor        = 30 * time.Second
+	firstSavePause = 200 * time.Millisecond
+	lastSavePause  = 5 * time.Second
+)
+
+// saveSurely is save for what the next thing, or the end of the run, depends on.
+func (r *run) saveSurely(ctx context.Context) error {
+	began := r.clock.Now()
+	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
+		err := r.save(ctx)
+		if err == nil || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
+			return err
+		}
+		r.Log.Warn("the run record cannot be saved, trying again", "in", pause, "err", err)
+		timer := r.clock.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
+		case <-timer.C():
+		}
+		if err := r.Guard(ctx); err != nil {
+			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
+		}
+	}
 }
 
 func (r *run) save(ctx context.Context) error {

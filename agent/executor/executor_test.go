@@ -101,7 +101,8 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 			b.messages = append(b.messages, record.Message)
 			return b.saveErr
 		},
-		Guard: func(context.Context) error { return b.guard },
+		Passing: func(err error) bool { return errors.Is(err, errPasses) },
+		Guard:   func(context.Context) error { return b.guard },
 	})
 }
 
@@ -455,6 +456,63 @@ func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T
 		b.saveErr = errors.New("conflict")
 		if _, err := b.run(t.Context(), 1, b.step("a", forbidden)); !errors.Is(err, b.saveErr) {
 			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+var errPasses = errors.New("connection refused")
+
+// An API server that is restarted is back after some seconds.
+func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
+	run := func(t *testing.T, change func(b *bench, since time.Duration)) (b *bench, calls int, took time.Duration, err error) {
+		b = newBench(t)
+		var began time.Time
+		b.onSave = func(record *api.Run) {
+			if record.Steps[0].State == api.StepSucceeded {
+				change(b, time.Since(began))
+			}
+		}
+		_, err = b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
+			calls++
+			began = time.Now()
+			b.saveErr = errPasses
+			return nil
+		}), b.step("b", succeed, after("a")))
+		return b, calls, time.Since(began), err
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b, calls, _, err := run(t, func(b *bench, since time.Duration) {
+			if since > 5*time.Second {
+				b.saveErr = nil
+			}
+		})
+		if err != nil || calls != 1 || b.record.State != api.Succeeded || len(b.saved) > 10 {
+			t.Errorf("after 5s: %v, %d calls, saved %q", err, calls, b.saved)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b, _, took, err := run(t, func(*bench, time.Duration) {})
+		if !errors.Is(err, errPasses) || took > saveFor || took < saveFor-lastSavePause {
+			t.Errorf("for ever: %v after %s", err, took)
+		}
+		b.happened("a started", "a succeeded")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		no := errors.New("not the leader")
+		_, _, took, err := run(t, func(b *bench, since time.Duration) {
+			if since > time.Second {
+				b.guard = no
+			}
+		})
+		if !errors.Is(err, no) || took > 3*time.Second {
+			t.Errorf("no longer the leader: %v after %s", err, took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		conflict := errors.New("conflict")
+		_, _, took, err := run(t, func(b *bench, _ time.Duration) { b.saveErr = conflict })
+		if !errors.Is(err, conflict) || took != 0 {
+			t.Errorf("a conflict: %v after %s", err, took)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,9 +37,10 @@ type Handle struct {
 	resourceVersion string
 	// labels and annotations that others have put on it stay.
 	labels, annotations map[string]string
-	// said is what the record said when it was read or written last; tried what a write
-	// wanted it to say of which no answer came.
-	said, tried string
+	// said is what the record said when it was read or written last; tried what writes
+	// since wanted it to say of which no answer came.
+	said  string
+	tried []string
 }
 
 // UnreadableError: there is a record that says nothing that this agent understands.
@@ -108,7 +110,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 				return nil
 			}
 		case !api.Refused(err):
-			h.tried = says // It may have got there.
+			h.tried = append(h.tried, says) // It may have got there.
 		}
 		if !again {
 			break
@@ -133,13 +135,13 @@ func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev
 func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error) (again bool, err error) {
 	current, err := h.store.configMaps.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return false, errors.Join(conflict, err)
+		return false, errors.Join(err, conflict) // This one first: it may pass.
 	}
-	switch current.Data[api.RunKey] {
-	case says:
+	switch is := current.Data[api.RunKey]; {
+	case is == says:
 		h.is(current)
 		return false, nil
-	case h.said, h.tried:
+	case is == h.said, slices.Contains(h.tried, is):
 		h.is(current)
 		return true, nil
 	}
@@ -149,7 +151,7 @@ func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error)
 // is notes how the record is.
 func (h *Handle) is(configMap *corev1.ConfigMap) {
 	h.resourceVersion, h.labels, h.annotations = configMap.ResourceVersion, configMap.Labels, configMap.Annotations
-	h.said, h.tried = configMap.Data[api.RunKey], ""
+	h.said, h.tried = configMap.Data[api.RunKey], nil
 }
 
 // with returns what is in either, and in ours where it is in both.

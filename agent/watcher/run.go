@@ -48,6 +48,7 @@ func (c *cleanup) run(ctx context.Context) (release bool) {
 		Node:     c.node,
 		Parallel: c.config.Concurrency.StepsPerNode,
 		Save:     c.save,
+		Passing:  api.Unanswered,
 		Guard:    func(context.Context) error { return c.guard(c.record) },
 		Observer: observer{c.report, c.Metrics},
 		Log:      c.log,
