@@ -67,7 +67,18 @@ func cleanupCompleted(run *api.Run) event {
 	if run.DryRun {
 		text = "Dry run done, nothing was cleaned up, the node is released"
 	}
-	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + stepsOf(run)}
+	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + askedFor(run) + stepsOf(run)}
+}
+
+// askedFor tells who deleted the Node, or asked for its cleanup, where that is known.
+func askedFor(run *api.Run) string {
+	switch {
+	case run.RequestedBy == "":
+		return ""
+	case run.CleanupRequestedAt == "":
+		return "Deleted by " + run.RequestedBy + ". "
+	}
+	return "Requested by " + run.RequestedBy + ". "
 }
 
 // stepsOf tells in one line what came of the steps: for a quick cleanup it is
@@ -76,6 +87,9 @@ func stepsOf(run *api.Run) string {
 	said := make([]string, 0, len(run.Steps))
 	for _, step := range run.Steps {
 		text := step.Name + " " + strings.ToLower(string(step.State))
+		if step.StartedAt != nil && step.FinishedAt != nil {
+			text += " in " + step.FinishedAt.Sub(step.StartedAt.Time).Round(time.Millisecond).String()
+		}
 		switch {
 		case step.State == api.StepSkipped:
 			text += " (" + step.Reason + ")"
@@ -94,7 +108,7 @@ func cleanupReady(run *api.Run) event {
 	if run.DryRun {
 		text = "Dry run on request done, nothing was cleaned up"
 	}
-	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + stepsOf(run)}
+	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + askedFor(run) + stepsOf(run)}
 }
 
 func cleanupCanceled(message string) event {

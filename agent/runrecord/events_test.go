@@ -18,6 +18,13 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{Name: "drain", State: api.StepSucceeded}, {Name: "log", State: api.StepFailed, LastError: "no route"},
 		{Name: "storage", State: api.StepSkipped, Reason: "not here"}, {Name: "tell", State: api.StepSucceeded, Preview: []string{"shout", "whisper"}},
 	}}
+	began, ended := metav1.NewTime(time.Unix(1e9, 0)), metav1.NewTime(time.Unix(1e9, 1.25e9))
+	timed := &api.Run{Node: "worker", RequestedBy: "jane", Steps: []api.StepRun{
+		{Name: "drain", State: api.StepSucceeded, StartedAt: &began, FinishedAt: &ended},
+		{Name: "log", State: api.StepFailed, LastError: "no route", StartedAt: &began, FinishedAt: &ended},
+	}}
+	onRequest := *timed
+	onRequest.CleanupRequestedAt = "2026-01-31T04:00:00Z"
 	step := func(change func(*api.StepRun)) *api.StepRun {
 		s := &api.StepRun{Name: "drain", Plugin: "d", Attempts: 2, LastError: "no answer.", Reason: "not here"}
 		change(s)
@@ -37,6 +44,8 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{stepFailed(step(func(s *api.StepRun) { s.State = api.StepFailed })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is not critical: the cleanup goes on without it."},
 		{stepSkipped(step(func(*api.StepRun) {})), "Normal StepSkipped Step drain (d) skipped: not here"},
 		{cleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released. Steps: drain succeeded; log failed, not critical (no route); storage skipped (not here); tell would shout, whisper"},
+		{cleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane. Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
+		{cleanupReady(&onRequest), "delete it and it goes at once. Requested by jane. Steps: drain succeeded in 1.25s"},
 		{cleanupReady(run), "Normal CleanupCompleted Cleanup on request done. The node stays cordoned; delete it and it goes at once. Steps: drain succeeded"},
 		{cleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
 		{cleanupBypassed(""), "Warning CleanupBypassed Cleanup bypassed, the node is released as it is. Reason: none given"},

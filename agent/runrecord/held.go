@@ -9,7 +9,7 @@ import (
 )
 
 // quiet is how long a run keeps its news to itself. Most cleanups of a thousand
-// nodes at once are over by then, and one Event tells what was done; whoever
+// nodes at once are over by then, and one Event tells what was done (Drop); whoever
 // watches a longer one does not notice.
 const quiet = time.Second
 
@@ -47,6 +47,19 @@ func (r *NodeReporter) Speak(ctx context.Context) error {
 func (r *NodeReporter) Drop() {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	r.drop()
+}
+
+// TellEvents tells the Events that were held back, and forgets the conditions: the
+// Node is gone before anybody could read them.
+func (r *NodeReporter) TellEvents() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.tellHeld()
+	r.drop()
+}
+
+func (r *NodeReporter) drop() {
 	if r.held != nil {
 		r.held.timer.Stop()
 		r.held = nil

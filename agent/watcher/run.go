@@ -139,13 +139,24 @@ func (c *cleanup) show(ctx context.Context, record *api.Run) {
 	c.standing.note(record)
 	onRequest := c.node.DeletionTimestamp == nil
 	if record.State.Released() && !onRequest && len(api.OtherFinalizers(c.node)) == 0 {
-		c.report.Drop() // The Node is gone before anybody could read it.
+		if c.crowded() {
+			c.report.Drop()
+		} else {
+			c.report.TellEvents()
+		}
 		return
 	}
 	if err := c.report.Run(ctx, record); err != nil {
 		c.notTold(err)
 	}
 }
+
+// crowd is how many cleanups at once make each keep its Events to the one at its end: of a
+// thousand nodes that go, nobody reads every step, and each Event is a write.
+const crowd = 10
+
+// crowded reports whether so many go on, or are about to.
+func (t *term) crowded() bool { return t.runs.begunOrWaiting()+t.queue.Len() >= crowd }
 
 func (c *cleanup) notTold(err error) {
 	c.log.Warn("the node's condition cannot be written, the cleanup goes on", "err", err)

@@ -98,5 +98,12 @@ func (r *runs) count() int {
 	return len(r.active)
 }
 
+// begunOrWaiting counts the runs that are at work and those that wait for room.
+func (r *runs) begunOrWaiting() int {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return len(r.active) + len(r.waiting)
+}
+
 // wait returns when no run is at work any more.
 func (r *runs) wait() { r.done.Wait() }

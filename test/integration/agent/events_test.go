@@ -1,0 +1,49 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// A cleanup may be over before anybody could have looked: kubectl describe node tells it all the same.
+func TestTheEventsOfAQuickCleanupTellItStepByStep(t *testing.T) {
+	f := setUp(t, oneProbe)
+	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }
+	f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitGone(node)
+	f.awaitEvent(node, "CleanupStarted", "Steps: storage")
+	f.awaitEvent(node, "StepStarted", "Step storage (probe) started")
+	f.awaitEvent(node, "StepSucceeded", "Step storage (probe) done in ")
+	f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded in ")
+}
+
+func TestInACrowdOneEventTellsAQuickCleanup(t *testing.T) {
+	const crowd = 30
+	f := setUp(t, "concurrency: {nodes: 2}\n"+oneProbe)
+	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }
+	var nodes []*corev1.Node
+	for i := range crowd {
+		node := f.protected(fmt.Sprintf("worker-%d", i))
+		f.delete(node) // Before the agent looks, so that it finds all at once.
+		nodes = append(nodes, node)
+	}
+	f.start(f.options())
+	for _, node := range nodes {
+		f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded in ")
+	}
+	told := 0
+	for _, node := range nodes {
+		told += f.events(node, "CleanupStarted")
+	}
+	// The last ones are no crowd any more.
+	if told == 0 || told > crowd/2 {
+		t.Errorf("of %d nodes, %d have all Events, want the last few", crowd, told)
+	}
+}
