@@ -106,7 +106,8 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 			// There is another reason where the namespace is gone, and that is found again.
 			h.resourceVersion, again = "", true
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
-			if again, err = h.catchUp(ctx, configMap.Name, says, err); err == nil && !again {
+			var there bool
+			if there, again, err = h.catchUp(ctx, configMap.Name, says, err); there {
 				return nil
 			}
 		case !api.Refused(err):
@@ -129,23 +130,21 @@ func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev
 	return h.store.configMaps.Update(ctx, configMap, metav1.UpdateOptions{})
 }
 
-// catchUp looks at a record that was not as this handle knew it. Again is true where it
-// says what it said, or what this handle tried to have it say: then it may be written. With
-// neither again nor an error it says already what is to be written.
-func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error) (again bool, err error) {
+// catchUp looks at a record that was not as this handle knew it. There is true where it says
+// already what is to be written, and again where it says what it said, or what this handle
+// tried to have it say: then it may be written. Without either, the error is why not; with
+// again it is the conflict, which stands where others write it each time.
+func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error) (there, again bool, err error) {
 	current, err := h.store.configMaps.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return false, errors.Join(err, conflict) // This one first: it may pass.
+		return false, false, errors.Join(err, conflict) // This one first: it may pass.
 	}
-	switch is := current.Data[api.RunKey]; {
-	case is == says:
+	is := current.Data[api.RunKey]
+	there, again = is == says, is == h.said || slices.Contains(h.tried, is)
+	if there || again {
 		h.is(current)
-		return false, nil
-	case is == h.said, slices.Contains(h.tried, is):
-		h.is(current)
-		return true, nil
 	}
-	return false, conflict
+	return there, again, conflict
 }
 
 // is notes how the record is.
