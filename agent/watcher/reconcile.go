@@ -58,7 +58,7 @@ func (t *term) protect(ctx context.Context, node *nodeMeta) error {
 	if !api.NeedsFinalizer(node) || !t.selected(node) {
 		return nil
 	}
-	if err := t.addFinalizer(ctx, node); err != nil {
+	if added, err := t.addFinalizer(ctx, node); err != nil || !added {
 		return err
 	}
 	t.Metrics.FinalizerAdded()
