@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -76,8 +77,19 @@ func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 	if _, known := t.settled.Load(node.UID); known || !t.selected(node) {
 		return nil
 	}
+	if _, released := t.released.Load(node.UID); released {
+		t.heldByOthers(node) // A bypass may have gone over a record that could not be written.
+		return nil
+	}
 	record, _, err := t.Records.Load(ctx, node.Name, node.UID)
-	if err != nil {
+	var unreadable *runrecord.UnreadableError
+	switch {
+	case errors.As(err, &unreadable):
+		t.settled.Store(node.UID, struct{}{})
+		t.Log.Error("the run record of a node that our finalizer no longer holds cannot be read, so nobody knows whether its cleanup was done",
+			"node", node.Name, "uid", node.UID, "err", err)
+		return nil
+	case err != nil:
 		return err
 	}
 	t.settled.Store(node.UID, struct{}{})
@@ -91,9 +103,14 @@ func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 		t.Metrics.NodeUnprotected()
 		t.Reporter.About(node).FinalizerLost()
 	default:
-		t.Log.Info("node released, others still hold it", "node", node.Name, "uid", node.UID, "finalizers", node.Finalizers)
+		t.heldByOthers(node)
 	}
 	return nil
+}
+
+func (t *term) heldByOthers(node *nodeMeta) {
+	t.settled.Store(node.UID, struct{}{})
+	t.Log.Info("node released, others still hold it", "node", node.Name, "uid", node.UID, "finalizers", node.Finalizers)
 }
 
 // onDeletion brings a terminating Node on that our finalizer holds.

@@ -1,0 +1,60 @@
+package agent_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// unreadable gives a Node a run record that says nothing.
+func (f *fixture) unreadable(node *corev1.Node) {
+	f.Helper()
+	configMap, err := api.EncodeRun(f.namespace, &api.Run{Node: node.Name, NodeUID: node.UID})
+	if err != nil {
+		f.Fatal(err)
+	}
+	configMap.Data[api.RunKey] = "{"
+	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(f.Context(), configMap, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func TestABypassThatCouldNotBeRecordedIsNoUnprotectedDeletion(t *testing.T) {
+	f := setUp(t, logOnly)
+	options, log := f.logged()
+	f.start(options)
+	node := f.protected("worker", "example.com/other")
+	f.refuseRecords()
+	f.delete(node)
+	f.awaitState(node, api.Blocked)
+	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "gone to the scrapyard"})
+	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
+	f.eventually("the agent has looked at the node again", func(context.Context) (bool, error) {
+		return strings.Contains(log.String(), "others still hold it") || strings.Contains(log.String(), "node was deleted before"), nil
+	})
+	if counted := f.metric(options.MetricsListen, "node_cleanup_unprotected_deletions_total "); counted != "node_cleanup_unprotected_deletions_total 0" || f.events(node, "NodeUnprotected") != 0 {
+		t.Errorf("the metrics say %q, the log\n%s", counted, log.String())
+	}
+}
+
+func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
+	f := setUp(t, logOnly)
+	node := f.create("worker", "example.com/other")
+	f.delete(node)
+	f.unreadable(node)
+	options, log := f.logged()
+	f.start(options)
+	f.awaitLog(log, "nobody knows whether its cleanup was done")
+	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
+	other := f.protected("other")
+	f.delete(other)
+	f.awaitGone(other)
+	if text := log.String(); strings.Count(text, "nobody knows") != 1 || strings.Contains(text, "reconciling node failed") {
+		t.Errorf("the log says\n%s", text)
+	}
+}
