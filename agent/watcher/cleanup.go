@@ -44,6 +44,11 @@ func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
 	var err error
 	if c.record, c.stored, err = t.Records.Load(ctx, node.Name, node.UID); err != nil {
 		if c.stored = t.bypassesRecord(node, err); c.stored == nil {
+			began := t.Clock.Now()
+			if node.DeletionTimestamp != nil {
+				began = node.DeletionTimestamp.Time
+			}
+			t.standing.blocked(node.UID, began)
 			return nil, errors.Join(err, c.report.State(ctx, api.Blocked, fmt.Sprintf("the run record cannot be read, so nothing is done: %v. "+
 				"Mend or delete ConfigMap %s; a bypass lets the node go as it is", err, api.RunName(node.Name, node.UID))))
 		}

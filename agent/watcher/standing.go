@@ -34,11 +34,23 @@ func (s *standings) note(run *api.Run) {
 // held notes that a Node stays although its record says that it may go.
 func (s *standings) held(run *api.Run) {
 	s.note(run)
+	s.blocked(run.NodeUID, run.StartedAt.Time)
+}
+
+// blocked notes that the cleanup of a Node cannot go on, whatever its record says. Where
+// nothing is known of it, it began at the time that is given.
+func (s *standings) blocked(uid types.UID, began time.Time) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	known := s.states[run.NodeUID]
+	if s.states == nil {
+		s.states = map[types.UID]standingRun{}
+	}
+	known, found := s.states[uid]
+	if !found {
+		known.began = began
+	}
 	known.state = api.Blocked
-	s.states[run.NodeUID] = known
+	s.states[uid] = known
 }
 
 // done reports whether nothing but its release is left to do about a Node.

@@ -58,3 +58,26 @@ func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
 		t.Errorf("the log says\n%s", text)
 	}
 }
+
+// It holds its node as a failed step does, and somebody has to act.
+func TestARecordThatCannotBeReadCountsAsBlocked(t *testing.T) {
+	f := setUp(t, logOnly)
+	node := f.protected("worker")
+	f.delete(node)
+	f.unreadable(node)
+	options, _ := f.logged()
+	f.start(options)
+	f.awaitState(node, api.Blocked)
+	const blocked, pending = `node_cleanup_runs_unfinished{state="Blocked"} `, `node_cleanup_runs_unfinished{state="Pending"} `
+	if says := f.metric(options.MetricsListen, blocked); says != blocked+"1" || f.metric(options.MetricsListen, pending) != pending+"0" {
+		t.Errorf("the metrics say %q, and the age %q", says, f.metric(options.MetricsListen, "node_cleanup_oldest"))
+	}
+	if f.metric(options.MetricsListen, "node_cleanup_oldest_unfinished_run_timestamp_seconds ") == "" {
+		t.Error("the metrics do not tell since when")
+	}
+	if err := f.client.CoreV1().ConfigMaps(f.namespace).Delete(t.Context(), api.RunName(node.Name, node.UID), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
+	f.awaitGone(node)
+}
