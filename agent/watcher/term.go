@@ -139,7 +139,11 @@ type nodeMeta = metav1.PartialObjectMetadata
 func (t *term) seen(node *nodeMeta) { t.queue.Add(node.Name) }
 
 func (t *term) changed(before, node *nodeMeta) {
-	if before.UID == node.UID && before.DeletionTimestamp == nil && node.DeletionTimestamp != nil && !involved(before) {
+	if before.UID != node.UID {
+		t.gone(before) // A watch that was cut tells no more than what it finds under the name.
+		return
+	}
+	if before.DeletionTimestamp == nil && node.DeletionTimestamp != nil && !involved(before) {
 		t.firstHand.Store(node.UID, struct{}{})
 	}
 	if request := before.Annotations[api.AnnotationCleanupRequestedAt]; request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt] {
