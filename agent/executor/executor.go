@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -353,5 +354,5 @@ func shorten(text string) string {
 	if len(text) <= maxErrorText {
 		return text
 	}
-	return text[:maxErrorText] + "…"
+	return strings.ToValidUTF8(text[:maxErrorText], "") + "…" // Not with half a letter.
 }

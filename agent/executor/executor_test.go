@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -684,6 +685,15 @@ func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
 			t.Errorf("kept %q", said)
 		}
 	})
+}
+
+func TestATextIsCutBetweenItsLetters(t *testing.T) {
+	for _, before := range []int{0, 1} {
+		text := strings.Repeat("x", before) + strings.Repeat("ü", maxErrorText)
+		if cut := shorten(text); !utf8.ValidString(cut) || len(cut) < maxErrorText || !strings.HasPrefix(text, strings.TrimSuffix(cut, "…")) {
+			t.Errorf("cut to %d bytes: %q", len(cut), cut[len(cut)-8:])
+		}
+	}
 }
 
 func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
