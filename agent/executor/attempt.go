@@ -112,8 +112,8 @@ func (r *run) retryDelay(step config.Step, failures int, err error) (time.Durati
 		return 0, false
 	}
 	delay := float64(step.Retry.InitialDelay) * math.Pow(step.Retry.BackoffFactor, float64(failures-1))
-	delay = min(delay, float64(step.Retry.MaxDelay))
 	delay *= 1 + step.Retry.Jitter*r.random()
+	delay = min(delay, float64(step.Retry.MaxDelay)) // Last, for config calls it the longest wait.
 	wanted, _ := cleanup.RetryDelay(err)
 	wait := max(time.Duration(delay), wanted)
 	return wait, step.TotalTimeout == 0 || wait < r.remaining(step)

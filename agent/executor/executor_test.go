@@ -231,6 +231,33 @@ func TestRetriesWaitLongerEachTimeAndGiveTheWorkerBack(t *testing.T) {
 	})
 }
 
+func TestJitterMakesAWaitLongerAndNoneIsLongerThanTheLongest(t *testing.T) {
+	jitter := func(s *config.Step) { s.Retry.Jitter = 0.5 }
+	for random, want := range map[float64][]time.Duration{
+		0:   {10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute},
+		0.5: {12500 * time.Millisecond, 25 * time.Second, 50 * time.Second, time.Minute, time.Minute},
+		1:   {15 * time.Second, 30 * time.Second, time.Minute, time.Minute, time.Minute},
+	} {
+		t.Run(fmt.Sprint(random), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				executor := New(clock.RealClock{}, func() float64 { return random }, hush)
+				step := b.step("a", func(context.Context, cleanup.Target) error { return errors.New("busy") }, retries(len(want)), jitter)
+				var waits []time.Duration
+				for range want {
+					outcome, err := b.with(executor, t.Context(), 1, step)
+					b.expect(outcome, err, api.Waiting)
+					waits = append(waits, time.Until(outcome.RetryAt))
+					<-time.After(time.Until(outcome.RetryAt))
+				}
+				if !slices.Equal(waits, want) {
+					t.Errorf("waits %s, want %s", waits, want)
+				}
+			})
+		})
+	}
+}
+
 func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
