@@ -63,9 +63,12 @@ func (r *NodeReporter) Run(ctx context.Context, run *api.Run) error {
 	said := append(api.DrainConditions(run, now), api.CleanupCondition(run.State, run.Message, now))
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if r.held != nil && run.State == api.Running {
-		r.held.conditions = said
-		return nil
+	if r.held != nil {
+		if run.State == api.Running || run.State == api.Preflight {
+			r.held.conditions = said
+			return nil
+		}
+		r.held.conditions = nil // What is said now is newer.
 	}
 	return errors.Join(r.speak(ctx), r.write(ctx, said))
 }

@@ -21,6 +21,7 @@ func (c *cleanup) preflight(ctx context.Context, built plan.Plan) (begin bool, e
 	if begun(c.record) || c.config.DryRun {
 		return true, nil
 	}
+	c.showPreflight(ctx)
 	answers := c.Executor.CheckHealth(ctx, built.Steps())
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
@@ -42,4 +43,17 @@ func (c *cleanup) preflight(ctx context.Context, built plan.Plan) (begin bool, e
 	next := metav1.NewMicroTime(c.Clock.Now().Add(checkAgain))
 	c.record.State, c.record.Message, c.record.CheckAgainAt = api.Blocked, message, &next
 	return false, c.save(ctx, c.record)
+}
+
+// showPreflight says what the run is about, for the case that a plugin takes its time. A
+// cleanup that was blocked goes on saying why.
+func (c *cleanup) showPreflight(ctx context.Context) {
+	if c.record.State == api.Blocked {
+		return
+	}
+	shown := *c.record
+	shown.State, shown.Message = api.Preflight, "asking the plugins of the plan whether they would have a chance; nothing was begun yet"
+	if err := c.report.Run(ctx, &shown); err != nil {
+		c.notTold(err)
+	}
 }

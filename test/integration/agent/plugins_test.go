@@ -26,3 +26,11 @@ func (f *fixture) with(name string, plugin cleanup.Plugin) agent.Options {
 type breaks struct{ probe }
 
 func (breaks) Preview(context.Context, cleanup.Target) ([]string, error) { panic("nil map") }
+
+// healthy is a plugin that is asked how it is.
+type healthy struct {
+	probe
+	check func(context.Context) error
+}
+
+func (h healthy) CheckHealth(ctx context.Context) error { return h.check(ctx) }

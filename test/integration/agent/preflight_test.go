@@ -2,11 +2,13 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -56,6 +59,107 @@ func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
 	if got := <-heard; got != canary {
 		t.Errorf("the inventory heard %q", got)
 	}
+}
+
+func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	slow := make(chan struct{})
+	f.start(f.with("storage", healthy{probe{f, ""}, func(ctx context.Context) error {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}}))
+	node := f.protected("worker")
+	f.delete(node)
+	if message := f.awaitState(node, api.Preflight); !strings.Contains(message, "nothing was begun yet") {
+		t.Errorf("the condition says %q", message)
+	}
+	close(slow)
+	f.awaitGone(node)
+}
+
+func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	var well atomic.Bool
+	f.start(f.with("storage", healthy{probe{f, ""}, func(context.Context) error {
+		if !well.Load() {
+			return errors.New("the array is rebuilding")
+		}
+		return nil
+	}}))
+	node := f.protected("worker")
+	f.delete(node)
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "the array is rebuilding") {
+		t.Errorf("the condition says %q", message)
+	}
+	blocked := f.record(node)
+	well.Store(true)
+	// It is the one test that has to wait for what a person waits for.
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
+		t.Fatalf("waiting until the node is gone: %v", err)
+	}
+	since, until := blocked.DeletionRequestedAt.Time, blocked.CheckAgainAt.Time
+	if wait := until.Sub(since); wait < 29*time.Second || wait > 35*time.Second {
+		t.Errorf("it was to look again %s after the deletion, want 30s", wait)
+	}
+	if began := f.record(node).Step("storage").StartedAt.Time; began.Before(until.Truncate(time.Second)) {
+		t.Errorf("it began at %s, before it was to look again at %s", began, until)
+	}
+}
+
+// What it cannot do without its secret an optional step leaves undone, and the others not.
+func TestASecretThatIsMissingKeepsNoOtherStep(t *testing.T) {
+	f := setUp(t, logOnly)
+	asked, answer := make(chan struct{}), make(chan int)
+	step := f.tokenStep(asked, answer)
+	t.Run("for an optional step", func(t *testing.T) {
+		f := f.in(t)
+		f.configure(step + "  critical: false\n- {name: storage, plugin: probe}\n")
+		f.counted("")
+		stop := f.start(f.options())
+		defer stop()
+		node := f.protected("optional")
+		f.delete(node)
+		f.awaitGone(node)
+		run := f.record(node)
+		if missing := run.Step("inventory"); missing.State != api.StepFailed || !strings.Contains(missing.LastError, "reading key token of secret inventory") {
+			t.Errorf("the step without its secret: %+v", missing)
+		}
+		if run.Step("storage").State != api.StepSucceeded {
+			t.Errorf("the other step: %+v", run.Step("storage"))
+		}
+	})
+	t.Run("that went in the middle", func(t *testing.T) {
+		f := f.in(t)
+		f.configure(step + "  critical: true\n  dependsOn: [first]\n- {name: first, plugin: probe, options: {do: first}}\n- {name: storage, plugin: probe, dependsOn: [first]}\n")
+		gate := newGate()
+		f.probes["first"] = gate.pass
+		f.counted("")
+		f.token("there")
+		stop := f.start(f.options())
+		defer stop()
+		node := f.protected("critical")
+		f.delete(node)
+		<-gate.began
+		if err := f.client.CoreV1().Secrets(f.namespace).Delete(t.Context(), "inventory", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		close(gate.open)
+		if message := f.awaitState(node, api.Failed); !strings.Contains(message, "step inventory failed") || !strings.Contains(message, "secret inventory") {
+			t.Errorf("the condition says %q", message)
+		}
+		f.eventually("the other step is done", func(context.Context) (bool, error) {
+			return f.record(node).Step("storage").State == api.StepSucceeded, nil
+		})
+		f.token("there again")
+		<-asked
+		answer <- http.StatusOK
+		f.awaitGone(node)
+	})
 }
 
 // TestPluginsAreAskedHowTheyAre: on a request, when a secret comes, and the answer
