@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,7 +129,9 @@ type run struct {
 	running map[string]bool
 	// unsaved: the record holds what was not stored yet. At first that is what the plan
 	// changed in it: where nothing is left to run, that alone may be the end of the run.
-	unsaved  bool
+	unsaved bool
+	// settled: a step has ended, and how is not stored yet.
+	settled  bool
 	results  chan result
 	progress *latest
 }
@@ -267,6 +268,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	if r.previews {
 		done = excused(done)
 	}
+	r.settled = true
 	record := r.Record.Step(done.step.Name)
 	record.Progress = ""
 	now := metav1.NewTime(r.clock.Now())
@@ -288,71 +290,4 @@ func (r *run) settle(ctx context.Context, done result) error {
 	}
 	r.Observer.StepFailed(record, done.took)
 	return nil
-}
-
-// A save is tried for so long, with pauses that double: an API server that is restarted is back
-// by then. Whoever gave up at once would do again what is done and not recorded.
-const (
-	saveFor        = 30 * time.Second
-	firstSavePause = 200 * time.Millisecond
-	lastSavePause  = 5 * time.Second
-)
-
-// saveSurely is save for what the next thing, or the end of the run, depends on.
-func (r *run) saveSurely(ctx context.Context) error {
-	began := r.clock.Now()
-	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
-		err := r.save(ctx)
-		if err == nil || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
-			return err
-		}
-		r.Log.Warn("the run record cannot be saved, trying again", "in", pause, "err", err)
-		timer := r.clock.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
-		case <-timer.C():
-		}
-		if err := r.Guard(ctx); err != nil {
-			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
-		}
-	}
-}
-
-func (r *run) save(ctx context.Context) error {
-	r.Record.State, r.Record.Message = r.standing()
-	if r.Record.State == api.Succeeded {
-		now := metav1.NewTime(r.clock.Now())
-		r.Record.FinishedAt = &now
-	}
-	if err := r.Save(ctx, r.Record); err != nil {
-		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
-	}
-	r.unsaved = false
-	return nil
-}
-
-// maxPreview bounds how many lines of a preview are kept: a record has room for 1 MiB.
-const maxPreview = 50
-
-func (e *Executor) redactAll(lines []string) []string {
-	var clean []string
-	for i, line := range lines {
-		if i == maxPreview {
-			return append(clean, fmt.Sprintf("and %d more", len(lines)-maxPreview))
-		}
-		clean = append(clean, shorten(e.redact(line)))
-	}
-	return clean
-}
-
-// maxErrorText bounds what of an error is kept in the record, in bytes.
-const maxErrorText = 1024
-
-func shorten(text string) string {
-	if len(text) <= maxErrorText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxErrorText], "") + "…" // Not with half a letter.
 }

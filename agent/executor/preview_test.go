@@ -1,0 +1,104 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+type previewer struct {
+	pluginFunc
+	said []string
+	err  error
+}
+
+func (p previewer) Preview(context.Context, cleanup.Target) ([]string, error) { return p.said, p.err }
+
+func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		forbidden := pluginFunc(func(context.Context, cleanup.Target) error { t.Error("cleaned up"); return nil })
+		tells := b.step("tells", nil)
+		tells.Bound = previewer{forbidden, []string{"evict 3 pods"}, nil}
+		broken := b.step("broken", nil)
+		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken, b.step("silent", forbidden))
+		b.expect(outcome, err, api.Succeeded)
+		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell what it would do: no answer", "silent": "the plugin cannot tell what it would do"} {
+			if said := b.record.Step(name).Preview; !slices.Equal(said, []string{want}) {
+				t.Errorf("step %s said %q, want %q", name, said, want)
+			}
+		}
+	})
+}
+
+type previewFunc func(context.Context) ([]string, error)
+
+func (previewFunc) Cleanup(context.Context, cleanup.Target) error { panic("cleaned up") }
+
+func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]string, error) { return f(ctx) }
+
+func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		step := func(name string, do previewFunc) config.Step {
+			step := b.step(name, nil, retries(5))
+			step.Bound = do
+			return step
+		}
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 4,
+			step("panics", func(context.Context) ([]string, error) { panic("nil map") }),
+			step("listens", func(ctx context.Context) ([]string, error) { <-ctx.Done(); return []string{"evict 3 pods"}, ctx.Err() }),
+			step("hangs", func(context.Context) ([]string, error) { <-time.After(time.Hour); return nil, nil }))
+		b.expect(outcome, err, api.Succeeded)
+		for name, want := range map[string]string{
+			"panics":  "cannot tell what it would do: plugin test panicked: nil map",
+			"listens": "evict 3 pods; cannot tell what it would do: step listens was not done within 1m0s",
+			"hangs":   "cannot tell what it would do: step hangs was not done within 1m0s, and plugin test did not stop",
+		} {
+			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Preview, "; "), want) || step.Attempts != 1 || step.Failures != 0 {
+				t.Errorf("step %s: %+v, want it to say %q", name, step, want)
+			}
+		}
+		<-time.After(2 * time.Hour) // The bubble waits for the plugin to end.
+	})
+}
+
+func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		tells, many := b.step("tells", nil), slices.Repeat([]string{"evict"}, 1000)
+		tells.Bound = previewer{said: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell what it would do: can")) + "canary")}
+		broken := b.step("broken", nil)
+		broken.Bound = previewer{err: tells.Bound.(previewer).err}
+		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {
+			t.Fatal(err)
+		}
+		if said := b.record.Step("tells").Preview; len(said) != maxPreview+1 || said[maxPreview] != "and 951 more" {
+			t.Errorf("%d lines are kept, the last is %q", len(said), said[len(said)-1])
+		}
+		if said := b.record.Step("broken").Preview[0]; strings.Contains(said, "can…") || len(said) > maxErrorText+len("…") {
+			t.Errorf("kept %q", said)
+		}
+	})
+}
+
+func TestATextIsCutBetweenItsLetters(t *testing.T) {
+	for _, before := range []int{0, 1} {
+		text := strings.Repeat("x", before) + strings.Repeat("ü", maxErrorText)
+		if cut := shorten(text); !utf8.ValidString(cut) || len(cut) < maxErrorText || !strings.HasPrefix(text, strings.TrimSuffix(cut, "…")) {
+			t.Errorf("cut to %d bytes: %q", len(cut), cut[len(cut)-8:])
+		}
+	}
+}

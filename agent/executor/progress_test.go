@@ -1,0 +1,76 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+			target.Progress("2 pods left")
+			<-time.After(progressPause + time.Second)
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods left)", ""}
+		if !slices.Equal(b.messages, want) {
+			t.Errorf("messages are %q, want %q", b.messages, want)
+		}
+	})
+}
+
+// A drain that names each pod as it goes ends with what is left, and says no more until that is gone.
+func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		saving, said := make(chan struct{}), make(chan struct{})
+		b.onSave = func(record *api.Run) {
+			if record.Steps[0].Progress == "3 pods left" {
+				close(saving)
+				<-said // The run is busy meanwhile.
+			}
+		}
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+			target.Progress("3 pods left")
+			<-saving
+			for _, text := range []string{"2 pods left", "1 pod left", "0 pods left"} {
+				target.Progress(text)
+			}
+			close(said)
+			<-time.After(2 * progressPause)
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		if want := "0 of 1 steps done, running step a (0 pods left)"; len(b.messages) != 4 || b.messages[2] != want {
+			t.Errorf("messages are %q, want %q", b.messages, want)
+		}
+	})
+}
+
+func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.run(t.Context(), 1, b.step("works", func(ctx context.Context, target cleanup.Target) error {
+			b.saveErr = errors.New("etcd is away")
+			target.Progress("2 pods are left")
+			select {
+			case <-time.After(2 * progressPause):
+				synctest.Wait()
+				b.saveErr = nil
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}))
+		b.expect(outcome, err, api.Succeeded)
+	})
+}

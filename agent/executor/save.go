@@ -1,0 +1,56 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// A save is tried for so long, with pauses that double: an API server that is restarted is
+// back by then.
+const (
+	saveFor        = 30 * time.Second
+	firstSavePause = 200 * time.Millisecond
+	lastSavePause  = 5 * time.Second
+)
+
+// saveSurely is save for what the next thing, or the end of the run, depends on. It gives up
+// at once only where nothing is lost with the run: what steps did that have ended or still
+// run would have to be done again.
+func (r *run) saveSurely(ctx context.Context) error {
+	began := r.clock.Now()
+	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
+		err := r.save(ctx)
+		if err == nil || !r.settled && len(r.running) == 0 || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
+			return err
+		}
+		r.Log.Warn("the run record cannot be saved, trying again", "in", pause, "err", err)
+		timer := r.clock.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
+		case <-timer.C():
+		}
+		if err := r.Guard(ctx); err != nil {
+			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
+		}
+	}
+}
+
+func (r *run) save(ctx context.Context) error {
+	r.Record.State, r.Record.Message = r.standing()
+	if r.Record.State == api.Succeeded {
+		now := metav1.NewTime(r.clock.Now())
+		r.Record.FinishedAt = &now
+	}
+	if err := r.Save(ctx, r.Record); err != nil {
+		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
+	}
+	r.unsaved, r.settled = false, false
+	return nil
+}
