@@ -107,8 +107,9 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 
 func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s, action: Release}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
-	cancelled := make(chan struct{}, 2)
+	began, cancelled := make(chan struct{}, 2), make(chan struct{}, 2)
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
+		began <- struct{}{}
 		<-ctx.Done()
 		cancelled <- struct{}{}
 		return ctx.Err()
@@ -116,7 +117,7 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 	f.start(f.options())
 	runs, waits := f.protected("runs"), f.protected("waits")
 	f.delete(runs)
-	f.awaitState(runs, api.Running)
+	<-began // The condition says so a second later, and a deletion is as old as its whole second.
 	f.delete(waits)
 	for _, node := range []*corev1.Node{runs, waits} {
 		f.awaitGone(node)
