@@ -59,6 +59,28 @@ func (f *fixture) mark() cluster.AuditMark {
 	return mark
 }
 
+// onlyPodsOf checks that since a mark the agent has asked for pods, and for those of one Node alone.
+func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
+	f.Helper()
+	asked := 0
+	for _, request := range f.asked(mark) {
+		if request.Resource != "pods" || request.Verb != "list" && request.Verb != "watch" {
+			continue
+		}
+		asked++
+		uri, err := url.Parse(request.URI)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if fields := uri.Query().Get("fieldSelector"); !strings.Contains(fields, "spec.nodeName="+node.Name) {
+			f.Errorf("the agent sent %s %s", request.Verb, request.URI)
+		}
+	}
+	if asked == 0 {
+		f.Error("the agent asked for no pods at all, this proves nothing")
+	}
+}
+
 func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 	f := setUp(t, "dryRun: true\nsteps:\n- {name: drain, plugin: drain}\n- {name: breaks, plugin: breaks, dependsOn: [drain]}\n")
 	f.start(f.with("breaks", breaks{probe{f, ""}}))
@@ -94,6 +116,7 @@ func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 			nodes++
 		}
 	}
+	f.onlyPodsOf(node, mark)
 	if nodes != 1 {
 		t.Errorf("the agent wrote the node %d times, want once: its finalizer", nodes)
 	}
@@ -117,21 +140,5 @@ func TestThePodsOfAllNodesAreNeverAskedFor(t *testing.T) {
 	if current, err := pods.Get(t.Context(), stays.Name, metav1.GetOptions{}); err != nil || current.DeletionTimestamp != nil {
 		t.Errorf("the other node's pod is %+v, %v", current, err)
 	}
-	asked := 0
-	for _, request := range f.asked(mark) {
-		if request.Resource != "pods" || request.Verb != "list" && request.Verb != "watch" {
-			continue
-		}
-		asked++
-		uri, err := url.Parse(request.URI)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if fields := uri.Query().Get("fieldSelector"); !strings.Contains(fields, "spec.nodeName="+node.Name) {
-			t.Errorf("the agent sent %s %s", request.Verb, request.URI)
-		}
-	}
-	if asked == 0 {
-		t.Error("the agent asked for no pods at all, this proves nothing")
-	}
+	f.onlyPodsOf(node, mark)
 }
