@@ -44,6 +44,8 @@ func (m *message) readRequest(s *scanner) error {
 		switch string(name) {
 		case "uid":
 			return text(&m.Request.UID)
+		case "kind":
+			return m.readKind
 		case "resource":
 			return m.readResource
 		case "subResource":
@@ -52,6 +54,20 @@ func (m *message) readRequest(s *scanner) error {
 			return text(&m.Request.Operation)
 		case "object":
 			return m.readObject
+		}
+		return nil
+	})
+}
+
+func (m *message) readKind(s *scanner) error {
+	return members(s, func(name []byte) field {
+		switch string(name) {
+		case "group":
+			return text(&m.Request.Kind.Group)
+		case "version":
+			return text(&m.Request.Kind.Version)
+		case "kind":
+			return text(&m.Request.Kind.Kind)
 		}
 		return nil
 	})

@@ -91,6 +91,7 @@ type deletion struct {
 	Kind       string `json:"kind"`
 	Request    *struct {
 		UID         types.UID                   `json:"uid"`
+		Kind        metav1.GroupVersionKind     `json:"kind"`
 		Resource    metav1.GroupVersionResource `json:"resource"`
 		SubResource string                      `json:"subResource"`
 		Operation   admissionv1.Operation       `json:"operation"`
@@ -132,7 +133,7 @@ func decodeDeletion(body []byte) (*admissionv1.AdmissionReview, error) {
 	if from == nil {
 		return review, nil
 	}
-	review.Request = &admissionv1.AdmissionRequest{UID: from.UID, Resource: from.Resource, SubResource: from.SubResource, Operation: from.Operation, DryRun: from.DryRun}
+	review.Request = &admissionv1.AdmissionRequest{UID: from.UID, Kind: from.Kind, Resource: from.Resource, SubResource: from.SubResource, Operation: from.Operation, DryRun: from.DryRun}
 	review.Request.UserInfo.Username, review.Request.UserInfo.Groups = from.UserInfo.Username, from.UserInfo.Groups
 	if meta := from.OldObject.Metadata; meta != nil {
 		review.Request.OldObject.Object = &corev1.Node{

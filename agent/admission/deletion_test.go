@@ -49,7 +49,7 @@ func askDeletion(j Judge, path, method, contentType, body string) (*httptest.Res
 
 func deletionReview(change ...string) string {
 	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"DELETE","dryRun":false,"name":"",` +
-		`"resource":{"group":"","version":"v1","resource":"nodes"},"userInfo":{"username":"jane","groups":["ops","system:authenticated"],"extra":{"a":["b"]}},"object":null,` +
+		`"kind":{"group":"","version":"v1","kind":"Node"},"resource":{"group":"","version":"v1","resource":"nodes"},"userInfo":{"username":"jane","groups":["ops","system:authenticated"],"extra":{"a":["b"]}},"object":null,` +
 		`"oldObject":{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","uid":"n-1","labels":{"pool":"blue"},"annotations":{"a":"b"},"finalizers":["a/b"]},` +
 		`"spec":{"unschedulable":true,"taints":[{"key":"k","effect":"NoSchedule","timeAdded":"2026-01-31T04:00:00Z"}]},"status":{"images":[]}}}}`
 	return strings.NewReplacer(change...).Replace(body)
@@ -142,6 +142,8 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"no uid":       {http.MethodPost, "application/json", deletionReview(`"uid":"u",`, ""), 400, "no uid"},
 		"resource":     {http.MethodPost, "application/json", deletionReview(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
 		"subresource":  {http.MethodPost, "application/json", deletionReview(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
+		"another kind": {http.MethodPost, "application/json", deletionReview(`"version":"v1","kind":"Node"`, `"version":"v1","kind":"DeleteOptions"`), 400, "this webhook is for a Node of v1"},
+		"no kind":      {http.MethodPost, "application/json", deletionReview(`"kind":{"group":"","version":"v1","kind":"Node"},`, ""), 400, "this webhook is for a Node of v1"},
 		"operation":    {http.MethodPost, "application/json", deletionReview("DELETE", "CREATE"), 400, "the operation is CREATE, this webhook is for DELETE"},
 		"a creation":   {http.MethodPost, "application/json", question(), 400, "the operation is CREATE"},
 		"no node":      {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"a":"b",`), 400, "no old node"},

@@ -36,7 +36,7 @@ func ask(t *testing.T, selector, method, contentType, body string) (*httptest.Re
 
 func question(change ...string) string {
 	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE",` +
-		`"resource":{"group":"","version":"v1","resource":"nodes"},"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}}}`
+		`"kind":{"group":"","version":"v1","kind":"Node"},"resource":{"group":"","version":"v1","resource":"nodes"},"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}}}`
 	return strings.NewReplacer(change...).Replace(body)
 }
 
@@ -94,6 +94,10 @@ func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 		"no uid":           {http.MethodPost, "application/json", question(`"uid":"u",`, ""), 400, "no uid"},
 		"resource":         {http.MethodPost, "application/json", question(`"nodes"`, `"pods"`), 400, "this webhook is for nodes"},
 		"subresource":      {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","subResource":"status"`), 400, "this webhook is for nodes"},
+		"another kind":     {http.MethodPost, "application/json", question(`"Node"`, `"Scale"`), 400, "this webhook is for a Node of v1"},
+		"kind of a group":  {http.MethodPost, "application/json", question(`"version":"v1","kind"`, `"group":"x","version":"v1","kind"`), 400, "duplicate"},
+		"kind of another":  {http.MethodPost, "application/json", question(`{"group":"","version":"v1","kind"`, `{"group":"x","version":"v2","kind"`), 400, `"Node" of "x/v2"`},
+		"no kind":          {http.MethodPost, "application/json", question(`"kind":{"group":"","version":"v1","kind":"Node"},`, ""), 400, "this webhook is for a Node of v1"},
 		"operation":        {http.MethodPost, "application/json", question("CREATE", "DELETE"), 400, "DELETE"},
 		"no object":        {http.MethodPost, "application/json", question(`"object":{"metadata":{"name":"n","labels":{"pool":"blue"}}}`, `"object":7`), 400, "decoding the request"},
 		"labels no object": {http.MethodPost, "application/json", question(`{"pool":"blue"}`, `[]`), 400, "JSON object"},

@@ -57,7 +57,7 @@ func TestAQuestionAboutAnInventedNodeHasNoEffect(t *testing.T) {
 // ask asks the webhook as the API server does.
 func (f *fixture) ask(name, uid, annotations string) *admissionv1.AdmissionResponse {
 	f.Helper()
-	review := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"q","operation":"DELETE","resource":{"group":"","version":"v1","resource":"nodes"},`+
+	review := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"q","operation":"DELETE","kind":{"group":"","version":"v1","kind":"Node"},"resource":{"group":"","version":"v1","resource":"nodes"},`+
 		`"userInfo":{"username":"mallory"},"oldObject":{"metadata":{"name":%q,"uid":%q,"finalizers":[%q],"annotations":%s}}}}`, name, uid, api.Finalizer, annotations)
 	request, err := http.NewRequestWithContext(f.Context(), http.MethodPost, "https://"+f.webhook+api.GuardPath, strings.NewReader(review))
 	if err != nil {
