@@ -3,7 +3,6 @@ package httplimit
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -11,9 +10,10 @@ import (
 const (
 	// smallBody is what a Node rarely exceeds: as many of them as there are
 	// connections are no burden.
-	smallBody = 128 << 10
-	// bodyTimeout is how long a caller may take to send a body.
-	bodyTimeout = 5 * time.Second
+	smallBody = 32 << 10
+	// tryAgain is when the room for large bodies may be free, in seconds. API servers call a
+	// webhook again only where they are told when.
+	tryAgain = "1"
 )
 
 // Bodies refuses a request whose body is longer than max bytes, or of a length that it
@@ -22,31 +22,30 @@ const (
 func Bodies(max int64, next http.Handler) http.Handler {
 	room := semaphore.NewWeighted(2 * max)
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		refuse := func(code int, text string) {
-			// The rest of the body is not worth reading to keep the connection.
-			writer.Header().Set("Connection", "close")
-			http.Error(writer, "nodecleanup-agent: "+text, code)
-		}
 		size := request.ContentLength
 		switch {
 		case size < 0:
-			refuse(http.StatusLengthRequired, "a request must tell its Content-Length")
+			refuse(writer, http.StatusLengthRequired, "a request must tell its Content-Length")
 			return
 		case size > max:
-			refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is %d bytes long, and %d are read", size, max))
-			return
-		}
-		if err := http.NewResponseController(writer).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-			refuse(http.StatusInternalServerError, "the time to read the request cannot be limited: "+err.Error())
+			refuse(writer, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is %d bytes long, and %d are read", size, max))
 			return
 		}
 		if size > smallBody {
 			if !room.TryAcquire(size) {
-				refuse(http.StatusTooManyRequests, "too many large requests at once, try again")
+				writer.Header().Set("Retry-After", tryAgain)
+				refuse(writer, http.StatusTooManyRequests, "too many large requests at once, try again")
 				return
 			}
 			defer room.Release(size)
 		}
 		next.ServeHTTP(writer, request)
 	})
+}
+
+// refuse answers a request whose body is not read. What is left of it is not worth reading
+// to keep the connection.
+func refuse(writer http.ResponseWriter, code int, text string) {
+	writer.Header().Set("Connection", "close")
+	http.Error(writer, "nodecleanup-agent: "+text, code)
 }

@@ -97,7 +97,7 @@ func TestLargeBodiesAtOnceAreFew(t *testing.T) {
 	}
 	said, err := io.ReadAll(response.Body)
 	response.Body.Close()
-	if err != nil || response.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(said), "try again") {
+	if err != nil || response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "1" || !strings.Contains(string(said), "try again") {
 		t.Errorf("the third large request: %s %s (%v)", response.Status, said, err)
 	}
 	go func() { <-began; close(end) }() // The small one is let in.

@@ -3,6 +3,7 @@
 package httplimit
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"slices"
@@ -16,19 +17,23 @@ const (
 	silence = time.Second
 	// idleness is longer than the connections rest of a caller who asks often.
 	idleness = 10 * time.Second
+	// slowness is longer than a caller needs to send a body, who has one to send.
+	slowness = time.Second
 )
 
 // Connections bounds how many connections are open. One more closes another, over
-// which nothing is under way: first one that was opened and left, then one that rests
-// for long. So connections that ask nothing do not keep out a caller who does.
+// which nothing is under way: first one that was opened and left, then one whose request
+// does not come to its end, then one that rests for long. So connections that ask nothing
+// do not keep out a caller who does.
 type Connections struct {
 	max int
 	now func() time.Time
 
 	mutex sync.Mutex
-	// silent have not asked anything yet, idle are between two requests; oldest first.
-	silent, idle []resting
-	open         int
+	// silent have not asked anything yet, reading have not sent all of a request, idle are
+	// between two; oldest first.
+	silent, reading, idle []resting
+	open                  int
 }
 
 type resting struct {
@@ -38,6 +43,15 @@ type resting struct {
 
 // NewConnections allows as many connections.
 func NewConnections(max int) *Connections { return &Connections{max: max, now: time.Now} }
+
+// Bind has a server, which has its handler, keep within the bound. A server must have
+// neither ConnState nor ConnContext of its own.
+func (c *Connections) Bind(server *http.Server) {
+	server.ConnState, server.Handler = c.Track, c.receive(server.Handler)
+	server.ConnContext = func(ctx context.Context, connection net.Conn) context.Context {
+		return context.WithValue(ctx, connectionKey{}, connection)
+	}
+}
 
 // Track is for the ConnState of one http.Server or more.
 func (c *Connections) Track(connection net.Conn, state http.ConnState) {
@@ -69,6 +83,7 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 		c.silent = append(c.silent, resting{connection, c.now()})
 	case http.StateActive:
 		c.forget(connection)
+		c.reading = append(c.reading, resting{connection, c.now()})
 	case http.StateIdle:
 		c.forget(connection)
 		c.idle = append(c.idle, resting{connection, c.now()})
@@ -93,7 +108,7 @@ func (c *Connections) victim() net.Conn {
 	for _, choice := range []struct {
 		of   []resting
 		than time.Duration
-	}{{c.silent, silence}, {c.idle, idleness}, {c.silent, 0}, {c.idle, 0}} {
+	}{{c.silent, silence}, {c.reading, slowness}, {c.idle, idleness}, {c.silent, 0}, {c.idle, 0}, {c.reading, 0}} {
 		if found := oldest(choice.of, choice.than); found != nil {
 			return found
 		}
@@ -103,7 +118,14 @@ func (c *Connections) victim() net.Conn {
 
 func (c *Connections) forget(connection net.Conn) {
 	same := func(other resting) bool { return other.Conn == connection }
-	c.silent, c.idle = slices.DeleteFunc(c.silent, same), slices.DeleteFunc(c.idle, same)
+	c.silent, c.reading, c.idle = slices.DeleteFunc(c.silent, same), slices.DeleteFunc(c.reading, same), slices.DeleteFunc(c.idle, same)
+}
+
+// received is called when all of a request is there, and is being answered.
+func (c *Connections) received(connection net.Conn) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.reading = slices.DeleteFunc(c.reading, func(other resting) bool { return other.Conn == connection })
 }
 
 // raw returns the connection below TLS: closing the upper one says goodbye to a peer

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// received is when all of a request is there.
+const received = http.ConnState(100)
+
 // track takes connections through states, and lets time pass between them. It
 // returns the names of those that are closed.
 func track(t *testing.T, c *Connections, script ...any) (closed []string) {
@@ -31,6 +34,10 @@ func track(t *testing.T, c *Connections, script ...any) (closed []string) {
 				connections[name], names[ours] = ours, name
 			}
 		case http.ConnState:
+			if word == received {
+				c.received(connections[name])
+				continue
+			}
 			if victim := c.track(connections[name], word); victim != nil {
 				closed = append(closed, names[victim])
 				c.track(victim, http.StateClosed)
@@ -49,8 +56,13 @@ func TestWhichConnectionGivesWay(t *testing.T) {
 		"who asks nothing, before who rests":             {[]any{"resting", opened, asks, rests, time.Minute, "silent", opened, silence, "new", opened}, "silent"},
 		"who rests for long, before who is just opening": {[]any{"resting", opened, asks, rests, idleness, "opening", opened, "new", opened}, "resting"},
 		"who is just opening, before who rests shortly":  {[]any{"resting", opened, asks, rests, idleness - 1, "opening", opened, "new", opened}, "opening"},
-		"who rests shortly, before nobody":               {[]any{"busy", opened, asks, "resting", opened, asks, rests, "new", opened}, "resting"},
-		"the new one, when all others are at work":       {[]any{"busy", opened, asks, "busy too", opened, asks, "new", opened}, "new"},
+		"who rests shortly, before nobody":               {[]any{"busy", opened, asks, received, "resting", opened, asks, rests, "new", opened}, "resting"},
+		"the new one, when all others are at work":       {[]any{"busy", opened, asks, received, "busy too", opened, asks, received, time.Minute, "new", opened}, "new"},
+		"who sends slowly, before who rests for long":    {[]any{"resting", opened, asks, received, rests, time.Minute, "sending", opened, asks, slowness, "new", opened}, "sending"},
+		"who asks nothing, before who sends slowly":      {[]any{"sending", opened, asks, time.Minute, "silent", opened, silence, "new", opened}, "silent"},
+		"who has sent all stays, however long it takes":  {[]any{"busy", opened, asks, received, time.Minute, "sending", opened, asks, slowness, "new", opened}, "sending"},
+		"who rests, before who has just begun to send":   {[]any{"resting", opened, asks, received, rests, "sending", opened, asks, slowness - 1, "new", opened}, "resting"},
+		"who has just begun to send, before nobody":      {[]any{"busy", opened, asks, received, "sending", opened, asks, "new", opened}, "sending"},
 		"the oldest": {[]any{"oldest", opened, time.Nanosecond, "older", opened, silence, "new", opened}, "oldest"},
 	} {
 		c := NewConnections(2)
