@@ -69,7 +69,7 @@ func Run(ctx context.Context, options Options) error {
 	meters.Watcher(nodes.Standing)
 
 	group, ctx := errgroup.WithContext(ctx)
-	servers := newServers(options.Log)
+	servers := newServers(options)
 	if options.WebhookListen != "" {
 		certificates, keepUp, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
 			meters.CertificateExpiresAt(end)
@@ -78,7 +78,7 @@ func Run(ctx context.Context, options Options) error {
 		if err != nil {
 			return err
 		}
-		callers, err := callerauth.New(options.Callers, time.Now, options.Log)
+		callers, err := callerauth.New(options.Callers, time.Now, sparse(options.Log, time.Now))
 		if err != nil {
 			return err
 		}

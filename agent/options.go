@@ -2,6 +2,7 @@ package agent
 
 import (
 	"log/slog"
+	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -32,6 +33,9 @@ type Options struct {
 	Certificates Certificates
 	// Callers say who may call the webhook; zero for everybody.
 	Callers callerauth.Options
+	// LeaveOpen is how long the webhook answers when the agent is to end, until every API
+	// server calls another one; zero for the default.
+	LeaveOpen time.Duration
 	// Lease is the timing of leader election.
 	Lease LeaseTiming
 	// Catalog lists the plugins.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,19 +26,21 @@ import (
 
 // Limits of the HTTP servers.
 const (
-	// idleTimeout is how long a connection may be open without a request. API servers
-	// give up theirs after 90 s: closing one sooner than they do can meet a request
-	// that is on its way, which is then lost. The header's time begins with the
-	// connection, so it is the same.
+	// idleTimeout is how long a connection may be open without a request, before the
+	// first one too. API servers give up theirs after 90 s: closing one sooner than they
+	// do can meet a request that is on its way, which is then lost.
 	idleTimeout = 2 * time.Minute
+	// headerTimeout is how long the header of a request may take from its first byte on.
+	headerTimeout = 10 * time.Second
 	// answerTimeout is how long a handshake may take, and an answer after the request.
 	answerTimeout  = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes
 	maxConnections = 256
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
-	// elsewhere: stopping at once loses requests.
-	leaveOpen = time.Second
+	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken
+	// out of its Service, and that takes a few seconds to get to everybody.
+	leaveOpen = 5 * time.Second
 	// leaveIdle is how long after that connections are waited for over which nothing
 	// was asked meanwhile. One that is closed while a request is on its way loses
 	// that request, and HTTP/1.1 has no way to tell.
@@ -50,10 +53,13 @@ const (
 
 // servers are the agent's HTTP servers.
 type servers struct {
-	log      *slog.Logger
-	all      []*server
-	stopping atomic.Bool
-	ready    atomic.Bool
+	log *slog.Logger
+	all []*server
+	// leaveOpen is that of the constant but in tests.
+	leaveOpen time.Duration
+	listen    func(ctx context.Context, network, address string) (net.Listener, error)
+	stopping  atomic.Bool
+	ready     atomic.Bool
 }
 
 type server struct {
@@ -64,7 +70,9 @@ type server struct {
 	webhook bool
 }
 
-func newServers(log *slog.Logger) *servers { return &servers{log: log} }
+func newServers(options Options) *servers {
+	return &servers{log: options.Log, leaveOpen: cmp.Or(options.LeaveOpen, leaveOpen), listen: new(net.ListenConfig).Listen}
+}
 
 func (s *servers) plain(name, address string, handler http.Handler) {
 	if address == "" {
@@ -72,18 +80,19 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	}
 	one := &server{name: name, connections: httplimit.NewConnections(maxConnections), Server: http.Server{
 		Addr: address, Handler: s.closing(handler),
-		ReadHeaderTimeout: idleTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
 	}}
-	one.ConnState = one.connections.Track
+	one.connections.Bind(&one.Server)
 	s.all = append(s.all, one)
 }
 
 // admission adds the server of the webhooks.
 func (s *servers) admission(address string, certificates certificates, callers *callerauth.Guard, current func() *config.Config, judge admission.Judge, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
+	log := sparse(s.log, time.Now)
 	paths := http.NewServeMux()
-	paths.Handle(api.MutatePath, admission.Handler(selector, meters, s.log))
-	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, s.log))
+	paths.Handle(api.MutatePath, admission.Handler(selector, meters, log))
+	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, log))
 	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
 	server := s.all[len(s.all)-1]
 	server.webhook = true
@@ -94,7 +103,7 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
 	callers.Demand(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.
-	server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }
 
 // probes answers whether the process lives, and whether it is of use.
@@ -121,16 +130,17 @@ func (s *servers) closing(handler http.Handler) http.Handler {
 }
 
 // run serves until ctx ends, then stops without dropping a request. An address
-// that cannot be had is an error at once.
+// that cannot be had is an error at once; a server that cannot go on ends the others.
 func (s *servers) run(ctx context.Context) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	for _, server := range s.all {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", server.Addr)
+		listener, err := s.listen(ctx, "tcp", server.Addr)
 		if err != nil {
 			return fmt.Errorf("listening for %s: %w", server.name, err)
 		}
 		s.log.Info("serving", "what", server.name, "address", listener.Addr().String())
-		group.Go(func() error {
+		listener = httplimit.AllowSilence(listener, idleTimeout, server.webhook)
+		group.Go(func() (err error) {
 			if server.webhook {
 				err = server.ServeTLS(listener, "", "")
 			} else {
@@ -166,7 +176,7 @@ func (s *servers) leave() {
 				open += one.connections.Open()
 			}
 		}
-		if passed := time.Since(began); passed >= leaveOpen && (open == 0 || passed >= leaveOpen+leaveIdle) {
+		if passed := time.Since(began); passed >= s.leaveOpen && (open == 0 || passed >= s.leaveOpen+leaveIdle) {
 			return
 		}
 	}

@@ -1,0 +1,292 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// borrowed is a certificate that nobody checks.
+type borrowed struct{ certificate tls.Certificate }
+
+func (b borrowed) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return &b.certificate, nil
+}
+
+func borrow(t *testing.T) borrowed {
+	lender := httptest.NewTLSServer(nil)
+	t.Cleanup(lender.Close)
+	return borrowed{lender.TLS.Certificates[0]}
+}
+
+type judge func(context.Context, guard.Request) guard.Verdict
+
+func (j judge) Judge(ctx context.Context, request guard.Request) guard.Verdict {
+	return j(ctx, request)
+}
+
+// served are servers that run, by their names.
+type served struct {
+	*testing.T
+	*servers
+	address map[string]string
+	cancel  context.CancelFunc
+	end     func() error
+}
+
+// serveAll runs a webhook and the probes.
+func serveAll(t *testing.T, judge judge, callers callerauth.Options) *served {
+	t.Helper()
+	options := Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LeaveOpen: 2 * time.Second}
+	s := &served{T: t, servers: newServers(options), address: map[string]string{}}
+	fence, err := callerauth.New(callers, time.Now, options.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.admission("127.0.0.1:0", borrow(t), fence, func() *config.Config { return &config.Config{NodeSelector: labels.Everything()} }, judge, metrics.New())
+	s.plain("probes", "127.0.0.1:0", s.probes())
+	var listening sync.WaitGroup
+	listening.Add(len(s.all))
+	listen, names := s.listen, []string{"webhook", "probes"}
+	s.listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+		listener, err := listen(ctx, network, address)
+		if err == nil {
+			s.address[names[len(s.address)]] = listener.Addr().String()
+			listening.Done()
+		}
+		return listener, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	s.cancel, s.end = cancel, sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		if err := s.end(); err != nil {
+			t.Errorf("serving ended with: %v", err)
+		}
+	})
+	listening.Wait()
+	return s
+}
+
+// open connects to a server, by TLS to the webhook.
+func (s *served) open(name string) net.Conn {
+	s.Helper()
+	connection, err := net.Dial("tcp", s.address[name])
+	if err == nil && name == "webhook" {
+		connection = tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { connection.Close() })
+	return connection
+}
+
+func (s *served) client() *http.Client {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	s.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// ask returns the status and the text of an answer.
+func (s *served) ask(client *http.Client, method, url, body string) (*http.Response, string) {
+	s.Helper()
+	request, err := http.NewRequestWithContext(s.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return response, string(said)
+}
+
+func (s *served) webhook(path string) string { return "https://" + s.address["webhook"] + path }
+
+const creation = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE",` +
+	`"kind":{"group":"","version":"v1","kind":"Node"},"resource":{"group":"","version":"v1","resource":"nodes"},"object":{"metadata":{"name":"n"}}}}`
+
+const deletion = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"DELETE","userInfo":{"username":"jane"},` +
+	`"kind":{"group":"","version":"v1","kind":"Node"},"resource":{"group":"","version":"v1","resource":"nodes"},"oldObject":{"metadata":{"name":"n","uid":"n-1"}}}}`
+
+// Whatever refuses a request, on whatever port: a body that does not come does not hold the
+// connection.
+func TestAStalledBodyHoldsNoConnection(t *testing.T) {
+	open := serveAll(t, nil, callerauth.Options{})
+	fenced := serveAll(t, nil, callerauth.Options{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	for name, test := range map[string]struct {
+		*served
+		server, path, answer string
+	}{
+		"a webhook":        {open, "webhook", api.MutatePath, "411"},
+		"a fenced webhook": {fenced, "webhook", api.MutatePath, "403"},
+		"probes":           {open, "probes", "/healthz", "405"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection, began := test.open(test.server), time.Now()
+			if _, err := fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", test.path); err != nil {
+				t.Fatal(err)
+			}
+			if err := connection.SetReadDeadline(began.Add(15 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(connection)
+			if took := time.Since(began); err != nil || took > 8*time.Second {
+				t.Errorf("after %s: %v", took, err)
+			}
+			if !strings.HasPrefix(string(answer), "HTTP/1.1 "+test.answer) {
+				t.Errorf("answered %q", answer)
+			}
+		})
+	}
+}
+
+func TestStalledBodiesDoNotPinTheWebhook(t *testing.T) {
+	s := serveAll(t, nil, callerauth.Options{})
+	for range maxConnections {
+		if _, err := io.WriteString(s.open("webhook"), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	if response, said := s.ask(s.client(), http.MethodPost, s.webhook(api.MutatePath), creation); response.StatusCode != http.StatusOK {
+		t.Errorf("answered %s %s", response.Status, said)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("the answer took %s", took)
+	}
+}
+
+// The guard reads before it answers: the limit for the body is over then.
+func TestTheGuardHasLongerThanTheBody(t *testing.T) {
+	s := serveAll(t, func(ctx context.Context, _ guard.Request) guard.Verdict {
+		wait := time.NewTimer(6 * time.Second)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			return guard.Verdict{Allowed: true}
+		case <-ctx.Done():
+			return guard.Verdict{Message: "ended: " + context.Cause(ctx).Error()}
+		}
+	}, callerauth.Options{})
+	if _, said := s.ask(s.client(), http.MethodPost, s.webhook(api.GuardPath+"?timeout=10s"), deletion); !strings.Contains(said, `"allowed":true`) {
+		t.Errorf("answered %s", said)
+	}
+}
+
+func TestAHeaderIsBounded(t *testing.T) {
+	s := serveAll(t, nil, callerauth.Options{})
+	connection := s.open("webhook")
+	if _, err := fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n", strings.Repeat("x", 2*maxHeader)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 431"))
+	if _, err := io.ReadFull(connection, answer); err != nil || string(answer) != "HTTP/1.1 431" {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+	if got := s.all[0]; got.ReadHeaderTimeout != headerTimeout || got.IdleTimeout <= 90*time.Second || got.WriteTimeout != answerTimeout {
+		t.Errorf("the limits are %s, %s, %s", got.ReadHeaderTimeout, got.IdleTimeout, got.WriteTimeout)
+	}
+}
+
+func TestOnlyTheNetworksThatMayCallComeIn(t *testing.T) {
+	for network, want := range map[string]int{"127.0.0.0/8": http.StatusOK, "10.0.0.0/8": http.StatusForbidden} {
+		s := serveAll(t, nil, callerauth.Options{Networks: []netip.Prefix{netip.MustParsePrefix(network)}})
+		response, said := s.ask(s.client(), http.MethodPost, s.webhook(api.MutatePath), creation)
+		if response.StatusCode != want || want == http.StatusForbidden && !strings.Contains(said, "--webhook-source-cidrs") {
+			t.Errorf("with %s the answer is %s %s", network, response.Status, said)
+		}
+	}
+}
+
+// Told to stop, the agent is unready at once, answers a while longer, by new connections
+// too, and asks every caller to go elsewhere.
+func TestAnAgentThatStopsSendsItsCallersAway(t *testing.T) {
+	s := serveAll(t, nil, callerauth.Options{})
+	kept := s.client()
+	if response, _ := s.ask(kept, http.MethodPost, s.webhook(api.MutatePath), creation); response.StatusCode != http.StatusOK || response.Close {
+		t.Errorf("before, the answer is %s, close %t", response.Status, response.Close)
+	}
+	if response, said := s.ask(kept, http.MethodGet, "http://"+s.address["probes"]+"/readyz", ""); response.StatusCode != http.StatusOK {
+		t.Errorf("it is not ready: %s %s", response.Status, said)
+	}
+	s.cancel()
+	began := time.Now()
+	for s.ready.Load() {
+		if time.Since(began) > 5*time.Second {
+			t.Fatal("it stays ready")
+		}
+	}
+	for what, client := range map[string]*http.Client{"a connection that was kept": kept, "a new connection": s.client()} {
+		if response, said := s.ask(client, http.MethodPost, s.webhook(api.MutatePath), creation); response.StatusCode != http.StatusOK || !response.Close {
+			t.Errorf("over %s the answer is %s %s, close %t", what, response.Status, said, response.Close)
+		}
+	}
+	if response, _ := s.ask(s.client(), http.MethodGet, "http://"+s.address["probes"]+"/readyz", ""); response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("it says that it is ready: %s", response.Status)
+	}
+	if err := s.end(); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", s.address["webhook"]); err == nil {
+		t.Error("it still listens")
+	}
+}
+
+// broken is a listener that cannot go on.
+type broken struct{ net.Listener }
+
+var errBroken = errors.New("no more connections")
+
+func (broken) Accept() (net.Conn, error) { return nil, errBroken }
+
+// An agent that cannot serve any more would else stay ready without a webhook.
+func TestAServerThatCannotGoOnEndsAll(t *testing.T) {
+	s := newServers(Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LeaveOpen: time.Millisecond})
+	s.plain("probes", "127.0.0.1:0", s.probes())
+	s.plain("metrics", "127.0.0.1:0", s.probes())
+	listen, first := s.listen, true
+	s.listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+		listener, err := listen(ctx, network, address)
+		if first && err == nil {
+			first, listener = false, broken{listener}
+		}
+		return listener, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.run(ctx); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "serving probes") {
+		t.Errorf("it ended with: %v", err)
+	}
+	if s.ready.Load() {
+		t.Error("it is ready")
+	}
+}
