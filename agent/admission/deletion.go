@@ -71,13 +71,18 @@ func answerDeletion(uid types.UID, verdict guard.Verdict) *admissionv1.Admission
 	if !verdict.Allowed {
 		response.Result = &metav1.Status{Status: metav1.StatusFailure, Message: verdict.Message, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden}
 	}
+	if verdict.Busy {
+		// By this, client-go and with it kubectl and most controllers try again by themselves.
+		response.Result.Reason, response.Result.Code = metav1.StatusReasonTooManyRequests, http.StatusTooManyRequests
+		response.Result.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	}
 	return response
 }
 
 // outcome is how a verdict is counted.
 func outcome(verdict guard.Verdict) string {
 	switch {
-	case len(verdict.Unread) > 0:
+	case len(verdict.Unread) > 0 || verdict.Busy:
 		return "error"
 	case verdict.Allowed:
 		return "allowed"

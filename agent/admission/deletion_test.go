@@ -116,6 +116,22 @@ func TestGuardHandlerRefusesByAClearAnswer(t *testing.T) {
 	}
 }
 
+// Who is to try again is told so in a way that clients know.
+func TestGuardHandlerSaysWhenToTryAgain(t *testing.T) {
+	recorder, counts := askDeletion(&judge{verdict: guard.Verdict{Busy: true, Message: "node n was not deleted: try again"}}, "/guard-node", http.MethodPost, "application/json", deletionReview())
+	var answer admissionv1.AdmissionReview
+	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	want := &metav1.Status{Status: "Failure", Reason: metav1.StatusReasonTooManyRequests, Code: 429, Message: "node n was not deleted: try again", Details: &metav1.StatusDetails{RetryAfterSeconds: 1}}
+	if answer.Response.Allowed || !reflect.DeepEqual(answer.Response.Result, want) {
+		t.Errorf("answered %s", recorder.Body)
+	}
+	if counts["DELETE error"] != 1 || len(counts) != 1 {
+		t.Errorf("counted %v", counts)
+	}
+}
+
 func TestGuardHandlerTakesTheTimeItHas(t *testing.T) {
 	for path, most := range map[string]time.Duration{"/guard-node": 2400 * time.Millisecond, "/guard-node?timeout=1s": 800 * time.Millisecond, "/guard-node?timeout=soon": 2400 * time.Millisecond, "/guard-node?timeout=-1s": 2400 * time.Millisecond, "/guard-node?timeout=30s": 8 * time.Second} {
 		j := &judge{verdict: guard.Verdict{Allowed: true}}

@@ -70,10 +70,9 @@ func (g *Guard) readBook(ctx context.Context) (*book, error) {
 	return b, nil
 }
 
-// enter notes a deletion as allowed. It reports false where somebody else has written the
-// book since it was read: then what was decided by it does not count.
-func (g *Guard) enter(ctx context.Context, b *book, node *corev1.Node) (bool, error) {
-	b.allowed[node.UID] = entry{node.UID, metav1.NewTime(g.Clock.Now().Add(noted))}
+// enter writes the book. It reports false where somebody else has written it since it was
+// read: then what was decided by it does not count.
+func (g *Guard) enter(ctx context.Context, b *book) (bool, error) {
 	entries := make([]entry, 0, len(b.allowed))
 	for _, one := range b.allowed {
 		entries = append(entries, one)

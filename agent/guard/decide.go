@@ -57,6 +57,9 @@ type Verdict struct {
 	Blockers []Blocker
 	// Unread are the rules that could not be looked at, in the order of the rules.
 	Unread []Unread
+	// Busy: so much is asked at once that this was not looked at in time. It is refused,
+	// whatever the config says of what cannot be read.
+	Busy bool
 	// BreakGlass is what let the deletion through regardless; it is active or zero.
 	BreakGlass api.BreakGlass
 	// Note: who asked is kept, for the record of the cleanup that follows.

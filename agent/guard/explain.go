@@ -59,6 +59,12 @@ func breakGlass(request Request, now time.Time) string {
 		request.Node.Name, api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil, now.Add(glassFor).UTC().Format(time.RFC3339))
 }
 
+// busy makes it the verdict about a deletion that was not looked at in time.
+func (v *Verdict) busy(request Request) {
+	v.Allowed, v.Busy = false, true
+	v.Message = fmt.Sprintf("node %s was not deleted: so many deletions of nodes are asked about at once that this one was not looked at in time. Try again in a moment; whoever tries a few at a time gets through", request.Node.Name)
+}
+
 // longestWarning keeps a warning in the header in which it travels.
 const longestWarning = 1024
 

@@ -3,8 +3,10 @@ package guard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,46 +27,90 @@ const (
 	nextPage  = 500
 )
 
-// read reads what the rules ask for. Every read is of the newest state: nothing is asked
-// of a cache that may lag behind. The book is nil where no rule asks for it.
-func (g *Guard) read(ctx context.Context, guard config.Guard, node *corev1.Node, asked []Rule) (Facts, *book) {
-	var mutex sync.Mutex
-	facts := Facts{Unread: map[Rule]error{}}
-	var written *book
-	if inBook := booked(asked); len(inBook) > 0 {
-		// Before the Nodes: what is taken out of the book meanwhile is seen on them.
+// own reads what no deletion at the same time matters to. Every read is of the newest state:
+// nothing is asked of a cache that may lag behind.
+func (g *Guard) own(ctx context.Context, guard config.Guard, node *corev1.Node, asked []Rule) Facts {
+	facts := Facts{OtherSchedulable: true, Unread: map[Rule]error{}}
+	if slices.Contains(asked, CriticalPods) {
 		var err error
-		if written, err = g.readBook(ctx); err != nil {
-			facts = unread(inBook, err)
+		if facts.CriticalPods, err = g.criticalPods(ctx, guard.CriticalPods, node.Name); err != nil {
+			facts.Unread[CriticalPods] = err
 		}
 	}
+	return facts
+}
+
+// common is what was read for all the deletions that are decided together.
+type common struct {
+	*book
+	rules []Rule
+	// terminating are the names of all Nodes that do or, by the book, are about to.
+	terminating map[types.UID]string
+	nodes       int
+	// schedulable are some that take pods, and all of them where they are few.
+	schedulable []types.UID
+	unread      map[Rule]error
+}
+
+// readCommon reads what the booked rules ask for, about so many Nodes.
+func (g *Guard) readCommon(ctx context.Context, rules []Rule, about int) *common {
+	c := &common{rules: rules, unread: map[Rule]error{}}
+	// Before the Nodes: what is taken out of the book meanwhile is seen on them.
+	var err error
+	if c.book, err = g.readBook(ctx); err != nil {
+		for _, rule := range rules {
+			c.unread[rule] = err
+		}
+		return c
+	}
 	readers := map[Rule]func() error{
-		CriticalPods: func() (err error) {
-			facts.CriticalPods, err = g.criticalPods(ctx, guard.CriticalPods, node.Name)
-			return err
-		},
 		LastSchedulable: func() (err error) {
-			facts.OtherSchedulable, err = g.otherSchedulable(ctx, node.UID, written)
+			c.schedulable, err = g.schedulable(ctx, about+1, c.book)
 			return err
 		},
 		MaxTerminating: func() (err error) {
-			facts.Terminating, facts.Nodes, err = g.terminating(ctx, node.UID, written)
+			c.terminating, c.nodes, err = g.terminating(ctx, c.book)
 			return err
 		},
 	}
-	readable := slices.DeleteFunc(slices.Clone(asked), func(rule Rule) bool { return facts.Unread[rule] != nil })
+	errs := make([]error, len(rules))
 	var group sync.WaitGroup
-	for _, rule := range readable {
-		group.Go(func() {
-			if err := readers[rule](); err != nil {
-				mutex.Lock()
-				defer mutex.Unlock()
-				facts.Unread[rule] = err
-			}
-		})
+	for i, rule := range rules {
+		group.Go(func() { errs[i] = readers[rule]() })
 	}
 	group.Wait()
-	return facts, written
+	for i, rule := range rules {
+		if errs[i] != nil {
+			c.unread[rule] = errs[i]
+		}
+	}
+	return c
+}
+
+// about adds to the facts what is so for one Node.
+func (c *common) about(facts Facts, node *corev1.Node) Facts {
+	facts.Unread = maps.Clone(facts.Unread)
+	maps.Copy(facts.Unread, c.unread)
+	facts.Terminating, facts.Nodes = nil, c.nodes
+	for uid, name := range c.terminating {
+		if uid != node.UID {
+			facts.Terminating = append(facts.Terminating, name)
+		}
+	}
+	slices.Sort(facts.Terminating)
+	facts.OtherSchedulable = !slices.Contains(c.rules, LastSchedulable) || slices.ContainsFunc(c.schedulable, func(uid types.UID) bool {
+		_, leaving := c.allowed[uid]
+		return uid != node.UID && !leaving
+	})
+	return facts
+}
+
+// leaves has a Node count as one whose deletion was allowed, for those that are decided next.
+func (c *common) leaves(node *corev1.Node, until time.Time) {
+	c.allowed[node.UID] = entry{node.UID, metav1.NewTime(until)}
+	if c.terminating != nil {
+		c.terminating[node.UID] = node.Name
+	}
 }
 
 // there reports whether that Node, and no other of the name, is known not to be gone. Where
@@ -102,30 +148,31 @@ func (g *Guard) criticalPods(ctx context.Context, critical []config.PodSelector,
 	return found, nil
 }
 
-// otherSchedulable reports whether another Node takes pods, one whose deletion was not
-// allowed a moment ago.
-func (g *Guard) otherSchedulable(ctx context.Context, but types.UID, written *book) (bool, error) {
+// schedulable returns Nodes that take pods and whose deletion was not allowed a moment ago,
+// so many or all that there are.
+func (g *Guard) schedulable(ctx context.Context, enough int, written *book) (found []types.UID, err error) {
 	options := metav1.ListOptions{FieldSelector: "spec.unschedulable=false", Limit: firstPage}
 	for {
 		page, err := g.Client.CoreV1().Nodes().List(ctx, options)
 		if err != nil {
-			return false, fmt.Errorf("listing nodes: %w", err)
+			return nil, fmt.Errorf("listing nodes: %w", err)
 		}
 		for i := range page.Items {
 			node := &page.Items[i]
-			if _, leaving := written.allowed[node.UID]; node.UID != but && !leaving && schedulable(node) {
-				return true, nil
+			if _, leaving := written.allowed[node.UID]; !leaving && schedulable(node) {
+				found = append(found, node.UID)
 			}
 		}
-		if options.Continue, options.Limit = page.Continue, nextPage; options.Continue == "" {
-			return false, nil
+		if options.Continue, options.Limit = page.Continue, nextPage; options.Continue == "" || len(found) >= enough {
+			return found, nil
 		}
 	}
 }
 
-// terminating returns the names of the other Nodes that terminate or, by the book, are about
-// to, sorted, and how many Nodes there are. One in the book that is gone counts no longer.
-func (g *Guard) terminating(ctx context.Context, but types.UID, written *book) (names []string, nodes int, err error) {
+// terminating returns the names of the Nodes that terminate or, by the book, are about to, and
+// how many Nodes there are. One in the book that is gone counts no longer.
+func (g *Guard) terminating(ctx context.Context, written *book) (names map[types.UID]string, nodes int, err error) {
+	names = map[types.UID]string{}
 	options := metav1.ListOptions{Limit: metadataPage}
 	for {
 		page, err := g.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).List(ctx, options)
@@ -134,12 +181,11 @@ func (g *Guard) terminating(ctx context.Context, but types.UID, written *book) (
 		}
 		for _, node := range page.Items {
 			nodes++
-			if _, allowed := written.allowed[node.UID]; node.UID != but && (allowed || node.DeletionTimestamp != nil) {
-				names = append(names, node.Name)
+			if _, allowed := written.allowed[node.UID]; allowed || node.DeletionTimestamp != nil {
+				names[node.UID] = node.Name
 			}
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
-			slices.Sort(names)
 			return names, nodes, nil
 		}
 	}

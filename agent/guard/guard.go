@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -29,13 +30,12 @@ type Options struct {
 // Guard answers deletions. It is for concurrent use, in every agent.
 type Guard struct {
 	Options
-	// turn is held while a deletion is decided that others at the same time matter to, so
-	// that only those that another agent decides can get in between.
-	turn chan struct{}
+	// queue are the deletions that others at the same time matter to.
+	queue queue
 }
 
 // New returns a guard.
-func New(options Options) *Guard { return &Guard{options, make(chan struct{}, 1)} }
+func New(options Options) *Guard { return &Guard{Options: options} }
 
 // readShare is how much of the time for an answer may pass until everything is read. The
 // rest is for saying so.
@@ -57,6 +57,10 @@ func (g *Guard) Judge(ctx context.Context, request Request) Verdict {
 		return Verdict{Allowed: true}
 	}
 	verdict := g.decide(reading, settings, request)
+	if verdict.Busy {
+		log.Warn("a deletion was not looked at in time, for so many are asked about at once")
+		return verdict
+	}
 	for _, unread := range verdict.Unread {
 		log.Error("a rule of the delete guard cannot be looked at", "rule", string(unread.Rule), "allowed", verdict.Allowed, "err", unread.Err)
 	}
@@ -83,46 +87,30 @@ func (g *Guard) Judge(ctx context.Context, request Request) Verdict {
 	return verdict
 }
 
-// decide reads and decides, again when another agent allowed a deletion meanwhile.
+// decide reads and decides.
 func (g *Guard) decide(ctx context.Context, settings *config.Config, request Request) Verdict {
 	asked := Asked(settings, request, g.Clock.Now())
-	if len(asked) == 0 {
-		return Decide(settings, request, Facts{}, g.Clock.Now())
+	if g.justAllowed(request) {
+		asked = nil // The rules that need no read are looked at all the same.
 	}
+	facts := g.own(ctx, settings.Guard, request.Node, asked)
 	inBook := booked(asked)
-	if len(inBook) == 0 || request.DryRun {
-		facts, _ := g.read(ctx, settings.Guard, request.Node, asked)
+	switch {
+	case len(inBook) == 0:
 		return Decide(settings, request, facts, g.Clock.Now())
+	case request.DryRun:
+		return Decide(settings, request, g.readCommon(ctx, inBook, 1).about(facts, request.Node), g.Clock.Now())
+	case ctx.Err() != nil:
+		return Decide(settings, request, facts.unread(inBook, context.Cause(ctx)), g.Clock.Now())
 	}
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		return Decide(settings, request, unread(asked, context.Cause(ctx)), g.Clock.Now())
-	}
-	for {
-		facts, written := g.read(ctx, settings.Guard, request.Node, asked)
-		verdict := Decide(settings, request, facts, g.Clock.Now())
-		if !verdict.Allowed || written == nil {
-			return verdict
-		}
-		switch entered, err := g.enter(ctx, written, request.Node); {
-		case err != nil:
-			for _, rule := range inBook {
-				facts.Unread[rule] = err
-			}
-			return Decide(settings, request, facts, g.Clock.Now())
-		case entered:
-			return verdict
-		}
-	}
+	return g.decideTogether(ctx, settings, request, inBook, facts)
 }
 
-// unread are the facts where nothing could be read.
-func unread(asked []Rule, err error) Facts {
-	facts := Facts{Unread: map[Rule]error{}}
-	for _, rule := range asked {
-		facts.Unread[rule] = err
+// unread are the facts where rules could not be looked at.
+func (f Facts) unread(rules []Rule, err error) Facts {
+	f.Unread = maps.Clone(f.Unread)
+	for _, rule := range rules {
+		f.Unread[rule] = err
 	}
-	return facts
+	return f
 }

@@ -33,6 +33,16 @@ func (g *Guard) noted(request Request) bool {
 	return age < turnsFor || age < noteFor && request.Node.Annotations[api.AnnotationDeletionRequestedBy] == request.User
 }
 
+// justAllowedFor is how long an answer holds for who got it. The API server asks again as soon
+// as it was noted, and what the first answer was has been counted.
+const justAllowedFor = 5 * time.Second
+
+// justAllowed reports whether the same user was allowed the same deletion a moment ago.
+func (g *Guard) justAllowed(request Request) bool {
+	at, err := time.Parse(time.RFC3339, request.Node.Annotations[api.AnnotationDeletionRequestedAt])
+	return err == nil && g.Clock.Since(at).Abs() < justAllowedFor && request.Node.Annotations[api.AnnotationDeletionRequestedBy] == request.User
+}
+
 // note keeps on the Node who asked for its deletion, from where the leader puts it into the
 // run record.
 func (g *Guard) note(ctx context.Context, request Request) error {
