@@ -100,11 +100,15 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	}
 	stored, unusable := decode(secret, a.Now())
 	if unusable != nil {
-		// What is in memory is what the API server trusts. Whoever heals it, the Secret's
-		// next event brings every agent here again.
-		healed, err := a.store(ctx, secret, a.held())
+		// What is in memory is what the API server trusts, unless it has ended. Whoever heals
+		// it, the Secret's next event brings every agent here again.
+		healthy, err := a.healthy()
+		if err != nil {
+			return err
+		}
+		healed, err := a.store(ctx, secret, healthy)
 		if healed {
-			a.Log.Warn("the webhook's CA was lost and is put back", "secret", api.CASecretName, "found", unusable)
+			a.Log.Warn("the webhook's CA was of no use and is replaced", "ends", healthy.current.certificate.NotAfter, "secret", api.CASecretName, "found", unusable)
 		}
 		return err
 	}
@@ -126,4 +130,17 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	}
 	a.Log.Info("webhook CA", "rotation", what, "ends", after.current.certificate.NotAfter)
 	return nil
+}
+
+// healthy returns what is held, or a new CA where that has ended.
+func (a *Authority) healthy() (*chain, error) {
+	held, now := a.held(), a.Now()
+	if now.Before(held.current.certificate.NotAfter) {
+		return held, nil
+	}
+	made, err := makeCA(now, a.Timing.CALife)
+	if err != nil {
+		return nil, err
+	}
+	return &chain{current: made, changedAt: now}, nil
 }

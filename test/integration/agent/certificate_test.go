@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +77,43 @@ func TestTheCAIsPublishedAgainWhenItWasLost(t *testing.T) {
 	f.eventually("the CA is back", func(ctx context.Context) (bool, error) {
 		configuration, err := f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
 		return err == nil && len(configuration.Webhooks[0].ClientConfig.CABundle) > 0, err
+	})
+}
+
+// A machine that was suspended wakes up with a CA that has ended, in memory as in the Secret.
+func TestACAThatEndsWhileTheAgentRunsIsReplaced(t *testing.T) {
+	f := setUp(t, logOnly)
+	var ahead atomic.Int64
+	timing := servingcert.DefaultTiming()
+	timing.Settle = 50 * time.Millisecond // It is also how often the clock is looked at.
+	authority, err := servingcert.Open(t.Context(), servingcert.Options{
+		Client: kubernetes.NewForConfigOrDie(f.rest()), Namespace: f.namespace, Hosts: []string{"localhost"}, Timing: timing, Changed: func(time.Time) {},
+		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, err := f.caSecret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- authority.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	ahead.Store(int64(timing.CALife + time.Hour))
+	f.eventually("there is a new CA, and a certificate of it", func(ctx context.Context) (bool, error) {
+		now, _, err := f.caSecret(ctx)
+		if err != nil || bytes.Equal(now, first) {
+			return false, err
+		}
+		leaf, err := authority.Certificate(nil)
+		return err == nil && leaf.Leaf.NotAfter.After(time.Now().Add(timing.CALife)), err
 	})
 }
 
