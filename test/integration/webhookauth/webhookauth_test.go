@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,11 +39,13 @@ func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
 	folder := t.TempDir()
 	controlPlane := filepath.Join(folder, "control-plane")
 	streams, _, _, said := genericiooptions.NewTestIOStreams()
-	if err := cli.Execute(t.Context(), streams, []string{
-		"webhook-auth", "generate", "--output-dir", folder, "--control-plane-dir", controlPlane, "--webhook-host", address,
-	}); err != nil {
-		t.Fatalf("%v: %s", err, said)
+	generate := func(flags ...string) {
+		if err := cli.Execute(t.Context(), streams, append([]string{"webhook-auth", "generate", "--output-dir", folder}, flags...)); err != nil {
+			t.Fatalf("%v: %s", err, said)
+		}
 	}
+	generate("--control-plane-dir", controlPlane, "--webhook-host", address)
+	ca := filepath.Join(folder, "ca.crt")
 	for name, test := range map[string]struct {
 		flags []string
 		// refusal is in the answer to the creation of a Node; empty where it is protected.
@@ -51,14 +55,38 @@ func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
 		"without": {nil, "tls: certificate required"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			calls(t, address, filepath.Join(folder, "ca.crt"), test.flags, test.refusal)
+			c := callers(t, address, test.flags)
+			stop := run(t, c.server, address, callerauth.Options{CAFile: ca, Subjects: []string{api.WebhookClientSubject}})
+			c.creates(test.refusal)
+			c.deletes(test.refusal)
+			if test.refusal != "" {
+				return
+			}
+			// The API server has its connection no more, and shows what is in the files by then.
+			const renewed = "renewed"
+			stop()
+			run(t, c.server, address, callerauth.Options{CAFile: ca, Subjects: []string{renewed}})
+			c.creates("tls: bad certificate")
+			generate("--renew", "--subject", renewed)
+			c.creates("")
+			c.deletes("")
 		})
 	}
 }
 
-// calls starts an API server and an agent, and wants that the creation of a Node is
-// answered with the refusal.
-func calls(t *testing.T, address, ca string, flags []string, refusal string) {
+// caller is an API server that has to ask the webhook.
+type caller struct {
+	*testing.T
+	server *cluster.Cluster
+	admin  kubernetes.Interface
+}
+
+// guarded is a Node that the guard keeps.
+const guarded = "guarded"
+
+// callers starts an API server, on which a Node is neither created nor deleted where the
+// webhook cannot be called.
+func callers(t *testing.T, address string, flags []string) *caller {
 	server := start(t, cluster.Options{Name: "webhookauth", APIServerFlags: flags})
 	admin := kubernetes.NewForConfigOrDie(server.RESTConfig())
 	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(server.RESTConfig())}).Apply(t.Context(), install.Options{
@@ -68,15 +96,47 @@ func calls(t *testing.T, address, ca string, flags []string, refusal string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	// Otherwise a webhook that cannot be called looks like one that does nothing.
-	if _, err := admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.JSONPatchType,
-		[]byte(`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`), metav1.PatchOptions{}); err != nil {
+	node := cluster.MakeNode(guarded, nil)
+	node.Annotations[api.AnnotationProtect] = "true"
+	if _, err := admin.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	run(t, server, address, callerauth.Options{CAFile: ca, Subjects: []string{api.WebhookClientSubject}})
+	// Otherwise a webhook that cannot be called looks like one that does nothing.
+	fail := []byte(`[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
+	if _, err := admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.JSONPatchType, fail, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.JSONPatchType, fail, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return &caller{t, server, admin}
+}
+
+// deletes wants that the deletion of a guarded Node is refused by the guard, or, where it
+// cannot be asked, for that reason.
+func (c *caller) deletes(refusal string) {
+	c.Helper()
+	says := []string{`admission webhook "` + api.GuardHook + `" denied the request`, api.AnnotationProtect}
+	if refusal != "" {
+		says = []string{`failed calling webhook "` + api.GuardHook + `"`, refusal}
+	}
 	var last string
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		node, err := admin.CoreV1().Nodes().Create(ctx, cluster.MakeNode("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		err := c.admin.CoreV1().Nodes().Delete(ctx, guarded, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		last = fmt.Sprintf("%v", err)
+		return !slices.ContainsFunc(says, func(text string) bool { return !strings.Contains(last, text) }), nil
+	})
+	if err != nil {
+		c.Fatalf("waiting until a deletion is answered %q: %v; the last answer was %s", says, err, last)
+	}
+}
+
+// creates wants that the creation of a Node is answered with the refusal, or leaves it protected.
+func (c *caller) creates(refusal string) {
+	c.Helper()
+	var last string
+	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		node, err := c.admin.CoreV1().Nodes().Create(ctx, cluster.MakeNode("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		switch last = fmt.Sprintf("%v", err); {
 		case err == nil && refusal != "" && api.HasFinalizer(node):
 			return false, errors.New("the webhook answered a caller that shows no certificate")
@@ -88,7 +148,7 @@ func calls(t *testing.T, address, ca string, flags []string, refusal string) {
 		return refusal != "" && strings.Contains(last, refusal), nil
 	})
 	if err != nil {
-		t.Fatalf("waiting for the answer %q: %v; the last was %s", refusal, err, last)
+		c.Fatalf("waiting for the answer %q: %v; the last was %s", refusal, err, last)
 	}
 }
 
@@ -106,21 +166,23 @@ func start(t *testing.T, options cluster.Options) *cluster.Cluster {
 	return server
 }
 
-// run runs an agent until the test ends.
-func run(t *testing.T, server *cluster.Cluster, address string, callers callerauth.Options) {
+// run runs an agent until it is stopped, or the test ends.
+func run(t *testing.T, server *cluster.Cluster, address string, callers callerauth.Options) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	options := agent.Options{
 		REST: server.RESTConfig(), Namespace: api.Namespace, Identity: "test", Version: "test", Lease: agent.DefaultLeaseTiming(),
-		WebhookListen: address, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		WebhookListen: address, LeaveOpen: time.Millisecond, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the agent ended with: %v", err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func freeAddress(t *testing.T) string {
