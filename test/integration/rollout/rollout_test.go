@@ -35,8 +35,14 @@ func TestARolloutLosesNoNode(t *testing.T) {
 		old := running[0]
 		running = append(running[1:], young)
 		before := load.calls.Load()
+		// Who deletes a Pod has it stopped at once, and only then it is taken out of its Service, of
+		// which every machine learns in its own time.
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); old.stop() }()
+		learns := time.NewTimer(time.Duration(1+i%3) * time.Second)
+		<-learns.C
 		service.remove(old.webhook)
-		old.stop()
+		<-stopped
 		if load.calls.Load() == before {
 			t.Error("nothing was created during a restart: it proves nothing")
 		}
