@@ -35,7 +35,7 @@ const (
 	// answerTimeout is how long a handshake may take, and an answer after the request.
 	answerTimeout  = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes
-	maxConnections = 256
+	maxConnections = 128
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken

@@ -10,7 +10,7 @@ import (
 const (
 	// smallBody is what a Node rarely exceeds: as many of them as there are
 	// connections are no burden.
-	smallBody = 32 << 10
+	smallBody = 24 << 10
 	// tryAgain is when the room for large bodies may be free, in seconds. API servers call a
 	// webhook again only where they are told when.
 	tryAgain = "1"
@@ -18,9 +18,10 @@ const (
 
 // Bodies refuses a request whose body is longer than max bytes, or of a length that it
 // does not tell, before anything of it is read. Of large ones there are only as many at a
-// time as together have room in twice that.
+// time as together have room in a third more than that; where there is none left, the slowest
+// request has to make some.
 func Bodies(max int64, next http.Handler) http.Handler {
-	room := semaphore.NewWeighted(2 * max)
+	room := semaphore.NewWeighted(max + max/3)
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		size := request.ContentLength
 		switch {
@@ -33,6 +34,9 @@ func Bodies(max int64, next http.Handler) http.Handler {
 		}
 		if size > smallBody {
 			if !room.TryAcquire(size) {
+				if of, is := boundOf(request); is {
+					of.closeSlowest()
+				}
 				writer.Header().Set("Retry-After", tryAgain)
 				refuse(writer, http.StatusTooManyRequests, "too many large requests at once, try again")
 				return

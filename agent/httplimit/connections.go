@@ -21,6 +21,10 @@ const (
 	slowness = time.Second
 )
 
+// readingShare of all connections may be sending a request: if more do, those give way that are
+// slow. What they have sent so far is held in memory.
+const readingShare = 4
+
 // Connections bounds how many connections are open. One more closes another, over
 // which nothing is under way: first one that was opened and left, then one whose request
 // does not come to its end, then one that rests for long. So connections that ask nothing
@@ -49,7 +53,7 @@ func NewConnections(max int) *Connections { return &Connections{max: max, now: t
 func (c *Connections) Bind(server *http.Server) {
 	server.ConnState, server.Handler = c.Track, c.receive(server.Handler)
 	server.ConnContext = func(ctx context.Context, connection net.Conn) context.Context {
-		return context.WithValue(ctx, connectionKey{}, connection)
+		return context.WithValue(ctx, connectionKey{}, bound{c, connection})
 	}
 }
 
@@ -84,6 +88,9 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 	case http.StateActive:
 		c.forget(connection)
 		c.reading = append(c.reading, resting{connection, c.now()})
+		if len(c.reading) > c.max/readingShare {
+			victim = c.slowest()
+		}
 	case http.StateIdle:
 		c.forget(connection)
 		c.idle = append(c.idle, resting{connection, c.now()})
@@ -92,6 +99,27 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 		c.open--
 	}
 	return victim
+}
+
+// slowest forgets the connection whose request has been on its way for longest, and returns
+// it; nil where none is slow.
+func (c *Connections) slowest() net.Conn {
+	if len(c.reading) == 0 || c.now().Sub(c.reading[0].since) < slowness {
+		return nil
+	}
+	found := c.reading[0].Conn
+	c.forget(found)
+	return found
+}
+
+// closeSlowest makes room for those who send a request at once.
+func (c *Connections) closeSlowest() {
+	c.mutex.Lock()
+	found := c.slowest()
+	c.mutex.Unlock()
+	if found != nil {
+		_ = raw(found).Close()
+	}
 }
 
 // victim forgets the connection that gives way, and returns it; nil where none can.

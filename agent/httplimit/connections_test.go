@@ -72,6 +72,22 @@ func TestWhichConnectionGivesWay(t *testing.T) {
 	}
 }
 
+// Those who send slowly hold memory: of many the oldest gives way before there is no place left.
+func TestFewSendSlowly(t *testing.T) {
+	script := []any{}
+	for _, name := range []string{"one", "two", "three"} {
+		script = append(script, name, http.StateNew, http.StateActive)
+	}
+	c := NewConnections(3 * readingShare)
+	if closed := track(t, c, append(script, "quick", http.StateNew, http.StateActive)...); len(closed) != 0 {
+		t.Errorf("closed %q, though nobody is slow", closed)
+	}
+	c = NewConnections(3 * readingShare)
+	if closed := track(t, c, append(script, slowness, "quick", http.StateNew, http.StateActive)...); len(closed) != 1 || closed[0] != "one" {
+		t.Errorf("closed %q", closed)
+	}
+}
+
 func TestConnectionsThatAskNothingKeepNobodyOut(t *testing.T) {
 	const max = 32
 	c := NewConnections(max)

@@ -13,14 +13,26 @@ const bodyTimeout = 5 * time.Second
 
 type connectionKey struct{}
 
+// bound is a connection, and what it is bounded by.
+type bound struct {
+	*Connections
+	connection net.Conn
+}
+
+// boundOf returns by what the connection of a request is bounded, if it is.
+func boundOf(request *http.Request) (bound, bool) {
+	of, is := request.Context().Value(connectionKey{}).(bound)
+	return of, is
+}
+
 // receive limits the time for the body of a request. It has to be around every other
 // handler: one that refuses a body leaves it to net/http, which reads what is left of it
 // without any limit of its own.
 func (c *Connections) receive(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		connection, _ := request.Context().Value(connectionKey{}).(net.Conn)
+		of, _ := boundOf(request)
 		if request.ContentLength == 0 {
-			c.received(connection)
+			c.received(of.connection)
 			next.ServeHTTP(writer, request)
 			return
 		}
@@ -30,7 +42,7 @@ func (c *Connections) receive(next http.Handler) http.Handler {
 		}
 		// At the end of the body net/http takes the limit off, for it then waits for the caller
 		// to hang up: whoever answers may take longer.
-		request.Body = &body{request.Body, func() { c.received(connection) }}
+		request.Body = &body{request.Body, func() { c.received(of.connection) }}
 		next.ServeHTTP(writer, request)
 	})
 }

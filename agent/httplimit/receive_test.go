@@ -108,6 +108,36 @@ func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// Who has sent most of a large request, and then nothing, keeps no room that others need.
+func TestASlowLargeBodyMakesRoom(t *testing.T) {
+	const max = 1 << 20
+	began := make(chan struct{}, 1)
+	server, _ := limited(t, 16, Bodies(max, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, request.Body)
+	})))
+	say(t, server, fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", max))
+	<-began
+	tried := time.NewTicker(slowness / 10)
+	defer tried.Stop()
+	for start := time.Now(); ; <-tried.C {
+		response, err := http.Post(server.URL, "text/plain", strings.NewReader(strings.Repeat("x", max)))
+		if err == nil {
+			response.Body.Close()
+		}
+		took := time.Since(start)
+		if err == nil && response.StatusCode == http.StatusOK {
+			if took < slowness*9/10 {
+				t.Errorf("it had to give way after %s", took)
+			}
+			return
+		}
+		if took > bodyTimeout-time.Second {
+			t.Fatalf("after %s there is no room: %v, %v", took, response, err)
+		}
+	}
+}
+
 // The limit for the body is none for the answer: net/http takes it off.
 func TestAnAnswerMayTakeLongerThanTheBody(t *testing.T) {
 	server, _ := limited(t, 1, Bodies(1<<20, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
