@@ -33,6 +33,8 @@ const (
 	// turn is short, so that what else the machine does meets both alike.
 	turn  = 250 * time.Millisecond
 	turns = 16 // per round
+	// leastRatio is how much of the throughput of a constant answer ours has to have.
+	leastRatio = 0.8
 )
 
 // review is what the API server sends when a kubelet registers its Node.
@@ -91,6 +93,9 @@ func measureHandler(ctx context.Context, rounds int) error {
 	seconds := float64(len(ratios)) * turn.Seconds()
 	fmt.Printf("\nrequests of %d KiB per second, %d callers: constant answer %.0f, ours %.0f: ratio %.2f (median of %d turns)\n",
 		len(body)>>10, callers, float64(empty)/seconds, float64(full)/seconds, ratios[len(ratios)/2], len(ratios))
+	if median := ratios[len(ratios)/2]; median < leastRatio {
+		return fmt.Errorf("ours has %.3f of the throughput of a constant answer, and must have %.1f", median, leastRatio)
+	}
 	return nil
 }
 

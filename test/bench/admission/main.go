@@ -18,18 +18,31 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 3, "rounds in which the subjects take turns")
+	address := flag.String("attack", "", "do nothing but harm to the webhook at this address, as the measurement has it done")
+	only := flag.String("only", "", "measure nothing else: handler, creation or harm")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *address != "" {
+		if err := doHarm(ctx, *address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	fmt.Printf("%d cores, %s, %s\n", runtime.NumCPU(), runtime.GOOS, runtime.Version())
 	for _, one := range []struct {
+		name    string
 		what    string
 		measure func(context.Context, int) error
 	}{
-		{"the handler", measureHandler},
-		{"creating nodes", measureCreation},
-		{"callers who mean harm", measureHarm},
+		{"handler", "the handler", measureHandler},
+		{"creation", "creating nodes", measureCreation},
+		{"harm", "callers who mean harm", measureHarm},
 	} {
+		if *only != "" && *only != one.name {
+			continue
+		}
 		if err := one.measure(ctx, *rounds); err != nil {
 			fmt.Fprintf(os.Stderr, "measuring %s: %v\n", one.what, err)
 			os.Exit(1)
