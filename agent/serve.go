@@ -93,7 +93,11 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, log))
 	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, log))
-	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, paths)))
+	refused := func(request *http.Request, why string) {
+		meters.WebhookRequest("", "refused", 0)
+		log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", why)
+	}
+	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, refused, paths)))
 	server := s.all[len(s.all)-1]
 	server.webhook = true
 	// By HTTP/2 one connection carries hundreds of requests at once, and the bound on

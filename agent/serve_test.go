@@ -286,6 +286,9 @@ func TestAServerThatCannotGoOnEndsAll(t *testing.T) {
 	if err := s.run(ctx); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "serving probes") {
 		t.Errorf("it ended with: %v", err)
 	}
+	if ctx.Err() != nil {
+		t.Error("it did not end by itself")
+	}
 	if s.ready.Load() {
 		t.Error("it is ready")
 	}

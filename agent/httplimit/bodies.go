@@ -19,17 +19,21 @@ const (
 // Bodies refuses a request whose body is longer than max bytes, or of a length that it
 // does not tell, before anything of it is read. Of large ones there are only as many at a
 // time as together have room in a third more than that; where there is none left, the slowest
-// request has to make some.
-func Bodies(max int64, next http.Handler) http.Handler {
+// request has to make some. Refused is told of each that is refused, and why.
+func Bodies(max int64, refused func(request *http.Request, why string), next http.Handler) http.Handler {
 	room := semaphore.NewWeighted(max + max/3)
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		refuse := func(code int, why string) {
+			refused(request, why)
+			refuse(writer, code, why)
+		}
 		size := request.ContentLength
 		switch {
 		case size < 0:
-			refuse(writer, http.StatusLengthRequired, "a request must tell its Content-Length")
+			refuse(http.StatusLengthRequired, "a request must tell its Content-Length")
 			return
 		case size > max:
-			refuse(writer, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is %d bytes long, and %d are read", size, max))
+			refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is %d bytes long, and %d are read", size, max))
 			return
 		}
 		if size > smallBody {
@@ -38,7 +42,7 @@ func Bodies(max int64, next http.Handler) http.Handler {
 					of.closeSlowest()
 				}
 				writer.Header().Set("Retry-After", tryAgain)
-				refuse(writer, http.StatusTooManyRequests, "too many large requests at once, try again")
+				refuse(http.StatusTooManyRequests, "too many large requests at once, try again")
 				return
 			}
 			defer room.Release(size)

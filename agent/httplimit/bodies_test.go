@@ -18,9 +18,12 @@ func (e *endless) Read(into []byte) (int, error) {
 	return len(into), nil
 }
 
+func ignore(*http.Request, string) {}
+
 func TestBodiesAreRefusedUnread(t *testing.T) {
 	const max = 1 << 20
-	server := httptest.NewServer(Bodies(max, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	var refusals atomic.Int32
+	server := httptest.NewServer(Bodies(max, func(_ *http.Request, why string) { refusals.Add(int32(min(1, len(why)))) }, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.Copy(writer, request.Body); err != nil {
 			t.Errorf("reading the body: %v", err)
 		}
@@ -37,7 +40,7 @@ func TestBodiesAreRefusedUnread(t *testing.T) {
 		"without any length": {0, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sent := &endless{}
+			sent, before := &endless{}, refusals.Load()
 			var body io.Reader = sent
 			if test.length > 0 {
 				body = io.LimitReader(sent, test.length)
@@ -62,6 +65,9 @@ func TestBodiesAreRefusedUnread(t *testing.T) {
 			if response.StatusCode != test.want {
 				t.Errorf("%s: %s", response.Status, answer)
 			}
+			if told := refusals.Load() > before; told != (test.want != http.StatusOK) {
+				t.Errorf("told of a refusal: %t", told)
+			}
 			// What the sockets hold is sent without being read.
 			if test.want != http.StatusOK && sent.read.Load() > 64<<20 {
 				t.Errorf("%d bytes were taken", sent.read.Load())
@@ -73,7 +79,7 @@ func TestBodiesAreRefusedUnread(t *testing.T) {
 func TestLargeBodiesAtOnceAreFew(t *testing.T) {
 	const max = 1 << 20
 	began, end := make(chan struct{}, 3), make(chan struct{})
-	handler := Bodies(max, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { began <- struct{}{}; <-end }))
+	handler := Bodies(max, ignore, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { began <- struct{}{}; <-end }))
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	send := func(size int) (*http.Response, error) {

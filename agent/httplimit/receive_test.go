@@ -48,7 +48,7 @@ const (
 // Whether it is refused at once, read, or left alone: it does not stay.
 func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
 	for name, handler := range map[string]http.Handler{
-		"refused":  Bodies(1<<20, http.NotFoundHandler()),
+		"refused":  Bodies(1<<20, ignore, http.NotFoundHandler()),
 		"read":     http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) { _, _ = io.Copy(io.Discard, request.Body) }),
 		"left":     http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 		"answered": http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { http.Error(writer, "no", http.StatusForbidden) }),
@@ -81,7 +81,7 @@ func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
 func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 	const max = 16
 	began := make(chan struct{}, max)
-	server, connections := limited(t, max, Bodies(1<<20, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	server, connections := limited(t, max, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began <- struct{}{}
 		_, _ = io.Copy(writer, request.Body)
 	})))
@@ -112,7 +112,7 @@ func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 func TestASlowLargeBodyMakesRoom(t *testing.T) {
 	const max = 1 << 20
 	began := make(chan struct{}, 1)
-	server, _ := limited(t, 16, Bodies(max, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+	server, _ := limited(t, 16, Bodies(max, ignore, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		began <- struct{}{}
 		_, _ = io.Copy(io.Discard, request.Body)
 	})))
@@ -140,7 +140,7 @@ func TestASlowLargeBodyMakesRoom(t *testing.T) {
 
 // The limit for the body is none for the answer: net/http takes it off.
 func TestAnAnswerMayTakeLongerThanTheBody(t *testing.T) {
-	server, _ := limited(t, 1, Bodies(1<<20, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	server, _ := limited(t, 1, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.Copy(io.Discard, request.Body); err != nil {
 			t.Error(err)
 		}

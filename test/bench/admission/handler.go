@@ -64,7 +64,7 @@ func measureHandler(ctx context.Context, rounds int) error {
 		return err
 	}
 	meters := metrics.New()
-	ours := httplimit.Bodies(admission.MaxBody, admission.Handler(labels.Everything, meters, slog.New(slog.DiscardHandler)))
+	ours := httplimit.Bodies(admission.MaxBody, func(*http.Request, string) {}, admission.Handler(labels.Everything, meters, slog.New(slog.DiscardHandler)))
 	constant := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.Copy(io.Discard, request.Body); err != nil {
 			http.Error(writer, err.Error(), http.StatusBadRequest)
