@@ -74,7 +74,7 @@ func Run(ctx context.Context, options Options) error {
 		certificates, keepUp, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
 			meters.CertificateExpiresAt(end)
 			report.change(ctx, expiring(end))
-		})
+		}, meters.ServingCertificateExpiresAt)
 		if err != nil {
 			return err
 		}

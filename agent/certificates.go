@@ -26,16 +26,17 @@ type certificates interface {
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// newCertificates also returns what has to run to keep them up. Changed is told when they end.
-func newCertificates(ctx context.Context, client kubernetes.Interface, options Options, changed func(end time.Time)) (certificates, func(context.Context) error, error) {
+// newCertificates also returns what has to run to keep them up. Changed is told when what
+// the API server trusts ends, served when the certificate does that it is shown.
+func newCertificates(ctx context.Context, client kubernetes.Interface, options Options, changed, served func(end time.Time)) (certificates, func(context.Context) error, error) {
 	if files := options.Certificates; files.CertificateFile != "" || files.KeyFile != "" {
-		opened, err := servingcert.OpenFiles(files.CertificateFile, files.KeyFile, changed, options.Log)
+		opened, err := servingcert.OpenFiles(files.CertificateFile, files.KeyFile, func(end time.Time) { changed(end); served(end) }, options.Log)
 		return opened, func(context.Context) error { return nil }, err
 	}
 	service := api.Agent + "." + options.Namespace + ".svc"
 	authority, err := servingcert.Open(ctx, servingcert.Options{
 		Client: client, Namespace: options.Namespace, Hosts: []string{service, service + ".cluster.local", "localhost", "127.0.0.1", "::1"},
-		Timing: cmp.Or(options.Certificates.Timing, servingcert.DefaultTiming()), Changed: changed, Now: time.Now, Log: options.Log,
+		Timing: cmp.Or(options.Certificates.Timing, servingcert.DefaultTiming()), Changed: changed, Served: served, Now: time.Now, Log: options.Log,
 	})
 	if err != nil {
 		return nil, nil, err

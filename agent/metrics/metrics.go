@@ -23,6 +23,7 @@ type Metrics struct {
 	finalizersAdded   prometheus.Counter
 	leader            prometheus.Gauge
 	certificateExpiry prometheus.Gauge
+	servingExpiry     prometheus.Gauge
 	configReloads     *prometheus.CounterVec
 	configOK          prometheus.Gauge
 	configInfo        *prometheus.GaugeVec
@@ -93,8 +94,12 @@ func New() *Metrics {
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
 			Help: "When the CA of the webhook's serving certificate ends, in seconds since 1970.",
 		}),
+		servingExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_webhook_serving_certificate_expiry_timestamp_seconds",
+			Help: "When the certificate ends by which this agent's webhook was last served, in seconds since 1970.",
+		}),
 	}
-	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry, m.configReloads, m.configOK,
+	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK,
 		m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.configOK.Set(1) // Without a good config the agent does not start.
@@ -156,6 +161,11 @@ func oneIf(is bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// ServingCertificateExpiresAt says when the certificate ends that callers are shown.
+func (m *Metrics) ServingCertificateExpiresAt(end time.Time) {
+	m.servingExpiry.Set(float64(end.Unix()))
 }
 
 // CertificateExpiresAt says when the serving certificate ends.

@@ -31,6 +31,7 @@ func used() *Metrics {
 	m.ConfigReloaded(true)
 	m.ConfigReloaded(false)
 	m.CertificateExpiresAt(time.Unix(7, 0))
+	m.ServingCertificateExpiresAt(time.Unix(8, 0))
 	return m
 }
 
@@ -71,6 +72,7 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		`node_cleanup_config_reloads_total{result="error"} 1`,
 		"node_cleanup_config_last_reload_successful 0",
 		"node_cleanup_webhook_certificate_expiry_timestamp_seconds 7",
+		"node_cleanup_webhook_serving_certificate_expiry_timestamp_seconds 8",
 	} {
 		if !strings.Contains(recorder.Body.String(), want+"\n") {
 			t.Errorf("%q is missing", want)

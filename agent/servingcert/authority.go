@@ -31,8 +31,10 @@ type Options struct {
 	// Changed is told the end of the CA that signs, once at the start and whenever
 	// that is another.
 	Changed func(end time.Time)
-	Now     func() time.Time
-	Log     *slog.Logger
+	// Served is told the end of each serving certificate; nil for nobody.
+	Served func(end time.Time)
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Authority is the webhook's CA, one of as many as there are agents, all of which
@@ -49,7 +51,7 @@ type Authority struct {
 // any more, it makes one and stores it; when another replica was faster, that one's
 // is taken.
 func Open(ctx context.Context, options Options) (*Authority, error) {
-	a := &Authority{Options: options, keeper: &keeper{hosts: options.Hosts, life: options.Timing.LeafLife, now: options.Now}}
+	a := &Authority{Options: options, keeper: &keeper{hosts: options.Hosts, life: options.Timing.LeafLife, now: options.Now, served: options.Served}}
 	for {
 		secret, err := a.read(ctx)
 		if err != nil {

@@ -56,7 +56,8 @@ func TestALeafDoesNotOutliveItsCA(t *testing.T) {
 
 func TestTheKeeperRenewsAtTwoThirdsOfTheLife(t *testing.T) {
 	now := morning
-	kept := &keeper{hosts: []string{"agent.ns.svc"}, life: timing.LeafLife, now: func() time.Time { return now }}
+	var told time.Time
+	kept := &keeper{hosts: []string{"agent.ns.svc"}, life: timing.LeafLife, now: func() time.Time { return now }, served: func(end time.Time) { told = end }}
 	first, second := newCA(t, now), newCA(t, now)
 	kept.sign(first)
 	serve := func() *x509.Certificate {
@@ -64,6 +65,9 @@ func TestTheKeeperRenewsAtTwoThirdsOfTheLife(t *testing.T) {
 		certificate, err := kept.certificate()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !told.Equal(certificate.Leaf.NotAfter) {
+			t.Errorf("it ends on %s, and %s is told", certificate.Leaf.NotAfter, told)
 		}
 		return certificate.Leaf
 	}

@@ -11,6 +11,8 @@ type keeper struct {
 	hosts []string
 	life  time.Duration
 	now   func() time.Time
+	// served is told the end of each certificate that is made; nil for nobody.
+	served func(end time.Time)
 
 	mutex  sync.Mutex
 	signer *ca
@@ -39,5 +41,8 @@ func (k *keeper) certificate() (*tls.Certificate, error) {
 		return nil, err
 	}
 	k.leaf = leaf
+	if k.served != nil {
+		k.served(leaf.Leaf.NotAfter)
+	}
 	return leaf, nil
 }
