@@ -105,7 +105,7 @@ func TestWhoMayNotBypassCannotLayADeletionAtSomebodysDoor(t *testing.T) {
 // A kubelet is not to decide whether its own Node is deleted.
 func TestAKubeletChangesNoProtection(t *testing.T) {
 	f := setUp(t, "")
-	if err := f.annotate(f.as("system:node:worker", "system:nodes"), f.node("worker"), api.AnnotationProtect, "true"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "and for a kubelet nodecleanup.io/protect") {
+	if err := f.annotate(f.as("system:node:worker", "system:nodes"), f.node("worker"), api.AnnotationProtect, "true"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may change nodecleanup.io/protect") {
 		t.Errorf("one that protects its node is answered %v", err)
 	}
 	precious := f.node("precious", annotated(api.AnnotationProtect, "true"))
