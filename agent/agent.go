@@ -71,7 +71,7 @@ func Run(ctx context.Context, options Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	servers := newServers(options)
 	if options.WebhookListen != "" {
-		certificates, keepUp, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
+		certificates, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
 			meters.CertificateExpiresAt(end)
 			report.change(ctx, expiring(end))
 		}, meters.ServingCertificateExpiresAt)
@@ -86,7 +86,7 @@ func Run(ctx context.Context, options Options) error {
 			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: options.Log,
 		})
 		servers.admission(options.WebhookListen, certificates, callers, settings.Current, deletions, meters)
-		group.Go(func() error { return keepUp(ctx) })
+		group.Go(func() error { return certificates.Run(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())
 	servers.plain("metrics", options.MetricsListen, meters.Handler())

@@ -21,25 +21,21 @@ type Certificates struct {
 	Timing servingcert.Timing
 }
 
-// certificates hand out the serving certificate.
+// certificates hand out the serving certificate. Run keeps it up.
 type certificates interface {
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Run(context.Context) error
 }
 
-// newCertificates also returns what has to run to keep them up. Changed is told when what
-// the API server trusts ends, served when the certificate does that it is shown.
-func newCertificates(ctx context.Context, client kubernetes.Interface, options Options, changed, served func(end time.Time)) (certificates, func(context.Context) error, error) {
+// newCertificates opens those that options ask for. Changed is told when what the API server
+// trusts ends, served when the certificate does that it is shown.
+func newCertificates(ctx context.Context, client kubernetes.Interface, options Options, changed, served func(end time.Time)) (certificates, error) {
 	if files := options.Certificates; files.CertificateFile != "" || files.KeyFile != "" {
-		opened, err := servingcert.OpenFiles(files.CertificateFile, files.KeyFile, func(end time.Time) { changed(end); served(end) }, options.Log)
-		return opened, func(context.Context) error { return nil }, err
+		return servingcert.OpenFiles(files.CertificateFile, files.KeyFile, func(end time.Time) { changed(end); served(end) }, options.Log)
 	}
 	service := api.Agent + "." + options.Namespace + ".svc"
-	authority, err := servingcert.Open(ctx, servingcert.Options{
+	return servingcert.Open(ctx, servingcert.Options{
 		Client: client, Namespace: options.Namespace, Hosts: []string{service, service + ".cluster.local", "localhost", "127.0.0.1", "::1"},
 		Timing: cmp.Or(options.Certificates.Timing, servingcert.DefaultTiming()), Changed: changed, Served: served, Now: time.Now, Log: options.Log,
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return authority, authority.Run, nil
 }

@@ -2,6 +2,7 @@ package servingcert
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -37,12 +38,31 @@ func OpenFiles(certificateFile, keyFile string, changed func(end time.Time), log
 // used the last certificate stays.
 func (f *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	// The files are small and handshakes are few: API servers keep their connections.
-	if err := f.reread(); err != nil {
-		f.log.Error("the webhook's certificate cannot be read, the last one stays", "err", err)
-	}
+	f.refresh()
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	return f.pair, nil
+}
+
+// Run reads the files each minute until ctx ends. An agent that no API server calls has no
+// handshakes, and would report the end of a certificate that was renewed long ago.
+func (f *Files) Run(ctx context.Context) error {
+	clock := time.NewTicker(lookEvery)
+	defer clock.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-clock.C:
+			f.refresh()
+		}
+	}
+}
+
+func (f *Files) refresh() {
+	if err := f.reread(); err != nil {
+		f.log.Error("the webhook's certificate cannot be read, the last one stays", "err", err)
+	}
 }
 
 func (f *Files) reread() error {

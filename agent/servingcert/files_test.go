@@ -2,18 +2,22 @@ package servingcert
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
+// files are where a certificate and its key are written.
+func files(t *testing.T) (certificateFile, keyFile string, write func(*ca)) {
+	t.Helper()
 	folder := t.TempDir()
-	certificateFile, keyFile := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
-	write := func(one *ca) {
+	certificateFile, keyFile = filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
+	return certificateFile, keyFile, func(one *ca) {
 		t.Helper()
 		certificate, key, err := one.encode()
 		if err != nil {
@@ -25,17 +29,48 @@ func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where the policy puts the finalizer on, the API server may not call for weeks.
+func TestTheEndOfARenewedCertificateIsToldWithoutAHandshake(t *testing.T) {
+	certificateFile, keyFile, write := files(t)
+	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
+	write(first)
+	synctest.Test(t, func(t *testing.T) {
+		var ends []time.Time
+		opened, err := OpenFiles(certificateFile, keyFile, func(end time.Time) { ends = append(ends, end) }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- opened.Run(ctx) }()
+		write(second)
+		<-time.After(lookEvery)
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if len(ends) != 2 || !ends[1].Equal(second.certificate.NotAfter) {
+			t.Errorf("told the ends %v, want the second one within a minute: %v", ends, second.certificate.NotAfter)
+		}
+	})
+}
+
+func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
+	certificateFile, keyFile, write := files(t)
 	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
 	write(first)
 	var ends []time.Time
 	var log bytes.Buffer
-	files, err := OpenFiles(certificateFile, keyFile, func(end time.Time) { ends = append(ends, end) }, slog.New(slog.NewTextHandler(&log, nil)))
+	opened, err := OpenFiles(certificateFile, keyFile, func(end time.Time) { ends = append(ends, end) }, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := func() []byte {
 		t.Helper()
-		pair, err := files.Certificate(nil)
+		pair, err := opened.Certificate(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
