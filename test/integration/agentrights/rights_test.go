@@ -27,7 +27,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = time.Minute
+const (
+	patience = time.Minute
+	// user is the agent's service account.
+	user = "system:serviceaccount:" + api.Namespace + ":" + api.Agent
+)
 
 var shared *cluster.Cluster
 
@@ -36,52 +40,40 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))
 }
 
-// unseen are the rights that no request of the agent's shows, and why it has them.
-func unseen() map[string]string {
-	const lists = "asked of an API server that does not stream lists, before 1.34"
-	return map[string]string{
-		"bypass nodes": "asked by the policy that keeps the finalizer, see test/integration/admission",
-		"list secrets": lists,
-		"list mutatingwebhookconfigurations.admissionregistration.k8s.io nodecleanup":   lists,
-		"list validatingwebhookconfigurations.admissionregistration.k8s.io nodecleanup": lists,
-	}
-}
+// bypass is the right that no request of the agent's shows: the policy that keeps the
+// finalizer asks for it, see test/integration/admission.
+const bypass = "bypass nodes"
 
-// Agents go through all that the agent does. If a role lost a right, a request
-// would be forbidden; if it had one too many, no request would show it.
+// Agents go through all that the agent does, on an API server of today and on one that streams
+// no lists, as those before 1.34. If a role lost a right, a request would be forbidden; if it
+// had one too many, no request would show it.
 func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
-	s := setUp(t)
-	stop := s.run("agent-0")
-	s.liveThroughEverything()
-	stop()
-	s.run("agent-1") // Run records are pruned by an agent that begins to lead.
+	today := setUp(t, shared)
+	older := setUp(t, start(t, cluster.Options{
+		Name: "agentrights-lists", WithControllerManager: true, WithKwok: true, APIServerFlags: []string{"--feature-gates=WatchList=false"},
+	}))
+	for _, s := range []*scene{today, older} {
+		stop := s.run("agent-0")
+		s.liveThroughEverything()
+		stop()
+		s.run("agent-1") // Run records are pruned by an agent that begins to lead.
+	}
 
-	wanted := s.rights()
+	wanted := today.rights()
 	if len(wanted) < 30 {
 		t.Fatalf("the roles have %d rights: they were not read", len(wanted))
 	}
-	user := "system:serviceaccount:" + api.Namespace + ":" + api.Agent
 	var missing []string
 	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		used := map[string]bool{}
-		events, err := shared.AuditLog()
-		if err != nil {
-			return false, err
-		}
-		for _, event := range events {
-			if event.User != user || event.Resource == "" {
-				continue
-			}
-			if event.Code == http.StatusForbidden {
-				return false, fmt.Errorf("the agent may not %s %s", event.Verb, event.URI)
-			}
-			for _, name := range []string{"", event.Name} {
-				used[right(event.Verb, event.APIGroup, event.Resource, event.Subresource, name)] = true
+		used := map[string]bool{bypass: true}
+		for _, s := range []*scene{today, older} {
+			if err := s.addUsed(used); err != nil {
+				return false, err
 			}
 		}
 		missing = nil
 		for one := range wanted {
-			if !used[one] && unseen()[one] == "" {
+			if !used[one] {
 				missing = append(missing, one)
 			}
 		}
@@ -92,6 +84,41 @@ func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
 		t.Errorf("%v; rights that the agent did not use:\n  %s", err, strings.Join(missing, "\n  "))
 	}
 	t.Logf("%d rights", len(wanted))
+}
+
+// addUsed adds the rights that the agent's requests have shown so far. One that was forbidden
+// is an error.
+func (s *scene) addUsed(used map[string]bool) error {
+	events, err := s.server.AuditLog()
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		if event.User != user || event.Resource == "" {
+			continue
+		}
+		if event.Code == http.StatusForbidden {
+			return fmt.Errorf("the agent may not %s %s", event.Verb, event.URI)
+		}
+		for _, name := range []string{"", event.Name} {
+			used[right(event.Verb, event.APIGroup, event.Resource, event.Subresource, name)] = true
+		}
+	}
+	return nil
+}
+
+func start(t *testing.T, options cluster.Options) *cluster.Cluster {
+	t.Helper()
+	server, err := cluster.New(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
 }
 
 // right names one: "patch nodes/status", "update secrets nodecleanup-webhook-ca".
@@ -145,7 +172,7 @@ func (s *scene) run(identity string) (stop func()) {
 	ended := make(chan error, 1)
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + api.Namespace, "system:authenticated"}
 	options := agent.Options{
-		REST:      shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent, groups...),
+		REST:      s.server.RESTConfigFor(user, groups...),
 		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
 		WebhookListen: s.webhook, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(s.Output(), nil)),
 	}

@@ -29,6 +29,7 @@ import (
 // scene is an install with something for every right to do.
 type scene struct {
 	*testing.T
+	server  *cluster.Cluster
 	client  kubernetes.Interface
 	webhook string
 	// inventory refuses while it is full, so that a step fails and is tried again.
@@ -36,12 +37,12 @@ type scene struct {
 	full      atomic.Bool
 }
 
-func setUp(t *testing.T) *scene {
+func setUp(t *testing.T, server *cluster.Cluster) *scene {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), webhook: listener.Addr().String()}
+	s := &scene{T: t, server: server, client: kubernetes.NewForConfigOrDie(server.RESTConfig()), webhook: listener.Addr().String()}
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func setUp(t *testing.T) *scene {
 		}
 	}))
 	t.Cleanup(s.inventory.Close)
-	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}).Apply(t.Context(), s.options()); err != nil {
+	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(server.RESTConfig())}).Apply(t.Context(), s.options()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
