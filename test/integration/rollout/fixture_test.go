@@ -83,7 +83,10 @@ func start(t *testing.T, identity string) *replica {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	options := agent.Options{
-		REST: shared.RESTConfig(), Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
+		// With the rights that the agent has in a cluster, and no others.
+		REST: shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
+			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
+		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
 		Certificates:  agent.Certificates{Timing: certificateTiming()},
 		WebhookListen: r.webhook, ProbeListen: probes, Catalog: plugins.Catalog, Log: slog.New(slog.DiscardHandler),
 	}

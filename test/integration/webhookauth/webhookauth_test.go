@@ -171,7 +171,10 @@ func run(t *testing.T, server *cluster.Cluster, address string, callers callerau
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	options := agent.Options{
-		REST: server.RESTConfig(), Namespace: api.Namespace, Identity: "test", Version: "test", Lease: agent.DefaultLeaseTiming(),
+		// With the rights that the agent has in a cluster, and no others.
+		REST: server.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
+			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
+		Namespace: api.Namespace, Identity: "test", Version: "test", Lease: agent.DefaultLeaseTiming(),
 		WebhookListen: address, LeaveOpen: time.Millisecond, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()
