@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // setting is one thing that --set can change: of which kind of object, and how.
@@ -19,6 +21,10 @@ type setting struct {
 
 // nodeSelectorPrefix begins the settings with a label of one's own in them.
 const nodeSelectorPrefix = "nodeSelector."
+
+// priorityClassName is the setting that api.QuotaName follows, too: some clusters admit Pods of
+// a class only where a quota names it.
+const priorityClassName = "priorityClassName"
 
 // settings by name. What is not here can be changed by a kustomization.
 var settings = map[string]setting{
@@ -35,7 +41,10 @@ var settings = map[string]setting{
 		}
 		return eachMap(object.Object, func(container map[string]any) error { container["imagePullPolicy"] = value; return nil }, "spec", "template", "spec", "containers")
 	}},
-	"priorityClassName": {"Deployment", func(object *unstructured.Unstructured, _, value string) error {
+	priorityClassName: {"Deployment", func(object *unstructured.Unstructured, _, value string) error {
+		if object.GetName() == api.QuotaName {
+			return eachMap(object.Object, func(scope map[string]any) error { scope["values"] = []any{value}; return nil }, "spec", "scopeSelector", "matchExpressions")
+		}
 		return unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", "priorityClassName")
 	}},
 	nodeSelectorPrefix + "LABEL": {"Deployment", func(object *unstructured.Unstructured, key, value string) error {
@@ -111,7 +120,7 @@ func sample(kind string) *unstructured.Unstructured {
 // change applies the settings that are about this object.
 func (o Options) change(object *unstructured.Unstructured) error {
 	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
-		if known, found := settingNamed(key); found && known.kind == object.GetKind() {
+		if known, found := settingNamed(key); found && (known.kind == object.GetKind() || key == priorityClassName && object.GetName() == api.QuotaName) {
 			if err := known.apply(object, key, o.Set[key]); err != nil {
 				return err
 			}
