@@ -113,8 +113,8 @@ func (s *servers) admission(address string, certificates certificates, callers *
 // probes answers whether the process lives, and whether it is of use.
 func (s *servers) probes() http.Handler {
 	paths := http.NewServeMux()
-	paths.HandleFunc("GET /healthz", func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprintln(writer, "ok") })
-	paths.HandleFunc("GET /readyz", func(writer http.ResponseWriter, _ *http.Request) {
+	paths.HandleFunc("GET "+api.HealthPath, func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprintln(writer, "ok") })
+	paths.HandleFunc("GET "+api.ReadyPath, func(writer http.ResponseWriter, _ *http.Request) {
 		if !s.ready.Load() {
 			http.Error(writer, "starting or stopping", http.StatusServiceUnavailable)
 			return

@@ -35,11 +35,22 @@ const (
 	MutatePath = "/mutate-node"
 	// GuardPath is where it answers the validating webhook.
 	GuardPath = "/guard-node"
+	// HealthPath and ReadyPath are where it answers probes, MetricsPath where Prometheus.
+	HealthPath  = "/healthz"
+	ReadyPath   = "/readyz"
+	MetricsPath = "/metrics"
 	// GuardName names the ConfigMap in which agents tell each other which deletions
 	// they have just allowed.
 	GuardName = "nodecleanup-guard"
 	// FieldManager is the field manager of what the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
+)
+
+// Ports of the agent's Pods.
+const (
+	WebhookPort = 9443
+	ProbePort   = 8081
+	MetricsPort = 8080
 )
 
 // Annotations on a Node. A request is an annotation that a person sets; the

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -155,7 +156,7 @@ func metrics(ctx context.Context, s *subject) result {
 		return skip(errors.New("there is no running pod of the agent"))
 	}
 	name := pods.Items[0].Name
-	answer, err := s.client.CoreV1().Pods(s.namespace).ProxyGet("http", name, "8080", "metrics", nil).DoRaw(ctx)
+	answer, err := s.client.CoreV1().Pods(s.namespace).ProxyGet("http", name, strconv.Itoa(api.MetricsPort), api.MetricsPath, nil).DoRaw(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
 		return skip(err)
