@@ -104,6 +104,16 @@ annotations:
   helm.sh/hook-delete-policy: {{ .keep | ternary "before-hook-creation" "before-hook-creation,hook-succeeded" }}
 {{- end -}}
 
+{{/* The whole seconds in a length of time such as 4m or 1h30m; what is below one counts as one. */}}
+{{- define "nodecleanup.seconds" -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-zµ]+" . -1 -}}
+{{- $unit := regexFind "[a-zµ]+" . -}}
+{{- $sum = addf $sum (mulf (regexFind "[0-9.]+" . | float64) (get (dict "h" 3600 "m" 60 "s" 1 "ms" 0.001) $unit | default 0)) -}}
+{{- end -}}
+{{ ceil $sum | int64 }}
+{{- end -}}
+
 {{/* The Pod that runs the command line, of the root, a service account and arguments. */}}
 {{- define "nodecleanup.cliPod" -}}
 restartPolicy: Never

@@ -21,10 +21,18 @@ func TestEveryFieldIsOneOfKubernetes(t *testing.T) {
 			set(values, name, parse(t, "v: "+value)["v"])
 		}
 	}
-	for _, values := range []map[string]any{nil, values} {
-		for name, object := range fromChart(t, render.Options{Values: values}) {
+	// All values at once switch the uninstall off.
+	uninstall := map[string]any{"uninstall": parse(t, "{force: true, keepHistory: true}")}
+	hooks := 0
+	for _, options := range []render.Options{
+		{}, {Values: values}, {Cluster: onCluster{}}, {Values: values, Cluster: onCluster{}}, {Values: uninstall, Cluster: onCluster{}},
+	} {
+		for name, object := range fromChart(t, options) {
 			if slices.Contains(customGroups, object.GroupVersionKind().Group) {
 				continue // See custom_test.go.
+			}
+			if object.GetAnnotations()["helm.sh/hook"] != "" {
+				hooks++
 			}
 			data, err := json.Marshal(object.Object)
 			if err != nil {
@@ -34,5 +42,8 @@ func TestEveryFieldIsOneOfKubernetes(t *testing.T) {
 				t.Errorf("%s: %v\n%s", name, err, data)
 			}
 		}
+	}
+	if hooks < 30 {
+		t.Errorf("%d hooks were looked at", hooks)
 	}
 }

@@ -1,5 +1,5 @@
-// Package render prints the Helm chart as helm template does, without its hooks, which
-// the chart leaves out of what is only printed.
+// Package render prints the Helm chart as helm template does: without its hooks, which the
+// chart leaves out of what is only printed, unless there is a cluster to look things up in.
 package render
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
+	v2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 
@@ -27,6 +28,8 @@ type Options struct {
 	Namespace string
 	// KubeVersion of the cluster it is for; empty for Newest.
 	KubeVersion string
+	// Cluster is where the chart looks things up; nil where it is only printed.
+	Cluster engine.ClientProvider
 	// Values over those of the chart.
 	Values map[string]any
 }
@@ -57,7 +60,7 @@ func Chart(folder string, options Options) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := engine.Render(chart, values)
+	rendered, err := options.render(chart, values)
 	if err != nil {
 		return nil, fmt.Errorf("rendering the chart in %s: %w", folder, err)
 	}
@@ -69,4 +72,11 @@ func Chart(folder string, options Options) (map[string]string, error) {
 		}
 	}
 	return files, nil
+}
+
+func (o Options) render(chart *v2.Chart, values common.Values) (map[string]string, error) {
+	if o.Cluster == nil {
+		return engine.Render(chart, values)
+	}
+	return engine.RenderWithClientProvider(chart, values, o.Cluster)
 }
