@@ -49,7 +49,7 @@ cross: ## Build for the other platforms, to see that they build
 		echo "building for $$platform"; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -o /dev/null ./cmd/kubectl-nodecleanup; done
 	GOOS=linux GOARCH=arm64 go build -o /dev/null ./cmd/nodecleanup-agent
-	GOOS=darwin GOARCH=arm64 go vet ./hack/demo ./hack/cluster ./hack/run-local ./test/cluster ./cmd/nodecleanup-agent
+	GOOS=darwin GOARCH=arm64 go vet ./hack/demo ./hack/cluster ./hack/run-local ./test/cluster ./test/e2e ./cmd/nodecleanup-agent
 
 .PHONY: kubernetes
 kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, once; then cached)

@@ -108,7 +108,7 @@ func TestEachReferenceFindsWhatItNames(t *testing.T) {
 				wantPod(t, &monitor.Spec.Selector)
 				for _, endpoint := range monitor.Spec.PodMetricsEndpoints {
 					if endpoint.Port == nil || of(*endpoint.Port) == nil || of(*endpoint.Port).ContainerPort != api.MetricsPort || endpoint.Path != api.MetricsPath {
-						t.Errorf("it scrapes %v%s", endpoint.Port, endpoint.Path)
+						t.Errorf("it scrapes something else than the agents:\n%s", text(t, object))
 					}
 				}
 			case "ServiceMonitor":
