@@ -70,7 +70,7 @@ man: ## Write man pages into dist/man
 	@go run ./hack/docs -man dist/man
 
 .PHONY: release
-release: ## Make the release of VERSION in dist/: archives, images, chart, SBOMs, checksums, Krew manifest, man pages
+release: ## Make the release of VERSION in dist/: archives, images, chart, manifests, SBOMs, checksums, Krew manifest, man pages
 	@go run ./hack/release -version $(VERSION) dist
 
 # Registry and folder, such as ghcr.io/somebody; empty for those in the images' names.

@@ -25,29 +25,17 @@ func chartArchive(version string) string {
 // packChart writes the chart as helm package does, but for the times of its files, which
 // would make every archive another one.
 func packChart(folder, version string) error {
-	var files []file
-	err := filepath.WalkDir(chartFolder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(chartFolder, path)
-		if err != nil {
-			return err
-		}
-		if name == "Chart.yaml" {
-			if content, err = numbered(content, version); err != nil {
+	files, err := filesIn(chartFolder)
+	if err != nil {
+		return fmt.Errorf("reading the chart: %w", err)
+	}
+	for i := range files {
+		if files[i].name == "Chart.yaml" {
+			if files[i].content, err = numbered(files[i].content, version); err != nil {
 				return err
 			}
 		}
-		files = append(files, file{inChart(name), 0o644, content})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading the chart: %w", err)
+		files[i].name = inChart(files[i].name)
 	}
 	var archive bytes.Buffer
 	if err := tarred(&archive, files); err != nil {
@@ -56,7 +44,28 @@ func packChart(folder, version string) error {
 	return os.WriteFile(filepath.Join(folder, chartArchive(version)), archive.Bytes(), 0o644)
 }
 
-func inChart(name string) string { return path.Join(chartName, filepath.ToSlash(name)) }
+func inChart(name string) string { return path.Join(chartName, name) }
+
+// filesIn returns the files below a folder, by their names in it with slashes.
+func filesIn(folder string) ([]file, error) {
+	var files []file
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		files = append(files, file{filepath.ToSlash(name), 0o644, content})
+		return nil
+	})
+	return files, err
+}
 
 var chartVersion = regexp.MustCompile(`(?m)^(version|appVersion): .*$`)
 

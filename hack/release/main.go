@@ -1,6 +1,6 @@
 // Command release makes what is published of a version: an archive for each platform,
-// the images, the Helm chart, what each program is made of, their checksums, the
-// manifest for the Krew index, and man pages. The same sources give the same bytes.
+// the images, the Helm chart, the manifests for Kustomize, what each program is made of,
+// their checksums, the manifest for the Krew index, and man pages. The same sources give the same bytes.
 //
 //	go run ./hack/release -version v1.2.3 dist
 package main
@@ -69,7 +69,10 @@ func everything(ctx context.Context, version, folder string) error {
 	if err := packChart(folder, version); err != nil {
 		return err
 	}
-	sums, err := summed(folder, append(append(made, written...), chartArchive(version)))
+	if err := packManifests(folder, version); err != nil {
+		return err
+	}
+	sums, err := summed(folder, append(append(made, written...), chartArchive(version), manifestsArchive(version)))
 	if err != nil {
 		return err
 	}

@@ -179,7 +179,11 @@ func unpack(t *testing.T, archive, folder string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(folder, header.Name), content, header.FileInfo().Mode()); err != nil {
+		path := filepath.Join(folder, header.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, header.FileInfo().Mode()); err != nil {
 			t.Fatal(err)
 		}
 	}
