@@ -31,6 +31,7 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		{"a node has the finalizer from its first moment", protected},
 		{"a deleted node goes when its pods are gone", drained},
 		{"an upgrade under load loses no node", upgraded},
+		{"the policy is put beside the webhook, where the server has it", switched},
 		{"uninstall leaves nothing", uninstalled},
 	}
 	for _, part := range parts {
@@ -40,8 +41,9 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 	}
 }
 
+// The webhook alone: with the policy, nobody would notice that its Service leads nowhere.
 func installed(t *testing.T, f *fixture) {
-	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.old, "--config", f.config)
+	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.old, "--config", f.config, "--admission", "webhook")
 	f.wantAgents(t, f.old)
 }
 
@@ -118,7 +120,7 @@ func upgraded(t *testing.T, f *fixture) {
 			}
 		})
 	}
-	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.new, "--config", f.config)
+	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.new, "--config", f.config, "--admission", "webhook")
 	f.eventually(t, "the old agents are gone", func(context.Context) (bool, error) { return len(f.agents(t)) == 2, nil })
 	stop()
 	group.Wait()
@@ -127,6 +129,16 @@ func upgraded(t *testing.T, f *fixture) {
 		if err != nil || counts[i] == 0 {
 			t.Errorf("after %d creations: %v", counts[i], err)
 		}
+	}
+	f.wantAgents(t, f.new)
+	checked(t, f)
+}
+
+func switched(t *testing.T, f *fixture) {
+	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.new, "--config", f.config, "--admission", "auto")
+	made, err := f.client.CoreV1().Nodes().Create(t.Context(), cluster.MakeNode("switched", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil || !api.HasFinalizer(made) {
+		t.Errorf("the finalizers are %v, %v", made.Finalizers, err)
 	}
 	f.wantAgents(t, f.new)
 	checked(t, f)

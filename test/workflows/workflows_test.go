@@ -69,6 +69,35 @@ func TestEachStepIsATargetOfMake(t *testing.T) {
 	}
 }
 
+// A version that is promised and in no cluster of a test is a guess.
+func TestTheOldestKubernetesThatIsPromisedIsTested(t *testing.T) {
+	promised := regexp.MustCompile(`(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$`).FindSubmatch(read(t, filepath.Join(root, "manifests", "chart", "Chart.yaml")))
+	if promised == nil {
+		t.Fatal("the chart promises no version")
+	}
+	oldest := string(promised[1])
+	if tested := string(read(t, filepath.Join(root, ".github", "workflows", "e2e.yaml"))); !strings.Contains(tested, "image: kindest/node:v"+oldest+".") {
+		t.Errorf("no cluster of e2e.yaml is Kubernetes %s, which the chart promises", oldest)
+	}
+	if told := string(read(t, filepath.Join(root, "docs", "install.md"))); !strings.Contains(told, "Kubernetes "+oldest+" or newer") {
+		t.Errorf("docs/install.md promises another version than %s", oldest)
+	}
+}
+
+// Tests that need a package are skipped where it is missing, and a skipped one releases anything.
+func TestWhereTestsRunTheyHaveTheirPackages(t *testing.T) {
+	for name, workflow := range workflows(t) {
+		for job, content := range workflow.Jobs {
+			at := func(run string) int {
+				return slices.IndexFunc(content.Steps, func(one step) bool { return strings.TrimSpace(one.Run) == run })
+			}
+			if tests, packages := at("make test"), at("sudo make packages"); tests >= 0 && (packages < 0 || packages > tests) {
+				t.Errorf("%s, job %s runs make test without make packages before it", name, job)
+			}
+		}
+	}
+}
+
 // A tag can be moved to other code, a commit cannot. The comment says which version the
 // commit is, to people and to Dependabot.
 var pinned = regexp.MustCompile(`^[a-zA-Z0-9._/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
