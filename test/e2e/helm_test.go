@@ -47,6 +47,7 @@ func TestHelm(t *testing.T) {
 		part{"helm lint finds nothing wrong", func(t *testing.T) {
 			helm(t, "lint", "--strict", "--values", values(t, oldVersion, "webhook", "unmanaged"), chart)
 		}},
+		part{"helm template prints what install --dry-run=client prints", templateIsInstall},
 		part{"helm install: agents are ready under the restricted level", func(t *testing.T) {
 			restrictedNamespace(t)
 			helm(t, append([]string{"install", "--wait", "--values", values(t, oldVersion, "webhook", "unmanaged")},
@@ -64,9 +65,19 @@ func TestHelm(t *testing.T) {
 				t.Errorf("the inventory was told of %v, want helm-1 once", inventory.told)
 			}
 		}},
-		part{"helm upgrade: another image, and the policy beside the webhook", func(t *testing.T) {
+		part{"another agent goes on when the leader is killed", leaderKilled("helm-leader")},
+		part{"helm upgrade under load loses no node", func(t *testing.T) {
+			// With Fail, a request that is lost is an error.
+			failing := write(t, "failing.yaml", "{failurePolicy: Fail, webhookTimeoutSeconds: 20}")
+			to := func(version, chart string) {
+				helm(t, append([]string{"upgrade", "--wait", "--values", values(t, version, "webhook", "unmanaged"), "--values", failing}, append(of, chart)...)...)
+			}
+			to(oldVersion, filepath.Join(previous, "manifests", "chart"))
+			underLoad(t, func() { to(newVersion, chart) })
+			wantAgents(t, newVersion)
+		}},
+		part{"helm upgrade: the policy beside the webhook", func(t *testing.T) {
 			upgrade(t, "unmanaged")
-			awaitOldGone(t)
 			wantAgents(t, newVersion)
 			awaitLimit(t, "unmanaged")
 		}},

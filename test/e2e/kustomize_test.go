@@ -31,9 +31,16 @@ patches:
         %s
 `
 
+// A webhook that fails closed: a request that is lost is an error.
+const failing = `- target: {kind: MutatingWebhookConfiguration}
+  patch: |-
+    - {op: replace, path: /webhooks/0/failurePolicy, value: Fail}
+    - {op: replace, path: /webhooks/0/timeoutSeconds, value: 20}
+`
+
 func TestKustomize(t *testing.T) {
 	folder := t.TempDir()
-	overlay := func(t *testing.T, sources, version string) {
+	overlay := func(t *testing.T, sources, version, more string) {
 		t.Helper()
 		// Kustomize takes no absolute folder.
 		manifests, err := filepath.Rel(folder, filepath.Join(sources, "manifests"))
@@ -41,7 +48,7 @@ func TestKustomize(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := fmt.Sprintf(kustomization, manifests, repository, version, strings.ReplaceAll(strings.TrimSpace(settings), "\n", "\n        "))
-		if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text+more), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,18 +58,23 @@ func TestKustomize(t *testing.T) {
 		kubectl(t, "--namespace", api.Namespace, "rollout", "status", "deployment/"+api.Agent, "--timeout", "2m")
 	}
 	prove(t, "kustomize",
+		part{"the API server takes every overlay that is shipped", takesOverlays},
 		part{"kubectl apply -k: agents are ready under the restricted level", func(t *testing.T) {
-			overlay(t, previous, oldVersion)
+			overlay(t, previous, oldVersion, "")
 			apply(t)
 			wantAgents(t, oldVersion)
 		}},
 		part{"admission reaches the agent through its Service", protectsAtOnce("kustomize-1")},
 		part{"check and status find nothing wrong", checkFindsNothing},
 		part{"a deleted node goes when its pods are gone", drains("kustomize-1", "3/3")},
-		part{"kubectl apply -k: another image, and nothing that the agent wrote is lost", func(t *testing.T) {
-			overlay(t, root, newVersion)
+		part{"another agent goes on when the leader is killed", leaderKilled("kustomize-leader")},
+		part{"kubectl apply -k under load loses no node, and nothing that the agent wrote", func(t *testing.T) {
+			overlay(t, previous, oldVersion, failing)
 			apply(t)
-			awaitOldGone(t)
+			underLoad(t, func() {
+				overlay(t, root, newVersion, failing)
+				apply(t)
+			})
 			wantAgents(t, newVersion)
 			protectsAtOnce("kustomize-2")(t)
 			checkFindsNothing(t)

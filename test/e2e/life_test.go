@@ -5,8 +5,10 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +19,8 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/node"
 )
 
 const settings = `apiVersion: nodecleanup.io/v1alpha1
@@ -43,8 +47,9 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		part{"check and status find nothing wrong", checkFindsNothing},
 		part{"admission reaches the agent through its Service", protectsAtOnce("life-1")},
 		part{"a deleted node goes when its pods are gone", drains("life-1", "3/3")},
-		part{"another agent goes on when the leader is killed", leaderKilled},
+		part{"another agent goes on when the leader is killed", leaderKilled("life-2")},
 		part{"an upgrade under load loses no node", func(t *testing.T) { upgraded(t, config) }},
+		part{"a node that a real kubelet plays is drained", drainsRealNode},
 		part{"uninstall leaves nothing", func(t *testing.T) {
 			run(t, exit.OK, "uninstall", "--yes")
 			wantNothingLeft(t)
@@ -55,24 +60,34 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 	)
 }
 
-func leaderKilled(t *testing.T) {
-	unblock := deleteBlocked(t, "life-2")
-	run(t, exit.Unhealthy, "diagnose", "life-2")
-	leader := leader(t)
-	if err := client.CoreV1().Pods(api.Namespace).Delete(t.Context(), leader, *metav1.NewDeleteOptions(0)); err != nil {
-		t.Fatalf("killing the leader: %v", err)
-	}
-	unblock()
-	eventually(t, "node life-2 is gone", isGone("life-2"))
-	eventually(t, "two agents are ready again", func(context.Context) (bool, error) {
-		ready := 0
-		for _, pod := range agents(t) {
-			if pod.Name != leader && isReady(&pod) {
-				ready++
-			}
+// leaderKilled kills the leader while the cleanup of a node waits.
+func leaderKilled(name string) func(*testing.T) {
+	return func(t *testing.T) {
+		unblock := deleteBlocked(t, name)
+		run(t, exit.Unhealthy, "diagnose", name)
+		killed := leader(t)
+		if err := client.CoreV1().Pods(api.Namespace).Delete(t.Context(), killed, *metav1.NewDeleteOptions(0)); err != nil {
+			t.Fatalf("killing the leader: %v", err)
 		}
-		return ready == 2, nil
-	})
+		eventually(t, "another agent than "+killed+" holds the Lease", func(context.Context) (bool, error) {
+			holder := leader(t)
+			return holder != "" && holder != killed, nil
+		})
+		unblock()
+		eventually(t, "node "+name+" is gone", isGone(name))
+		eventually(t, "two agents are ready again", func(context.Context) (bool, error) {
+			ready := 0
+			for _, pod := range agents(t) {
+				if pod.Name != killed && isReady(&pod) {
+					ready++
+				}
+			}
+			return ready == 2, nil
+		})
+		if holder := leader(t); holder == killed {
+			t.Errorf("%s, which was killed, holds the Lease again", holder)
+		}
+	}
 }
 
 func leader(t *testing.T) string {
@@ -81,6 +96,9 @@ func leader(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if lease.Spec.HolderIdentity == nil {
+		return ""
+	}
 	return *lease.Spec.HolderIdentity
 }
 
@@ -88,6 +106,19 @@ func upgraded(t *testing.T, config string) {
 	// With Fail, a request that is lost is an error, and not a node that the watcher protects later.
 	fail := []string{"--config", config, "--admission", "webhook", "--set", "failurePolicy=Fail,webhookTimeoutSeconds=20", "--wait"}
 	installPrevious(t, append(fail, "--image", repository+":"+oldVersion)...)
+	underLoad(t, func() {
+		run(t, exit.OK, append([]string{"install", "--image", repository + ":" + newVersion}, fail...)...)
+	})
+	wantAgents(t, newVersion)
+	if said := run(t, exit.OK, "version"); !strings.Contains(said, newVersion) {
+		t.Errorf("version: %s", said)
+	}
+}
+
+// underLoad creates nodes all the time, as dry runs, while the agents are replaced. Their webhook
+// has to fail closed: a request that is lost is an error then.
+func underLoad(t *testing.T, upgrade func()) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	var calls, failed, unprotected atomic.Int64
 	var group sync.WaitGroup
@@ -107,16 +138,59 @@ func upgraded(t *testing.T, config string) {
 			}
 		})
 	}
-	run(t, exit.OK, append([]string{"install", "--image", repository + ":" + newVersion}, fail...)...)
+	end := sync.OnceFunc(func() {
+		stop()
+		group.Wait()
+	})
+	t.Cleanup(end)
+	upgrade()
 	awaitOldGone(t)
-	stop()
-	group.Wait()
+	end()
 	t.Logf("%d creations during the upgrade: %d failed, %d unprotected", calls.Load(), failed.Load(), unprotected.Load())
 	if calls.Load() == 0 || failed.Load() > 0 || unprotected.Load() > 0 {
 		t.Errorf("%d creations during the upgrade: %d failed, %d unprotected", calls.Load(), failed.Load(), unprotected.Load())
 	}
-	wantAgents(t, newVersion)
-	if said := run(t, exit.OK, "version"); !strings.Contains(said, newVersion) {
-		t.Errorf("version: %s", said)
+}
+
+// drainsRealNode evicts a pod whose containers a real kubelet ends. The agents run on that node
+// too, which is the only one, so its cleanup is given up when the pod is gone.
+func drainsRealNode(t *testing.T) {
+	makePods(t, node.Name, 1)
+	pods := client.CoreV1().Pods(metav1.NamespaceDefault)
+	running, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + node.Name})
+	if err != nil || len(running.Items) != 1 || !strings.HasPrefix(running.Items[0].Status.ContainerStatuses[0].ContainerID, "containerd://") {
+		t.Fatalf("pods %v, %v", running.Items, err)
 	}
+	evicted := running.Items[0]
+	run(t, exit.OK, "cleanup", node.Name, "--yes", "--even-if-blocked")
+	eventually(t, "pod "+evicted.Name+" is gone", func(ctx context.Context) (bool, error) {
+		_, err := pods.Get(ctx, evicted.Name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
+	events, err := shared.AuditLog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(events, func(event cluster.AuditEvent) bool {
+		return event.Subresource == "eviction" && event.Name == evicted.Name && event.Code == http.StatusCreated
+	}) {
+		t.Errorf("nobody evicted pod %s", evicted.Name)
+	}
+	if err := client.AppsV1().ReplicaSets(metav1.NamespaceDefault).Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "annotate", "node", node.Name, api.AnnotationCleanupRequestedAt+"-")
+	eventually(t, "node "+node.Name+" is as it was before, and two agents are ready on it", func(ctx context.Context) (bool, error) {
+		current, err := client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+		if err != nil || current.Spec.Unschedulable {
+			return false, err
+		}
+		ready := 0
+		for _, pod := range agents(t) {
+			if pod.DeletionTimestamp == nil && isReady(&pod) {
+				ready++
+			}
+		}
+		return ready == 2, nil
+	})
 }
