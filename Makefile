@@ -107,7 +107,7 @@ test: verify kubernetes tools-test chart-test ## Run every test, those against a
 
 .PHONY: tools-test
 tools-test: ## Test what makes images and bills of materials
-	cd hack/tools && go test ./...
+	cd hack/tools && go test -timeout 20m ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.

@@ -33,7 +33,7 @@ const (
 	// nobody is the user that distroless images call nonroot.
 	nobody = "65532:65532"
 	// maxCompressed is what an image may take, in bytes.
-	maxCompressed = 15 << 20
+	maxCompressed = 15_000_000
 )
 
 func main() {
@@ -122,19 +122,35 @@ func imageFor(of program, work, version string, platform v1.Platform) (v1.Image,
 	if err != nil {
 		return nil, err
 	}
-	size, err := layer.Size()
-	if err != nil {
-		return nil, err
-	}
-	fmt.Printf("%s: %.1f MiB compressed\n", platform, float64(size)/(1<<20))
-	if size > maxCompressed {
-		return nil, fmt.Errorf("the layer takes %d bytes compressed, more than %d", size, maxCompressed)
-	}
 	image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layer)
 	if err != nil {
 		return nil, err
 	}
+	size, err := compressed(image)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("%s: %.1f MB compressed\n", platform, float64(size)/1e6)
+	if size > maxCompressed {
+		return nil, fmt.Errorf("the image takes %d bytes compressed, more than %d", size, maxCompressed)
+	}
 	return mutate.ConfigFile(image, config(of.name(), image, version, platform))
+}
+
+// compressed is what all layers of an image take, in bytes.
+func compressed(image v1.Image) (size int64, err error) {
+	layers, err := image.Layers()
+	if err != nil {
+		return 0, err
+	}
+	for _, layer := range layers {
+		one, err := layer.Size()
+		if err != nil {
+			return 0, err
+		}
+		size += one
+	}
+	return size, nil
 }
 
 // describe writes what the program in the image is made of.
