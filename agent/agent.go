@@ -85,7 +85,7 @@ func Run(ctx context.Context, options Options) error {
 		deletions := guard.New(guard.Options{
 			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: options.Log,
 		})
-		servers.admission(options.WebhookListen, certificates, callers, settings.Current, deletions, meters)
+		servers.admission(options.WebhookListen, certificates.Certificate, callers, settings.Current, deletions, meters)
 		group.Go(func() error { return certificates.Run(ctx) })
 	}
 	servers.plain("probes", options.ProbeListen, servers.probes())

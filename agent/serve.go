@@ -86,8 +86,11 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	s.all = append(s.all, one)
 }
 
+// servingCertificate is asked at each handshake.
+type servingCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 // admission adds the server of the webhooks.
-func (s *servers) admission(address string, certificates certificates, callers *callerauth.Guard, current func() *config.Config, judge admission.Judge, meters *metrics.Metrics) {
+func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Guard, current func() *config.Config, judge admission.Judge, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	log := sparse(s.log, time.Now)
 	paths := http.NewServeMux()
@@ -104,7 +107,7 @@ func (s *servers) admission(address string, certificates certificates, callers *
 	// connections would bound no memory.
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
-	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.Certificate}
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
 	callers.Demand(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)

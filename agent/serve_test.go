@@ -25,17 +25,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// borrowed is a certificate that nobody checks.
-type borrowed struct{ certificate tls.Certificate }
-
-func (b borrowed) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return &b.certificate, nil
-}
-
-func borrow(t *testing.T) borrowed {
+// borrow gives a certificate that nobody checks.
+func borrow(t *testing.T) servingCertificate {
 	lender := httptest.NewTLSServer(nil)
 	t.Cleanup(lender.Close)
-	return borrowed{lender.TLS.Certificates[0]}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &lender.TLS.Certificates[0], nil }
 }
 
 type judge func(context.Context, guard.Request) guard.Verdict
