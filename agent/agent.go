@@ -41,7 +41,7 @@ func Run(ctx context.Context, options Options) error {
 	defer stopRecorder()
 	secrets := &redactor{Secrets: clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}}
 	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
-	catalog := options.Catalog(plugins.Dependencies{Kubernetes: clients.work, HTTP: &http.Client{}, Secrets: secrets})
+	catalog := options.Catalog(plugins.Dependencies{Kubernetes: clients.work, HTTP: &http.Client{}, Secrets: secrets, Clock: clock})
 	engine := executor.New(clock, rand.Float64, secrets.text)
 	lead := newLeadership(clients.lease, options, meters)
 	report := newStatus(clients.work, options, lead.fence)

@@ -56,6 +56,8 @@ type Target struct {
 	Attempt int
 	// Began is when the first attempt did, as the run record has it: to the second,
 	// also after a restart of the agent. A retry that somebody asks for begins anew.
+	// It is by the API server's clock, as the one of plugins.Dependencies is; this
+	// machine's may be minutes off.
 	Began time.Time
 	// IdempotencyKey is "<node UID>/<step name>": the same for every attempt,
 	// also after a restart of the agent, and for no other work.

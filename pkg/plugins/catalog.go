@@ -21,14 +21,17 @@ type Dependencies struct {
 	Kubernetes kubernetes.Interface
 	HTTP       *http.Client
 	Secrets    cleanup.Secrets
+	// Clock tells the time as the API server does: it is held against Target.Began and
+	// against what the API server writes, such as when a pod was deleted.
+	Clock clock.WithTicker
 }
 
 // Catalog lists the plugins. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
-		drain.Descriptor(d.Kubernetes, clock.RealClock{}),
+		drain.Descriptor(d.Kubernetes, d.Clock),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		logger.Descriptor(),
-		volumes.Descriptor(d.Kubernetes, clock.RealClock{}),
+		volumes.Descriptor(d.Kubernetes, d.Clock),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -46,6 +47,7 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 		Kubernetes: client,
 		HTTP:       &http.Client{Transport: nobody{}},
 		Secrets:    secrets{client, namespace},
+		Clock:      clock.RealClock{},
 	})
 	settings, err := Config(ctx, client, namespace, catalog)
 	if err != nil {

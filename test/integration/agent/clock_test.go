@@ -1,0 +1,128 @@
+package agent_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+// TestAClockThatIsAheadOverridesNoBudget: the machine of the leader is 25 minutes ahead of
+// the API server, and budgets are to be respected for 20.
+func TestAClockThatIsAheadOverridesNoBudget(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {allowUnmanaged: true, forceAfter: 20m}}]\n")
+	options := f.options()
+	options.REST.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(request *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(request)
+			if err == nil {
+				response.Header.Set("Date", time.Now().Add(-25*time.Minute).UTC().Format(http.TimeFormat))
+			}
+			return response, err
+		})
+	})
+	node := f.protected("worker")
+	pod := f.blockedPods(node, 1)[0]
+	mark, err := shared.AuditMark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.start(options)
+	f.delete(node)
+	f.eventually("the budget has kept the pod from being evicted", func(context.Context) (bool, error) {
+		refused := 0
+		for _, request := range f.audited(mark) {
+			if request.Resource == "pods" && request.Verb == "delete" {
+				t.Fatalf("the pod was deleted over its budget: %s %d", request.URI, request.Code)
+			}
+			if request.Subresource == "eviction" && request.Code == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		return refused > 0, nil
+	})
+	if current, err := f.client.CoreV1().Pods(pod.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{}); err != nil || current.DeletionTimestamp != nil {
+		t.Errorf("the pod is %+v, %v", current, err)
+	}
+}
+
+// blockedPods puts running pods on a node, which a budget keeps there until the test ends.
+func (f *fixture) blockedPods(node *corev1.Node, n int) []*corev1.Pod {
+	f.Helper()
+	ctx := context.WithoutCancel(f.Context())
+	// Not in the agent's namespace, which takes no pods but hardened ones. Nothing counts this
+	// budget's pods, so it lets none go.
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "blocks"},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"blocked": "yes"}}},
+	}
+	if _, err := f.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Create(ctx, budget, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(f.openBudget)
+	var pods []*corev1.Pod
+	for i := range n {
+		pod := cluster.MakePod(metav1.NamespaceDefault, "cart-"+string(rune('a'+i)), node.Name)
+		pod.Labels["blocked"] = "yes"
+		pod, err := f.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		// A budget holds no pod that has not begun.
+		pod.Status.Phase = corev1.PodRunning
+		if pod, err = f.client.CoreV1().Pods(metav1.NamespaceDefault).UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
+			f.Fatal(err)
+		}
+		pods = append(pods, pod)
+		f.Cleanup(func() { f.removePod(pod) })
+	}
+	return pods
+}
+
+// openBudget takes away the budget of blockedPods.
+func (f *fixture) openBudget() {
+	f.Helper()
+	err := f.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Delete(context.WithoutCancel(f.Context()), "blocks", metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		f.Error(err)
+	}
+}
+
+// removePod takes a pod away, as a kubelet does that has ended it.
+func (f *fixture) removePod(pod *corev1.Pod) {
+	f.Helper()
+	ctx := context.WithoutCancel(f.Context())
+	if err := f.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil && !apierrors.IsNotFound(err) {
+		f.Error(err)
+	}
+}
+
+// audited returns the agent's requests since the mark.
+func (f *fixture) audited(mark cluster.AuditMark) []cluster.AuditEvent {
+	f.Helper()
+	requests, err := shared.AuditSince(mark)
+	if err != nil {
+		f.Fatal(err)
+	}
+	user, _ := f.user()
+	var own []cluster.AuditEvent
+	for _, request := range requests {
+		if request.User == user {
+			own = append(own, request)
+		}
+	}
+	return own
+}
