@@ -32,31 +32,36 @@ import (
 // for a bad config one that names every fault, or when it cannot go on.
 func Run(ctx context.Context, options Options) error {
 	clock := &serverClock{log: options.Log}
-	clients, err := connect(ctx, options, clock)
+	meters := metrics.New()
+	lead := newLeadership(options, meters)
+	clients, err := connect(ctx, options, clock, lead.fence)
 	if err != nil {
 		return err
 	}
-	meters := metrics.New()
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
 	secrets := &redactor{Secrets: clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}}
 	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
-	catalog := options.Catalog(plugins.Dependencies{Kubernetes: clients.work, HTTP: &http.Client{}, Secrets: secrets, Clock: clock})
+	catalog := options.Catalog(plugins.Dependencies{
+		Kubernetes: clients.leading,
+		HTTP:       &http.Client{Transport: fenced{http.DefaultTransport, lead.fence}},
+		Secrets:    secrets,
+		Clock:      clock,
+	})
 	engine := executor.New(clock, rand.Float64, secrets.text)
-	lead := newLeadership(clients.lease, options, meters)
 	report := newStatus(clients.work, options, lead.fence)
 	settings, err := newSettings(ctx, clients.work, options, catalog, meters, report, recorder)
 	if err != nil {
 		return err
 	}
 	nodes := watcher.New(watcher.Options{
-		Client:    clients.work,
-		Metadata:  clients.metadata,
+		Client:    clients.leading,
+		Metadata:  clients.leadingMetadata,
 		Config:    settings.Current,
 		Executor:  engine,
 		Previewer: executor.NewPreviewer(clock, rand.Float64, secrets.text),
-		Records:   runrecord.NewStore(clients.work.CoreV1(), options.Namespace),
-		Reporter:  runrecord.NewReporter(clients.work.CoreV1(), recorder, clock),
+		Records:   runrecord.NewStore(clients.leading.CoreV1(), options.Namespace),
+		Reporter:  runrecord.NewReporter(clients.leading.CoreV1(), recorder, clock),
 		Metrics:   meters,
 		Fence:     lead.fence,
 		Clock:     clock,
@@ -64,7 +69,7 @@ func Run(ctx context.Context, options Options) error {
 	})
 	checks := newHealth(clients.work, options, engine, report, meters, clock)
 	checks.config = settings.Current
-	limits := newPolicy(clients.work, options, settings.Current, clock)
+	limits := newPolicy(clients.leading, options, settings.Current, clock)
 	settings.changed = func() { nodes.Reconsider(); checks.again(); limits.again() }
 	meters.Watcher(nodes.Standing)
 
@@ -93,7 +98,7 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error { return servers.run(ctx) })
 	group.Go(func() error { return settings.follow(ctx) })
 	group.Go(func() error {
-		return lead.run(ctx, func(ctx context.Context) error {
+		return lead.run(ctx, clients.lease, func(ctx context.Context) error {
 			report.write(ctx)
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return nodes.Run(ctx) })

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,19 +21,23 @@ type clients struct {
 	work, lease, events kubernetes.Interface
 	// metadata sees of Nodes what the watcher decides by, and no more.
 	metadata metadata.Interface
+	// leading and leadingMetadata write only while this agent is the leader.
+	leading         kubernetes.Interface
+	leadingMetadata metadata.Interface
 }
 
-// connect makes the clients, which the clock follows, and the namespace where the options ask for it.
-func connect(ctx context.Context, options Options, clock *serverClock) (*clients, error) {
-	c, err := newClients(options, clock)
+// connect makes the clients, which the clock follows, and the namespace where the options
+// ask for it. Fence returns an error while this agent is not the leader.
+func connect(ctx context.Context, options Options, clock *serverClock, fence func() error) (*clients, error) {
+	c, err := newClients(options, clock, fence)
 	if err != nil {
 		return nil, err
 	}
 	return c, c.ensureNamespace(ctx, options)
 }
 
-func newClients(options Options, clock *serverClock) (*clients, error) {
-	as := func(userAgent string) *rest.Config {
+func newClients(options Options, clock *serverClock, fence func() error) (*clients, error) {
+	as := func(userAgent string, leads bool) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
 		// cleanup of 5,000 nodes take a quarter of an hour. The API server
@@ -40,6 +45,9 @@ func newClients(options Options, clock *serverClock) (*clients, error) {
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
 		clock.follow(rest)
+		if leads {
+			rest.Wrap(func(next http.RoundTripper) http.RoundTripper { return fenced{next, fence} })
+		}
 		return rest
 	}
 	var c clients
@@ -47,8 +55,9 @@ func newClients(options Options, clock *serverClock) (*clients, error) {
 	for _, each := range []struct {
 		client    *kubernetes.Interface
 		userAgent string
-	}{{&c.work, api.Agent}, {&c.lease, api.Agent + "-lease"}, {&c.events, api.Agent + "-events"}} {
-		rest := as(each.userAgent)
+		leads     bool
+	}{{&c.work, api.Agent, false}, {&c.leading, api.Agent, true}, {&c.lease, api.Agent + "-lease", false}, {&c.events, api.Agent + "-events", false}} {
+		rest := as(each.userAgent, each.leads)
 		// Protobuf costs both sides a fraction of what JSON does.
 		rest.ContentType = runtime.ContentTypeProtobuf
 		rest.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -56,8 +65,10 @@ func newClients(options Options, clock *serverClock) (*clients, error) {
 			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
 		}
 	}
-	if c.metadata, err = metadata.NewForConfig(as(api.Agent)); err != nil {
-		return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
+	for client, leads := range map[*metadata.Interface]bool{&c.metadata: false, &c.leadingMetadata: true} {
+		if *client, err = metadata.NewForConfig(as(api.Agent, leads)); err != nil {
+			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
+		}
 	}
 	return &c, nil
 }

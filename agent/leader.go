@@ -33,26 +33,30 @@ func DefaultLeaseTiming() LeaseTiming {
 
 // leadership makes sure that one agent cleans.
 type leadership struct {
+	lease   *resourcelock.LeaseLock
 	lock    *timedLock
 	timing  LeaseTiming
 	metrics *metrics.Metrics
 	log     *slog.Logger
 }
 
-func newLeadership(client kubernetes.Interface, options Options, metrics *metrics.Metrics) *leadership {
-	lock := &resourcelock.LeaseLock{Client: client.CoordinationV1(), LockConfig: resourcelock.ResourceLockConfig{Identity: options.Identity}}
-	lock.LeaseMeta.Namespace, lock.LeaseMeta.Name = options.Namespace, api.Agent
-	lock.Labels = map[string]string{api.LabelName: api.LabelNameValue}
-	return &leadership{lock: &timedLock{Interface: lock}, timing: options.Lease, metrics: metrics, log: options.Log}
+func newLeadership(options Options, metrics *metrics.Metrics) *leadership {
+	lease := &resourcelock.LeaseLock{LockConfig: resourcelock.ResourceLockConfig{Identity: options.Identity}}
+	lease.LeaseMeta.Namespace, lease.LeaseMeta.Name = options.Namespace, api.Agent
+	lease.Labels = map[string]string{api.LabelName: api.LabelNameValue}
+	return &leadership{lease: lease, lock: &timedLock{Interface: lease}, timing: options.Lease, metrics: metrics, log: options.Log}
 }
 
-// run does the work each time this agent is the leader, until ctx ends. The
-// work's context ends with the leadership, and no new term begins before the
-// work has returned.
-func (l *leadership) run(ctx context.Context, work func(context.Context) error) error {
+// run does the work each time this agent is the leader, by a Lease that the client
+// reads and writes, until ctx ends. The work's context ends with the leadership, and
+// no new term begins before the work has returned.
+func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work func(context.Context) error) error {
+	l.lease.Client = client.CoordinationV1()
 	for ctx.Err() == nil {
 		failed := make(chan error, 1)
-		term, cancel := context.WithCancel(ctx)
+		term, cancel := context.WithCancelCause(ctx)
+		// client-go would go on trying to renew a Lease that is another's.
+		l.lock.taken = cancel
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock:          l.lock,
 			LeaseDuration: l.timing.Duration,
@@ -72,18 +76,18 @@ func (l *leadership) run(ctx context.Context, work func(context.Context) error) 
 						err = nil
 					}
 					failed <- err
-					cancel()
+					cancel(nil)
 				},
 				OnStoppedLeading: func() { l.metrics.Leading(false) },
 				OnNewLeader:      func(identity string) { l.log.Info("leader elected", "leader", identity) },
 			},
 		})
 		if err != nil {
-			cancel()
+			cancel(nil)
 			return fmt.Errorf("setting up leader election: %w", err)
 		}
 		elector.Run(term)
-		cancel()
+		cancel(nil)
 		if l.lock.renewed.Load() == nil {
 			continue // It never led.
 		}
@@ -97,12 +101,16 @@ func (l *leadership) run(ctx context.Context, work func(context.Context) error) 
 }
 
 // fence returns an error unless this agent renewed the Lease so recently that
-// nobody else can have taken it. It is asked before every side effect, because
-// a process that was suspended finds out last.
+// nobody else can have taken it, and has not seen since that somebody has all the
+// same, as by hand. It is asked before every side effect, because a process that
+// was suspended finds out last.
 func (l *leadership) fence() error {
 	renewed := l.lock.renewed.Load()
 	if renewed == nil {
 		return errNotLeading
+	}
+	if holder := l.lock.other.Load(); holder != nil {
+		return fmt.Errorf("the Lease is held by %q", *holder)
 	}
 	// Both clocks are asked: the monotonic one stands still while a machine
 	// is suspended, the one on the wall may be set.
@@ -113,7 +121,7 @@ func (l *leadership) fence() error {
 	return nil
 }
 
-var errNotLeading = errors.New("this agent is not the leader")
+var errNotLeading = errors.New("it does not hold the Lease")
 
 // release gives the Lease back, so that another agent need not wait for it to
 // run out. When that fails, it runs out.
@@ -132,10 +140,28 @@ func (l *leadership) release(ctx context.Context) {
 	}
 }
 
-// timedLock remembers when the Lease was last written by this agent.
+// timedLock remembers when the Lease was last written by this agent, and who had
+// it when it was read last.
 type timedLock struct {
 	resourcelock.Interface
 	renewed atomic.Pointer[time.Time]
+	// other is who holds the Lease, "" for nobody, and nil for this agent.
+	other atomic.Pointer[string]
+	// taken ends the term of an agent whose Lease is somebody else's.
+	taken context.CancelCauseFunc
+}
+
+// Get implements resourcelock.Interface.
+func (t *timedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := t.Interface.Get(ctx)
+	if err != nil || record.HolderIdentity == t.Identity() {
+		return record, raw, err
+	}
+	t.other.Store(&record.HolderIdentity)
+	if t.renewed.Load() != nil && record.HolderIdentity != "" { // What is nobody's is taken again.
+		t.taken(fmt.Errorf("the Lease was taken by %q", record.HolderIdentity))
+	}
+	return record, raw, nil
 }
 
 // Create implements resourcelock.Interface.
@@ -153,6 +179,7 @@ func (t *timedLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 func (t *timedLock) timed(err error, began time.Time) error {
 	if err == nil {
 		t.renewed.Store(&began)
+		t.other.Store(nil)
 	}
 	return err
 }

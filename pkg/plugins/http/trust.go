@@ -38,18 +38,30 @@ func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the CA bundle %w", err)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if given, is := p.client.Transport.(*http.Transport); is {
-		transport = given.Clone()
-	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	if p.trust.client != nil {
 		p.trust.client.CloseIdleConnections()
 	}
 	client := *p.client
-	client.Transport = transport
+	client.Transport = withTLS(p.client.Transport, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
 	p.trust.bundle, p.trust.client = bundle, &client
 	return p.trust.client, nil
+}
+
+// withTLS returns the transport with another TLS config. One that stands around another,
+// as that of the agent does, which sends only while the agent leads, knows how.
+func withTLS(given http.RoundTripper, config *tls.Config) http.RoundTripper {
+	if around, is := given.(interface {
+		WithTLS(*tls.Config) http.RoundTripper
+	}); is {
+		return around.WithTLS(config)
+	}
+	transport, is := given.(*http.Transport)
+	if !is {
+		transport = http.DefaultTransport.(*http.Transport)
+	}
+	transport = transport.Clone()
+	transport.TLSClientConfig = config
+	return transport
 }
 
 // parseBundle takes nothing but PEM certificates, of which at least one. Its

@@ -1,8 +1,11 @@
 package http
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -60,5 +63,42 @@ func TestABundleThatIsWrittenOutIsCheckedWithTheConfig(t *testing.T) {
 	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"https://x","caBundle":"nonsense"}`))
 	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "caBundle") {
 		t.Errorf("faults %v", faults)
+	}
+}
+
+// gated is a transport that stands around another, as the agent's does.
+type gated struct {
+	next http.RoundTripper
+	shut error
+}
+
+func (g gated) RoundTrip(request *http.Request) (*http.Response, error) {
+	if g.shut != nil {
+		return nil, g.shut
+	}
+	return g.next.RoundTrip(request)
+}
+
+func (g gated) WithTLS(config *tls.Config) http.RoundTripper {
+	return gated{&http.Transport{TLSClientConfig: config}, g.shut}
+}
+
+func TestABundleLeadsAroundNoGate(t *testing.T) {
+	server, bundle, requests := tlsServer(t)
+	quoted, err := json.Marshal(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shut := range []error{errors.New("not the leader"), nil} {
+		plugin, faults := Descriptor(&http.Client{Transport: gated{shut: shut}}, nil).Bind(fmt.Appendf(nil, `{"url":%q,"caBundle":%s}`, server.URL, quoted))
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		if err := plugin.Cleanup(t.Context(), target()); !errors.Is(err, shut) {
+			t.Errorf("the gate says %v: %v", shut, err)
+		}
+		if want := shut == nil; (requests.Load() == 1) != want {
+			t.Errorf("the gate says %v: %d requests came through", shut, requests.Load())
+		}
 	}
 }

@@ -77,8 +77,8 @@ func (f *fixture) process() *cluster.Process {
 	return f.processWith(kubeconfig)
 }
 
-// processWith is process with a kubeconfig of the test's own.
-func (f *fixture) processWith(kubeconfig string) *cluster.Process {
+// processWith is process with a kubeconfig of the test's own, and with more flags.
+func (f *fixture) processWith(kubeconfig string, flags ...string) *cluster.Process {
 	f.Helper()
 	binary := filepath.Join(f.TempDir(), "nodecleanup-agent")
 	build := exec.CommandContext(f.Context(), "go", "build", "-o", binary, "../../../cmd/nodecleanup-agent")
@@ -90,11 +90,11 @@ func (f *fixture) processWith(kubeconfig string) *cluster.Process {
 	process := cluster.NewProcess(cluster.Command{
 		Name: "nodecleanup-agent",
 		Path: binary,
-		Args: []string{
+		Args: append([]string{
 			"--kubeconfig=" + kubeconfig, "--namespace=" + f.namespace, "--probe-listen=" + probes,
 			// The same identity takes its Lease back without waiting for it to run out.
 			"--identity=test",
-		},
+		}, flags...),
 		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
 	}, logs)
 	f.Cleanup(func() {

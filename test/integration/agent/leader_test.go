@@ -3,75 +3,102 @@ package agent_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes: the lease is
-// stolen while a step runs. That step is told to stop, what it returns then does
-// not count, and the next leader runs it again by the same key.
+// TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes: the Lease is taken by hand,
+// for the other agent, while a step runs. That step is told to stop, what it returns then
+// does not count, and the other agent runs it again by the same key.
 func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: before, plugin: probe, options: {do: before}}\n- {name: step, plugin: probe, dependsOn: [before], options: {do: step}}\n")
+	type call struct {
+		by, step string
+		attempt  int
+		key      string
+	}
 	var mutex sync.Mutex
-	var attempts []int
-	var keys []string
-	before := 0
-	began := make(chan struct{}, 10)
-	f.probes["before"] = func(context.Context, cleanup.Target) error {
-		mutex.Lock()
-		defer mutex.Unlock()
-		before++
-		return nil
-	}
-	f.probes["step"] = func(ctx context.Context, target cleanup.Target) error {
-		mutex.Lock()
-		attempts, keys = append(attempts, target.Attempt), append(keys, target.IdempotencyKey)
-		first := len(attempts) == 1
-		mutex.Unlock()
-		if first {
-			began <- struct{}{}
-			<-ctx.Done() // The leadership is lost; what is returned comes too late.
-		}
-		return nil
-	}
+	var calls []call
+	began, told := make(chan string, 10), make(chan struct{})
 	for _, identity := range []string{"one", "two"} {
-		options := f.options()
+		own := *f
+		probe := func(ctx context.Context, target cleanup.Target) error {
+			_, step, _ := strings.Cut(target.IdempotencyKey, "/")
+			mutex.Lock()
+			calls = append(calls, call{identity, step, target.Attempt, target.IdempotencyKey})
+			mutex.Unlock()
+			switch {
+			case step == "step" && target.Attempt == 1:
+				began <- identity
+				<-ctx.Done() // The leadership is lost; what is returned comes too late.
+				close(told)
+			case step == "step": // The node stays, and its end is not what stops the first one.
+				select {
+				case <-told:
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		}
+		own.probes = map[string]func(context.Context, cleanup.Target) error{"before": probe, "step": probe}
+		options := own.options()
 		options.Identity = identity
+		// Longer than a minute, which is how long the old leader would still believe itself
+		// to be one, if it did not look who has the Lease.
+		options.Lease = agent.LeaseTiming{Duration: 2 * time.Minute, RenewDeadline: time.Minute, RetryPeriod: 100 * time.Millisecond}
 		f.start(options)
 	}
 	node := f.protected("worker")
 	f.delete(node)
-	<-began
-	leases := f.client.CoordinationV1().Leases(f.namespace)
-	lease, err := leases.Get(t.Context(), api.Agent, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+	leader := <-began
+	other := map[string]string{"one": "two", "two": "one"}[leader]
+	f.takeLease(other, time.Minute)
+	select {
+	case <-told:
+	case <-time.After(patience):
+		t.Fatal("the step was not told to stop")
 	}
-	// The leader renews all the time, so the first try may meet a conflict.
-	f.eventually("the lease is stolen", func(ctx context.Context) (bool, error) {
-		lease.Spec.HolderIdentity = ptr.To("thief")
-		lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(time.Now()))
-		if _, err := leases.Update(ctx, lease, metav1.UpdateOptions{}); err == nil {
-			return true, nil
-		}
-		var err error
-		lease, err = leases.Get(ctx, api.Agent, metav1.GetOptions{})
-		return false, err
-	})
 	f.awaitGone(node)
 	mutex.Lock()
 	defer mutex.Unlock()
-	key := string(node.UID) + "/step"
-	if before != 1 || !slices.Equal(attempts, []int{1, 2}) || !slices.Equal(keys, []string{key, key}) {
-		t.Errorf("before ran %d times; attempts %v with keys %q", before, attempts, keys)
+	before, step := string(node.UID)+"/before", string(node.UID)+"/step"
+	if want := []call{{leader, "before", 1, before}, {leader, "step", 1, step}, {other, "step", 2, step}}; !slices.Equal(calls, want) {
+		t.Errorf("calls %v, want %v", calls, want)
 	}
+}
+
+// takeLease writes the Lease as somebody does who does not ask.
+func (f *fixture) takeLease(holder string, lasts time.Duration) {
+	f.Helper()
+	leases := f.client.CoordinationV1().Leases(f.namespace)
+	// The leader renews all the time, so the first try may meet a conflict.
+	f.eventually("the lease is taken", func(ctx context.Context) (bool, error) {
+		lease, err := leases.Get(ctx, api.Agent, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = ptr.To(holder), ptr.To(int32(lasts.Seconds()))
+		lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(time.Now()))
+		_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		return err == nil, ignoreConflict(err)
+	})
+}
+
+func ignoreConflict(err error) error {
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
 }
 
 func TestAnAgentThatStopsGivesTheLeaseBack(t *testing.T) {
