@@ -53,6 +53,8 @@ func (h *health) again() {
 // run checks now, every minute, when again is called, and when somebody asks for
 // it by an annotation on the status, until ctx ends.
 func (h *health) run(ctx context.Context) error {
+	// What this agent found is stale once another one asks the plugins.
+	defer h.metrics.PluginHealth(nil)
 	requests := make(chan string, 1)
 	go func() {
 		err := configwatch.Follow(ctx, h.client, h.namespace, api.StatusName, func(configMap *corev1.ConfigMap) {

@@ -2,6 +2,9 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -99,6 +102,42 @@ func ignoreConflict(err error) error {
 		return nil
 	}
 	return err
+}
+
+// An alert on a plugin that is not healthy would never end where the agent that found it
+// leads no more.
+func TestAnAgentThatNoLongerLeadsTellsOfNoPlugin(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: inventory, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}\n")
+	options := f.options()
+	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	f.start(options)
+	tells := func(text string) func(context.Context) (bool, error) {
+		return func(context.Context) (bool, error) {
+			return strings.Contains(f.metrics(options.MetricsListen), text), nil
+		}
+	}
+	f.eventually("the plugin is said to be not healthy", tells(`node_cleanup_plugin_healthy{plugin="http",step="inventory"} 0`))
+	f.takeLease("thief", time.Hour)
+	f.eventually("the agent does not lead", tells("node_cleanup_leader 0"))
+	f.eventually("no plugin is told of", func(context.Context) (bool, error) {
+		page := f.metrics(options.MetricsListen)
+		return strings.Contains(page, "node_cleanup_leader 0") && !strings.Contains(page, "node_cleanup_plugin_healthy{"), nil
+	})
+}
+
+// metrics reads the page of an agent, "" while there is none.
+func (f *fixture) metrics(address string) string {
+	f.Helper()
+	response, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return string(page)
 }
 
 func TestAnAgentThatStopsGivesTheLeaseBack(t *testing.T) {
