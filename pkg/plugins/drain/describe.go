@@ -9,41 +9,102 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// describe names the pods that are waited for, blocked ones first.
+// group are pods that are waited for out of one reason, "" for those that go by themselves.
+type group struct {
+	why  string
+	pods []string
+}
+
+const (
+	// maxSaid bounds what describe says, in bytes: a run record keeps 1 KiB of it.
+	maxSaid = 800
+	// maxWhy bounds one reason, which may quote what a webhook answers.
+	maxWhy = 240
+)
+
+// describe says how many pods are left and why, each reason once: the one budget that
+// blocks is named whatever else is left. Where there are too many reasons, it says how many.
 func (d *drain) describe(left []*corev1.Pod) string {
-	const named = 3
-	type line struct{ pod, why string }
-	var lines []line
-	for _, pod := range left {
-		why := ""
-		if known := d.tries[pod.UID]; known != nil {
-			why = known.blocked
-		}
-		if pod.DeletionTimestamp != nil && len(pod.Finalizers) > 0 {
-			why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")
-		}
-		lines = append(lines, line{nameOf(pod), why})
-	}
-	slices.SortStableFunc(lines, func(a, b line) int {
-		if (a.why == "") != (b.why == "") {
-			return cmp.Compare(len(b.why), len(a.why))
-		}
-		return cmp.Compare(a.pod, b.pod)
-	})
-	var texts []string
-	for _, line := range lines[:min(named, len(lines))] {
-		text := line.pod
-		if line.why != "" {
-			text += " (" + line.why + ")"
-		}
-		texts = append(texts, text)
-	}
-	if len(lines) > named {
-		texts = append(texts, "…")
-	}
 	noun := "pods"
 	if len(left) == 1 {
 		noun = "pod"
 	}
-	return fmt.Sprintf("%d %s left: %s", len(left), noun, strings.Join(texts, ", "))
+	said := fmt.Sprintf("%d %s left: ", len(left), noun)
+	groups := d.group(left)
+	for i, each := range groups {
+		text := each.pods[0]
+		if more := len(each.pods) - 1; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		if each.why != "" {
+			text += " (" + each.why + ")"
+		}
+		if i > 0 {
+			text = ", " + text
+		}
+		if i > 0 && len(said)+len(text) > maxSaid {
+			return said + remaining(groups[i:])
+		}
+		said += text
+	}
+	return said
+}
+
+// remaining says what there is no room for.
+func remaining(groups []group) string {
+	pods, reasons := 0, 0
+	for _, each := range groups {
+		pods += len(each.pods)
+		if each.why != "" {
+			reasons++
+		}
+	}
+	if reasons == 0 {
+		return fmt.Sprintf(", and %d more", pods)
+	}
+	return fmt.Sprintf(", and %d more for %d other reasons", pods, reasons)
+}
+
+// group returns the pods by reason: first those that something stands in the way of, by
+// name. Budgets of one name in two namespaces are two reasons.
+func (d *drain) group(left []*corev1.Pod) []group {
+	type key struct{ namespace, why string }
+	groups := map[key]*group{}
+	for _, pod := range left {
+		of := key{why: d.why(pod)}
+		if of.why != "" {
+			of.namespace = pod.Namespace
+		}
+		if groups[of] == nil {
+			groups[of] = &group{why: of.why}
+		}
+		groups[of].pods = append(groups[of].pods, nameOf(pod))
+	}
+	var sorted []group
+	for _, each := range groups {
+		slices.Sort(each.pods)
+		sorted = append(sorted, *each)
+	}
+	slices.SortFunc(sorted, func(a, b group) int {
+		if (a.why == "") != (b.why == "") {
+			return cmp.Compare(len(b.why), len(a.why))
+		}
+		return cmp.Compare(a.pods[0], b.pods[0])
+	})
+	return sorted
+}
+
+// why returns what stands in the way of a pod, or "".
+func (d *drain) why(pod *corev1.Pod) string {
+	why := ""
+	if known := d.tries[pod.UID]; known != nil {
+		why = known.blocked
+	}
+	if pod.DeletionTimestamp != nil && len(pod.Finalizers) > 0 {
+		why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")
+	}
+	if len(why) > maxWhy {
+		why = strings.ToValidUTF8(why[:maxWhy], "") + "…"
+	}
+	return why
 }

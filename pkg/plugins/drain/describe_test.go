@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
@@ -25,11 +28,44 @@ func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
 	for n, want := range map[int]string{
 		1: "1 pod left: shop/p4 (budget cart needs 1)",
 		2: "2 pods left: shop/p4 (budget cart needs 1), shop/p3",
-		5: "5 pods left: shop/p2 (terminating, held by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0, …",
+		5: "5 pods left: shop/p2 (terminating, held by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0 and 2 more",
 	} {
 		if got := d.describe(pods[5-n:]); got != want {
 			t.Errorf("said %q, want %q", got, want)
 		}
+	}
+}
+
+func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
+	p, _ := (&stub{}).plugin(t, options{})
+	d := newDrain(p, target(), nil)
+	var pods []*corev1.Pod
+	add := func(namespace, name, blocked string) {
+		pod := makePod(name, func(pod *corev1.Pod) { pod.Namespace, pod.UID = namespace, types.UID(namespace+name) })
+		d.tries[pod.UID] = &try{blocked: blocked}
+		pods = append(pods, pod)
+	}
+	for i := range 4 {
+		add("shop", fmt.Sprintf("cart-%d", i), "budget cart needs 4")
+	}
+	add("shop", "db-0", "budget db needs 1")
+	add("bank", "cart-0", "budget cart needs 4")
+	add("shop", "goes", "")
+	if got, want := d.describe(pods), "7 pods left: bank/cart-0 (budget cart needs 4), shop/cart-0 and 3 more (budget cart needs 4), shop/db-0 (budget db needs 1), shop/goes"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	for i := range 100 {
+		add("many", fmt.Sprintf("p%02d", i), fmt.Sprintf("budget %02d needs 1", i))
+	}
+	add("many", "long", strings.Repeat("ä", maxWhy))
+	got := d.describe(pods)
+	if len(got) > maxSaid+100 || !utf8.ValidString(got) || !strings.HasPrefix(got, "108 pods left: bank/cart-0 (budget cart needs 4), many/long (ääää") {
+		t.Errorf("said, in %d bytes, %q", len(got), got)
+	}
+	listed := strings.Count(got, "(budget ") + strings.Count(got, "(ää")
+	// Of 104 reasons one has four pods; the pod without a reason is among the rest.
+	if want := fmt.Sprintf(", and %d more for %d other reasons", 104-listed+1+3, 104-listed); !strings.HasSuffix(got, want) {
+		t.Errorf("said %q, want %q at the end", got, want)
 	}
 }
 
