@@ -58,6 +58,11 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			return nil
 		}
 		said := d.describe(left)
+		if fault, wait := f.fault(); !wait {
+			return fmt.Errorf("%s; what became of them cannot be seen: %w", said, fault)
+		} else if fault != nil {
+			said += "; this may be out of date: " + oneLine(fault)
+		}
 		target.Progress(said)
 		if err := d.wait(ctx, f.changed); err != nil {
 			return fmt.Errorf("%s: %w", said, err)

@@ -2,9 +2,13 @@ package drain
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +24,68 @@ type follower struct {
 	clock  clock.Clock
 	// changed is told of any change; what is told before it is read is one.
 	changed chan struct{}
+
+	mutex sync.Mutex
+	// trouble is why what is known is from before, by resource.
+	trouble map[string]*trouble
+}
+
+// trouble is what came back since objects of a resource were known last.
+type trouble struct {
+	err error
+	// refused counts how often the API server said that it is not allowed.
+	refused int
+}
+
+// maxRefused is how often in a row a right may be missing until there is no hope that it
+// comes back, as it does when roles are applied anew. It takes half a minute.
+const maxRefused = 5
+
+// fault returns why what is known is from before, nil where it is not, and whether it is to
+// be waited for that this mends itself.
+func (f *follower) fault() (err error, wait bool) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	wait = true
+	for _, resource := range slices.Sorted(maps.Keys(f.trouble)) {
+		each := f.trouble[resource]
+		if err == nil || each.refused >= maxRefused {
+			err = fmt.Errorf("watching %s: %w", resource, each.err)
+		}
+		wait = wait && each.refused < maxRefused
+	}
+	return err, wait
+}
+
+// failed notes that a list or a watch ended.
+func (f *follower) failed(resource string, err error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.trouble == nil {
+		f.trouble = map[string]*trouble{}
+	}
+	if f.trouble[resource] == nil {
+		f.trouble[resource] = &trouble{}
+	}
+	f.trouble[resource].err = err
+	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+		f.trouble[resource].refused++
+	}
+	f.note()
+}
+
+// filled notes that the objects are known.
+func (f *follower) filled(resource string) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	delete(f.trouble, resource)
+}
+
+func (f *follower) note() {
+	select {
+	case f.changed <- struct{}{}:
+	default: // One look is due already.
+	}
 }
 
 // follow returns when the objects are known for the first time, and follows them
@@ -36,16 +102,18 @@ func (f *follower) follow(ctx context.Context, resource string, kind runtime.Obj
 			options.ResourceVersion = ""
 		}
 	})
-	store := &notifyingStore{Store: cache.NewStore(cache.MetaNamespaceKeyFunc), changed: f.changed, filled: make(chan struct{})}
+	store := &notifyingStore{Store: cache.NewStore(cache.MetaNamespaceKeyFunc), of: f, resource: resource, filled: make(chan struct{})}
 	reflector := cache.NewReflectorWithOptions(source, kind, store, cache.ReflectorOptions{Clock: f.clock})
 	delay := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 5, Jitter: 0.5, Cap: 30 * time.Second}.DelayWithReset(f.clock, 2*time.Minute)
 	failed := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
+			// What is known is from before then, and evictions name a UID.
 			if err := reflector.ListAndWatchWithContext(ctx); err != nil {
+				f.failed(resource, err)
 				select {
 				case failed <- err:
-				default: // Nobody asks any more: what is known is from before, and evictions name a UID.
+				default: // Only the first answer is waited for.
 				}
 			}
 			timer := f.clock.NewTimer(delay())
@@ -74,17 +142,15 @@ func (f *follower) follow(ctx context.Context, resource string, kind runtime.Obj
 // notifyingStore tells of its changes.
 type notifyingStore struct {
 	cache.Store
-	changed chan<- struct{}
+	of       *follower
+	resource string
 	// filled is closed when the objects are known for the first time.
 	filled chan struct{}
 	once   sync.Once
 }
 
 func (s *notifyingStore) note(err error) error {
-	select {
-	case s.changed <- struct{}{}:
-	default: // One look is due already.
-	}
+	s.of.note()
 	return err
 }
 
@@ -100,6 +166,7 @@ func (s *notifyingStore) Delete(object any) error { return s.note(s.Store.Delete
 // Replace implements cache.ReflectorStore.
 func (s *notifyingStore) Replace(objects []any, version string) error {
 	err := s.Store.Replace(objects, version)
+	s.of.filled(s.resource)
 	s.once.Do(func() { close(s.filled) })
 	return s.note(err)
 }

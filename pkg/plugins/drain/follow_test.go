@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +55,89 @@ func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Error("it did not stop")
+	}
+}
+
+// A right that is taken away during a drain would leave it waiting for pods that it cannot see.
+func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
+	forbidden := false
+	var mutex sync.Mutex
+	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		answer := func(code int, object any) {
+			writer.Header().Set("Content-Type", "application/json")
+			writer.WriteHeader(code)
+			if err := json.NewEncoder(writer).Encode(object); err != nil {
+				t.Error(err)
+			}
+		}
+		refuse := func(status metav1.Status) {
+			status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+			answer(int(status.Code), status)
+		}
+		ofPods, query := strings.HasSuffix(request.URL.Path, "/pods"), request.URL.Query()
+		switch {
+		case request.Method == http.MethodPost:
+			refuse(overBudget(0))
+		case query.Get("sendInitialEvents") != "":
+			refuse(failure(422, metav1.StatusReasonInvalid, "it does not stream lists"))
+		case ofPods && forbidden:
+			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is gone"))
+		case ofPods && query.Get("watch") != "":
+			forbidden = true
+			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is gone"))
+		case query.Get("watch") != "":
+			writer.(http.Flusher).Flush()
+			mutex.Unlock()
+			<-request.Context().Done()
+			mutex.Lock()
+		case ofPods:
+			answer(http.StatusOK, corev1.PodList{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"},
+				ListMeta: metav1.ListMeta{ResourceVersion: "7"}, Items: []corev1.Pod{*makePod("cart")},
+			})
+		default:
+			node := ready(corev1.ConditionTrue)
+			node.Spec.Unschedulable = true
+			answer(http.StatusOK, corev1.NodeList{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"},
+				ListMeta: metav1.ListMeta{ResourceVersion: "7"}, Items: []corev1.Node{*node},
+			})
+		}
+	}))
+	defer server.CloseClientConnections()
+	clock := clocktesting.NewFakeClock(noon)
+	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, QPS: -1}), clock: clock}
+	said := make(chan string, 1000)
+	told := target()
+	told.Node, told.Progress = ready(corev1.ConditionTrue), func(text string) { said <- text }
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Cleanup(ctx, told) }()
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case err = <-ended:
+			waiting = false
+		default:
+			if clock.HasWaiters() {
+				clock.Step(time.Second)
+			}
+			runtime.Gosched()
+		}
+	}
+	close(said)
+	var lines []string
+	for line := range said {
+		lines = append(lines, line)
+	}
+	if want := "1 pod left: shop/cart (budget cart needs 1); this may be out of date: watching pods: "; !strings.Contains(strings.Join(lines, "\n"), want) {
+		t.Errorf("said %q, want %q", lines, want)
+	}
+	if err == nil || !strings.Contains(err.Error(), "shop/cart (budget cart needs 1); what became of them cannot be seen: watching pods: ") || !strings.Contains(err.Error(), "the role is gone") || cleanup.IsPermanent(err) {
+		t.Errorf("error is %v", err)
 	}
 }
 
