@@ -35,6 +35,8 @@ type bench struct {
 	floor, records, agents []*departures
 
 	requests map[request]int
+	// repeated counts the agent's writes that it had done already, to the same object.
+	repeated int
 	spent    map[string]time.Duration
 	peak     int64
 }

@@ -27,9 +27,7 @@ func (b *bench) measureAgent(ctx context.Context, mark cluster.AuditMark) error 
 	if err != nil {
 		return err
 	}
-	for kind, count := range made {
-		b.requests[kind] += count
-	}
+	b.count(made)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.agent.PID()))
 	if err != nil {
 		return nil // Only Linux tells.
@@ -43,9 +41,34 @@ func (b *bench) measureAgent(ctx context.Context, mark cluster.AuditMark) error 
 	return nil
 }
 
+// count adds to the account what was asked for in a round. No object of one is in another.
+func (b *bench) count(made []cluster.AuditEvent) {
+	writes := map[string]int{}
+	for _, event := range made {
+		kind := kindOf(event)
+		b.requests[kind]++
+		if kind.writes() {
+			writes[kind.verb+" "+kind.resource+" "+event.Name]++
+		}
+	}
+	for _, times := range writes {
+		b.repeated += times - 1
+	}
+}
+
+func kindOf(event cluster.AuditEvent) request {
+	resource := event.Resource
+	if event.Subresource != "" {
+		resource += "/" + event.Subresource
+	}
+	return request{event.Verb, resource}
+}
+
+func (r request) writes() bool { return r.verb != "get" && r.verb != "list" && r.verb != "watch" }
+
 // settled returns the agent's requests since the mark, once there are no more of
 // them: Events come later than what they tell.
-func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) (map[request]int, error) {
+func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) ([]cluster.AuditEvent, error) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for before := -1; ; {
@@ -53,23 +76,18 @@ func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) (map[reques
 		if err != nil {
 			return nil, err
 		}
-		made, total := map[request]int{}, 0
+		var made []cluster.AuditEvent
 		for _, event := range events {
 			// The Lease and the status are written at all times, whatever there is to clean up.
 			if !strings.HasPrefix(event.UserAgent, api.Agent) || event.Resource == "leases" || event.Name == api.StatusName || event.Stage != "ResponseComplete" {
 				continue
 			}
-			resource := event.Resource
-			if event.Subresource != "" {
-				resource += "/" + event.Subresource
-			}
-			made[request{event.Verb, resource}]++
-			total++
+			made = append(made, event)
 		}
-		if total == before {
+		if len(made) == before {
 			return made, nil
 		}
-		before = total
+		before = len(made)
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -156,7 +174,6 @@ func (b *bench) table() string {
 		fmt.Fprintf(out, "  %s\t%.2f ms\n", name, float64(b.spent[name])/float64(time.Millisecond)/float64(b.nodes*b.rounds))
 	}
 	out.Flush()
-	writes := 0
 	out = tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "the agent's requests per node:")
 	kinds := slices.SortedFunc(maps.Keys(b.requests), func(x, y request) int {
@@ -164,13 +181,41 @@ func (b *bench) table() string {
 	})
 	for _, kind := range kinds {
 		fmt.Fprintf(out, "  %s\t%s\t%.3f\n", kind.verb, kind.resource, b.perNode(b.requests[kind]))
-		if kind.verb != "get" && kind.verb != "list" && kind.verb != "watch" {
-			writes += b.requests[kind]
-		}
 	}
 	out.Flush()
-	fmt.Fprintf(&text, "  writes in all %.3f\n", b.perNode(writes))
+	fmt.Fprintf(&text, "  writes in all %.3f, repeated %d\n", b.perNode(b.writes()), b.repeated)
 	return text.String()
+}
+
+func (b *bench) writes() int {
+	writes := 0
+	for kind, count := range b.requests {
+		if kind.writes() {
+			writes += count
+		}
+	}
+	return writes
+}
+
+// What the agent may take.
+const (
+	maxWrites = 5 // per node, with a plan of one step
+	maxMemory = 64 << 20
+)
+
+// breaches returns in what the agent took more than it may.
+func (b *bench) breaches() []error {
+	var breaches []error
+	if writes := b.perNode(b.writes()); writes > maxWrites {
+		breaches = append(breaches, fmt.Errorf("the agent wrote %.3f times per node, and may %d times", writes, maxWrites))
+	}
+	if b.repeated > 0 {
+		breaches = append(breaches, fmt.Errorf("the agent repeated %d writes, and may repeat none", b.repeated))
+	}
+	if b.peak >= maxMemory {
+		breaches = append(breaches, fmt.Errorf("the agent's peak resident memory was %.1f MiB, and must stay under %d MiB", float64(b.peak)/(1<<20), maxMemory>>20))
+	}
+	return breaches
 }
 
 func (b *bench) perNode(count int) float64 { return float64(count) / float64(b.nodes*b.rounds) }
