@@ -31,6 +31,11 @@ import (
 // Run runs the agent until ctx ends. It returns an error when it cannot start,
 // for a bad config one that names every fault, or when it cannot go on.
 func Run(ctx context.Context, options Options) error {
+	secrets := &redactor{}
+	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
+	if options.SetLogger != nil {
+		options.SetLogger(options.Log)
+	}
 	clock := &serverClock{log: options.Log}
 	meters := metrics.New()
 	lead := newLeadership(options, meters)
@@ -40,8 +45,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
-	secrets := &redactor{Secrets: clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}}
-	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
+	secrets.Secrets = clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}
 	catalog := options.Catalog(plugins.Dependencies{
 		Kubernetes: clients.leading,
 		HTTP:       &http.Client{Transport: fenced{http.DefaultTransport, lead.fence}},

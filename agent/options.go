@@ -42,4 +42,7 @@ type Options struct {
 	Catalog func(plugins.Dependencies) []cleanup.Descriptor
 	Version string
 	Log     *slog.Logger
+	// SetLogger, if there is one, is given the logger that takes secrets out of what it
+	// writes to Log, before anything else begins: for what logs by itself, as client-go does.
+	SetLogger func(*slog.Logger)
 }

@@ -22,7 +22,6 @@ import (
 
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	klog.SetSlogLogger(log) // client-go logs through klog.
 	options, err := parse(os.Args[1:], os.Getenv, log)
 	if errors.Is(err, pflag.ErrHelp) {
 		return
@@ -36,6 +35,7 @@ func main() {
 		// What callers of the webhook leave behind then takes half as much memory.
 		debug.SetGCPercent(50)
 	}
+	options.SetLogger = klog.SetSlogLogger // client-go logs through klog.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := agent.Run(ctx, *options); err != nil {

@@ -123,7 +123,7 @@ func (f *fixture) options() agent.Options {
 		Version:   "test",
 		Log:       slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Catalog: func(dependencies plugins.Dependencies) []cleanup.Descriptor {
-			return append(plugins.Catalog(dependencies), f.probe(), leak(dependencies.Secrets))
+			return append(plugins.Catalog(dependencies), f.probe(), f.leak(dependencies.Secrets))
 		},
 	}
 }

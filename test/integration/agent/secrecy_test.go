@@ -29,11 +29,12 @@ type leakOptions struct {
 // leaking is a plugin that tells its secret wherever a plugin can say something.
 type leaking struct {
 	leakOptions
+	f       *fixture
 	secrets cleanup.Secrets
 }
 
-func leak(secrets cleanup.Secrets) cleanup.Descriptor {
-	return cleanup.Descriptor{Name: "leak", Bind: cleanup.Options(leakOptions{}, func(o leakOptions) (cleanup.Plugin, error) { return leaking{o, secrets}, nil })}
+func (f *fixture) leak(secrets cleanup.Secrets) cleanup.Descriptor {
+	return cleanup.Descriptor{Name: "leak", Bind: cleanup.Options(leakOptions{}, func(o leakOptions) (cleanup.Plugin, error) { return leaking{o, f, secrets}, nil })}
 }
 
 func (l leaking) Cleanup(ctx context.Context, target cleanup.Target) error {
@@ -44,6 +45,11 @@ func (l leaking) Cleanup(ctx context.Context, target cleanup.Target) error {
 	target.Log.Info("sending "+token, "token", token, "request", []string{token})
 	target.Progress("waiting for " + token)
 	switch {
+	case l.How == "wait":
+		return l.f.probes["wait"](ctx, target)
+	case l.How == "hang":
+		<-ctx.Done()
+		return fmt.Errorf("waiting for %s: %w", token, ctx.Err())
 	case l.How == "panic":
 		panic("no such key: " + token)
 	case l.How == "retry" && target.Attempt == 1:
@@ -100,22 +106,40 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 			http.Redirect(w, request, "/elsewhere?token="+token, http.StatusFound)
 		case "/refuse":
 			http.Error(w, "no such token: "+token, http.StatusForbidden)
+		case "/hang":
+			<-request.Context().Done()
 		case "/busy":
 			w.Header().Set("Retry-After", token)
 			http.Error(w, token, http.StatusServiceUnavailable)
 		}
 	}))
 	defer repeats.Close()
-	config := "concurrency: {stepsPerNode: 20}\nretry: {maxRetries: 1, initialDelay: 10ms}\nsteps:\n- {name: drain, plugin: drain}\n"
+	// One node for each way, which its label says: worker goes all that a step can go.
 	const reference = "{secretKeyRef: {name: canary, key: token}}"
-	for _, how := range []string{"succeed", "panic", "retry", "fail", "ill"} {
-		config += fmt.Sprintf("- {name: %s, plugin: leak, options: {how: %s, token: %s}}\n", how, how, reference)
+	config := "concurrency: {stepsPerNode: 20}\nretry: {maxRetries: 1, initialDelay: 10ms}\nsteps:\n- {name: drain, plugin: drain}\n"
+	step := func(name, on, rest string) {
+		config += fmt.Sprintf("- {name: %s, nodeSelector: {matchLabels: {kubernetes.io/hostname: %s}}, %s}\n", name, on, rest)
 	}
-	for _, path := range []string{"fine", "redirect", "refuse", "busy"} {
-		config += fmt.Sprintf("- {name: %[1]s, plugin: http, critical: %[2]v, options: {url: '%[3]s/%[1]s', headers: {Authorization: %[4]s}}}\n", path, path == "refuse", repeats.URL, reference)
+	for _, how := range []string{"succeed", "panic", "retry", "fail", "ill", "hang"} {
+		step(how, "worker", fmt.Sprintf("plugin: leak, timeout: 1s, options: {how: %s, token: %s}", how, reference))
 	}
+	for _, path := range []string{"fine", "redirect", "refuse", "busy", "hang"} {
+		step("at-"+path, "worker", fmt.Sprintf("plugin: http, timeout: 1s, critical: %v, options: {url: '%s/%s', headers: {Authorization: %s}}", path == "refuse", repeats.URL, path, reference))
+	}
+	for _, key := range []string{"url", "nobody", "nonsense"} {
+		step("by-"+key, "worker", fmt.Sprintf("plugin: http, critical: false, options: {url: {secretKeyRef: {name: canary, key: %s}}}", key))
+	}
+	step("trusts", "worker", "plugin: http, critical: false, options: {url: 'https://127.0.0.1:1', caBundle: "+reference+"}")
+	step("on-request", "requested", fmt.Sprintf("plugin: leak, options: {how: retry, token: %s}", reference))
+	step("critical", "blocked", fmt.Sprintf("plugin: leak, critical: true, options: {how: ill, token: %s}", reference))
+	step("waits", "waiting", fmt.Sprintf("plugin: leak, timeout: 1m, options: {how: wait, token: %s}", reference))
+	step("would", "preview", fmt.Sprintf("plugin: leak, options: {how: succeed, token: %s}", reference))
 	f := setUp(t, config)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "canary"}, StringData: map[string]string{"token": canary}}
+	gate := newGate()
+	f.probes["wait"] = gate.pass
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "canary"}, StringData: map[string]string{
+		"token": canary, "url": repeats.URL + "/fine?key=" + canary, "nobody": "http://127.0.0.1:1/" + canary, "nonsense": canary + "://" + canary,
+	}}
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -123,24 +147,49 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	options := f.options()
 	options.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	var others *slog.Logger
+	options.SetLogger = func(log *slog.Logger) { others = log }
 	stop := f.start(options)
+	waiting := f.protected("waiting")
+	f.delete(waiting)
+	<-gate.began
 	node := f.protected("worker")
 	f.delete(node)
+	blocked := f.protected("blocked")
+	f.delete(blocked)
+	requested := f.protected("requested")
+	f.request(requested, firstRequest)
+	if message := f.awaitState(blocked, api.Blocked); !strings.Contains(message, "401 for [secret]") {
+		t.Errorf("the condition of the blocked node says %q", message)
+	}
+	f.awaitEvent(blocked, "CleanupWaiting", "401 for [secret]")
+	f.awaitState(requested, api.Succeeded)
+	f.awaitEvent(requested, "CleanupCompleted", "on request")
+	f.eventually("the progress is in the record and in the condition", func(context.Context) (bool, error) {
+		condition := api.Cleanup(f.read(waiting))
+		return condition != nil && strings.Contains(condition.Message, "waiting for [secret]") && f.record(waiting).Step("waits").Progress == "waiting for [secret]", nil
+	})
+	close(gate.open)
+	f.awaitGone(waiting)
 	f.awaitState(node, api.Failed)
+	for name, want := range map[string]string{
+		"hang": "was not done within 1s: waiting for [secret]", "at-hang": "was not done within 1s", "by-nobody": "connection refused",
+		"by-nonsense": "is no URL", "trusts": "the CA bundle holds something else", "panic": "no such key: [secret]",
+	} {
+		if said := f.record(node).Step(name).LastError; !strings.Contains(said, want) {
+			t.Errorf("step %s failed with %q, want %q", name, said, want)
+		}
+	}
+	if step := f.record(node).Step("by-url"); step.State != api.StepSucceeded {
+		t.Errorf("the step whose URL is secret: %+v", step)
+	}
+	others.Info("client-go says", "url", canary)
 	f.awaitEvent(node, "StepFailed", "[secret]")
 	f.eventually("every plugin was asked how it is", func(ctx context.Context) (bool, error) {
 		configMap, err := f.client.CoreV1().ConfigMaps(f.namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
 		return err == nil && strings.Contains(configMap.Data[api.StatusKey], "401 for [secret]"), err
 	})
-	metrics, err := http.Get("http://" + options.MetricsListen + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer metrics.Body.Close()
-	page, err := io.ReadAll(metrics.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := f.metrics(options.MetricsListen)
 	stop()
 	options.DryRun = true
 	dry := f.start(options)
@@ -148,10 +197,10 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	f.delete(preview)
 	f.awaitGone(preview)
 	dry()
-	if said := strings.Join(f.record(preview).Step("succeed").Preview, ""); said != "send [secret]" {
+	if said := strings.Join(f.record(preview).Step("would").Preview, ""); said != "send [secret]" {
 		t.Errorf("the preview says %q", said)
 	}
-	found := map[string]string{"the log": log.String(), "the metrics": string(page)}
+	found := map[string]string{"the log": log.String(), "the metrics": page}
 	for what, object := range f.everything() {
 		found[what] = object
 	}
@@ -160,7 +209,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 			t.Errorf("%s tells the secret: …%s…", what, text[max(0, at-200):min(len(text), at+100)])
 		}
 	}
-	for what, want := range map[string]string{"the log": "sending [secret]", "the metrics": "node_cleanup_operations_total"} {
+	for what, want := range map[string]string{"the log": `"client-go says","url":"[secret]"`, "the metrics": "node_cleanup_operations_total"} {
 		if !strings.Contains(found[what], want) {
 			t.Errorf("%q is missing in %s: this proves nothing", want, what)
 		}
