@@ -9,12 +9,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
 // TestRunsOutliveTheAPIServer restarts the API server while many cleanups run:
-// each of them ends, none skips a step.
+// each of them ends, none skips a step, and none repeats one that was recorded as done.
 func TestRunsOutliveTheAPIServer(t *testing.T) {
 	const nodesEach, restarts = 20, 10
 	f := setUp(t, `retry: {initialDelay: 100ms}
@@ -39,6 +40,8 @@ steps:
 	}
 	f.start(f.options())
 	var nodes []*corev1.Node
+	// settled holds the number of calls of each step when it was recorded as done.
+	settled, interrupted := map[string]int{}, 0
 	for restart := range restarts {
 		for i := range nodesEach {
 			node := f.protected(fmt.Sprintf("worker-%d-%d", restart, i))
@@ -48,12 +51,34 @@ steps:
 		if err := shared.Component(cluster.APIServer).Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		for _, run := range f.records() {
+			if run.FinishedAt == nil {
+				interrupted++
+			}
+			for _, step := range run.Steps {
+				key := string(run.NodeUID) + "/" + step.Name
+				if _, known := settled[key]; !known && step.State == api.StepSucceeded {
+					mutex.Lock()
+					settled[key] = done[key]
+					mutex.Unlock()
+				}
+			}
+		}
 	}
 	for _, node := range nodes {
 		f.awaitGone(node)
 	}
 	mutex.Lock()
 	defer mutex.Unlock()
+	t.Logf("%d runs, %d restarts: %d runs were under way after one, %d steps recorded as done", len(nodes), restarts, interrupted, len(settled))
+	if interrupted == 0 || len(settled) == 0 {
+		t.Error("no restart met a run: this proves nothing")
+	}
+	for key, calls := range settled {
+		if done[key] != calls {
+			t.Errorf("step %s was recorded as done after %d calls and called %d times", key, calls, done[key])
+		}
+	}
 	for _, node := range nodes {
 		for _, step := range []string{"one", "two"} {
 			if done[string(node.UID)+"/"+step] == 0 {

@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -58,6 +60,7 @@ func (f *fixture) between() *between {
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	b := &between{}
 	b.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		keepBody(f, request)
 		before, after := b.hooks()
 		if before != nil && before(request) {
 			panic(http.ErrAbortHandler)
@@ -95,4 +98,31 @@ func (b *between) kubeconfig(f *fixture) string {
 		f.Fatal(err)
 	}
 	return path
+}
+
+// keepBody lets what is sent be read again, by sends.
+func keepBody(f *fixture, request *http.Request) {
+	if request.Method != http.MethodPost {
+		return
+	}
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		f.Logf("reading what the agent sends: %v", err) // It was killed meanwhile.
+	}
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	request.Body, _ = request.GetBody()
+}
+
+// sends reports whether a text is in what a POST sends. Where an object is created, only
+// that has its name, as it is written in JSON and in protobuf alike.
+func sends(request *http.Request, text string) bool {
+	if request.GetBody == nil {
+		return false
+	}
+	body, err := request.GetBody()
+	if err != nil {
+		return false
+	}
+	sent, err := io.ReadAll(body)
+	return err == nil && bytes.Contains(sent, []byte(text))
 }

@@ -50,6 +50,8 @@ steps:
 	// settled holds the number of calls of each step at a time when it was
 	// recorded as done and no agent ran.
 	settled := map[string]int{}
+	// hits counts the kills that cut a run short, of which a step had begun.
+	hits := 0
 	for kill := range kills {
 		if err := agent.Start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -62,7 +64,9 @@ steps:
 		if err := agent.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		hit := false
 		for _, run := range f.records() {
+			hit = hit || run.FinishedAt == nil && len(run.Steps) > 0 && run.Steps[0].Attempts > 0
 			for _, step := range run.Steps {
 				key := string(run.NodeUID) + "/" + step.Name
 				if _, known := settled[key]; !known && step.State == api.StepSucceeded {
@@ -71,6 +75,9 @@ steps:
 					mutex.Unlock()
 				}
 			}
+		}
+		if hit {
+			hits++
 		}
 		for _, node := range nodes {
 			if f.read(node) == nil && f.record(node).State != api.Succeeded {
@@ -104,7 +111,11 @@ steps:
 	if len(calls) != len(nodes)*len(steps) {
 		t.Errorf("%d keys for %d steps of %d nodes", len(calls), len(steps), len(nodes))
 	}
-	t.Logf("%d kills: %d steps recorded as done at a kill, %d interrupted ones called again", kills, len(settled), repeated)
+	// What the kills did not meet they prove nothing about.
+	if hits == 0 || len(settled) == 0 || repeated == 0 {
+		t.Errorf("of %d kills %d cut a run short, %d steps were recorded as done at one, %d were called again", kills, hits, len(settled), repeated)
+	}
+	t.Logf("%d kills, %d of which cut a run short: %d steps recorded as done at a kill, %d interrupted ones called again", kills, hits, len(settled), repeated)
 }
 
 // records returns every run record that there is.

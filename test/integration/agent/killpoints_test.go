@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -43,9 +45,9 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 	agent := f.processWith(proxy.kubeconfig(f))
 	record := func(method string) func(*http.Request) bool {
 		return func(r *http.Request) bool {
-			// A record is created under the path of all of them, and updated under its own.
-			return r.Method == method && strings.Contains(r.URL.Path, "/configmaps") &&
-				(method == http.MethodPost || strings.Contains(r.URL.Path, "/configmaps/run-"))
+			// A record is created under the path of all ConfigMaps, as the agent's status is, and updated under its own.
+			return r.Method == method && (strings.Contains(r.URL.Path, "/configmaps/run-worker-") ||
+				strings.HasSuffix(r.URL.Path, "/configmaps") && sends(r, "run-worker-"))
 		}
 	}
 	finalizer := func(r *http.Request) bool {
@@ -56,13 +58,19 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 		is   func(*http.Request) bool
 		// recorded: the step is recorded as done when the agent is killed.
 		recordedBefore, recordedAfter bool
+		// state of the step as it is recorded when the agent is killed; "" without a record.
+		stateBefore, stateAfter api.StepState
 	}{
-		{"the record is written", record(http.MethodPost), false, false},
-		{"the step is called", nil, false, false},
-		{"the result is recorded", record(http.MethodPut), false, true},
-		{"the finalizer is removed", finalizer, true, true},
+		{"the record is written", record(http.MethodPost), false, false, "", api.StepRunning},
+		{"the step is called", nil, false, false, api.StepRunning, api.StepRunning},
+		{"the result is recorded", record(http.MethodPut), false, true, api.StepRunning, api.StepSucceeded},
+		{"the finalizer is removed", finalizer, true, true, api.StepSucceeded, api.StepSucceeded},
 	} {
 		for moment, recorded := range map[string]bool{"before": point.recordedBefore, "after": point.recordedAfter} {
+			state := point.stateAfter
+			if moment == "before" {
+				state = point.stateBefore
+			}
 			t.Run(moment+" "+point.name, func(t *testing.T) {
 				f := f.in(t)
 				if err := agent.Start(t.Context()); err != nil {
@@ -107,6 +115,9 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 				key := string(node.UID) + "/tell"
 				atKill := calls.byKey[key]
 				calls.Unlock()
+				if got := f.stepState(node, "tell"); got != state {
+					t.Errorf("the agent was killed when the step was recorded as %q, want %q", got, state)
+				}
 				if gone := f.read(node) == nil; gone && !recorded {
 					t.Fatal("the node went before its step was recorded as done")
 				}
@@ -133,4 +144,17 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 			})
 		}
 	}
+}
+
+// stepState returns a step's state as it is recorded, "" without a record.
+func (f *fixture) stepState(node *corev1.Node, step string) api.StepState {
+	f.Helper()
+	list, err := f.client.CoreV1().ConfigMaps(f.namespace).List(f.Context(), listNamed(api.RunName(node.Name, node.UID)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	if len(list.Items) == 0 {
+		return ""
+	}
+	return f.record(node).Step(step).State
 }
