@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
 // action is what the drain does about one pod.
@@ -82,20 +84,7 @@ func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (verdict, bool) {
 // returned leaves a pod that its controller or the scheduler put here in spite of
 // the cordon: evicted again, it would only come back again.
 func returned(pod *corev1.Pod, in circumstances) (verdict, bool) {
-	return verdict{leave, "came back, it tolerates the cordon"}, in.late && toleratesCordon(pod)
-}
-
-func toleratesCordon(pod *corev1.Pod) bool {
-	for _, toleration := range pod.Spec.Tolerations {
-		key := toleration.Key == corev1.TaintNodeUnschedulable || toleration.Key == ""
-		effect := toleration.Effect == corev1.TaintEffectNoSchedule || toleration.Effect == ""
-		// The taint has no value.
-		value := toleration.Operator == corev1.TolerationOpExists || toleration.Key != "" && toleration.Value == ""
-		if key && effect && value {
-			return true
-		}
-	}
-	return false
+	return verdict{leave, "came back, it tolerates the cordon"}, in.late && cordon.Tolerated(pod)
 }
 
 func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (verdict, bool) {

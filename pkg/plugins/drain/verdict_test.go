@@ -110,26 +110,6 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-func TestWhoToleratesACordon(t *testing.T) {
-	const key = corev1.TaintNodeUnschedulable
-	for _, test := range []struct {
-		toleration corev1.Toleration
-		want       bool
-	}{
-		{corev1.Toleration{Operator: corev1.TolerationOpExists}, true},
-		{corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}, true},
-		{corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}, false},
-		{corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists}, true},
-		{corev1.Toleration{Key: key}, true},
-		{corev1.Toleration{Key: key, Value: "x"}, false},
-		{corev1.Toleration{Key: "other", Operator: corev1.TolerationOpExists}, false},
-	} {
-		if got := toleratesCordon(makePod("a", tolerates(test.toleration))); got != test.want {
-			t.Errorf("%+v: %v, want %v", test.toleration, got, test.want)
-		}
-	}
-}
-
 func TestTiers(t *testing.T) {
 	priority := func(value int32) func(*corev1.Pod) { return func(pod *corev1.Pod) { pod.Spec.Priority = &value } }
 	runs := func(words ...string) func(*corev1.Pod) {

@@ -22,13 +22,13 @@ type options struct{}
 
 type plugin struct {
 	client      kubernetes.Interface
-	clock       clock.PassiveClock
+	clock       clock.Clock
 	attachments *attachments
 }
 
 // Descriptor describes the plugin. All its steps share one watch of
 // VolumeAttachments, which is open while one of them waits.
-func Descriptor(client kubernetes.Interface, clock clock.PassiveClock) cleanup.Descriptor {
+func Descriptor(client kubernetes.Interface, clock clock.Clock) cleanup.Descriptor {
 	shared := &attachments{client: client}
 	return cleanup.Descriptor{
 		Name:     "volumes",
@@ -54,7 +54,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
 	said := ""
 	for {
-		left, err := p.waitedFor(ctx, node.Name, watch.list(), &claims)
+		left, again, err := p.waitedFor(ctx, node, watch.list(), &claims)
 		if err != nil && said != "" {
 			err = fmt.Errorf("%s: %w", said, err)
 		}
@@ -66,12 +66,31 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		}
 		said = p.describe(left, unreachable(node))
 		target.Progress(said)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", said, context.Cause(ctx))
-		case <-watch.changed:
+		if err := p.wait(ctx, watch.changed, again); err != nil {
+			return fmt.Errorf("%s: %w", said, err)
 		}
 	}
+}
+
+// lookAgain is how often a pod is looked at that tolerates the cordon and was there before
+// it: evicted, it may come back and stay, with its volume attached all the time.
+const lookAgain = 10 * time.Second
+
+// wait returns when an attachment changed, or when it is time to look again.
+func (p *plugin) wait(ctx context.Context, changed <-chan struct{}, again bool) error {
+	var due <-chan time.Time
+	if again {
+		timer := p.clock.NewTimer(lookAgain)
+		defer timer.Stop()
+		due = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-changed:
+	case <-due:
+	}
+	return nil
 }
 
 // sameNode returns the Node as it is now. The name may belong to another one by
@@ -95,7 +114,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, 
 	}
 	defer watch.stop()
 	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
-	left, err := p.waitedFor(ctx, target.Node.Name, watch.list(), &claims)
+	left, _, err := p.waitedFor(ctx, target.Node, watch.list(), &claims)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package volumes
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -13,6 +12,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
 // attached is a volume that is waited for, and the pods that use it.
@@ -21,30 +21,37 @@ type attached struct {
 	pods []string
 }
 
-// waitedFor returns the attachments that are to go: all but those of pods that stay.
-func (p *plugin) waitedFor(ctx context.Context, node string, all []*storagev1.VolumeAttachment, claims *claims) ([]attached, error) {
+// waitedFor returns the attachments that are to go: all but those of pods that stay. With
+// again, what holds one of them may change though no attachment does.
+func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storagev1.VolumeAttachment, claims *claims) (left []attached, again bool, err error) {
 	if len(all) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	pods, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node.Name).String(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing the pods of node %s: %w", node, err)
+		return nil, false, fmt.Errorf("listing the pods of node %s: %w", node.Name, err)
 	}
 	users, staying := map[string][]string{}, map[string]bool{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		volumes, err := claims.of(ctx, pod)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		if len(volumes) > 0 && cordon.Tolerated(pod) {
+			if node, err = p.sameNode(ctx, node); err != nil { // It may have been cordoned meanwhile.
+				return nil, false, err
+			}
+		}
+		stays := stays(pod, node)
 		for _, volume := range volumes {
 			users[volume] = append(users[volume], pod.Namespace+"/"+pod.Name)
-			staying[volume] = staying[volume] || stays(pod)
+			staying[volume] = staying[volume] || stays
 		}
+		again = again || len(volumes) > 0 && !stays && cordon.Tolerated(pod)
 	}
-	var left []attached
 	for _, attachment := range all {
 		var volume string
 		if name := attachment.Spec.Source.PersistentVolumeName; name != nil {
@@ -54,12 +61,13 @@ func (p *plugin) waitedFor(ctx context.Context, node string, all []*storagev1.Vo
 			left = append(left, attached{attachment, users[volume]})
 		}
 	}
-	return left, nil
+	return left, again, nil
 }
 
 // stays reports whether a drain leaves the pod where it is: static pods, those of
-// DaemonSets, and those that tolerate a cordon, which would only come back.
-func stays(pod *corev1.Pod) bool {
+// DaemonSets, and those that came in spite of the cordon, which would only come back. One
+// that was there before the cordon is evicted once, whatever it tolerates.
+func stays(pod *corev1.Pod, node *corev1.Node) bool {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return false
 	}
@@ -69,10 +77,7 @@ func stays(pod *corev1.Pod) bool {
 	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" {
 		return true
 	}
-	return slices.ContainsFunc(pod.Spec.Tolerations, func(toleration corev1.Toleration) bool {
-		matches := toleration.Key == corev1.TaintNodeUnschedulable || toleration.Key == "" && toleration.Operator == corev1.TolerationOpExists
-		return matches && (toleration.Effect == "" || toleration.Effect == corev1.TaintEffectNoSchedule)
-	})
+	return node.Spec.Unschedulable && cordon.Tolerated(pod) && !pod.CreationTimestamp.Time.Before(cordon.At(node))
 }
 
 // claim names a PersistentVolumeClaim.

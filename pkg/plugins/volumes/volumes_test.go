@@ -14,35 +14,40 @@ import (
 var now = time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 
 func TestPodsThatADrainLeavesStay(t *testing.T) {
-	tolerates := func(toleration corev1.Toleration) *corev1.Pod {
-		return &corev1.Pod{Spec: corev1.PodSpec{Tolerations: []corev1.Toleration{toleration}}}
+	cordoned := &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}
+	cordoned.ManagedFields = []metav1.ManagedFieldsEntry{{Time: &metav1.Time{Time: now}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{}}}`)}}}
+	tolerates := func(toleration corev1.Toleration, after time.Duration) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(after))}, Spec: corev1.PodSpec{Tolerations: []corev1.Toleration{toleration}}}
 	}
+	everything := corev1.Toleration{Operator: corev1.TolerationOpExists}
+	ofDaemonSet := []metav1.OwnerReference{{Kind: "DaemonSet", Controller: ptr.To(true)}}
 	for name, test := range map[string]struct {
 		pod  *corev1.Pod
+		node *corev1.Node
 		want bool
 	}{
-		"ordinary": {&corev1.Pod{}, false},
-		"mirror":   {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.MirrorPodAnnotationKey: ""}}}, true},
-		"of a DaemonSet": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{
-			{Kind: "DaemonSet", Controller: ptr.To(true)}}}}, true},
-		"of a DaemonSet, leaving": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{}, OwnerReferences: []metav1.OwnerReference{
-			{Kind: "DaemonSet", Controller: ptr.To(true)}}}}, false},
+		"ordinary":                      {&corev1.Pod{}, cordoned, false},
+		"mirror":                        {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.MirrorPodAnnotationKey: ""}}}, cordoned, true},
+		"of a DaemonSet":                {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: ofDaemonSet}}, cordoned, true},
+		"of a DaemonSet, not cordoned":  {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: ofDaemonSet}}, &corev1.Node{}, true},
+		"of a DaemonSet, leaving":       {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{}, OwnerReferences: ofDaemonSet}}, cordoned, false},
+		"came back":                     {tolerates(everything, time.Second), cordoned, true},
+		"came back at once":             {tolerates(everything, 0), cordoned, true},
+		"there before the cordon":       {tolerates(everything, -time.Second), cordoned, false},
+		"there, and nothing cordoned":   {tolerates(everything, time.Second), &corev1.Node{}, false},
+		"nobody knows when it cordoned": {tolerates(everything, -time.Second), &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}, true},
+		"tolerates another value":       {tolerates(corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Value: "x"}, time.Second), cordoned, false},
 		"mirror, finished": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.MirrorPodAnnotationKey: ""}},
-			Status: corev1.PodStatus{Phase: corev1.PodFailed}}, false},
-		"tolerates everything":   {tolerates(corev1.Toleration{Operator: corev1.TolerationOpExists}), true},
-		"tolerates a cordon":     {tolerates(corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}), true},
-		"tolerates NoExecute":    {tolerates(corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}), false},
-		"tolerates another key":  {tolerates(corev1.Toleration{Key: "dedicated", Operator: corev1.TolerationOpExists}), false},
-		"tolerates an empty key": {tolerates(corev1.Toleration{Operator: corev1.TolerationOpEqual}), false},
+			Status: corev1.PodStatus{Phase: corev1.PodFailed}}, cordoned, false},
 	} {
-		if got := stays(test.pod); got != test.want {
+		if got := stays(test.pod, test.node); got != test.want {
 			t.Errorf("%s: stays is %v", name, got)
 		}
 	}
 }
 
 func TestWhatIsWaitedForIsNamedWithTheFaultsFirst(t *testing.T) {
-	p := &plugin{clock: clocktesting.NewFakePassiveClock(now)}
+	p := &plugin{clock: clocktesting.NewFakeClock(now)}
 	volume := func(name string, change func(*attached)) attached {
 		one := attached{VolumeAttachment: &storagev1.VolumeAttachment{Spec: storagev1.VolumeAttachmentSpec{Attacher: "csi.example.com"}}}
 		one.Spec.Source.PersistentVolumeName = &name

@@ -196,6 +196,37 @@ func TestItWaitsForTheVolumesOfDrainedPodsAndForNoOthers(t *testing.T) {
 	}
 }
 
+// Without dependsOn, this step and a drain run at the same time: the drain has yet to evict a
+// pod that was there before the cordon, whatever it tolerates.
+func TestAPodThatToleratesTheCordonIsWaitedForUntilItCameBack(t *testing.T) {
+	f := setUp(t)
+	node := f.node("one")
+	volume := f.namespace + "-1"
+	f.attach(volume, node)
+	tolerant := func(pod *corev1.Pod) {
+		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	f.pod("typha", volume, node, tolerant)
+	ended := make(chan error, 1)
+	go func() { ended <- f.plugin().Cleanup(t.Context(), f.target(node)) }()
+	f.awaitProgress("volume " + volume + " (csi.example.com), used by pod " + f.namespace + "/typha")
+	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.client.CoreV1().Pods(f.namespace).Delete(t.Context(), "typha", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+		t.Fatal(err)
+	}
+	again := cluster.MakePod(f.namespace, "typha-again", node.Name)
+	again.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "typha"}}}}
+	tolerant(again)
+	if _, err := f.client.CoreV1().Pods(f.namespace).Create(t.Context(), again, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil { // No attachment has changed.
+		t.Fatal(err)
+	}
+}
+
 func TestADetachThatFailsIsNamedAtTheLimit(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
