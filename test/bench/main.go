@@ -89,7 +89,16 @@ func measure(ctx context.Context, o options, nodes int) (b *bench, err error) {
 	if b, err = newBench(c, o, nodes); err != nil {
 		return nil, err
 	}
-	if err := b.install(ctx); err != nil {
+	dir, err := os.MkdirTemp("", "nodecleanup-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err == nil { // An error names the agent's log, which is there.
+			err = os.RemoveAll(dir)
+		}
+	}()
+	if err := b.install(ctx, dir); err != nil {
 		return nil, err
 	}
 	for range o.rounds {

@@ -51,15 +51,10 @@ func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
 	return &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}, spent: map[string]time.Duration{}}, nil
 }
 
-// install applies the manifests and builds the agent, which is not started yet.
+// install applies the manifests and builds the agent in a folder; it is not started yet.
 // It has the rights that the manifests give it, and no others.
-func (b *bench) install(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "nodecleanup-bench-")
-	if err != nil {
-		return err
-	}
-	context.AfterFunc(ctx, func() { os.RemoveAll(dir) })
-	_, err = install.Applier{Objects: dynamic.NewForConfigOrDie(b.cluster.RESTConfig())}.Apply(ctx, install.Options{
+func (b *bench) install(ctx context.Context, dir string) error {
+	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(b.cluster.RESTConfig())}.Apply(ctx, install.Options{
 		AgentURL: "https://127.0.0.1:1", // Nobody: the nodes have the finalizer from the start.
 		// The policy would put our finalizer on the floor's nodes too.
 		Admission: install.AdmissionWebhook,
