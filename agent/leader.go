@@ -88,10 +88,11 @@ func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work 
 		}
 		elector.Run(term)
 		cancel(nil)
-		if l.lock.renewed.Load() == nil {
-			continue // It never led.
+		if l.lock.renewed.Load() != nil {
+			err = <-failed
+		} else if !l.lock.tried {
+			continue // It never led, nor can the API server think so.
 		}
-		err = <-failed
 		l.release(context.WithoutCancel(ctx))
 		if err != nil {
 			return err
@@ -127,6 +128,7 @@ var errNotLeading = errors.New("it does not hold the Lease")
 // run out. When that fails, it runs out.
 func (l *leadership) release(ctx context.Context) {
 	l.lock.renewed.Store(nil)
+	l.lock.tried = false
 	ctx, cancel := context.WithTimeout(ctx, l.timing.RetryPeriod)
 	defer cancel()
 	record, _, err := l.lock.Interface.Get(ctx)
@@ -145,6 +147,8 @@ func (l *leadership) release(ctx context.Context) {
 type timedLock struct {
 	resourcelock.Interface
 	renewed atomic.Pointer[time.Time]
+	// tried: it was written, though the answer may have been lost.
+	tried bool
 	// other is who holds the Lease, "" for nobody, and nil for this agent.
 	other atomic.Pointer[string]
 	// taken ends the term of an agent whose Lease is somebody else's.
@@ -167,12 +171,14 @@ func (t *timedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 // Create implements resourcelock.Interface.
 func (t *timedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
+	t.tried = true
 	return t.timed(t.Interface.Create(ctx, record), began)
 }
 
 // Update implements resourcelock.Interface.
 func (t *timedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	began := time.Now()
+	t.tried = true
 	return t.timed(t.Interface.Update(ctx, record), began)
 }
 

@@ -2,13 +2,21 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 )
@@ -93,4 +101,44 @@ func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	long := time.Now().Add(-lead.timing.RenewDeadline - time.Second)
 	lead.lock.renewed.Store(&long)
 	says("when it has not renewed for long", "last renewed 11")
+}
+
+// The agent is told to stop while the API server makes it the leader: it never hears of that,
+// and another would wait for the Lease to run out.
+func TestALeaseThatWasTakenUnheardIsGivenBack(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var stored coordinationv1.Lease
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case request.Method == http.MethodGet && stored.Spec.HolderIdentity == nil:
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+			return
+		case request.Method == http.MethodPost:
+			defer cancel()
+			fallthrough
+		case request.Method == http.MethodPut:
+			if err := json.NewDecoder(request.Body).Decode(&stored); err != nil {
+				t.Error(err)
+			}
+		}
+		if request.Method == http.MethodPost {
+			panic(http.ErrAbortHandler)
+		}
+		if err := json.NewEncoder(w).Encode(stored); err != nil {
+			t.Error(err)
+		}
+	}))
+	lead := newLeadership(Options{Namespace: "ours", Identity: "ours", Lease: DefaultLeaseTiming(), Log: slog.New(slog.DiscardHandler)}, metrics.New())
+	if err := lead.run(ctx, kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}), func(context.Context) error {
+		t.Error("it leads")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	if stored.Name != "nodecleanup-agent" || ptr.Deref(stored.Spec.HolderIdentity, "") != "" {
+		t.Errorf("the Lease is %+v", stored)
+	}
 }
