@@ -97,13 +97,3 @@ func TestALeaderThatWasSuspendedEvictsNothingWhenItWakes(t *testing.T) {
 		t.Errorf("the run record says %+v", run)
 	}
 }
-
-// mark is the end of the audit log.
-func (f *fixture) mark() cluster.AuditMark {
-	f.Helper()
-	mark, err := shared.AuditMark()
-	if err != nil {
-		f.Fatal(err)
-	}
-	return mark
-}
