@@ -86,6 +86,8 @@ type Guard struct {
 	Health        Health `json:"health"`
 	Problem       string `json:"problem,omitempty"`
 	FailurePolicy string `json:"failurePolicy,omitempty"`
+	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
+	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
 }
 
 // Config is which config the leader follows.

@@ -4,6 +4,8 @@ package check
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -105,29 +107,52 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	on := &subject{client: clients.Typed, namespace: namespace, catalog: o.Catalog(), now: o.Now()}
+	over := 0
 	for _, one := range chosen {
-		said := one.run(ctx, on)
-		if ctx.Err() != nil {
+		said := o.ask(ctx, on, one)
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
+			// What it says is about the time that was over, or the next try was not begun.
+			over++
+			said = skip(fmt.Errorf("not looked at: the time was over (--timeout %s)", o.Timeout))
+		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return ctx.Err()
 		}
-		if slices.Contains(o.Suppress, one.id) && said.outcome != printer.Pass {
-			said.outcome = printer.Suppressed
-		}
-		view.Checks = append(view.Checks, printer.Check{
-			ID: one.id, Description: one.description, Outcome: said.outcome,
-			Detail: oneLine(said.detail), Hint: said.hint,
-		})
+		view.Checks = append(view.Checks, told(one, said))
 	}
-	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
+	view.Passed = over == 0 && !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
 		return c.Outcome == printer.Error || c.Outcome == printer.Warning && o.FailOn == string(printer.Warning)
 	})
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
-	if !view.Passed {
+	switch {
+	case over > 0:
+		return &exit.Error{
+			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %d checks were not finished within %s", over, len(chosen), o.Timeout),
+			Next: "Run it again with a longer --timeout.",
+		}
+	case !view.Passed:
 		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
+}
+
+// ask runs one check, while there is time.
+func (o *Options) ask(ctx context.Context, on *subject, one check) result {
+	if ctx.Err() != nil {
+		return skip(ctx.Err())
+	}
+	said := one.run(ctx, on)
+	if slices.Contains(o.Suppress, one.id) && said.outcome != printer.Pass {
+		said.outcome = printer.Suppressed
+	}
+	return said
+}
+
+// told turns what a check said into the view.
+func told(one check, said result) printer.Check {
+	return printer.Check{ID: one.id, Description: one.description, Outcome: said.outcome, Detail: oneLine(said.detail), Hint: said.hint}
 }
 
 // oneLine puts the lines of a detail behind one another.

@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,25 +25,26 @@ type check struct {
 	run func(context.Context, *subject) result
 }
 
-// checks in the order in which they are told.
+// checks in the order in which they are told. A description is a neutral label: what was
+// found follows it.
 var checks = []check{
-	{"server-version", "the API server is new enough", true, serverVersion},
-	{"install-rights", "you may install", true, installRights},
-	{"shadowed", "there is one kubectl-nodecleanup on the PATH", true, shadowed},
-	{"agent", "the agent runs", false, agent},
-	{"leader", "an agent leads: its lease is fresh", false, leader},
-	{"version", "CLI and agent fit", false, versions},
-	{"agent-rights", "the agent has its rights", false, agentRights},
-	{"config", "the config is valid, and the one that is in force", false, configValid},
-	{"secrets", "the secrets of the config are there", false, secretsThere},
-	{"certificate", "the webhook's certificate authority is valid", false, certificate},
-	{"guard", "the API server asks before a node is deleted", false, guard},
-	{"admission", "a new node gets the finalizer (dry run)", false, admission},
-	{"plugins", "the plugins are well", false, plugins},
-	{"nodes", "every node is protected", false, nodes},
-	{"cleanups", "no cleanup needs somebody", false, cleanups},
-	{"metrics", "the agent's metrics can be read", false, metrics},
-	{"operate-rights", "you may act on nodes", false, operateRights},
+	{"server-version", "API server version", true, serverVersion},
+	{"install-rights", "your rights to install", true, installRights},
+	{"shadowed", "kubectl-nodecleanup on the PATH", true, shadowed},
+	{"agent", "agent pods", false, agent},
+	{"leader", "leader election", false, leader},
+	{"version", "CLI and agent versions", false, versions},
+	{"agent-rights", "rights of the agent", false, agentRights},
+	{"config", "config", false, configValid},
+	{"secrets", "secrets that the config names", false, secretsThere},
+	{"certificate", "certificate authority of the webhooks", false, certificate},
+	{"guard", "delete guard", false, guard},
+	{"admission", "finalizer on a new node (dry run)", false, admission},
+	{"plugins", "plugins of the steps", false, plugins},
+	{"nodes", "protected nodes", false, nodes},
+	{"cleanups", "cleanups", false, cleanups},
+	{"metrics", "metrics of the agent", false, metrics},
+	{"operate-rights", "your rights to act on nodes", false, operateRights},
 }
 
 // subject is what is checked. What several checks need is read once.
@@ -130,44 +130,7 @@ func versions(ctx context.Context, s *subject) result {
 	case status.Agent.Version != version.Version:
 		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version")
 	}
-	return pass(version.Version)
-}
-
-func certificate(ctx context.Context, s *subject) result {
-	const soon = 7 * 24 * time.Hour
-	status, err := s.look(ctx)
-	if err != nil {
-		return skip(err)
-	}
-	admission := status.Admission
-	hint := s.logs(status, "| grep -i certificate")
-	switch {
-	case admission.Health == printer.Missing:
-		return failed(admission.Problem, "kubectl nodecleanup install --wait")
-	case admission.Problem != "":
-		return failed(admission.Problem, hint)
-	}
-	left := admission.CAExpiresAt.Sub(s.now)
-	if left < soon {
-		return warn("it ends in "+printer.Age(left), hint)
-	}
-	return pass("valid " + printer.Age(left))
-}
-
-func guard(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
-	if err != nil {
-		return skip(err)
-	}
-	switch status.Guard.Health {
-	case printer.Missing:
-		return failed(status.Guard.Problem, "kubectl nodecleanup install --wait")
-	case printer.Broken:
-		return failed(status.Guard.Problem, s.logs(status, "| grep -i certificate"))
-	case printer.Unknown:
-		return skip(errors.New(status.Guard.Problem))
-	}
-	return pass("failurePolicy " + status.Guard.FailurePolicy)
+	return pass(strings.TrimPrefix(s.stale(status)+": "+version.Version, ": "))
 }
 
 func nodes(ctx context.Context, s *subject) result {
@@ -192,28 +155,7 @@ func cleanups(ctx context.Context, s *subject) result {
 			return warn(fmt.Sprintf("node %s is %s: %s", cleanup.Node, cleanup.State, cleanup.Reason), "kubectl nodecleanup diagnose "+cleanup.Node)
 		}
 	}
-	return pass(fmt.Sprintf("%d under way", len(status.Cleanups)))
-}
-
-func plugins(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
-	if err != nil {
-		return skip(err)
-	}
-	if len(status.Plugins) == 0 {
-		return skip(fmt.Errorf("no agent has said how they are"))
-	}
-	for _, plugin := range status.Plugins {
-		if plugin.Error == "" {
-			continue
-		}
-		say := warn
-		if plugin.Critical {
-			say = failed
-		}
-		return say(fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error), "kubectl nodecleanup plugins test "+plugin.Step)
-	}
-	return pass(fmt.Sprintf("%d steps", len(status.Plugins)))
+	return pass(fmt.Sprintf("%d under way, none needs attention", len(status.Cleanups)))
 }
 
 func agentRights(ctx context.Context, s *subject) result {
@@ -224,7 +166,7 @@ func agentRights(ctx context.Context, s *subject) result {
 	case len(missing) > 0:
 		return failed("it lacks: "+described(missing), "kubectl nodecleanup install")
 	}
-	return pass("")
+	return pass("complete")
 }
 
 func installRights(ctx context.Context, s *subject) result {
@@ -235,7 +177,7 @@ func installRights(ctx context.Context, s *subject) result {
 	case len(missing) > 0:
 		return warn("you lack: "+described(missing), "installing and upgrading is for a cluster administrator: use --as or --context")
 	}
-	return pass("")
+	return pass("complete")
 }
 
 func operateRights(ctx context.Context, s *subject) result {
@@ -246,7 +188,7 @@ func operateRights(ctx context.Context, s *subject) result {
 	case len(missing) > 0:
 		return warn("you lack: "+described(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
 	}
-	return pass("")
+	return pass("complete")
 }
 
 func described(missing []rights.Right) string {

@@ -19,10 +19,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-func serverVersion(_ context.Context, s *subject) result {
-	version, err := rights.ServerVersion(s.client)
+func serverVersion(ctx context.Context, s *subject) result {
+	version, err := rights.ServerVersion(ctx, s.client)
 	if err != nil {
 		return failed(err.Error(), "upgrade the control plane, or look at it: kubectl cluster-info")
 	}
@@ -49,7 +50,7 @@ func shadowed(context.Context, *subject) result {
 	}
 	switch len(found) {
 	case 0:
-		return warn("there is none, so `kubectl nodecleanup` is not found", "put this program into a folder of the PATH")
+		return warn("none, so `kubectl nodecleanup` is not found", "put this program into a folder of the PATH")
 	case 1:
 		return pass(found[0])
 	}
@@ -77,6 +78,8 @@ func configValid(ctx context.Context, s *subject) result {
 	switch {
 	case err != nil:
 		return skip(fmt.Errorf("it is valid; whether the agent follows it is not known: %w", err))
+	case !status.Agent.Leads:
+		return skip(errors.New("it is valid, but no agent leads that would follow it; " + s.followed(status)))
 	case status.Config.Problem != "":
 		return failed("the agent refuses it: "+status.Config.Problem, hint)
 	case status.Config.Hash != "" && status.Config.Hash != settings.Hash:
@@ -84,6 +87,18 @@ func configValid(ctx context.Context, s *subject) result {
 			"wait some seconds; an agent that was started with --config follows its file")
 	}
 	return pass(fmt.Sprintf("%d steps, config %s", len(settings.Steps), settings.Hash))
+}
+
+// followed is which config the last leader followed.
+func (s *subject) followed(status *printer.Status) string {
+	config := status.Config
+	switch {
+	case config.Problem != "":
+		return s.stale(status) + ", the one before was refused: " + config.Problem
+	case config.Hash != "":
+		return s.stale(status) + ", config " + config.Hash
+	}
+	return "none has said which one it followed"
 }
 
 func secretsThere(ctx context.Context, s *subject) result {
@@ -132,9 +147,9 @@ func admission(ctx context.Context, s *subject) result {
 		if status, err := s.look(ctx); err == nil && status.Agent.Outside {
 			hint = s.logs(status, "")
 		}
-		return failed("it does not: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later", hint)
+		return failed("it has none: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later", hint)
 	}
-	return pass("")
+	return pass("it has it")
 }
 
 // metrics reads them by way of the API server, which needs no port of this machine.
@@ -165,5 +180,5 @@ func metrics(ctx context.Context, s *subject) result {
 	case !strings.Contains(string(answer), "node_cleanup_"):
 		return warn(fmt.Sprintf("pod %s answers without any metric of ours", name), "look at what else listens there: kubectl -n "+s.namespace+" describe pod "+name)
 	}
-	return pass("")
+	return pass("pod " + name + " answers")
 }

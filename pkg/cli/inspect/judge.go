@@ -163,7 +163,7 @@ func judgeGuard(s *Seen, now time.Time) printer.Guard {
 	const follows = "deletions are not guarded"
 	switch {
 	case s.GuardHidden:
-		return printer.Guard{Health: printer.Unknown, Problem: "you may not see validatingwebhookconfigurations"}
+		return printer.Guard{Health: printer.Unknown, Problem: "you are not allowed to see validatingwebhookconfigurations"}
 	case s.Guard == nil:
 		return printer.Guard{Health: printer.Missing, Problem: fmt.Sprintf("no validatingwebhookconfiguration %s: %s", api.WebhookName, follows)}
 	}
@@ -176,7 +176,8 @@ func judgeGuard(s *Seen, now time.Time) printer.Guard {
 	if hook.FailurePolicy != nil {
 		guard.FailurePolicy = string(*hook.FailurePolicy)
 	}
-	if _, problem := judgeCA(hook.ClientConfig.CABundle, follows, now); problem != "" {
+	var problem string
+	if guard.CAExpiresAt, problem = judgeCA(hook.ClientConfig.CABundle, follows, now); problem != "" {
 		guard.Health, guard.Problem = printer.Broken, problem
 	}
 	return guard

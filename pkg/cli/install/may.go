@@ -13,7 +13,7 @@ import (
 
 // mayInstall checks what can be checked before the first object is sent.
 func mayInstall(ctx context.Context, client kubernetes.Interface, namespace string) error {
-	if _, err := rights.ServerVersion(client); err != nil {
+	if _, err := rights.ServerVersion(ctx, client); err != nil {
 		return &exit.Error{Code: exit.Failure, Err: err, Next: "Upgrade the control plane first; nothing was stored."}
 	}
 	missing, err := rights.MissingOfMine(ctx, client, rights.ToInstall(namespace))

@@ -1,10 +1,12 @@
 package rights
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -14,8 +16,8 @@ const oldest = 30
 
 // ServerVersion returns the API server's version, and an error where it is too
 // old or cannot be had. A version that is not understood is taken for a new one.
-func ServerVersion(client kubernetes.Interface) (string, error) {
-	said, err := client.Discovery().ServerVersion()
+func ServerVersion(ctx context.Context, client kubernetes.Interface) (string, error) {
+	said, err := discovery.ToServerVersionInterfaceWithContext(client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return "", fmt.Errorf("asking the API server for its version: %w", err)
 	}

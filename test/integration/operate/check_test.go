@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -76,6 +77,36 @@ func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error})
 	f.run("preflight").exits(exit.Failure).says("no agent in namespace", "plugins status")
 	f.run("plugins", "status").exits(exit.Unhealthy).says("what follows is old")
+}
+
+func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
+	f := setUpBy(t, install.AdmissionPolicy, "steps: [{name: log, plugin: logger}]\n")
+	f.start()
+	f.eventually("the agent has published its CA in the delete guard", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "that of the delete guard is valid"), nil
+	})
+	checks := f.checked(exit.OK)
+	f.wantOutcomes(checks, map[string]printer.Outcome{"certificate": printer.Pass, "guard": printer.Pass, "admission": printer.Pass})
+	if detail := checks["certificate"].Detail; !strings.Contains(detail, "no webhook, by choice: the policy inside the API server does it") {
+		t.Errorf("the certificate: %q", detail)
+	}
+}
+
+// What the last leader has left behind says nothing about now.
+func TestCheckTakesNoDeadAgentAtItsWord(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	stop := f.start()
+	f.eventually("the agent has said how its plugins are", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "✓ plugins"), nil
+	})
+	stop()
+	checks := f.checked(exit.Unhealthy)
+	f.wantOutcomes(checks, map[string]printer.Outcome{"leader": printer.Error, "guard": printer.Error, "plugins": printer.Skip, "config": printer.Skip, "certificate": printer.Pass})
+	for _, id := range []string{"guard", "plugins", "config"} {
+		if !strings.Contains(checks[id].Detail, "as of the last leader, ") {
+			t.Errorf("%s: %q", id, checks[id].Detail)
+		}
+	}
 }
 
 func TestPreflightOfANodeWhosePlanIsBlocked(t *testing.T) {

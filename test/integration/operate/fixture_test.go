@@ -41,11 +41,15 @@ type fixture struct {
 
 // setUp installs nodecleanup with these steps, without starting an agent.
 func setUp(t *testing.T, steps string) *fixture {
+	// With the policy, too, nothing would show that the webhook is gone.
+	return setUpBy(t, install.AdmissionWebhook, steps)
+}
+
+func setUpBy(t *testing.T, admission install.Admission, steps string) *fixture {
 	f := &fixture{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), port: freePort(t)}
 	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig()), ForceConflicts: true}.Apply(t.Context(), install.Options{
 		Namespace: f.namespace,
-		// With the policy, too, nothing would show that the webhook is gone.
-		Admission: install.AdmissionWebhook,
+		Admission: admission,
 		AgentURL:  fmt.Sprintf("https://127.0.0.1:%d", f.port),
 		Config:    []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n" + steps),
 	})
@@ -71,6 +75,8 @@ func (f *fixture) tearDown() {
 	for what, err := range map[string]error{
 		// Not by an uninstall, which waits for the namespace to be gone.
 		"webhook":   f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
+		"policy":    f.client.AdmissionregistrationV1().MutatingAdmissionPolicies().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
+		"binding":   f.client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
 		"account":   f.client.CoreV1().ServiceAccounts(f.namespace).Delete(ctx, api.Agent, metav1.DeleteOptions{}),
 		"namespace": f.client.CoreV1().Namespaces().Delete(ctx, f.namespace, metav1.DeleteOptions{}),
 	} {

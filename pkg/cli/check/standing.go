@@ -1,0 +1,132 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// stale says how old the agent's word is; nothing while somebody leads, who renews it.
+func (s *subject) stale(status *printer.Status) string {
+	if status.Agent.Leads {
+		return ""
+	}
+	at := status.Agent.RenewedAt
+	if at == nil && s.seen.Status != nil {
+		at = &s.seen.Status.UpdatedAt
+	}
+	if at.IsZero() {
+		return "as of the last leader"
+	}
+	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now.Sub(at.Time)))
+}
+
+// certificate looks at the CA of both webhooks: of the one that an install has not, by
+// choice, there is none.
+func certificate(ctx context.Context, s *subject) result {
+	const soon = 7 * 24 * time.Hour
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	admission, guard := status.Admission, status.Guard
+	hint := s.logs(status, "| grep -i certificate")
+	byPolicy := ""
+	switch {
+	case admission.Health == printer.Missing:
+		return failed(admission.Problem, "kubectl nodecleanup install --wait")
+	case admission.Problem != "":
+		return failed(admission.Problem, hint)
+	case !slices.Contains(admission.Ways, "webhook"):
+		byPolicy = "no webhook, by choice: the policy inside the API server does it"
+		if guard.Health == printer.Broken {
+			return failed("that of the delete guard: "+guard.Problem, hint)
+		}
+	}
+	end := admission.CAExpiresAt
+	if other := guard.CAExpiresAt; other != nil && (end == nil || other.Before(end)) {
+		end = other
+	}
+	if end == nil {
+		return pass(byPolicy)
+	}
+	left := end.Sub(s.now)
+	if left < soon {
+		return warn("it ends in "+printer.Age(left), hint)
+	}
+	if byPolicy != "" {
+		byPolicy += "; that of the delete guard is "
+	}
+	return pass(byPolicy + "valid " + printer.Age(left))
+}
+
+// guard is asked of every replica; where none answers, the failure policy decides.
+func guard(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	switch status.Guard.Health {
+	case printer.Missing:
+		return failed(status.Guard.Problem, "kubectl nodecleanup install --wait")
+	case printer.Broken:
+		return failed(status.Guard.Problem, s.logs(status, "| grep -i certificate"))
+	case printer.Unknown:
+		return skip(errors.New(status.Guard.Problem))
+	}
+	agent := status.Agent
+	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {
+		follows := "deletions of nodes are not guarded"
+		if status.Guard.FailurePolicy == "Fail" {
+			follows = "every deletion of a node is refused"
+		}
+		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", follows, status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
+	}
+	return pass("failurePolicy " + status.Guard.FailurePolicy)
+}
+
+// plugins names every one that is not well, those of critical steps first.
+func plugins(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	if len(status.Plugins) == 0 {
+		return skip(errors.New("no agent has said how they are"))
+	}
+	unwell := slices.DeleteFunc(slices.Clone(status.Plugins), func(p printer.PluginHealth) bool { return p.Error == "" })
+	slices.SortStableFunc(unwell, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
+	stale := s.stale(status)
+	if len(unwell) == 0 && stale != "" {
+		return skip(fmt.Errorf("no agent leads, so nobody looks; %s, %d steps without a problem", stale, len(status.Plugins)))
+	}
+	if len(unwell) == 0 {
+		return pass(fmt.Sprintf("%d steps", len(status.Plugins)))
+	}
+	var names []string
+	for _, plugin := range unwell {
+		names = append(names, fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error))
+	}
+	detail := strings.TrimPrefix(stale+": "+strings.Join(names, "; "), ": ")
+	say, hint := warn, "kubectl nodecleanup plugins test "+unwell[0].Step
+	if unwell[0].Critical {
+		say = failed
+	}
+	if stale != "" {
+		hint = s.logs(status, "--tail=20") // Nobody would answer a test.
+	}
+	return say(detail, hint)
+}
+
+func rank(plugin printer.PluginHealth) int {
+	if plugin.Critical {
+		return 0
+	}
+	return 1
+}

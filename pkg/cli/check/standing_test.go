@@ -1,0 +1,82 @@
+package check
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+// led is an install with a leader and both webhooks.
+func led(change func(*printer.Status)) *subject {
+	status := printer.NewStatus(night)
+	in := func(length time.Duration) *metav1.Time { return &metav1.Time{Time: night.Add(length)} }
+	status.Agent = printer.Agent{Health: printer.Healthy, Ready: 2, Replicas: 2, Leads: true, RenewedAt: in(-2 * time.Second)}
+	status.Admission = printer.Admission{Health: printer.Healthy, Ways: []string{"policy", "webhook"}, CAExpiresAt: in(48 * 24 * time.Hour)}
+	status.Guard = printer.Guard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
+	status.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}, {Step: "tell", Plugin: "http"}}
+	change(status)
+	return &subject{namespace: "ns", now: night, status: status, seen: &inspect.Seen{}}
+}
+
+func stop(status *printer.Status) {
+	status.Agent.Health, status.Agent.Leads, status.Agent.Ready = printer.Broken, false, 0
+	status.Agent.RenewedAt = &metav1.Time{Time: night.Add(-20 * time.Minute)}
+}
+
+func of(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
+	return func(s *subject) result { return check(t.Context(), s) }
+}
+
+func TestWhatAnAgentAnswersFor(t *testing.T) {
+	policyAlone := func(s *printer.Status) {
+		s.Admission = printer.Admission{Health: printer.Healthy, Ways: []string{"policy"}}
+	}
+	for name, test := range map[string]struct {
+		check   func(*subject) result
+		change  func(*printer.Status)
+		outcome printer.Outcome
+		says    string
+	}{
+		"certificate":                {of(t, certificate), func(*printer.Status) {}, printer.Pass, "valid 48d"},
+		"certificate, by the policy": {of(t, certificate), policyAlone, printer.Pass, "no webhook, by choice: the policy inside the API server does it; that of the delete guard is valid 48d"},
+		"certificate, by the policy, without a guard": {of(t, certificate), func(s *printer.Status) {
+			policyAlone(s)
+			s.Guard = printer.Guard{Health: printer.Unknown}
+		}, printer.Pass, "by choice"},
+		"certificate, by the policy, guard without CA": {of(t, certificate), func(s *printer.Status) {
+			policyAlone(s)
+			s.Guard = printer.Guard{Health: printer.Broken, Problem: "the CA expired 2d ago"}
+		}, printer.Error, "that of the delete guard: the CA expired"},
+		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
+			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
+		}, printer.Warning, "it ends in 60m"},
+		"guard":                   {of(t, guard), func(*printer.Status) {}, printer.Pass, "failurePolicy Ignore"},
+		"guard, nobody answers":   {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
+		"guard, nobody and Fail":  {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
+		"guard, outside":          {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Pass, ""},
+		"plugins":                 {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
+		"plugins, nobody looks":   {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
+		"plugins, none is told":   {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
+		"plugins, one not needed": {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
+		"plugins, the worst first": {of(t, plugins), func(s *printer.Status) {
+			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
+			s.Plugins[1].Error = "forbidden"
+		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
+		"plugins, as they were": {of(t, plugins), func(s *printer.Status) { stop(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := test.check(led(test.change))
+			if got.outcome != test.outcome || !strings.Contains(got.detail, test.says) {
+				t.Errorf("got %s %q, want %s %q", got.outcome, got.detail, test.outcome, test.says)
+			}
+		})
+	}
+}

@@ -1,0 +1,42 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// What was found before the time was over is told, and the rest is not taken for well.
+func TestCheckTellsWhatItKnowsWhenItsTimeIsOver(t *testing.T) {
+	admin(t)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	slow := proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	result := want(t, exit.TimedOut, run(t, slow, "check", "--timeout", "2s", "-o", "json"))
+	var view printer.Checks
+	if err := json.Unmarshal([]byte(result.out), &view); err != nil {
+		t.Fatal(err)
+	}
+	if view.Passed || len(view.Checks) < 10 {
+		t.Errorf("passed %v, %d checks", view.Passed, len(view.Checks))
+	}
+	for _, check := range view.Checks {
+		want := printer.Skip
+		if check.ID == "server-version" {
+			want = printer.Pass
+		}
+		if check.Outcome != want || want == printer.Skip && !strings.Contains(check.Detail, "the time was over (--timeout 2s)") {
+			t.Errorf("check %s: %s %q", check.ID, check.Outcome, check.Detail)
+		}
+	}
+	wantText(t, result.errOut, "were not finished within 2s", "longer --timeout")
+}
