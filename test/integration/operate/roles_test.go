@@ -55,7 +55,7 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	look("history").exits(exit.OK)
 	look("plugins", "status").exits(exit.OK)
 	look("check", "--suppress", "agent").exits(exit.OK)
-	look("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you may not evict pods")
+	look("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you are not allowed to evict pods")
 	look("diagnose", "worker").exits(exit.OK).says("it is protected")
 	look("version").exits(exit.OK)
 
@@ -70,6 +70,21 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	}
 }
 
+// At three in the morning it is an operator who asks, not an administrator.
+func TestTheBudgetThatBlocksIsNamedToThoseWhoMayLook(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.delete("worker")
+	f.awaitState("worker", api.Running)
+	for _, role := range []string{"nodecleanup-viewer", "nodecleanup-operator"} {
+		f.runAs(f.userInRole(role), "diagnose", "worker", "-n", f.namespace).exits(exit.Unhealthy).
+			says("Cause     1 pod cannot be evicted now: default/cart-0 (budget cart allows 0 disruptions: needs 1 healthy, has 1)")
+	}
+}
+
 func TestAnOperatorCanAct(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
@@ -81,6 +96,10 @@ func TestAnOperatorCanAct(t *testing.T) {
 		return f.runAs(operator, append(arguments, "-n", f.namespace)...)
 	}
 	act("preflight").exits(exit.OK)
+	f.pod("web", "worker", app("web"))
+	// Its role has no right to evict, which the plan does not take for a budget that allows it.
+	act("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you are not allowed to evict pods")
+	act("preflight", "worker").exits(exit.OK).says("Note: you are not allowed to evict pods")
 	act("plugins", "test", "drain").exits(exit.OK)
 	act("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("cleaned up")
 	act("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("nothing was begun", `cannot delete resource "nodes"`, "ask a cluster administrator")
