@@ -2,6 +2,7 @@ package printer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,19 @@ type Diagnosis struct {
 	Causes []Cause `json:"causes"`
 	// Holding are the finalizers on the node and whose each is.
 	Holding []string `json:"holding,omitempty"`
-	// Evidence says what was looked at, and what could not be.
+	// Remarks are about what does not hold this node, and is not as it should be.
+	Remarks []string `json:"remarks,omitempty"`
+	// Evidence says what was looked at.
 	Evidence []string `json:"evidence"`
-	Events   []string `json:"events,omitempty"`
+	// NotLookedAt is what could not be, so that a cause may be missing.
+	NotLookedAt []Unread `json:"notLookedAt,omitempty"`
+	Events      []string `json:"events,omitempty"`
+}
+
+// Unread is something that could not be looked at.
+type Unread struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
 }
 
 // Fact is something that has happened or has not.
@@ -74,17 +85,34 @@ func (d *Diagnosis) write(text *Text, events int) {
 	if len(d.Holding) > 0 {
 		text.Line("%-9s %s", "Holding", strings.Join(d.Holding, ", "))
 	}
-	text.Line("%-9s %s", "Evidence", strings.Join(d.Evidence, ", "))
+	for _, remark := range d.Remarks {
+		text.Line("%-9s %s", "Remark", remark)
+	}
+	evidence := slices.Clone(d.Evidence)
+	for _, unread := range d.NotLookedAt {
+		evidence = append(evidence, fmt.Sprintf("%s NOT looked at: %s", unread.What, unread.Why))
+	}
+	text.Line("%-9s %s", "Evidence", strings.Join(evidence, ", "))
 	for _, event := range d.Events[max(0, len(d.Events)-events):] {
 		text.Line("          %s", event)
 	}
 }
 
-// Short writes the first cause.
+// Short writes the first cause, and what could not be looked at.
 func (d *Diagnosis) Short(text *Text) {
 	said := "nothing is wrong"
-	if len(d.Causes) > 0 {
+	switch {
+	case len(d.Causes) > 0:
 		said = fmt.Sprintf("%s: %s", d.Causes[0].ID, d.Causes[0].Text)
+	case len(d.NotLookedAt) > 0:
+		said = "no cause found"
+	}
+	if len(d.NotLookedAt) > 0 {
+		var unread []string
+		for _, one := range d.NotLookedAt {
+			unread = append(unread, one.What)
+		}
+		said += "; not looked at: " + joined(unread)
 	}
 	text.Line("%s: %s", d.Node, said)
 }

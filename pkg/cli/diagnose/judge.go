@@ -13,7 +13,7 @@ import (
 func judge(f *found, now time.Time) *printer.Diagnosis {
 	view := printer.NewDiagnosis(f.name, now)
 	view.Evidence = append(view.Evidence, f.evidence...)
-	view.Evidence = append(view.Evidence, f.unread...)
+	view.NotLookedAt = f.unread
 	for _, event := range f.events {
 		view.Events = append(view.Events, fmt.Sprintf("%s ago %s: %s", printer.Age(now.Sub(seenAt(event).Time)), event.Reason, event.Message))
 	}
@@ -58,6 +58,7 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 			view.Causes = append(view.Causes, *cause)
 		}
 	}
+	view.Remarks = f.remarks(now)
 	return view
 }
 

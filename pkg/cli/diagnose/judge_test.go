@@ -3,6 +3,7 @@ package diagnose
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,9 +70,23 @@ func TestEveryCauseGolden(t *testing.T) {
 		step.State, step.Attempts, step.Failures, step.LastError = state, 6, 6, "PUT https://storage/: 503 Service Unavailable"
 		return step
 	}
+	draining := func(f *found) {
+		f.run.Steps[0] = api.StepRun{Name: "drain", Plugin: "drain", Critical: true, State: api.StepRunning, Attempts: 1}
+		f.run.Steps[1] = api.StepRun{Name: "storage", Plugin: "http", Critical: true, State: api.StepPending}
+	}
+	healthy := func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	budget := func(current, desired int32) policyv1.PodDisruptionBudget {
+		return policyv1.PodDisruptionBudget{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
+			Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}},
+			Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: desired, CurrentHealthy: current},
+		}
+	}
 	for name, test := range map[string]struct {
 		change func(*found)
-		// cause is the first one, empty when there must be none but the webhook.
+		// cause is the first one, empty when there must be none.
 		cause string
 	}{
 		"on-its-way": {func(*found) {}, ""},
@@ -89,19 +104,40 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, "config-refused"},
 		"secret-missing": {func(f *found) { f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"} }, "secret-missing"},
 		"budget-blocking": {func(f *found) {
-			f.pods = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {}), pod("done", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}
-			f.budgets = []policyv1.PodDisruptionBudget{{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
-				Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}},
-				Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: 1, CurrentHealthy: 1},
-			}}
+			draining(f)
+			f.pods = []corev1.Pod{pod("cart-0", healthy), pod("done", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}
+			f.budgets = []policyv1.PodDisruptionBudget{budget(1, 1)}
 			roomy := f.budgets[0]
 			roomy.Name, roomy.Status.DisruptionsAllowed = "roomy", 1
 			elsewhere := f.budgets[0]
 			elsewhere.Namespace = "ops"
 			f.budgets = append(f.budgets, roomy, elsewhere)
 		}, "budget-blocking"},
+		"budget-of-a-pod-that-is-not-healthy": {func(f *found) {
+			draining(f)
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(0, 1)}
+		}, "budget-blocking"},
+		"budget-that-lets-pods-go-that-are-not-healthy": {func(f *found) {
+			draining(f)
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(0, 1)}
+			f.budgets[0].Spec.UnhealthyPodEvictionPolicy = ptr.To(policyv1.AlwaysAllow)
+		}, ""},
+		"budget-with-enough-others": {func(f *found) {
+			draining(f)
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(2, 2)}
+		}, ""},
+		"budget-with-no-drain-left": {func(f *found) {
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
+		}, ""},
+		"budget-with-no-drain-planned": {func(f *found) {
+			f.run, f.planned = nil, []config.Step{{Name: "tell", Plugin: "http"}}
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
+		}, ""},
+		"pod-terminating-when-no-step-waits": {func(f *found) {
+			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(ago(9 * time.Minute)) })}
+		}, ""},
 		"pod-terminating": {func(f *found) {
+			draining(f)
 			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) {
 				p.DeletionTimestamp, p.Finalizers = ptr.To(ago(9*time.Minute)), []string{"example.com/hold"}
 			})}
@@ -115,13 +151,20 @@ func TestEveryCauseGolden(t *testing.T) {
 		"deadline-of-the-config": {func(f *found) {
 			f.run, f.deadline = nil, config.Deadline{After: 5 * time.Minute, Action: config.Hold}
 		}, "deadline"},
+		"deadline-that-releases": {func(f *found) {
+			f.run.DeadlinePassed, f.deadline = true, config.Deadline{After: 5 * time.Minute, Action: config.Release}
+		}, "deadline"},
 		"other-finalizers": {func(f *found) {
 			f.node.Finalizers = []string{"wrangler.cattle.io/node", "example.com/theirs"}
 		}, "other-finalizers"},
 		"unprotected": {func(f *found) {
 			f.node.Finalizers, f.node.Status.Conditions, f.run = []string{"wrangler.cattle.io/node"}, nil, nil
 		}, "unprotected"},
-		"no-ca":          {func(f *found) { f.agent.Webhook = nil }, "webhook"},
+		"no-ca": {func(f *found) { f.agent.Webhook = nil }, ""},
+		"no-ca-but-a-policy": {func(f *found) {
+			f.agent.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?")
+			f.agent.Policy = &admissionv1.MutatingAdmissionPolicy{}
+		}, ""},
 		"rights-missing": {func(f *found) { f.rights = []rights.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}} }, "rights-missing"},
 		"node-invalid":   {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
 		"host-returned": {func(f *found) {
@@ -140,14 +183,14 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, ""},
 		"gone": {func(f *found) { f.node, f.run.State, f.run.Message = nil, api.Succeeded, "every step is done" }, ""},
 		"not-looked-at": {func(f *found) {
-			f.unread = []string{"pods NOT looked at: pods is forbidden"}
+			f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}}
 			f.events = []corev1.Event{{Reason: "StepStarted", Message: "Step storage (http) started", LastTimestamp: ago(time.Minute)}}
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := running()
 			test.change(f)
-			if name != "no-ca" {
+			if !strings.HasPrefix(name, "no-ca") {
 				publish(f)
 			}
 			view := judge(f, night)
@@ -169,6 +212,27 @@ func TestEveryCauseGolden(t *testing.T) {
 			}
 			printertest.Golden(t, name+".txt", out.String())
 		})
+	}
+}
+
+// What nobody was allowed to look at is not taken for well.
+func TestShortSaysWhatWasNotLookedAt(t *testing.T) {
+	f := running()
+	f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}, {What: "budgets", Why: "poddisruptionbudgets is forbidden"}}
+	for missing, want := range map[string]string{
+		"": "ip-10-0-7: no cause found; not looked at: pods, budgets\n", "it is missing": "ip-10-0-7: secret-missing: it is missing; not looked at: pods, budgets\n",
+	} {
+		f.missing = nil
+		if missing != "" {
+			f.missing = []string{missing}
+		}
+		var out bytes.Buffer
+		if err := printer.Print(&out, printer.Short, false, judge(f, night)); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != want {
+			t.Errorf("%q, want %q", out.String(), want)
+		}
 	}
 }
 

@@ -22,7 +22,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // found is what was read about one node.
@@ -43,14 +45,17 @@ type found struct {
 	refused error
 	// deadline is what the config says about cleanups that take long.
 	deadline config.Deadline
-	// missing are the secrets of the config that are not there.
+	// planned are the steps that the config has for the node; nil where it could not be read.
+	planned []config.Step
+	// missing are the secrets that are not there, of steps that are still to be done.
 	missing []string
 	// invalid is what the API server says to any update of the node.
 	invalid error
 	// rights that the agent lacks.
 	rights []rights.Right
 	// evidence says what was read, unread what could not be and why.
-	evidence, unread []string
+	evidence []string
+	unread   []printer.Unread
 }
 
 // look reads all there is. Only the node itself must be readable.
@@ -83,7 +88,7 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("reading %s: %w", part.what, err)
 			}
-			f.unread = append(f.unread, fmt.Sprintf("%s NOT looked at: %v", part.what, err))
+			f.unread = append(f.unread, printer.Unread{What: part.what, Why: err.Error()})
 			continue
 		}
 		f.evidence = append(f.evidence, part.what)
@@ -140,7 +145,8 @@ func seenAt(event corev1.Event) metav1.Time {
 	return metav1.NewTime(event.EventTime.Time)
 }
 
-// readConfig checks the config, and whether the secrets in it are there.
+// readConfig checks the config, and whether the secrets are there of the steps that this
+// node still has before it.
 func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) error {
 	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{}))
 	var faults config.Errors
@@ -152,7 +158,11 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 		return err
 	}
 	f.deadline = settings.Deadline
-	for _, step := range settings.Steps {
+	f.planned = plan.Build(settings.Steps, f.node).Steps()
+	for _, step := range f.planned {
+		if !f.ahead(step.Name) {
+			continue
+		}
 		for _, key := range step.Secrets {
 			secret, err := client.CoreV1().Secrets(f.namespace).Get(ctx, key.Name, metav1.GetOptions{})
 			switch {
@@ -166,6 +176,25 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 		}
 	}
 	return nil
+}
+
+// ahead reports whether a step is still to be done. Once there is a run, its steps are the
+// plan, whatever the config has become since. One that failed for good is done on request.
+func (f *found) ahead(step string) bool {
+	if f.run == nil || len(f.run.Steps) == 0 {
+		return true
+	}
+	run := f.run.Step(step)
+	return run != nil && run.State != api.StepSucceeded && run.State != api.StepSkipped
+}
+
+// waitsFor reports whether a step of one of these plugins is still to be done. Where
+// neither a run nor the config says, it may be.
+func (f *found) waitsFor(plugins ...string) bool {
+	if f.run != nil && len(f.run.Steps) > 0 {
+		return slices.ContainsFunc(f.run.Steps, func(step api.StepRun) bool { return slices.Contains(plugins, step.Plugin) && f.ahead(step.Name) })
+	}
+	return f.planned == nil || slices.ContainsFunc(f.planned, func(step config.Step) bool { return slices.Contains(plugins, step.Plugin) })
 }
 
 func (f *found) readPods(ctx context.Context, client kubernetes.Interface) error {

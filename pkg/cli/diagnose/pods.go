@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 
 // named is how many of many are named.
 const named = 3
+
+// volumesPlugin waits for the volumes of pods, which only pods that have ended let go.
+const volumesPlugin = "volumes"
 
 // overdue is how long after its grace period a pod should be gone.
 const overdue = 30 * time.Second
@@ -34,7 +38,7 @@ func moves(pod *corev1.Pod) bool {
 
 // budget names the budgets that let a pod of this node not go now.
 func budget(f *found, _ time.Time) *printer.Cause {
-	if !f.held() {
+	if !f.held() || !f.waitsFor(api.DrainPlugin) {
 		return nil
 	}
 	var held []string
@@ -45,7 +49,7 @@ func budget(f *found, _ time.Time) *printer.Cause {
 			continue
 		}
 		for _, one := range f.budgets {
-			if one.Status.DisruptionsAllowed > 0 || !selects(one, pod) {
+			if !blocks(one, pod) {
 				continue
 			}
 			held = append(held, fmt.Sprintf("%s/%s (budget %s allows 0 disruptions: needs %d healthy, has %d)",
@@ -59,7 +63,28 @@ func budget(f *found, _ time.Time) *printer.Cause {
 	if len(held) == 0 {
 		return nil
 	}
-	return cause("budget-blocking", fmt.Sprintf("%s may not be evicted now: %s", number(len(held), "pod"), few(held)), options...)
+	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), options...)
+}
+
+// blocks reports whether the budget lets the pod not go, as the API server decides an eviction.
+func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
+	if budget.Status.DisruptionsAllowed > 0 || !selects(budget, pod) || pod.Status.Phase == corev1.PodPending {
+		return false
+	}
+	if ready(pod) {
+		return true
+	}
+	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy != nil && *policy == policyv1.AlwaysAllow {
+		return false
+	}
+	status := budget.Status
+	return status.DesiredHealthy == 0 || status.CurrentHealthy < status.DesiredHealthy
+}
+
+func ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
@@ -71,12 +96,13 @@ func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
 	return err == nil && selector.Matches(labels.Set(pod.Labels))
 }
 
-// terminating names the pods that should have ended by now.
+// terminating names the pods that should have ended by now, where a step waits for that.
 func terminating(f *found, now time.Time) *printer.Cause {
-	if !f.held() {
+	if !f.held() || !f.waitsFor(api.DrainPlugin, volumesPlugin) {
 		return nil
 	}
 	var stuck []string
+	var first *corev1.Pod
 	for _, pod := range f.pods {
 		if pod.DeletionTimestamp == nil || now.Sub(pod.DeletionTimestamp.Time) < overdue || !moves(&pod) {
 			continue
@@ -85,14 +111,17 @@ func terminating(f *found, now time.Time) *printer.Cause {
 		if len(pod.Finalizers) > 0 {
 			text += ", held by finalizer " + strings.Join(pod.Finalizers, ", ")
 		}
+		if first == nil {
+			first = pod.DeepCopy()
+		}
 		stuck = append(stuck, text)
 	}
 	if len(stuck) == 0 {
 		return nil
 	}
-	options := []string{"look at the pod: kubectl describe pod"}
+	options := []string{fmt.Sprintf("look at the pod: kubectl -n %s describe pod %s", first.Namespace, first.Name)}
 	if !api.Ready(f.node) {
-		options = append(options, "the node's kubelet does not answer, and no pod of it ends by itself: when the machine is off for certain, kubectl delete pod --grace-period=1 --force")
+		options = append(options, fmt.Sprintf("the node's kubelet does not answer, and no pod of it ends by itself: only when the host is certainly off, or the pod may run twice: kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))
 	}
 	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", number(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -16,7 +17,7 @@ import (
 // one step. A rule returns nil where it has nothing to say.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, budget, terminating, failing, blocked, deadline, volumes, webhook,
+	hostReturned, secretMissing, budget, terminating, failing, blocked, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {
@@ -172,16 +173,28 @@ func deadline(f *found, now time.Time) *printer.Cause {
 	if !waits && (f.run == nil || !f.run.DeadlinePassed) {
 		return nil
 	}
-	return cause("deadline", "the cleanup has taken longer than the config's deadline, whose action is to hold the node", bypass(f))
+	const late = "the cleanup has taken longer than the config's deadline"
+	switch f.deadline.Action {
+	case config.Release:
+		return cause("deadline", late+", whose action is to release the node, and the agent has not done so",
+			fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", f.namespace, api.Agent), bypass(f))
+	case config.Hold:
+		return cause("deadline", late+", whose action is to hold the node", bypass(f))
+	}
+	return cause("deadline", late, bypass(f))
 }
 
-func webhook(f *found, now time.Time) *printer.Cause {
+// remarks are about what does not hold this node.
+func (f *found) remarks(now time.Time) []string {
 	if f.agent == nil {
 		return nil
 	}
 	admission := inspect.Judge(f.agent, version.Version, now).Admission
-	if admission.Health != printer.Broken && admission.Health != printer.Missing {
+	switch {
+	case admission.Problem == "":
 		return nil
+	case admission.Health == printer.Degraded:
+		return []string{"the webhook for new nodes does not work, and the policy inside the API server protects them alone: " + admission.Problem + " (kubectl nodecleanup check)"}
 	}
-	return cause("webhook", "this node is not held by it, but new ones are not protected at once: "+admission.Problem, "kubectl nodecleanup check")
+	return []string{"not what holds this node, but new nodes are not protected at once: " + admission.Problem + " (kubectl nodecleanup check)"}
 }

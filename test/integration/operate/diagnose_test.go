@@ -37,6 +37,7 @@ func TestDiagnoseFindsWhatHoldsANode(t *testing.T) {
 	// With few rights it says what it has not looked at, and goes on.
 	reader := f.userWith("reader", rule("", "nodes", "get"))
 	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT looked at", "pods NOT looked at", "deletion requested")
+	f.runAs(reader, "diagnose", "worker", "-n", f.namespace, "-o", "short").exits(exit.OK).says("worker: no cause found; not looked at: agent, run record, events, config, pods, budgets")
 	f.runAs(f.userWith("nobody"), "diagnose", "worker", "-n", f.namespace).exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }
 
