@@ -2,6 +2,7 @@ package printer
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,10 @@ type Plugins struct {
 	Plugins []PluginHealth `json:"plugins"`
 	// Blocked tells what would hold up the steps on one node, for preflight.
 	Blocked []Blocker `json:"blocked,omitempty"`
+	// Unprotected says why the config leaves the node out; then there are no steps.
+	Unprotected string `json:"unprotected,omitempty"`
+	// Notes are what of the plan could not be looked at, and why.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // NewPlugins returns an empty view.
@@ -61,7 +66,14 @@ func (p *Plugins) Text(text *Text) {
 			{Text: OrDash(checked)}, {Text: OrDash(plugin.problem(p.Time.Time))},
 		})
 	}
-	text.Table(rows)
+	if p.Unprotected != "" {
+		text.Line("No cleanup: %s", p.Unprotected)
+	} else {
+		text.Table(rows)
+	}
+	for _, note := range p.Notes {
+		text.Line("Note: %s", note)
+	}
 	blockers(text, p.Blocked)
 }
 
@@ -75,7 +87,14 @@ func (p *Plugins) Short(text *Text) {
 		}
 		text.Line("%s (%s): %s", plugin.Step, plugin.Plugin, plugin.problem(p.Time.Time))
 	}
-	text.Line("%d of %d plugins without a problem, %d blockers", well, len(p.Plugins), len(p.Blocked))
+	if p.Unprotected != "" {
+		text.Line("no cleanup: %s", p.Unprotected)
+	}
+	sum := fmt.Sprintf("%d of %d plugins without a problem, %d blockers", well, len(p.Plugins), len(p.Blocked))
+	if len(p.Notes) > 0 {
+		sum += "; not known: " + strings.Join(p.Notes, "; ")
+	}
+	text.Line("%s", sum)
 }
 
 // Names returns the steps.

@@ -46,7 +46,7 @@ func plan() *printer.Plan {
 	}
 	view.Skipped = []printer.SkippedStep{{Name: "gpu", Reason: "the node's labels do not match"}}
 	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}, {What: "step tell-ops", Reason: "secret is missing"}}
-	view.Notes = []string{"you may not list volumeattachments"}
+	view.Notes = []string{"you are not allowed to list volumeattachments"}
 	return view
 }
 
@@ -63,6 +63,14 @@ func plugins() printer.View {
 		{Step: "storage", Plugin: "http", Critical: true, Health: printer.Broken, Error: "timeout", CheckedAt: ago(20 * time.Second), HealthyAt: ago(3 * time.Minute)},
 		{Step: "tell", Plugin: "http", Health: printer.Healthy, CheckedAt: ago(20 * time.Second), HealthyAt: ago(20 * time.Second)},
 	}
+	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}}
+	view.Notes = []string{"you are not allowed to evict pods"}
+	return view
+}
+
+func preflightOfOneLeftOut() printer.View {
+	view := printer.NewPlugins(night)
+	view.Asked, view.Unprotected = true, "the config's nodeSelector leaves this node out"
 	return view
 }
 
@@ -90,7 +98,7 @@ func checks() printer.View {
 // Every view in every form that it has.
 func TestViewsGolden(t *testing.T) {
 	for name, view := range map[string]printer.View{
-		"nodes": nodes(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "catalog": catalog(), "checks": checks(),
+		"nodes": nodes(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
 		"plans": printer.NewPlanList([]*printer.Plan{plan(), printer.NewPlan("ip-10-0-8")}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2"},
 	} {
 		for _, form := range printer.Forms(view) {

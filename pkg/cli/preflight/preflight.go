@@ -97,7 +97,7 @@ func (o *Options) Run(ctx context.Context) error {
 	})
 	view.Asked = true
 	if plan != nil {
-		view.Blocked = plan.Blocked
+		view.Blocked, view.Unprotected, view.Notes = plan.Blocked, plan.Unprotected, plan.Notes
 	}
 	if err := o.Print(o.Environment, view); err != nil {
 		return err

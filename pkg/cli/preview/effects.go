@@ -146,5 +146,5 @@ func unasked(step config.Step, lines []string) string {
 	if number == 0 {
 		return ""
 	}
-	return fmt.Sprintf("you may not evict pods, not even as a dry run: whether their budgets let %d go was not asked", number)
+	return fmt.Sprintf("you are not allowed to evict pods, not even as a dry run: whether their budgets let %d go was not asked", number)
 }

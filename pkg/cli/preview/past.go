@@ -42,7 +42,7 @@ func median(lengths []time.Duration) time.Duration {
 func (p *Previewer) volumes(ctx context.Context, view *printer.Plan) error {
 	attached, err := Volumes(ctx, p.client, view.Node)
 	if apierrors.IsForbidden(err) {
-		view.Notes = append(view.Notes, "you may not list volumeattachments: volumes were not looked at")
+		view.Notes = append(view.Notes, "you are not allowed to list volumeattachments: volumes were not looked at")
 		return nil
 	}
 	view.Volumes = attached

@@ -120,7 +120,7 @@ func (p *Previewer) lookBack(ctx context.Context) error {
 // noteForbidden turns a lack of rights into a note, and returns every other error.
 func (p *Previewer) noteForbidden(what string, err error) error {
 	if apierrors.IsForbidden(err) {
-		p.notes = append(p.notes, "you may not read "+what)
+		p.notes = append(p.notes, "you are not allowed to read "+what)
 		return nil
 	}
 	return err
@@ -133,7 +133,7 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
 		out := fmt.Sprintf("the config's nodeSelector %q leaves this node out", p.config.NodeSelector)
 		if !api.HasFinalizer(node) {
-			view.Unprotected = out + "; deleted, it goes at once"
+			view.Unprotected = out + "; deleted, it is gone immediately"
 			return view, nil
 		}
 		// It was chosen once. The agent takes the finalizer off no Node that is not cleaned up.
@@ -202,7 +202,7 @@ func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step conf
 				Remedy: fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", p.namespace, key.Name, key.Key),
 			})
 		case apierrors.IsForbidden(err):
-			view.Notes = append(view.Notes, fmt.Sprintf("you may not read secret %s of step %s: whether it is there was not looked at", key.Name, step.Name))
+			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of step %s: whether it is there was not looked at", key.Name, step.Name))
 		default:
 			return err
 		}

@@ -99,7 +99,7 @@ func TestPlanOfANodeThatTheConfigLeavesOut(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {mine: \"yes\"}}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
-	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; deleted, it goes at once")
+	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; deleted, it is gone immediately")
 	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("leaves this node out", "Change nodeSelector")
 }
 
@@ -109,7 +109,10 @@ func TestPlanOfANodeThatTheConfigLeavesOutAndThatHasTheFinalizer(t *testing.T) {
 	f.start()
 	f.node("once-ours", map[string]string{"theirs": "now"})
 	f.run("plan", "once-ours").exits(exit.OK).says("leaves this node out, but it has the finalizer still: deleted, it is cleaned up all the same", "log")
-	f.run("preflight", "once-ours").exits(exit.OK)
+	f.run("preflight", "once-ours").exits(exit.OK).says("Note: the config's nodeSelector", "all the same")
+	f.node("theirs", map[string]string{"theirs": "now"})
+	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
+	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "leaves this node out")
 	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
 	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
 	f.delete("once-ours")
@@ -136,7 +139,7 @@ func TestPlanSaysWhatItMayNotRead(t *testing.T) {
 	reader := f.userWith("reader", rule("", "nodes", "get"), rule("", "configmaps", "get"))
 	f.runAs(reader, "plan", "worker").exits(exit.Failure).says("--namespace")
 	f.runAs(reader, "plan", "worker", "-n", f.namespace).exits(exit.OK).says(
-		"step drain could not be previewed", "you may not read secret inventory", "you may not list volumeattachments", "no estimate")
+		"step drain could not be previewed", "you are not allowed to read secret inventory", "you are not allowed to list volumeattachments", "no estimate")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "plan", "worker").exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }
