@@ -65,31 +65,41 @@ func (l *live) round(ctx context.Context) error {
 		return fmt.Errorf("watching the run records in namespace %s: %w", l.namespace, err)
 	}
 	defer records.Stop()
+	return l.loop(ctx, nodes.ResultChan(), records.ResultChan(), func() error { return l.draw(ctx) })
+}
+
+// loop gathers changes and draws them, until a watch ends, which is no error.
+func (l *live) loop(ctx context.Context, nodes, records <-chan watch.Event, draw func() error) error {
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
 	due := time.NewTimer(settle)
 	defer due.Stop()
+	// A change that comes while one is due does not put it off: where something changes all
+	// the time, nothing would ever be shown.
+	pending := true
 	for {
 		changed, open := false, true
 		var event watch.Event
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case event, open = <-nodes.ResultChan():
+		case event, open = <-nodes:
 			changed = l.node(event)
-		case event, open = <-records.ResultChan():
+		case event, open = <-records:
 			changed = l.record(event)
 		case <-again.C:
 			changed = true
 		case <-due.C:
-			if err := l.draw(ctx); err != nil {
+			pending = false
+			if err := draw(); err != nil {
 				return err
 			}
 		}
 		if !open || event.Type == watch.Error {
 			return nil
 		}
-		if changed {
+		if changed && !pending {
+			pending = true
 			due.Reset(settle)
 		}
 	}
