@@ -31,7 +31,8 @@ type Survey struct {
 	// of ours: the finalizer, an annotation, the condition.
 	Protected int
 	Marked    int
-	// Running are the nodes that are being cleaned up: they would go at once.
+	// Running are the nodes that are being cleaned up: those that are deleted would be
+	// released immediately, the others stay as they are.
 	Running []RunningNode
 	// Cordoned are the nodes that the agent made unschedulable and that stay so.
 	Cordoned []string
@@ -40,10 +41,12 @@ type Survey struct {
 	Leader string
 }
 
-// RunningNode is a deleted Node that our finalizer keeps.
+// RunningNode is a deleted Node that our finalizer keeps, or one that is cleaned up alive.
 type RunningNode struct {
 	Name string
 	UID  types.UID
+	// Deleted: without the finalizer it is gone.
+	Deleted bool
 	// Run is its run record, nil where there is none that can be read.
 	Run *api.Run
 }
@@ -168,11 +171,13 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 		}
 		if api.HasFinalizer(node) {
 			survey.Protected++
-			if node.DeletionTimestamp != nil {
+			if deleted := node.DeletionTimestamp != nil; deleted || cleanedUpAlive(node) {
 				survey.Running = append(survey.Running, RunningNode{
-					Name: node.Name, UID: node.UID, Run: RunOf(ctx, r.Nodes, survey.Namespace, node),
+					Name: node.Name, UID: node.UID, Deleted: deleted, Run: RunOf(ctx, r.Nodes, survey.Namespace, node),
 				})
-				return nil
+				if deleted {
+					return nil
+				}
 			}
 		}
 		if node.Annotations[api.AnnotationCordonedBy] != "" && node.Spec.Unschedulable {
@@ -180,6 +185,12 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 		}
 		return nil
 	})
+}
+
+// cleanedUpAlive: a cleanup on request is under way, or failed and waits for somebody.
+func cleanedUpAlive(node *corev1.Node) bool {
+	condition := api.Cleanup(node)
+	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
 }
 
 // RunOf returns the run record of a node, or nil where there is none that can be

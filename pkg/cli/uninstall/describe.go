@@ -35,9 +35,13 @@ func describe(out io.Writer, survey *install.Survey) {
 		}
 	}
 	if len(survey.Running) > 0 {
-		line("Being cleaned up now, would go at once:")
+		line("Being cleaned up now:")
 		for _, running := range survey.Running {
-			line("  node/%s: %s", running.Name, command.Undone(running.Run))
+			becomes := "stays, its cleanup ends"
+			if running.Deleted {
+				becomes = "will be released immediately"
+			}
+			line("  node/%s: %s; %s", running.Name, becomes, command.Undone(running.Run))
 		}
 	}
 	for _, name := range survey.Cordoned {

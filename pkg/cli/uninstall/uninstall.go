@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,8 +41,8 @@ is taken off every node, so that none is left that nobody releases; then the res
 rights last. A finalizer of somebody else stays where it is. It can be run again after
 an error: it goes on where it stopped.
 
-While a node is being cleaned up it refuses: the node would go at once, with its steps
-left undone. --force does it nevertheless.`,
+While a node is being cleaned up, deleted or alive, it refuses: its steps would be left
+undone, and a deleted node would be released immediately. --force does it nevertheless.`,
 		Example: `  # See what would go, and what it would leave undone
   kubectl nodecleanup uninstall --dry-run
 
@@ -61,7 +62,7 @@ left undone. --force does it nevertheless.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed and left undone")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
-	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: they go at once, their steps left undone")
+	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: their steps are left undone, and deleted ones are released immediately")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
 	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace, such as one in which others keep things")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
@@ -117,6 +118,13 @@ func (o *Options) Run(ctx context.Context) error {
 		if err := o.Confirm(ctx, "Remove all of this?"); err != nil {
 			return err
 		}
+		// The answer may have taken hours.
+		if survey, err = remover.Survey(ctx, namespace, o.KeepHistory); err != nil {
+			return fmt.Errorf("looking again at what is installed: %w", err)
+		}
+		if err := o.refuse(survey); err != nil {
+			return err
+		}
 	}
 	// Time begins when somebody has answered.
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
@@ -134,9 +142,22 @@ func (o *Options) refuse(survey *install.Survey) error {
 	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("uninstalling: nodes are being cleaned up and would go at once, their steps left undone: %d", len(survey.Running)),
-		Next: "Wait for them (kubectl nodecleanup status), or add --force to let them go as they are.",
+		Err:  fmt.Errorf("uninstalling: %s; nothing was removed", cleanedUpNow(survey.Running)),
+		Next: "Wait until they are done (kubectl nodecleanup status), or add --force to leave their steps undone.",
 	}
+}
+
+// cleanedUpNow names the nodes; the first few of many are enough to find the others.
+func cleanedUpNow(running []install.RunningNode) string {
+	const named = 5
+	var names []string
+	for _, one := range running[:min(named, len(running))] {
+		names = append(names, one.Name)
+	}
+	if more := len(running) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("nodes are being cleaned up, and their steps would be left undone: %s", strings.Join(names, ", "))
 }
 
 func explain(err error) error {

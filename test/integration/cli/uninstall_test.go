@@ -1,7 +1,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,10 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
@@ -212,7 +217,7 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	const user = "hasty"
 	mark := auditMark(t)
 	refused := want(t, exit.Failure, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/leaving: left undone: storage", "--force", "outside the cluster is running (laptop)")
+	wantText(t, refused.errOut, "node/leaving: will be released immediately; left undone: storage", "--force", "outside the cluster is running (laptop)")
 	wantNoWrites(t, requestsOf(t, user, mark))
 
 	must(t, "uninstall", "--yes", "--force", "--keep-history")
@@ -223,6 +228,62 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	record, err := client.CoreV1().ConfigMaps("refusing").Get(t.Context(), api.RunName("leaving", node.UID), metav1.GetOptions{})
 	if err != nil || record.Labels[api.LabelRun] == "" {
 		t.Errorf("--keep-history did not keep the run record: %v", err)
+	}
+}
+
+// A cleanup on request ends with the agent too, although its node stays.
+func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "refusing")
+	node := makeNode(t, client, "alive", finalizers(api.Finalizer))
+	must(t, "install", "-n", "refusing", "--agent-url", "https://127.0.0.1:1")
+	actAsAgent(t, client, "refusing", node)
+	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
+	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; left undone: storage", "would be left undone: alive; nothing was removed", "--force")
+	webhook(t, client)
+
+	setCondition(t, client, "alive", api.CleanupCondition(api.Succeeded, "every step is done", metav1.Now()))
+	must(t, "uninstall", "--yes")
+	if node := getNode(t, client, "alive"); node.DeletionTimestamp != nil || api.HasFinalizer(node) {
+		t.Errorf("the node is %v, finalizers %v", node.DeletionTimestamp, node.Finalizers)
+	}
+}
+
+// answer is somebody who thinks for a while: what happens meanwhile happens before the answer.
+type answer struct {
+	meanwhile func()
+	io.Reader
+}
+
+func (a *answer) Read(data []byte) (int, error) {
+	if a.meanwhile != nil {
+		a.meanwhile()
+		a.meanwhile = nil
+	}
+	return a.Reader.Read(data)
+}
+
+func TestUninstallLooksAgainWhenItIsAnswered(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "refusing")
+	makeNode(t, client, "leaving", finalizers(api.Finalizer))
+	must(t, "install", "-n", "refusing", "--agent-url", "https://127.0.0.1:1")
+	var out, errOut bytes.Buffer
+	environment := command.NewEnvironment(genericiooptions.IOStreams{
+		In: &answer{func() { deleteNode(t, client, "leaving") }, strings.NewReader("yes\n")}, Out: &out, ErrOut: &errOut,
+	})
+	environment.Interactive = true
+	uninstall := cli.New(environment)
+	uninstall.SetArgs([]string{"uninstall", "--kubeconfig", shared.Kubeconfig()})
+	err := uninstall.ExecuteContext(t.Context())
+	if exit.Code(t.Context(), err) != exit.Failure || !strings.Contains(err.Error(), "would be left undone: leaving; nothing was removed") {
+		t.Errorf("it ended with %v\n%s%s", err, out.String(), errOut.String())
+	}
+	wantText(t, errOut.String(), "Remove all of this?")
+	webhook(t, client)
+	if !api.HasFinalizer(getNode(t, client, "leaving")) {
+		t.Error("the node was released")
 	}
 }
 
