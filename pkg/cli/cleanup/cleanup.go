@@ -43,8 +43,8 @@ func New(environment *command.Environment) *cobra.Command {
 		Use:   "cleanup NODE",
 		Short: "Run the plan now, on a live node",
 		Long: `Run the plan now, on a node that is not deleted yet: it is cordoned, and every step
-runs as it would after a delete. The node stays, cordoned; deleted afterwards, it goes
-at once. So a load balancer loses the node only when its pods have moved.
+runs as it would after a delete. The node stays, cordoned; deleted afterwards, it is
+gone immediately. So a load balancer loses the node only when its pods have moved.
 
 It is asked of the agent, which goes on when this command ends. To give it up:
   kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-`,
@@ -67,7 +67,7 @@ It is asked of the agent, which goes on when this command ends. To give it up:
 	flags := cmd.Flags()
 	flags.StringVar(&o.Plan, "plan", "", "Run only this plan, as `plan NODE` named it; refuse when it is another one by now")
 	flags.BoolVar(&o.Delete, "delete", false, "Delete the node when it is cleaned up; waits for it")
-	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need somebody")
+	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
 	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan or refuses the deletion now; the steps wait for it")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
 	flags.DurationVar(&o.Timeout, "timeout", time.Hour, "How long to wait at most")
@@ -226,10 +226,17 @@ func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follo
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("deleting node %s, which is cleaned up: %w", node.Name, err),
-			Next: fmt.Sprintf("When you may: kubectl delete node %s; it goes at once.", node.Name),
+			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is gone immediately.", node.Name),
 		}
 	}
-	if err := follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) { return now.Node == nil, nil }); err != nil {
+	err = follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+		if now.Node != nil {
+			return false, nil
+		}
+		// Uncordoned meanwhile, it was cleaned up anew, and that may have been bypassed.
+		return follow.Settled(now, node.Name, nil)
+	})
+	if err != nil {
 		return fmt.Errorf("waiting for node %s to be gone: %w", node.Name, err)
 	}
 	fmt.Fprintf(o.Out, "node/%s cleaned up and deleted\n", node.Name)

@@ -122,19 +122,20 @@ func drain(events watch.Interface) {
 
 func (f Follower) read(ctx context.Context, node *corev1.Node, record string) (Cleanup, error) {
 	var now Cleanup
-	configMap, err := f.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, record, metav1.GetOptions{})
-	if err == nil {
-		now.Run, err = api.DecodeRun(configMap)
-	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, record, err)
-	}
+	// The node first: a record that is read after the node is gone says why it went.
 	current, err := f.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return now, fmt.Errorf("reading node %s: %w", node.Name, err)
 	}
 	if err == nil && current.UID == node.UID {
 		now.Node = current
+	}
+	configMap, err := f.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, record, metav1.GetOptions{})
+	if err == nil {
+		now.Run, err = api.DecodeRun(configMap)
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, record, err)
 	}
 	return now, nil
 }
@@ -179,7 +180,7 @@ func describe(at, of int, step api.StepRun) string {
 		}
 		return place + "running"
 	case api.StepRetrying:
-		return fmt.Sprintf("%sattempt %d failed, tried again: %s", place, step.Attempts, step.LastError)
+		return fmt.Sprintf("%sattempt %d failed, will retry: %s", place, step.Attempts, step.LastError)
 	case api.StepSucceeded:
 		return place + "done"
 	case api.StepFailed:

@@ -26,14 +26,19 @@ func TestSettled(t *testing.T) {
 		done bool
 		code int
 	}{
-		"gone":                          {Cleanup{}, true, exit.OK},
+		"gone, cleaned up":              {Cleanup{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"gone without a record":         {Cleanup{}, true, exit.Failure},
+		"gone by a bypass":              {Cleanup{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
+		"gone while it ran":             {Cleanup{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},
+		"gone after it was given up":    {Cleanup{Run: &api.Run{State: api.Canceled}}, true, exit.Failure},
 		"no record yet":                 {Cleanup{Node: node(false)}, false, exit.OK},
 		"the record answers another":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
 		"running":                       {Cleanup{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
 		"waits for its next attempt":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
 		"a live node is cleaned up":     {Cleanup{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
 		"a deleted one is still held":   {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
-		"a deleted one is let go by us": {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, true, exit.OK},
+		"a deleted one is let go by us": {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is bypassed":     {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
 		"failed":                        {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
 		"blocked":                       {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
 		"given up":                      {Cleanup{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},

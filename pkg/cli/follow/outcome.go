@@ -2,33 +2,35 @@ package follow
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
 // Settled reports whether a cleanup that was asked for has come to an end:
-// true when nothing holds the node any longer, an error when it goes on only if
-// somebody acts. answered says whether the record answers what was asked; until
-// it does, what it says is about something before.
+// true when every step is done and nothing of ours holds the node, an error when it has
+// ended otherwise, or goes on only if somebody acts. answered says whether the record
+// answers what was asked; until it does, what it says is about something before.
+//
+// That the node is gone does not mean that it was cleaned up: the record decides.
 func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, error) {
 	if now.Node == nil {
-		return true, nil
+		return true, gone(now.Run, name)
 	}
 	if now.Run == nil || !answered(now.Run) {
 		return false, nil
 	}
 	fail := func(code int, state, next string) error {
-		return &exit.Error{
-			Code: code,
-			Err:  fmt.Errorf("cleaning up node %s: %s: %s", name, state, now.Run.Message),
-			Next: next,
-		}
+		return failure(code, name, strings.TrimSuffix(state+": "+now.Run.Message, ": "), next)
 	}
 	switch now.Run.State {
-	case api.Succeeded, api.Bypassed:
+	case api.Succeeded:
 		// One that is being deleted is still to be released, and to go.
 		return now.Node.DeletionTimestamp == nil || !api.HasFinalizer(now.Node), nil
+	case api.Bypassed:
+		return false, bypassed(now.Run, name)
 	case api.Failed:
 		return false, fail(exit.Unhealthy, "failed", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Blocked:
@@ -37,4 +39,30 @@ func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, erro
 		return false, fail(exit.Failure, "given up", "Ask for it again when you want it: kubectl nodecleanup cleanup "+name)
 	}
 	return false, nil
+}
+
+// gone says what is wrong with how a node went; nil when its cleanup was done.
+func gone(run *api.Run, name string) error {
+	const next = "See what is on the record: kubectl nodecleanup history "
+	switch {
+	case run == nil:
+		return failure(exit.Failure, name, "the node is gone, and there is no record of a cleanup", next+name)
+	case run.State == api.Succeeded:
+		return nil
+	case run.State == api.Bypassed:
+		return bypassed(run, name)
+	}
+	return failure(exit.Failure, name, fmt.Sprintf("the node is gone without it: somebody took the finalizer off while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
+}
+
+func bypassed(run *api.Run, name string) error {
+	why := ""
+	if run.BypassReason != "" {
+		why = fmt.Sprintf(" (%s)", run.BypassReason)
+	}
+	return failure(exit.Failure, name, fmt.Sprintf("bypassed%s; %s", why, command.Undone(run)), "See what was done: kubectl nodecleanup history "+name+" -o wide")
+}
+
+func failure(code int, name, what, next string) error {
+	return &exit.Error{Code: code, Err: fmt.Errorf("cleaning up node %s: %s", name, what), Next: next}
 }

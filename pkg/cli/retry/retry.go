@@ -47,7 +47,7 @@ newest config.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().BoolVar(&o.Wait, "wait", false, "Follow the cleanup until it is done or needs somebody")
+	cmd.Flags().BoolVar(&o.Wait, "wait", false, "Follow the cleanup until it is done or needs attention")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "How long to wait at most")
 	return cmd
 }

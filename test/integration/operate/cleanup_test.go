@@ -2,6 +2,7 @@ package operate_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -132,4 +133,40 @@ func TestRetryOfANodeThatOthersHold(t *testing.T) {
 	f.patch("theirs", `{"metadata":{"finalizers":["example.com/theirs"]}}`)
 	f.delete("theirs")
 	f.run("retry", "theirs").exits(exit.Failure).says("held by nodecleanup, but by example.com/theirs")
+}
+
+// That the node is gone, or waited for no longer, is not that it was cleaned up.
+func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	ends := map[string]struct {
+		end  func(node string)
+		says string
+	}{
+		"bypassed": {func(node string) {
+			f.run("bypass", node, "--reason", "hardware lost", "--yes").exits(exit.OK)
+			f.delete(node)
+		}, "cleaning up node bypassed: bypassed (hardware lost); left undone: drain"},
+		"stripped": {func(node string) {
+			f.delete(node)
+			f.patch(node, `{"metadata":{"finalizers":null}}`)
+		}, "cleaning up node stripped: the node is gone without it: somebody took the finalizer off"},
+		"withdrawn": {func(node string) {
+			f.patch(node, `{"metadata":{"annotations":{"nodecleanup.io/cleanup-requested-at":null}}}`)
+		}, "cleaning up node withdrawn: "},
+	}
+	for node := range ends {
+		f.node(node, nil)
+		f.pod(node, node, app("cart"))
+	}
+	f.budget("cart", int32(len(ends)))
+	for node, test := range ends {
+		out, ended := f.begin("cleanup", node, "--yes", "--even-if-blocked", "--wait")
+		f.awaitState(node, api.Running)
+		test.end(node)
+		err := <-ended
+		if exit.Code(t.Context(), err) != exit.Failure || err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: it ended with %v\n%s", node, err, out)
+		}
+	}
 }
