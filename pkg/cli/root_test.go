@@ -141,6 +141,14 @@ func TestClientDryRunContactsNobody(t *testing.T) {
 	}
 }
 
+// As with kubectl, --dry-run alone is one that asks nobody.
+func TestDryRunWithoutAValueIsAClients(t *testing.T) {
+	stdout, stderr, code := execute(t, "install", "--dry-run", "-o", "yaml", "--kubeconfig", "/does/not/exist")
+	if code != exit.OK || stderr != "" || !strings.Contains(stdout, "kind: Deployment") {
+		t.Errorf("exit code %d, stderr %q, stdout %q", code, stderr, stdout)
+	}
+}
+
 func TestDefaultConfigIsValid(t *testing.T) {
 	objects, err := install.Render(install.Options{})
 	if err != nil {

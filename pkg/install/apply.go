@@ -74,6 +74,12 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	}
 	given := options.given()
 	options = options.withDefaults()
+	if options.Config == nil {
+		// It is what the user gave.
+		if options.Config, err = options.ConfigBrought(objects); err != nil {
+			return nil, err
+		}
+	}
 	var results []Result
 	add := func(result Result) {
 		results = append(results, result)
@@ -166,7 +172,7 @@ func keep(object, live *unstructured.Unstructured, options Options) string {
 		// make uninstall delete it.
 		return "it was there before and is not ours: whoever may make pods in it can act as the agent, which reads its Secrets"
 	case isConfig(object) && options.Config == nil:
-		return "it may have been edited; --config replaces it"
+		return "it may have been edited; --config replaces it, and a kustomization that changes it"
 	case object.GetKind() == "Deployment" && options.Replicas == nil:
 		// Left out, a field that we applied before would fall back to the
 		// API's default of 1.

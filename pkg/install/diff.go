@@ -21,7 +21,8 @@ func (r Result) Diff() (string, error) {
 	case Deleted:
 		after = nil
 	}
-	from, err := text(r.Before)
+	before, after := masked(r.Before, after)
+	from, err := text(before)
 	if err != nil {
 		return "", err
 	}
@@ -33,6 +34,49 @@ func (r Result) Diff() (string, error) {
 		A: difflib.SplitLines(from), B: difflib.SplitLines(to),
 		FromFile: "on the cluster: " + r.Name(), ToFile: "to be applied: " + r.Name(), Context: contextLines,
 	})
+}
+
+// masked hides the values of Secrets as kubectl diff does: only whether one changes is shown.
+func masked(before, after *unstructured.Unstructured) (*unstructured.Unstructured, *unstructured.Unstructured) {
+	const hidden = "***"
+	before, after = secretCopy(before), secretCopy(after)
+	for _, field := range []string{"data", "stringData"} {
+		was, will := values(before, field), values(after, field)
+		for key, value := range was {
+			other, stays := will[key]
+			switch {
+			case !stays:
+				was[key] = hidden
+			case value == other:
+				was[key], will[key] = hidden, hidden
+			default:
+				was[key], will[key] = hidden+" (before)", hidden+" (after)"
+			}
+		}
+		for key := range will {
+			if _, known := was[key]; !known {
+				will[key] = hidden
+			}
+		}
+	}
+	return before, after
+}
+
+// secretCopy returns a copy of a Secret, and everything else as it is.
+func secretCopy(object *unstructured.Unstructured) *unstructured.Unstructured {
+	if object == nil || object.GetKind() != "Secret" {
+		return object
+	}
+	return object.DeepCopy()
+}
+
+// values are those of a Secret, to be changed in place; nil for everything else.
+func values(object *unstructured.Unstructured, field string) map[string]any {
+	if object == nil || object.GetKind() != "Secret" {
+		return nil
+	}
+	values, _ := object.Object[field].(map[string]any)
+	return values
 }
 
 // text is an object without bookkeeping; nothing for nil.

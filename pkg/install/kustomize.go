@@ -75,6 +75,31 @@ func kustomize(options Options, objects []*unstructured.Unstructured) (result []
 	return inOrder(result, objects), nil
 }
 
+// ConfigBrought returns the config among rendered objects that a kustomization has made
+// another than the base's; nil where there is none.
+func (o Options) ConfigBrought(objects []*unstructured.Unstructured) ([]byte, error) {
+	if o.Kustomization == "" {
+		return nil, nil
+	}
+	base, err := readBase()
+	if err != nil {
+		return nil, err
+	}
+	config := func(objects []*unstructured.Unstructured) string {
+		for _, object := range objects {
+			if isConfig(object) {
+				data, _, _ := unstructured.NestedString(object.Object, "data", api.ConfigKey)
+				return data
+			}
+		}
+		return ""
+	}
+	if brought := config(objects); brought != "" && brought != config(base) {
+		return []byte(brought), nil
+	}
+	return nil, nil
+}
+
 func writeBase(folder string, objects []*unstructured.Unstructured) error {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return err

@@ -33,6 +33,27 @@ func library(folder string) ([]byte, error) {
 	return built.AsYaml()
 }
 
+func TestAKustomizationBringsAConfigOrLeavesIt(t *testing.T) {
+	const config = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: log, plugin: logger}]\n"
+	patch := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nodecleanup-config, namespace: ops}\ndata:\n  config.yaml: |\n    " + strings.ReplaceAll(strings.TrimSuffix(config, "\n"), "\n", "\n    ") + "\n"
+	for want, dir := range map[string]string{
+		"":     folder(t, map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\ncommonAnnotations: {team: infra}\n"}),
+		config: folder(t, map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\npatches: [{path: config.yaml}]\n", "config.yaml": patch}),
+	} {
+		options := Options{Namespace: "ops", Kustomization: dir, Build: library}
+		objects, err := Render(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := options.ConfigBrought(objects); err != nil || string(got) != want {
+			t.Errorf("brought %q, %v, want %q", got, err, want)
+		}
+	}
+	if got, err := (Options{}).ConfigBrought(nil); err != nil || got != nil {
+		t.Errorf("without a kustomization: %q, %v", got, err)
+	}
+}
+
 func TestKustomizationBuildsUponTheBase(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra, see: \"https://example.com/a\"}\n",

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -187,10 +188,13 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 	})
 }
 
-// cleanedUpAlive: a cleanup on request is under way, or failed and waits for somebody.
+// cleanedUpAlive: a cleanup on request is under way. One that failed rests, and its Node stays.
 func cleanedUpAlive(node *corev1.Node) bool {
 	condition := api.Cleanup(node)
-	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
+	if condition == nil {
+		return false
+	}
+	return slices.Contains([]api.State{api.Pending, api.Preflight, api.Running, api.Waiting, api.Blocked}, api.State(condition.Reason))
 }
 
 // RunOf returns the run record of a node, or nil where there is none that can be

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -136,6 +137,23 @@ func (o *Options) Run(ctx context.Context) error {
 		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
+}
+
+// afterInstall are the checks that ask for nothing that an install needs some time for, or is
+// about somebody else.
+var afterInstall = []string{"agent", "leader", "version", "agent-rights", "config", "secrets", "certificate", "guard", "admission", "plugins", "cleanups"}
+
+// AfterInstall says how an install is that was waited for.
+func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor, now time.Time) *printer.Checks {
+	view := printer.NewChecks(now)
+	on := &subject{client: client, namespace: namespace, catalog: catalog, now: now}
+	for _, one := range checks {
+		if slices.Contains(afterInstall, one.id) {
+			view.Checks = append(view.Checks, told(one, one.run(ctx, on)))
+		}
+	}
+	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool { return c.Outcome == printer.Error })
+	return view
 }
 
 // ask runs one check, while there is time.

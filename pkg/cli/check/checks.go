@@ -170,23 +170,23 @@ func agentRights(ctx context.Context, s *subject) result {
 }
 
 func installRights(ctx context.Context, s *subject) result {
-	missing, err := rights.MissingOfMine(ctx, s.client, rights.ToInstall(s.namespace))
+	missing, err := rights.MissingToInstall(ctx, s.client, s.namespace)
 	switch {
 	case err != nil:
 		return skip(err)
 	case len(missing) > 0:
-		return warn("you lack: "+described(missing), "installing and upgrading is for a cluster administrator: use --as or --context")
+		return warn("you lack: "+rights.Some(missing), "installing and upgrading is for a cluster administrator: use --as or --context")
 	}
 	return pass("complete")
 }
 
 func operateRights(ctx context.Context, s *subject) result {
-	missing, err := rights.MissingOfMine(ctx, s.client, rights.ToOperate())
+	missing, err := rights.MissingOfMine(ctx, s.client, rights.ToOperate(s.namespace))
 	switch {
 	case err != nil:
 		return skip(err)
 	case len(missing) > 0:
-		return warn("you lack: "+described(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
+		return warn("you lack: "+rights.Some(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
 	}
 	return pass("complete")
 }

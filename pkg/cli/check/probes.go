@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,14 +39,15 @@ func shadowed(context.Context, *subject) result {
 		name += ".exe"
 	}
 	var found []string
-	seen := map[string]bool{}
+	var seen []os.FileInfo
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
 		path := filepath.Join(folder, name)
 		info, err := os.Stat(path)
-		if err != nil || info.IsDir() || seen[path] {
+		// A link to one that comes before is the same program.
+		if err != nil || info.IsDir() || slices.ContainsFunc(seen, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
 			continue
 		}
-		seen[path] = true
+		seen = append(seen, info)
 		found = append(found, path)
 	}
 	switch len(found) {

@@ -5,7 +5,6 @@ package install
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -67,7 +65,8 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 It can be run again at any time: what is as it should be is not touched, what an
 interrupted install left out is added. Two things on the cluster are yours and stay
 unless you say otherwise: the config (--config replaces it) and the number of
-replicas (--replicas). What you gave by --image, --admission and --set stays too,
+replicas (--replicas). A config that a kustomization (-k) brings is one that you gave.
+What you gave by --image, --admission and --set stays too,
 until you give it anew or say --reset-values; an image in a mirror of yours that had
 the version of the CLI then gets the version of this one.
 
@@ -105,7 +104,8 @@ taken away, if it still carries our label.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "none; client: only print what would be applied, without a cluster; server: let the API server check it and store nothing")
+	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "none; client, which --dry-run alone means: only print what would be applied, without a cluster; server: let the API server check it and store nothing")
+	flags.Lookup("dry-run").NoOptDefVal = dryRunClient
 	flags.StringVarP(&o.Output, "output", "o", "", "Print the objects: yaml or json (default: one line for each)")
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
@@ -118,7 +118,7 @@ taken away, if it still carries our label.`,
 	flags.BoolVar(&o.ResetValues, "reset-values", false, "Begin from the defaults instead of --image, --admission and --set of the install before, and without its kustomization")
 	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Install also where a newer version is installed")
 	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
-	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission, and one of its new pods leads")
+	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission, and one of its new pods leads; then say how it is")
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
 	return cmd
 }
@@ -145,22 +145,6 @@ func (o *Options) Validate() error {
 	if err := o.options("").Validate(); err != nil {
 		return &exit.Error{Code: exit.Usage, Err: err}
 	}
-	return nil
-}
-
-func (o *Options) readConfig() error {
-	data, err := os.ReadFile(o.ConfigFile)
-	if err != nil {
-		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("reading the config: %w", err)}
-	}
-	if _, err := config.Parse(data, o.Catalog()); err != nil {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("checking the config %s:\n  %s", o.ConfigFile, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
-			Next: "Mend the lines above; nothing was sent to the cluster.",
-		}
-	}
-	o.config = data
 	return nil
 }
 
@@ -197,6 +181,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := o.checkConfig(ctx, clients.Typed, options); err != nil {
+		return err
+	}
 	applier := install.Applier{Objects: clients.Dynamic, DryRun: true, ForceConflicts: o.ForceConflicts}
 	if o.DryRun == dryRunServer && o.Output == "" && !o.Diff {
 		applier.Report = o.line
@@ -226,7 +213,9 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 		o.Say("The agent is available and answers admission.")
-	} else if o.DryRun == dryRunNone {
+		return o.check(ctx, clients.Typed, namespace)
+	}
+	if o.DryRun == dryRunNone {
 		o.Say("See how it comes up: kubectl nodecleanup status")
 	}
 	return nil
@@ -236,6 +225,9 @@ func (o *Options) render() error {
 	rendered, err := install.Render(o.options(o.Cluster.GivenNamespace()))
 	if err != nil {
 		return &exit.Error{Code: exit.Usage, Err: err}
+	}
+	if err := o.checkBrought(o.options(o.Cluster.GivenNamespace()), rendered); err != nil {
+		return err
 	}
 	if o.Output != "" {
 		return printer.Objects(o.Out, printer.Format(o.Output), rendered)

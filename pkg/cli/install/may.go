@@ -3,7 +3,6 @@ package install
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -16,20 +15,16 @@ func mayInstall(ctx context.Context, client kubernetes.Interface, namespace stri
 	if _, err := rights.ServerVersion(ctx, client); err != nil {
 		return &exit.Error{Code: exit.Failure, Err: err, Next: "Upgrade the control plane first; nothing was stored."}
 	}
-	missing, err := rights.MissingOfMine(ctx, client, rights.ToInstall(namespace))
+	missing, err := rights.MissingToInstall(ctx, client, namespace)
 	if err != nil {
 		return err
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	var names []string
-	for _, right := range missing {
-		names = append(names, rights.Describe(right))
-	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("installing: you lack rights: %s; nothing was stored", strings.Join(names, ", ")),
+		Err:  fmt.Errorf("installing: you lack rights: %s; nothing was stored", rights.Some(missing)),
 		Next: "Installing is for a cluster administrator: use --as or --context to be one.",
 	}
 }

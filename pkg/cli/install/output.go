@@ -1,11 +1,15 @@
 package install
 
 import (
+	"context"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // diff prints what would change.
@@ -22,6 +26,19 @@ func (o *Options) diff(results []install.Result) error {
 		}
 	}
 	o.Say("%d of %d objects would change; nothing was stored.", changes, len(results))
+	return nil
+}
+
+// check says how the install is that was waited for. What it finds is no failure of the
+// install: a plugin may wait for something that comes later.
+func (o *Options) check(ctx context.Context, client kubernetes.Interface, namespace string) error {
+	view := check.AfterInstall(ctx, client, namespace, o.Catalog(), o.Now())
+	if err := printer.Print(o.ErrOut, printer.Short, false, view); err != nil {
+		return err
+	}
+	if !view.Passed {
+		o.Say("See all of it, and what to do: kubectl nodecleanup check")
+	}
 	return nil
 }
 

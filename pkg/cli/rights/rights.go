@@ -89,23 +89,44 @@ func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace 
 	if err != nil {
 		return nil, err
 	}
+	return missing(ctx, all, func(ctx context.Context, right Right) (bool, error) {
+		answer, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				User:               fmt.Sprintf("system:serviceaccount:%s:%s", namespace, api.Agent),
+				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+				ResourceAttributes: &right,
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return false, fmt.Errorf("asking for the rights of the agent: %w", err)
+		}
+		return answer.Status.Allowed, nil
+	})
+}
+
+// MissingOfMine returns those of the rights that the caller lacks.
+func MissingOfMine(ctx context.Context, client kubernetes.Interface, wanted []Right) ([]Right, error) {
+	return missing(ctx, wanted, func(ctx context.Context, right Right) (bool, error) {
+		answer, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return false, fmt.Errorf("asking for your rights: %w", err)
+		}
+		return answer.Status.Allowed, nil
+	})
+}
+
+// missing returns those of the rights that are not allowed, in their order.
+func missing(ctx context.Context, all []Right, allowed func(context.Context, Right) (bool, error)) ([]Right, error) {
 	lacks := make([]bool, len(all))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asked)
 	for i, right := range all {
 		group.Go(func() error {
-			answer, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-				Spec: authorizationv1.SubjectAccessReviewSpec{
-					User:               fmt.Sprintf("system:serviceaccount:%s:%s", namespace, api.Agent),
-					Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
-					ResourceAttributes: &right,
-				},
-			}, metav1.CreateOptions{})
-			if err != nil {
-				return fmt.Errorf("asking for the rights of the agent: %w", err)
-			}
-			lacks[i] = !answer.Status.Allowed
-			return nil
+			may, err := allowed(ctx, right)
+			lacks[i] = !may
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -120,41 +141,11 @@ func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace 
 	return missing, nil
 }
 
-// MissingOfMine returns those of the rights that the caller lacks.
-func MissingOfMine(ctx context.Context, client kubernetes.Interface, wanted []Right) ([]Right, error) {
-	var missing []Right
-	for _, right := range wanted {
-		answer, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("asking for your rights: %w", err)
-		}
-		if !answer.Status.Allowed {
-			missing = append(missing, right)
-		}
-	}
-	return missing, nil
-}
-
-// ToInstall are the rights without which an install cannot be put on a cluster.
-// Whoever has them may give the agent its own rights: by escalate and bind, or
-// by having these rights, which the API server checks as it applies.
-func ToInstall(namespace string) []Right {
-	const rbac, admission = "rbac.authorization.k8s.io", "admissionregistration.k8s.io"
+// ToOperate are the rights for acting on cleanups: requests are annotations on Nodes, a
+// bypass needs a verb of its own, and preflight asks by an annotation on the agent's status.
+func ToOperate(namespace string) []Right {
 	return []Right{
-		{Verb: "create", Resource: "namespaces"}, {Verb: "patch", Resource: "namespaces"},
-		{Verb: "create", Resource: "serviceaccounts", Namespace: namespace}, {Verb: "get", Resource: "configmaps", Namespace: namespace}, {Verb: "patch", Resource: "configmaps", Namespace: namespace},
-		{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace},
-		{Verb: "create", Group: rbac, Resource: "clusterroles"}, {Verb: "patch", Group: rbac, Resource: "clusterroles"},
-		{Verb: "create", Group: rbac, Resource: "clusterrolebindings"}, {Verb: "patch", Group: rbac, Resource: "clusterrolebindings"},
-		{Verb: "create", Group: admission, Resource: "mutatingwebhookconfigurations"}, {Verb: "patch", Group: admission, Resource: "mutatingwebhookconfigurations"},
-		{Verb: "create", Group: admission, Resource: "validatingwebhookconfigurations"}, {Verb: "patch", Group: admission, Resource: "validatingwebhookconfigurations"},
-		{Verb: "patch", Group: "flowcontrol.apiserver.k8s.io", Resource: "flowschemas"},
+		{Verb: "get", Resource: "nodes"}, {Verb: "patch", Resource: "nodes"}, {Verb: "bypass", Resource: "nodes"},
+		{Verb: "patch", Resource: "configmaps", Name: api.StatusName, Namespace: namespace},
 	}
-}
-
-// ToOperate are the rights for acting on cleanups.
-func ToOperate() []Right {
-	return []Right{{Verb: "get", Resource: "nodes"}, {Verb: "patch", Resource: "nodes"}}
 }

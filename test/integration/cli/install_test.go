@@ -92,7 +92,8 @@ func TestInstallKeepsWhatOthersWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	must(t, "upgrade", "--image", "registry.example/agent:v9")
+	warned := must(t, "upgrade", "--image", "registry.example/agent:v9")
+	wantText(t, warned.errOut, "WARNING: the config on the cluster stays, and an agent of this version refuses it:", "edit configmap nodecleanup-config", "--config FILE")
 
 	if got := webhookCA(t, client); got != "agent's CA" {
 		t.Errorf("the CA in the webhook became %q", got)
@@ -215,7 +216,7 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 	}
 	writeLeader(t, client, pods.Items[0].Name)
 	result := must(t, "install", "--wait", "--timeout", "60s")
-	wantText(t, result.errOut, "The agent is available")
+	wantText(t, result.errOut, "The agent is available", "error leader: no leader", "11 checks: ", "kubectl nodecleanup check")
 	if got := agentDeployment(t, client, reused).Status.AvailableReplicas; got != 2 {
 		t.Errorf("install waited for %d replicas", got)
 	}
@@ -324,6 +325,42 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 	if again := must(t, "install"); strings.Contains(again.out, "deleted") {
 		t.Errorf("it deletes again:\n%s", again.out)
 	}
+}
+
+// What is given is applied, each time; what is not given stays as it is.
+func TestAConfigThatAKustomizationBringsIsApplied(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused)
+	folder := t.TempDir()
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := func(plugin string) {
+		write("config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nodecleanup-config, namespace: "+reused+"}\ndata:\n  config.yaml: |\n"+
+			"    apiVersion: nodecleanup.io/v1alpha1\n    kind: Config\n    steps: [{name: log, plugin: "+plugin+"}]\n")
+	}
+	write("kustomization.yaml", "resources: [nodecleanup-base]\npatches: [{path: config.yaml}]\n")
+	before := configOnCluster(t, client, reused)
+	steps("loger")
+	for _, arguments := range [][]string{{"install", "-k", folder}, {"install", "-k", folder, "-n", reused, "--dry-run"}} {
+		refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), arguments...))
+		wantText(t, refused.errOut, "that the kustomization in "+folder+" brings", `unknown plugin "loger"`, "nothing was sent")
+	}
+	if got := configOnCluster(t, client, reused); got != before {
+		t.Errorf("the config became %q", got)
+	}
+	steps("logger")
+	wantText(t, must(t, "install", "-k", folder).out, "configmap/nodecleanup-config configured")
+	wantText(t, configOnCluster(t, client, reused), "plugin: logger")
+	if again := must(t, "install", "-k", folder); strings.Contains(again.out, "configured") {
+		t.Errorf("it changed something:\n%s", again.out)
+	}
+	write("kustomization.yaml", "resources: [nodecleanup-base]\n")
+	wantText(t, must(t, "install", "-k", folder).out, "configmap/nodecleanup-config kept")
+	wantText(t, configOnCluster(t, client, reused), "plugin: logger")
 }
 
 // Who has rights in one namespace alone may make a ServiceAccount of any name and label, and

@@ -1,0 +1,79 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+)
+
+func (o *Options) readConfig() error {
+	data, err := os.ReadFile(o.ConfigFile)
+	if err != nil {
+		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("reading the config: %w", err)}
+	}
+	o.config = data
+	return o.valid(data, o.ConfigFile)
+}
+
+// valid checks a config that the user gives against the catalog.
+func (o *Options) valid(data []byte, from string) error {
+	_, err := config.Parse(data, o.Catalog())
+	if err == nil {
+		return nil
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("checking the config %s:\n  %s", from, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
+		Next: "Fix the lines above; nothing was sent to the cluster.",
+	}
+}
+
+// checkConfig checks the config that will be on the cluster before anything is stored: what
+// a kustomization brings must be valid. What stays there may be of a version that knew
+// other plugins, and only who runs this can tell whether that is meant.
+func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, options install.Options) error {
+	if options.Config != nil {
+		return nil // Checked when it was read.
+	}
+	if options.Kustomization != "" {
+		rendered, err := install.Render(options)
+		if err != nil {
+			return &exit.Error{Code: exit.Usage, Err: err}
+		}
+		if brought, err := options.ConfigBrought(rendered); err != nil || brought != nil {
+			return o.checkBrought(options, rendered)
+		}
+	}
+	configMap, err := client.CoreV1().ConfigMaps(options.Namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the config that stays: %w", err)
+	}
+	if _, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), o.Catalog()); err != nil {
+		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:\n  %s\nFix it: kubectl -n %s edit configmap %s. Or give another: --config FILE",
+			strings.ReplaceAll(err.Error(), "\n", "\n  "), options.Namespace, api.ConfigName)
+	}
+	return nil
+}
+
+// checkBrought checks the config that a kustomization brings, where it does.
+func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured) error {
+	brought, err := options.ConfigBrought(rendered)
+	if err != nil || brought == nil {
+		return err
+	}
+	return o.valid(brought, "that the kustomization in "+options.Kustomization+" brings")
+}

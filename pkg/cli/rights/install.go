@@ -1,0 +1,85 @@
+package rights
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	rbac      = "rbac.authorization.k8s.io"
+	admission = "admissionregistration.k8s.io"
+)
+
+// ToInstall are the rights without which an install cannot be put on a cluster, brought up
+// to date, and rid of what a newer version has no more. What gives the agent its rights
+// is asked for by MissingToInstall.
+func ToInstall(namespace string) []Right {
+	rights := []Right{{Verb: "create", Resource: "namespaces"}, {Verb: "get", Resource: "namespaces"}, {Verb: "patch", Resource: "namespaces"}}
+	for _, kind := range []struct {
+		group, resource string
+		namespaced      bool
+	}{
+		{"", "serviceaccounts", true}, {"", "configmaps", true}, {"", "services", true}, {"", "resourcequotas", true},
+		{"apps", "deployments", true}, {"policy", "poddisruptionbudgets", true}, {rbac, "roles", true}, {rbac, "rolebindings", true},
+		{rbac, "clusterroles", false}, {rbac, "clusterrolebindings", false}, {"flowcontrol.apiserver.k8s.io", "flowschemas", false},
+		{admission, "mutatingwebhookconfigurations", false}, {admission, "validatingwebhookconfigurations", false},
+		{admission, "mutatingadmissionpolicies", false}, {admission, "mutatingadmissionpolicybindings", false},
+		{admission, "validatingadmissionpolicies", false}, {admission, "validatingadmissionpolicybindings", false},
+	} {
+		in := ""
+		if kind.namespaced {
+			in = namespace
+		}
+		for _, verb := range []string{"create", "get", "patch", "delete"} {
+			rights = append(rights, Right{Verb: verb, Group: kind.group, Resource: kind.resource, Namespace: in})
+		}
+	}
+	return rights
+}
+
+// MissingToInstall returns those of ToInstall that the caller lacks, and those for giving
+// the agent its rights.
+func MissingToInstall(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
+	lacks, err := MissingOfMine(ctx, client, ToInstall(namespace))
+	if err != nil {
+		return nil, err
+	}
+	more, err := missingToGrant(ctx, client, namespace)
+	return append(lacks, more...), err
+}
+
+// missingToGrant: whoever may escalate and bind may give the agent its rights, and so may
+// whoever has all of these. The API server goes by the same.
+func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
+	lacks, err := MissingOfMine(ctx, client, []Right{
+		{Verb: "escalate", Group: rbac, Resource: "clusterroles"}, {Verb: "bind", Group: rbac, Resource: "clusterroles"},
+		{Verb: "escalate", Group: rbac, Resource: "roles", Namespace: namespace}, {Verb: "bind", Group: rbac, Resource: "roles", Namespace: namespace},
+	})
+	if err != nil || len(lacks) == 0 {
+		return nil, err
+	}
+	agents, err := OfAgent(namespace)
+	if err != nil {
+		return nil, err
+	}
+	if not, err := MissingOfMine(ctx, client, agents); err != nil || len(not) == 0 {
+		return nil, err
+	}
+	return lacks, nil
+}
+
+// Some writes the first few of rights, and how many more there are.
+func Some(rights []Right) string {
+	const few = 8
+	var names []string
+	for _, right := range rights[:min(few, len(rights))] {
+		names = append(names, Describe(right))
+	}
+	if more := len(rights) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
+}
