@@ -40,7 +40,7 @@ type Check struct {
 	// Outcome is empty in a list of what there is to check.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Detail  string  `json:"detail,omitempty"`
-	// Hint is the command or change that mends it.
+	// Hint is the command or change that fixes it.
 	Hint string `json:"hint,omitempty"`
 }
 
@@ -57,13 +57,13 @@ var marks = map[Outcome]Cell{
 // Text writes a line for each check, and a hint below those that did not pass.
 func (c *Checks) Text(text *Text) {
 	for _, check := range c.Checks {
-		line := text.paint(marks[check.Outcome]) + " " + check.ID + ": " + check.Description
+		line := check.ID + ": " + check.Description
 		if check.Detail != "" {
 			line += " · " + check.Detail
 		}
-		text.Line("%s", line)
+		text.Line("%s %s", text.paint(marks[check.Outcome]), line)
 		if check.Hint != "" && (check.Outcome == Warning || check.Outcome == Error) {
-			text.Line("    mend it: %s", check.Hint)
+			text.Line("    fix: %s", check.Hint)
 		}
 	}
 	if len(c.Checks) > 0 && c.Checks[0].Outcome != "" {

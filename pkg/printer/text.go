@@ -16,9 +16,20 @@ type Text struct {
 	colour bool
 }
 
-// Line writes a line.
+// painted is text with our own colours in it.
+type painted string
+
+// Line writes a line. Texts among the arguments are cleaned: they come from conditions,
+// Events and errors, which others write too.
 func (t *Text) Line(format string, arguments ...any) {
-	fmt.Fprintf(t.out, format+"\n", arguments...)
+	cleaned := make([]any, len(arguments))
+	for i, argument := range arguments {
+		if text, is := argument.(string); is {
+			argument = Clean(text)
+		}
+		cleaned[i] = argument
+	}
+	fmt.Fprintf(t.out, format+"\n", cleaned...)
 }
 
 // Tone is how a word is meant; on a terminal it is a colour.
@@ -58,28 +69,29 @@ func (t *Text) Table(rows [][]Cell) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell.Text))
+			widths[i] = max(widths[i], utf8.RuneCountInString(Clean(cell.Text)))
 		}
 	}
 	for _, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
-			line.WriteString(t.paint(cell))
+			line.WriteString(string(t.paint(cell)))
 			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell.Text)+columnGap))
+				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(Clean(cell.Text))+columnGap))
 			}
 		}
-		t.Line("%s", strings.TrimRight(line.String(), " "))
+		t.Line("%s", painted(strings.TrimRight(line.String(), " ")))
 	}
 }
 
-func (t *Text) paint(cell Cell) string {
+func (t *Text) paint(cell Cell) painted {
+	cell.Text = Clean(cell.Text)
 	codes := map[Tone]string{Good: "32", Warn: "33", Bad: "31"}
 	code, coloured := codes[cell.Tone]
 	if !t.colour || !coloured || cell.Text == "" {
-		return cell.Text
+		return painted(cell.Text)
 	}
-	return "\x1b[" + code + "m" + cell.Text + "\x1b[0m"
+	return painted("\x1b[" + code + "m" + cell.Text + "\x1b[0m")
 }
 
 // Age writes a length of time as kubectl does: 41s, 14m, 3h5m.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // Confirm asks a question that must be answered by yes. Where nobody can answer
@@ -60,5 +61,5 @@ func (e *Environment) ask(ctx context.Context, question, prompt string, agreed f
 
 // Say writes a line of prose or progress.
 func (e *Environment) Say(format string, arguments ...any) {
-	fmt.Fprintf(e.ErrOut, format+"\n", arguments...)
+	fmt.Fprintln(e.ErrOut, printer.CleanLines(fmt.Sprintf(format, arguments...)))
 }

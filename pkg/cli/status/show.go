@@ -51,7 +51,7 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 				continue
 			}
 			said[key] = now[key]
-			if _, err := fmt.Fprintf(environment.Out, "%s %s\n", stamp, strings.TrimRight(now[key], " ")); err != nil {
+			if _, err := fmt.Fprintf(environment.Out, "%s %s\n", stamp, strings.TrimRight(printer.Clean(now[key]), " ")); err != nil {
 				return err
 			}
 		}
