@@ -40,37 +40,46 @@ func median(lengths []time.Duration) time.Duration {
 }
 
 func (p *Previewer) volumes(ctx context.Context, view *printer.Plan) error {
-	attached, err := Volumes(ctx, p.client, view.Node)
-	if apierrors.IsForbidden(err) {
+	// Once for all nodes: each time is all attachments of the cluster.
+	p.readVolumes.Do(func() { p.attached, p.attachedErr = attachments(ctx, p.client) })
+	if apierrors.IsForbidden(p.attachedErr) {
 		view.Notes = append(view.Notes, "you are not allowed to list volumeattachments: volumes were not looked at")
 		return nil
 	}
-	view.Volumes = attached
-	return err
+	view.Volumes = p.attached[view.Node]
+	return p.attachedErr
 }
 
-// Volumes returns the names of the PersistentVolumes that are attached to a node,
-// sorted. The API server cannot select attachments by node, so all are read.
+// Volumes returns the names of the PersistentVolumes that are attached to a node, sorted.
 func Volumes(ctx context.Context, client kubernetes.Interface, node string) ([]string, error) {
+	all, err := attachments(ctx, client)
+	return all[node], err
+}
+
+// attachments returns the names of the PersistentVolumes that are attached, sorted, by
+// node: the API server cannot select attachments by that.
+func attachments(ctx context.Context, client kubernetes.Interface) (map[string][]string, error) {
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return client.StorageV1().VolumeAttachments().List(ctx, options)
 	})
-	var names []string
+	names := map[string][]string{}
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		attachment, is := object.(*storagev1.VolumeAttachment)
-		if !is || attachment.Spec.NodeName != node {
+		if !is {
 			return nil
 		}
 		name := attachment.Name
 		if volume := attachment.Spec.Source.PersistentVolumeName; volume != nil {
 			name = *volume
 		}
-		names = append(names, name)
+		names[attachment.Spec.NodeName] = append(names[attachment.Spec.NodeName], name)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing volumeattachments: %w", err)
 	}
-	slices.Sort(names)
+	for node := range names {
+		slices.Sort(names[node])
+	}
 	return names, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,11 @@ type Previewer struct {
 	// took is how long each step took in past runs that succeeded.
 	took  map[string][]time.Duration
 	notes []string
+
+	readVolumes sync.Once
+	// attached are the volumes by node.
+	attached    map[string][]string
+	attachedErr error
 }
 
 // Load reads the config on the cluster and the past runs.
@@ -78,7 +84,7 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string, 
 		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, indented{err}),
-			Next: fmt.Sprintf("Mend the lines above: kubectl -n %s edit configmap %s. Until then the agent keeps to the last good config.", namespace, api.ConfigName),
+			Next: fmt.Sprintf("Fix the lines above: kubectl -n %s edit configmap %s. Until then the agent keeps to the last good config.", namespace, api.ConfigName),
 		}
 	}
 	return settings, nil

@@ -91,6 +91,24 @@ func TestPlanOfManyNodes(t *testing.T) {
 	if list.Kind != "PlanList" || len(list.Plans) != 2 {
 		t.Errorf("the view is a %s of %d", list.Kind, len(list.Plans))
 	}
+	mark, err := shared.AuditMark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.run("plan", "-l", "rack=r7", "-o", "name").exits(exit.Blocked)
+	events, err := shared.AuditSince(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := 0
+	for _, event := range events {
+		if event.User == "admin" && event.Verb == "list" && strings.Contains(event.URI, "/volumeattachments") {
+			lists++
+		}
+	}
+	if lists != 1 {
+		t.Errorf("the volume attachments of the cluster were listed %d times for 2 nodes", lists)
+	}
 	f.run("plan", "-l", "rack=none").exits(exit.Failure).says("none has the labels", "--show-labels")
 	f.run("plan", "nobody").exits(exit.Failure).says("reading node nobody", "history nobody")
 }
