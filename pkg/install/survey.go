@@ -25,9 +25,11 @@ type Survey struct {
 	NamespaceOurs bool
 	// Objects that will be removed, in that order.
 	Objects []Object
-	// Foreign objects in the namespace that go with it, although neither
-	// install nor the agent made them: Secrets and ConfigMaps.
-	Foreign []Object
+	// Foreign objects in the namespace that go with it, although neither install nor the agent
+	// made them, such as "statefulset.apps/db".
+	Foreign []string
+	// Unseen are the kinds of them that the caller is not allowed to list.
+	Unseen []string
 	// Protected counts the nodes with our finalizer; Marked those with anything
 	// of ours: the finalizer, an annotation, the condition.
 	Protected int
@@ -96,7 +98,7 @@ func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool
 	}
 	if survey.NamespaceOurs && !keepHistory && !r.KeepNamespace {
 		survey.Objects = append(survey.Objects, Object{kind: kindNamed("Namespace"), Name: namespace})
-		if survey.Foreign, err = r.foreign(ctx, namespace, survey.Objects); err != nil {
+		if err := r.surveyForeign(ctx, survey); err != nil {
 			return nil, err
 		}
 	}
@@ -141,28 +143,6 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: name})
 	}
 	return objects, nil
-}
-
-// foreign returns the Secrets and ConfigMaps that somebody else keeps in our namespace.
-func (r *Remover) foreign(ctx context.Context, namespace string, known []Object) ([]Object, error) {
-	mine := map[string]bool{"configmap/kube-root-ca.crt": true}
-	for _, object := range known {
-		mine[object.String()] = true
-	}
-	var foreign []Object
-	for _, kind := range []kind{kindNamed("ConfigMap"), kindNamed("Secret")} {
-		list, err := kind.client(r.Objects, namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("listing %s in namespace %s: %w", kind.resource, namespace, err)
-		}
-		for _, item := range list.Items {
-			object := Object{kind: kind, Namespace: namespace, Name: item.GetName()}
-			if !mine[object.String()] {
-				foreign = append(foreign, object)
-			}
-		}
-	}
-	return foreign, nil
 }
 
 func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {

@@ -3,6 +3,7 @@ package uninstall
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -33,6 +34,9 @@ func describe(out io.Writer, survey *install.Survey) {
 		for _, object := range survey.Foreign {
 			line("  %s", object)
 		}
+	}
+	if len(survey.Unseen) > 0 {
+		line("Whether others keep these in namespace %s, you are not allowed to see: %s", survey.Namespace, strings.Join(survey.Unseen, ", "))
 	}
 	if len(survey.Running) > 0 {
 		line("Being cleaned up now:")

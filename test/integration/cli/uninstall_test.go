@@ -11,9 +11,11 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -158,11 +160,29 @@ func TestUninstallWithADeadAgentLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+	}}
+	if _, err := client.CoreV1().PersistentVolumeClaims(api.Namespace).Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	theirs := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: appsv1.DeploymentSpec{
+		Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "theirs"}},
+		Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "theirs"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "registry.example/a"}}},
+		},
+	}}
+	if _, err := client.AppsV1().Deployments(api.Namespace).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
 	const user = "remover"
 	mark := auditMark(t)
 	rehearsal := want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--dry-run"))
 	wantNoWrites(t, requestsOf(t, user, mark))
-	wantText(t, rehearsal.out, "marks on nodes: 2 (with the finalizer: 2)", "secret/slack", "kubectl uncordon marked")
+	wantText(t, rehearsal.out, "marks on nodes: 2 (with the finalizer: 2)", "secret/slack", "persistentvolumeclaim/data", "deployment.apps/theirs", "kubectl uncordon marked")
 
 	unanswered := want(t, exit.Usage, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall"))
 	wantText(t, unanswered.errOut, "--yes")
