@@ -68,13 +68,13 @@ type file struct {
 	content []byte
 }
 
-// pack writes the archive with the program and its license.
-func (p platform) pack(path string, binary []byte) error {
+// pack writes the archive with the program, its license and its man pages.
+func (p platform) pack(path string, binary []byte, man []file) error {
 	license, err := os.ReadFile("LICENSE")
 	if err != nil {
 		return err
 	}
-	files := []file{{"LICENSE", 0o644, license}, {p.binary(), 0o755, binary}}
+	files := append([]file{{"LICENSE", 0o644, license}, {p.binary(), 0o755, binary}}, man...)
 	var archive bytes.Buffer
 	if strings.HasSuffix(path, ".zip") {
 		err = zipped(&archive, files)

@@ -79,12 +79,38 @@ func everything(ctx context.Context, version, folder string) error {
 	if err := writeKrew("krew/nodecleanup.yaml.tmpl", filepath.Join(folder, "nodecleanup.yaml"), version, sums); err != nil {
 		return err
 	}
-	return run(ctx, nil, nil, nil, "go", "run", "./hack/docs", "-man", filepath.Join(folder, "man"))
+	return nil
+}
+
+// manPages writes them into the folder man and returns them for the archives, where they
+// are in man/man1, as MANPATH wants it. Krew leaves them in its store.
+func manPages(ctx context.Context, folder string) ([]file, error) {
+	folder = filepath.Join(folder, "man")
+	if err := run(ctx, nil, nil, nil, "go", "run", "./hack/docs", "-man", folder); err != nil {
+		return nil, fmt.Errorf("writing the man pages: %w", err)
+	}
+	names, err := filepath.Glob(filepath.Join(folder, "*.1"))
+	if err != nil {
+		return nil, err
+	}
+	var pages []file
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		pages = append(pages, file{"man/man1/" + filepath.Base(name), 0o644, content})
+	}
+	return pages, nil
 }
 
 // archives builds and packs the CLI for platforms, says what each program is made of,
 // and returns the names of the files.
 func archives(ctx context.Context, version, folder string, chosen ...platform) ([]string, error) {
+	man, err := manPages(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
 	var made []string
 	for _, one := range chosen {
 		fmt.Fprintln(os.Stderr, "building", one.archive())
@@ -92,7 +118,7 @@ func archives(ctx context.Context, version, folder string, chosen ...platform) (
 		if err != nil {
 			return nil, err
 		}
-		if err := one.pack(filepath.Join(folder, one.archive()), binary); err != nil {
+		if err := one.pack(filepath.Join(folder, one.archive()), binary, man); err != nil {
 			return nil, err
 		}
 		bill := one.name() + ".cdx.json"

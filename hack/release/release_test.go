@@ -52,7 +52,7 @@ func TestTheSameSourcesGiveTheSameArchive(t *testing.T) {
 		if bytes.Contains(binary, []byte(checkout+"/")) {
 			t.Errorf("the path %s is in the program", checkout)
 		}
-		if err := here.pack(path, binary); err != nil {
+		if err := here.pack(path, binary, nil); err != nil {
 			t.Fatal(err)
 		}
 		archive, err := os.ReadFile(path)
@@ -147,6 +147,9 @@ func installFrom(t *testing.T, manifestPath, dist string, here platform) string 
 		unpack(t, archive, store)
 		if _, err := os.Stat(filepath.Join(store, "LICENSE")); err != nil {
 			t.Errorf("krew's index wants the license in the archive: %v", err)
+		}
+		if page, err := os.ReadFile(filepath.Join(store, "man", "man1", "kubectl-nodecleanup-diagnose.1")); err != nil || !bytes.Contains(page, []byte(".SH SYNOPSIS")) {
+			t.Errorf("the man page of diagnose in the archive: %v", err)
 		}
 		if err := os.Symlink(filepath.Join(store, one.Bin), filepath.Join(bin, one.Bin)); err != nil {
 			t.Fatal(err)
