@@ -4,19 +4,27 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
 const (
 	atOnce = 32
+	// records of past cleanups: what a config keeps that says nothing of it.
+	records = 1000
+	// leaving are the nodes that are being deleted.
+	leaving = 50
 	// images of each node: with them it has the 14.7 KB of a real one.
 	images = 50
 )
@@ -45,4 +53,54 @@ func fill(ctx context.Context, config *rest.Config, number int) error {
 		})
 	}
 	return group.Wait()
+}
+
+// record installs, with an agent outside that does not run, and leaves behind what past
+// cleanups leave: run records, most of them of nodes that are gone.
+func record(ctx context.Context, config *rest.Config, nodes int) error {
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	if _, err := (install.Applier{Objects: objects}).Apply(ctx, install.Options{AgentURL: "https://127.0.0.1:1"}); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	began := metav1.NewTime(time.Now().Add(-time.Hour))
+	parent := ctx
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i := range records {
+		group.Go(func() error {
+			run := &api.Run{Node: fmt.Sprintf("gone-%05d", i), NodeUID: types.UID(fmt.Sprintf("%08d", i)), State: api.Succeeded, StartedAt: began, FinishedAt: &began, PlanHash: "9f3c1a"}
+			for _, name := range []string{"drain", "volumes", "deregister", "tell"} {
+				run.Steps = append(run.Steps, api.StepRun{Name: name, Plugin: "http", State: api.StepSucceeded, Attempts: 1, StartedAt: &began, FinishedAt: &began})
+			}
+			configMap, err := api.EncodeRun(api.Namespace, run)
+			if err != nil {
+				return err
+			}
+			_, err = client.CoreV1().ConfigMaps(api.Namespace).Create(ctx, configMap, metav1.CreateOptions{})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	// The group's context ends with it.
+	return leave(parent, client, nodes)
+}
+
+// leave deletes some nodes, so that there are cleanups to show, which are looked up among
+// the records.
+func leave(ctx context.Context, client kubernetes.Interface, nodes int) error {
+	for i := range min(leaving, nodes) {
+		if err := client.CoreV1().Nodes().Delete(ctx, fmt.Sprintf("node-%05d", i), metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,18 +5,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -27,6 +29,9 @@ type measured struct {
 	runs      int
 	limit     time.Duration
 	memory    int64 // MiB
+	// code it must exit with, and what it must say: a command that fails is fast, too.
+	code int
+	says string
 }
 
 const (
@@ -77,12 +82,18 @@ func bench(ctx context.Context, nodes int) (err error) {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "created %d nodes in %s\n", nodes, time.Since(began).Round(time.Second))
+	began = time.Now()
+	if err := record(ctx, c.RESTConfig(), nodes); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "installed, and wrote %d run records in %s\n", records, time.Since(began).Round(time.Second))
 	failed := info.Size() > largestBinary
 	fmt.Printf("%-28s %10.1f MiB\n", "binary", float64(info.Size())/(1<<20))
 	for _, one := range []measured{
-		{[]string{"--help"}, 20, helpLimit, 0},
-		{[]string{"status"}, 5, statusLimit, statusMemory},
-		{[]string{"nodes", "list"}, 5, statusLimit, statusMemory},
+		{[]string{"--help"}, 20, helpLimit, 0, exit.OK, "Set up:"},
+		// No agent runs, which is all that is wrong.
+		{[]string{"status"}, 5, statusLimit, statusMemory, exit.Unhealthy, fmt.Sprintf("%d protected", nodes)},
+		{[]string{"nodes", "list"}, 5, statusLimit, statusMemory, exit.OK, "node-00000"},
 	} {
 		over, err := measure(ctx, program, c.Kubeconfig(), one)
 		if err != nil {
@@ -101,13 +112,16 @@ func measure(ctx context.Context, program, kubeconfig string, one measured) (ove
 	var most int64
 	for range one.runs {
 		command := exec.CommandContext(ctx, program, append(one.arguments, "--kubeconfig", kubeconfig)...)
-		command.Stdout = io.Discard
+		var out, errOut bytes.Buffer
+		command.Stdout, command.Stderr = &out, &errOut
 		began := time.Now()
-		// Without an install status is unhealthy, which is no failure here.
 		if err := command.Run(); err != nil && command.ProcessState == nil {
 			return false, err
 		}
 		took = append(took, time.Since(began))
+		if code := command.ProcessState.ExitCode(); code != one.code || !strings.Contains(out.String(), one.says) {
+			return false, fmt.Errorf("%v exits with %d, want %d and %q: %.2000s%.2000s", one.arguments, code, one.code, one.says, out.String(), errOut.String())
+		}
 		if usage, is := command.ProcessState.SysUsage().(*syscall.Rusage); is {
 			most = max(most, usage.Maxrss>>10)
 		}
