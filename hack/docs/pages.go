@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 )
 
 const generated = "<!-- Made by `make docs` from the commands themselves. Change these. -->\n\n"
@@ -31,14 +33,21 @@ func pages(root *cobra.Command, folder string) error {
 	var index bytes.Buffer
 	index.WriteString(generated + "# The command line\n\n")
 	index.WriteString("Exit codes, whatever `-o` says: 0 fine; 1 error; 2 wrong usage; 3 unhealthy, or a check failed;\n" +
-		"4 plan blocked; 5 declined; 124 timed out; 128 and the number of a signal.\n\n| command | |\n|---|---|\n")
+		"4 plan blocked; 5 declined; 124 timed out; 128 and the number of a signal.\n\n" +
+		"Output formats (`-o`), of every command that prints a view: table, wide, short, json, yaml, name. A view that has\n" +
+		"no wide or short form of its own is printed as the table.\n\n" +
+		"Every command takes [kubectl's flags](nodecleanup-options.md) for the cluster and the user.\n\n| command | |\n|---|---|\n")
 	var failures []error
 	each(root, func(cmd *cobra.Command) {
 		name := strings.ReplaceAll(strings.TrimPrefix(cmd.CommandPath(), "kubectl "), " ", "-") + ".md"
 		if cmd != root {
 			fmt.Fprintf(&index, "| [%s](%s) | %s |\n", strings.TrimPrefix(cmd.CommandPath(), "kubectl nodecleanup "), name, cmd.Short)
 		}
-		failures = append(failures, os.WriteFile(filepath.Join(folder, name), page(cmd), 0o644))
+		content := page(cmd)
+		if cmd.Name() == "options" {
+			content = fmt.Appendf(content, "\n## Flags of every command, all of them\n\n```\n%s```\n", cli.AllFlags(root))
+		}
+		failures = append(failures, os.WriteFile(filepath.Join(folder, name), content, 0o644))
 	})
 	failures = append(failures, os.WriteFile(filepath.Join(folder, "README.md"), index.Bytes(), 0o644))
 	return errors.Join(failures...)

@@ -27,6 +27,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/version"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/webhookauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // New returns the whole tree. Nothing is asked of a cluster to build it.
@@ -72,8 +73,14 @@ the steps of its config, and only then lets the node go.`,
 		retry.New(environment),
 		bypass.New(environment),
 	)
+	root.AddCommand(options(environment))
+	root.SetUsageTemplate(root.UsageTemplate() + optionsFooter)
 	return root
 }
+
+const optionsFooter = `
+Use "kubectl nodecleanup options" for a list of the flags that every command takes.
+`
 
 // Execute runs the command that the arguments name and reports its error. What
 // it returns chooses the exit code.
@@ -119,7 +126,7 @@ func report(streams genericiooptions.IOStreams, err error) {
 	if err == nil || exit.IsQuiet(err) {
 		return
 	}
-	fmt.Fprintln(streams.ErrOut, "Error: "+err.Error())
+	fmt.Fprintln(streams.ErrOut, "Error: "+printer.CleanLines(err.Error()))
 	if next := command.Next(err); next != "" {
 		fmt.Fprintln(streams.ErrOut, "Next:  "+next)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -77,7 +78,7 @@ func TestWrongUsage(t *testing.T) {
 		"no reason":          {[]string{"bypass", "n1", "--reason", " "}, exit.Usage, []string{"--reason"}},
 		"a long reason":      {[]string{"bypass", "n1", "--reason", strings.Repeat("x", 513)}, exit.Usage, []string{"512"}},
 		"no length":          {[]string{"bypass", "n1", "--reason", "r", "--for", "0s"}, exit.Usage, []string{"--for"}},
-		"no such format":     {[]string{"status", "-o", "xml"}, exit.Usage, []string{`"xml"`, "table, short, json, yaml, name"}},
+		"no such format":     {[]string{"status", "-o", "xml"}, exit.Usage, []string{`"xml"`, "table, wide, short, json, yaml, name"}},
 		"two nodes":          {[]string{"history", "a", "b"}, exit.Usage, []string{"one node at most"}},
 		"a node and more":    {[]string{"plan", "n1", "-l", "a=b"}, exit.Usage, []string{"a node or --selector"}},
 		"no selector":        {[]string{"plan", "-l", "a in"}, exit.Usage, []string{"--selector"}},
@@ -146,6 +147,27 @@ func TestDryRunWithoutAValueIsAClients(t *testing.T) {
 	stdout, stderr, code := execute(t, "install", "--dry-run", "-o", "yaml", "--kubeconfig", "/does/not/exist")
 	if code != exit.OK || stderr != "" || !strings.Contains(stdout, "kind: Deployment") {
 		t.Errorf("exit code %d, stderr %q, stdout %q", code, stderr, stdout)
+	}
+}
+
+// As kubectl options does: all flags, those too that the help of a command leaves out.
+func TestOptionsListsEveryInheritedFlag(t *testing.T) {
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	stdout, stderr, code := execute(t, "options")
+	if code != exit.OK || stderr != "" {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	number := 0
+	New(command.NewEnvironment(streams)).PersistentFlags().VisitAll(func(flag *pflag.Flag) {
+		number++
+		if !strings.Contains(stdout, "--"+flag.Name+" ") {
+			t.Errorf("--%s is not listed", flag.Name)
+		}
+	})
+	for _, name := range []string{"--as-user-extra", "--cache-dir", "--insecure-skip-tls-verify"} {
+		if !strings.Contains(stdout, name) {
+			t.Errorf("%s is not among the %d flags", name, number)
+		}
 	}
 }
 

@@ -35,6 +35,8 @@ const (
 type View interface {
 	// Text writes the form for people.
 	Text(*Text)
+	// Names are what it is of: "node/ip-10-0-7".
+	Names() []string
 }
 
 // Wider is a view with more columns than fit on most screens.
@@ -43,24 +45,9 @@ type Wider interface{ Wide(*Text) }
 // Shorter is a view that can be said in a line or two.
 type Shorter interface{ Short(*Text) }
 
-// Namer is a view of things that have a name: "node/ip-10-0-7".
-type Namer interface{ Names() []string }
-
-// Forms returns the forms that a view can be printed in.
-func Forms(view View) []Format {
-	forms := []Format{Table}
-	if _, can := view.(Wider); can {
-		forms = append(forms, Wide)
-	}
-	if _, can := view.(Shorter); can {
-		forms = append(forms, Short)
-	}
-	forms = append(forms, JSON, YAML)
-	if _, can := view.(Namer); can {
-		forms = append(forms, Name)
-	}
-	return forms
-}
+// Forms are those that every view can be printed in: one without a wide or a short form of
+// its own is printed as the table.
+var Forms = []Format{Table, Wide, Short, JSON, YAML, Name}
 
 // Print writes a view. It is built whole before the first byte is written, so
 // that a program never reads half a document.
@@ -87,26 +74,26 @@ func build(format Format, colour bool, view View) ([]byte, error) {
 	switch format {
 	case Table:
 		view.Text(text)
-		return buffer.Bytes(), nil
 	case Wide:
 		if wider, can := view.(Wider); can {
 			wider.Wide(text)
-			return buffer.Bytes(), nil
+		} else {
+			view.Text(text)
 		}
 	case Short:
 		if shorter, can := view.(Shorter); can {
 			shorter.Short(text)
-			return buffer.Bytes(), nil
+		} else {
+			view.Text(text)
 		}
 	case Name:
-		if namer, can := view.(Namer); can {
-			for _, name := range namer.Names() {
-				text.Line("%s", name)
-			}
-			return buffer.Bytes(), nil
+		for _, name := range view.Names() {
+			text.Line("%s", name)
 		}
+	default:
+		return nil, fmt.Errorf("there is no form of output %q", format)
 	}
-	return nil, fmt.Errorf("there is no form of output %q", format)
+	return buffer.Bytes(), nil
 }
 
 func indented(value any) ([]byte, error) {

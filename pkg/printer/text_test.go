@@ -23,7 +23,8 @@ func TestTableAlignsWhatIsSeen(t *testing.T) {
 // broken cannot be written as JSON.
 type broken struct{ F func() }
 
-func (broken) Text(*Text) {}
+func (broken) Text(*Text)      {}
+func (broken) Names() []string { return nil }
 
 func TestNothingIsPrintedOfAViewThatFails(t *testing.T) {
 	var out bytes.Buffer

@@ -7,6 +7,8 @@ type Version struct {
 	CLI        string `json:"cli"`
 	// Agent is empty when no agent has said its version.
 	Agent string `json:"agent,omitempty"`
+	// Fits says whether CLI and agent fit; nil where there is no agent to say.
+	Fits *bool `json:"fits,omitempty"`
 }
 
 // NewVersion returns the view with the CLI's version.
@@ -20,14 +22,28 @@ func (v *Version) Text(text *Text) {
 	if agent == "" {
 		agent = "unknown"
 	}
-	text.Table([][]Cell{Cells("CLI", v.CLI), Cells("Agent", agent)})
+	rows := [][]Cell{Cells("CLI", v.CLI), Cells("Agent", agent)}
+	switch {
+	case v.Fits == nil:
+	case *v.Fits:
+		rows = append(rows, []Cell{{Text: "Fit"}, {Text: "yes", Tone: Good}})
+	default:
+		rows = append(rows, []Cell{{Text: "Fit"}, {Text: "NO: use a CLI of the agent's version, or kubectl nodecleanup upgrade --wait", Tone: Bad}})
+	}
+	text.Table(rows)
 }
 
 // Short writes one line.
 func (v *Version) Short(text *Text) {
-	if v.Agent == "" {
+	switch {
+	case v.Agent == "":
 		text.Line("%s", v.CLI)
-		return
+	case v.Fits != nil && !*v.Fits:
+		text.Line("CLI %s, agent %s: they do NOT fit", v.CLI, v.Agent)
+	default:
+		text.Line("CLI %s, agent %s", v.CLI, v.Agent)
 	}
-	text.Line("CLI %s, agent %s", v.CLI, v.Agent)
 }
+
+// Names returns the CLI's version.
+func (v *Version) Names() []string { return []string{"version/" + v.CLI} }

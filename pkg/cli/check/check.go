@@ -60,7 +60,7 @@ check failed: with --fail-on=warning also one that only warns.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Checks{})
+	o.AddFlags(cmd.Flags())
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Pre, "pre", false, "Check what an install needs, not the install")
 	flags.BoolVar(&o.List, "list", false, "Only list the checks; no cluster is asked")

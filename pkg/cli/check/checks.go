@@ -127,10 +127,14 @@ func versions(ctx context.Context, s *subject) result {
 		return skip(err)
 	case status.Agent.Version == "":
 		return skip(fmt.Errorf("no agent has said its version"))
-	case status.Agent.Version != version.Version:
+	case !version.Fits(version.Version, status.Agent.Version):
 		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version")
 	}
-	return pass(strings.TrimPrefix(s.stale(status)+": "+version.Version, ": "))
+	found := version.Version
+	if found != status.Agent.Version {
+		found = fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version)
+	}
+	return pass(strings.TrimPrefix(s.stale(status)+": "+found, ": "))
 }
 
 func nodes(ctx context.Context, s *subject) result {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,7 @@ import (
 type Cluster struct {
 	rules     clientcmd.ClientConfigLoadingRules
 	overrides clientcmd.ConfigOverrides
+	extra     []string
 }
 
 // NewCluster returns the way that the flags will say.
@@ -39,6 +41,9 @@ func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
 	names.ContextOverrideFlags.Namespace.ShortName = "n"
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
 	clientcmd.BindOverrideFlags(&c.overrides, flags, names)
+	// Two that kubectl has and client-go does not bind.
+	flags.StringArrayVar(&c.extra, flagUserExtra, nil, "Extra of the user to act as, in the form key=value; can be repeated")
+	flags.String("cache-dir", "", "Taken as kubectl takes it, and without effect: nothing is cached")
 	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent; found by itself when not given"
 	flags.Lookup(clientcmd.FlagContext).Usage = "Name of the kubeconfig context to use"
 	flags.Lookup(clientcmd.FlagImpersonate).Usage = "User to act as, where you may impersonate"
@@ -48,11 +53,34 @@ func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
 	})
 }
 
+// flagUserExtra is kubectl's name for it.
+const flagUserExtra = "as-user-extra"
+
+// impersonate takes --as-user-extra over, as kubectl understands it.
+func (c *Cluster) impersonate() error {
+	if len(c.extra) == 0 {
+		return nil
+	}
+	extra := map[string][]string{}
+	for _, one := range c.extra {
+		key, value, is := strings.Cut(one, "=")
+		if !is || key == "" {
+			return exit.Usagef("--%s %q is not of the form key=value", flagUserExtra, one)
+		}
+		extra[key] = append(extra[key], value)
+	}
+	c.overrides.AuthInfo.ImpersonateUserExtra = extra
+	return nil
+}
+
 // GivenNamespace returns the value of --namespace, empty when it was not given.
 func (c *Cluster) GivenNamespace() string { return c.overrides.Context.Namespace }
 
 // config reads the kubeconfig.
 func (c *Cluster) config() (*rest.Config, error) {
+	if err := c.impersonate(); err != nil {
+		return nil, err
+	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&c.rules, &c.overrides).ClientConfig()
 	if err != nil {
 		return nil, err
@@ -87,6 +115,9 @@ func (c *Cluster) Clients() (Clients, error) {
 			Err:  fmt.Errorf("reading the kubeconfig: no cluster is named in %s", strings.Join(c.files(), ", ")),
 			Next: "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG.",
 		}
+	}
+	if wrong := (*exit.Error)(nil); errors.As(err, &wrong) {
+		return Clients{}, err
 	}
 	if err != nil {
 		return Clients{}, fmt.Errorf("reading the kubeconfig: %w", err)

@@ -56,3 +56,24 @@ func TestConfirmEndsWithTheContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What cannot be taken back needs the word itself: a habit of answering y is not enough.
+func TestConfirmByTyping(t *testing.T) {
+	for answer, want := range map[string]int{
+		"ip-10-0-7\n": exit.OK, " ip-10-0-7 \n": exit.OK, "ip-10-0-8\n": exit.Declined, "IP-10-0-7\n": exit.Declined, "y\n": exit.Declined, "yes\n": exit.Declined, "\n": exit.Declined, "": exit.Declined,
+	} {
+		var errOut bytes.Buffer
+		environment := &Environment{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(answer), Out: io.Discard, ErrOut: &errOut}, Interactive: true}
+		err := environment.ConfirmByTyping(t.Context(), "Let it go?", "ip-10-0-7")
+		if got := exit.Code(t.Context(), err); got != want {
+			t.Errorf("%q: exit code %d, want %d: %v", answer, got, want, err)
+		}
+		if !strings.Contains(errOut.String(), "Let it go? Type ip-10-0-7 to go on: ") {
+			t.Errorf("it asks %q", errOut.String())
+		}
+	}
+	environment := &Environment{IOStreams: genericiooptions.IOStreams{In: strings.NewReader("ip-10-0-7\n"), Out: io.Discard, ErrOut: io.Discard}}
+	if err := environment.ConfirmByTyping(t.Context(), "Let it go?", "ip-10-0-7"); exit.Code(t.Context(), err) != exit.Usage {
+		t.Errorf("without a terminal: %v", err)
+	}
+}

@@ -25,16 +25,27 @@ type Environment struct {
 	Now     func() time.Time
 }
 
-// NewEnvironment looks at the streams and at NO_COLOR.
+// NewEnvironment looks at the streams, at NO_COLOR and at TERM.
 func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
+	terminal := isTerminal(streams.Out)
 	return &Environment{
 		IOStreams:   streams,
 		Interactive: isTerminal(streams.In) && isTerminal(streams.ErrOut),
-		Terminal:    isTerminal(streams.Out) && os.Getenv("TERM") != "dumb",
-		Colour:      isTerminal(streams.Out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Terminal:    redraws(terminal, os.Getenv),
+		Colour:      coloured(terminal, os.Getenv),
 		Cluster:     NewCluster(),
 		Now:         time.Now,
 	}
+}
+
+// redraws: a dumb terminal cannot move its cursor.
+func redraws(terminal bool, variable func(string) string) bool {
+	return terminal && variable("TERM") != "dumb"
+}
+
+// coloured goes by https://no-color.org: any value but none.
+func coloured(terminal bool, variable func(string) string) bool {
+	return redraws(terminal, variable) && variable("NO_COLOR") == ""
 }
 
 func isTerminal(stream any) bool {

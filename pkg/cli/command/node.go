@@ -37,7 +37,7 @@ func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev
 	if apierrors.IsNotFound(err) {
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("reading node %s: there is none of that name; it may be gone already", name),
+			Err:  fmt.Errorf("reading node %s: not found; it may already be gone", name),
 			Next: fmt.Sprintf("See the nodes that are being cleaned up: kubectl nodecleanup status. What became of one that is gone: kubectl nodecleanup history %s", name),
 		}
 	}
@@ -66,7 +66,7 @@ func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
-			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, mend what the message names.",
+			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, fix what the message names.",
 		}
 	case err != nil:
 		return fmt.Errorf("marking node %s: %w", node.Name, err)

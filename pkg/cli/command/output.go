@@ -16,9 +16,9 @@ type Output struct {
 	forms  []string
 }
 
-// AddFlags adds -o with the forms that the view has.
-func (o *Output) AddFlags(flags *pflag.FlagSet, view printer.View) {
-	for _, form := range printer.Forms(view) {
+// AddFlags adds -o.
+func (o *Output) AddFlags(flags *pflag.FlagSet) {
+	for _, form := range printer.Forms {
 		o.forms = append(o.forms, string(form))
 	}
 	flags.StringVarP(&o.format, "output", "o", o.forms[0], "Output format: "+strings.Join(o.forms, ", "))
@@ -33,7 +33,9 @@ func (o *Output) Validate() error {
 }
 
 // ForPeople reports whether the output is one that people read as it comes.
-func (o *Output) ForPeople() bool { return o.format == string(printer.Table) }
+func (o *Output) ForPeople() bool {
+	return o.format == string(printer.Table) || o.format == string(printer.Wide)
+}
 
 // Print prints a view to the environment's Out in the format that was chosen.
 func (o *Output) Print(environment *Environment, view printer.View) error {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // Options of the command.
@@ -30,9 +29,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Say why a node is not gone: what has been done, what holds it, and what to do about
 it, the first thing first. It reads the node, its run record, Events, pods, budgets
 and volumes and how the agent is; it changes nothing and needs no agent to answer. What
-you may not read is said, and the rest is judged without.
+you are not allowed to read is said, and the rest is judged without.
 
-The exit code is 3 when there is a cause that somebody has to mend, and 0 when the
+The exit code is 3 when there is a cause that somebody has to fix, and 0 when the
 cleanup is on its way, or the node is gone or not being deleted.`,
 		Example: `  kubectl nodecleanup diagnose ip-10-0-7
 
@@ -48,7 +47,7 @@ cleanup is on its way, or the node is gone or not being deleted.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Diagnosis{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
 	return cmd
 }

@@ -240,7 +240,7 @@ func TestDiagnosisInEveryForm(t *testing.T) {
 	f := running()
 	f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"}
 	publish(f)
-	for _, form := range printer.Forms(&printer.Diagnosis{}) {
+	for _, form := range printer.Forms {
 		var out bytes.Buffer
 		if err := printer.Print(&out, form, false, judge(f, night)); err != nil {
 			t.Fatal(err)

@@ -88,7 +88,7 @@ func nodeInvalid(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("node-invalid", "the API server refuses every update of this node, also the one that would release it: "+f.invalid.Error(),
-		"mend what the message names: kubectl edit node "+f.name)
+		"fix what the message names: kubectl edit node "+f.name)
 }
 
 func rightsMissing(f *found, _ time.Time) *printer.Cause {
@@ -146,11 +146,11 @@ func failing(f *found, now time.Time) *printer.Cause {
 	for _, step := range f.run.Steps {
 		switch {
 		case step.State == api.StepRetrying:
-			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed %d times, %s; last: %s", step.Name, step.Plugin, step.Failures, nextTry(step, now), step.LastError),
+			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed %d times, %s; last error: %s", step.Name, step.Plugin, step.Failures, nextTry(step, now), step.LastError),
 				"wait", "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))
 		case step.State == api.StepFailed && step.Critical:
-			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed %d times and is not tried again; last: %s", step.Name, step.Plugin, step.Failures, step.LastError),
-				"mend it, then "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
+			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed %d times and will not be retried; last error: %s", step.Name, step.Plugin, step.Failures, step.LastError),
+				"fix it, then "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
 		}
 	}
 	return nil

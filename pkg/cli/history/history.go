@@ -60,7 +60,7 @@ records; how long these are kept is said by the config (history). -o wide has ea
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.History{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().DurationVar(&o.Since, "since", 0, "Only what began within this time, such as 24h (default: all)")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
 	return cmd

@@ -58,7 +58,7 @@ that it is at, and its age. It only reads, and it needs no agent to answer.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.NodeList{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
 	return cmd
 }

@@ -67,7 +67,7 @@ a cleanup.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Plan{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().StringVarP(&o.Selector, "selector", "l", "", "Label selector: the nodes it matches instead of one")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "How long to ask at most")
 	return cmd

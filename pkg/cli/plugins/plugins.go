@@ -56,7 +56,7 @@ that was built with others has these too.`,
 			return o.list(cmd.Context(), catalog())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Catalog{})
+	o.AddFlags(cmd.Flags())
 	o.addTimeout(cmd)
 	return cmd
 }
@@ -77,7 +77,7 @@ minute. It only reads. The exit code is 3 when the plugin of a critical step is 
 			return o.status(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	o.AddFlags(cmd.Flags())
 	o.addTimeout(cmd)
 	return cmd
 }
@@ -104,7 +104,7 @@ it. No step is run. The exit code is 3 when it is not well, critical or not.`,
 			return o.test(cmd.Context(), arguments[0])
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	o.AddFlags(cmd.Flags())
 	o.addTimeout(cmd)
 	return cmd
 }

@@ -53,7 +53,7 @@ something would block the plan of the node.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Plugins{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to wait for the answer at most")
 	return cmd
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
@@ -58,7 +57,7 @@ changes, elsewhere as a line for each change.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags(), &printer.Status{})
+	o.AddFlags(cmd.Flags())
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most; with -w how long to follow (default then: until it is ended)")
 	cmd.Flags().BoolVarP(&o.Watch, "watch", "w", false, "Follow the changes")
 	return cmd

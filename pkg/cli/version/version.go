@@ -28,7 +28,10 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Say which version of the CLI this is, and of the agent",
+		Short: "Say which version of the CLI this is, and of the agent, and whether they fit",
+		Long: `Say which version of the CLI this is, and which the agent that leads, or led last.
+They fit when both are of the same minor version, such as v1.2.0 and v1.2.7: a newer one
+may write what an older one does not understand. The exit code is 3 when they do not fit.`,
 		Example: `  # Both versions
   kubectl nodecleanup version
 
@@ -43,7 +46,7 @@ func New(environment *command.Environment) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	o.AddFlags(flags, &printer.Version{})
+	o.AddFlags(flags)
 	flags.BoolVar(&o.ClientOnly, "client", false, "Only the CLI's version; no cluster is asked")
 	flags.DurationVar(&o.Timeout, "timeout", 10*time.Second, "How long to wait for the cluster at most")
 	return cmd
@@ -67,12 +70,18 @@ func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	agent, failure := o.agentVersion(ctx)
-	view.Agent = agent
+	if view.Agent = agent; agent != "" {
+		fits := version.Fits(version.Version, agent)
+		view.Fits = &fits
+	}
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
 	if failure != nil {
 		return fmt.Errorf("asking for the agent's version: %w", failure)
+	}
+	if view.Fits != nil && !*view.Fits {
+		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
 }

@@ -156,7 +156,7 @@ func TestCheckWithFewRights(t *testing.T) {
 	f.start()
 	reader := f.userWith("reader", rule("", "nodes", "get", "list"), rule("", "configmaps", "get", "list", "watch"),
 		rule("apps", "deployments", "get"), rule("coordination.k8s.io", "leases", "get"), rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "get"))
-	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights", "! install-rights", "- admission", "✓ config", "mend it:")
+	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights", "! install-rights", "- admission", "✓ config", "fix:")
 	f.runAs(reader, "status", "-n", f.namespace).exits(exit.OK)
 	f.runAs(reader, "plugins", "test", "drain", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "plugins status")
 	f.runAs(reader, "preflight", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "ask a cluster administrator")

@@ -43,6 +43,14 @@ func (f *fixture) silently(kubeconfig string, arguments ...string) ran {
 	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
 }
 
+// complete runs what a shell runs to complete a line, which holds its own kubeconfig.
+func (f *fixture) complete(words ...string) ran {
+	var out, errOut bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}
+	err := cli.Execute(f.Context(), streams, words)
+	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
+}
+
 // exits wants an exit code.
 func (r ran) exits(code int) ran {
 	r.Helper()

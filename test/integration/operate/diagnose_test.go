@@ -83,7 +83,7 @@ func TestDiagnoseANodeThatIsGone(t *testing.T) {
 	f.delete("worker")
 	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 	f.run("diagnose", "worker").exits(exit.OK).says("Node worker is gone.", "Succeeded")
-	f.run("diagnose", "nobody").exits(exit.Failure).says("there is none of that name")
+	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may already be gone")
 }
 
 func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {

@@ -57,7 +57,7 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	look("check", "--suppress", "agent").exits(exit.OK)
 	look("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you are not allowed to evict pods")
 	look("diagnose", "worker").exits(exit.OK).says("it is protected")
-	look("version").exits(exit.OK)
+	look("version").exits(exit.OK).says("Fit     yes")
 
 	look("retry", "worker").exits(exit.Failure)
 	look("preflight").exits(exit.Failure).says("cannot patch")

@@ -1,0 +1,17 @@
+package version
+
+import "k8s.io/apimachinery/pkg/util/version"
+
+// Fits reports whether a CLI and an agent of these versions understand what each other
+// writes: both are of the same minor version. Versions that say nothing must be the same.
+func Fits(cli, agent string) bool {
+	if cli == agent {
+		return true
+	}
+	one, err := version.ParseSemantic(cli)
+	if err != nil {
+		return false
+	}
+	other, err := version.ParseSemantic(agent)
+	return err == nil && one.Major() == other.Major() && one.Minor() == other.Minor()
+}
