@@ -74,7 +74,15 @@ the steps of its config, and only then lets the node go.`,
 		bypass.New(environment),
 	)
 	root.AddCommand(options(environment))
-	root.SetUsageTemplate(root.UsageTemplate() + optionsFooter)
+	// Not by a template of usage: text/template alone would make the program a third larger.
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		if err := usage(cmd); err != nil {
+			return err
+		}
+		_, err := fmt.Fprint(cmd.OutOrStderr(), optionsFooter)
+		return err
+	})
 	return root
 }
 
