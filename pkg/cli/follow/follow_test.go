@@ -27,6 +27,8 @@ func TestSettled(t *testing.T) {
 		code int
 	}{
 		"gone, cleaned up":              {Cleanup{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"gone in a dry run":             {Cleanup{Run: &api.Run{State: api.Succeeded, DryRun: true}}, true, exit.Failure},
+		"a live node in a dry run":      {Cleanup{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded, DryRun: true}}, false, exit.Failure},
 		"gone without a record":         {Cleanup{}, true, exit.Failure},
 		"gone by a bypass":              {Cleanup{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
 		"gone while it ran":             {Cleanup{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},

@@ -27,6 +27,9 @@ func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, erro
 	}
 	switch now.Run.State {
 	case api.Succeeded:
+		if now.Run.DryRun {
+			return false, previewed(name)
+		}
 		// One that is being deleted is still to be released, and to go.
 		return now.Node.DeletionTimestamp == nil || !api.HasFinalizer(now.Node), nil
 	case api.Bypassed:
@@ -47,6 +50,8 @@ func gone(run *api.Run, name string) error {
 	switch {
 	case run == nil:
 		return failure(exit.Failure, name, "the node is gone, and there is no record of a cleanup", next+name)
+	case run.State == api.Succeeded && run.DryRun:
+		return previewed(name)
 	case run.State == api.Succeeded:
 		return nil
 	case run.State == api.Bypassed:
@@ -61,6 +66,10 @@ func bypassed(run *api.Run, name string) error {
 		why = fmt.Sprintf(" (%s)", run.BypassReason)
 	}
 	return failure(exit.Failure, name, fmt.Sprintf("bypassed%s; %s", why, command.Undone(run)), "See what was done: kubectl nodecleanup history "+name+" -o wide")
+}
+
+func previewed(name string) error {
+	return failure(exit.Failure, name, "the config says dryRun, so no step was run", "See what each would have done: kubectl nodecleanup plan "+name+". To have them run, take dryRun out of the config.")
 }
 
 func failure(code int, name, what, next string) error {
