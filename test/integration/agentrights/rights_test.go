@@ -49,7 +49,7 @@ const bypass = "bypass nodes"
 // had one too many, no request would show it.
 func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
 	today := setUp(t, shared)
-	older := setUp(t, start(t, cluster.Options{
+	older := setUp(t, cluster.Start(t, cluster.Options{
 		Name: "agentrights-lists", WithControllerManager: true, WithKwok: true, APIServerFlags: []string{"--feature-gates=WatchList=false"},
 	}))
 	for _, s := range []*scene{today, older} {
@@ -105,20 +105,6 @@ func (s *scene) addUsed(used map[string]bool) error {
 		}
 	}
 	return nil
-}
-
-func start(t *testing.T, options cluster.Options) *cluster.Cluster {
-	t.Helper()
-	server, err := cluster.New(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
 }
 
 // right names one: "patch nodes/status", "update secrets nodecleanup-webhook-ca".

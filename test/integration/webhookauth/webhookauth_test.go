@@ -87,7 +87,7 @@ const guarded = "guarded"
 // callers starts an API server, on which a Node is neither created nor deleted where the
 // webhook cannot be called.
 func callers(t *testing.T, address string, flags []string) *caller {
-	server := start(t, cluster.Options{Name: "webhookauth", APIServerFlags: flags})
+	server := cluster.Start(t, cluster.Options{Name: "webhookauth", APIServerFlags: flags})
 	admin := kubernetes.NewForConfigOrDie(server.RESTConfig())
 	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(server.RESTConfig())}).Apply(t.Context(), install.Options{
 		AgentURL: "https://" + address,
@@ -150,20 +150,6 @@ func (c *caller) creates(refusal string) {
 	if err != nil {
 		c.Fatalf("waiting for the answer %q: %v; the last was %s", refusal, err, last)
 	}
-}
-
-func start(t *testing.T, options cluster.Options) *cluster.Cluster {
-	t.Helper()
-	server, err := cluster.New(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
 }
 
 // run runs an agent until it is stopped, or the test ends.
