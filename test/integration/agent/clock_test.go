@@ -109,20 +109,3 @@ func (f *fixture) removePod(pod *corev1.Pod) {
 		f.Error(err)
 	}
 }
-
-// audited returns the agent's requests since the mark.
-func (f *fixture) audited(mark cluster.AuditMark) []cluster.AuditEvent {
-	f.Helper()
-	requests, err := shared.AuditSince(mark)
-	if err != nil {
-		f.Fatal(err)
-	}
-	user, _ := f.user()
-	var own []cluster.AuditEvent
-	for _, request := range requests {
-		if request.User == user {
-			own = append(own, request)
-		}
-	}
-	return own
-}

@@ -39,31 +39,11 @@ func (f *fixture) kill(pod *corev1.Pod) {
 	}
 }
 
-// asked returns what the agent asked of the API server since a mark.
-func (f *fixture) asked(mark cluster.AuditMark) []cluster.AuditEvent {
-	f.Helper()
-	requests, err := shared.AuditSince(mark)
-	if err != nil {
-		f.Fatal(err)
-	}
-	user, _ := f.user()
-	return slices.DeleteFunc(requests, func(request cluster.AuditEvent) bool { return request.User != user })
-}
-
-func (f *fixture) mark() cluster.AuditMark {
-	f.Helper()
-	mark, err := shared.AuditMark()
-	if err != nil {
-		f.Fatal(err)
-	}
-	return mark
-}
-
 // onlyPodsOf checks that since a mark the agent has asked for pods, and for those of one Node alone.
 func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
 	f.Helper()
 	asked := 0
-	for _, request := range f.asked(mark) {
+	for _, request := range f.audited(mark) {
 		if request.Resource != "pods" || request.Verb != "list" && request.Verb != "watch" {
 			continue
 		}
@@ -107,7 +87,7 @@ func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 		t.Errorf("the pod was touched: %+v, %v", current, err)
 	}
 	nodes := 0
-	for _, request := range f.asked(mark) {
+	for _, request := range f.audited(mark) {
 		switch {
 		case request.Verb == "get" || request.Verb == "list" || request.Verb == "watch":
 		case request.Resource == "pods" && !strings.Contains(request.URI, "dryRun=All"):
