@@ -3,6 +3,7 @@
 package httplimit
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -19,16 +20,19 @@ const (
 	idleness = 10 * time.Second
 	// slowness is longer than a caller needs to send a body, who has one to send.
 	slowness = time.Second
+	// hurry is that while many send at once: an API server sends a review with its header.
+	hurry = 200 * time.Millisecond
 )
 
 // readingShare of all connections may be sending a request: if more do, those give way that are
-// slow. What they have sent so far is held in memory.
+// slow, and sooner. What they have sent so far is held in memory, and they leave no place to others.
 const readingShare = 4
 
 // Connections bounds how many connections are open. One more closes another, over
 // which nothing is under way: first one that was opened and left, then one whose request
-// does not come to its end, then one that rests for long. So connections that ask nothing
-// do not keep out a caller who does.
+// does not come to its end, then one that rests for long. Where none has done so for long
+// enough, one of those of which there are most: who means harm needs many at once. So
+// connections that ask nothing do not keep out a caller who does.
 type Connections struct {
 	max int
 	now func() time.Time
@@ -89,7 +93,7 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 		c.forget(connection)
 		c.reading = append(c.reading, resting{connection, c.now()})
 		if len(c.reading) > c.max/readingShare {
-			victim = c.slowest()
+			victim = c.slowest(hurry)
 		}
 	case http.StateIdle:
 		c.forget(connection)
@@ -102,20 +106,13 @@ func (c *Connections) track(connection net.Conn, state http.ConnState) (victim n
 }
 
 // slowest forgets the connection whose request has been on its way for longest, and returns
-// it; nil where none is slow.
-func (c *Connections) slowest() net.Conn {
-	if len(c.reading) == 0 || c.now().Sub(c.reading[0].since) < slowness {
-		return nil
-	}
-	found := c.reading[0].Conn
-	c.forget(found)
-	return found
-}
+// it; nil where none has for as long.
+func (c *Connections) slowest(than time.Duration) net.Conn { return c.oldest(c.reading, than) }
 
 // closeSlowest makes room for those who send a request at once.
 func (c *Connections) closeSlowest() {
 	c.mutex.Lock()
-	found := c.slowest()
+	found := c.slowest(slowness)
 	c.mutex.Unlock()
 	if found != nil {
 		_ = raw(found).Close()
@@ -124,24 +121,26 @@ func (c *Connections) closeSlowest() {
 
 // victim forgets the connection that gives way, and returns it; nil where none can.
 func (c *Connections) victim() net.Conn {
-	now := c.now()
-	oldest := func(of []resting, than time.Duration) net.Conn {
-		if len(of) == 0 || now.Sub(of[0].since) < than {
-			return nil
-		}
-		found := of[0].Conn
-		c.forget(found) // It moves what is behind it.
-		return found
-	}
 	for _, choice := range []struct {
 		of   []resting
 		than time.Duration
-	}{{c.silent, silence}, {c.reading, slowness}, {c.idle, idleness}, {c.silent, 0}, {c.idle, 0}, {c.reading, 0}} {
-		if found := oldest(choice.of, choice.than); found != nil {
+	}{{c.silent, silence}, {c.reading, slowness}, {c.idle, idleness}} {
+		if found := c.oldest(choice.of, choice.than); found != nil {
 			return found
 		}
 	}
-	return nil
+	most := slices.MaxFunc([][]resting{c.silent, c.idle, c.reading}, func(a, b []resting) int { return cmp.Compare(len(a), len(b)) })
+	return c.oldest(most, 0)
+}
+
+// oldest forgets the first connection, and returns it; nil where it is not as old.
+func (c *Connections) oldest(of []resting, than time.Duration) net.Conn {
+	if len(of) == 0 || c.now().Sub(of[0].since) < than {
+		return nil
+	}
+	found := of[0].Conn
+	c.forget(found) // It moves what is behind it.
+	return found
 }
 
 func (c *Connections) forget(connection net.Conn) {

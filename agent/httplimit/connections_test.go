@@ -83,8 +83,28 @@ func TestFewSendSlowly(t *testing.T) {
 		t.Errorf("closed %q, though nobody is slow", closed)
 	}
 	c = NewConnections(3 * readingShare)
-	if closed := track(t, c, append(script, slowness, "quick", http.StateNew, http.StateActive)...); len(closed) != 1 || closed[0] != "one" {
+	if closed := track(t, c, append(script, hurry, "quick", http.StateNew, http.StateActive)...); len(closed) != 1 || closed[0] != "one" {
 		t.Errorf("closed %q", closed)
+	}
+}
+
+// Who means harm needs many connections: a caller who has just been answered is not put out by
+// them, however fast they come anew.
+func TestThoseOfWhomThereAreMostGiveWay(t *testing.T) {
+	const opened, asks, rests = http.StateNew, http.StateActive, http.StateIdle
+	for name, many := range map[string][]any{
+		"many send":         {opened, asks},
+		"many are opened":   {opened},
+		"many ask and rest": {opened, asks, received, rests},
+	} {
+		var script []any
+		for _, one := range []string{"first", "second", "third"} {
+			script = append(append(script, one), many...)
+		}
+		script = append(script, "honest", opened, asks, received, rests, "new", opened)
+		if closed := track(t, NewConnections(4), script...); len(closed) != 1 || closed[0] != "first" {
+			t.Errorf("%s: closed %q", name, closed)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func measureHarm(ctx context.Context, _ int) (err error) {
 				return nil, 0, err
 			}
 			most = max(most, resident)
-			time.Sleep(time.Millisecond) // An API server does not ask in a closed loop either.
+			pause(ctx, time.Millisecond) // An API server does not ask in a closed loop either.
 		}
 		return took, most, nil
 	}
