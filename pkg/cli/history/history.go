@@ -117,7 +117,7 @@ func (o *Options) nothing(namespace string) string {
 	if o.Since > 0 {
 		text += fmt.Sprintf(" since %s ago", o.Since)
 	}
-	return text + ". How long records are kept is in the config, under history."
+	return text + ". A cleanup that has not begun has no record yet; how long records are kept is in the config, under history."
 }
 
 func (o *Options) wants(run *api.Run) bool {
