@@ -54,15 +54,8 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 }
 
 // leader waits until the agent's status is written by a pod that is there to stay: for a moment after an
-// upgrade it is still that of the old version's leader. Without replicas none will write one.
+// upgrade it is still that of the old version's leader.
 func (w Waiter) leader(ctx context.Context, namespace string) error {
-	object, err := kindNamed("Deployment").client(w.Objects, namespace).Get(ctx, api.Agent, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
-	}
-	if wanted, found, _ := unstructured.NestedInt64(object.Object, "spec", "replicas"); found && wanted == 0 {
-		return nil
-	}
 	return w.until(ctx, "ConfigMap", namespace, api.StatusName, func(object *unstructured.Unstructured) (string, error) {
 		text, _, err := unstructured.NestedString(object.Object, "data", api.StatusKey)
 		if err != nil {
@@ -88,11 +81,17 @@ func (w Waiter) leader(ctx context.Context, namespace string) error {
 	})
 }
 
+// ErrStopped: the agent is scaled to 0, so that nothing would ever be there to wait for.
+var ErrStopped = errors.New("the agent is scaled to 0 replicas")
+
 func (w Waiter) agent(ctx context.Context, namespace string) error {
 	err := w.until(ctx, "Deployment", namespace, api.Agent, func(object *unstructured.Unstructured) (string, error) {
 		deployment := &appsv1.Deployment{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, deployment); err != nil {
 			return "", fmt.Errorf("reading its status: %w", err)
+		}
+		if wanted := deployment.Spec.Replicas; wanted != nil && *wanted == 0 {
+			return "", ErrStopped
 		}
 		return unavailable(deployment), nil
 	})

@@ -14,6 +14,8 @@ type Plan struct {
 	NodeUID    string `json:"nodeUID"`
 	// Hash names the plan; cleanup --plan takes it.
 	Hash string `json:"hash"`
+	// Deleting: the node is being deleted; its cleanup has begun, or does when there is an agent.
+	Deleting bool `json:"deleting,omitempty"`
 	// Unprotected says why the config leaves this node out; then there are no steps.
 	Unprotected string `json:"unprotected,omitempty"`
 	// Excluded says why the config leaves this node out although it has the finalizer: then
@@ -103,7 +105,10 @@ func (p *Plan) write(text *Text, effects bool) {
 		text.Line("Note: %s", note)
 	}
 	blockers(text, p.Blocked)
-	if p.Excluded == "" {
+	switch {
+	case p.Deleting:
+		text.Line("It is being deleted: kubectl nodecleanup diagnose %s", p.Node)
+	case p.Excluded == "":
 		text.Line("Run it: kubectl nodecleanup cleanup %s --plan %s", p.Node, p.Hash)
 	}
 }

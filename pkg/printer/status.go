@@ -60,7 +60,9 @@ type Agent struct {
 	Version    string `json:"version,omitempty"`
 	CLIVersion string `json:"cliVersion"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.
-	Outside  bool  `json:"outside,omitempty"`
+	Outside bool `json:"outside,omitempty"`
+	// Stopped: somebody scaled it to 0 replicas, and none outside leads.
+	Stopped  bool  `json:"stopped,omitempty"`
 	Ready    int32 `json:"ready"`
 	Replicas int32 `json:"replicas"`
 	// Leader is who holds the lease, Leads whether it is still renewed.

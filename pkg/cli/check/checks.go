@@ -89,6 +89,9 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 	if status.Agent.Outside {
 		return "look at the agent that runs outside the cluster, and start it again (make run-local)"
 	}
+	if status.Agent.Stopped {
+		return inspect.ScaleUp // There is no log to look at.
+	}
 	return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods %s", s.namespace, api.Agent, rest)
 }
 
@@ -101,6 +104,8 @@ func agent(ctx context.Context, s *subject) result {
 		return failed(status.Agent.Problem, "kubectl nodecleanup install --wait")
 	case status.Agent.Outside:
 		return warn("it runs outside the cluster", "kubectl nodecleanup install --wait puts it inside")
+	case status.Agent.Stopped:
+		return failed(status.Agent.Problem, inspect.ScaleUp)
 	case status.Agent.Ready == 0:
 		return failed("no pod is ready", fmt.Sprintf("kubectl -n %s describe pods", s.namespace))
 	case status.Agent.Ready < status.Agent.Replicas:

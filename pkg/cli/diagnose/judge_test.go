@@ -95,6 +95,9 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, ""},
 		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Lease = nil, nil }, "agent-missing"},
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
+		"scaled-to-0": {func(f *found) {
+			f.agent.Deployment.Spec.Replicas, f.agent.Lease = ptr.To[int32](0), nil
+		}, "agent-down"},
 		"no-leader": {func(f *found) {
 			f.agent.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute)))
 		}, "no-leader"},

@@ -51,6 +51,8 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 	switch {
 	case view.Health == printer.Missing:
 		return cause("agent-missing", "there is no agent: "+view.Problem, "kubectl nodecleanup install --wait", bypass(f))
+	case view.Stopped:
+		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp, bypass(f))
 	case view.Health == printer.Broken && view.Leads:
 		return cause("agent-down", "the agent is down: "+view.Problem, logs, fmt.Sprintf("kubectl -n %s describe pods", f.namespace), bypass(f))
 	case view.Health == printer.Broken:

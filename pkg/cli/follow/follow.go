@@ -5,6 +5,7 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 )
 
@@ -40,17 +42,40 @@ type Follower struct {
 // answer it waits on.
 func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cleanup) (bool, error)) error {
 	said, wait := map[string]string{}, patience.Wait{Say: f.Say}
+	var last Cleanup
 	for {
 		done, err := f.round(ctx, node, said, func(now Cleanup) (bool, error) {
 			wait.Answered()
+			last = now
 			return reached(now)
 		})
 		if done && err == nil {
 			return nil
 		}
 		if err := wait.Try(ctx, err); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				return late(node.Name, last, err)
+			}
 			return err
 		}
+	}
+}
+
+// late says where a cleanup was when the time to wait for it was over.
+func late(name string, last Cleanup, err error) error {
+	where := "no agent has begun it"
+	if last.Run != nil {
+		where = strings.TrimSuffix("it is "+string(last.Run.State)+": "+last.Run.Message, ": ")
+		for _, step := range last.Run.Steps {
+			if step.State == api.StepRunning && step.Progress != "" {
+				where += "; step " + step.Name + ": " + step.Progress
+			}
+		}
+	}
+	return &exit.Error{
+		Code: exit.TimedOut,
+		Err:  fmt.Errorf("waiting for the cleanup of node %s: %s: %w", name, where, err),
+		Next: "It goes on without you. See what holds it: kubectl nodecleanup diagnose " + name,
 	}
 }
 

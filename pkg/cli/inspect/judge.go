@@ -16,6 +16,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
+// ScaleUp has an agent run again that was scaled to 0: an install alone leaves the number
+// of replicas as it is.
+const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
+
 // Judge turns what was read into the view, and says what to do next.
 func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
@@ -82,6 +86,8 @@ func judgeAgent(s *Seen, now time.Time) printer.Agent {
 	switch {
 	case s.Deployment == nil && !agent.Outside:
 		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.Namespace)
+	case !leads && s.Deployment != nil && agent.Replicas == 0:
+		agent.Health, agent.Problem, agent.Stopped = printer.Broken, "scaled to 0 replicas", true
 	case !leads:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.Deployment != nil && agent.Ready == 0:
@@ -252,6 +258,8 @@ func next(view *printer.Status, stuck int) string {
 	switch {
 	case view.Agent.Health == printer.Missing:
 		return "kubectl nodecleanup install --wait"
+	case view.Agent.Stopped:
+		return ScaleUp
 	case !works(view.Agent.Health) && view.Agent.Outside:
 		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health):

@@ -107,7 +107,10 @@ func TestStatusGolden(t *testing.T) {
 			s.Unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
 		}, false},
 		"one-of-two": {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 1 }, true},
-		"no-pods":    {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 0 }, false},
+		"scaled-to-0": {func(s *Seen) {
+			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Lease = ptr.To[int32](0), 0, nil
+		}, false},
+		"no-pods": {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 0 }, false},
 		"config-refused": {func(s *Seen) {
 			s.Status.ConfigHash = "a1b2c3"
 			s.Status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""

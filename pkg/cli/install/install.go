@@ -4,6 +4,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -210,6 +212,9 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	if o.Wait {
 		if err := (install.Waiter{Objects: clients.Dynamic, Report: func(line string) { o.Say("%s", line) }}).Wait(ctx, options); err != nil {
+			if errors.Is(err, install.ErrStopped) {
+				return &exit.Error{Code: exit.Failure, Err: err, Next: "Everything is applied, and nobody acts. Have it run again: " + inspect.ScaleUp}
+			}
 			return err
 		}
 		o.Say("The agent is available and answers admission.")

@@ -135,7 +135,7 @@ func (p *Previewer) noteForbidden(what string, err error) error {
 // Plan returns what a cleanup of the node would do.
 func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan, error) {
 	view := printer.NewPlan(node.Name)
-	view.NodeUID, view.DryRun, view.Notes = string(node.UID), p.config.DryRun, slices.Clone(p.notes)
+	view.NodeUID, view.DryRun, view.Deleting, view.Notes = string(node.UID), p.config.DryRun, node.DeletionTimestamp != nil, slices.Clone(p.notes)
 	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
 		out := fmt.Sprintf("the config's nodeSelector %q leaves this node out", p.config.NodeSelector)
 		if !api.HasFinalizer(node) {

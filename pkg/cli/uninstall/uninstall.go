@@ -143,7 +143,7 @@ func (o *Options) refuse(survey *install.Survey) error {
 	return &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("uninstalling: %s; nothing was removed", cleanedUpNow(survey.Running)),
-		Next: "Wait until they are done (kubectl nodecleanup status), or add --force to leave their steps undone.",
+		Next: "Wait until they are done (kubectl nodecleanup status says how far they are, and whether there is an agent that does them), or add --force to leave their steps undone.",
 	}
 }
 

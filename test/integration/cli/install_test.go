@@ -226,6 +226,14 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 	late = run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "5s")
 	want(t, exit.TimedOut, late)
 	wantText(t, late.errOut, "waiting for configmap/"+api.StatusName, "nodecleanup-agent-before", "no other replica leads yet")
+
+	// Somebody scaled it to 0: that stays, and nothing would ever come of waiting.
+	scale := []byte(`{"spec":{"replicas":0}}`)
+	if _, err := client.AppsV1().Deployments(reused).Patch(t.Context(), api.Agent, types.MergePatchType, scale, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	stopped := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "60s"))
+	wantText(t, stopped.errOut, "the agent is scaled to 0 replicas", "install --replicas 2 --wait")
 	must(t, "uninstall", "--yes")
 }
 

@@ -1,0 +1,36 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// Whoever waited in vain is told for what.
+func TestATimeThatWasNotEnoughIsTold(t *testing.T) {
+	for name, test := range map[string]struct {
+		last Cleanup
+		want []string
+	}{
+		"no agent": {Cleanup{}, []string{"node worker-3", "no agent has begun it"}},
+		"a budget blocks": {Cleanup{Run: &api.Run{State: api.Running, Message: "0 of 3 steps done", Steps: []api.StepRun{
+			{Name: "drain", State: api.StepRunning, Progress: "1 pod left: default/cart-0 (the budget cart)"}, {Name: "log", State: api.StepPending},
+		}}}, []string{"it is Running: 0 of 3 steps done; step drain: 1 pod left: default/cart-0 (the budget cart)"}},
+		"it waits": {Cleanup{Run: &api.Run{State: api.Waiting, Message: "step lb failed, next try in 40s"}}, []string{"it is Waiting: step lb failed"}},
+	} {
+		err := late("worker-3", test.last, context.DeadlineExceeded)
+		var told *exit.Error
+		if !errors.As(err, &told) || told.Code != exit.TimedOut || !strings.Contains(told.Next, "diagnose worker-3") {
+			t.Errorf("%s: %#v", name, err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q is not in %q", name, want, err)
+			}
+		}
+	}
+}
