@@ -54,7 +54,7 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 		}
 		if err := wait.Try(ctx, err); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
-				return late(node.Name, last, err)
+				return late(node.Name, last)
 			}
 			return err
 		}
@@ -62,19 +62,14 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 }
 
 // late says where a cleanup was when the time to wait for it was over.
-func late(name string, last Cleanup, err error) error {
+func late(name string, last Cleanup) error {
 	where := "no agent has begun it"
 	if last.Run != nil {
 		where = strings.TrimSuffix("it is "+string(last.Run.State)+": "+last.Run.Message, ": ")
-		for _, step := range last.Run.Steps {
-			if step.State == api.StepRunning && step.Progress != "" {
-				where += "; step " + step.Name + ": " + step.Progress
-			}
-		}
 	}
 	return &exit.Error{
 		Code: exit.TimedOut,
-		Err:  fmt.Errorf("waiting for the cleanup of node %s: %s: %w", name, where, err),
+		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, where),
 		Next: "It goes on without you. See what holds it: kubectl nodecleanup diagnose " + name,
 	}
 }
