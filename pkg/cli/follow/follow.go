@@ -46,6 +46,9 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 	for {
 		done, err := f.round(ctx, node, said, func(now Cleanup) (bool, error) {
 			wait.Answered()
+			if now.Run == nil {
+				now.Run = last.Run // What was pruned meanwhile has said how it went.
+			}
 			last = now
 			return reached(now)
 		})
