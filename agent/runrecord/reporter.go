@@ -77,6 +77,9 @@ func (r *NodeReporter) Run(ctx context.Context, run *api.Run) error {
 func (r *NodeReporter) State(ctx context.Context, state api.State, message string) error {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	if r.held != nil {
+		r.held.conditions = nil // What is said now is newer.
+	}
 	said := api.CleanupCondition(state, message, metav1.NewTime(r.clock.Now()))
 	return errors.Join(r.speak(ctx), r.write(ctx, []corev1.NodeCondition{said}))
 }

@@ -39,6 +39,9 @@ func GiveBack(ctx context.Context, nodes corev1client.NodeInterface, node *corev
 	})
 }
 
+// manager writes nothing but cordons, so that when it wrote last is when it cordoned: see At.
+const manager = api.Agent + "-cordon"
+
 func patch(by, unschedulable any) map[string]any {
 	return map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{api.AnnotationCordonedBy: by}},
@@ -68,7 +71,7 @@ func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.
 		if err != nil {
 			return err
 		}
-		_, err = nodes.Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{})
+		_, err = nodes.Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: manager})
 		return err
 	})
 	if err != nil {

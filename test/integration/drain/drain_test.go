@@ -217,6 +217,34 @@ func TestSomebodyElsesCordonIsNotClaimed(t *testing.T) {
 	}
 }
 
+// When a Node was cordoned is read from its managed fields. Whatever else the agent writes on
+// it later must not look like another cordon.
+func TestOurCordonIsWrittenByAManagerOfItsOwn(t *testing.T) {
+	f := setUp(t)
+	if err := f.drain(""); err != nil {
+		t.Fatal(err)
+	}
+	note := []byte(`{"metadata":{"annotations":{"example.com/note":"later"}}}`)
+	node, err := f.client.CoreV1().Nodes().Patch(t.Context(), f.node.Name, types.MergePatchType, note, metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cordons := 0
+	for _, entry := range node.ManagedFields {
+		fields := string(entry.FieldsV1.Raw)
+		if !strings.Contains(fields, "f:unschedulable") {
+			continue
+		}
+		cordons++
+		if strings.Contains(fields, "example.com/note") {
+			t.Errorf("the cordon and what came later are both of %s: %s", entry.Manager, fields)
+		}
+	}
+	if cordons != 1 {
+		t.Errorf("%d managers have cordoned it", cordons)
+	}
+}
+
 func TestADrainThatIsCutOffNamesWhatIsLeft(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
