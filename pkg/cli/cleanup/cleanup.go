@@ -189,7 +189,7 @@ func (o *Options) follow(ctx context.Context, follower follow.Follower, node *co
 		return follow.Settled(now, node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == stamp })
 	})
 	var settled *exit.Error
-	if err != nil && !errors.As(err, &settled) {
+	if err != nil && (!errors.As(err, &settled) || settled.Code == exit.TimedOut) {
 		o.Say("The agent goes on with the cleanup. To give it up: kubectl annotate node %s %s-", node.Name, api.AnnotationCleanupRequestedAt)
 	}
 	return err

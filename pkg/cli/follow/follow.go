@@ -73,7 +73,7 @@ func late(name string, last Cleanup) error {
 	return &exit.Error{
 		Code: exit.TimedOut,
 		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, where),
-		Next: "It goes on without you. See what holds it: kubectl nodecleanup diagnose " + name,
+		Next: "It goes on without you; follow it again with a longer --timeout. See what holds it: kubectl nodecleanup diagnose " + name,
 	}
 }
 

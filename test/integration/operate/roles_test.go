@@ -1,6 +1,7 @@
 package operate_test
 
 import (
+	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -67,6 +68,25 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	look("uninstall", "--yes").exits(exit.Failure)
 	if node := f.read("worker"); len(node.Finalizers) != 1 || node.Annotations[api.AnnotationBypass] != "" || node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
 		t.Errorf("the node was changed: %v %v", node.Finalizers, node.Annotations)
+	}
+}
+
+func TestWhoMayNothingIsToldWhatAndWhomToAsk(t *testing.T) {
+	f := setUp(t, drainAndLog)
+	f.node("worker", nil)
+	nobody := f.userWith("nobody")
+	for _, arguments := range [][]string{
+		{"status"}, {"status", "-w"}, {"nodes", "list"}, {"history"}, {"history", "worker"},
+		{"plan", "worker"}, {"plan", "-l", "team=a"}, {"diagnose", "worker"},
+		{"preflight"}, {"preflight", "worker"}, {"plugins", "status"}, {"plugins", "test", "drain"},
+		{"cleanup", "worker", "--yes"}, {"retry", "worker"}, {"bypass", "worker", "--reason", "r", "--yes"},
+	} {
+		f.runAs(nobody, append(arguments, "-n", f.namespace)...).exits(exit.Failure).says("forbidden", "Next:", "right")
+	}
+	for key := range f.read("worker").Annotations {
+		if strings.HasPrefix(key, "nodecleanup.io/") {
+			t.Errorf("the node was annotated: %s", key)
+		}
 	}
 }
 
