@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -15,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// pruneBy is how many records are read by one request.
-const pruneBy = 500
+// pageSize is how many records are read by one request.
+const pageSize = 500
 
 // ended is a record of a Node that is gone.
 type ended struct {
@@ -50,27 +51,38 @@ func (s *Store) Prune(ctx context.Context, history config.History, now time.Time
 }
 
 func (s *Store) ended(ctx context.Context, present func(types.UID) bool) ([]ended, error) {
-	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pruneBy}
 	var records []ended
+	err := s.each(ctx, func(configMap *corev1.ConfigMap) {
+		run, err := api.DecodeRun(configMap)
+		if err != nil || present(run.NodeUID) {
+			return
+		}
+		at := run.StartedAt.Time
+		if run.FinishedAt != nil {
+			at = run.FinishedAt.Time
+		}
+		records = append(records, ended{configMap.Name, configMap.UID, at})
+	})
+	return records, err
+}
+
+// Names calls do with the name of each record that there is, readable or not.
+func (s *Store) Names(ctx context.Context, do func(name string)) error {
+	return s.each(ctx, func(configMap *corev1.ConfigMap) { do(configMap.Name) })
+}
+
+func (s *Store) each(ctx context.Context, do func(*corev1.ConfigMap)) error {
+	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
 	for {
 		list, err := s.configMaps.List(ctx, options)
 		if err != nil {
-			return nil, fmt.Errorf("listing run records in namespace %s: %w", s.namespace, err)
+			return fmt.Errorf("listing run records in namespace %s: %w", s.namespace, err)
 		}
 		for i := range list.Items {
-			configMap := &list.Items[i]
-			run, err := api.DecodeRun(configMap)
-			if err != nil || present(run.NodeUID) {
-				continue
-			}
-			at := run.StartedAt.Time
-			if run.FinishedAt != nil {
-				at = run.FinishedAt.Time
-			}
-			records = append(records, ended{configMap.Name, configMap.UID, at})
+			do(&list.Items[i])
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			return records, nil
+			return nil
 		}
 	}
 }

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -41,6 +43,13 @@ type Handle struct {
 	// since wanted it to say of which no answer came.
 	said  string
 	tried []string
+	// journal is where the run begins, nil where it begins with a record of its own. Begun: it
+	// is there, and there alone.
+	journal *Journal
+	begun   bool
+	// kept is the timer after which the run gets its own record, nil where there is none.
+	kept  clock.Timer
+	mutex sync.Mutex
 }
 
 // UnreadableError: there is a record that says nothing that this agent understands.
@@ -93,7 +102,54 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	if err != nil {
 		return err
 	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.journal != nil && !h.begun && h.resourceVersion == "" && run.State == api.Running {
+		if h.begun, err = h.journal.begin(ctx, configMap); err != nil {
+			return err
+		}
+		if h.begun {
+			h.kept = h.journal.keepLater(quiet, h, configMap)
+			return nil
+		}
+	}
+	return h.saveOwn(ctx, configMap)
+}
+
+// keep gives a run a record of its own that only the journal holds.
+func (h *Handle) keep(ctx context.Context, own *corev1.ConfigMap) error {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if !h.begun {
+		return nil
+	}
+	err := h.saveOwn(ctx, own)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		h.begun, err = false, nil // Who was faster had more to say.
+		h.journal.forget(own.Name)
+	}
+	return err
+}
+
+// saveOwn stores a record of the run's own.
+func (h *Handle) saveOwn(ctx context.Context, own *corev1.ConfigMap) error {
+	if err := h.put(ctx, own); err != nil {
+		return err
+	}
+	if h.begun {
+		h.begun = false
+		h.journal.forget(own.Name)
+	}
+	if h.kept != nil {
+		h.kept.Stop() // It holds the record in memory.
+	}
+	return nil
+}
+
+// put stores what a record says.
+func (h *Handle) put(ctx context.Context, configMap *corev1.ConfigMap) error {
 	says := configMap.Data[api.RunKey]
+	var err error
 	for range foreignWrites {
 		var stored *corev1.ConfigMap
 		if stored, err = h.write(ctx, configMap); err == nil {

@@ -37,12 +37,15 @@ func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
 		report: t.Reporter.Node(node),
 		log:    t.Log.With("node", node.Name, "uid", node.UID),
 	}
-	if _, none := t.firstHand.LoadAndDelete(node.UID); none {
-		c.record, c.stored = runrecord.Begin(node, t.Clock.Now()), t.Records.None()
+	if node.DeletionTimestamp == nil {
+		t.firstHand.recorded.Store(node.UID, struct{}{}) // It is about to have one.
+	}
+	if t.firstHand.take(node.UID) {
+		c.record, c.stored = runrecord.Begin(node, t.Clock.Now()), t.journal.None(t.crowded())
 		return c, nil
 	}
 	var err error
-	if c.record, c.stored, err = t.Records.Load(ctx, node.Name, node.UID); err != nil {
+	if c.record, c.stored, err = t.journal.Load(ctx, node.Name, node.UID, t.crowded()); err != nil {
 		if c.stored = t.bypassesRecord(node, err); c.stored == nil {
 			began := t.Clock.Now()
 			if node.DeletionTimestamp != nil {

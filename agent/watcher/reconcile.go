@@ -81,7 +81,7 @@ func (t *term) settle(ctx context.Context, node *nodeMeta) error {
 		t.heldByOthers(node) // A bypass may have gone over a record that could not be written.
 		return nil
 	}
-	record, _, err := t.Records.Load(ctx, node.Name, node.UID)
+	record, _, err := t.journal.Load(ctx, node.Name, node.UID, false)
 	var unreadable *runrecord.UnreadableError
 	switch {
 	case errors.As(err, &unreadable):

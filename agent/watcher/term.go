@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -22,13 +23,13 @@ type term struct {
 	nodes cache.SharedIndexInformer
 	queue workqueue.TypedRateLimitingInterface[string]
 	runs  *runs
+	// journal is where runs begin that begin together.
+	journal *runrecord.Journal
 	// standing is where the cleanups stand, for metrics.
 	standing standings
 	// pauses are of Nodes whose cleanup could not go on.
-	pauses pauses
-	// firstHand holds Nodes whose deletion this term saw happen, and for which
-	// nobody had asked for a cleanup before: they have no run record.
-	firstHand sync.Map // types.UID → struct{}
+	pauses    pauses
+	firstHand firstHand
 	// withdrawn holds Nodes from which a request for a cleanup was taken off.
 	withdrawn sync.Map // types.UID → struct{}
 	// restart holds Nodes whose cleanup stands still for want of a secret, perhaps.
@@ -75,8 +76,10 @@ func newTerm(options Options, written *sync.Map) *term {
 
 func (t *term) run(ctx context.Context) error {
 	var group sync.WaitGroup
-	defer t.runs.wait()
-	defer group.Wait() // Before the runs, for a worker may just have begun one.
+	t.journal = t.Records.Journal(ctx, t.Clock, t.Log)
+	defer t.journal.Wait()
+	defer t.runs.wait() // They write to the journal.
+	defer group.Wait()  // Before the runs, for a worker may just have begun one.
 	defer t.queue.ShutDown()
 	if err := t.nodes.SetTransform(trim); err != nil {
 		return fmt.Errorf("watching nodes: %w", err)
@@ -92,6 +95,10 @@ func (t *term) run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), t.nodes.HasSynced) {
 		return fmt.Errorf("listing nodes for the first time: %w", context.Cause(ctx))
 	}
+	if err := t.journal.Take(ctx); err != nil && ctx.Err() == nil {
+		t.Log.Warn("the journal of cleanups is not taken over yet, so no cleanup begins", "err", err)
+	}
+	t.listRecords(ctx)
 	t.Log.Info("watching nodes", "nodes", len(t.nodes.GetStore().ListKeys()))
 	group.Go(func() { t.keepHistory(ctx) })
 	for range workers {
@@ -144,7 +151,7 @@ func (t *term) changed(before, node *nodeMeta) {
 		return
 	}
 	if before.DeletionTimestamp == nil && node.DeletionTimestamp != nil && !involved(before) {
-		t.firstHand.Store(node.UID, struct{}{})
+		t.firstHand.deleted.Store(node.UID, struct{}{})
 	}
 	if request := before.Annotations[api.AnnotationCleanupRequestedAt]; request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt] {
 		t.withdrawn.Store(node.UID, struct{}{})
@@ -162,7 +169,7 @@ func (t *term) gone(object any) {
 		return
 	}
 	t.settled.Delete(node.UID)
-	t.firstHand.Delete(node.UID)
+	t.firstHand.forget(node.UID)
 	t.withdrawn.Delete(node.UID)
 	t.released.Delete(node.UID)
 	t.restart.Delete(node.UID)

@@ -42,6 +42,9 @@ const (
 	// GuardName names the ConfigMap in which agents tell each other which deletions
 	// they have just allowed.
 	GuardName = "nodecleanup-guard"
+	// JournalName names the ConfigMap in which the leader keeps how runs have begun that
+	// have no record of their own yet.
+	JournalName = "nodecleanup-journal"
 	// FieldManager is the field manager of what the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
 )
@@ -88,6 +91,9 @@ const (
 // AnnotationPreflightRequestedAt on the status ConfigMap asks for a health check
 // of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
 const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
+
+// AnnotationJournalHolder on the journal says which leader's it is, and in which of its terms.
+const AnnotationJournalHolder = "nodecleanup.io/journal-holder"
 
 // AnnotationRotate on the Secret with the webhook's CA, with any value, has it
 // replaced before its time, such as when its key may be known to others.

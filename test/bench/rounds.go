@@ -114,9 +114,9 @@ func (b *bench) floorRound(ctx context.Context) error {
 	return err
 }
 
-// recordRound does what the floor does, and writes as much as the agent does: a
-// record before and after, and an Event. What is left between this and the agent
-// is the agent.
+// recordRound does what the floor does, and keeps records as the agent does where it cannot
+// write several at once: one before and after, and an Event. What is left between this and the
+// agent is the agent.
 func (b *bench) recordRound(ctx context.Context) error {
 	left, err := b.clientRound(ctx, "record", func(ctx context.Context, name string) error {
 		node, err := b.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})

@@ -29,6 +29,8 @@ func TestWhatTheAgentMayNotTakeIsABreach(t *testing.T) {
 		"reads":                 {append(enough, one("get", "nodes", "a"), one("get", "nodes", "a"), one("list", "nodes", ""), one("watch", "nodes", "")), 0, nil},
 		"too many writes":       {tooMany, 0, []string{"wrote 6.000 times per node"}},
 		"a repeated write":      {events{one("patch", "nodes", "a"), one("patch", "nodes", "a"), one("patch", "nodes", "b")}, 0, []string{"repeated 1 writes"}},
+		"the journal":           {events{one("update", "configmaps", "nodecleanup-journal"), one("update", "configmaps", "nodecleanup-journal")}, 0, nil},
+		"the journal too often": {append(enough, one("update", "configmaps", "nodecleanup-journal")), 0, []string{"wrote 6.000 times per node"}},
 		"a record, then anew":   {events{one("create", "configmaps", "a"), one("update", "configmaps", "a")}, 0, nil},
 		"too much memory":       {nil, maxMemory, []string{"64.0 MiB"}},
 		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory, []string{"wrote 7.000", "repeated 1 writes", "64.0 MiB"}},

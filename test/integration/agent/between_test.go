@@ -102,7 +102,7 @@ func (b *between) kubeconfig(f *fixture) string {
 
 // keepBody lets what is sent be read again, by sends.
 func keepBody(f *fixture, request *http.Request) {
-	if request.Method != http.MethodPost {
+	if request.Method != http.MethodPost && request.Method != http.MethodPut {
 		return
 	}
 	body, err := io.ReadAll(request.Body)

@@ -19,8 +19,12 @@ import (
 // kills is how often the agent is killed at a random moment.
 const kills = 50
 
+// takes is how long the inventory takes to answer: long enough for a kill to meet a step.
+const takes = 30 * time.Millisecond
+
 // TestAnAgentThatIsKilledAgainAndAgainFinishesEveryNode kills the agent's process
-// at random moments while nodes are deleted. Every node goes in the end, after
+// at random moments while nodes are deleted, one at a time and, each fifth time, so many at
+// once that the journal has them. Every node goes in the end, after
 // each of its steps; no step is called again that was recorded as done; and no
 // call has a key that is not that node's and step's.
 func TestAnAgentThatIsKilledAgainAndAgainFinishesEveryNode(t *testing.T) {
@@ -34,12 +38,19 @@ func TestAnAgentThatIsKilledAgainAndAgainFinishesEveryNode(t *testing.T) {
 	calls := map[string]int{}
 	inventory := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		mutex.Lock()
-		defer mutex.Unlock()
 		calls[request.Header.Get("Idempotency-Key")]++
+		mutex.Unlock()
+		answer := time.NewTimer(takes)
+		defer answer.Stop()
+		select {
+		case <-answer.C:
+		case <-request.Context().Done():
+		}
 	}))
 	defer inventory.Close()
 	steps := []string{"one", "two", "three"}
 	f := setUp(t, fmt.Sprintf(`retry: {initialDelay: 10ms}
+concurrency: {nodes: 40}
 steps:
 - {name: one, plugin: http, options: {url: "%[1]s"}}
 - {name: two, plugin: http, dependsOn: [one], options: {url: "%[1]s"}}
@@ -56,9 +67,17 @@ steps:
 		if err := agent.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		node := f.protected(fmt.Sprintf("worker-%d", kill))
-		nodes = append(nodes, node)
-		f.delete(node)
+		together := 1
+		if kill%5 == 0 {
+			together = 15
+		}
+		before := len(nodes)
+		for i := range together {
+			nodes = append(nodes, f.protected(fmt.Sprintf("worker-%d-%d", kill, i)))
+		}
+		for _, node := range nodes[before:] {
+			f.delete(node)
+		}
 		moment := time.NewTimer(time.Duration(random.Int64N(int64(250 * time.Millisecond))))
 		<-moment.C
 		if err := agent.Kill(); err != nil {

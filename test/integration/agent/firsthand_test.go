@@ -1,0 +1,66 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany: it has left a record, which a deletion in a
+// crowd has to find, for each step of that is called once.
+func TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany(t *testing.T) {
+	for name, restart := range map[string]bool{"in the same term": false, "in the next one": true} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, "concurrency: {nodes: 40}\n"+oneProbe)
+			open := make(chan struct{})
+			begun := make(chan struct{}, 100)
+			var calls atomic.Int32
+			f.probes["storage"] = func(ctx context.Context, target cleanup.Target) error {
+				if target.Node.Name == "asked" {
+					calls.Add(1)
+					return nil
+				}
+				begun <- struct{}{}
+				select {
+				case <-open:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			stop := f.start(f.options())
+			node := f.protected("asked")
+			f.request(node, firstRequest)
+			f.awaitState(node, api.Succeeded)
+			f.withdraw(node)
+			f.awaitState(node, api.Canceled)
+			calls.Store(0)
+			if restart {
+				stop()
+				options, log := f.logged()
+				f.start(options)
+				f.awaitLog(log, "watching nodes")
+			}
+			const crowd = 20
+			for i := range crowd {
+				f.delete(f.protected(fmt.Sprintf("worker-%d", i)))
+			}
+			for range crowd {
+				<-begun
+			}
+			f.delete(node)
+			f.awaitGone(node)
+			close(open)
+			if got := calls.Load(); got != 1 {
+				t.Errorf("its step was called %d times after it was deleted", got)
+			}
+			if run := f.record(node); run.State != api.Succeeded || run.CleanupRequestedAt != "" {
+				t.Errorf("the run record says %+v", run)
+			}
+		})
+	}
+}
