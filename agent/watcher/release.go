@@ -13,7 +13,11 @@ import (
 
 // release takes our finalizer off a Node whose record says that nothing holds it.
 func (c *cleanup) release(ctx context.Context) error {
-	if err := c.removeFinalizer(ctx, c.node); err != nil {
+	removed, err := c.remove(ctx)
+	if err == nil && !removed {
+		err = c.removeFinalizer(ctx, c.node)
+	}
+	if err != nil {
 		return errors.Join(err, c.notReleased(ctx, err))
 	}
 	c.released.Store(c.node.UID, struct{}{})

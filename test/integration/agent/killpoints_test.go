@@ -51,7 +51,7 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 		}
 	}
 	finalizer := func(r *http.Request) bool {
-		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/nodes/worker")
+		return (r.Method == http.MethodPut || r.Method == http.MethodPatch) && strings.HasSuffix(r.URL.Path, "/nodes/worker")
 	}
 	for _, point := range []struct {
 		name string

@@ -1,0 +1,73 @@
+package agent_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// TestTheUpdateThatLetsANodeGoMeetsOnlyTheNodeThatWasCleanedUp: somebody else is faster, when the
+// update is on its way already.
+func TestTheUpdateThatLetsANodeGoMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) {
+	for name, test := range map[string]struct {
+		// meanwhile is what happens to the node, and returns one that has to stay.
+		meanwhile func(f *fixture, node *corev1.Node) *corev1.Node
+	}{
+		"which is written": {func(f *fixture, node *corev1.Node) *corev1.Node {
+			f.patch(node, `{"metadata":{"labels":{"theirs":"yes"}}}`)
+			return nil
+		}},
+		"which is replaced": {func(f *fixture, node *corev1.Node) *corev1.Node {
+			f.patch(node, `{"metadata":{"finalizers":null}}`)
+			f.awaitGone(node)
+			return f.protected(node.Name)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, logOnly)
+			proxy := f.between()
+			agent := f.processWith(proxy.kubeconfig(f))
+			if err := agent.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			node := f.protected("worker")
+			isUpdate := func(r *http.Request) bool {
+				return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/nodes/worker")
+			}
+			met, goOn, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			var first, last sync.Once
+			proxy.put(func(r *http.Request) bool {
+				if isUpdate(r) {
+					first.Do(func() { close(met); <-goOn })
+				}
+				return false
+			}, func(r *http.Request) {
+				if isUpdate(r) {
+					last.Do(func() { close(answered) })
+				}
+			})
+			f.delete(node)
+			<-met
+			stays := test.meanwhile(f, node)
+			close(goOn)
+			<-answered
+			f.awaitGone(node)
+			if err := agent.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if run := f.record(node); run.State != api.Succeeded {
+				t.Errorf("the run record says %+v", run)
+			}
+			if stays != nil {
+				if now := f.read(stays); now == nil || !api.HasFinalizer(now) || now.DeletionTimestamp != nil {
+					t.Errorf("the node that took its name is %+v", now)
+				}
+			}
+		})
+	}
+}
