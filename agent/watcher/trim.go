@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"strings"
+	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -21,11 +22,15 @@ func trim(object any) (any, error) {
 			annotations[key] = value
 		}
 	}
+	labels := make(map[string]string, len(node.Labels))
+	for key, value := range node.Labels {
+		labels[unique.Make(key).Value()] = value // One string for all Nodes, of dozens each.
+	}
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Name:              node.Name,
 		UID:               node.UID,
 		ResourceVersion:   node.ResourceVersion,
-		Labels:            node.Labels,
+		Labels:            labels,
 		Annotations:       annotations,
 		Finalizers:        node.Finalizers,
 		DeletionTimestamp: node.DeletionTimestamp,
