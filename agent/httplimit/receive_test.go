@@ -14,6 +14,18 @@ import (
 	"time"
 )
 
+// closes returns what hears of each connection that is closed, once it counts as such.
+func closes(server *http.Server) <-chan struct{} {
+	closed, track := make(chan struct{}, 1000), server.ConnState
+	server.ConnState = func(connection net.Conn, state http.ConnState) {
+		track(connection, state)
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	return closed
+}
+
 // limited serves a handler within a bound of connections.
 func limited(t *testing.T, max int, handler http.Handler) (*httptest.Server, *Connections) {
 	t.Helper()
@@ -81,10 +93,14 @@ func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
 func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 	const max = 16
 	began := make(chan struct{}, max)
-	server, connections := limited(t, max, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	server, connections := httptest.NewUnstartedServer(Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began <- struct{}{}
 		_, _ = io.Copy(writer, request.Body)
-	})))
+	}))), NewConnections(max)
+	connections.Bind(server.Config)
+	closed := closes(server.Config)
+	server.Start()
+	defer server.Close()
 	for i := range max {
 		connection := say(t, server, []string{stalledChunks, stalledLength}[i%2])
 		if i%2 == 0 { // It is refused, and is there all the same.
@@ -103,6 +119,7 @@ func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 	if said, err := io.ReadAll(response.Body); err != nil || string(said) != "hello" {
 		t.Errorf("answered %s %q, %v", response.Status, said, err)
 	}
+	<-closed // The one that gave way.
 	if open := connections.Open(); open > max {
 		t.Errorf("%d are open, of at most %d", open, max)
 	}
