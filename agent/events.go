@@ -24,7 +24,7 @@ type recorders struct {
 
 const (
 	// eventQueues is the number of recorders.
-	eventQueues = 8
+	eventQueues = 16
 	// eventWrites are done at the same time: in a crowd, cleaning up comes
 	// first and telling about it a little later.
 	eventWrites = 2

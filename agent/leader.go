@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -49,7 +50,8 @@ func newLeadership(options Options, metrics *metrics.Metrics) *leadership {
 
 // run does the work each time this agent is the leader, by a Lease that the client
 // reads and writes, until ctx ends. The work's context ends with the leadership, and
-// no new term begins before the work has returned.
+// no new term begins before the work has returned. Its error ends the agent, but for
+// runrecord.ErrTakenOver, which ends the term.
 func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work func(context.Context) error) error {
 	l.lease.Client = client.CoordinationV1()
 	for ctx.Err() == nil {
@@ -94,7 +96,10 @@ func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work 
 			continue // It never led, nor can the API server think so.
 		}
 		l.release(context.WithoutCancel(ctx))
-		if err != nil {
+		switch {
+		case errors.Is(err, runrecord.ErrTakenOver):
+			l.log.Error("this term as the leader has ended, asking for the Lease anew", "err", err)
+		case err != nil:
 			return err
 		}
 	}

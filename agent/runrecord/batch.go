@@ -20,7 +20,13 @@ type batch struct {
 	err  error
 }
 
-var errTakenOver = errors.New("another leader has taken over the journal of cleanups")
+// ErrTakenOver ends a term as the leader. One that still holds the Lease begins another.
+var ErrTakenOver = errors.New("another agent has taken over the journal of cleanups, or somebody has put an older one in its place")
+
+var errTerminating = errors.New("somebody has deleted the journal of cleanups, and it is held by the finalizers of others")
+
+// unusable reports whether the journal cannot be written now, and that is all.
+func unusable(err error) bool { return api.Refused(err) || errors.Is(err, errTerminating) }
 
 // add notes how a run begins.
 func (j *Journal) add(name, says string) {
@@ -48,7 +54,7 @@ func (j *Journal) forget(name string) {
 
 // tidyLater has the journal written once more for no other end than that it is empty.
 func (j *Journal) tidyLater(after time.Duration) {
-	if len(j.begun) > 0 || j.tidying || j.refused {
+	if len(j.begun) > 0 || j.tidying || !j.taken {
 		return
 	}
 	j.tidying = true
@@ -56,7 +62,7 @@ func (j *Journal) tidyLater(after time.Duration) {
 		j.mutex.Lock()
 		defer j.mutex.Unlock()
 		j.tidying = false
-		if len(j.begun) == 0 && !j.writing && j.full && j.ctx.Err() == nil {
+		if len(j.begun) == 0 && !j.writing && j.full && j.ctx.Err() == nil && !j.clock.Now().Before(j.avoided) {
 			j.schedule()
 		}
 	})
@@ -84,11 +90,15 @@ func (j *Journal) writeAll() {
 		j.next = nil
 		j.mutex.Unlock()
 		now.err = j.writeSurely(begun)
-		if api.Refused(now.err) {
-			j.log.Warn("the journal of cleanups cannot be written, so cleanups begin with records of their own", "err", now.err)
-		}
 		tidy = quiet
-		if now.err != nil {
+		switch {
+		case now.err == nil:
+		case errors.Is(now.err, ErrTakenOver):
+			j.lost(now.err)
+		case unusable(now.err):
+			j.avoid(now.err)
+			fallthrough
+		default:
 			tidy = tryAgain
 		}
 		close(now.done)
@@ -121,11 +131,11 @@ func (j *Journal) writeSurely(begun map[string]string) error {
 			return err
 		}
 		if _, readErr := j.readAnew(j.ctx); readErr != nil {
-			return fmt.Errorf("%w, after %v", readErr, err) // That it was overtaken is no reason of its own.
+			return fmt.Errorf("%v, after %v", readErr, err) // A refusal to read is none to write.
 		}
 		// Who takes it over writes it, and says so in it.
 		if holder := j.stored.Annotations[api.AnnotationJournalHolder]; holder != "" && holder != j.holder {
-			return fmt.Errorf("%w: %v", errTakenOver, err) // No refusal, after which the run would begin elsewhere.
+			return fmt.Errorf("%w: %v", ErrTakenOver, err) // Nor is this one.
 		}
 	}
 	return err
@@ -149,18 +159,19 @@ func (j *Journal) readAnew(ctx context.Context) (map[string]string, error) {
 	return found.Data, nil
 }
 
-// write writes the journal, where it is as it was read or written last.
+// write writes the journal, where it is as it was read or written last. What others have put
+// on it stays.
 func (j *Journal) write(ctx context.Context, begun map[string]string) error {
-	configMap := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: j.store.namespace, Name: api.JournalName, ResourceVersion: j.stored.ResourceVersion,
-			Labels:      with(j.stored.Labels, map[string]string{api.LabelName: api.LabelNameValue}),
-			Annotations: with(j.stored.Annotations, map[string]string{api.AnnotationJournalHolder: j.holder}),
-			// The API server need not find out each time that the same agent manages each entry.
-			ManagedFields: []metav1.ManagedFieldsEntry{{}},
-		},
-		Data: begun,
+	if j.stored.DeletionTimestamp != nil {
+		return errTerminating
 	}
+	configMap := &corev1.ConfigMap{ObjectMeta: j.stored, Data: begun}
+	configMap.Namespace, configMap.Name = j.store.namespace, api.JournalName
+	configMap.Labels = with(j.stored.Labels, map[string]string{api.LabelName: api.LabelNameValue})
+	configMap.Annotations = with(j.stored.Annotations, map[string]string{api.AnnotationJournalHolder: j.holder})
+	// The API server need not find out each time that the same agent manages each entry.
+	configMap.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+	j.full = j.full || len(begun) > 0 // The write may get there and its answer not.
 	var err error
 	if configMap.ResourceVersion == "" {
 		configMap, err = j.store.configMaps.Create(ctx, configMap, metav1.CreateOptions{})

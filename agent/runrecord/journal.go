@@ -2,6 +2,7 @@ package runrecord
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,12 +18,16 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// journalRoom is how many bytes of records a journal takes. The API server takes 1 MiB of
-// data in a ConfigMap (validation.ValidateConfigMap).
-const journalRoom = 512 << 10
-
-// tryAgain is how long it takes until what could not be written is written again.
-const tryAgain = 10 * time.Second
+const (
+	// journalRoom is how many bytes of records a journal takes. The API server takes 1 MiB
+	// of data in a ConfigMap (validation.ValidateConfigMap).
+	journalRoom = 512 << 10
+	// avoidance is how long runs begin with records of their own, once the API server has
+	// refused to have the journal written, or a record of a run that the journal has begun.
+	avoidance = time.Minute
+	// patience is how long one request about the journal may take that others wait for.
+	patience = 10 * time.Second
+)
 
 // Journal keeps how runs have begun that begin together, in one ConfigMap: of a thousand
 // Nodes that go at once, each write takes along all runs that came to it while the one
@@ -30,28 +35,36 @@ const tryAgain = 10 * time.Second
 // there. It gets a record of its own when there is more to say of it, or after a second.
 //
 // A journal belongs to one leader. The next one writes it before it begins anything, and
-// from then on no write of the one before succeeds.
+// from then on no write of the one before succeeds. Where it cannot be written, runs begin
+// with records of their own.
 type Journal struct {
 	store *Store
-	// ctx is that of the leader's term.
+	// ctx is that of the leader's term, and lost is told that another has begun.
 	ctx    context.Context
+	lost   func(error)
 	clock  clock.WithDelayedExecution
 	log    *slog.Logger
 	holder string
 
-	// taking is held while the journal is taken over from the leader before. Refused: this
-	// term does without.
-	taking         sync.Mutex
-	taken, refused bool
+	// taking has room for the one who takes the journal over from the leader before. Read: it
+	// is known what that one has begun.
+	taking chan struct{}
+	read   bool
 
 	mutex sync.Mutex
+	taken bool
 	// begun are the runs that have no record of their own: how it would say it, by its name.
 	begun map[string]string
 	size  int
+	// unkept are those of which one could not be written, or was not tried yet.
+	unkept   map[string]*Handle
+	sweeping bool
+	// avoided is until when runs begin with records of their own.
+	avoided time.Time
 	// next is what no write has taken along yet.
 	next             *batch
 	writing, tidying bool
-	// stored is the ConfigMap as it was read or written last, and full says whether anything is
+	// stored is the ConfigMap as it was read or written last; full says that something may be
 	// in it. Both are of the one that takes the journal over, then of the one that writes it.
 	stored metav1.ObjectMeta
 	full   bool
@@ -59,21 +72,30 @@ type Journal struct {
 	work sync.WaitGroup
 }
 
-// Journal returns the journal of a leader whose term ctx is. Until Take succeeds no run can begin.
-func (s *Store) Journal(ctx context.Context, clock clock.WithDelayedExecution, log *slog.Logger) *Journal {
-	return &Journal{store: s, ctx: ctx, clock: clock, log: log, holder: string(uuid.NewUUID()), begun: map[string]string{}}
+// Journal returns the journal of a leader whose term ctx is. Lost is called when another leader
+// has taken it over.
+func (s *Store) Journal(ctx context.Context, clock clock.WithDelayedExecution, log *slog.Logger, lost func(error)) *Journal {
+	return &Journal{
+		store: s, ctx: ctx, clock: clock, log: log, lost: lost, holder: string(uuid.NewUUID()),
+		taking: make(chan struct{}, 1), begun: map[string]string{}, unkept: map[string]*Handle{},
+	}
 }
 
 // Take takes the journal over from the leader before, and has each run in it get a record of
-// its own. Once that is done it does nothing. Where the API server refuses to have the
-// journal written, that is no error: what it says is known, and from the start each run of
-// this term gets a record of its own.
+// its own. Once that is done it does nothing. Where the journal can be read and not be written,
+// that is no error: runs begin with records of their own, and it is tried again a minute later.
 func (j *Journal) Take(ctx context.Context) error {
-	j.taking.Lock()
-	defer j.taking.Unlock()
-	if j.taken {
+	select {
+	case j.taking <- struct{}{}:
+		defer func() { <-j.taking }()
+	case <-ctx.Done():
+		return fmt.Errorf("taking over the journal of cleanups: %w", context.Cause(ctx))
+	}
+	if j.taken || j.read && j.avoids() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var err error
 	for range foreignWrites {
 		var found map[string]string
@@ -81,16 +103,17 @@ func (j *Journal) Take(ctx context.Context) error {
 			return err
 		}
 		err = j.write(ctx, found)
+		var answer apierrors.APIStatus
 		switch {
-		case err != nil && api.Refused(err) && !apierrors.IsNotFound(err):
-			j.log.Warn("the journal of cleanups cannot be written, so each cleanup begins with a record of its own", "err", err)
-			j.refused = true
-			fallthrough
 		case err == nil:
-			j.taken = true
-			j.adopt(found)
+			j.adopt(found, true)
 			return nil
-		case !overtaken(err):
+		case overtaken(err):
+		case errors.As(err, &answer), errors.Is(err, errTerminating):
+			j.adopt(found, false)
+			j.avoid(err)
+			return nil
+		default:
 			return err
 		}
 	}
@@ -98,11 +121,11 @@ func (j *Journal) Take(ctx context.Context) error {
 }
 
 // adopt has the runs that were found get records of their own.
-func (j *Journal) adopt(found map[string]string) {
-	var handles []*Handle
-	var runs []*corev1.ConfigMap
+func (j *Journal) adopt(found map[string]string, taken bool) {
+	j.read = true
 	j.mutex.Lock()
 	defer j.mutex.Unlock()
+	j.taken = taken
 	for name, says := range found {
 		run, err := decode(name, says)
 		var own *corev1.ConfigMap
@@ -115,14 +138,20 @@ func (j *Journal) adopt(found map[string]string) {
 			continue
 		}
 		j.add(name, says)
-		handles, runs = append(handles, j.begunAs(says)), append(runs, own)
+		handle := j.begunAs(says)
+		handle.latest = own
+		j.unkept[name] = handle
 	}
+	j.sweepAfter(0)
 	j.tidyLater(quiet)
-	j.work.Go(func() {
-		for i, handle := range handles {
-			j.keep(handle, runs[i])
-		}
-	})
+}
+
+// Holds reports whether the run whose record would have the name has none of its own.
+func (j *Journal) Holds(name string) bool {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	_, begun := j.begun[name]
+	return begun
 }
 
 // None returns the handle of a record that is known not to exist, see Store.None. With
@@ -151,12 +180,14 @@ func (j *Journal) Load(ctx context.Context, node string, uid types.UID, crowded 
 	says, begun := j.begun[name]
 	j.mutex.Unlock()
 	run, handle, err := j.store.Load(ctx, node, uid)
-	switch {
-	case err != nil || run != nil:
+	if err != nil || run != nil {
 		return run, handle, err
-	case begun:
+	}
+	if begun {
 		run, err = decode(name, says)
-		return run, j.begunAs(says), err
+		if err != nil || run.NodeUID == uid {
+			return run, j.begunAs(says), err
+		}
 	}
 	return nil, j.None(crowded), nil
 }
@@ -171,14 +202,14 @@ func decode(name, says string) (*api.Run, error) {
 }
 
 // begin stores how a run begins. It reports false where the run needs a record of its own,
-// for there is no room for it, or the API server refuses to have the journal written.
+// for there is no room for it, or the journal cannot be written.
 func (j *Journal) begin(ctx context.Context, own *corev1.ConfigMap) (bool, error) {
-	if err := j.Take(ctx); err != nil || j.refused {
+	if err := j.Take(ctx); err != nil {
 		return false, err
 	}
 	name, says := own.Name, own.Data[api.RunKey]
 	j.mutex.Lock()
-	if j.size+len(name)+len(says) > journalRoom {
+	if !j.taken || j.clock.Now().Before(j.avoided) || j.size+len(name)+len(says) > journalRoom {
 		j.mutex.Unlock()
 		return false, nil
 	}
@@ -195,35 +226,28 @@ func (j *Journal) begin(ctx context.Context, own *corev1.ConfigMap) (bool, error
 		return true, nil
 	}
 	j.forget(name)
-	if api.Refused(mine.err) {
+	if unusable(mine.err) {
 		return false, nil
 	}
 	return false, mine.err
 }
 
-// keepLater gives a run a record of its own after a while, where it has none by then. The timer
-// may be stopped where that is certain.
-func (j *Journal) keepLater(after time.Duration, handle *Handle, own *corev1.ConfigMap) clock.Timer {
-	return j.clock.AfterFunc(after, func() {
-		if j.works() {
-			defer j.work.Done()
-			j.keep(handle, own)
-		}
-	})
+// avoid has runs begin with records of their own for a while. Where none of those can be
+// written either, none begins.
+func (j *Journal) avoid(why error) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	now := j.clock.Now()
+	if !now.Before(j.avoided) {
+		j.log.Warn("each cleanup begins with a record of its own for now, not in the journal of cleanups", "for", avoidance, "err", why)
+	}
+	j.avoided = now.Add(avoidance)
 }
 
-// keep gives a run a record of its own now, where it has none.
-func (j *Journal) keep(handle *Handle, own *corev1.ConfigMap) {
+func (j *Journal) avoids() bool {
 	j.mutex.Lock()
-	_, begun := j.begun[own.Name]
-	j.mutex.Unlock()
-	if !begun {
-		return
-	}
-	if err := handle.keep(j.ctx, own); err != nil && j.ctx.Err() == nil {
-		j.log.Warn("a cleanup has no record of its own yet, the journal of cleanups holds how it began", "record", own.Name, "again", tryAgain, "err", err)
-		j.keepLater(tryAgain, handle, own)
-	}
+	defer j.mutex.Unlock()
+	return j.clock.Now().Before(j.avoided)
 }
 
 // works reports whether the term goes on, and has Wait wait for what begins.

@@ -47,9 +47,11 @@ type Handle struct {
 	// is there, and there alone.
 	journal *Journal
 	begun   bool
-	// kept is the timer after which the run gets its own record, nil where there is none.
-	kept  clock.Timer
-	mutex sync.Mutex
+	// latest is what a record of its own is to say meanwhile, and kept the timer after which the
+	// run gets one, nil where there is none.
+	latest *corev1.ConfigMap
+	kept   clock.Timer
+	mutex  sync.Mutex
 }
 
 // UnreadableError: there is a record that says nothing that this agent understands.
@@ -104,45 +106,51 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	}
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	h.latest = configMap
 	if h.journal != nil && !h.begun && h.resourceVersion == "" && run.State == api.Running {
 		if h.begun, err = h.journal.begin(ctx, configMap); err != nil {
 			return err
 		}
 		if h.begun {
-			h.kept = h.journal.keepLater(quiet, h, configMap)
+			h.kept = h.journal.keepLater(quiet, configMap.Name, h)
 			return nil
 		}
 	}
-	return h.saveOwn(ctx, configMap)
+	return h.saveOwn(ctx)
 }
 
 // keep gives a run a record of its own that only the journal holds.
-func (h *Handle) keep(ctx context.Context, own *corev1.ConfigMap) error {
+func (h *Handle) keep(ctx context.Context) error {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	if !h.begun {
 		return nil
 	}
-	err := h.saveOwn(ctx, own)
+	err := h.saveOwn(ctx)
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		h.begun, err = false, nil // Who was faster had more to say.
-		h.journal.forget(own.Name)
+		// Somebody else has stored one. The next save fails, and it is read.
+		h.journal.forget(h.latest.Name)
+		h.journal, h.begun, err = nil, false, nil
 	}
 	return err
 }
 
 // saveOwn stores a record of the run's own.
-func (h *Handle) saveOwn(ctx context.Context, own *corev1.ConfigMap) error {
-	if err := h.put(ctx, own); err != nil {
+func (h *Handle) saveOwn(ctx context.Context) error {
+	if err := h.put(ctx, h.latest); err != nil {
+		if h.journal != nil && api.Refused(err) {
+			h.journal.avoid(err) // What began there would not be recorded when it is done.
+		}
 		return err
 	}
 	if h.begun {
 		h.begun = false
-		h.journal.forget(own.Name)
+		h.journal.forget(h.latest.Name)
 	}
 	if h.kept != nil {
-		h.kept.Stop() // It holds the record in memory.
+		h.kept.Stop()
 	}
+	h.latest = nil
 	return nil
 }
 
@@ -167,7 +175,9 @@ func (h *Handle) put(ctx context.Context, configMap *corev1.ConfigMap) error {
 				return nil
 			}
 		case !api.Refused(err):
-			h.tried = append(h.tried, says) // It may have got there.
+			if !slices.Contains(h.tried, says) {
+				h.tried = append(h.tried, says) // It may have got there.
+			}
 		}
 		if !again {
 			break

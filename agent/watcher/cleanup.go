@@ -52,8 +52,13 @@ func (t *term) open(ctx context.Context, node *corev1.Node) (*cleanup, error) {
 				began = node.DeletionTimestamp.Time
 			}
 			t.standing.blocked(node.UID, began)
+			mend := "It is tried again"
+			var unreadable *runrecord.UnreadableError
+			if errors.As(err, &unreadable) {
+				mend = "Mend or delete ConfigMap " + api.RunName(node.Name, node.UID)
+			}
 			return nil, errors.Join(err, c.report.State(ctx, api.Blocked, fmt.Sprintf("the run record cannot be read, so nothing is done: %v. "+
-				"Mend or delete ConfigMap %s; a bypass lets the node go as it is", err, api.RunName(node.Name, node.UID))))
+				"%s; a bypass lets the node go as it is", err, mend)))
 		}
 		c.log.Error("the run record cannot be read, and a bypass goes over that", "err", err)
 	}

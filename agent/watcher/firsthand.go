@@ -32,21 +32,30 @@ func (f *firstHand) forget(uid types.UID) {
 	f.recorded.Delete(uid)
 }
 
-// listRecords finds out which Nodes have a record: they were once cleaned up on request. Where
-// that fails, the record of each Node is read that is deleted.
+// listRecords takes over what the leader before has begun, and finds out which Nodes have a
+// record: they were once cleaned up on request. Where that fails, the record of each Node is
+// read that is deleted, or tried to.
 func (t *term) listRecords(ctx context.Context) {
+	err := t.journal.Take(ctx)
 	present := map[string]types.UID{}
 	for _, object := range t.nodes.GetStore().List() {
 		node := object.(*nodeMeta)
-		present[api.RunName(node.Name, node.UID)] = node.UID
-	}
-	err := t.Records.Names(ctx, func(name string) {
-		if uid, found := present[name]; found {
-			t.firstHand.recorded.Store(uid, struct{}{})
+		name := api.RunName(node.Name, node.UID)
+		present[name] = node.UID
+		if t.journal.Holds(name) { // A record of its own that it has by now is listed below.
+			t.firstHand.recorded.Store(node.UID, struct{}{})
 		}
-	})
+	}
+	if err == nil {
+		err = t.Records.Names(ctx, func(name string) {
+			if uid, found := present[name]; found {
+				t.firstHand.recorded.Store(uid, struct{}{})
+			}
+		})
+	}
 	if err != nil && ctx.Err() == nil {
-		t.Log.Warn("the run records cannot be listed, so that of each node is read when it is deleted", "err", err)
+		t.Log.Warn("it is not known which nodes have run records, so that of each node is read when it is deleted, and no cleanup begins before that can be",
+			"err", err)
 	}
 	t.firstHand.listed.Store(err == nil)
 }

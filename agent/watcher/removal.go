@@ -22,7 +22,8 @@ const metadataOnly = "application/vnd.kubernetes.protobuf;as=PartialObjectMetada
 // update of a Node leaves its status as it is (nodeStrategy.PrepareForUpdate). Nor need it find out who
 // manages which field of a Node that is about to be no more: one empty entry says so
 // (https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields).
-// Done is false where the patch is to do it instead.
+// Done is false where the patch is to do it instead. A conflict says that the Node has to be
+// looked at again: its host may have come back.
 func (c *cleanup) remove(ctx context.Context) (done bool, err error) {
 	if c.node.DeletionTimestamp == nil || len(c.node.Finalizers) != 1 || c.node.Finalizers[0] != api.Finalizer || !c.unchanged() {
 		return false, nil
@@ -37,7 +38,7 @@ func (c *cleanup) remove(ctx context.Context) (done bool, err error) {
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return true, nil
-	case apierrors.IsConflict(err), api.Refused(err):
+	case api.Refused(err):
 		return false, nil
 	}
 	return false, fmt.Errorf("removing finalizer: %w", err)

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -76,12 +77,14 @@ func newTerm(options Options, written *sync.Map) *term {
 
 func (t *term) run(ctx context.Context) error {
 	var group sync.WaitGroup
-	t.journal = t.Records.Journal(ctx, t.Clock, t.Log)
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	t.journal = t.Records.Journal(ctx, t.Clock, t.Log, lose)
 	defer t.journal.Wait()
 	defer t.runs.wait() // They write to the journal.
 	defer group.Wait()  // Before the runs, for a worker may just have begun one.
 	defer t.queue.ShutDown()
-	if err := t.nodes.SetTransform(trim); err != nil {
+	if err := t.nodes.SetTransform(newTrimmer().trim); err != nil {
 		return fmt.Errorf("watching nodes: %w", err)
 	}
 	if _, err := t.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -95,9 +98,6 @@ func (t *term) run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), t.nodes.HasSynced) {
 		return fmt.Errorf("listing nodes for the first time: %w", context.Cause(ctx))
 	}
-	if err := t.journal.Take(ctx); err != nil && ctx.Err() == nil {
-		t.Log.Warn("the journal of cleanups is not taken over yet, so no cleanup begins", "err", err)
-	}
 	t.listRecords(ctx)
 	t.Log.Info("watching nodes", "nodes", len(t.nodes.GetStore().ListKeys()))
 	group.Go(func() { t.keepHistory(ctx) })
@@ -108,6 +108,9 @@ func (t *term) run(ctx context.Context) error {
 		})
 	}
 	<-ctx.Done()
+	if err := context.Cause(ctx); errors.Is(err, runrecord.ErrTakenOver) {
+		return err
+	}
 	return nil
 }
 

@@ -64,7 +64,8 @@ type Watcher struct {
 func New(options Options) *Watcher { return &Watcher{options: options} }
 
 // Run works until ctx ends, and returns when nothing of it is at work any more.
-// It returns an error when it cannot begin. It may be called again, for each term
+// It returns an error when it cannot begin, and runrecord.ErrTakenOver where another leader has
+// begun before ctx ended. It may be called again, for each term
 // in which this agent leads, and begins from what the API server knows then.
 func (w *Watcher) Run(ctx context.Context) error {
 	t := newTerm(w.options, &w.written)

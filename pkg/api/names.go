@@ -92,7 +92,8 @@ const (
 // of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
 const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
 
-// AnnotationJournalHolder on the journal says which leader's it is, and in which of its terms.
+// AnnotationJournalHolder on the journal is the mark of a leader in one of its terms: another
+// mark is that of another term, whose journal it is by then.
 const AnnotationJournalHolder = "nodecleanup.io/journal-holder"
 
 // AnnotationRotate on the Secret with the webhook's CA, with any value, has it

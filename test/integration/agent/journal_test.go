@@ -31,6 +31,18 @@ func (f *fixture) inJournal(ctx context.Context) (map[string]string, error) {
 	return journal.Data, nil
 }
 
+// journal takes it over, as a leader whose term is the test.
+func (f *fixture) journal() *runrecord.Journal {
+	f.Helper()
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(f.Context()))
+	journal := runrecord.NewStore(f.client.CoreV1(), f.namespace).Journal(ctx, clock.RealClock{}, slog.New(slog.NewTextHandler(f.Output(), nil)), cancel)
+	f.Cleanup(func() { cancel(nil); journal.Wait() })
+	if err := journal.Take(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+	return journal
+}
+
 // crowdOf makes and deletes so many nodes at once.
 func (f *fixture) crowdOf(n int) []*corev1.Node {
 	f.Helper()
@@ -178,25 +190,14 @@ func ignoreNotFound(err error) error {
 // TestALeaderWhoseJournalWasTakenOverBeginsNoRun: it need not know yet that it leads no more.
 func TestALeaderWhoseJournalWasTakenOverBeginsNoRun(t *testing.T) {
 	f := setUp(t, logOnly)
-	store := runrecord.NewStore(f.client.CoreV1(), f.namespace)
-	open := func() *runrecord.Journal {
-		t.Helper()
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		journal := store.Journal(ctx, clock.RealClock{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
-		t.Cleanup(func() { cancel(); journal.Wait() })
-		if err := journal.Take(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return journal
-	}
 	run := func(name string) *api.Run {
 		return &api.Run{Node: name, NodeUID: types.UID(name + "-uid"), State: api.Running, StartedAt: metav1.Now()}
 	}
-	old := open()
+	old := f.journal()
 	if err := old.None(true).Save(t.Context(), run("before")); err != nil {
 		t.Fatal(err)
 	}
-	next := open()
+	next := f.journal()
 	after := run("after")
 	if err := old.None(true).Save(t.Context(), after); err == nil {
 		t.Error("the old leader could begin a run")
@@ -215,12 +216,7 @@ func TestALeaderWhoseJournalWasTakenOverBeginsNoRun(t *testing.T) {
 // TestWhatOthersDoToTheJournalStopsNoRun: controllers stamp ConfigMaps, and somebody clears a namespace.
 func TestWhatOthersDoToTheJournalStopsNoRun(t *testing.T) {
 	f := setUp(t, logOnly)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	journal := runrecord.NewStore(f.client.CoreV1(), f.namespace).Journal(ctx, clock.RealClock{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	t.Cleanup(func() { cancel(); journal.Wait() })
-	if err := journal.Take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	journal := f.journal()
 	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
 	for how, do := range map[string]func() error{
 		"labelled": func() error {
@@ -255,6 +251,108 @@ func TestWhatOthersDoToTheJournalStopsNoRun(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestAJournalThatIsOnItsWayOutStopsNoRun: the API server would remove it with the next write.
+func TestAJournalThatIsOnItsWayOutStopsNoRun(t *testing.T) {
+	f := setUp(t, logOnly)
+	journal := f.journal()
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	finalizers := func(finalizers string) {
+		t.Helper()
+		if _, err := configMaps.Patch(t.Context(), api.JournalName, types.MergePatchType, []byte(`{"metadata":{"finalizers":`+finalizers+`}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(`["test.nodecleanup.io/theirs"]`)
+	if err := configMaps.Delete(t.Context(), api.JournalName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	run := &api.Run{Node: "worker", NodeUID: "uid", State: api.Running, StartedAt: metav1.Now()}
+	if err := journal.None(true).Save(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := configMaps.Get(t.Context(), api.RunName("worker", "uid"), metav1.GetOptions{}); err != nil {
+		t.Errorf("the run may begin, and is recorded nowhere: %v", err)
+	}
+	finalizers("null")
+}
+
+// TestALeaderWhoseJournalWasReplacedBeginsANewTerm: it cannot tell that from another leader.
+func TestALeaderWhoseJournalWasReplacedBeginsANewTerm(t *testing.T) {
+	f := setUp(t, "concurrency: {nodes: 40}\nsteps:\n- {name: storage, plugin: probe}\n")
+	open := make(chan struct{}) // Until then more and more go on at once.
+	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
+		select {
+		case <-open:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	options, log := f.logged()
+	f.start(options)
+	f.awaitLog(log, "watching nodes")
+	f.eventually("the journal is there", func(ctx context.Context) (bool, error) {
+		_, err := f.client.CoreV1().ConfigMaps(f.namespace).Patch(ctx, api.JournalName, types.MergePatchType,
+			[]byte(`{"metadata":{"annotations":{"`+api.AnnotationJournalHolder+`":"from a backup"}}}`), metav1.PatchOptions{})
+		return err == nil, ignoreNotFound(err)
+	})
+	nodes := f.crowdOf(20)
+	f.awaitLog(log, "this term as the leader has ended")
+	close(open)
+	for _, node := range nodes {
+		f.awaitGone(node)
+	}
+}
+
+// TestWhereNoRecordCanBeWrittenNoMoreOfACrowdBegins than have begun at once: what they did could
+// not be recorded.
+func TestWhereNoRecordCanBeWrittenNoMoreOfACrowdBegins(t *testing.T) {
+	const crowd, together = 60, 15
+	f := setUp(t, fmt.Sprintf("concurrency: {nodes: %d}\nsteps:\n- {name: storage, plugin: probe}\n", together))
+	var mutex sync.Mutex
+	calls := map[string]int{}
+	f.probes[""] = func(_ context.Context, target cleanup.Target) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		calls[target.IdempotencyKey]++
+		return nil
+	}
+	nodes := f.crowdOf(crowd)
+	allow := f.refuseRecords()
+	f.start(f.options())
+	// Each has been tried twice when it says so.
+	blocked := func(ctx context.Context) (bool, error) {
+		list, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		n := 0
+		for _, node := range list.Items {
+			for _, condition := range node.Status.Conditions {
+				if condition.Type == api.ConditionCleanup && condition.Reason == string(api.Blocked) {
+					n++
+				}
+			}
+		}
+		return n > together, nil
+	}
+	f.eventually("more are blocked than could begin at once", blocked)
+	mutex.Lock()
+	if len(calls) == 0 || len(calls) > together {
+		t.Errorf("%d began without a record of their own, and up to %d could when the first was found out", len(calls), together)
+	}
+	for key, times := range calls {
+		if times != 1 {
+			t.Errorf("%s was called %d times and never recorded", key, times)
+		}
+	}
+	mutex.Unlock()
+	allow()
+	for _, node := range nodes {
+		f.awaitGone(node)
 	}
 }
 
