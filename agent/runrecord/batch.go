@@ -20,13 +20,18 @@ type batch struct {
 	err  error
 }
 
-// ErrTakenOver ends a term as the leader. One that still holds the Lease begins another.
+// ErrTakenOver ends a term as the leader, who asks for the Lease anew.
 var ErrTakenOver = errors.New("another agent has taken over the journal of cleanups, or somebody has put an older one in its place")
 
-var errTerminating = errors.New("somebody has deleted the journal of cleanups, and it is held by the finalizers of others")
+var (
+	errTerminating = errors.New("somebody has deleted the journal of cleanups, and it is held by the finalizers of others")
+	errContested   = errors.New("others write the journal of cleanups each time before this agent can")
+)
 
 // unusable reports whether the journal cannot be written now, and that is all.
-func unusable(err error) bool { return api.Refused(err) || errors.Is(err, errTerminating) }
+func unusable(err error) bool {
+	return api.Refused(err) || errors.Is(err, errTerminating) || errors.Is(err, errContested)
+}
 
 // add notes how a run begins.
 func (j *Journal) add(name, says string) {
@@ -62,9 +67,14 @@ func (j *Journal) tidyLater(after time.Duration) {
 		j.mutex.Lock()
 		defer j.mutex.Unlock()
 		j.tidying = false
-		if len(j.begun) == 0 && !j.writing && j.full && j.ctx.Err() == nil && !j.clock.Now().Before(j.avoided) {
-			j.schedule()
+		if len(j.begun) > 0 || j.writing || !j.full || j.ctx.Err() != nil {
+			return
 		}
+		if wait := j.avoided.Sub(j.clock.Now()); wait > 0 {
+			j.tidyLater(wait)
+			return
+		}
+		j.schedule()
 	})
 }
 
@@ -88,6 +98,10 @@ func (j *Journal) writeAll() {
 	for j.next != nil {
 		now, begun := j.next, maps.Clone(j.begun)
 		j.next = nil
+		if now.err = j.over; now.err != nil {
+			close(now.done)
+			continue
+		}
 		j.mutex.Unlock()
 		now.err = j.writeSurely(begun)
 		tidy = quiet
@@ -104,6 +118,9 @@ func (j *Journal) writeAll() {
 		close(now.done)
 		j.gather()
 		j.mutex.Lock()
+		if errors.Is(now.err, ErrTakenOver) {
+			j.over = now.err
+		}
 	}
 	j.writing = false
 	j.tidyLater(tidy)
@@ -125,20 +142,36 @@ func (j *Journal) gather() {
 // where a write of ours got there of which no answer came. Where another leader has taken
 // it over, that is an error.
 func (j *Journal) writeSurely(begun map[string]string) error {
-	var err error
-	for range foreignWrites {
-		if err = j.write(j.ctx, begun); !overtaken(err) {
+	ctx, cancel := context.WithTimeout(j.ctx, patience)
+	defer cancel()
+	if j.stored.DeletionTimestamp != nil { // Another may have taken its place.
+		if err := j.catchUp(ctx); err != nil {
 			return err
 		}
-		if _, readErr := j.readAnew(j.ctx); readErr != nil {
-			return fmt.Errorf("%v, after %v", readErr, err) // A refusal to read is none to write.
+	}
+	var err error
+	for range foreignWrites {
+		if err = j.write(ctx, begun); !overtaken(err) {
+			return err
 		}
-		// Who takes it over writes it, and says so in it.
-		if holder := j.stored.Annotations[api.AnnotationJournalHolder]; holder != "" && holder != j.holder {
-			return fmt.Errorf("%w: %v", ErrTakenOver, err) // Nor is this one.
+		if readErr := j.catchUp(ctx); readErr != nil {
+			return fmt.Errorf("%w, after %v", readErr, err)
 		}
 	}
-	return err
+	return fmt.Errorf("%w: %v", errContested, err)
+}
+
+// catchUp reads the journal anew. Where it cannot be read, nobody knows whether it is still this
+// leader's: that is an error, and no refusal to write it.
+func (j *Journal) catchUp(ctx context.Context) error {
+	if _, err := j.readAnew(ctx); err != nil {
+		return errors.New(err.Error())
+	}
+	// Who takes it over writes it, and says so in it.
+	if holder := j.stored.Annotations[api.AnnotationJournalHolder]; holder != "" && holder != j.holder {
+		return fmt.Errorf("%w: the mark in it is %q", ErrTakenOver, holder)
+	}
+	return nil
 }
 
 // overtaken reports whether the journal is not as it was known.
@@ -146,7 +179,7 @@ func overtaken(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// readAnew reads the journal, which is empty where there is none.
+// readAnew reads the journal, which is empty where there is none. It returns nil with an error.
 func (j *Journal) readAnew(ctx context.Context) (map[string]string, error) {
 	found, err := j.store.configMaps.Get(ctx, api.JournalName, metav1.GetOptions{})
 	switch {
@@ -156,6 +189,9 @@ func (j *Journal) readAnew(ctx context.Context) (map[string]string, error) {
 		return nil, fmt.Errorf("reading the journal of cleanups, configmap %s/%s: %w", j.store.namespace, api.JournalName, err)
 	}
 	j.stored = found.ObjectMeta
+	if found.Data == nil {
+		return map[string]string{}, nil
+	}
 	return found.Data, nil
 }
 

@@ -25,7 +25,7 @@ const (
 	// avoidance is how long runs begin with records of their own, once the API server has
 	// refused to have the journal written, or a record of a run that the journal has begun.
 	avoidance = time.Minute
-	// patience is how long one request about the journal may take that others wait for.
+	// patience is how long others wait for what one does about the journal.
 	patience = 10 * time.Second
 )
 
@@ -35,8 +35,9 @@ const (
 // there. It gets a record of its own when there is more to say of it, or after a second.
 //
 // A journal belongs to one leader. The next one writes it before it begins anything, and
-// from then on no write of the one before succeeds. Where it cannot be written, runs begin
-// with records of their own.
+// from then on no write of the one before succeeds, unless somebody deletes the journal or its
+// mark in between; then the Lease alone keeps that one out. Where the journal cannot be
+// written, runs begin with records of their own.
 type Journal struct {
 	store *Store
 	// ctx is that of the leader's term, and lost is told that another has begun.
@@ -64,6 +65,8 @@ type Journal struct {
 	// next is what no write has taken along yet.
 	next             *batch
 	writing, tidying bool
+	// over is why nothing is written any more.
+	over error
 	// stored is the ConfigMap as it was read or written last; full says that something may be
 	// in it. Both are of the one that takes the journal over, then of the one that writes it.
 	stored metav1.ObjectMeta
@@ -94,30 +97,39 @@ func (j *Journal) Take(ctx context.Context) error {
 	if j.taken || j.read && j.avoids() {
 		return nil
 	}
+	found, err := j.take(ctx)
+	switch {
+	case err == nil:
+		j.adopt(found, true)
+	case found == nil && !j.read, ctx.Err() != nil:
+		return err
+	default:
+		j.adopt(found, false)
+		j.avoid(err)
+	}
+	return nil
+}
+
+// take returns what the journal says, which is not nil, where it could be read and the API
+// server has answered to its being written. An error says that it is not this leader's.
+func (j *Journal) take(ctx context.Context) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var found map[string]string
 	var err error
 	for range foreignWrites {
-		var found map[string]string
 		if found, err = j.readAnew(ctx); err != nil {
-			return err
+			return nil, err
 		}
-		err = j.write(ctx, found)
-		var answer apierrors.APIStatus
-		switch {
-		case err == nil:
-			j.adopt(found, true)
-			return nil
-		case overtaken(err):
-		case errors.As(err, &answer), errors.Is(err, errTerminating):
-			j.adopt(found, false)
-			j.avoid(err)
-			return nil
-		default:
-			return err
+		if err = j.write(ctx, found); !overtaken(err) {
+			break
 		}
 	}
-	return err
+	var answer apierrors.APIStatus
+	if err != nil && !errors.As(err, &answer) && !errors.Is(err, errTerminating) {
+		return nil, err
+	}
+	return found, err
 }
 
 // adopt has the runs that were found get records of their own.
@@ -137,6 +149,7 @@ func (j *Journal) adopt(found map[string]string, taken bool) {
 			j.log.Error("an entry of the journal of cleanups cannot be read and is left out", "entry", name, "err", err)
 			continue
 		}
+		own.Data[api.RunKey] = says // As this handle knows it, whoever has encoded it.
 		j.add(name, says)
 		handle := j.begunAs(says)
 		handle.latest = own
@@ -155,7 +168,7 @@ func (j *Journal) Holds(name string) bool {
 }
 
 // None returns the handle of a record that is known not to exist, see Store.None. With
-// crowded, how the run begins is written to the journal.
+// crowded, how the run begins is written to the journal, which does not notice a record.
 func (j *Journal) None(crowded bool) *Handle {
 	handle := j.store.None()
 	if crowded {

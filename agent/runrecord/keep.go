@@ -68,7 +68,9 @@ func (j *Journal) sweep() {
 				"cleanups", len(j.unkept), "one", name, "again", tryAgain, "err", err)
 			break
 		}
-		delete(j.unkept, name)
+		if j.unkept[name] == handle {
+			delete(j.unkept, name)
+		}
 	}
 	j.sweeping = false
 	j.sweepAfter(tryAgain)

@@ -64,8 +64,8 @@ type UnreadableError struct {
 // Unwrap returns the cause.
 func (e *UnreadableError) Unwrap() error { return e.error }
 
-// None returns the handle of a record that is known not to exist. Saving by it
-// fails with "already exists" when it does.
+// None returns the handle of a record that is known not to exist. Saving by it fails with
+// "already exists" when it does; by that of a journal, only the save after the first does.
 func (s *Store) None() *Handle { return &Handle{store: s} }
 
 // Load returns the record of a Node, or nil where there is none, and the handle
@@ -107,7 +107,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.latest = configMap
-	if h.journal != nil && !h.begun && h.resourceVersion == "" && run.State == api.Running {
+	if h.journal != nil && h.new() && run.State == api.Running {
 		if h.begun, err = h.journal.begin(ctx, configMap); err != nil {
 			return err
 		}
@@ -119,6 +119,11 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	return h.saveOwn(ctx)
 }
 
+// new reports whether nothing was stored by this handle, nor may have been.
+func (h *Handle) new() bool {
+	return !h.begun && h.resourceVersion == "" && h.said == "" && len(h.tried) == 0
+}
+
 // keep gives a run a record of its own that only the journal holds.
 func (h *Handle) keep(ctx context.Context) error {
 	h.mutex.Lock()
@@ -127,8 +132,7 @@ func (h *Handle) keep(ctx context.Context) error {
 		return nil
 	}
 	err := h.saveOwn(ctx)
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		// Somebody else has stored one. The next save fails, and it is read.
+	if errors.Is(err, errOtherRecord) { // The next save fails, and it is read.
 		h.journal.forget(h.latest.Name)
 		h.journal, h.begun, err = nil, false, nil
 	}
@@ -202,16 +206,25 @@ func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev
 // again it is the conflict, which stands where others write it each time.
 func (h *Handle) catchUp(ctx context.Context, name, says string, conflict error) (there, again bool, err error) {
 	current, err := h.store.configMaps.Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return false, false, errors.Join(err, conflict) // This one first: it may pass.
+	switch {
+	case apierrors.IsNotFound(err):
+		h.resourceVersion = "" // It was deleted, or the conflict is about something else, such as a quota.
+		return false, true, conflict
+	case err != nil:
+		return false, false, fmt.Errorf("%w, after %v", err, conflict) // As the read: it may pass.
 	}
 	is := current.Data[api.RunKey]
 	there, again = is == says, is == h.said || slices.Contains(h.tried, is)
 	if there || again {
 		h.is(current)
 	}
+	if !there && !again {
+		conflict = fmt.Errorf("%w: %w", errOtherRecord, conflict)
+	}
 	return there, again, conflict
 }
+
+var errOtherRecord = errors.New("somebody else has stored another record")
 
 // is notes how the record is.
 func (h *Handle) is(configMap *corev1.ConfigMap) {

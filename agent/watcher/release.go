@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -15,9 +14,9 @@ import (
 // release takes our finalizer off a Node whose record says that nothing holds it.
 func (c *cleanup) release(ctx context.Context) error {
 	removed, err := c.remove(ctx)
-	if apierrors.IsConflict(err) {
-		c.log.Info("somebody has written the node when it was to be released, looking at it again")
-		return nil // The informer is about to say so.
+	if errors.Is(err, errWritten) {
+		c.log.Info("looking at the node again before it is released", "why", err)
+		return nil // The informer is about to say so: unchanged has seen it as it was before.
 	}
 	if err == nil && !removed {
 		err = c.removeFinalizer(ctx, c.node)

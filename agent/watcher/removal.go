@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,8 +23,8 @@ const metadataOnly = "application/vnd.kubernetes.protobuf;as=PartialObjectMetada
 // update of a Node leaves its status as it is (nodeStrategy.PrepareForUpdate). Nor need it find out who
 // manages which field of a Node that is about to be no more: one empty entry says so
 // (https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields).
-// Done is false where the patch is to do it instead. A conflict says that the Node has to be
-// looked at again: its host may have come back.
+// Done is false where the patch is to do it instead, and errWritten says that the Node has to be
+// looked at again first: its host may have come back.
 func (c *cleanup) remove(ctx context.Context) (done bool, err error) {
 	if c.node.DeletionTimestamp == nil || len(c.node.Finalizers) != 1 || c.node.Finalizers[0] != api.Finalizer || !c.unchanged() {
 		return false, nil
@@ -38,8 +39,27 @@ func (c *cleanup) remove(ctx context.Context) (done bool, err error) {
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return true, nil
+	case apierrors.IsConflict(err):
+		return c.overtaken(ctx, err)
 	case api.Refused(err):
 		return false, nil
 	}
 	return false, fmt.Errorf("removing finalizer: %w", err)
+}
+
+var errWritten = errors.New("somebody has written the node when it was to be released")
+
+// overtaken tells a Node that was written from one about which the API server, or an admission
+// webhook, says "conflict" for another reason: the patch then says for which.
+func (c *cleanup) overtaken(ctx context.Context, conflict error) (gone bool, err error) {
+	current, err := c.Metadata.Resource(nodesResource).Get(ctx, c.node.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("removing finalizer: %w, after %v", err, conflict)
+	case current.UID == c.node.UID && current.ResourceVersion == c.node.ResourceVersion:
+		return false, nil
+	}
+	return false, errWritten
 }
