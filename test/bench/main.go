@@ -40,7 +40,7 @@ func main() {
 	sizes := flag.String("nodes", "1000", "how many nodes to delete at once; several numbers are measured one after the other")
 	flag.IntVar(&o.images, "images", 40, "images on each node")
 	flag.IntVar(&o.concurrency, "concurrency", 50, "nodes in work at the same time, for the floor and for the agent")
-	flag.IntVar(&o.rounds, "rounds", 2, "rounds in which the floor and the agent take turns")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floor and the agent take turns; 0: three, or as many as it takes for 5,000 nodes")
 	flag.Parse()
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
@@ -77,6 +77,9 @@ func run(ctx context.Context, o options) error {
 }
 
 func measure(ctx context.Context, o options, nodes int) (b *bench, err error) {
+	if o.rounds < 1 {
+		o.rounds = max(3, 5000/nodes) // A turn of a second or two says more about the machine.
+	}
 	c, err := cluster.New(ctx, cluster.Options{Name: "bench", Output: os.Stderr})
 	if err != nil {
 		return nil, err
