@@ -42,6 +42,8 @@ func TestSettled(t *testing.T) {
 		"a deleted one is let go by us": {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
 		"a deleted one is bypassed":     {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
 		"failed":                        {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
+		"gone, says the record first":   {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, true, exit.Failure},
+		"stripped, and held by others":  {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, false, exit.Unhealthy},
 		"blocked":                       {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
 		"given up":                      {Cleanup{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
 	} {

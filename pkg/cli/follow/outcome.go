@@ -35,6 +35,9 @@ func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, erro
 	case api.Bypassed:
 		return false, bypassed(now.Run, name)
 	case api.Failed:
+		if now.Run.FinishedAt != nil && len(api.OtherFinalizers(now.Node)) == 0 {
+			return true, gone(now.Run, name) // It says so, and the watch of the node is about to.
+		}
 		return false, fail(exit.Unhealthy, "failed", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Blocked:
 		return false, fail(exit.Blocked, "blocked", "Find out why: kubectl nodecleanup diagnose "+name)

