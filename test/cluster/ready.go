@@ -97,10 +97,14 @@ func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
 	}
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
+	var missing error
 	for {
-		missing := p.command.Ready.check(ctx, client, p.log, logged)
-		if missing == nil && r.alive() {
+		now := p.command.Ready.check(ctx, client, p.log, logged)
+		if now == nil && r.alive() {
 			return nil // and it was not somebody else who answered on its port
+		}
+		if missing == nil || ctx.Err() == nil { // That time is up says less than what was answered before.
+			missing = now
 		}
 		select {
 		case <-r.exited:
