@@ -26,15 +26,16 @@ func closes(server *http.Server) <-chan struct{} {
 	return closed
 }
 
-// limited serves a handler within a bound of connections.
-func limited(t *testing.T, max int, handler http.Handler) (*httptest.Server, *Connections) {
+// limited serves a handler within a bound of connections, and tells of each that is closed.
+func limited(t *testing.T, max int, handler http.Handler) (*httptest.Server, *Connections, <-chan struct{}) {
 	t.Helper()
 	server, connections := httptest.NewUnstartedServer(handler), NewConnections(max)
 	connections.Bind(server.Config)
+	closed := closes(server.Config)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	t.Cleanup(server.Close)
-	return server, connections
+	return server, connections, closed
 }
 
 // say opens a connection and says something over it.
@@ -68,7 +69,7 @@ func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
 		for _, request := range []string{stalledChunks, stalledLength} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				server, connections := limited(t, 1, handler)
+				server, connections, _ := limited(t, 1, handler)
 				began := time.Now()
 				connection := say(t, server, request)
 				if err := connection.SetReadDeadline(began.Add(2 * bodyTimeout)); err != nil {
@@ -93,14 +94,10 @@ func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
 func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 	const max = 16
 	began := make(chan struct{}, max)
-	server, connections := httptest.NewUnstartedServer(Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	server, connections, closed := limited(t, max, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began <- struct{}{}
 		_, _ = io.Copy(writer, request.Body)
-	}))), NewConnections(max)
-	connections.Bind(server.Config)
-	closed := closes(server.Config)
-	server.Start()
-	defer server.Close()
+	})))
 	for i := range max {
 		connection := say(t, server, []string{stalledChunks, stalledLength}[i%2])
 		if i%2 == 0 { // It is refused, and is there all the same.
@@ -129,7 +126,7 @@ func TestBodiesThatDoNotComeKeepNobodyOut(t *testing.T) {
 func TestASlowLargeBodyMakesRoom(t *testing.T) {
 	const max = 1 << 20
 	began := make(chan struct{}, 1)
-	server, _ := limited(t, 16, Bodies(max, ignore, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+	server, _, _ := limited(t, 16, Bodies(max, ignore, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		began <- struct{}{}
 		_, _ = io.Copy(io.Discard, request.Body)
 	})))
@@ -157,7 +154,7 @@ func TestASlowLargeBodyMakesRoom(t *testing.T) {
 
 // The limit for the body is none for the answer: net/http takes it off.
 func TestAnAnswerMayTakeLongerThanTheBody(t *testing.T) {
-	server, _ := limited(t, 1, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	server, _, _ := limited(t, 1, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.Copy(io.Discard, request.Body); err != nil {
 			t.Error(err)
 		}
