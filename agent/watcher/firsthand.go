@@ -32,10 +32,10 @@ func (f *firstHand) forget(uid types.UID) {
 	f.recorded.Delete(uid)
 }
 
-// listRecords takes over what the leader before has begun, and finds out which Nodes have a
+// takeStock takes over what the leader before has begun, and finds out which Nodes have a
 // record: they were once cleaned up on request. Where that fails, the record of each Node is
 // read that is deleted, or tried to.
-func (t *term) listRecords(ctx context.Context) {
+func (t *term) takeStock(ctx context.Context) {
 	err := t.journal.Take(ctx)
 	present := map[string]types.UID{}
 	for _, object := range t.nodes.GetStore().List() {

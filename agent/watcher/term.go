@@ -98,7 +98,7 @@ func (t *term) run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), t.nodes.HasSynced) {
 		return fmt.Errorf("listing nodes for the first time: %w", context.Cause(ctx))
 	}
-	t.listRecords(ctx)
+	t.takeStock(ctx)
 	t.Log.Info("watching nodes", "nodes", len(t.nodes.GetStore().ListKeys()))
 	group.Go(func() { t.keepHistory(ctx) })
 	for range workers {
