@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 const (
@@ -138,7 +139,7 @@ func (g *Guard) criticalPods(ctx context.Context, critical []config.PodSelector,
 	}
 	var found []string
 	for _, pod := range list.Items {
-		if owner := metav1.GetControllerOf(&pod); owner != nil && owner.Kind == "DaemonSet" || pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
+		if pods.NodeBound(&pod) {
 			continue
 		}
 		if slices.ContainsFunc(critical, func(one config.PodSelector) bool { return one.Matches(pod.Namespace, labels.Set(pod.Labels)) }) {

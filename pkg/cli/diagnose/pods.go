@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -24,18 +25,6 @@ const volumesPlugin = "volumes"
 // overdue is how long after its grace period a pod should be gone.
 const overdue = 30 * time.Second
 
-// moves reports whether a drain wants the pod off the node.
-func moves(pod *corev1.Pod) bool {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return false
-	}
-	if _, static := pod.Annotations[corev1.MirrorPodAnnotationKey]; static {
-		return false
-	}
-	owner := metav1.GetControllerOf(pod)
-	return owner == nil || owner.Kind != "DaemonSet"
-}
-
 // budget names the budgets that let a pod of this node not go now.
 func budget(f *found, _ time.Time) *printer.Cause {
 	if !f.held() || !f.waitsFor(api.DrainPlugin) {
@@ -45,7 +34,7 @@ func budget(f *found, _ time.Time) *printer.Cause {
 	var options []string
 	for i := range f.pods {
 		pod := &f.pods[i]
-		if !moves(pod) || pod.DeletionTimestamp != nil {
+		if !pods.Movable(pod) || pods.Terminating(pod) {
 			continue
 		}
 		for _, one := range f.budgets {
@@ -104,7 +93,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	var stuck []string
 	var first *corev1.Pod
 	for _, pod := range f.pods {
-		if pod.DeletionTimestamp == nil || now.Sub(pod.DeletionTimestamp.Time) < overdue || !moves(&pod) {
+		if !pods.Terminating(&pod) || now.Sub(pod.DeletionTimestamp.Time) < overdue || !pods.Movable(&pod) {
 			continue
 		}
 		text := fmt.Sprintf("%s/%s for %s", pod.Namespace, pod.Name, printer.Age(now.Sub(pod.DeletionTimestamp.Time)))
@@ -132,7 +121,7 @@ func volumes(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	for i := range f.pods {
-		if moves(&f.pods[i]) {
+		if pods.Movable(&f.pods[i]) {
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // action is what the drain does about one pod.
@@ -52,22 +53,19 @@ func (o options) judge(pod *corev1.Pod, in circumstances) verdict {
 }
 
 func finished(pod *corev1.Pod, _ circumstances) (verdict, bool) {
-	done := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	return verdict{leave, "finished"}, done
+	return verdict{leave, "finished"}, pods.Finished(pod)
 }
 
 func mirror(pod *corev1.Pod, _ circumstances) (verdict, bool) {
-	_, is := pod.Annotations[corev1.MirrorPodAnnotationKey]
-	return verdict{leave, "static"}, is
+	return verdict{leave, "static"}, pods.Mirror(pod)
 }
 
 func daemon(pod *corev1.Pod, _ circumstances) (verdict, bool) {
-	owner := metav1.GetControllerOf(pod)
-	return verdict{leave, "DaemonSet"}, owner != nil && owner.Kind == "DaemonSet"
+	return verdict{leave, "DaemonSet"}, pods.OfDaemonSet(pod)
 }
 
 func terminating(pod *corev1.Pod, in circumstances) (verdict, bool) {
-	if pod.DeletionTimestamp == nil {
+	if !pods.Terminating(pod) {
 		return verdict{}, false
 	}
 	// The timestamp has the grace period in it.

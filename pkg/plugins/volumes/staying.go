@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // attached is a volume that is waited for, and the pods that use it.
@@ -27,15 +28,15 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 	if len(all) == 0 {
 		return nil, false, nil
 	}
-	pods, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node.Name).String(),
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("listing the pods of node %s: %w", node.Name, err)
 	}
 	users, staying := map[string][]string{}, map[string]bool{}
-	for i := range pods.Items {
-		pod := &pods.Items[i]
+	for i := range list.Items {
+		pod := &list.Items[i]
 		volumes, err := claims.of(ctx, pod)
 		if err != nil {
 			return nil, false, err
@@ -68,13 +69,10 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 // DaemonSets, and those that came in spite of the cordon, which would only come back. One
 // that was there before the cordon is evicted once, whatever it tolerates.
 func stays(pod *corev1.Pod, node *corev1.Node) bool {
-	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	if pods.Terminating(pod) || pods.Finished(pod) {
 		return false
 	}
-	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return true
-	}
-	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" {
+	if pods.NodeBound(pod) {
 		return true
 	}
 	return node.Spec.Unschedulable && cordon.Tolerated(pod) && !pod.CreationTimestamp.Time.Before(cordon.At(node))
