@@ -23,6 +23,7 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 	Catalog func() []cleanup.Descriptor
 
 	// Pre checks what an install needs, not the install.
@@ -30,7 +31,6 @@ type Options struct {
 	List     bool
 	FailOn   string
 	Suppress []string
-	Timeout  time.Duration
 }
 
 // New returns the command.
@@ -60,20 +60,20 @@ check failed: with --fail-on=warning also one that only warns.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
+	o.AddFlags(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Pre, "pre", false, "Check what an install needs, not the install")
 	flags.BoolVar(&o.List, "list", false, "Only list the checks; no cluster is asked")
 	flags.StringVar(&o.FailOn, "fail-on", string(printer.Error), "What makes the exit code 3: error or warning")
 	flags.StringSliceVar(&o.Suppress, "suppress", nil, "IDs of checks whose failure is fine")
-	flags.DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	o.AddTimeout(flags, time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	if o.FailOn != string(printer.Error) && o.FailOn != string(printer.Warning) {
 		return exit.Usagef("unknown --fail-on=%s: it is error or warning", o.FailOn)
@@ -101,7 +101,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		return o.Print(o.Environment, view)
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {
@@ -115,7 +115,7 @@ func (o *Options) Run(ctx context.Context) error {
 		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
 			// What it says is about the time that was over, or the next try was not begun.
 			over++
-			said = skip(fmt.Errorf("not looked at: the time was over (--timeout %s)", o.Timeout))
+			said = skip(fmt.Errorf("not looked at: the time was over (--timeout %s)", o.Limit))
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return ctx.Err()
 		}
@@ -130,7 +130,7 @@ func (o *Options) Run(ctx context.Context) error {
 	switch {
 	case over > 0:
 		return &exit.Error{
-			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %d checks were not finished within %s", over, len(chosen), o.Timeout),
+			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %d checks were not finished within %s", over, len(chosen), o.Limit),
 			Next: "Run it again with a longer --timeout.",
 		}
 	case !view.Passed:

@@ -25,6 +25,7 @@ import (
 // Options of the command.
 type Options struct {
 	*command.Environment
+	command.Timeout
 
 	Node string
 	// Plan is the hash that the plan must still have, empty for any.
@@ -33,7 +34,6 @@ type Options struct {
 	Wait          bool
 	Yes           bool
 	EvenIfBlocked bool
-	Timeout       time.Duration
 }
 
 // New returns the command.
@@ -70,16 +70,13 @@ It is asked of the agent, which goes on when this command ends. To give it up:
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
 	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan or refuses the deletion now; the steps wait for it")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
-	flags.DurationVar(&o.Timeout, "timeout", time.Hour, "How long to wait at most")
+	o.AddTimeout(flags, time.Hour)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
-	}
-	return nil
+	return o.ValidateTimeout()
 }
 
 // Run plans, asks, requests and follows.
@@ -125,7 +122,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	}
 	// Time begins when somebody has answered.
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	stamp := o.Stamp()

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -17,11 +17,11 @@ type Output struct {
 }
 
 // AddFlags adds -o.
-func (o *Output) AddFlags(flags *pflag.FlagSet) {
+func (o *Output) AddFlags(cmd *cobra.Command) {
 	for _, form := range printer.Forms {
 		o.forms = append(o.forms, string(form))
 	}
-	flags.StringVarP(&o.format, "output", "o", o.forms[0], "Output format: "+strings.Join(o.forms, ", "))
+	cmd.Flags().StringVarP(&o.format, "output", "o", o.forms[0], "Output format: "+strings.Join(o.forms, ", "))
 }
 
 // Validate refuses a format that there is not.

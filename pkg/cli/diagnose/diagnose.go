@@ -15,9 +15,9 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
-	Node    string
-	Timeout time.Duration
+	Node string
 }
 
 // New returns the command.
@@ -47,22 +47,22 @@ cleanup is on its way, or the node is gone or not being deleted.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
 
 // Run reads, judges and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

@@ -23,11 +23,11 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
 	// Node limits it to one, also to one that is gone; empty for all.
-	Node    string
-	Since   time.Duration
-	Timeout time.Duration
+	Node  string
+	Since time.Duration
 }
 
 // New returns the command.
@@ -60,23 +60,23 @@ records; how long these are kept is said by the config (history). -o wide has ea
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
+	o.AddFlags(cmd)
 	cmd.Flags().DurationVar(&o.Since, "since", 0, "Only what began within this time, such as 24h (default: all)")
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
 
 // Run reads and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

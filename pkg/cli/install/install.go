@@ -26,6 +26,7 @@ import (
 // Options of the command.
 type Options struct {
 	*command.Environment
+	command.Timeout
 	// Catalog says which plugins a config may name.
 	Catalog func() []cleanup.Descriptor
 
@@ -44,7 +45,6 @@ type Options struct {
 	ResetValues    bool
 	AllowDowngrade bool
 	Wait           bool
-	Timeout        time.Duration
 
 	config []byte // of ConfigFile
 }
@@ -121,19 +121,20 @@ taken away, if it still carries our label.`,
 	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Install also where a newer version is installed")
 	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
 	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission, and one of its new pods leads; then say how it is")
-	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
+	o.AddTimeout(flags, 5*time.Minute)
 	return cmd
 }
 
 // Validate checks the flags, and the config against the catalog; no server is asked.
 func (o *Options) Validate() error {
+	if err := o.ValidateTimeout(); err != nil {
+		return err
+	}
 	switch {
 	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.DryRun):
 		return exit.Usagef("unknown --dry-run=%s: it is none, client or server", o.DryRun)
 	case !slices.Contains([]string{"", string(printer.YAML), string(printer.JSON)}, o.Output):
 		return exit.Usagef("unknown output format %q: use -o yaml or -o json", o.Output)
-	case o.Timeout <= 0:
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
 	case o.Diff && (o.DryRun == dryRunClient || o.Output != ""):
 		return exit.Usagef("--diff compares with the cluster and has a form of its own: it goes with neither --dry-run=client nor -o")
 	case o.Wait && (o.DryRun != dryRunNone || o.Diff):
@@ -163,7 +164,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if o.DryRun == dryRunClient {
 		return o.render()
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, err := o.Cluster.Clients()
 	if err != nil {

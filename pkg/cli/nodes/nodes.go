@@ -13,7 +13,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -23,8 +22,7 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
-
-	Timeout time.Duration
+	command.Timeout
 }
 
 // New returns the command with its one sub-command.
@@ -58,22 +56,22 @@ that it is at, and its age. It only reads, and it needs no agent to answer.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
 
 // Run reads and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

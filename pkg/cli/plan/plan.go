@@ -27,11 +27,11 @@ const plansAtOnce = 8
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
 	// Node, or a Selector for many.
 	Node     string
 	Selector string
-	Timeout  time.Duration
 }
 
 // New returns the command.
@@ -67,9 +67,9 @@ a cleanup.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
+	o.AddFlags(cmd)
 	cmd.Flags().StringVarP(&o.Selector, "selector", "l", "", "Label selector: the nodes it matches instead of one")
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "How long to ask at most")
+	o.AddTimeout(cmd.Flags(), 2*time.Minute)
 	return cmd
 }
 
@@ -85,8 +85,8 @@ func (o *Options) arguments(cmd *cobra.Command, arguments []string) error {
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	if _, err := labels.Parse(o.Selector); err != nil {
 		return exit.Usagef("--selector: %w", err)
@@ -96,7 +96,7 @@ func (o *Options) Validate() error {
 
 // Run plans and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

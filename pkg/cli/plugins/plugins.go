@@ -23,8 +23,7 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
-
-	Timeout time.Duration
+	command.Timeout
 }
 
 // New returns the command with its sub-commands. The catalog says which plugins there are.
@@ -56,8 +55,8 @@ that was built with others has these too.`,
 			return o.list(cmd.Context(), catalog())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	o.addTimeout(cmd)
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
@@ -77,8 +76,8 @@ minute. It only reads. The exit code is 3 when the plugin of a critical step is 
 			return o.status(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	o.addTimeout(cmd)
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
@@ -104,24 +103,20 @@ it. No step is run. The exit code is 3 when it is not well, critical or not.`,
 			return o.test(cmd.Context(), arguments[0])
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	o.addTimeout(cmd)
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
-func (o *Options) addTimeout(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most")
-}
-
 func (o *Options) validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
 
 func (o *Options) list(ctx context.Context, catalog []cleanup.Descriptor) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	using := o.using(ctx, catalog)
 	view := printer.NewCatalog()
@@ -157,7 +152,7 @@ func (o *Options) using(ctx context.Context, catalog []cleanup.Descriptor) map[s
 }
 
 func (o *Options) status(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {
@@ -185,7 +180,7 @@ func (o *Options) status(ctx context.Context) error {
 }
 
 func (o *Options) test(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

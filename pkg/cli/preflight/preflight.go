@@ -19,10 +19,10 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
 	// Node limits it to the steps of its plan, and adds what would block these.
-	Node    string
-	Timeout time.Duration
+	Node string
 }
 
 // New returns the command.
@@ -53,22 +53,22 @@ something would block the plan of the node.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to wait for the answer at most")
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
 
 // Run asks and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

@@ -19,10 +19,10 @@ import (
 // Options of the command.
 type Options struct {
 	*command.Environment
+	command.Timeout
 
-	Node    string
-	Wait    bool
-	Timeout time.Duration
+	Node string
+	Wait bool
 }
 
 // New returns the command.
@@ -48,21 +48,18 @@ newest config.`,
 		},
 	}
 	cmd.Flags().BoolVar(&o.Wait, "wait", false, "Follow the cleanup until it is done or needs attention")
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "How long to wait at most")
+	o.AddTimeout(cmd.Flags(), time.Hour)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
-	}
-	return nil
+	return o.ValidateTimeout()
 }
 
 // Run leaves the request, and follows what comes of it.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

@@ -20,9 +20,9 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
-	Watch   bool
-	Timeout time.Duration
+	Watch bool
 }
 
 // New returns the command.
@@ -57,16 +57,17 @@ changes, elsewhere as a line for each change.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	o.AddFlags(cmd.Flags())
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Minute, "How long to ask at most; with -w how long to follow (default then: until it is ended)")
+	o.AddFlags(cmd)
+	o.AddTimeout(cmd.Flags(), time.Minute)
+	cmd.Flags().Lookup("timeout").Usage += "; with -w the time to follow changes (default with -w: no limit)"
 	cmd.Flags().BoolVarP(&o.Watch, "watch", "w", false, "Follow the changes")
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	if o.Watch && !o.ForPeople() {
 		return exit.Usagef("--watch has no output format: for programs, ask again and again, or use kubectl get --watch")
@@ -78,7 +79,7 @@ func (o *Options) Validate() error {
 func (o *Options) follow(ctx context.Context, limited bool) error {
 	if limited {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		ctx, cancel = o.WithTimeout(ctx)
 		defer cancel()
 	}
 	clients, namespace, err := o.Cluster.Connect(ctx)
@@ -99,7 +100,7 @@ func (o *Options) follow(ctx context.Context, limited bool) error {
 
 // Run reads, judges and prints.
 func (o *Options) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err != nil {

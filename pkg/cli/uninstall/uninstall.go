@@ -18,6 +18,7 @@ import (
 // Options of the command.
 type Options struct {
 	*command.Environment
+	command.Timeout
 
 	DryRun      bool
 	Yes         bool
@@ -25,7 +26,6 @@ type Options struct {
 	KeepHistory bool
 	// KeepNamespace leaves the namespace itself.
 	KeepNamespace bool
-	Timeout       time.Duration
 }
 
 // New returns the command.
@@ -65,16 +65,13 @@ undone, and a deleted node would be released immediately. --force does it nevert
 	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: their steps are left undone, and deleted ones are released immediately")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
 	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace, such as one in which others keep things")
-	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "How long to work and wait at most")
+	o.AddTimeout(flags, 5*time.Minute)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
-	}
-	return nil
+	return o.ValidateTimeout()
 }
 
 // Run surveys, asks and removes.
@@ -127,7 +124,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	}
 	// Time begins when somebody has answered.
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	if err := remover.Remove(ctx, namespace, o.KeepHistory); err != nil {
 		return explain(err)

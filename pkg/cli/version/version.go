@@ -18,9 +18,9 @@ import (
 type Options struct {
 	*command.Environment
 	command.Output
+	command.Timeout
 
 	ClientOnly bool
-	Timeout    time.Duration
 }
 
 // New returns the command.
@@ -46,16 +46,16 @@ may write what an older one does not understand. The exit code is 3 when they do
 		},
 	}
 	flags := cmd.Flags()
-	o.AddFlags(flags)
+	o.AddFlags(cmd)
 	flags.BoolVar(&o.ClientOnly, "client", false, "Only the CLI's version; no cluster is asked")
-	flags.DurationVar(&o.Timeout, "timeout", 10*time.Second, "How long to wait for the cluster at most")
+	o.AddTimeout(flags, 10*time.Second)
 	return cmd
 }
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	if o.Timeout <= 0 {
-		return exit.Usagef("--timeout must be longer than 0, not %s", o.Timeout)
+	if err := o.ValidateTimeout(); err != nil {
+		return err
 	}
 	return o.Output.Validate()
 }
@@ -67,7 +67,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if o.ClientOnly {
 		return o.Print(o.Environment, view)
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	agent, failure := o.agentVersion(ctx)
 	if view.Agent = agent; agent != "" {
