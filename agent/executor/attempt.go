@@ -51,16 +51,32 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 // then left behind, so that its Node, and no other, goes on without it.
 const cutOffAfter = 5 * time.Second
 
+// timeoutError is the cause for which an attempt was ended. It tells which option ended it,
+// where the context alone tells that it is done.
+type timeoutError struct {
+	step  config.Step
+	limit time.Duration
+}
+
+// Error implements error.
+func (e *timeoutError) Error() string {
+	if e.limit < e.step.Timeout {
+		return fmt.Sprintf("step %s was not done within %s, the rest of its totalTimeout of %s", e.step.Name, e.limit.Round(time.Second), e.step.TotalTimeout)
+	}
+	return fmt.Sprintf("step %s was not done within %s", e.step.Name, e.limit)
+}
+
+// Unwrap makes it a context.DeadlineExceeded.
+func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
+
 // attempt calls the plugin once, within a limit.
 func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target, limit time.Duration) result {
 	began := r.clock.Now()
 	ended := func(said []string, err error) result {
 		return result{step: step, took: r.clock.Since(began), said: said, err: err}
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{step, limit})
 	defer cancel()
-	timeout := r.clock.NewTimer(limit)
-	defer timeout.Stop()
 	returned := make(chan result, 1)
 	go func() {
 		defer func() {
@@ -73,22 +89,33 @@ func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Targ
 	}()
 	select {
 	case result := <-returned:
+		result.err = explain(ctx, result.err)
 		return result
 	case <-ctx.Done():
-	case <-timeout.C():
-		cancel()
 	}
 	cutOff := r.clock.NewTimer(cutOffAfter)
 	defer cutOff.Stop()
 	select {
 	case result := <-returned:
-		if errors.Is(result.err, context.Canceled) || errors.Is(result.err, context.DeadlineExceeded) {
-			result.err = fmt.Errorf("step %s was not done within %s: %w", step.Name, limit, result.err)
-		}
+		result.err = explain(ctx, result.err)
 		return result
 	case <-cutOff.C():
-		return ended(nil, fmt.Errorf("step %s was not done within %s, and plugin %s did not stop when it was told to", step.Name, limit, step.Plugin))
+		return ended(nil, fmt.Errorf("%w, and plugin %s did not stop when it was told to", context.Cause(ctx), step.Plugin))
 	}
+}
+
+// explain adds to an error that only tells that a context is done why the attempt's was.
+func explain(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil || err == nil || errors.Is(err, cause):
+		return err
+	case err == context.Canceled || err == context.DeadlineExceeded:
+		return cause
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
 // limit returns how long the attempt that begins now may take. One that an

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,8 @@ func encode(target cleanup.Target) ([]byte, error) {
 
 // Cleanup implements cleanup.Plugin.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	request, err := p.request(ctx, target)
 	if err != nil {
 		return err
@@ -68,16 +71,23 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		return fmt.Errorf("sending %s to %s: %w", p.Method, p.where(), p.conceal(err))
 	}
 	defer response.Body.Close()
+	// The status decides. A body that does not come keeps no step waiting.
+	slow := time.AfterFunc(bodyTimeout, cancel)
+	defer slow.Stop()
 	err = p.judge(response)
-	if 0 < response.ContentLength && response.ContentLength <= maxDiscard {
-		// A connection whose answer was read to its end can serve the next Node.
-		_, _ = io.Copy(io.Discard, response.Body) // Nobody wants it.
-	}
+	// A connection whose answer was read to its end can serve the next Node. What stops the
+	// reading does not matter.
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxDiscard))
 	return err
 }
 
-// maxDiscard is the longest answer that is read to its end, in bytes.
-const maxDiscard = 4 << 10
+const (
+	// maxDiscard is how much of an answer is read to reach its end, in bytes.
+	maxDiscard = 4 << 10
+	// bodyTimeout is how long the body of an answer is read. One that was sent together with
+	// the status needs no more than a round trip.
+	bodyTimeout = time.Second
+)
 
 func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Request, error) {
 	text, err := p.resolve(ctx, p.URL)

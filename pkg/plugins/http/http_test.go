@@ -139,6 +139,49 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 	}
 }
 
+// The status is known, and the rest of the answer does not come.
+func TestABodyThatDripsKeepsNoStepWaiting(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		length string
+		says   string
+	}{
+		"done":              {200, "100", ""},
+		"done, no length":   {200, "", ""},
+		"failed":            {503, "100", "503 Service Unavailable: out of disk"},
+		"failed, no length": {400, "", "400 Bad Request: out of disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			done := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+				if test.length != "" {
+					writer.Header().Set("Content-Length", test.length)
+				}
+				writer.WriteHeader(test.status)
+				fmt.Fprint(writer, "out of disk")
+				if err := http.NewResponseController(writer).Flush(); err != nil {
+					t.Error(err)
+				}
+				<-done
+			}))
+			defer server.Close()
+			defer close(done)
+			const timeout = 20 * time.Second
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			began := time.Now()
+			err := bind(t, nil, `{"url":%q}`, server.URL).Cleanup(ctx, target())
+			if took := time.Since(began); took > timeout/2 {
+				t.Errorf("it took %s", took)
+			}
+			if (err == nil) != (test.says == "") || err != nil && !strings.HasSuffix(err.Error(), test.says) {
+				t.Errorf("the error is %v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
 func TestNodesShareAConnection(t *testing.T) {
 	var opened atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprint(writer, "thanks") }))
