@@ -24,6 +24,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
@@ -31,8 +32,8 @@ import (
 // Run runs the agent until ctx ends. It returns an error when it cannot start,
 // for a bad config one that names every fault, or when it cannot go on.
 func Run(ctx context.Context, options Options) error {
-	secrets := &redactor{}
-	options.Log = slog.New(redactingHandler{options.Log.Handler(), secrets.text})
+	redacted := &redactor{}
+	options.Log = slog.New(redactingHandler{options.Log.Handler(), redacted.text})
 	if options.SetLogger != nil {
 		options.SetLogger(options.Log)
 	}
@@ -45,14 +46,14 @@ func Run(ctx context.Context, options Options) error {
 	}
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
-	secrets.Secrets = clusterSecrets{clients.work.CoreV1().Secrets(options.Namespace)}
+	redacted.Secrets = secrets.Reader{Secrets: clients.work.CoreV1().Secrets(options.Namespace)}
 	catalog := options.Catalog(plugins.Dependencies{
 		Kubernetes: clients.leading,
 		HTTP:       &http.Client{Transport: fenced{http.DefaultTransport, lead.fence}},
-		Secrets:    secrets,
+		Secrets:    redacted,
 		Clock:      clock,
 	})
-	engine := executor.New(clock, rand.Float64, secrets.text)
+	engine := executor.New(clock, rand.Float64, redacted.text)
 	report := newStatus(clients.work, options, lead.fence)
 	settings, err := newSettings(ctx, clients.work, options, catalog, meters, report, recorder)
 	if err != nil {
@@ -63,7 +64,7 @@ func Run(ctx context.Context, options Options) error {
 		Metadata:  clients.leadingMetadata,
 		Config:    settings.Current,
 		Executor:  engine,
-		Previewer: executor.NewPreviewer(clock, rand.Float64, secrets.text),
+		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
 		Records:   runrecord.NewStore(clients.leading.CoreV1(), options.Namespace),
 		Reporter:  runrecord.NewReporter(clients.leading.CoreV1(), recorder, clock),
 		Metrics:   meters,
@@ -110,7 +111,11 @@ func Run(ctx context.Context, options Options) error {
 			group.Go(func() error { return limits.run(ctx) })
 			group.Go(func() error {
 				changed := func(name string) { nodes.SecretChanged(name); checks.again() }
-				return followSecrets(ctx, clients.metadata, options.Namespace, nodes.SecretWritten, changed)
+				informer, err := secrets.Informer(clients.metadata, options.Namespace)
+				if err != nil {
+					return err
+				}
+				return secrets.Follow(ctx, informer, nodes.SecretWritten, changed)
 			})
 			return group.Wait()
 		})

@@ -56,30 +56,11 @@ func (a *Authority) Run(ctx context.Context) error {
 
 // watch calls back after each change of the Secret and of what trusts it.
 func (a *Authority) watch(ctx context.Context, note func()) error {
-	only := func(name string) informers.SharedInformerOption {
-		return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
-			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-		})
+	informers, err := a.informers()
+	if err != nil {
+		return err
 	}
-	secrets := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.CASecretName), informers.WithNamespace(a.Namespace))
-	configurations := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.WebhookName))
-	for what, informer := range map[string]cache.SharedIndexInformer{
-		"secret " + api.CASecretName:                          secrets.Core().V1().Secrets().Informer(),
-		"mutating webhook configuration " + api.WebhookName:   configurations.Admissionregistration().V1().MutatingWebhookConfigurations().Informer(),
-		"validating webhook configuration " + api.WebhookName: configurations.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer(),
-	} {
-		// That something happened is enough: what it is like now is read, not remembered.
-		if err := informer.SetTransform(func(object any) (any, error) {
-			accessor, err := meta.Accessor(object)
-			if err != nil {
-				return object, nil // A tombstone.
-			}
-			return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Namespace: accessor.GetNamespace(), Name: accessor.GetName(), UID: accessor.GetUID(), ResourceVersion: accessor.GetResourceVersion(),
-			}}, nil
-		}); err != nil {
-			return fmt.Errorf("watching %s: %w", what, err)
-		}
+	for what, informer := range informers {
 		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(any) { note() },
 			UpdateFunc: func(any, any) { note() },
@@ -90,6 +71,40 @@ func (a *Authority) watch(ctx context.Context, note func()) error {
 		go informer.RunWithContext(ctx)
 	}
 	return nil
+}
+
+// informers returns those of the Secret and of what trusts it, by what they watch. That
+// something happened is enough: what it is like now is read, not stored.
+func (a *Authority) informers() (map[string]cache.SharedIndexInformer, error) {
+	only := func(name string) informers.SharedInformerOption {
+		return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
+			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+		})
+	}
+	secrets := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.CASecretName), informers.WithNamespace(a.Namespace))
+	configurations := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, only(api.WebhookName))
+	all := map[string]cache.SharedIndexInformer{
+		"secret " + api.CASecretName:                          secrets.Core().V1().Secrets().Informer(),
+		"mutating webhook configuration " + api.WebhookName:   configurations.Admissionregistration().V1().MutatingWebhookConfigurations().Informer(),
+		"validating webhook configuration " + api.WebhookName: configurations.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer(),
+	}
+	for what, informer := range all {
+		if err := informer.SetTransform(identity); err != nil {
+			return nil, fmt.Errorf("watching %s: %w", what, err)
+		}
+	}
+	return all, nil
+}
+
+// identity strips everything from an object but its identity.
+func identity(object any) (any, error) {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil // A tombstone holds what was stripped before.
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: accessor.GetNamespace(), Name: accessor.GetName(), UID: accessor.GetUID(), ResourceVersion: accessor.GetResourceVersion(),
+	}}, nil
 }
 
 // upkeep looks at everything once.

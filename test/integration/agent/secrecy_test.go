@@ -13,10 +13,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -213,6 +216,47 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 		if !strings.Contains(found[what], want) {
 			t.Errorf("%q is missing in %s: this proves nothing", want, what)
 		}
+	}
+}
+
+// TestWhatTheAgentKeepsOfSecretsHoldsNoValue: kubectl apply has put all of a Secret into its
+// annotation, and the agent watches Secrets.
+func TestWhatTheAgentKeepsOfSecretsHoldsNoValue(t *testing.T) {
+	const canary = "canary-51e3b7"
+	f := setUp(t, logOnly)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "applied", Labels: map[string]string{"team": canary}, Annotations: map[string]string{
+			corev1.LastAppliedConfigAnnotation: `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"applied"},"stringData":{"token":"` + canary + `"}}`,
+		}},
+		StringData: map[string]string{"token": canary, "key-" + canary: "x"},
+	}
+	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	informer, err := secrets.Informer(metadata.NewForConfigOrDie(f.rest()), f.namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	known, ended := make(chan string, 10), make(chan error, 1)
+	go func() {
+		ended <- secrets.Follow(ctx, informer, func(name string, _ time.Time) { known <- name }, func(string) {})
+	}()
+	for <-known != "applied" {
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	stored, err := json.Marshal(informer.GetStore().List())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(stored), `"applied"`) {
+		t.Errorf("the store does not hold the Secret: %s", stored)
+	}
+	if strings.Contains(string(stored), canary) {
+		t.Errorf("the store holds the value: %s", stored)
 	}
 }
 
