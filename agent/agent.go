@@ -25,6 +25,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
@@ -37,7 +38,7 @@ func Run(ctx context.Context, options Options) error {
 	if options.SetLogger != nil {
 		options.SetLogger(options.Log)
 	}
-	clock := &serverClock{log: options.Log}
+	clock := serverclock.New(options.Log)
 	meters := metrics.New()
 	lead := newLeadership(options, meters)
 	clients, err := connect(ctx, options, clock, lead.fence)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -28,7 +29,7 @@ type clients struct {
 
 // connect makes the clients, which the clock follows, and the namespace where the options
 // ask for it. Fence returns an error while this agent is not the leader.
-func connect(ctx context.Context, options Options, clock *serverClock, fence func() error) (*clients, error) {
+func connect(ctx context.Context, options Options, clock *serverclock.Clock, fence func() error) (*clients, error) {
 	c, err := newClients(options, clock, fence)
 	if err != nil {
 		return nil, err
@@ -36,7 +37,7 @@ func connect(ctx context.Context, options Options, clock *serverClock, fence fun
 	return c, c.ensureNamespace(ctx, options)
 }
 
-func newClients(options Options, clock *serverClock, fence func() error) (*clients, error) {
+func newClients(options Options, clock *serverclock.Clock, fence func() error) (*clients, error) {
 	as := func(userAgent string, leads bool) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
@@ -44,7 +45,7 @@ func newClients(options Options, clock *serverClock, fence func() error) (*clien
 		// protects itself (priority and fairness) and says when to wait.
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
-		clock.follow(rest)
+		clock.Wrap(rest)
 		if leads {
 			rest.Wrap(func(next http.RoundTripper) http.RoundTripper { return fenced{next, fence} })
 		}

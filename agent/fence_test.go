@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 )
 
 type closes struct {
@@ -66,7 +69,7 @@ func TestTheClientsOfTheLeaderAreFenced(t *testing.T) {
 	}))
 	defer server.Close()
 	lost := errors.New("the Lease is zoe's")
-	c, err := newClients(Options{REST: &rest.Config{Host: server.URL}}, &serverClock{}, func() error { return lost })
+	c, err := newClients(Options{REST: &rest.Config{Host: server.URL}}, serverclock.New(slog.New(slog.DiscardHandler)), func() error { return lost })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,17 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
+// terminating returns how long ago a Node was deleted, at least: no API server's clock can
+// make it longer than it was, see serverclock.
+func (t *term) terminating(node metav1.Object) time.Duration {
+	since, _ := t.deleted.LoadOrStore(node.GetUID(), t.Clock.Elapsed(node.GetDeletionTimestamp().Time))
+	return since.(func() time.Duration)()
+}
+
 // releasable reports whether the deadline lets the Node go.
 func (t *term) releasable(node *nodeMeta) bool {
 	deadline := t.Config().Deadline
-	return deadline.After > 0 && deadline.Action == config.Release && t.Clock.Since(node.DeletionTimestamp.Time) >= deadline.After
+	return deadline.After > 0 && deadline.Action == config.Release && t.terminating(node) >= deadline.After
 }
 
 // tellLate says of a terminating Node that its deadline has passed: once, also while a
@@ -25,7 +32,7 @@ func (t *term) tellLate(node metav1.Object) time.Duration {
 	if deadline.After == 0 || node.GetDeletionTimestamp() == nil {
 		return 0
 	}
-	if left := deadline.After - t.Clock.Since(node.GetDeletionTimestamp().Time); left > 0 {
+	if left := deadline.After - t.terminating(node); left > 0 {
 		return left
 	}
 	if _, told := t.late.LoadOrStore(node.GetUID(), struct{}{}); !told {
@@ -66,7 +73,7 @@ func (c *cleanup) untilDeadline(other time.Duration) time.Duration {
 	if c.config.Deadline.After == 0 || c.node.DeletionTimestamp == nil {
 		return other
 	}
-	left := c.config.Deadline.After - c.Clock.Since(c.node.DeletionTimestamp.Time)
+	left := c.config.Deadline.After - c.terminating(c.node)
 	if left <= 0 || other > 0 && other < left {
 		return other
 	}

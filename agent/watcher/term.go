@@ -45,6 +45,8 @@ type term struct {
 	settled sync.Map // types.UID → struct{}
 	// late holds Nodes of which it was said that their deadline has passed.
 	late sync.Map // types.UID → struct{}
+	// deleted holds what measures how long ago a Node was deleted.
+	deleted sync.Map // types.UID → func() time.Duration
 	// waiting holds what tells of Nodes that wait for their turn.
 	waiting sync.Map // types.UID → *runrecord.NodeReporter
 }
@@ -146,7 +148,12 @@ var nodesResource = corev1.SchemeGroupVersion.WithResource("nodes")
 // nodeMeta is what the informer knows of a Node, see trim.
 type nodeMeta = metav1.PartialObjectMetadata
 
-func (t *term) seen(node *nodeMeta) { t.queue.Add(node.Name) }
+func (t *term) seen(node *nodeMeta) {
+	if node.DeletionTimestamp != nil {
+		t.terminating(node) // The measurement begins here.
+	}
+	t.queue.Add(node.Name)
+}
 
 func (t *term) changed(before, node *nodeMeta) {
 	if before.UID != node.UID {
@@ -178,6 +185,7 @@ func (t *term) gone(object any) {
 	t.restart.Delete(node.UID)
 	t.restarted.Delete(node.UID)
 	t.late.Delete(node.UID)
+	t.deleted.Delete(node.UID)
 	t.waiting.Delete(node.UID)
 	t.standing.forget(node.UID)
 	t.pauses.forget(node.UID)

@@ -48,8 +48,16 @@ type Options struct {
 	Metrics   Metrics
 	// Fence returns an error once this agent may no longer act as the leader.
 	Fence func() error
-	Clock clock.WithTickerAndDelayedExecution
+	Clock Clock
 	Log   *slog.Logger
+}
+
+// Clock tells the time of the API servers, see serverclock.
+type Clock interface {
+	clock.WithTickerAndDelayedExecution
+	// Elapsed returns a function that tells how long ago a time was that an API server
+	// set, at least.
+	Elapsed(since time.Time) func() time.Duration
 }
 
 // Watcher reconciles Nodes while this agent leads.

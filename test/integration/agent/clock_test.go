@@ -2,7 +2,10 @@ package agent_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,8 +14,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -20,20 +26,94 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
+// answersAt has a client see the answers of API servers whose clocks are off: one after the
+// other, as a load balancer distributes requests.
+func answersAt(config *rest.Config, off ...time.Duration) {
+	var answers atomic.Uint64
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(request *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(request)
+			if err == nil {
+				by := off[int(answers.Add(1)-1)%len(off)]
+				response.Header.Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
+			}
+			return response, err
+		})
+	})
+}
+
+// TestNoNodeIsReleasedEarlyByOneWrongClock: what the answers say makes a deadline pass, and
+// the Node was deleted a moment ago.
+func TestNoNodeIsReleasedEarlyByOneWrongClock(t *testing.T) {
+	f := setUp(t, "deadline: {after: 30m, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
+	for name, off := range map[string][]time.Duration{
+		"all":     {2 * time.Hour},
+		"half":    {0, 2 * time.Hour},
+		"one-ten": {0, 0, 0, 0, 0, 0, 0, 0, 0, 365 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := f.in(t)
+			f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
+			options := f.options()
+			answersAt(options.REST, off...)
+			defer f.start(options)()
+			node := f.protected("worker-" + name)
+			f.delete(node)
+			f.awaitState(node, api.Failed)
+			// Each request has the node looked at again, with other answers before it.
+			for i := range 20 {
+				request := fmt.Sprint(i)
+				f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationRetryRequestedAt+`":"`+request+`"}}}`)
+				f.eventually("the step was tried again", func(context.Context) (bool, error) {
+					if f.read(node) == nil {
+						return false, errors.New("the node was released")
+					}
+					run := f.record(node)
+					return run.RetryRequestedAt == request && run.State == api.Failed, nil
+				})
+			}
+			if run := f.record(node); run.DeadlinePassed || f.late(node) > 0 || !api.HasFinalizer(f.read(node)) {
+				t.Errorf("the deadline has passed: %+v", run)
+			}
+		})
+	}
+}
+
+// TestADeadlinePassesAlsoByAnAPIServerThatIsBehind: the agent has watched for that long.
+func TestADeadlinePassesAlsoByAnAPIServerThatIsBehind(t *testing.T) {
+	f := setUp(t, "deadline: {after: 2s, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
+	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
+	options := f.options()
+	answersAt(options.REST, -2*time.Hour)
+	f.start(options)
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitGone(node)
+	if run := f.record(node); run.BypassReason != "the config's deadline of 2s" {
+		t.Errorf("the record says %+v", run)
+	}
+}
+
+// TestTheTimeInTheRecordIsTheAPIServers, as the time of the deletion is.
+func TestTheTimeInTheRecordIsTheAPIServers(t *testing.T) {
+	f := setUp(t, logOnly)
+	options := f.options()
+	answersAt(options.REST, 2*time.Hour)
+	f.start(options)
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitGone(node)
+	if run := f.record(node); run.FinishedAt.Sub(run.DeletionRequestedAt.Time) < time.Hour {
+		t.Errorf("the record says %+v", run)
+	}
+}
+
 // TestAClockThatIsAheadOverridesNoBudget: the machine of the leader is 25 minutes ahead of
 // the API server, and budgets are to be respected for 20.
 func TestAClockThatIsAheadOverridesNoBudget(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {allowUnmanaged: true, forceAfter: 20m}}]\n")
 	options := f.options()
-	options.REST.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(request *http.Request) (*http.Response, error) {
-			response, err := next.RoundTrip(request)
-			if err == nil {
-				response.Header.Set("Date", time.Now().Add(-25*time.Minute).UTC().Format(http.TimeFormat))
-			}
-			return response, err
-		})
-	})
+	answersAt(options.REST, -25*time.Minute)
 	node := f.protected("worker")
 	pod := f.blockedPods(node, 1)[0]
 	mark, err := shared.AuditMark()

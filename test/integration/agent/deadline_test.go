@@ -3,9 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
-	"net/http"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,37 +147,4 @@ func TestADeadlineThatConfigGetsWhileAStepRunsEndsIt(t *testing.T) {
 	if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "the config's deadline of 1s" {
 		t.Errorf("the record says %s, %q", run.State, run.BypassReason)
 	}
-}
-
-// A deletion is as old as the API server says, and so is what the record tells.
-func TestTheTimeIsTheAPIServers(t *testing.T) {
-	f := setUp(t, "deadline: {after: 1h, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
-	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
-	options := f.options()
-	options.REST.Wrap(func(next http.RoundTripper) http.RoundTripper { return later{next, 2 * time.Hour} })
-	f.start(options)
-	node := f.protected("worker")
-	f.delete(node)
-	f.awaitGone(node)
-	if run := f.record(node); run.BypassReason != "the config's deadline of 1h0m0s" || run.FinishedAt.Sub(run.DeletionRequestedAt.Time) < time.Hour {
-		t.Errorf("the record says %+v", run)
-	}
-}
-
-// later shows what the API server answers as if its clock were ahead.
-type later struct {
-	http.RoundTripper
-	by time.Duration
-}
-
-func (l later) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := l.RoundTripper.RoundTrip(request)
-	if err == nil {
-		date, parseErr := http.ParseTime(response.Header.Get("Date"))
-		if parseErr != nil {
-			return nil, parseErr
-		}
-		response.Header.Set("Date", date.Add(l.by).Format(http.TimeFormat))
-	}
-	return response, err
 }
