@@ -68,6 +68,7 @@ func Run(ctx context.Context, options Options) error {
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
 		Records:   runrecord.NewStore(clients.leading.CoreV1(), options.Namespace),
 		Reporter:  runrecord.NewReporter(clients.leading.CoreV1(), recorder, clock),
+		Deletions: guard.NewDeletions(clients.work, options.Namespace),
 		Metrics:   meters,
 		Fence:     lead.fence,
 		Clock:     clock,
@@ -94,7 +95,7 @@ func Run(ctx context.Context, options Options) error {
 			return err
 		}
 		deletions := guard.New(guard.Options{
-			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: options.Log,
+			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: sparse(options.Log, time.Now),
 		})
 		servers.admission(options.WebhookListen, certificates.Certificate, callers, settings.Current, deletions, meters)
 		group.Go(func() error { return certificates.Run(ctx) })

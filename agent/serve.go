@@ -90,12 +90,12 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 type servingCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // admission adds the server of the webhooks.
-func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Guard, current func() *config.Config, judge admission.Judge, meters *metrics.Metrics) {
+func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Guard, current func() *config.Config, evaluator admission.Evaluator, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	log := sparse(s.log, time.Now)
 	paths := http.NewServeMux()
 	paths.Handle(api.MutatePath, admission.Handler(selector, meters, log))
-	paths.Handle(api.GuardPath, admission.GuardHandler(judge, meters, log))
+	paths.Handle(api.GuardPath, admission.GuardHandler(evaluator, callers.Authenticated, meters, log))
 	refused := func(request *http.Request, why string) {
 		meters.WebhookRequest("", "refused", 0)
 		log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", why)

@@ -32,10 +32,10 @@ func borrow(t *testing.T) servingCertificate {
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &lender.TLS.Certificates[0], nil }
 }
 
-type judge func(context.Context, guard.Request) guard.Verdict
+type evaluator func(context.Context, guard.Request) guard.Verdict
 
-func (j judge) Judge(ctx context.Context, request guard.Request) guard.Verdict {
-	return j(ctx, request)
+func (e evaluator) Evaluate(ctx context.Context, request guard.Request) guard.Verdict {
+	return e(ctx, request)
 }
 
 // served are servers that run, by their names.
@@ -48,7 +48,7 @@ type served struct {
 }
 
 // serveAll runs a webhook and the probes.
-func serveAll(t *testing.T, judge judge, callers callerauth.Options) *served {
+func serveAll(t *testing.T, evaluate evaluator, callers callerauth.Options) *served {
 	t.Helper()
 	options := Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LeaveOpen: 2 * time.Second}
 	s := &served{T: t, servers: newServers(options), address: map[string]string{}}
@@ -56,7 +56,7 @@ func serveAll(t *testing.T, judge judge, callers callerauth.Options) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.admission("127.0.0.1:0", borrow(t), fence, func() *config.Config { return &config.Config{NodeSelector: labels.Everything()} }, judge, metrics.New())
+	s.admission("127.0.0.1:0", borrow(t), fence, func() *config.Config { return &config.Config{NodeSelector: labels.Everything()} }, evaluate, metrics.New())
 	s.plain("probes", "127.0.0.1:0", s.probes())
 	var listening sync.WaitGroup
 	listening.Add(len(s.all))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,14 +18,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 )
 
-// Judge says whether a Node may be deleted, before ctx ends.
-type Judge interface {
-	Judge(ctx context.Context, request guard.Request) guard.Verdict
+// Evaluator says whether a Node may be deleted, before ctx ends.
+type Evaluator interface {
+	Evaluate(ctx context.Context, request guard.Request) guard.Verdict
 }
 
-// GuardHandler returns the handler of the validating webhook, which is asked about each
-// deletion of a Node.
-func GuardHandler(judge Judge, metrics Metrics, log *slog.Logger) http.Handler {
+// GuardHandler returns the handler of the validating webhook, which the API server calls for
+// each deletion of a Node. Authenticated reports whether the caller proved to be an API server.
+func GuardHandler(evaluator Evaluator, authenticated func(*http.Request) bool, metrics Metrics, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began := time.Now()
 		review, err := read(writer, request, decodeDeletion)
@@ -40,8 +39,10 @@ func GuardHandler(judge Judge, metrics Metrics, log *slog.Logger) http.Handler {
 		ctx, cancel := context.WithTimeout(request.Context(), timeFor(request))
 		defer cancel()
 		asked := review.Request
-		verdict := judge.Judge(ctx, guard.Request{
-			Node: asked.OldObject.Object.(*corev1.Node), User: asked.UserInfo.Username, Groups: asked.UserInfo.Groups, DryRun: ptr.Deref(asked.DryRun, false),
+		node := asked.OldObject.Object.(*metav1.PartialObjectMetadata)
+		verdict := evaluator.Evaluate(ctx, guard.Request{
+			Name: node.Name, UID: node.UID, User: asked.UserInfo.Username, Groups: asked.UserInfo.Groups,
+			Verified: authenticated(request), DryRun: ptr.Deref(asked.DryRun, false),
 		})
 		writeAnswer(writer, request, answerDeletion(asked.UID, verdict), log)
 		metrics.WebhookRequest(string(asked.Operation), outcome(verdict), time.Since(began))
@@ -107,27 +108,15 @@ type deletion struct {
 		} `json:"userInfo"`
 		OldObject struct {
 			Metadata *struct {
-				metadata
-				UID         types.UID         `json:"uid"`
-				Annotations map[string]string `json:"annotations"`
+				Name string    `json:"name"`
+				UID  types.UID `json:"uid"`
 			} `json:"metadata"`
-			Spec struct {
-				Unschedulable bool           `json:"unschedulable"`
-				Taints        []corev1.Taint `json:"taints"`
-			} `json:"spec"`
 		} `json:"oldObject"`
 	} `json:"request"`
 }
 
-// metadata is what is looked at of a Node's.
-type metadata struct {
-	Name              string            `json:"name"`
-	Labels            map[string]string `json:"labels"`
-	Finalizers        []string          `json:"finalizers"`
-	DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
-}
-
-// decodeDeletion is decode for a deletion: the Node comes as the one that there was.
+// decodeDeletion is decode for a deletion. Of the Node it reads the identity only: the guard
+// decides on the live Node.
 func decodeDeletion(body []byte) (*admissionv1.AdmissionReview, error) {
 	var asked deletion
 	if err := json.Unmarshal(body, &asked); err != nil {
@@ -141,19 +130,13 @@ func decodeDeletion(body []byte) (*admissionv1.AdmissionReview, error) {
 	review.Request = &admissionv1.AdmissionRequest{UID: from.UID, Kind: from.Kind, Resource: from.Resource, SubResource: from.SubResource, Operation: from.Operation, DryRun: from.DryRun}
 	review.Request.UserInfo.Username, review.Request.UserInfo.Groups = from.UserInfo.Username, from.UserInfo.Groups
 	if meta := from.OldObject.Metadata; meta != nil {
-		review.Request.OldObject.Object = &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: meta.Name, UID: meta.UID, Labels: meta.Labels, Annotations: meta.Annotations, Finalizers: meta.Finalizers, DeletionTimestamp: meta.DeletionTimestamp,
-			},
-			Spec: corev1.NodeSpec{Unschedulable: from.OldObject.Spec.Unschedulable, Taints: from.OldObject.Spec.Taints},
-		}
+		review.Request.OldObject.Object = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: meta.Name, UID: meta.UID}}
 	}
 	return review, nil
 }
 
-// maxUser is how long a user's name may be that is noted on a Node, in bytes. What
-// comes from certificates and service accounts is shorter by far; a Node's annotations
-// have room for 256 KiB together, and no update of a Node that has more goes through.
+// maxUser is the maximum length of a user name in the ledger, in bytes. Names from
+// certificates and service accounts are much shorter.
 const maxUser = 1 << 10
 
 // checkDeletion refuses everything but a Node that somebody wants to delete.
@@ -161,7 +144,7 @@ func checkDeletion(review *admissionv1.AdmissionReview) error {
 	if err := check(review, admissionv1.Delete); err != nil {
 		return err
 	}
-	node, is := review.Request.OldObject.Object.(*corev1.Node)
+	node, is := review.Request.OldObject.Object.(*metav1.PartialObjectMetadata)
 	switch {
 	case !is:
 		return errors.New("the request has no old node with metadata")

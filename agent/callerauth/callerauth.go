@@ -92,6 +92,12 @@ func (g *Guard) verify(connection tls.ConnectionState) error {
 	return nil
 }
 
+// Authenticated reports whether the caller of a request showed a client certificate that
+// verify accepted. Without a CA file nobody is authenticated.
+func (g *Guard) Authenticated(request *http.Request) bool {
+	return g.options.CAFile != "" && request.TLS != nil && len(request.TLS.PeerCertificates) > 0
+}
+
 // reread takes the CA file in when it has changed.
 func (g *Guard) reread() error {
 	data, err := os.ReadFile(g.options.CAFile)

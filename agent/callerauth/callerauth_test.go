@@ -220,3 +220,21 @@ func TestFence(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyACallerWithACertificateIsAuthenticated(t *testing.T) {
+	for name, test := range map[string]struct {
+		file  string
+		state *tls.ConnectionState
+		want  bool
+	}{
+		"a certificate":             {"ca.crt", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, true},
+		"no certificate":            {"ca.crt", &tls.ConnectionState{}, false},
+		"no TLS":                    {"ca.crt", nil, false},
+		"one that nobody looked at": {"", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, false},
+	} {
+		g := &Guard{options: Options{CAFile: test.file}}
+		if got := g.Authenticated(&http.Request{TLS: test.state}); got != test.want {
+			t.Errorf("%s: it is %v", name, got)
+		}
+	}
+}

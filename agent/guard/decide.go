@@ -1,30 +1,44 @@
-// Package guard answers whether a Node may be deleted. What it decides by is read live;
-// the decision itself is a pure function.
+// Package guard evaluates whether a Node may be deleted. It decides on the live Node, which it
+// reads from the API server. The decision itself is a pure function.
 package guard
 
 import (
+	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Request is a deletion that somebody asks for.
+// Request is a request to delete a Node, as an admission review describes it. Its sender can
+// forge all of it unless it is Verified: an allowed request has no other effect than entries in
+// the ledger.
 type Request struct {
-	// Node as it is: its metadata, spec.taints and spec.unschedulable.
-	Node   *corev1.Node
+	// Name and UID identify the Node. Nothing else of the Node in the review is used.
+	Name   string
+	UID    types.UID
 	User   string
 	Groups []string
+	// Verified: the caller of the webhook authenticated as an API server.
+	Verified bool
 	// DryRun: nothing is deleted, whatever the answer.
 	DryRun bool
 }
 
-// Rule is one thing that is looked at. Its name is that of the field in the config, where
-// there is one.
+// Deletion is a request and the live Node.
+type Deletion struct {
+	Request
+	// Node is nil if it could not be read.
+	Node *corev1.Node
+}
+
+// Rule is one thing that is evaluated. Its name is that of the field in the config, if there
+// is one.
 type Rule string
 
 // The rules.
@@ -36,108 +50,147 @@ const (
 	MaxTerminating  Rule = "maxTerminating"
 )
 
-// Facts are what was read for a decision; of rules that are not asked they are zero.
+// Facts are what was read for a decision; for rules that need none they are zero.
 type Facts struct {
 	// CriticalPods run on the Node, as namespace/name.
 	CriticalPods []string
-	// OtherSchedulable: there is another Node on which a pod without tolerations can run.
+	// OtherSchedulable: a pod without tolerations can run on another Node.
 	OtherSchedulable bool
-	// Terminating are the names of the other Nodes that terminate, or whose deletion was
-	// allowed a moment ago. Nodes counts all there are.
+	// Terminating are the names of the other Nodes that are terminating, or whose deletion was
+	// allowed a moment ago. Nodes is the number of all Nodes.
 	Terminating []string
 	Nodes       int
-	// Unread are the rules whose facts could not be read, and why.
+	// Unread are the rules whose facts could not be read, and why. With Protect the Node itself
+	// could not be read.
 	Unread map[Rule]error
+}
+
+// unread returns the facts with rules that could not be read because of err, if there is one.
+func (f Facts) unread(rules []Rule, err error) Facts {
+	if err == nil {
+		return f
+	}
+	f.Unread = maps.Clone(f.Unread)
+	for _, rule := range rules {
+		f.Unread[rule] = err
+	}
+	return f
 }
 
 // Verdict is the answer to a request.
 type Verdict struct {
 	Allowed bool
-	// Blockers are what speaks against the deletion, each with the way out.
+	// Blockers are the rules that deny the deletion, each with the next step.
 	Blockers []Blocker
-	// Unread are the rules that could not be looked at, in the order of the rules.
+	// Unread are the rules that could not be evaluated, in the order of the rules.
 	Unread []Unread
-	// Busy: so much is asked at once that this was not looked at in time. It is refused,
-	// whatever the config says of what cannot be read.
+	// Busy: too many requests at once, so this one was not evaluated in time. It is denied,
+	// whatever guard.onReadError is.
 	Busy bool
-	// BreakGlass is what let the deletion through regardless; it is active or zero.
+	// BreakGlass is what allowed the deletion; it is active or zero.
 	BreakGlass api.BreakGlass
-	// Note: who asked is kept, for the record of the cleanup that follows.
-	Note bool
-	// Message says why not; Warnings what to know all the same. Both are for whoever asked.
+	// Record: the ledger records who deletes the Node, for the run record of the cleanup.
+	Record bool
+	// Message says why the deletion is denied. Warnings are for the user, whatever the answer.
 	Message  string
 	Warnings []string
 }
 
-// Blocker is one thing that speaks against a deletion.
+// Blocker is a rule that denies a deletion.
 type Blocker struct {
 	Rule Rule
-	// What is in the way, and the WayOut, each a clause.
-	What, WayOut string
+	// What blocks the deletion, and what to do about it, each a clause.
+	What, Next string
 }
 
-// Unread is a rule that could not be looked at.
+// Unread is a rule that could not be evaluated.
 type Unread struct {
 	Rule Rule
 	Err  error
 }
 
-// Asked returns the rules that need facts for the request, none where no rule matters.
-func Asked(settings *config.Config, request Request, now time.Time) []Rule {
-	if pass, _ := freePass(settings, request, now); pass || !selected(settings, request.Node) {
+// Needed returns the rules that need facts for a deletion.
+func Needed(settings *config.Config, deletion Deletion, now time.Time) []Rule {
+	if is, _ := exempt(settings, deletion, now); is || !selected(settings, deletion.Node) {
 		return nil
 	}
-	var asked []Rule
+	var needed []Rule
 	guard := settings.Guard
 	if len(guard.CriticalPods) > 0 {
-		asked = append(asked, CriticalPods)
+		needed = append(needed, CriticalPods)
 	}
-	if guard.LastSchedulable == config.Refuse && worker(request.Node) {
-		asked = append(asked, LastSchedulable)
+	if guard.LastSchedulable == config.Refuse && worker(deletion.Node) {
+		needed = append(needed, LastSchedulable)
 	}
 	if guard.MaxTerminating.Set() {
-		asked = append(asked, MaxTerminating)
+		needed = append(needed, MaxTerminating)
 	}
-	return asked
+	return needed
 }
 
-// Decide answers a request by the facts that were read for the rules Asked.
-func Decide(settings *config.Config, request Request, facts Facts, now time.Time) Verdict {
-	pass, glass := freePass(settings, request, now)
-	verdict := Verdict{Allowed: true, BreakGlass: glass}
-	verdict.Note = settings.Guard.Enabled && request.Node.DeletionTimestamp == nil && api.HasFinalizer(request.Node)
-	if pass {
+// shared returns those of the rules that two deletions at the same time could break.
+func shared(needed []Rule) []Rule {
+	return slices.DeleteFunc(slices.Clone(needed), func(rule Rule) bool { return rule != LastSchedulable && rule != MaxTerminating })
+}
+
+// Decide answers a deletion by the facts that were read for the rules Needed.
+func Decide(settings *config.Config, deletion Deletion, facts Facts, now time.Time) Verdict {
+	is, glass := exempt(settings, deletion, now)
+	verdict := Verdict{Allowed: true, BreakGlass: glass, Record: records(settings, deletion)}
+	if is {
 		return verdict
 	}
-	if blocker := protected(request.Node); blocker != nil {
-		verdict.Blockers = append(verdict.Blockers, *blocker)
-	}
-	if selected(settings, request.Node) {
-		for _, rule := range rules {
-			if err := facts.Unread[rule.name]; err != nil {
-				verdict.Unread = append(verdict.Unread, Unread{rule.name, err})
-			} else if blocker := rule.blocks(settings.Guard, request, facts); blocker != nil {
-				verdict.Blockers = append(verdict.Blockers, *blocker)
-			}
-		}
+	if err := facts.Unread[Protect]; err != nil {
+		verdict.Unread = append(verdict.Unread, Unread{Protect, err})
+	} else {
+		verdict.evaluate(settings, deletion, facts)
 	}
 	verdict.Allowed = settings.DryRun ||
 		len(verdict.Blockers) == 0 && (len(verdict.Unread) == 0 || settings.Guard.OnReadError != config.Refuse)
-	verdict.explain(settings, request, now)
+	verdict.Record = verdict.Record && verdict.Allowed
+	verdict.explain(settings, deletion, now)
 	return verdict
 }
 
-// freePass reports whether no rule matters: the Node terminates already, or the guard is
-// off, or knows that user, or somebody broke the glass.
-func freePass(settings *config.Config, request Request, now time.Time) (bool, api.BreakGlass) {
+// evaluate adds what each rule says about the live Node.
+func (v *Verdict) evaluate(settings *config.Config, deletion Deletion, facts Facts) {
+	if blocker := protected(deletion.Node); blocker != nil {
+		v.Blockers = append(v.Blockers, *blocker)
+	}
+	if !selected(settings, deletion.Node) {
+		return
+	}
+	for _, rule := range rules {
+		if err := facts.Unread[rule.name]; err != nil {
+			v.Unread = append(v.Unread, Unread{rule.name, err})
+		} else if blocker := rule.blocks(settings.Guard, deletion, facts); blocker != nil {
+			v.Blockers = append(v.Blockers, *blocker)
+		}
+	}
+}
+
+// records reports whether the ledger records who deletes the Node: a cleanup follows.
+func records(settings *config.Config, deletion Deletion) bool {
+	return settings.Guard.Enabled && !deletion.DryRun && deletion.Node != nil &&
+		deletion.Node.DeletionTimestamp == nil && api.HasFinalizer(deletion.Node)
+}
+
+// exempt reports whether no rule applies: the guard is off, it exempts the user, the Node is
+// terminating already, or an operator broke the glass.
+func exempt(settings *config.Config, deletion Deletion, now time.Time) (bool, api.BreakGlass) {
 	guard := settings.Guard
-	exempt := slices.Contains(guard.ExemptUsers, request.User) ||
-		slices.ContainsFunc(request.Groups, func(group string) bool { return slices.Contains(guard.ExemptGroups, group) })
-	if request.Node.DeletionTimestamp != nil || !guard.Enabled || exempt {
+	user := slices.Contains(guard.ExemptUsers, deletion.User) ||
+		slices.ContainsFunc(deletion.Groups, func(group string) bool { return slices.Contains(guard.ExemptGroups, group) })
+	switch {
+	case !guard.Enabled || user:
+		return true, api.BreakGlass{}
+	case deletion.Node == nil:
+		return false, api.BreakGlass{}
+	case deletion.Node.DeletionTimestamp != nil:
 		return true, api.BreakGlass{}
 	}
-	// What is wrong with it is told where a rule refuses.
-	if glass, err := api.BreakGlassOf(request.Node, now); err == nil && glass.Active {
+	// The message of a denial says what is wrong with the annotations.
+	if glass, err := api.BreakGlassOf(deletion.Node, now); err == nil && glass.Active {
 		return true, glass
 	}
 	return false, api.BreakGlass{}
@@ -148,15 +201,15 @@ func selected(settings *config.Config, node *corev1.Node) bool {
 }
 
 // worker reports whether pods without tolerations run on the Node, or would if it were not
-// cordoned: to cordon it is how an orderly deletion begins.
+// cordoned: an orderly deletion begins with a cordon.
 func worker(node *corev1.Node) bool {
 	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
 		return taint.Effect != corev1.TaintEffectPreferNoSchedule && taint.Key != corev1.TaintNodeUnschedulable
 	})
 }
 
-// schedulable reports whether a pod without tolerations can be put on the Node now. A Node
-// that is not ready is tainted.
+// schedulable reports whether a pod without tolerations can be scheduled on the Node now. A
+// Node that is not ready has a taint.
 func schedulable(node *corev1.Node) bool {
 	return worker(node) && !node.Spec.Unschedulable && node.DeletionTimestamp == nil
 }

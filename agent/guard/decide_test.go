@@ -52,79 +52,79 @@ func TestDecide(t *testing.T) {
 	glass := []string{api.AnnotationProtect, "true", api.AnnotationBreakGlass, "rack burns", api.AnnotationBreakGlassUntil, "2026-11-23T04:00:00Z"}
 	for name, test := range map[string]struct {
 		facts  Facts
-		change func(*config.Config, *Request, *Facts)
+		change func(*config.Config, *Deletion, *Facts)
 		// blocked by; none is allowed.
 		blocked []Rule
 		says    string
 	}{
 		"nothing speaks against it": {facts: best()},
-		"everything does": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+		"everything does": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.Node.Annotations[api.AnnotationProtect], r.Node.Labels["node-role.kubernetes.io/control-plane"] = "true", ""
-		}, all, `node worker was not deleted: it is protected by the annotation nodecleanup.io/protect (take that off: kubectl annotate node worker nodecleanup.io/protect-); ` +
-			`it is a control-plane node, by its label node-role.kubernetes.io/control-plane (have it removed by the tool that made it, whose user the config can exempt (guard.exempt)); ` +
+		}, all, `node worker was not deleted: it is protected by the annotation nodecleanup.io/protect (to remove it: kubectl annotate node worker nodecleanup.io/protect-); ` +
+			`it is a control-plane node, by its label node-role.kubernetes.io/control-plane (delete it with the tool that created it, whose user guard.exempt can name); ` +
 			`critical pods run on it: db/pg-0, db/pg-1, db/pg-2 and 2 more (move them first: kubectl nodecleanup cleanup worker --wait); ` +
-			`no other node takes pods: all are cordoned, tainted or terminating (add a node, or make one schedulable: kubectl get nodes; kubectl uncordon NODE); ` +
-			`2 other nodes terminate already, and the config allows 2 at once: a, b (wait until one is gone: kubectl nodecleanup status -w). ` +
-			`If it must go regardless, somebody who is allowed the verb "bypass" on nodes can break the glass: ` +
+			`no other node is schedulable: all are cordoned, tainted or terminating (add a node, or uncordon one: kubectl get nodes; kubectl uncordon NODE); ` +
+			`2 other nodes are terminating, and guard.maxTerminating is 2: a, b (wait until one is removed: kubectl nodecleanup status -w). ` +
+			`In an emergency, a user with the verb "bypass" on nodes can break the glass: ` +
 			`kubectl annotate --overwrite node worker nodecleanup.io/break-glass="WHY" nodecleanup.io/break-glass-until=2026-11-23T04:00:00Z`},
-		"protect":                        {best(), annotated(api.AnnotationProtect, "true"), []Rule{Protect}, "take that off"},
+		"protect":                        {best(), annotated(api.AnnotationProtect, "true"), []Rule{Protect}, "to remove it"},
 		"protect, unreadable":            {best(), annotated(api.AnnotationProtect, "ja"), []Rule{Protect}, `annotation nodecleanup.io/protect is "ja", neither true nor false`},
 		"protect, false":                 {best(), annotated(api.AnnotationProtect, "false"), nil, ""},
-		"control plane, by its old name": {best(), func(_ *config.Config, r *Request, _ *Facts) { r.Node.Labels["node-role.kubernetes.io/master"] = "" }, []Rule{ControlPlane}, "node-role.kubernetes.io/master"},
-		"control plane, allowed": {best(), func(c *config.Config, r *Request, _ *Facts) {
+		"control plane, by its old name": {best(), func(_ *config.Config, r *Deletion, _ *Facts) { r.Node.Labels["node-role.kubernetes.io/master"] = "" }, []Rule{ControlPlane}, "node-role.kubernetes.io/master"},
+		"control plane, allowed": {best(), func(c *config.Config, r *Deletion, _ *Facts) {
 			r.Node.Labels["node-role.kubernetes.io/control-plane"], c.Guard.ControlPlane = "", config.Allow
 		}, nil, ""},
-		"critical pods":                  {best(), func(_ *config.Config, _ *Request, f *Facts) { f.CriticalPods = []string{"db/pg-0"} }, []Rule{CriticalPods}, "critical pods run on it: db/pg-0 ("},
-		"last schedulable":               {best(), func(_ *config.Config, _ *Request, f *Facts) { f.OtherSchedulable = false }, []Rule{LastSchedulable}, "no other node takes pods"},
-		"last schedulable, but cordoned": {best(), func(_ *config.Config, r *Request, f *Facts) { f.OtherSchedulable = false; cordon(r.Node) }, []Rule{LastSchedulable}, ""},
-		"last schedulable, but tainted": {best(), func(_ *config.Config, r *Request, f *Facts) {
+		"critical pods":                  {best(), func(_ *config.Config, _ *Deletion, f *Facts) { f.CriticalPods = []string{"db/pg-0"} }, []Rule{CriticalPods}, "critical pods run on it: db/pg-0 ("},
+		"last schedulable":               {best(), func(_ *config.Config, _ *Deletion, f *Facts) { f.OtherSchedulable = false }, []Rule{LastSchedulable}, "no other node is schedulable"},
+		"last schedulable, but cordoned": {best(), func(_ *config.Config, r *Deletion, f *Facts) { f.OtherSchedulable = false; cordon(r.Node) }, []Rule{LastSchedulable}, ""},
+		"last schedulable, but tainted": {best(), func(_ *config.Config, r *Deletion, f *Facts) {
 			f.OtherSchedulable = false
 			r.Node.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}
 		}, nil, ""},
-		"last schedulable, with a taint that only asks": {best(), func(_ *config.Config, r *Request, f *Facts) {
+		"last schedulable, with a taint that only asks": {best(), func(_ *config.Config, r *Deletion, f *Facts) {
 			f.OtherSchedulable = false
 			r.Node.Spec.Taints = []corev1.Taint{{Key: "old", Effect: corev1.TaintEffectPreferNoSchedule}}
 		}, []Rule{LastSchedulable}, ""},
-		"last schedulable, allowed": {best(), func(c *config.Config, _ *Request, f *Facts) {
+		"last schedulable, allowed": {best(), func(c *config.Config, _ *Deletion, f *Facts) {
 			f.OtherSchedulable, c.Guard.LastSchedulable = false, config.Allow
 		}, nil, ""},
-		"too many": {best(), func(_ *config.Config, _ *Request, f *Facts) { f.Terminating = []string{"a", "b", "c"} }, []Rule{MaxTerminating}, "3 other nodes terminate already, and the config allows 2 at once: a, b, c"},
-		"too many of a share": {best(), func(c *config.Config, _ *Request, f *Facts) {
+		"too many": {best(), func(_ *config.Config, _ *Deletion, f *Facts) { f.Terminating = []string{"a", "b", "c"} }, []Rule{MaxTerminating}, "3 other nodes are terminating, and guard.maxTerminating is 2: a, b, c"},
+		"too many of a share": {best(), func(c *config.Config, _ *Deletion, f *Facts) {
 			c.Guard.MaxTerminating, f.Nodes = config.Limit{Percent: 10}, 19
 		}, []Rule{MaxTerminating},
-			"1 other node terminates already, and the config allows 10% of 19, which is 1 at once: a"},
-		"few enough of a share": {best(), func(c *config.Config, _ *Request, _ *Facts) { c.Guard.MaxTerminating = config.Limit{Percent: 5} }, nil, ""},
-		"no limit": {best(), func(c *config.Config, _ *Request, f *Facts) {
+			"1 other node is terminating, and guard.maxTerminating is 10% of 19, which is 1: a"},
+		"few enough of a share": {best(), func(c *config.Config, _ *Deletion, _ *Facts) { c.Guard.MaxTerminating = config.Limit{Percent: 5} }, nil, ""},
+		"no limit": {best(), func(c *config.Config, _ *Deletion, f *Facts) {
 			c.Guard.MaxTerminating, f.Terminating = config.Limit{}, []string{"a", "b", "c"}
 		}, nil, ""},
-		"terminating already": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+		"terminating already": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.Node.DeletionTimestamp, r.Node.Annotations[api.AnnotationProtect] = &metav1.Time{Time: night}, "true"
 		}, nil, ""},
-		"off": {worst(), func(c *config.Config, r *Request, _ *Facts) {
+		"off": {worst(), func(c *config.Config, r *Deletion, _ *Facts) {
 			c.Guard.Enabled, r.Node.Annotations[api.AnnotationProtect] = false, "true"
 		}, nil, ""},
-		"exempt user": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+		"exempt user": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.User = "system:serviceaccount:kube-system:cluster-autoscaler"
 		}, nil, ""},
-		"exempt group": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+		"exempt group": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.Groups, r.Node.Annotations[api.AnnotationProtect] = []string{"a", "cloud"}, "true"
 		}, nil, ""},
-		"not selected": {worst(), func(_ *config.Config, r *Request, _ *Facts) { r.Node.Labels = nil }, nil, ""},
-		"not selected, but protected": {worst(), func(_ *config.Config, r *Request, _ *Facts) {
+		"not selected": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) { r.Node.Labels = nil }, nil, ""},
+		"not selected, but protected": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.Node.Labels, r.Node.Annotations[api.AnnotationProtect] = nil, "true"
 		}, []Rule{Protect}, ""},
 		"glass broken": {worst(), annotated(glass...), nil, ""},
 		"glass expired": {best(), annotated(append(glass, api.AnnotationBreakGlassUntil, "2026-11-23T02:59:59Z")...), []Rule{Protect},
-			"Its break-glass does not count: it expired at 2026-11-23T02:59:59Z. If it must go"},
+			"Its break-glass annotations are not valid: it expired at 2026-11-23T02:59:59Z. In an emergency"},
 		"glass without a reason": {best(), annotated(append(glass, api.AnnotationBreakGlass, "")...), []Rule{Protect}, "gives no reason"},
-		"dry run":                {worst(), func(_ *config.Config, r *Request, _ *Facts) { r.DryRun = true }, all[2:], "node worker would not be deleted: critical"},
+		"dry run":                {worst(), func(_ *config.Config, r *Deletion, _ *Facts) { r.DryRun = true }, all[2:], "node worker would not be deleted: critical"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			settings, request := everything(), Request{Node: someNode(), User: "jane", Groups: []string{"ops"}}
+			settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane", Groups: []string{"ops"}}, Node: someNode()}
 			if test.change != nil {
-				test.change(settings, &request, &test.facts)
+				test.change(settings, &deletion, &test.facts)
 			}
-			verdict := Decide(settings, request, test.facts, night)
+			verdict := Decide(settings, deletion, test.facts, night)
 			var blocked []Rule
 			for _, blocker := range verdict.Blockers {
 				blocked = append(blocked, blocker.Rule)
@@ -142,8 +142,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func annotated(pairs ...string) func(*config.Config, *Request, *Facts) {
-	return func(_ *config.Config, r *Request, _ *Facts) { r.Node.Annotations = someNode(pairs...).Annotations }
+func annotated(pairs ...string) func(*config.Config, *Deletion, *Facts) {
+	return func(_ *config.Config, r *Deletion, _ *Facts) { r.Node.Annotations = someNode(pairs...).Annotations }
 }
 
 func cordon(node *corev1.Node) {
@@ -157,15 +157,15 @@ func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 		facts.Unread = map[Rule]error{MaxTerminating: errors.New("etcd is\ngone"), CriticalPods: errors.New("no route")}
 		return facts
 	}
-	settings, request := everything(), Request{Node: someNode(), User: "jane"}
+	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}
 
-	allowed := Decide(settings, request, broken(), night)
+	allowed := Decide(settings, deletion, broken(), night)
 	if !allowed.Allowed || len(allowed.Unread) != 2 || allowed.Unread[0].Rule != CriticalPods || allowed.Message != "" {
 		t.Errorf("with allow: %+v", allowed)
 	}
 	if want := []string{
-		"node worker: whether critical pods run on it cannot be told: no route; its deletion is allowed all the same, as the config says (guard.onReadError)",
-		"node worker: how many nodes terminate cannot be told: etcd is gone; its deletion is allowed all the same, as the config says (guard.onReadError)",
+		"node worker: cannot evaluate guard.criticalPods: no route; allowed because guard.onReadError=allow",
+		"node worker: cannot evaluate guard.maxTerminating: etcd is gone; allowed because guard.onReadError=allow",
 	}; !slices.Equal(allowed.Warnings, want) {
 		t.Errorf("with allow it warns %q", allowed.Warnings)
 	}
@@ -173,74 +173,95 @@ func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 	// What can be read counts all the same.
 	facts := broken()
 	facts.OtherSchedulable = false
-	if verdict := Decide(settings, request, facts, night); verdict.Allowed || len(verdict.Warnings) != 2 || !strings.Contains(verdict.Message, "no other node takes pods") {
+	if verdict := Decide(settings, deletion, facts, night); verdict.Allowed || len(verdict.Warnings) != 2 || !strings.Contains(verdict.Message, "no other node is schedulable") {
 		t.Errorf("a rule that can be read does not count: %+v", verdict)
 	}
 
 	settings.Guard.OnReadError = config.Refuse
-	refused := Decide(settings, request, broken(), night)
-	if refused.Allowed || len(refused.Warnings) > 0 || !strings.Contains(refused.Message, "whether critical pods run on it cannot be told: no route (try again in a moment; guard.onReadError") {
+	refused := Decide(settings, deletion, broken(), night)
+	if refused.Allowed || len(refused.Warnings) > 0 || !strings.Contains(refused.Message, "cannot evaluate guard.criticalPods: no route (retry; denied because guard.onReadError=refuse)") {
 		t.Errorf("with refuse: %+v", refused)
 	}
 }
 
+// A Node that cannot be read is never taken for one without protection.
+func TestANodeThatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
+	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}}
+	facts := Facts{OtherSchedulable: true, Unread: map[Rule]error{Protect: errors.New("no route")}}
+	verdict := Decide(settings, deletion, facts, night)
+	if want := []string{"node worker: cannot read the node: no route; allowed because guard.onReadError=allow"}; !verdict.Allowed || verdict.Record || !slices.Equal(verdict.Warnings, want) {
+		t.Errorf("with allow: %+v", verdict)
+	}
+	settings.Guard.OnReadError = config.Refuse
+	verdict = Decide(settings, deletion, facts, night)
+	if verdict.Allowed || len(verdict.Unread) != 1 || !strings.HasPrefix(verdict.Message, "node worker was not deleted: cannot read the node: no route (retry; denied because guard.onReadError=refuse). In an emergency") {
+		t.Errorf("with refuse: %+v", verdict)
+	}
+	deletion.Groups = []string{"cloud"}
+	if verdict := Decide(settings, deletion, facts, night); !verdict.Allowed {
+		t.Errorf("an exempt user is denied: %+v", verdict)
+	}
+}
+
 func TestADryRunOfTheAgentOnlyWarns(t *testing.T) {
-	settings, request := everything(), Request{Node: someNode(), User: "jane"}
+	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}
 	settings.DryRun = true
-	verdict := Decide(settings, request, worst(), night)
-	if !verdict.Allowed || verdict.Message != "" || len(verdict.Warnings) != 1 || !strings.HasPrefix(verdict.Warnings[0], "node worker would be kept if nodecleanup were no dry run: critical pods") {
+	verdict := Decide(settings, deletion, worst(), night)
+	if !verdict.Allowed || verdict.Message != "" || len(verdict.Warnings) != 1 || !strings.HasPrefix(verdict.Warnings[0], "node worker: dry run: this deletion would have been denied: critical pods") {
 		t.Errorf("it answers %+v", verdict)
 	}
 }
 
-func TestOnlyWhatMattersIsAsked(t *testing.T) {
+func TestOnlyWhatMattersIsNeeded(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(*config.Config, *Request)
+		change func(*config.Config, *Deletion)
 		want   []Rule
 	}{
-		"all":                 {func(*config.Config, *Request) {}, []Rule{CriticalPods, LastSchedulable, MaxTerminating}},
-		"by default":          {func(c *config.Config, _ *Request) { c.Guard = config.Guard{Enabled: true} }, nil},
-		"off":                 {func(c *config.Config, _ *Request) { c.Guard.Enabled = false }, nil},
-		"exempt":              {func(_ *config.Config, r *Request) { r.Groups = []string{"cloud"} }, nil},
-		"terminating already": {func(_ *config.Config, r *Request) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, nil},
-		"not selected":        {func(_ *config.Config, r *Request) { r.Node.Labels = nil }, nil},
-		"glass broken": {func(_ *config.Config, r *Request) {
+		"all":                 {func(*config.Config, *Deletion) {}, []Rule{CriticalPods, LastSchedulable, MaxTerminating}},
+		"by default":          {func(c *config.Config, _ *Deletion) { c.Guard = config.Guard{Enabled: true} }, nil},
+		"off":                 {func(c *config.Config, _ *Deletion) { c.Guard.Enabled = false }, nil},
+		"exempt":              {func(_ *config.Config, r *Deletion) { r.Groups = []string{"cloud"} }, nil},
+		"terminating already": {func(_ *config.Config, r *Deletion) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, nil},
+		"not selected":        {func(_ *config.Config, r *Deletion) { r.Node.Labels = nil }, nil},
+		"glass broken": {func(_ *config.Config, r *Deletion) {
 			r.Node.Annotations = someNode(api.AnnotationBreakGlass, "why", api.AnnotationBreakGlassUntil, "2026-11-23T04:00:00Z").Annotations
 		}, nil},
-		"a node that takes no pods": {func(_ *config.Config, r *Request) {
+		"a node that takes no pods": {func(_ *config.Config, r *Deletion) {
 			r.Node.Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: corev1.TaintEffectNoExecute}}
 		}, []Rule{CriticalPods, MaxTerminating}},
 	} {
-		settings, request := everything(), Request{Node: someNode(), User: "jane"}
-		test.change(settings, &request)
-		if got := Asked(settings, request, night); !slices.Equal(got, test.want) {
+		settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}
+		test.change(settings, &deletion)
+		if got := Needed(settings, deletion, night); !slices.Equal(got, test.want) {
 			t.Errorf("%s: asked are %v, want %v", name, got, test.want)
 		}
 	}
 }
 
-func TestWhoAskedIsNotedWhereACleanupFollows(t *testing.T) {
+func TestTheUserIsRecordedIfACleanupFollows(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(*config.Config, *Request)
+		change func(*config.Config, *Deletion)
 		want   bool
 	}{
-		"allowed":             {func(*config.Config, *Request) {}, true},
-		"exempt":              {func(_ *config.Config, r *Request) { r.Groups = []string{"cloud"} }, true},
-		"off":                 {func(c *config.Config, _ *Request) { c.Guard.Enabled = false }, false},
-		"terminating already": {func(_ *config.Config, r *Request) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, false},
-		"not protected":       {func(_ *config.Config, r *Request) { r.Node.Finalizers = nil }, false},
+		"allowed":             {func(*config.Config, *Deletion) {}, true},
+		"exempt":              {func(_ *config.Config, r *Deletion) { r.Groups = []string{"cloud"} }, true},
+		"off":                 {func(c *config.Config, _ *Deletion) { c.Guard.Enabled = false }, false},
+		"terminating already": {func(_ *config.Config, r *Deletion) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, false},
+		"no finalizer":        {func(_ *config.Config, r *Deletion) { r.Node.Finalizers = nil }, false},
+		"denied":              {func(_ *config.Config, r *Deletion) { r.Node.Annotations[api.AnnotationProtect] = "true" }, false},
+		"dry run":             {func(_ *config.Config, r *Deletion) { r.DryRun = true }, false},
 	} {
-		settings, request := everything(), Request{Node: someNode(), User: "jane"}
-		test.change(settings, &request)
-		if got := Decide(settings, request, best(), night).Note; got != test.want {
-			t.Errorf("%s: noted is %v", name, got)
+		settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}
+		test.change(settings, &deletion)
+		if got := Decide(settings, deletion, best(), night).Record; got != test.want {
+			t.Errorf("%s: recorded is %v", name, got)
 		}
 	}
 }
 
 func TestAWarningFitsAHeader(t *testing.T) {
-	got := oneLine("a\nb\x1b[31m" + strings.Repeat("é", longestWarning))
-	if strings.ContainsAny(got, "\n\x1b") || len(got) > longestWarning+len("…") || !strings.HasSuffix(got, "é…") {
+	got := oneLine("a\nb\x1b[31m" + strings.Repeat("é", maxWarning))
+	if strings.ContainsAny(got, "\n\x1b") || len(got) > maxWarning+len("…") || !strings.HasSuffix(got, "é…") {
 		t.Errorf("it is %q", got)
 	}
 }

@@ -9,66 +9,67 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// glassFor is the end that is proposed to whoever has to break the glass.
+// glassFor is how long the proposed break-glass command is valid.
 const glassFor = time.Hour
 
-// questions are what could not be answered where a rule could not be looked at.
-var questions = map[Rule]string{
-	CriticalPods:    "whether critical pods run on it",
-	LastSchedulable: "whether another node takes pods",
-	MaxTerminating:  "how many nodes terminate",
-}
-
 // explain writes the message and the warnings of a verdict.
-func (v *Verdict) explain(settings *config.Config, request Request, now time.Time) {
-	name := request.Node.Name
+func (v *Verdict) explain(settings *config.Config, deletion Deletion, now time.Time) {
+	name := deletion.Name
 	var clauses []string
 	for _, blocker := range v.Blockers {
-		clauses = append(clauses, fmt.Sprintf("%s (%s)", blocker.What, blocker.WayOut))
+		clauses = append(clauses, fmt.Sprintf("%s (%s)", blocker.What, blocker.Next))
 	}
 	for _, unread := range v.Unread {
-		clause := fmt.Sprintf("%s cannot be told: %v", questions[unread.Rule], unread.Err)
 		if settings.Guard.OnReadError != config.Refuse {
-			v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s: %s; its deletion is allowed all the same, as the config says (guard.onReadError)", name, clause)))
+			v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s: %s; allowed because guard.onReadError=allow", name, unread.clause())))
 			continue
 		}
-		clauses = append(clauses, clause+" (try again in a moment; guard.onReadError in the config says that a deletion is refused then)")
+		clauses = append(clauses, unread.clause()+" (retry; denied because guard.onReadError=refuse)")
 	}
 	if len(clauses) == 0 {
 		return
 	}
 	if v.Allowed {
-		v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s would be kept if nodecleanup were no dry run: %s", name, strings.Join(clauses, "; "))))
+		v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s: dry run: this deletion would have been denied: %s", name, strings.Join(clauses, "; "))))
 		return
 	}
 	outcome := "was not deleted"
-	if request.DryRun {
+	if deletion.DryRun {
 		outcome = "would not be deleted"
 	}
-	v.Message = fmt.Sprintf("node %s %s: %s. %s", name, outcome, strings.Join(clauses, "; "), breakGlass(request, now))
+	v.Message = fmt.Sprintf("node %s %s: %s. %s", name, outcome, strings.Join(clauses, "; "), breakGlass(deletion, now))
 }
 
-// breakGlass says how to delete the Node regardless, and why what was done to that end
-// does not count.
-func breakGlass(request Request, now time.Time) string {
-	text := ""
-	if _, err := api.BreakGlassOf(request.Node, now); err != nil {
-		text = fmt.Sprintf("Its break-glass does not count: %v. ", err)
+// clause says what could not be evaluated, and why.
+func (u Unread) clause() string {
+	if u.Rule == Protect {
+		return fmt.Sprintf("cannot read the node: %v", u.Err)
 	}
-	return text + fmt.Sprintf(`If it must go regardless, somebody who is allowed the verb "bypass" on nodes can break the glass: kubectl annotate --overwrite node %s %s="WHY" %s=%s`,
-		request.Node.Name, api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil, now.Add(glassFor).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("cannot evaluate guard.%s: %v", u.Rule, u.Err)
 }
 
-// busy makes it the verdict about a deletion that was not looked at in time.
-func (v *Verdict) busy(request Request) {
-	v.Allowed, v.Busy = false, true
-	v.Message = fmt.Sprintf("node %s was not deleted: so many deletions of nodes are asked about at once that this one was not looked at in time. Try again in a moment; whoever tries a few at a time gets through", request.Node.Name)
+// breakGlass says how to delete the Node in an emergency, and why the break-glass annotations
+// that it has are not valid.
+func breakGlass(deletion Deletion, now time.Time) string {
+	text := ""
+	if deletion.Node != nil {
+		if _, err := api.BreakGlassOf(deletion.Node, now); err != nil {
+			text = fmt.Sprintf("Its break-glass annotations are not valid: %v. ", err)
+		}
+	}
+	return text + fmt.Sprintf(`In an emergency, a user with the verb "bypass" on nodes can break the glass: kubectl annotate --overwrite node %s %s="WHY" %s=%s`,
+		deletion.Name, api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil, now.Add(glassFor).UTC().Format(time.RFC3339))
 }
 
-// longestWarning keeps a warning in the header in which it travels.
-const longestWarning = 1024
+// busy is the verdict about a deletion that was not evaluated in time because of others.
+func busy(request Request) Verdict {
+	return Verdict{Busy: true, Message: fmt.Sprintf("node %s was not deleted: too many node deletions at once; retry with fewer", request.Name)}
+}
 
-// oneLine makes a text fit for a header: no control characters, not too long.
+// maxWarning is the length of a warning in bytes: it travels in a header.
+const maxWarning = 1024
+
+// oneLine makes a text fit into a header: no control characters, not too long.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -76,8 +77,8 @@ func oneLine(text string) string {
 		}
 		return r
 	}, text)
-	if len(text) > longestWarning {
-		text = strings.ToValidUTF8(text[:longestWarning], "") + "…"
+	if len(text) > maxWarning {
+		text = strings.ToValidUTF8(text[:maxWarning], "") + "…"
 	}
 	return text
 }

@@ -20,57 +20,61 @@ import (
 )
 
 const (
-	// metadataPage is how many Nodes are read at once of which the metadata is wanted.
+	// metadataPage is how many Nodes are read at once, metadata only.
 	metadataPage = 1000
-	// firstPage is how many of which all is: nearly always one of them takes pods. Where
-	// none does, all Nodes are read, nextPage at once.
+	// firstPage is how many whole Nodes are read first: nearly always one of them is
+	// schedulable. If none is, all Nodes are read, nextPage at once.
 	firstPage = 50
 	nextPage  = 500
 )
 
-// own reads what no deletion at the same time matters to. Every read is of the newest state:
-// nothing is asked of a cache that may lag behind.
-func (g *Guard) own(ctx context.Context, guard config.Guard, node *corev1.Node, asked []Rule) Facts {
-	facts := Facts{OtherSchedulable: true, Unread: map[Rule]error{}}
-	if slices.Contains(asked, CriticalPods) {
-		var err error
-		if facts.CriticalPods, err = g.criticalPods(ctx, guard.CriticalPods, node.Name); err != nil {
-			facts.Unread[CriticalPods] = err
-		}
+// readNode returns the live Node, or nil if there is none with that UID. It reads the newest
+// state, as every read here does: a cache may lag behind.
+func (g *Guard) readNode(ctx context.Context, request Request) (*corev1.Node, error) {
+	node, err := g.Client.CoreV1().Nodes().Get(ctx, request.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case node.UID != request.UID:
+		return nil, nil
 	}
-	return facts
+	return node, nil
 }
 
-// common is what was read for all the deletions that are decided together.
-type common struct {
-	*book
-	rules []Rule
-	// terminating are the names of all Nodes that do or, by the book, are about to.
+// readOwn reads the facts that no other deletion changes.
+func (g *Guard) readOwn(ctx context.Context, facts *Facts, guard config.Guard, node string, needed []Rule) {
+	if !slices.Contains(needed, CriticalPods) {
+		return
+	}
+	var err error
+	if facts.CriticalPods, err = g.criticalPods(ctx, guard.CriticalPods, node); err != nil {
+		facts.Unread[CriticalPods] = err
+	}
+}
+
+// sharedFacts are read once for all deletions of a batch.
+type sharedFacts struct {
+	*ledger
+	// terminating are the names of all Nodes that are terminating or have a reservation.
 	terminating map[types.UID]string
 	nodes       int
-	// schedulable are some that take pods, and all of them where they are few.
+	// schedulable are as many schedulable Nodes as the batch needs, or all of them.
 	schedulable []types.UID
 	unread      map[Rule]error
 }
 
-// readCommon reads what the booked rules ask for, about so many Nodes.
-func (g *Guard) readCommon(ctx context.Context, rules []Rule, about int) *common {
-	c := &common{rules: rules, unread: map[Rule]error{}}
-	// Before the Nodes: what is taken out of the book meanwhile is seen on them.
-	var err error
-	if c.book, err = g.readBook(ctx); err != nil {
-		for _, rule := range rules {
-			c.unread[rule] = err
-		}
-		return c
-	}
+// readShared reads what the shared rules need for so many deletions.
+func (g *Guard) readShared(ctx context.Context, ledger *ledger, rules []Rule, about int) *sharedFacts {
+	s := &sharedFacts{ledger: ledger, unread: map[Rule]error{}}
 	readers := map[Rule]func() error{
 		LastSchedulable: func() (err error) {
-			c.schedulable, err = g.schedulable(ctx, about+1, c.book)
+			s.schedulable, err = g.schedulable(ctx, about+1, ledger)
 			return err
 		},
 		MaxTerminating: func() (err error) {
-			c.terminating, c.nodes, err = g.terminating(ctx, c.book)
+			s.terminating, s.nodes, err = g.terminating(ctx, ledger)
 			return err
 		},
 	}
@@ -82,46 +86,40 @@ func (g *Guard) readCommon(ctx context.Context, rules []Rule, about int) *common
 	group.Wait()
 	for i, rule := range rules {
 		if errs[i] != nil {
-			c.unread[rule] = errs[i]
+			s.unread[rule] = errs[i]
 		}
 	}
-	return c
+	return s
 }
 
-// about adds to the facts what is so for one Node.
-func (c *common) about(facts Facts, node *corev1.Node) Facts {
+// about adds to the facts what the rules need for one Node.
+func (s *sharedFacts) about(node *corev1.Node, facts Facts, rules []Rule) Facts {
 	facts.Unread = maps.Clone(facts.Unread)
-	maps.Copy(facts.Unread, c.unread)
-	facts.Terminating, facts.Nodes = nil, c.nodes
-	for uid, name := range c.terminating {
+	for _, rule := range rules {
+		if err := s.unread[rule]; err != nil {
+			facts.Unread[rule] = err
+		}
+	}
+	if slices.Contains(rules, LastSchedulable) {
+		facts.OtherSchedulable = slices.ContainsFunc(s.schedulable, func(uid types.UID) bool { return uid != node.UID && !s.isReserved(uid) })
+	}
+	facts.Terminating, facts.Nodes = nil, s.nodes
+	for uid, name := range s.terminating {
 		if uid != node.UID {
 			facts.Terminating = append(facts.Terminating, name)
 		}
 	}
 	slices.Sort(facts.Terminating)
-	facts.OtherSchedulable = !slices.Contains(c.rules, LastSchedulable) || slices.ContainsFunc(c.schedulable, func(uid types.UID) bool {
-		_, leaving := c.allowed[uid]
-		return uid != node.UID && !leaving
-	})
 	return facts
 }
 
-// leaves has a Node count as one whose deletion was allowed, for those that are decided next.
-func (c *common) leaves(node *corev1.Node, until time.Time) {
-	c.allowed[node.UID] = entry{node.UID, metav1.NewTime(until)}
-	if c.terminating != nil {
-		c.terminating[node.UID] = node.Name
+// reserve counts the Node as one that is about to terminate, for the deletions that are
+// evaluated next.
+func (s *sharedFacts) reserve(deletion Deletion, rules []Rule, now time.Time) {
+	s.ledger.reserve(deletion, rules, now)
+	if s.terminating != nil {
+		s.terminating[deletion.UID] = deletion.Name
 	}
-}
-
-// there reports whether that Node, and no other of the name, is known not to be gone. Where
-// that cannot be told it is taken to be there: what is read next fails as well then.
-func (g *Guard) there(ctx context.Context, node *corev1.Node) bool {
-	live, err := g.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).Get(ctx, node.Name, metav1.GetOptions{})
-	if err != nil {
-		return !apierrors.IsNotFound(err)
-	}
-	return live.UID == node.UID
 }
 
 // criticalPods returns those pods of a Node that a selector chooses, as namespace/name.
@@ -149,9 +147,9 @@ func (g *Guard) criticalPods(ctx context.Context, critical []config.PodSelector,
 	return found, nil
 }
 
-// schedulable returns Nodes that take pods and whose deletion was not allowed a moment ago,
-// so many or all that there are.
-func (g *Guard) schedulable(ctx context.Context, enough int, written *book) (found []types.UID, err error) {
+// schedulable returns Nodes that are schedulable and have no reservation: enough of them, or
+// all.
+func (g *Guard) schedulable(ctx context.Context, enough int, ledger *ledger) (found []types.UID, err error) {
 	options := metav1.ListOptions{FieldSelector: "spec.unschedulable=false", Limit: firstPage}
 	for {
 		page, err := g.Client.CoreV1().Nodes().List(ctx, options)
@@ -160,7 +158,7 @@ func (g *Guard) schedulable(ctx context.Context, enough int, written *book) (fou
 		}
 		for i := range page.Items {
 			node := &page.Items[i]
-			if _, leaving := written.allowed[node.UID]; !leaving && schedulable(node) {
+			if !ledger.isReserved(node.UID) && schedulable(node) {
 				found = append(found, node.UID)
 			}
 		}
@@ -170,9 +168,9 @@ func (g *Guard) schedulable(ctx context.Context, enough int, written *book) (fou
 	}
 }
 
-// terminating returns the names of the Nodes that terminate or, by the book, are about to, and
-// how many Nodes there are. One in the book that is gone counts no longer.
-func (g *Guard) terminating(ctx context.Context, written *book) (names map[types.UID]string, nodes int, err error) {
+// terminating returns the names of the Nodes that are terminating or have a reservation, and
+// the number of Nodes. A reservation whose Node is removed does not count.
+func (g *Guard) terminating(ctx context.Context, ledger *ledger) (names map[types.UID]string, nodes int, err error) {
 	names = map[types.UID]string{}
 	options := metav1.ListOptions{Limit: metadataPage}
 	for {
@@ -182,7 +180,7 @@ func (g *Guard) terminating(ctx context.Context, written *book) (names map[types
 		}
 		for _, node := range page.Items {
 			nodes++
-			if _, allowed := written.allowed[node.UID]; allowed || node.DeletionTimestamp != nil {
+			if node.DeletionTimestamp != nil || ledger.isReserved(node.UID) {
 				names[node.UID] = node.Name
 			}
 		}

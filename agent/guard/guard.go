@@ -3,9 +3,9 @@ package guard
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
@@ -14,103 +14,116 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Options are what a guard works with. All are required.
+// Options are the dependencies of a Guard. All are required.
 type Options struct {
 	Client   kubernetes.Interface
 	Metadata metadata.Interface
 	// Namespace of the agent.
 	Namespace string
-	// Config returns the config in force.
+	// Config returns the active config.
 	Config func() *config.Config
 	Events record.EventRecorder
 	Clock  clock.PassiveClock
-	Log    *slog.Logger
+	// Log must bound its output: callers that are not authenticated cause log lines.
+	Log *slog.Logger
 }
 
-// Guard answers deletions. It is for concurrent use, in every agent.
+// Guard evaluates deletions. Every replica has one; it is safe for concurrent use.
 type Guard struct {
 	Options
-	// queue are the deletions that others at the same time matter to.
-	queue queue
+	limits limits
+	queue  queue
 }
 
-// New returns a guard.
-func New(options Options) *Guard { return &Guard{Options: options} }
+// New returns a Guard.
+func New(options Options) *Guard { return &Guard{Options: options, limits: newLimits()} }
 
-// readShare is how much of the time for an answer may pass until everything is read. The
-// rest is for saying so.
+// readShare is the share of the time for an answer that reads may take. The rest is for the
+// answer itself.
 const readShare = 0.75
 
-// Judge answers a request within the time that ctx gives. On a dry run it writes nothing.
-func (g *Guard) Judge(ctx context.Context, request Request) Verdict {
+// Evaluate answers a request before ctx ends. It decides on the live Node, and it writes to
+// the ledger only: nothing for a dry run, and never to the Node.
+func (g *Guard) Evaluate(ctx context.Context, request Request) Verdict {
 	settings := g.Config()
-	log := g.Log.With("node", request.Node.Name, "uid", request.Node.UID, "user", request.User, "dryRun", request.DryRun)
-	reading := ctx
-	if end, limited := ctx.Deadline(); limited {
-		var cancel context.CancelFunc
-		reading, cancel = context.WithTimeout(ctx, time.Duration(readShare*float64(time.Until(end))))
-		defer cancel()
-	}
-	if settings.Guard.Enabled && request.Node.DeletionTimestamp == nil && !g.there(reading, request.Node) {
-		// Whoever can reach the webhook can ask. An invented Node is to cost no more than this.
-		log.Warn("asked about the deletion of a node that is not there")
+	if !settings.Guard.Enabled {
 		return Verdict{Allowed: true}
 	}
-	verdict := g.decide(reading, settings, request)
-	if verdict.Busy {
-		log.Warn("a deletion was not looked at in time, for so many are asked about at once")
-		return verdict
+	if end, limited := ctx.Deadline(); limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(readShare*float64(time.Until(end))))
+		defer cancel()
 	}
-	for _, unread := range verdict.Unread {
-		log.Error("a rule of the delete guard cannot be looked at", "rule", string(unread.Rule), "allowed", verdict.Allowed, "err", unread.Err)
+	log := g.Log.With("node", request.Name, "uid", request.UID, "user", request.User, "verified", request.Verified, "dryRun", request.DryRun)
+	deletion, facts, err := g.collect(ctx, settings, request)
+	switch {
+	case err != nil:
+		log.Warn("too many node deletions at once, denying one", "err", err)
+		return busy(request)
+	case deletion.Node == nil && facts.Unread[Protect] == nil:
+		log.Warn("evaluating a deletion: no such node")
+		return Verdict{Allowed: true}
 	}
-	if request.DryRun {
-		return verdict
-	}
-	if !verdict.Allowed {
-		log.Warn("deletion of a node refused", "why", verdict.Message)
-		g.tell(request.Node, deletionRefused(request, verdict))
-		return verdict
-	}
-	if verdict.Note {
-		if g.noted(request) {
-			return verdict // The API server asks again about the same deletion.
-		}
-		if err := g.note(ctx, request); err != nil {
-			log.Warn("who asked for a deletion is not kept", "err", err)
-		}
-	}
-	if verdict.BreakGlass.Active {
-		log.Warn("deletion of a node let through by break-glass", "reason", verdict.BreakGlass.Reason)
-		g.tell(request.Node, glassBroken(request, verdict.BreakGlass))
-	}
+	verdict := g.decide(ctx, settings, deletion, facts)
+	g.report(log, deletion, verdict)
 	return verdict
 }
 
-// decide reads and decides.
-func (g *Guard) decide(ctx context.Context, settings *config.Config, request Request) Verdict {
-	asked := Asked(settings, request, g.Clock.Now())
-	if g.justAllowed(request) {
-		asked = nil // The rules that need no read are looked at all the same.
+// collect reads the live Node and the facts about it that no other deletion changes. The Node
+// is nil if there is none with that UID, or if it could not be read. The error says that too
+// many requests are being read for already.
+func (g *Guard) collect(ctx context.Context, settings *config.Config, request Request) (Deletion, Facts, error) {
+	deletion, facts := Deletion{Request: request}, Facts{OtherSchedulable: true, Unread: map[Rule]error{}}
+	release, err := g.limits.acquire(ctx, request.Verified)
+	if err != nil {
+		return deletion, facts, err
 	}
-	facts := g.own(ctx, settings.Guard, request.Node, asked)
-	inBook := booked(asked)
-	switch {
-	case len(inBook) == 0:
-		return Decide(settings, request, facts, g.Clock.Now())
-	case request.DryRun:
-		return Decide(settings, request, g.readCommon(ctx, inBook, 1).about(facts, request.Node), g.Clock.Now())
-	case ctx.Err() != nil:
-		return Decide(settings, request, facts.unread(inBook, context.Cause(ctx)), g.Clock.Now())
+	defer release()
+	if deletion.Node, err = g.readNode(ctx, request); err != nil {
+		facts.Unread[Protect] = err
+		return deletion, facts, nil
 	}
-	return g.decideTogether(ctx, settings, request, inBook, facts)
+	if deletion.Node != nil {
+		g.readOwn(ctx, &facts, settings.Guard, request.Name, Needed(settings, deletion, g.Clock.Now()))
+	}
+	return deletion, facts, nil
 }
 
-// unread are the facts where rules could not be looked at.
-func (f Facts) unread(rules []Rule, err error) Facts {
-	f.Unread = maps.Clone(f.Unread)
-	for _, rule := range rules {
-		f.Unread[rule] = err
+// decide evaluates the rules. Those that other deletions change are evaluated in a batch, and
+// so is what the ledger records.
+func (g *Guard) decide(ctx context.Context, settings *config.Config, deletion Deletion, facts Facts) Verdict {
+	var rules []Rule
+	if deletion.Node != nil {
+		rules = shared(Needed(settings, deletion, g.Clock.Now()))
 	}
-	return f
+	verdict := Decide(settings, deletion, facts.unread(rules, context.Cause(ctx)), g.Clock.Now())
+	if len(rules) == 0 && !verdict.Record || ctx.Err() != nil {
+		return verdict
+	}
+	return g.decideInBatch(ctx, &pending{settings: settings, deletion: deletion, rules: rules, facts: facts})
+}
+
+// report logs a verdict and records Events about it.
+func (g *Guard) report(log *slog.Logger, deletion Deletion, verdict Verdict) {
+	if verdict.Busy {
+		log.Warn("too many node deletions at once, denying one")
+		return
+	}
+	for _, unread := range verdict.Unread {
+		log.Error("evaluating a rule of the delete guard", "rule", string(unread.Rule), "allowed", verdict.Allowed, "err", unread.Err)
+	}
+	switch {
+	case deletion.DryRun:
+	case !verdict.Allowed:
+		log.Warn("node deletion denied", "why", verdict.Message)
+		g.event(deletion.Request, deletionRefused(deletion.Request, verdict))
+	case verdict.BreakGlass.Active:
+		log.Warn("node deletion allowed by break-glass", "reason", verdict.BreakGlass.Reason)
+		g.event(deletion.Request, glassBroken(deletion.Request, verdict.BreakGlass))
+	}
+}
+
+// event records an Event about the Node.
+func (g *Guard) event(request Request, e event) {
+	g.Events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: request.Name, UID: request.UID}, e.kind, e.reason, e.message)
 }

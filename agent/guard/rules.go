@@ -11,14 +11,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// rule returns what is in the way of a deletion, nil for nothing.
+// rule returns what blocks a deletion, or nil.
 type rule struct {
 	name   Rule
-	blocks func(config.Guard, Request, Facts) *Blocker
+	blocks func(config.Guard, Deletion, Facts) *Blocker
 }
 
-// rules of the config, in the order in which they are told. Each holds for the Nodes that
-// config selects; the annotation is asked before them, and holds for every Node.
+// rules of the config, in the order of a message. Each applies to the Nodes that nodeSelector
+// selects; the annotation comes before them, and applies to every Node.
 var rules = []rule{
 	{ControlPlane, controlPlane},
 	{CriticalPods, criticalPods},
@@ -33,44 +33,44 @@ func protected(node *corev1.Node) *Blocker {
 	}
 	what := "it is protected by the annotation " + api.AnnotationProtect
 	if err != nil {
-		what = "it counts as protected, for its " + err.Error()
+		what = "it counts as protected: " + err.Error()
 	}
-	return &Blocker{Protect, what, fmt.Sprintf("take that off: kubectl annotate node %s %s-", node.Name, api.AnnotationProtect)}
+	return &Blocker{Protect, what, fmt.Sprintf("to remove it: kubectl annotate node %s %s-", node.Name, api.AnnotationProtect)}
 }
 
-// controlPlaneLabels mark the Nodes of a control plane; the second was retired with
-// Kubernetes 1.24, and is still about.
+// controlPlaneLabels mark the Nodes of a control plane. Kubernetes 1.24 removed the second;
+// clusters still have it.
 var controlPlaneLabels = []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
 
-func controlPlane(guard config.Guard, request Request, _ Facts) *Blocker {
+func controlPlane(guard config.Guard, deletion Deletion, _ Facts) *Blocker {
 	if guard.ControlPlane != config.Refuse {
 		return nil
 	}
-	at := slices.IndexFunc(controlPlaneLabels, func(label string) bool { _, is := request.Node.Labels[label]; return is })
+	at := slices.IndexFunc(controlPlaneLabels, func(label string) bool { _, is := deletion.Node.Labels[label]; return is })
 	if at < 0 {
 		return nil
 	}
 	return &Blocker{ControlPlane, "it is a control-plane node, by its label " + controlPlaneLabels[at],
-		"have it removed by the tool that made it, whose user the config can exempt (guard.exempt)"}
+		"delete it with the tool that created it, whose user guard.exempt can name"}
 }
 
-func criticalPods(_ config.Guard, request Request, facts Facts) *Blocker {
+func criticalPods(_ config.Guard, deletion Deletion, facts Facts) *Blocker {
 	if len(facts.CriticalPods) == 0 {
 		return nil
 	}
 	return &Blocker{CriticalPods, "critical pods run on it: " + some(facts.CriticalPods),
-		fmt.Sprintf("move them first: kubectl nodecleanup cleanup %s --wait", request.Node.Name)}
+		fmt.Sprintf("move them first: kubectl nodecleanup cleanup %s --wait", deletion.Node.Name)}
 }
 
-func lastSchedulable(guard config.Guard, request Request, facts Facts) *Blocker {
-	if guard.LastSchedulable != config.Refuse || facts.OtherSchedulable || !worker(request.Node) {
+func lastSchedulable(guard config.Guard, deletion Deletion, facts Facts) *Blocker {
+	if guard.LastSchedulable != config.Refuse || facts.OtherSchedulable || !worker(deletion.Node) {
 		return nil
 	}
-	return &Blocker{LastSchedulable, "no other node takes pods: all are cordoned, tainted or terminating",
-		"add a node, or make one schedulable: kubectl get nodes; kubectl uncordon NODE"}
+	return &Blocker{LastSchedulable, "no other node is schedulable: all are cordoned, tainted or terminating",
+		"add a node, or uncordon one: kubectl get nodes; kubectl uncordon NODE"}
 }
 
-func maxTerminating(guard config.Guard, _ Request, facts Facts) *Blocker {
+func maxTerminating(guard config.Guard, _ Deletion, facts Facts) *Blocker {
 	if !guard.MaxTerminating.Set() || len(facts.Terminating) < guard.MaxTerminating.Of(facts.Nodes) {
 		return nil
 	}
@@ -78,15 +78,15 @@ func maxTerminating(guard config.Guard, _ Request, facts Facts) *Blocker {
 	if guard.MaxTerminating.Percent > 0 {
 		limit += fmt.Sprintf(" of %d, which is %d", facts.Nodes, guard.MaxTerminating.Of(facts.Nodes))
 	}
-	others := "1 other node terminates already"
+	others := "1 other node is terminating"
 	if n := len(facts.Terminating); n > 1 {
-		others = fmt.Sprintf("%d other nodes terminate already", n)
+		others = fmt.Sprintf("%d other nodes are terminating", n)
 	}
-	return &Blocker{MaxTerminating, fmt.Sprintf("%s, and the config allows %s at once: %s", others, limit, some(facts.Terminating)),
-		"wait until one is gone: kubectl nodecleanup status -w"}
+	return &Blocker{MaxTerminating, fmt.Sprintf("%s, and guard.maxTerminating is %s: %s", others, limit, some(facts.Terminating)),
+		"wait until one is removed: kubectl nodecleanup status -w"}
 }
 
-// shown is how many names are told; the rest is counted.
+// shown is how many names a message lists; it counts the others.
 const shown = 3
 
 func some(names []string) string {

@@ -70,15 +70,16 @@ func cleanupCompleted(run *api.Run) event {
 	return event{corev1.EventTypeNormal, "CleanupCompleted", text + ". " + askedFor(run) + stepsOf(run)}
 }
 
-// askedFor tells who deleted the Node, or asked for its cleanup, where that is known.
+// askedFor says who deleted the Node, or asked for its cleanup, if that is known.
 func askedFor(run *api.Run) string {
-	switch {
-	case run.RequestedBy == "":
+	switch who := run.Requester(); {
+	case who == "":
 		return ""
 	case run.CleanupRequestedAt == "":
-		return "Deleted by " + run.RequestedBy + ". "
+		return "Deleted by " + who + ". "
+	default:
+		return "Requested by " + who + ". "
 	}
-	return "Requested by " + run.RequestedBy + ". "
 }
 
 // stepsOf tells in one line what came of the steps: for a quick cleanup it is

@@ -44,7 +44,7 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{stepFailed(step(func(s *api.StepRun) { s.State = api.StepFailed })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is not critical: the cleanup goes on without it."},
 		{stepSkipped(step(func(*api.StepRun) {})), "Normal StepSkipped Step drain (d) skipped: not here"},
 		{cleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released. Steps: drain succeeded; log failed, not critical (no route); storage skipped (not here); tell would shout, whisper"},
-		{cleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane. Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
+		{cleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane (unverified). Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
 		{cleanupReady(&onRequest), "delete it and it goes at once. Requested by jane. Steps: drain succeeded in 1.25s"},
 		{cleanupReady(run), "Normal CleanupCompleted Cleanup on request done. The node stays cordoned; delete it and it goes at once. Steps: drain succeeded"},
 		{cleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},

@@ -24,14 +24,10 @@ func Begin(node *corev1.Node, now time.Time) *api.Run {
 	return run
 }
 
-// NoteDeletion records who deleted a terminating Node and whether the delete guard was
-// overridden, as far as the Node tells.
+// NoteDeletion records whether break-glass overrode the delete guard for a terminating Node.
 func NoteDeletion(run *api.Run, node *corev1.Node) {
 	if node.DeletionTimestamp == nil {
 		return
-	}
-	if who := api.DeletionRequestedBy(node); who != "" {
-		run.RequestedBy = who
 	}
 	// One that cannot be read or had expired let nothing through.
 	if glass, err := api.BreakGlassOf(node, node.DeletionTimestamp.Time); err == nil && glass.Active {

@@ -76,26 +76,23 @@ func TestRetryGivesOnlyFailedStepsANewStart(t *testing.T) {
 	}
 }
 
-func TestARecordTellsWhoDeletedTheNode(t *testing.T) {
+func TestARecordSaysThatBreakGlassWasUsed(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
-	noted := map[string]string{
-		api.AnnotationDeletionRequestedBy: "jane", api.AnnotationDeletionRequestedAt: "2026-01-31T03:59:59.5Z",
-		api.AnnotationBreakGlass: "rack burns", api.AnnotationBreakGlassUntil: "2026-01-31T05:00:00Z",
-	}
-	expired := maps.Clone(noted)
+	broken := map[string]string{api.AnnotationBreakGlass: "rack burns", api.AnnotationBreakGlassUntil: "2026-01-31T05:00:00Z"}
+	expired := maps.Clone(broken)
 	expired[api.AnnotationBreakGlassUntil] = "2026-01-31T03:00:00Z"
 	for name, test := range map[string]struct {
-		node       metav1.ObjectMeta
-		who, glass string
+		node  metav1.ObjectMeta
+		glass string
 	}{
-		"noted":           {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: noted}, "jane", "rack burns"},
-		"expired glass":   {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: expired}, "jane", ""},
-		"not noted":       {metav1.ObjectMeta{DeletionTimestamp: &deleted}, "", ""},
-		"not terminating": {metav1.ObjectMeta{Annotations: noted}, "", ""},
+		"broken":          {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: broken}, "rack burns"},
+		"expired":         {metav1.ObjectMeta{DeletionTimestamp: &deleted, Annotations: expired}, ""},
+		"none":            {metav1.ObjectMeta{DeletionTimestamp: &deleted}, ""},
+		"not terminating": {metav1.ObjectMeta{Annotations: broken}, ""},
 	} {
 		run := Begin(&corev1.Node{ObjectMeta: test.node}, deleted.Time)
-		if run.RequestedBy != test.who || run.BreakGlassReason != test.glass {
-			t.Errorf("%s: by %q, break-glass %q", name, run.RequestedBy, run.BreakGlassReason)
+		if run.BreakGlassReason != test.glass {
+			t.Errorf("%s: break-glass %q", name, run.BreakGlassReason)
 		}
 	}
 }

@@ -97,6 +97,9 @@ func (c *cleanup) deleted(ctx context.Context) (time.Duration, error) {
 		c.log.Warn("bypass annotation cannot be read and is not followed", "err", err)
 		c.report.CleanupWaiting(err.Error())
 	}
+	if c.record.PlanHash == "" {
+		c.recordRequester(ctx)
+	}
 	if bypass.Active && !c.record.State.Released() {
 		return 0, c.bypass(ctx, bypass.Reason)
 	}
@@ -110,6 +113,18 @@ func (c *cleanup) deleted(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	return c.proceed(ctx)
+}
+
+// recordRequester records who deleted the Node. Nothing depends on that, so the cleanup goes on
+// if it cannot be read.
+func (c *cleanup) recordRequester(ctx context.Context) {
+	deletion, found, err := c.Deletions.Of(ctx, c.node)
+	if err != nil {
+		c.log.Warn("reading who deleted the node, going on without", "err", err)
+	}
+	if found {
+		c.record.RequestedBy, c.record.RequestedByVerified = deletion.User, deletion.Verified
+	}
 }
 
 // proceed runs the plan, or says when to look again. The room for the run is

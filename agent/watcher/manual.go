@@ -159,6 +159,7 @@ func (c *cleanup) takeOver(ctx context.Context) error {
 	c.record.DeletionRequestedAt = c.node.DeletionTimestamp.DeepCopy()
 	c.record.Host = api.HostOf(c.node)
 	runrecord.NoteDeletion(c.record, c.node)
+	c.recordRequester(ctx)
 	if !c.record.State.Released() {
 		return nil
 	}

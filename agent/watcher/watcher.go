@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/utils/clock"
@@ -33,6 +34,12 @@ type Metrics interface {
 	Retried(plugin string)
 }
 
+// Deletions says who deleted a Node.
+type Deletions interface {
+	// Of returns the recorded deletion of a terminating Node; found is false if none was recorded.
+	Of(ctx context.Context, node metav1.Object) (deletion api.Deletion, found bool, err error)
+}
+
 // Options are what a watcher works with. All are required.
 type Options struct {
 	Client kubernetes.Interface
@@ -45,6 +52,7 @@ type Options struct {
 	Previewer *executor.Executor
 	Records   *runrecord.Store
 	Reporter  *runrecord.Reporter
+	Deletions Deletions
 	Metrics   Metrics
 	// Fence returns an error once this agent may no longer act as the leader.
 	Fence func() error

@@ -59,22 +59,41 @@ func BreakGlassOf(object metav1.Object, now time.Time) (BreakGlass, error) {
 	return glass, nil
 }
 
-// requestAge is how far what the delete guard noted may be from the deletion that it is
-// about, clocks that differ included. A deletion that was noted and then did not come to be
-// must not be laid at the door of whoever asked for it.
-const requestAge = time.Minute
+// Deletion says who deleted a Node, as the delete guard recorded it.
+type Deletion struct {
+	// Node is the name of the Node.
+	Node string           `json:"node"`
+	User string           `json:"user"`
+	At   metav1.MicroTime `json:"at"`
+	// Verified: the caller that named the user authenticated as an API server. Every other
+	// caller can forge the name.
+	Verified bool `json:"verified,omitempty"`
+}
 
-// DeletionRequestedBy returns who deleted a terminating Node, where the delete guard noted
-// that; empty where it did not.
-func DeletionRequestedBy(object metav1.Object) string {
+// maxDeletionAge is how far a recorded deletion may be from the deletion timestamp of the Node,
+// including the difference between two clocks. A deletion that was recorded and did not happen
+// must not be attributed to the user who asked for it.
+const maxDeletionAge = time.Minute
+
+// Explains reports whether this is the deletion of a terminating Node with the same UID.
+func (d Deletion) Explains(object metav1.Object) bool {
 	deleted := object.GetDeletionTimestamp()
-	if deleted == nil {
-		return ""
+	return deleted != nil && deleted.Sub(d.At.Time).Abs() <= maxDeletionAge
+}
+
+// String returns the user, and that the name is not verified if it is not.
+func (d Deletion) String() string { return userName(d.User, d.Verified) }
+
+// Requester returns who deleted the Node or asked for its cleanup, for people. It is empty if
+// that is not known.
+func (r *Run) Requester() string {
+	// A request for a cleanup is an annotation: the name in it is what the user says.
+	return userName(r.RequestedBy, r.RequestedByVerified || r.CleanupRequestedAt != "" || r.RequestedBy == "")
+}
+
+func userName(user string, verified bool) string {
+	if verified {
+		return user
 	}
-	annotations := object.GetAnnotations()
-	at, err := time.Parse(time.RFC3339, annotations[AnnotationDeletionRequestedAt])
-	if err != nil || deleted.Sub(at).Abs() > requestAge {
-		return ""
-	}
-	return annotations[AnnotationDeletionRequestedBy]
+	return user + " (unverified)"
 }

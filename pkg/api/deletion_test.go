@@ -57,26 +57,37 @@ func TestBreakGlassOf(t *testing.T) {
 	}
 }
 
-func TestDeletionRequestedBy(t *testing.T) {
+func TestADeletionExplainsTheNodeThatWasDeletedThen(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	for name, test := range map[string]struct {
 		deleted *metav1.Time
-		at      string
-		want    string
+		age     time.Duration
+		want    bool
 	}{
-		"just now":                           {&deleted, "2026-01-31T03:59:59Z", "jane"},
-		"a clock that is ahead":              {&deleted, "2026-01-31T04:00:40Z", "jane"},
-		"of a deletion that did not come":    {&deleted, "2026-01-31T03:58:00Z", ""},
-		"no time":                            {&deleted, "", ""},
-		"of a node that does not terminate ": {nil, "2026-01-31T04:00:00Z", ""},
+		"just now":                       {&deleted, time.Second, true},
+		"a clock that is ahead":          {&deleted, -40 * time.Second, true},
+		"a deletion that did not happen": {&deleted, 2 * time.Minute, false},
+		"a node that does not terminate": {nil, 0, false},
+		"no time":                        {&deleted, time.Duration(deleted.UnixNano()), false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			got := DeletionRequestedBy(&metav1.ObjectMeta{DeletionTimestamp: test.deleted, Annotations: map[string]string{
-				AnnotationDeletionRequestedBy: "jane", AnnotationDeletionRequestedAt: test.at,
-			}})
-			if got != test.want {
-				t.Errorf("it is %q, want %q", got, test.want)
-			}
-		})
+		if got := (Deletion{User: "jane", At: metav1.NewMicroTime(deleted.Add(-test.age))}).Explains(&metav1.ObjectMeta{DeletionTimestamp: test.deleted}); got != test.want {
+			t.Errorf("%s: it is %v", name, got)
+		}
+	}
+}
+
+func TestANameThatIsNotVerifiedIsMarked(t *testing.T) {
+	for want, run := range map[string]Run{
+		"":                  {},
+		"jane (unverified)": {RequestedBy: "jane"},
+		"jane":              {RequestedBy: "jane", RequestedByVerified: true},
+		"rita":              {RequestedBy: "rita", CleanupRequestedAt: "q"},
+	} {
+		if got := run.Requester(); got != want {
+			t.Errorf("it is %q, want %q", got, want)
+		}
+	}
+	if got := (Deletion{User: "jane"}).String(); got != "jane (unverified)" {
+		t.Errorf("it is %q", got)
 	}
 }

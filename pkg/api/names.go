@@ -79,8 +79,8 @@ const (
 	AnnotationBreakGlass = "nodecleanup.io/break-glass"
 	// AnnotationBreakGlassUntil is when that ends, RFC 3339; without it nothing is let through.
 	AnnotationBreakGlassUntil = "nodecleanup.io/break-glass-until"
-	// AnnotationDeletionRequestedBy is who asked for the deletion, as the API server
-	// told the delete guard; AnnotationDeletionRequestedAt is when, RFC 3339.
+	// AnnotationDeletionRequestedBy and AnnotationDeletionRequestedAt are what agents before
+	// 1.0 wrote on a Node that was deleted. Nothing reads them any more.
 	AnnotationDeletionRequestedBy = "nodecleanup.io/deletion-requested-by"
 	AnnotationDeletionRequestedAt = "nodecleanup.io/deletion-requested-at"
 	// AnnotationCordonedBy marks a Node that nodecleanup itself made unschedulable,

@@ -45,6 +45,8 @@ type Run struct {
 	CleanupRequestedAt string `json:"cleanupRequestedAt,omitempty"`
 	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
 	RequestedBy string `json:"requestedBy,omitempty"`
+	// RequestedByVerified: the API server named RequestedBy, by a client certificate.
+	RequestedByVerified bool `json:"requestedByVerified,omitempty"`
 	// BreakGlassReason is what the operator gave who had the Node deleted whatever the
 	// delete guard would refuse.
 	BreakGlassReason string `json:"breakGlassReason,omitempty"`

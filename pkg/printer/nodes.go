@@ -105,19 +105,22 @@ type History struct {
 // PastRun is one cleanup.
 type PastRun struct {
 	// Record names its ConfigMap.
-	Record      string       `json:"record"`
-	Node        string       `json:"node"`
-	NodeUID     string       `json:"nodeUID"`
-	State       string       `json:"state"`
-	Message     string       `json:"message,omitempty"`
-	DryRun      bool         `json:"dryRun,omitempty"`
-	RequestedBy string       `json:"requestedBy,omitempty"`
-	Bypass      string       `json:"bypass,omitempty"`
-	BreakGlass  string       `json:"breakGlass,omitempty"`
-	PlanHash    string       `json:"planHash"`
-	StartedAt   metav1.Time  `json:"startedAt"`
-	FinishedAt  *metav1.Time `json:"finishedAt,omitempty"`
-	Steps       []PastStep   `json:"steps"`
+	Record      string `json:"record"`
+	Node        string `json:"node"`
+	NodeUID     string `json:"nodeUID"`
+	State       string `json:"state"`
+	Message     string `json:"message,omitempty"`
+	DryRun      bool   `json:"dryRun,omitempty"`
+	RequestedBy string `json:"requestedBy,omitempty"`
+	// RequestedByVerified: an authenticated API server named RequestedBy. Requester is that for people.
+	RequestedByVerified bool         `json:"requestedByVerified,omitempty"`
+	Requester           string       `json:"-"`
+	Bypass              string       `json:"bypass,omitempty"`
+	BreakGlass          string       `json:"breakGlass,omitempty"`
+	PlanHash            string       `json:"planHash"`
+	StartedAt           metav1.Time  `json:"startedAt"`
+	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
+	Steps               []PastStep   `json:"steps"`
 }
 
 // PastStep is one step of it.
@@ -152,8 +155,8 @@ func (h *History) Wide(text *Text) {
 			text.Line("")
 		}
 		text.Line("%s (%s) %s, started %s, plan %s", run.Node, run.NodeUID, run.State, run.StartedAt.UTC().Format(time.RFC3339), OrDash(run.PlanHash))
-		if run.RequestedBy != "" {
-			text.Line("  requested by %s", run.RequestedBy)
+		if run.Requester != "" {
+			text.Line("  requested by %s", run.Requester)
 		}
 		if run.Bypass != "" {
 			text.Line("  bypassed: %s", run.Bypass)

@@ -31,7 +31,7 @@ func history() printer.View {
 		{Record: "run-ip-10-0-7-u7", Node: "ip-10-0-7", NodeUID: "u-7", State: "Failed", Message: "no tries left", PlanHash: "9f3c1a", StartedAt: *ago(14 * time.Minute), Steps: []printer.PastStep{
 			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
 		}},
-		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BreakGlass: "rack burns", RequestedBy: "jane", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
+		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BreakGlass: "rack burns", RequestedBy: "jane", Requester: "jane (unverified)", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
 	}
 	view.Unreadable = []string{"decoding run record run-x: unknown field"}
 	return view

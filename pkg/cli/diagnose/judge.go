@@ -40,8 +40,8 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	case f.node.DeletionTimestamp != nil:
 		view.Question = fmt.Sprintf("Why is %s not gone?", f.name)
 		by := ""
-		if who := api.DeletionRequestedBy(f.node); who != "" {
-			by = " by " + who
+		if f.run != nil && f.run.CleanupRequestedAt == "" && f.run.RequestedBy != "" {
+			by = " by " + f.run.Requester()
 		}
 		fact(printer.Pass, "deletion requested %s ago%s", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)), by)
 	case requested != "":

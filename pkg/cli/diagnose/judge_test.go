@@ -91,7 +91,7 @@ func TestEveryCauseGolden(t *testing.T) {
 	}{
 		"on-its-way": {func(*found) {}, ""},
 		"deleted-by": {func(f *found) {
-			f.node.Annotations = map[string]string{api.AnnotationDeletionRequestedBy: "jane", api.AnnotationDeletionRequestedAt: "2026-11-23T02:46:00.1Z"}
+			f.run.RequestedBy = "jane"
 		}, ""},
 		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Lease = nil, nil }, "agent-missing"},
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},

@@ -130,7 +130,7 @@ func (o *Options) wants(run *api.Run) bool {
 func past(record string, run *api.Run) printer.PastRun {
 	view := printer.PastRun{
 		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
-		RequestedBy: run.RequestedBy, Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
+		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		Steps: []printer.PastStep{},
 	}
 	for _, step := range run.Steps {

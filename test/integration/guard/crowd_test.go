@@ -134,7 +134,7 @@ func (a agents) ask(nodes []*corev1.Node) (allowed []*corev1.Node) {
 	all(nodes, func(i int, node *corev1.Node) {
 		ctx, cancel := context.WithTimeout(a.Context(), patience)
 		defer cancel()
-		verdict := a.each[i%2].Judge(ctx, guard.Request{Node: node, User: "ed"})
+		verdict := a.each[i%2].Evaluate(ctx, guard.Request{Name: node.Name, UID: node.UID, User: "ed"})
 		if len(verdict.Unread) > 0 {
 			a.Errorf("node %s: %v", node.Name, verdict.Unread)
 		}

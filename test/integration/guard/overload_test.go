@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -63,10 +64,10 @@ func (f *fixture) gated(rules config.Guard) (*guard.Guard, *gate) {
 	}), g
 }
 
-func (f *fixture) judge(by *guard.Guard, node *corev1.Node, within time.Duration) guard.Verdict {
+func (f *fixture) evaluate(by *guard.Guard, node *corev1.Node, within time.Duration) guard.Verdict {
 	ctx, cancel := context.WithTimeout(f.Context(), within)
 	defer cancel()
-	return by.Judge(ctx, guard.Request{Node: node, User: "ed"})
+	return by.Evaluate(ctx, guard.Request{Name: node.Name, UID: node.UID, User: "ed"})
 }
 
 // Who is not looked at in time because of others is refused: else enough deletions at once
@@ -76,16 +77,16 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
 	one, two := f.node("one"), f.node("two")
 	first := make(chan guard.Verdict)
-	go func() { first <- f.judge(by, one, patience) }()
+	go func() { first <- f.evaluate(by, one, patience) }()
 	<-gate.reached
-	if verdict := f.judge(by, two, time.Second); verdict.Allowed || !verdict.Busy || len(verdict.Unread) > 0 || !strings.Contains(verdict.Message, "node two was not deleted: so many deletions") {
+	if verdict := f.evaluate(by, two, time.Second); verdict.Allowed || !verdict.Busy || len(verdict.Unread) > 0 || !strings.Contains(verdict.Message, "node two was not deleted: too many node deletions at once; retry with fewer") {
 		t.Errorf("who waits too long is answered %+v", verdict)
 	}
 	close(gate.opened)
 	if verdict := <-first; !verdict.Allowed || len(verdict.Warnings) > 0 {
 		t.Errorf("who is looked at is answered %+v", verdict)
 	}
-	if verdict := f.judge(by, two, patience); verdict.Allowed || verdict.Busy || !strings.Contains(verdict.Message, "1 other node terminates already") {
+	if verdict := f.evaluate(by, two, patience); verdict.Allowed || verdict.Busy || !strings.Contains(verdict.Message, "1 other node is terminating") {
 		t.Errorf("who tries again is answered %+v", verdict)
 	}
 }
@@ -94,7 +95,7 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 func TestWhoIsAloneAndCannotReadGoesByTheConfig(t *testing.T) {
 	f := setUp(t, "")
 	by, _ := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}})
-	if verdict := f.judge(by, f.node("one"), time.Second); !verdict.Allowed || verdict.Busy || len(verdict.Unread) != 1 {
+	if verdict := f.evaluate(by, f.node("one"), time.Second); !verdict.Allowed || verdict.Busy || len(verdict.Unread) != 1 {
 		t.Errorf("the answer is %+v", verdict)
 	}
 }
@@ -107,7 +108,7 @@ func TestOneReadServesAllThatWait(t *testing.T) {
 	var allowed atomic.Int32
 	for _, node := range nodes {
 		group.Go(func() {
-			if verdict := f.judge(by, node, patience); verdict.Allowed {
+			if verdict := f.evaluate(by, node, patience); verdict.Allowed {
 				allowed.Add(1)
 			}
 		})
@@ -123,38 +124,26 @@ func TestOneReadServesAllThatWait(t *testing.T) {
 	}
 }
 
-// The API server asks again when it was noted who deletes the Node.
-func TestTheSecondQuestionAboutADeletionIsNotDecidedAnew(t *testing.T) {
+// The API server asks again if the Node changed while it was deleting it.
+func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	f := setUp(t, "")
 	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}})
 	close(gate.opened)
 	node := f.node("worker")
-	if verdict := f.judge(by, node, patience); !verdict.Allowed {
+	if verdict := f.evaluate(by, node, patience); !verdict.Allowed {
 		t.Fatalf("the answer is %+v", verdict)
 	}
 	before := gate.lists.Load()
-	noted := f.read(node)
-	if noted.Annotations[api.AnnotationDeletionRequestedBy] != "ed" {
-		t.Fatalf("nobody is noted: %v", noted.Annotations)
-	}
-	if verdict := f.judge(by, noted, patience); !verdict.Allowed || gate.lists.Load() != before {
+	if verdict := f.evaluate(by, node, patience); !verdict.Allowed || gate.lists.Load() != before {
 		t.Errorf("the answer is %+v, after %d lists", verdict, gate.lists.Load()-before)
 	}
-	for what, change := range map[string]func(*corev1.Node, *guard.Request){
-		"somebody else": func(_ *corev1.Node, request *guard.Request) { request.User = "eve" },
-		"it was long ago": func(node *corev1.Node, _ *guard.Request) {
-			node.Annotations[api.AnnotationDeletionRequestedAt] = "2026-01-01T00:00:00Z"
-		},
-		"it was protected": func(node *corev1.Node, _ *guard.Request) { node.Annotations[api.AnnotationProtect] = "true" },
-	} {
-		before, node := gate.lists.Load(), noted.DeepCopy()
-		request := guard.Request{Node: node, User: "ed", DryRun: true}
-		change(node, &request)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		verdict := by.Judge(ctx, request)
-		cancel()
-		if verdict.Allowed && gate.lists.Load() == before {
-			t.Errorf("%s: the answer is %+v without a look", what, verdict)
-		}
+	request := guard.Request{Name: node.Name, UID: node.UID, User: "eve", DryRun: true}
+	if verdict := by.Evaluate(t.Context(), request); gate.lists.Load() == before {
+		t.Errorf("another user is answered %+v without a list", verdict)
+	}
+	// The rules that need no list are evaluated each time, on the Node as it is now.
+	f.patch(node, fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, api.AnnotationProtect))
+	if verdict := f.evaluate(by, node, patience); verdict.Allowed {
+		t.Errorf("a node that was protected meanwhile is answered %+v", verdict)
 	}
 }

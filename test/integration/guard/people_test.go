@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
@@ -34,30 +35,26 @@ func TestTheRecordSaysWhoDeletedTheNode(t *testing.T) {
 	alone, collected := f.node("alone"), f.node("collected", labelled("pool", "old"))
 	f.allowed(f.delete(f.as("ed", "editors"), alone), alone)
 	f.allowed(f.as("rita", "editors").CoreV1().Nodes().DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "pool=old"}), collected)
-	if one, other := f.record(alone, api.Succeeded).RequestedBy, f.record(collected, api.Succeeded).RequestedBy; one != "ed" || other != "rita" {
-		t.Errorf("the records say %q and %q", one, other)
+	one, other := f.record(alone, api.Succeeded), f.record(collected, api.Succeeded)
+	if one.RequestedBy != "ed" || other.RequestedBy != "rita" || one.RequestedByVerified || other.RequestedByVerified {
+		t.Errorf("the records say %q and %q", one.Requester(), other.Requester())
 	}
-	if current := f.read(alone); current.Annotations[api.AnnotationDeletionRequestedBy] != "ed" {
-		t.Errorf("while it terminates the node tells %v", current.Annotations)
-	}
-	// A second deletion changes nothing.
+	f.awaitEvent(alone, "CleanupCompleted", "Deleted by ed (unverified). ")
+	// A second deletion changes nothing, nor does a forged review of one.
 	f.allowed(f.delete(f.as("rita", "editors"), alone), alone)
-	if current := f.read(alone); current.Annotations[api.AnnotationDeletionRequestedBy] != "ed" {
-		t.Errorf("after another deletion the node tells %v", current.Annotations)
+	f.ask(forgery(alone, nil))
+	deletion, found, err := guard.NewDeletions(f.admin, f.namespace).Of(t.Context(), f.read(alone))
+	if err != nil || !found || deletion.User != "ed" || deletion.Node != "alone" {
+		t.Errorf("after another deletion the ledger says %+v, %v", deletion, err)
 	}
 }
 
-func TestADeletionThatNamesAVersionSucceedsWithTheNext(t *testing.T) {
+// The guard writes nothing to the Node, so its resource version stays.
+func TestADeletionThatNamesAVersionSucceeds(t *testing.T) {
 	f := setUp(t, "")
 	node := f.node("worker")
-	remove := func(version string) error {
-		return f.admin.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}})
-	}
-	// That it is noted who asks is a change of the Node.
-	if err := remove(f.read(node).ResourceVersion); !apierrors.IsConflict(err) {
-		t.Fatalf("the first is answered %v", err)
-	}
-	f.allowed(remove(f.read(node).ResourceVersion), node)
+	version := f.read(node).ResourceVersion
+	f.allowed(f.admin.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}}), node)
 }
 
 func TestBreakGlass(t *testing.T) {
@@ -78,12 +75,12 @@ func TestBreakGlass(t *testing.T) {
 		}
 	}
 	set(api.AnnotationBreakGlass, "the rack burns")
-	f.refused(f.delete(editor, node), node, "Its break-glass does not count: annotation nodecleanup.io/break-glass-until is missing")
+	f.refused(f.delete(editor, node), node, "Its break-glass annotations are not valid: annotation nodecleanup.io/break-glass-until is missing")
 	set(api.AnnotationBreakGlassUntil, "2026-01-31T04:00:00Z")
-	f.refused(f.delete(editor, node), node, "Its break-glass does not count: it expired at 2026-01-31T04:00:00Z")
+	f.refused(f.delete(editor, node), node, "Its break-glass annotations are not valid: it expired at 2026-01-31T04:00:00Z")
 	set(api.AnnotationBreakGlassUntil, time.Now().Add(time.Hour).Format(time.RFC3339))
 	f.allowed(f.delete(editor, node), node)
-	f.awaitEvent(node, "BreakGlass", "ed deletes the node", "the rack burns")
+	f.awaitEvent(node, "BreakGlass", "the deletion of the node by ed (unverified)", "the rack burns")
 	if run := f.record(node, api.Succeeded); run.RequestedBy != "ed" || run.BreakGlassReason != "the rack burns" {
 		t.Errorf("the record is %+v", run)
 	}
@@ -147,7 +144,7 @@ func TestADryRunIsAnsweredTruthfullyAndWritesNothing(t *testing.T) {
 	}
 	// So that this could fail: the real thing writes.
 	f.allowed(f.delete(f.admin, one), one)
-	if writes := strings.Join(f.writes(mark), "\n"); !strings.Contains(writes, "patch nodes one") || !strings.Contains(writes, "configmaps "+api.GuardName) {
+	if writes := strings.Join(f.writes(mark), "\n"); !strings.Contains(writes, "configmaps "+api.GuardName) {
 		t.Errorf("a deletion had the agent write %q", writes)
 	}
 	if err := f.delete(f.admin, two, metav1.DryRunAll); !apierrors.IsForbidden(err) {

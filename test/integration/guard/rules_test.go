@@ -22,7 +22,7 @@ func TestAProtectedNodeStaysWithoutAnyConfig(t *testing.T) {
 	editor := f.as("ed", "editors")
 	f.refused(f.delete(editor, precious), precious, "it is protected by the annotation nodecleanup.io/protect", "kubectl annotate node precious nodecleanup.io/protect-")
 	f.refused(f.delete(f.admin, precious), precious)
-	f.awaitEvent(precious, "DeletionRefused", "refused ed to delete the node", "nodecleanup.io/protect")
+	f.awaitEvent(precious, "DeletionRefused", "Denied the deletion of the node by ed (unverified): ", "nodecleanup.io/protect")
 	f.eventually("the metrics tell", func(ctx context.Context) (bool, error) {
 		return strings.Contains(f.scrape(ctx), `node_cleanup_webhook_requests_total{operation="DELETE",result="refused"} `), nil
 	})
@@ -156,13 +156,13 @@ func TestTheLastNodeThatTakesPodsStays(t *testing.T) {
 	f.patch(f.node("cordoned"), `{"spec":{"unschedulable":true}}`)
 
 	f.allowed(f.delete(f.admin, first), first)
-	f.refused(f.delete(f.admin, last), last, "no other node takes pods")
+	f.refused(f.delete(f.admin, last), last, "no other node is schedulable")
 	f.patch(last, `{"spec":{"unschedulable":true}}`) // Which is how an orderly deletion begins.
-	f.refused(f.delete(f.admin, last), last, "no other node takes pods")
+	f.refused(f.delete(f.admin, last), last, "no other node is schedulable")
 	f.allowed(f.delete(f.admin, tainted), tainted) // It took none.
 	added := f.node("added")
 	f.allowed(f.delete(f.admin, last), last)
-	f.refused(f.delete(f.admin, added), added, "no other node takes pods")
+	f.refused(f.delete(f.admin, added), added, "no other node is schedulable")
 }
 
 func (f *fixture) patch(node *corev1.Node, patch string) {
@@ -177,10 +177,10 @@ func TestNoMoreTerminateAtOnceThanConfigAllows(t *testing.T) {
 	nodes := []*corev1.Node{f.node("a"), f.node("b"), f.node("c"), f.node("d"), f.node("e")}
 	f.allowed(f.delete(f.admin, nodes[0]), nodes[0])
 	f.allowed(f.delete(f.admin, nodes[1]), nodes[1])
-	f.refused(f.delete(f.admin, nodes[2]), nodes[2], "2 other nodes terminate already, and the config allows 40% of 5, which is 2 at once: a, b (")
+	f.refused(f.delete(f.admin, nodes[2]), nodes[2], "2 other nodes are terminating, and guard.maxTerminating is 40% of 5, which is 2: a, b (")
 	f.allowed(f.delete(f.admin, nodes[1]), nodes[1]) // It terminates already.
 	f.free(nodes[0])
-	f.refused(f.delete(f.admin, nodes[2]), nodes[2], "1 other node terminates already, and the config allows 40% of 4, which is 1 at once: b (")
+	f.refused(f.delete(f.admin, nodes[2]), nodes[2], "1 other node is terminating, and guard.maxTerminating is 40% of 4, which is 1: b (")
 	f.free(nodes[1])
 	// What is gone counts no longer, though it was allowed only a moment ago.
 	f.allowed(f.delete(f.admin, nodes[2]), nodes[2])
@@ -202,7 +202,7 @@ func TestEveryBlockerIsNamed(t *testing.T) {
 	gone := f.node("gone")
 	only := f.node("only", annotated(api.AnnotationProtect, "true"), labelled("node-role.kubernetes.io/control-plane", ""))
 	f.allowed(f.delete(f.admin, gone), gone)
-	f.refused(f.delete(f.admin, only), only, "nodecleanup.io/protect (", "; it is a control-plane node", "; no other node takes pods", "; 1 other node terminates already, and the config allows 1 at once: gone (")
+	f.refused(f.delete(f.admin, only), only, "nodecleanup.io/protect (", "; it is a control-plane node", "; no other node is schedulable", "; 1 other node is terminating, and guard.maxTerminating is 1: gone (")
 }
 
 func TestAGuardThatIsOffRefusesNothing(t *testing.T) {

@@ -76,8 +76,8 @@ func TestWhatCannotBeReadIsAllowedWithAWarning(t *testing.T) {
 	client := shared.RESTConfig()
 	client.WarningHandler = heard
 	f.allowed(f.delete(kubernetes.NewForConfigOrDie(client), node), node)
-	if !strings.Contains(heard.all(), "node worker: whether critical pods run on it cannot be told: listing the pods of the node: pods is forbidden") ||
-		!strings.Contains(heard.all(), "its deletion is allowed all the same, as the config says (guard.onReadError)") {
+	if !strings.Contains(heard.all(), "node worker: cannot evaluate guard.criticalPods: listing the pods of the node: pods is forbidden") ||
+		!strings.Contains(heard.all(), "allowed because guard.onReadError=allow") {
 		t.Errorf("the warnings are %q", heard.all())
 	}
 	if body := f.scrape(t.Context()); !strings.Contains(body, `node_cleanup_webhook_requests_total{operation="DELETE",result="error"} `) {
@@ -89,7 +89,7 @@ func TestWhatCannotBeReadIsRefusedWhereConfigSaysSo(t *testing.T) {
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}], onReadError: refuse}\n")
 	node := f.node("worker")
 	f.forbid("pods")
-	f.refused(f.delete(f.admin, node), node, "whether critical pods run on it cannot be told: listing the pods of the node: pods is forbidden", "try again in a moment")
+	f.refused(f.delete(f.admin, node), node, "cannot evaluate guard.criticalPods: listing the pods of the node: pods is forbidden", "retry; denied because guard.onReadError=refuse")
 }
 
 // network lets connections stand still, as behind a firewall that drops everything.
@@ -151,7 +151,7 @@ func TestAnAnswerComesInTimeThoughTheAPIServerDoesNotAnswerTheAgent(t *testing.T
 // waiting for it. It does not end the test, for goroutines.
 func (f *fixture) refusedInTime(node *corev1.Node) {
 	err := f.delete(f.admin, node)
-	if err == nil || !strings.Contains(err.Error(), "denied the request: node "+node.Name+" was not deleted: whether critical pods run on it cannot be told") {
+	if err == nil || !strings.Contains(err.Error(), "denied the request: node "+node.Name+" was not deleted: cannot read the node: ") {
 		f.Errorf("the deletion of node %s was answered %v", node.Name, err)
 	}
 }

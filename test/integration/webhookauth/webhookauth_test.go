@@ -5,6 +5,7 @@ package webhookauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,7 @@ func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
 			if test.refusal != "" {
 				return
 			}
+			c.recordsVerified()
 			// The API server has its connection no more, and shows what is in the files by then.
 			const renewed = "renewed"
 			stop()
@@ -128,6 +130,26 @@ func (c *caller) deletes(refusal string) {
 	})
 	if err != nil {
 		c.Fatalf("waiting until a deletion is answered %q: %v; the last answer was %s", says, err, last)
+	}
+}
+
+// recordsVerified wants that the ledger says who deletes a Node, and that the name is verified.
+func (c *caller) recordsVerified() {
+	c.Helper()
+	node, err := c.admin.CoreV1().Nodes().Create(c.Context(), cluster.MakeNode("worker", nil), metav1.CreateOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := c.admin.CoreV1().Nodes().Delete(c.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+		c.Fatal(err)
+	}
+	ledger, err := c.admin.CoreV1().ConfigMaps(api.Namespace).Get(c.Context(), api.GuardName, metav1.GetOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	var deletion api.Deletion
+	if err := json.Unmarshal([]byte(ledger.Data[string(node.UID)]), &deletion); err != nil || !deletion.Verified || deletion.User == "" {
+		c.Errorf("the ledger says %v: %v", ledger.Data, err)
 	}
 }
 
