@@ -27,7 +27,7 @@ type plugin struct {
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
-	f := &follower{client: p.client.CoreV1().RESTClient(), clock: p.clock, changed: make(chan struct{}, 1)}
+	f := &follower{client: p.client.CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
 	name := target.Node.Name
 	nodes, err := f.follow(following, "nodes", &corev1.Node{}, fields.OneTermEqualSelector(metav1.ObjectNameField, name))
 	if err != nil {
@@ -58,10 +58,10 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			return nil
 		}
 		said := d.describe(left)
-		if fault, wait := f.fault(); !wait {
-			return fmt.Errorf("%s; what became of them cannot be seen: %w", said, fault)
-		} else if fault != nil {
-			said += "; this may be out of date: " + oneLine(fault)
+		if outage, wait := f.outage(); !wait {
+			return fmt.Errorf("%s; what became of them cannot be seen: %w", said, outage)
+		} else if outage != nil {
+			said += "; this may be out of date: " + oneLine(outage)
 		}
 		target.Progress(said)
 		if err := d.wait(ctx, f.changed); err != nil {

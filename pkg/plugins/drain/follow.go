@@ -6,167 +6,141 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 )
 
-// follower keeps objects as the API server has them, by a list and a watch.
+// follower keeps objects as the API server has them, with one informer for each resource.
 type follower struct {
 	client rest.Interface
-	clock  clock.Clock
-	// changed is told of any change; what is told before it is read is one.
+	// changed receives a value after each change. Several changes can be one value.
 	changed chan struct{}
 
 	mutex sync.Mutex
-	// trouble is why what is known is from before, by resource.
-	trouble map[string]*trouble
+	// outages are the resources that cannot be watched at present.
+	outages map[string]*outage
 }
 
-// trouble is what came back since objects of a resource were known last.
-type trouble struct {
+// outage is why a resource cannot be watched.
+type outage struct {
+	// err is the newest error.
 	err error
-	// refused counts how often the API server said that it is not allowed.
-	refused int
+	// refusals counts how often in a row the API server has denied the right.
+	refusals int
 }
 
-// maxRefused is how often in a row a right may be missing until there is no hope that it
-// comes back, as it does when roles are applied anew. It takes half a minute.
-const maxRefused = 5
+// maxRefusals is how many refusals in a row end the drain. A right comes back when roles
+// are applied again. With the backoff of the informer, five take about 20 seconds.
+const maxRefusals = 5
 
-// fault returns why what is known is from before, nil where it is not, and whether it is to
-// be waited for that this mends itself.
-func (f *follower) fault() (err error, wait bool) {
+// outage returns why the known objects may be out of date, nil if they are current, and
+// whether it is worth waiting for the end of the outage.
+func (f *follower) outage() (err error, wait bool) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	wait = true
-	for _, resource := range slices.Sorted(maps.Keys(f.trouble)) {
-		each := f.trouble[resource]
-		if err == nil || each.refused >= maxRefused {
+	for _, resource := range slices.Sorted(maps.Keys(f.outages)) {
+		each := f.outages[resource]
+		if err == nil || each.refusals >= maxRefusals {
 			err = fmt.Errorf("watching %s: %w", resource, each.err)
 		}
-		wait = wait && each.refused < maxRefused
+		wait = wait && each.refusals < maxRefusals
 	}
 	return err, wait
 }
 
-// failed notes that a list or a watch ended.
+// failed records that a list or a watch has failed.
 func (f *follower) failed(resource string, err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if f.trouble == nil {
-		f.trouble = map[string]*trouble{}
+	if f.outages == nil {
+		f.outages = map[string]*outage{}
 	}
-	if f.trouble[resource] == nil {
-		f.trouble[resource] = &trouble{}
+	if f.outages[resource] == nil {
+		f.outages[resource] = &outage{}
 	}
-	f.trouble[resource].err = err
+	f.outages[resource].err = err
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-		f.trouble[resource].refused++
+		f.outages[resource].refusals++
 	}
-	f.note()
+	f.notify()
 }
 
-// filled notes that the objects are known.
-func (f *follower) filled(resource string) {
+// recovered records that a watch is open.
+func (f *follower) recovered(resource string) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	delete(f.trouble, resource)
-}
-
-func (f *follower) note() {
-	select {
-	case f.changed <- struct{}{}:
-	default: // One look is due already.
+	if f.outages[resource] != nil {
+		delete(f.outages, resource)
+		f.notify()
 	}
 }
 
-// follow returns when the objects are known for the first time, and follows them
-// until ctx is done. An informer would keep it to itself that it may not list.
-//
-// Nobody waits for the end of following: while the API server is away, the
-// reflector backs off for up to a minute without looking at ctx. It only reads.
-func (f *follower) follow(ctx context.Context, resource string, kind runtime.Object, selector fields.Selector) (cache.Store, error) {
-	source := cache.NewFilteredListWatchFromClient(f.client, resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
-		options.FieldSelector = selector.String()
-		if options.ResourceVersion == "0" {
-			// A server that does not stream lists would answer from a cache
-			// that may not know yet of a pod that was bound a moment ago.
-			options.ResourceVersion = ""
-		}
-	})
-	store := &notifyingStore{Store: cache.NewStore(cache.MetaNamespaceKeyFunc), of: f, resource: resource, filled: make(chan struct{})}
-	reflector := cache.NewReflectorWithOptions(source, kind, store, cache.ReflectorOptions{Clock: f.clock})
-	delay := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 5, Jitter: 0.5, Cap: 30 * time.Second}.DelayWithReset(f.clock, 2*time.Minute)
-	failed := make(chan error, 1)
-	go func() {
-		for ctx.Err() == nil {
-			// What is known is from before then, and evictions name a UID.
-			if err := reflector.ListAndWatchWithContext(ctx); err != nil {
-				f.failed(resource, err)
-				select {
-				case failed <- err:
-				default: // Only the first answer is waited for.
-				}
-			}
-			timer := f.clock.NewTimer(delay())
-			select {
-			case <-ctx.Done():
-			case <-timer.C():
-			}
-			timer.Stop()
-		}
-	}()
+func (f *follower) notify() {
 	select {
-	case <-store.filled:
-		return store, nil
+	case f.changed <- struct{}{}:
+	default: // The receiver has yet to handle the change before.
+	}
+}
+
+// follow runs an informer until ctx is done, and returns its store once it holds all
+// objects. If the first list fails, follow returns that error: an informer alone would
+// retry forever. It does not wait for the informer to stop, which only reads.
+func (f *follower) follow(ctx context.Context, resource string, kind runtime.Object, selector fields.Selector) (cache.Store, error) {
+	failed := make(chan error, 1)
+	informer := cache.NewSharedIndexInformer(f.source(resource, selector), kind, 0, cache.Indexers{})
+	if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		f.failed(resource, err)
+		select {
+		case failed <- err:
+		default: // Only the first error is read.
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { f.notify() },
+		UpdateFunc: func(any, any) { f.notify() },
+		DeleteFunc: func(any) { f.notify() },
+	}); err != nil {
+		return nil, err
+	}
+	go informer.RunWithContext(ctx)
+	select {
+	case <-informer.HasSyncedChecker().Done():
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case err := <-failed:
-		select {
-		case <-store.filled:
-			return store, nil
-		default:
+		if !informer.HasSynced() {
 			return nil, err
 		}
 	}
+	return informer.GetStore(), nil
 }
 
-// notifyingStore tells of its changes.
-type notifyingStore struct {
-	cache.Store
-	of       *follower
-	resource string
-	// filled is closed when the objects are known for the first time.
-	filled chan struct{}
-	once   sync.Once
-}
-
-func (s *notifyingStore) note(err error) error {
-	s.of.note()
-	return err
-}
-
-// Add implements cache.ReflectorStore.
-func (s *notifyingStore) Add(object any) error { return s.note(s.Store.Add(object)) }
-
-// Update implements cache.ReflectorStore.
-func (s *notifyingStore) Update(object any) error { return s.note(s.Store.Update(object)) }
-
-// Delete implements cache.ReflectorStore.
-func (s *notifyingStore) Delete(object any) error { return s.note(s.Store.Delete(object)) }
-
-// Replace implements cache.ReflectorStore.
-func (s *notifyingStore) Replace(objects []any, version string) error {
-	err := s.Store.Replace(objects, version)
-	s.of.filled(s.resource)
-	s.once.Do(func() { close(s.filled) })
-	return s.note(err)
+// source lists and watches the selected objects of all namespaces.
+func (f *follower) source(resource string, selector fields.Selector) *cache.ListWatch {
+	source := cache.NewFilteredListWatchFromClient(f.client, resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
+		options.FieldSelector = selector.String()
+		if options.ResourceVersion == "0" {
+			// Without streaming lists, the API server would answer from a cache that may
+			// lack a Pod that was bound a moment ago.
+			options.ResourceVersion = ""
+		}
+	})
+	open := source.WatchFuncWithContext
+	source.WatchFuncWithContext = func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		opened, err := open(ctx, options)
+		if err == nil {
+			f.recovered(resource)
+		}
+		return opened, err
+	}
+	return source
 }

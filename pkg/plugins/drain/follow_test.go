@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +23,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -29,7 +31,7 @@ func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status {
 		return failure(403, metav1.StatusReasonForbidden, "cannot list pods")
 	}}
-	f := &follower{client: s.client(t).CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
+	f := &follower{client: s.client(t).CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	if _, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker")); err == nil || !strings.Contains(err.Error(), "cannot list pods") {
@@ -37,34 +39,34 @@ func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
 	}
 }
 
-// client-go backs off without looking at the context, for half a minute at a time.
+// A drain must not wait for client-go, which backs off for up to half a minute at a time.
 func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
-	away := httptest.NewServer(http.NotFoundHandler())
-	away.Close()
-	clock := clocktesting.NewFakeClock(noon)
-	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: away.URL}), clock: clock}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- p.Cleanup(ctx, cleanup.Target{Node: ready(corev1.ConditionTrue)}) }()
-	for !clock.HasWaiters() {
-		runtime.Gosched()
-	}
-	cancel()
-	select {
-	case err := <-ended:
-		if !errors.Is(err, context.Canceled) {
+	synctest.Test(t, func(t *testing.T) {
+		away := roundTripper(func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		})
+		p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://away", Transport: away}), clock: clock.RealClock{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Cleanup(ctx, cleanup.Target{Node: ready(corev1.ConditionTrue)}) }()
+		synctest.Wait() // client-go backs off.
+		cancel()
+		cancelled := time.Now()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v", err)
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("it did not stop")
-	}
+		if took := time.Since(cancelled); took > 0 {
+			t.Errorf("it stopped after %s", took)
+		}
+		<-time.After(time.Hour) // The bubble waits for client-go.
+	})
 }
 
 // A right that is taken away during a drain would leave it waiting for pods that it cannot see.
 func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 	forbidden := false
 	var mutex sync.Mutex
-	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+	handler := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		mutex.Lock()
 		defer mutex.Unlock()
 		answer := func(code int, object any) {
@@ -107,29 +109,18 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 				ListMeta: metav1.ListMeta{ResourceVersion: "7"}, Items: []corev1.Node{*node},
 			})
 		}
-	}))
-	defer server.CloseClientConnections()
-	clock := clocktesting.NewFakeClock(noon)
-	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, QPS: -1}), clock: clock}
+	})
 	said := map[string]bool{}
 	told := target()
 	told.Node, told.Progress = ready(corev1.ConditionTrue), func(text string) { said[text] = true } // Read when it has ended.
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- p.Cleanup(ctx, told) }()
 	var err error
-	for waiting := true; waiting; {
-		select {
-		case err = <-ended:
-			waiting = false
-		default:
-			if clock.HasWaiters() {
-				clock.Step(time.Second)
-			}
-			runtime.Gosched()
-		}
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://server", Transport: inMemory{handler}, QPS: -1}), clock: clock.RealClock{}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err = p.Cleanup(ctx, told)
+		cancel()
+		<-time.After(time.Hour) // The bubble waits for client-go.
+	})
 	lines := slices.Collect(maps.Keys(said))
 	if want := "1 pod left: shop/cart (budget cart needs 1); this may be out of date: watching pods: "; !strings.Contains(strings.Join(lines, "\n"), want) {
 		t.Errorf("said %q, want %q", lines, want)
@@ -165,7 +156,7 @@ func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
 	}))
 	defer server.Close()
 	client := kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})
-	f := &follower{client: client.CoreV1().RESTClient(), clock: clock.RealClock{}, changed: make(chan struct{}, 1)}
+	f := &follower{client: client.CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	pods, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker"))
@@ -179,3 +170,49 @@ func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
 		t.Errorf("listed with %v", listed)
 	}
 }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// inMemory serves requests without a network, which a synctest bubble could not wait for.
+type inMemory struct{ http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (m inMemory) RoundTrip(request *http.Request) (*http.Response, error) {
+	body, writer := io.Pipe()
+	answer := &memoryWriter{header: http.Header{}, body: writer, begun: make(chan struct{})}
+	context.AfterFunc(request.Context(), func() { writer.CloseWithError(request.Context().Err()) })
+	go func() {
+		m.ServeHTTP(answer, request)
+		answer.WriteHeader(http.StatusOK)
+		_ = writer.Close() // It never fails.
+	}()
+	select {
+	case <-answer.begun:
+		return &http.Response{StatusCode: answer.code, Header: answer.header, Body: body, Request: request}, nil
+	case <-request.Context().Done():
+		return nil, request.Context().Err()
+	}
+}
+
+type memoryWriter struct {
+	header http.Header
+	body   io.Writer
+	once   sync.Once
+	code   int
+	// begun is closed when code and header are final.
+	begun chan struct{}
+}
+
+func (w *memoryWriter) Header() http.Header { return w.header }
+
+func (w *memoryWriter) WriteHeader(code int) { w.once.Do(func() { w.code = code; close(w.begun) }) }
+
+func (w *memoryWriter) Write(data []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(data)
+}
+
+// Flush implements http.Flusher.
+func (w *memoryWriter) Flush() { w.WriteHeader(http.StatusOK) }
