@@ -27,7 +27,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 )
 
 // Run runs the agent until ctx ends. It returns an error when it cannot start,
@@ -48,11 +50,13 @@ func Run(ctx context.Context, options Options) error {
 	recorder, stopRecorder := clients.recorder(ctx)
 	defer stopRecorder()
 	redacted.Secrets = secrets.Reader{Secrets: clients.work.CoreV1().Secrets(options.Namespace)}
+	evictions := drain.NewLimiter(config.DefaultEvictions)
 	catalog := options.Catalog(plugins.Dependencies{
 		Kubernetes: clients.leading,
 		HTTP:       &http.Client{Transport: fenced{http.DefaultTransport, lead.fence}},
 		Secrets:    redacted,
 		Clock:      clock,
+		Evictions:  evictions,
 	})
 	engine := executor.New(clock, rand.Float64, redacted.text)
 	report := newStatus(clients.work, options, lead.fence)
@@ -77,7 +81,13 @@ func Run(ctx context.Context, options Options) error {
 	checks := newHealth(clients.work, options, engine, report, meters, clock)
 	checks.config = settings.Current
 	limits := newPolicy(clients.leading, options, settings.Current, clock)
-	settings.changed = func() { nodes.Reconsider(); checks.again(); limits.again() }
+	evictions.SetLimit(settings.Current().Concurrency.Evictions)
+	settings.changed = func() {
+		evictions.SetLimit(settings.Current().Concurrency.Evictions)
+		nodes.Reconsider()
+		checks.again()
+		limits.again()
+	}
 	meters.Watcher(nodes.Standing)
 
 	group, ctx := errgroup.WithContext(ctx)

@@ -31,6 +31,7 @@ type file struct {
 type fileConcurrency struct {
 	Nodes        *int `yaml:"nodes"`
 	StepsPerNode *int `yaml:"stepsPerNode"`
+	Evictions    *int `yaml:"evictions"`
 }
 
 type fileDeadline struct {

@@ -47,7 +47,7 @@ func FuzzParse(f *testing.F) {
 			}
 			before = append(before, step.Name)
 		}
-		if len(before) == 0 || parsed.Concurrency.Nodes < 1 || parsed.Concurrency.StepsPerNode < 1 || parsed.History.MaxRuns < 1 || parsed.Deadline.After < 0 {
+		if len(before) == 0 || parsed.Concurrency.Nodes < 1 || parsed.Concurrency.StepsPerNode < 1 || parsed.Concurrency.Evictions < 1 || parsed.History.MaxRuns < 1 || parsed.Deadline.After < 0 {
 			t.Fatalf("%q gave %+v", text, parsed)
 		}
 		again, err := config.Parse([]byte(text), catalog)

@@ -18,6 +18,7 @@ import (
 const (
 	DefaultNodes         = 50
 	DefaultStepsPerNode  = 4
+	DefaultEvictions     = 50
 	DefaultMaxAge        = 30 * 24 * time.Hour
 	DefaultMaxRuns       = 1000
 	DefaultTimeout       = 5 * time.Minute
@@ -73,6 +74,7 @@ func (p *parser) config(document *file) *Config {
 		Concurrency: Concurrency{
 			Nodes:        p.atLeast("concurrency.nodes", document.Concurrency.Nodes, DefaultNodes, 1),
 			StepsPerNode: p.atLeast("concurrency.stepsPerNode", document.Concurrency.StepsPerNode, DefaultStepsPerNode, 1),
+			Evictions:    p.atLeast("concurrency.evictions", document.Concurrency.Evictions, DefaultEvictions, 1),
 		},
 		Deadline: p.deadline(document.Deadline),
 		History: History{

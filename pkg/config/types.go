@@ -45,6 +45,8 @@ type Concurrency struct {
 	Nodes int
 	// StepsPerNode run at the same time for one Node.
 	StepsPerNode int
+	// Evictions are the eviction requests in flight at the same time, over all Nodes.
+	Evictions int
 }
 
 // DeadlineAction is what happens to a Node whose cleanup is not done in time.

@@ -24,12 +24,14 @@ type Dependencies struct {
 	// Clock tells the time as the API server does: it is held against Target.Began and
 	// against what the API server writes, such as when a pod was deleted.
 	Clock clock.WithTicker
+	// Evictions bounds the evictions of all Nodes together; nil has no limit.
+	Evictions *drain.Limiter
 }
 
 // Catalog lists the plugins. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
-		drain.Descriptor(d.Kubernetes, d.Clock),
+		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		logger.Descriptor(),
 		volumes.Descriptor(d.Kubernetes, d.Clock),

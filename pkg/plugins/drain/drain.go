@@ -21,6 +21,8 @@ type plugin struct {
 	options
 	client kubernetes.Interface
 	clock  clock.WithTicker
+	// limiter is shared by all steps of the agent.
+	limiter *Limiter
 }
 
 // Cleanup implements cleanup.Plugin.

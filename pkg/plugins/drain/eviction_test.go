@@ -61,6 +61,11 @@ func (s *stub) client(t *testing.T) kubernetes.Interface {
 	return kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, QPS: -1})
 }
 
+// clientOver returns a client that needs no network.
+func clientOver(transport http.RoundTripper) kubernetes.Interface {
+	return kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://server", Transport: transport, QPS: -1})
+}
+
 // plugin returns the drain with the options, at noon.
 func (s *stub) plugin(t *testing.T, o options) (*plugin, *clocktesting.FakeClock) {
 	clock := clocktesting.NewFakeClock(noon)

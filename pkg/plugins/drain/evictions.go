@@ -123,7 +123,8 @@ func (d *drain) lookAgain(at time.Time) {
 	}
 }
 
-// atOnce is how many evictions are asked for at the same time. Each takes the API
+// atOnce is how many evictions of one Node are requested at the same time, if the limiter
+// has as many slots. Each takes the API
 // server up to 100 ms, for it waits until its cache of budgets is the newest.
 const atOnce = 10
 
@@ -166,17 +167,23 @@ func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool
 
 // try evicts a pod unless that was accepted already or is not due yet.
 func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) error {
-	known, now := d.tries[pod.UID], d.clock.Now()
-	if known.accepted || now.Before(known.next) {
+	known := d.tries[pod.UID]
+	if known.accepted || d.clock.Now().Before(known.next) {
 		return nil
 	}
+	release, err := d.limiter.acquire(ctx, pod.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	now := d.clock.Now()
 	forceAt, forces := d.forceAt()
 	forced := forces && !now.Before(forceAt)
 	remove, done := d.plainly, "pod evicted"
 	if forced {
 		remove, done = d.delete, "pod deleted, its budgets were not asked"
 	}
-	err := remove(ctx, pod, d.grace(unreachable))
+	err = remove(ctx, pod, d.grace(unreachable))
+	release()
 	var blocked blockedError
 	switch {
 	case err == nil:

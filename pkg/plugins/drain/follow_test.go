@@ -45,7 +45,7 @@ func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
 		away := roundTripper(func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 		})
-		p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://away", Transport: away}), clock: clock.RealClock{}}
+		p := &plugin{client: clientOver(away), clock: clock.RealClock{}}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- p.Cleanup(ctx, cleanup.Target{Node: ready(corev1.ConditionTrue)}) }()
@@ -115,7 +115,7 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 	told.Node, told.Progress = ready(corev1.ConditionTrue), func(text string) { said[text] = true } // Read when it has ended.
 	var err error
 	synctest.Test(t, func(t *testing.T) {
-		p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://server", Transport: inMemory{handler}, QPS: -1}), clock: clock.RealClock{}}
+		p := &plugin{client: clientOver(inMemory{handler}), clock: clock.RealClock{}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err = p.Cleanup(ctx, told)
 		cancel()

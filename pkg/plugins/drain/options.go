@@ -39,14 +39,15 @@ func (o *options) Validate() []error {
 	return faults
 }
 
-// Descriptor describes the plugin.
-func Descriptor(client kubernetes.Interface, clock clock.WithTicker) cleanup.Descriptor {
+// Descriptor describes the plugin. The limiter bounds the evictions of all its steps
+// together; nil has no limit.
+func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Limiter) cleanup.Descriptor {
 	return cleanup.Descriptor{
 		Name:     api.DrainPlugin,
 		Summary:  "cordons the node, evicts its pods and waits until they are gone",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
 		Bind: cleanup.Options(options{AllowEmptyDirData: true}, func(o options) (cleanup.Plugin, error) {
-			return &plugin{options: o, client: client, clock: clock}, nil
+			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil
 		}),
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	bound, faults := Descriptor(nil, clock.RealClock{}).Bind([]byte(`{"allowUnmanaged":true,"gracePeriodSeconds":9,"forceAfter":"20m"}`))
+	bound, faults := Descriptor(nil, clock.RealClock{}, nil).Bind([]byte(`{"allowUnmanaged":true,"gracePeriodSeconds":9,"forceAfter":"20m"}`))
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -18,7 +18,7 @@ func TestOptions(t *testing.T) {
 	if !got.AllowUnmanaged || !got.AllowEmptyDirData || *got.GracePeriodSeconds != 9 || got.ForceAfter.Duration != 20*time.Minute {
 		t.Errorf("options are %+v", got)
 	}
-	_, faults = Descriptor(nil, clock.RealClock{}).Bind([]byte(`{"gracePeriodSeconds":0,"forceAfter":"-1s"}`))
+	_, faults = Descriptor(nil, clock.RealClock{}, nil).Bind([]byte(`{"gracePeriodSeconds":0,"forceAfter":"-1s"}`))
 	all := errors.Join(faults...).Error()
 	for _, want := range []string{"gracePeriodSeconds: must be at least 1", "forceAfter: must not be negative"} {
 		if !strings.Contains(all, want) {

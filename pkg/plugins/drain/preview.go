@@ -25,7 +25,13 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, 
 		pod := &list.Items[i]
 		verdict := p.judge(pod, in)
 		if verdict.action == evict {
-			if err := p.evict(ctx, pod, p.grace(in.unreachable), true); err != nil {
+			release, err := p.limiter.acquire(ctx, pod.Spec.NodeName)
+			if err != nil {
+				return nil, err
+			}
+			err = p.evict(ctx, pod, p.grace(in.unreachable), true)
+			release()
+			if err != nil {
 				verdict.reason = "not now: " + err.Error()
 			}
 		}

@@ -134,7 +134,7 @@ func (f *fixture) descriptor() cleanup.Descriptor {
 			return next.RoundTrip(request)
 		})
 	})
-	return drain.Descriptor(kubernetes.NewForConfigOrDie(config), clock.RealClock{})
+	return drain.Descriptor(kubernetes.NewForConfigOrDie(config), clock.RealClock{}, nil)
 }
 
 // plugin returns the drain with options.

@@ -251,7 +251,7 @@ func TestAFinalizerThatHoldsAPodIsNamed(t *testing.T) {
 func TestAMissingRightIsNamedAtOnce(t *testing.T) {
 	f := setUp(t)
 	f.pod("a", f.node)
-	plugin, faults := drain.Descriptor(kubernetes.NewForConfigOrDie(shared.RESTConfigFor(f.user)), clock.RealClock{}).Bind(nil)
+	plugin, faults := drain.Descriptor(kubernetes.NewForConfigOrDie(shared.RESTConfigFor(f.user)), clock.RealClock{}, nil).Bind(nil)
 	if faults != nil {
 		t.Fatal(faults)
 	}

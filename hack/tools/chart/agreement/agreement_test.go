@@ -42,7 +42,7 @@ dryRun: true
 nodeSelector:
   matchLabels: {pool: batch}
   matchExpressions: [{key: zone, operator: In, values: [a, b]}]
-concurrency: {nodes: 20, stepsPerNode: 2}
+concurrency: {nodes: 20, stepsPerNode: 2, evictions: 30}
 deadline: {after: 2h, action: Release}
 history: {maxAge: 48h, maxRuns: 2000000}
 retry: {maxRetries: 3, initialDelay: 1s, maxDelay: 1m30s, backoffFactor: 1.5, jitter: 0.25}
