@@ -20,14 +20,28 @@ import (
 // none is nothing installed.
 const none install.Admission = "none"
 
-var ways = []install.Admission{none, install.AdmissionPolicy, install.AdmissionWebhook}
+const (
+	// creations per round, one after the other.
+	creations = 200
+	// maxRatio is how much longer than with the baseline the creation of a Node may take.
+	maxRatio = 1.10
+)
 
-// creations per round, one after the other.
-const creations = 200
+// subject is one way to create Nodes.
+type subject struct {
+	name      string
+	admission install.Admission
+	// agent is the binary that runs meanwhile.
+	agent string
+	took  []time.Duration
+}
 
-// measureCreation creates Nodes with nothing installed, with the policy, and with
-// the webhook, in turns on one API server.
-func measureCreation(ctx context.Context, rounds int) (err error) {
+func (s *subject) median() time.Duration { return quantile(s.took, .5) }
+
+// measureCreation creates Nodes with nothing installed, with the policy, with the webhook, and
+// with the webhook of the baseline if there is one, in turns on one API server. It returns an
+// error if the webhook takes more than maxRatio of the baseline's time.
+func measureCreation(ctx context.Context, o options) (err error) {
 	c, err := cluster.New(ctx, cluster.Options{Name: "bench-admission", Output: os.Stderr})
 	if err != nil {
 		return err
@@ -37,66 +51,102 @@ func measureCreation(ctx context.Context, rounds int) (err error) {
 			err = stopErr
 		}
 	}()
-	config := c.RESTConfig()
-	config.QPS = -1
-	client := kubernetes.NewForConfigOrDie(config)
-	agent, err := startAgent(ctx, c)
+	current, remove, err := buildAgent(ctx)
 	if err != nil {
 		return err
 	}
-	defer agent.Stop(context.WithoutCancel(ctx))
-	took := map[install.Admission][]time.Duration{}
-	for round := range rounds {
-		for _, way := range ways {
-			if err := admitBy(ctx, c, client, agent, way); err != nil {
-				return fmt.Errorf("installing admission %q: %w", way, err)
-			}
-			for i := range creations {
-				node := cluster.MakeCloudNode(fmt.Sprintf("%s-%d-%d", way, round, i), images)
-				began := time.Now()
-				made, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-				if err != nil {
-					return err
-				}
-				took[way] = append(took[way], time.Since(began))
-				if api.HasFinalizer(made) != (way != none) {
-					return fmt.Errorf("with admission %q a node has the finalizers %v", way, made.Finalizers)
-				}
+	defer remove()
+	without := &subject{name: "none", admission: none, agent: current}
+	webhook := &subject{name: "webhook", admission: install.AdmissionWebhook, agent: current}
+	subjects := []*subject{without, {name: "policy", admission: install.AdmissionPolicy, agent: current}, webhook}
+	var baseline *subject
+	if o.baseline != "" {
+		baseline = &subject{name: "webhook of the baseline", admission: install.AdmissionWebhook, agent: o.baseline}
+		subjects = append(subjects, baseline)
+	}
+	for round := range o.rounds {
+		for i := range subjects {
+			// Each has its turn at each place: the number of Nodes only grows.
+			s := subjects[(i+round)%len(subjects)]
+			if err := s.measure(ctx, c, fmt.Sprintf("node-%d-%d", round, i)); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 	}
-	fmt.Printf("\ncreating a node of %d images, one after the other, %d each\n", images, rounds*creations)
-	for _, way := range ways {
-		fmt.Printf("  %-8s p50 %6s  p99 %6s  ratio %.2f\n", way, quantile(took[way], .5).Round(10*time.Microsecond), quantile(took[way], .99).Round(10*time.Microsecond),
-			float64(quantile(took[way], .5))/float64(quantile(took[none], .5)))
+	fmt.Printf("\ncreating a node of %d images, one after the other, %d each\n", images, o.rounds*creations)
+	for _, s := range subjects {
+		fmt.Printf("  %-23s  p50 %6s  p99 %7s  ratio to none %.2f\n", s.name, s.median().Round(10*time.Microsecond),
+			quantile(s.took, .99).Round(10*time.Microsecond), float64(s.median())/float64(without.median()))
+	}
+	if baseline == nil {
+		return nil
+	}
+	ratio := float64(webhook.median()) / float64(baseline.median())
+	fmt.Printf("  the webhook takes %.3f of the baseline's time (p50), at most %.2f\n", ratio, maxRatio)
+	if ratio > maxRatio {
+		return fmt.Errorf("creating a node with the webhook takes %.3f of the baseline's time, at most %.2f is allowed", ratio, maxRatio)
 	}
 	return nil
 }
 
-// admitBy has Nodes protected in one way and waits until they are, or are not.
-func admitBy(ctx context.Context, c *cluster.Cluster, client kubernetes.Interface, agent *process, way install.Admission) error {
+// measure creates Nodes while the subject's agent runs.
+func (s *subject) measure(ctx context.Context, c *cluster.Cluster, prefix string) error {
+	config := c.RESTConfig()
+	config.QPS = -1
+	client := kubernetes.NewForConfigOrDie(config)
+	// What the agent of another turn wrote into these objects is removed with them.
 	objects := dynamic.NewForConfigOrDie(c.RESTConfig())
-	webhooks, policies := objects.Resource(webhookResource), objects.Resource(policyResource)
-	options := install.Options{AgentURL: "https://" + agent.webhook, Admission: way}
-	if way == none {
+	for _, admission := range []dynamic.ResourceInterface{objects.Resource(webhookResource), objects.Resource(policyResource)} {
+		if err := deleteIfThere(ctx, admission); err != nil {
+			return err
+		}
+	}
+	agent, err := startAgent(ctx, c, s.agent)
+	if err != nil {
+		return err
+	}
+	defer agent.Stop(context.WithoutCancel(ctx))
+	if err := s.admit(ctx, objects, client, agent); err != nil {
+		return fmt.Errorf("installing: %w", err)
+	}
+	for i := range creations {
+		node := cluster.MakeCloudNode(fmt.Sprintf("%s-%d", prefix, i), images)
+		began := time.Now()
+		created, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		s.took = append(s.took, time.Since(began))
+		if api.HasFinalizer(created) != (s.admission != none) {
+			return fmt.Errorf("node %s has the finalizers %v", created.Name, created.Finalizers)
+		}
+	}
+	return nil
+}
+
+// admit installs the subject's admission, and waits until new Nodes get the finalizer, or
+// get none.
+func (s *subject) admit(ctx context.Context, objects dynamic.Interface, client kubernetes.Interface, agent *process) error {
+	options := install.Options{AgentURL: "https://" + agent.webhook, Admission: s.admission}
+	if s.admission == none {
 		options.Admission = install.AdmissionWebhook
 	}
 	if _, err := (install.Applier{Objects: objects}).Apply(ctx, options); err != nil {
 		return err
 	}
-	if way != install.AdmissionWebhook {
-		if err := deleteIfThere(ctx, webhooks); err != nil {
+	if s.admission != install.AdmissionWebhook {
+		if err := deleteIfThere(ctx, objects.Resource(webhookResource)); err != nil {
 			return err
 		}
 	}
-	if way != install.AdmissionPolicy {
-		if err := deleteIfThere(ctx, policies); err != nil {
+	if s.admission != install.AdmissionPolicy {
+		if err := deleteIfThere(ctx, objects.Resource(policyResource)); err != nil {
 			return err
 		}
 	}
 	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 		probe := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"}}
-		made, err := client.CoreV1().Nodes().Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && api.HasFinalizer(made) == (way != none), err
+		created, err := client.CoreV1().Nodes().Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && api.HasFinalizer(created) == (s.admission != none), err
 	})
 }

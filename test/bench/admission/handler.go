@@ -58,7 +58,7 @@ func review() ([]byte, error) {
 
 // measureHandler has the same callers ask our handler and one that reads the request
 // and gives a constant answer, over HTTPS.
-func measureHandler(ctx context.Context, rounds int) error {
+func measureHandler(ctx context.Context, o options) error {
 	body, err := review()
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func measureHandler(ctx context.Context, rounds int) error {
 	defer subject.stop()
 	var empty, full int64
 	var ratios []float64
-	for range rounds * turns {
+	for range o.rounds * turns {
 		most, err := floor.ask(ctx, body)
 		if err != nil {
 			return err

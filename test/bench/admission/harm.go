@@ -27,7 +27,7 @@ const (
 
 // measureHarm has an honest caller ask while others do each of the attacks. It fails when
 // the agent's memory grows too much, or when the honest caller waits for too long.
-func measureHarm(ctx context.Context, _ int) (err error) {
+func measureHarm(ctx context.Context, _ options) (err error) {
 	c, err := cluster.New(ctx, cluster.Options{Name: "bench-harm", Output: os.Stderr})
 	if err != nil {
 		return err
@@ -37,7 +37,12 @@ func measureHarm(ctx context.Context, _ int) (err error) {
 			err = stopErr
 		}
 	}()
-	agent, err := startAgent(ctx, c)
+	binary, remove, err := buildAgent(ctx)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	agent, err := startAgent(ctx, c, binary)
 	if err != nil {
 		return err
 	}

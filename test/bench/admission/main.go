@@ -3,6 +3,12 @@
 // can make it hold.
 //
 //	go run ./test/bench/admission [-rounds 3]
+//
+// With -baseline it also measures a Node's creation with the webhook of another build of the
+// agent, in the same run, and fails if this build is more than a tenth slower:
+//
+//	go build -o /tmp/older ./cmd/nodecleanup-agent     # in a checkout of the older commit
+//	go run ./test/bench/admission -only creation -baseline /tmp/older
 package main
 
 import (
@@ -16,8 +22,18 @@ import (
 	"time"
 )
 
+// options of the measurements.
+type options struct {
+	// rounds in which the subjects take turns.
+	rounds int
+	// baseline is the path of an older agent to compare with, "" for none.
+	baseline string
+}
+
 func main() {
-	rounds := flag.Int("rounds", 3, "rounds in which the subjects take turns")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds in which the subjects take turns")
+	flag.StringVar(&o.baseline, "baseline", "", "path of an older agent's binary; the creation of nodes is compared with it")
 	address := flag.String("attack", "", "do nothing but harm to the webhook at this address, as the measurement has it done")
 	only := flag.String("only", "", "measure nothing else: handler, creation or harm")
 	flag.Parse()
@@ -34,7 +50,7 @@ func main() {
 	for _, one := range []struct {
 		name    string
 		what    string
-		measure func(context.Context, int) error
+		measure func(context.Context, options) error
 	}{
 		{"handler", "the handler", measureHandler},
 		{"creation", "creating nodes", measureCreation},
@@ -43,7 +59,7 @@ func main() {
 		if *only != "" && *only != one.name {
 			continue
 		}
-		if err := one.measure(ctx, *rounds); err != nil {
+		if err := one.measure(ctx, o); err != nil {
 			fmt.Fprintf(os.Stderr, "measuring %s: %v\n", one.what, err)
 			os.Exit(1)
 		}

@@ -31,25 +31,32 @@ func deleteIfThere(ctx context.Context, of dynamic.ResourceInterface) error {
 	return err
 }
 
-// process is an agent of its own process.
+// process is an agent in a process of its own.
 type process struct {
 	*cluster.Process
 	webhook string
 	folder  string
 }
 
-// startAgent installs and builds the agent, and starts it.
-func startAgent(ctx context.Context, c *cluster.Cluster) (*process, error) {
+// buildAgent builds the agent of this source tree, and returns its path and what removes it.
+func buildAgent(ctx context.Context) (path string, remove func(), err error) {
 	folder, err := os.MkdirTemp("", "bench-admission-")
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	binary := filepath.Join(folder, api.Agent)
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", binary, "./cmd/nodecleanup-agent")
+	remove = func() { removeAll(folder) }
+	path = filepath.Join(folder, api.Agent)
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, "github.com/nodecleanup/kubectl-nodecleanup/cmd/nodecleanup-agent")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("building the agent: %w", err)
+		remove()
+		return "", nil, fmt.Errorf("building the agent: %w", err)
 	}
+	return path, remove, nil
+}
+
+// startAgent installs the manifests of this source tree, and starts an agent for them.
+func startAgent(ctx context.Context, c *cluster.Cluster, binary string) (*process, error) {
 	webhook, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -63,20 +70,28 @@ func startAgent(ctx context.Context, c *cluster.Cluster) (*process, error) {
 	}); err != nil {
 		return nil, err
 	}
+	folder, err := os.MkdirTemp("", "bench-admission-")
+	if err != nil {
+		return nil, err
+	}
 	agent := cluster.NewProcess(cluster.Command{
 		Name: api.Agent, Path: binary,
 		Args:  []string{"--kubeconfig=" + c.Kubeconfig(), "--namespace=" + api.Namespace, "--identity=bench", "--webhook-listen=" + webhook, "--probe-listen=" + probes},
 		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
 	}, folder)
-	return &process{agent, webhook, folder}, agent.Start(ctx)
+	return &process{agent, webhook, folder}, agent.Start(ctx) // The log stays where the agent does not start.
 }
 
-// Stop ends it, and removes what it was built of.
+// Stop ends it, and removes its log.
 func (p *process) Stop(ctx context.Context) {
 	if err := p.Process.Stop(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "stopping the agent:", err)
 	}
-	if err := os.RemoveAll(p.folder); err != nil {
+	removeAll(p.folder)
+}
+
+func removeAll(folder string) {
+	if err := os.RemoveAll(folder); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }
