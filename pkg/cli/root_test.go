@@ -172,7 +172,7 @@ func TestOptionsListsEveryInheritedFlag(t *testing.T) {
 }
 
 func TestDefaultConfigIsValid(t *testing.T) {
-	objects, err := install.Render(install.Options{})
+	objects, err := install.Render(t.Context(), install.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

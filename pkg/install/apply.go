@@ -68,7 +68,7 @@ type Applier struct {
 // Apply makes the cluster match the options. What was applied before an error
 // stays, is returned, and is no obstacle to applying again.
 func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
-	objects, err := Render(options)
+	objects, err := Render(ctx, options)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -21,22 +23,31 @@ import (
 // objects of this CLI.
 const BaseName = "nodecleanup-base"
 
-// KubectlKustomize builds a folder by the operator's own kubectl. Kustomize as a
-// library would double this program.
-func KubectlKustomize(folder string) ([]byte, error) {
-	command := exec.Command("kubectl", "kustomize", folder)
-	var said bytes.Buffer
-	command.Stderr = &said
+// outputDelay is how long to wait, after kubectl was killed, for a process that it started and
+// that still holds its output. A kubectl on the PATH may be a script.
+const outputDelay = time.Second
+
+// KubectlKustomize builds a folder with the operator's own kubectl, which it kills when ctx ends.
+// Kustomize as a library would double the size of this program. kubectl kustomize asks no API
+// server and does not read the kubeconfig, so it gets none of the flags that name a cluster.
+func KubectlKustomize(ctx context.Context, folder string) ([]byte, error) {
+	command := exec.CommandContext(ctx, "kubectl", "kustomize", folder)
+	command.WaitDelay = outputDelay
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	built, err := command.Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("running kubectl kustomize: %w", context.Cause(ctx))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("kubectl kustomize: %w: %s", err, strings.TrimSpace(said.String()))
+		return nil, fmt.Errorf("running kubectl kustomize: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return built, nil
 }
 
 // kustomize builds a copy of a user's kustomization with the objects beside it.
 // The folder itself is not touched, and nothing is fetched.
-func kustomize(options Options, objects []*unstructured.Unstructured) (result []*unstructured.Unstructured, err error) {
+func kustomize(ctx context.Context, options Options, objects []*unstructured.Unstructured) (result []*unstructured.Unstructured, err error) {
 	copied, err := os.MkdirTemp("", "nodecleanup-kustomize-")
 	if err != nil {
 		return nil, err
@@ -55,7 +66,7 @@ func kustomize(options Options, objects []*unstructured.Unstructured) (result []
 	if build == nil {
 		build = KubectlKustomize
 	}
-	data, err := build(copied)
+	data, err := build(ctx, copied)
 	if err != nil {
 		return nil, err
 	}

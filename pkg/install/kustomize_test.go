@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,7 @@ func folder(t *testing.T, files map[string]string) string {
 }
 
 // library is kustomize itself, as kubectl has it inside.
-func library(folder string) ([]byte, error) {
+func library(_ context.Context, folder string) ([]byte, error) {
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func TestAKustomizationBringsAConfigOrLeavesIt(t *testing.T) {
 		config: folder(t, map[string]string{"kustomization.yaml": "resources: [nodecleanup-base]\npatches: [{path: config.yaml}]\n", "config.yaml": patch}),
 	} {
 		options := Options{Namespace: "ops", Kustomization: dir, Build: library}
-		objects, err := Render(options)
+		objects, err := Render(t.Context(), options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,11 +60,11 @@ func TestKustomizationBuildsUponTheBase(t *testing.T) {
 		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra, see: \"https://example.com/a\"}\n",
 		"extra.yaml":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: ops}\n",
 	})
-	plain, err := Render(Options{Namespace: "ops"})
+	plain, err := Render(t.Context(), Options{Namespace: "ops"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	built, err := Render(Options{Namespace: "ops", Kustomization: dir, Build: library})
+	built, err := Render(t.Context(), Options{Namespace: "ops", Kustomization: dir, Build: library})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestKustomizationsThatAreRefused(t *testing.T) {
 		"strange": {map[string]string{"kustomization.yaml": "resources: [nodecleanup-base, x.yaml]\n", "x.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n"}, "apply it by kubectl"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Render(Options{Kustomization: folder(t, test.files), Build: library})
+			_, err := Render(t.Context(), Options{Kustomization: folder(t, test.files), Build: library})
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v, want %q", err, test.says)
 			}
@@ -127,7 +128,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 
 func textOf(t *testing.T, options Options) string {
 	t.Helper()
-	objects, err := Render(options)
+	objects, err := Render(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

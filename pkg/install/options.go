@@ -4,6 +4,7 @@
 package install
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -40,7 +41,7 @@ type Options struct {
 	// Kustomization is a folder whose kustomization builds upon BaseName.
 	Kustomization string
 	// Build builds a kustomization; nil for KubectlKustomize.
-	Build func(folder string) ([]byte, error)
+	Build func(ctx context.Context, folder string) ([]byte, error)
 }
 
 // withDefaults returns the options with every empty value filled in that has

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ import (
 const labelManagedBy = "app.kubernetes.io/managed-by"
 
 // Render returns the objects of an install in the order in which they are
-// applied: namespace, rights, config, agent, admission. It asks no server.
-func Render(options Options) ([]*unstructured.Unstructured, error) {
+// applied: namespace, rights, config, agent, admission. It asks no server. The end of
+// ctx ends the build of a kustomization.
+func Render(ctx context.Context, options Options) ([]*unstructured.Unstructured, error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
@@ -41,7 +43,7 @@ func Render(options Options) ([]*unstructured.Unstructured, error) {
 	if options.Kustomization == "" {
 		return objects, nil
 	}
-	objects, err = kustomize(options, objects)
+	objects, err = kustomize(ctx, options, objects)
 	if err != nil {
 		return nil, fmt.Errorf("building the kustomization in %s: %w", options.Kustomization, err)
 	}

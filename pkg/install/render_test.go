@@ -32,7 +32,7 @@ func TestRenderGolden(t *testing.T) {
 		"agent-url.yaml": {AgentURL: "https://127.0.0.1:9443/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			objects, err := Render(options)
+			objects, err := Render(t.Context(), options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestOptionsFaults(t *testing.T) {
 		"outside and image": {Options{AgentURL: "https://127.0.0.1", Image: "i"}, []string{"no effect"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Render(test.options)
+			_, err := Render(t.Context(), test.options)
 			if err == nil {
 				t.Fatal("no fault was found")
 			}
@@ -193,7 +193,7 @@ func TestEveryManifestIsApplied(t *testing.T) {
 
 func rendered(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
-	list, err := Render(Options{})
+	list, err := Render(t.Context(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,9 +47,9 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 		return nil // Checked when it was read.
 	}
 	if options.Kustomization != "" {
-		rendered, err := install.Render(options)
+		rendered, err := renderObjects(ctx, options)
 		if err != nil {
-			return &exit.Error{Code: exit.Usage, Err: err}
+			return err
 		}
 		if brought, err := options.ConfigBrought(rendered); err != nil || brought != nil {
 			return o.checkBrought(options, rendered)
@@ -67,6 +67,16 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 			strings.ReplaceAll(err.Error(), "\n", "\n  "), options.Namespace, api.ConfigName)
 	}
 	return nil
+}
+
+// renderObjects returns the objects of an install. What is wrong with them is a usage error, unless
+// the time was up before they were built.
+func renderObjects(ctx context.Context, options install.Options) ([]*unstructured.Unstructured, error) {
+	objects, err := install.Render(ctx, options)
+	if err != nil && ctx.Err() == nil {
+		return nil, &exit.Error{Code: exit.Usage, Err: err}
+	}
+	return objects, err
 }
 
 // checkBrought checks the config that a kustomization brings, where it does.

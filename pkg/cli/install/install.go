@@ -161,11 +161,11 @@ func (o *Options) options(namespace string) install.Options {
 
 // Run renders, applies and waits.
 func (o *Options) Run(ctx context.Context) error {
-	if o.DryRun == dryRunClient {
-		return o.render()
-	}
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
+	if o.DryRun == dryRunClient {
+		return o.render(ctx)
+	}
 	clients, err := o.Cluster.Clients()
 	if err != nil {
 		return err
@@ -227,10 +227,10 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-func (o *Options) render() error {
-	rendered, err := install.Render(o.options(o.Cluster.GivenNamespace()))
+func (o *Options) render(ctx context.Context) error {
+	rendered, err := renderObjects(ctx, o.options(o.Cluster.GivenNamespace()))
 	if err != nil {
-		return &exit.Error{Code: exit.Usage, Err: err}
+		return err
 	}
 	if err := o.checkBrought(o.options(o.Cluster.GivenNamespace()), rendered); err != nil {
 		return err

@@ -61,7 +61,7 @@ func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace 
 	if err != nil || len(lacks) == 0 {
 		return nil, err
 	}
-	agents, err := OfAgent(namespace)
+	agents, err := OfAgent(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}

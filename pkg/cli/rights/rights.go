@@ -39,8 +39,8 @@ func Describe(right Right) string {
 }
 
 // OfAgent are the rights that an install gives the agent, which uses every one of them.
-func OfAgent(namespace string) ([]Right, error) {
-	objects, err := install.Render(install.Options{Namespace: namespace})
+func OfAgent(ctx context.Context, namespace string) ([]Right, error) {
+	objects, err := install.Render(ctx, install.Options{Namespace: namespace})
 	if err != nil {
 		return nil, fmt.Errorf("listing the rights of the agent: %w", err)
 	}
@@ -85,7 +85,7 @@ const asked = 8
 // MissingOfAgent returns those of OfAgent that the agent's service account lacks.
 // To ask needs the right to create subjectaccessreviews.
 func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
-	all, err := OfAgent(namespace)
+	all, err := OfAgent(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}

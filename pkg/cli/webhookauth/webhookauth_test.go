@@ -2,6 +2,7 @@ package webhookauth
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -125,7 +126,7 @@ func TestTheKustomizationInstalls(t *testing.T) {
 	if _, _, err := run(t, "--output-dir", dir, "--subject", "api"); err != nil {
 		t.Fatal(err)
 	}
-	objects, err := install.Render(install.Options{Kustomization: filepath.Join(dir, "agent"), Build: func(folder string) ([]byte, error) {
+	objects, err := install.Render(t.Context(), install.Options{Kustomization: filepath.Join(dir, "agent"), Build: func(_ context.Context, folder string) ([]byte, error) {
 		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 		if err != nil {
 			return nil, err

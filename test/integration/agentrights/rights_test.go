@@ -121,7 +121,7 @@ func right(verb, group, resource, subresource, name string) string {
 // rights are those of the agent's ClusterRole and Role, as install renders them.
 func (s *scene) rights() map[string]bool {
 	s.Helper()
-	objects, err := install.Render(s.options())
+	objects, err := install.Render(s.Context(), s.options())
 	if err != nil {
 		s.Fatal(err)
 	}

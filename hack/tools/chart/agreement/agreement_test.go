@@ -144,7 +144,7 @@ func TestEachFlagIsAValue(t *testing.T) {
 // fromKustomization is install -k, with the library in place of the operator's kubectl.
 func fromKustomization(t *testing.T, folder string) objects {
 	t.Helper()
-	rendered, err := install.Render(install.Options{Kustomization: folder, Build: build})
+	rendered, err := install.Render(t.Context(), install.Options{Kustomization: folder, Build: build})
 	if err != nil {
 		t.Fatal(err)
 	}

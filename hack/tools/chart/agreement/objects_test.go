@@ -76,14 +76,14 @@ func fromChart(t *testing.T, options render.Options) objects {
 // fromKustomize builds a folder.
 func fromKustomize(t *testing.T, folder string) objects {
 	t.Helper()
-	text, err := build(folder)
+	text, err := build(t.Context(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return decode(t, text)
 }
 
-func build(folder string) ([]byte, error) {
+func build(_ context.Context, folder string) ([]byte, error) {
 	options := krusty.MakeDefaultOptions()
 	options.LoadRestrictions = types.LoadRestrictionsRootOnly
 	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)
