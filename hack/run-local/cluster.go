@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // refuse returns an error when an agent is to run in the cluster: this one would
@@ -43,7 +43,7 @@ func farewell(ctx context.Context, client kubernetes.Interface, out io.Writer) e
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	held := 0
-	err := install.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
+	err := cluster.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
 		if api.HasFinalizer(node) {
 			held++
 		}

@@ -14,17 +14,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/pager"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 const (
-	// pageSize of a node list: 500 nodes of 15 KB are 7 MB at a time.
-	pageSize = 500
 	// patchesAtOnce bounds the load on the API server and its webhooks.
 	patchesAtOnce = 16
 	// maxRounds of looking again for nodes that got the finalizer meanwhile. A node
@@ -38,28 +35,6 @@ const (
 
 	domain = "nodecleanup.io/"
 )
-
-// EachNode calls visit with every Node, reading them page by page so that a large
-// cluster does not have to fit into memory. An error of visit ends it.
-func EachNode(ctx context.Context, nodes corev1client.NodesGetter, visit func(*corev1.Node) error) error {
-	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return nodes.Nodes().List(ctx, options)
-	})
-	pages.PageSize = pageSize
-	// The pager would read five pages ahead, which in memory are 100 MB of nodes.
-	pages.PageBufferSize = 1
-	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		node, is := object.(*corev1.Node)
-		if !is {
-			return fmt.Errorf("got %T instead of a node", object)
-		}
-		return visit(node)
-	})
-	if err != nil {
-		return fmt.Errorf("listing nodes: %w", err)
-	}
-	return nil
-}
 
 // NodesLeftError names the nodes that could not be cleaned of our finalizer.
 type NodesLeftError struct {
@@ -137,7 +112,7 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (ma
 	var group errgroup.Group
 	group.SetLimit(patchesAtOnce)
 	failed = map[string]error{}
-	listing := EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
+	listing := cluster.EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
 		lock.Lock()
 		_, passed := refused.Nodes[node.Name]
 		lock.Unlock()

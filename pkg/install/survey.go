@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // Survey is what an uninstall would meet. Reading it changes nothing.
@@ -63,7 +63,7 @@ func (s *Survey) Empty() bool {
 type Remover struct {
 	Objects dynamic.Interface
 	Nodes   kubernetes.Interface
-	// Now tells whether a lease is still renewed.
+	// Now is the API server's time.
 	Now func() time.Time
 	// AgentStops is how long the agent's pods may take to end before they are
 	// deleted by force.
@@ -146,7 +146,7 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 }
 
 func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
-	return EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
+	return cluster.EachNode(ctx, r.Nodes.CoreV1(), func(node *corev1.Node) error {
 		if isMarked(node) {
 			survey.Marked++
 		}
@@ -154,7 +154,7 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 			survey.Protected++
 			if deleted := node.DeletionTimestamp != nil; deleted || cleanedUpAlive(node) {
 				survey.Running = append(survey.Running, RunningNode{
-					Name: node.Name, UID: node.UID, Deleted: deleted, Run: RunOf(ctx, r.Nodes, survey.Namespace, node),
+					Name: node.Name, UID: node.UID, Deleted: deleted, Run: cluster.RunOf(ctx, r.Nodes, survey.Namespace, node),
 				})
 				if deleted {
 					return nil
@@ -177,30 +177,14 @@ func cleanedUpAlive(node *corev1.Node) bool {
 	return slices.Contains([]api.State{api.Pending, api.Preflight, api.Running, api.Waiting, api.Blocked}, api.State(condition.Reason))
 }
 
-// RunOf returns the run record of a node, or nil where there is none that can be
-// read: it only serves to tell the operator more.
-func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) *api.Run {
-	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
-	if err != nil {
-		return nil
-	}
-	run, err := api.DecodeRun(configMap)
-	if err != nil || run.NodeUID != node.UID {
-		return nil
-	}
-	return run
-}
-
 // outsideLeader returns the holder of a live lease that is not a pod here.
 func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, error) {
-	lease, err := r.Nodes.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return "", nil
-	}
+	lease := cluster.LeaseReader{Client: r.Nodes.CoordinationV1(), Namespace: namespace, Now: r.Now}
+	leadership, err := lease.Read(ctx)
 	if err != nil {
-		return "", fmt.Errorf("reading lease %s/%s: %w", namespace, api.Agent, err)
+		return "", err
 	}
-	holder := LeaseHolder(lease, r.Now())
+	holder := leadership.Holder()
 	if holder == "" {
 		return "", nil
 	}
@@ -220,17 +204,4 @@ func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, 
 func holds(pod *unstructured.Unstructured, holder string) bool {
 	name := pod.GetName()
 	return len(holder) >= len(name) && holder[:len(name)] == name && (len(holder) == len(name) || holder[len(name)] == '_')
-}
-
-// LeaseHolder returns who holds a lease at a time, or nothing when it was given
-// back or is older than its holder promised to renew it.
-func LeaseHolder(lease *coordinationv1.Lease, now time.Time) string {
-	spec := lease.Spec
-	if spec.HolderIdentity == nil || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
-		return ""
-	}
-	if now.Sub(spec.RenewTime.Time) > time.Duration(*spec.LeaseDurationSeconds)*time.Second {
-		return ""
-	}
-	return *spec.HolderIdentity
 }

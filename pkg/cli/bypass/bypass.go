@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // longestReason keeps a reason readable where it is shown: condition, Event, record.
@@ -119,7 +119,7 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 		o.Say("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
 			node.Name, strings.Join(node.Finalizers, ", "))
 	default:
-		o.Say("Node %s will be released immediately; %s.", node.Name, command.Undone(install.RunOf(ctx, client, namespace, node)))
+		o.Say("Node %s will be released immediately; %s.", node.Name, command.Undone(cluster.RunOf(ctx, client, namespace, node)))
 	}
 	o.WarnWithoutLeader(ctx, client, namespace)
 	return nil
@@ -134,7 +134,7 @@ func (o *Options) mark(ctx context.Context, client kubernetes.Interface, node *c
 		api.AnnotationBypassUntil: nil,
 	}
 	if o.For > 0 {
-		annotations[api.AnnotationBypassUntil] = o.Now().Add(o.For).UTC().Format(time.RFC3339)
+		annotations[api.AnnotationBypassUntil] = o.ServerTime().Add(o.For).UTC().Format(time.RFC3339)
 	}
 	return command.Annotate(ctx, client, node, annotations)
 }

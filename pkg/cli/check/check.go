@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -88,7 +89,7 @@ func (o *Options) Validate() error {
 
 // Run checks and prints.
 func (o *Options) Run(ctx context.Context) error {
-	view := printer.NewChecks(o.Now())
+	view := printer.NewChecks(o.ServerTime())
 	var chosen []check
 	for _, one := range checks {
 		if o.List || !o.Pre || one.pre {
@@ -107,7 +108,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	on := &subject{client: clients.Typed, namespace: namespace, catalog: o.Catalog(), now: o.Now()}
+	on := &subject{client: clients.Typed, namespace: namespace, catalog: o.Catalog(), now: o.ServerTime}
 	over := 0
 	for _, one := range chosen {
 		said := o.ask(ctx, on, one)
@@ -121,6 +122,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		view.Checks = append(view.Checks, told(one, said))
 	}
+	view.Time = metav1.NewTime(o.ServerTime())
 	view.Passed = over == 0 && !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
 		return c.Outcome == printer.Error || c.Outcome == printer.Warning && o.FailOn == string(printer.Warning)
 	})
@@ -144,8 +146,8 @@ func (o *Options) Run(ctx context.Context) error {
 var afterInstall = []string{"agent", "leader", "version", "agent-rights", "config", "secrets", "certificate", "guard", "admission", "plugins", "cleanups"}
 
 // AfterInstall says how an install is that was waited for.
-func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor, now time.Time) *printer.Checks {
-	view := printer.NewChecks(now)
+func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor, now func() time.Time) *printer.Checks {
+	view := printer.NewChecks(now())
 	on := &subject{client: client, namespace: namespace, catalog: catalog, now: now}
 	for _, one := range checks {
 		if slices.Contains(afterInstall, one.id) {

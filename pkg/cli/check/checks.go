@@ -52,10 +52,11 @@ type subject struct {
 	client    kubernetes.Interface
 	namespace string
 	catalog   []cleanup.Descriptor
-	now       time.Time
+	// now is the API server's time.
+	now func() time.Time
 
 	status     *printer.Status
-	seen       *inspect.Seen
+	seen       *inspect.Snapshot
 	statusErr  error
 	config     *config.Config
 	configErr  error
@@ -77,8 +78,8 @@ func skip(err error) result { return result{outcome: printer.Skip, detail: err.E
 // look reads the whole state once.
 func (s *subject) look(ctx context.Context) (*printer.Status, error) {
 	if s.status == nil && s.statusErr == nil {
-		if s.seen, s.statusErr = inspect.Read(ctx, s.client, s.namespace); s.statusErr == nil {
-			s.status = inspect.Judge(s.seen, version.Version, s.now)
+		if s.seen, s.statusErr = inspect.NewReader(s.client, s.namespace, s.now).All(ctx); s.statusErr == nil {
+			s.status = inspect.Assess(s.seen, version.Version, s.now())
 		}
 	}
 	return s.status, s.statusErr

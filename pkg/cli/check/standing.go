@@ -24,7 +24,7 @@ func (s *subject) stale(status *printer.Status) string {
 	if at.IsZero() {
 		return "as of the last leader"
 	}
-	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now.Sub(at.Time)))
+	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now().Sub(at.Time)))
 }
 
 // certificate looks at the CA of both webhooks: of the one that an install has not, by
@@ -56,7 +56,7 @@ func certificate(ctx context.Context, s *subject) result {
 	if end == nil {
 		return pass(byPolicy)
 	}
-	left := end.Sub(s.now)
+	left := end.Sub(s.now())
 	if left < soon {
 		return warn("it ends in "+printer.Age(left), hint)
 	}

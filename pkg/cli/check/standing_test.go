@@ -23,7 +23,7 @@ func led(change func(*printer.Status)) *subject {
 	status.Guard = printer.Guard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
 	status.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}, {Step: "tell", Plugin: "http"}}
 	change(status)
-	return &subject{namespace: "ns", now: night, status: status, seen: &inspect.Seen{}}
+	return &subject{namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
 }
 
 func stop(status *printer.Status) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
@@ -26,11 +28,12 @@ type Cluster struct {
 	rules     clientcmd.ClientConfigLoadingRules
 	overrides clientcmd.ConfigOverrides
 	extra     []string
+	time      *cluster.ServerTime
 }
 
-// NewCluster returns the way that the flags will say.
-func NewCluster() *Cluster {
-	return &Cluster{rules: *clientcmd.NewDefaultClientConfigLoadingRules()}
+// NewCluster returns the way that the flags will say. Now is the clock of this machine.
+func NewCluster(now func() time.Time) *Cluster {
+	return &Cluster{rules: *clientcmd.NewDefaultClientConfigLoadingRules(), time: &cluster.ServerTime{Local: now}}
 }
 
 // AddFlags adds every kubeconfig flag of kubectl. Help shows only those that are
@@ -89,6 +92,7 @@ func (c *Cluster) config() (*rest.Config, error) {
 	// an hour. The API server guards itself by priority and fairness.
 	config.QPS, config.Burst = 300, 500
 	config.UserAgent = "kubectl-nodecleanup/" + version.Version
+	config.Wrap(c.time.Wrap)
 	return config, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -16,7 +17,7 @@ import (
 func TestWithoutAKubeconfigTheFilesAreNamed(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
 	t.Setenv("KUBECONFIG", first+string(filepath.ListSeparator)+second)
-	_, err := NewCluster().Clients()
+	_, err := NewCluster(time.Now).Clients()
 	if err == nil || !strings.Contains(err.Error(), first+", "+second) || !strings.Contains(Next(err), "--kubeconfig FILE") {
 		t.Errorf("%v; next: %s", err, Next(err))
 	}
@@ -28,7 +29,7 @@ func TestTheFlagsThatClientGoDoesNotBind(t *testing.T) {
 		t.Fatal(err)
 	}
 	parsed := func(arguments ...string) *Cluster {
-		cluster, flags := NewCluster(), pflag.NewFlagSet("", pflag.ContinueOnError)
+		cluster, flags := NewCluster(time.Now), pflag.NewFlagSet("", pflag.ContinueOnError)
 		cluster.AddFlags(flags)
 		if err := flags.Parse(append(arguments, "--kubeconfig", config, "--as", "jane", "--cache-dir", t.TempDir())); err != nil {
 			t.Fatal(err)

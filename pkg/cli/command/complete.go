@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // completeWithin keeps a shell from hanging on a cluster that does not answer.
@@ -37,7 +38,7 @@ func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ str
 		if err != nil {
 			return nil, err
 		}
-		list, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: api.LabelRun + "=true"})
+		list, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: cluster.RunSelector})
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +59,7 @@ func (e *Environment) CompletePlugins(cmd *cobra.Command, arguments []string, _ 
 		if err != nil {
 			return nil, err
 		}
-		status, err := AgentStatus(ctx, client, namespace)
+		status, err := cluster.AgentStatus(ctx, client, namespace)
 		if err != nil || status == nil {
 			return nil, err
 		}

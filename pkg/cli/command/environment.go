@@ -22,21 +22,27 @@ type Environment struct {
 	Colour bool
 	// Cluster is the way to the API server. Nothing is sent before a command asks.
 	Cluster *Cluster
-	Now     func() time.Time
+	// Now is the clock of this machine, which may be wrong. What is compared with timestamps
+	// in the cluster uses ServerTime.
+	Now func() time.Time
 }
 
 // NewEnvironment looks at the streams, at NO_COLOR and at TERM.
 func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
 	terminal := isTerminal(streams.Out)
-	return &Environment{
+	environment := &Environment{
 		IOStreams:   streams,
 		Interactive: isTerminal(streams.In) && isTerminal(streams.ErrOut),
 		Terminal:    redraws(terminal, os.Getenv),
 		Colour:      coloured(terminal, os.Getenv),
-		Cluster:     NewCluster(),
 		Now:         time.Now,
 	}
+	environment.Cluster = NewCluster(func() time.Time { return environment.Now() })
+	return environment
 }
+
+// ServerTime returns the API server's time, as its newest response tells it.
+func (e *Environment) ServerTime() time.Time { return e.Cluster.time.Now() }
 
 // redraws: a dumb terminal cannot move its cursor.
 func redraws(terminal bool, variable func(string) string) bool {

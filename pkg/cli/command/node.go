@@ -15,7 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // Connect returns clients and the agent's namespace.
@@ -74,22 +74,20 @@ func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 	return nil
 }
 
-// Leads reports whether an agent leads in the namespace. It is true also where
-// the lease cannot be read: then there is nothing to warn of.
-func Leads(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) bool {
-	lease, err := client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false
-	}
-	return err != nil || install.LeaseHolder(lease, now) != ""
+// Leads reports whether an agent leads in the namespace. It is true also if the lease cannot
+// be read: then there is nothing to warn about. Now is the API server's time.
+func Leads(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) bool {
+	lease := cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now}
+	leadership, err := lease.Read(ctx)
+	return err != nil || leadership.Leads
 }
 
 // WarnWithoutLeader says so where a request will wait for an agent.
 func (e *Environment) WarnWithoutLeader(ctx context.Context, client kubernetes.Interface, namespace string) {
-	if !Leads(ctx, client, namespace, e.Now()) {
+	if !Leads(ctx, client, namespace, e.ServerTime) {
 		e.Say("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
 	}
 }
 
 // Stamp is the time of a request, as the agent reads it.
-func (e *Environment) Stamp() string { return e.Now().UTC().Format(time.RFC3339Nano) }
+func (e *Environment) Stamp() string { return e.ServerTime().UTC().Format(time.RFC3339Nano) }

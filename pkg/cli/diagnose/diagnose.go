@@ -68,11 +68,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := look(ctx, clients.Typed, namespace, o.Node)
+	found, err := look(ctx, clients.Typed, namespace, o.Node, o.ServerTime)
 	if err != nil {
 		return err
 	}
-	view := judge(found, o.Now())
+	view := judge(found, o.ServerTime())
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
@@ -42,12 +43,12 @@ func running() *found {
 			{Name: "storage", Plugin: "http", Critical: true, State: api.StepRunning, Attempts: 1, Progress: "3 volumes left"},
 			{Name: "tell", Plugin: "http", State: api.StepPending},
 		}},
-		agent: &inspect.Seen{
+		agent: &inspect.Snapshot{
 			Namespace:  api.Namespace,
 			Deployment: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2}},
-			Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+			Leadership: cluster.Leadership{Leads: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 				HolderIdentity: ptr.To("agent-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(night)),
-			}},
+			}}},
 			Status:  &api.AgentStatus{Version: "v0.3.1"},
 			Webhook: webhookWithURL(),
 		},
@@ -93,13 +94,13 @@ func TestEveryCauseGolden(t *testing.T) {
 		"deleted-by": {func(f *found) {
 			f.run.RequestedBy = "jane"
 		}, ""},
-		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Lease = nil, nil }, "agent-missing"},
+		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Leadership = nil, cluster.Leadership{} }, "agent-missing"},
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
 		"scaled-to-0": {func(f *found) {
-			f.agent.Deployment.Spec.Replicas, f.agent.Lease = ptr.To[int32](0), nil
+			f.agent.Deployment.Spec.Replicas, f.agent.Leadership = ptr.To[int32](0), cluster.Leadership{}
 		}, "agent-down"},
 		"no-leader": {func(f *found) {
-			f.agent.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute)))
+			f.agent.Leadership.Leads, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, "no-leader"},
 		"config-refused": {func(f *found) { f.refused = errors.New("line 3: unknown field \"dryrun\"") }, "config-refused"},
 		"config-refused-by-the-agent": {func(f *found) {

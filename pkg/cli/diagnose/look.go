@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -21,6 +22,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -31,12 +33,14 @@ import (
 type found struct {
 	name      string
 	namespace string
+	// now is the API server's time.
+	now func() time.Time
 	// node is nil when it is gone; then run is the newest of its records.
 	node *corev1.Node
 	run  *api.Run
 	// unreadable is why the run record is not understood.
 	unreadable error
-	agent      *inspect.Seen
+	agent      *inspect.Snapshot
 	events     []corev1.Event
 	pods       []corev1.Pod
 	budgets    []policyv1.PodDisruptionBudget
@@ -59,8 +63,8 @@ type found struct {
 }
 
 // look reads all there is. Only the node itself must be readable.
-func look(ctx context.Context, client kubernetes.Interface, namespace, name string) (*found, error) {
-	f := &found{name: name, namespace: namespace}
+func look(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*found, error) {
+	f := &found{name: name, namespace: namespace, now: now}
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -98,7 +102,7 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 
 // lookBack finds the newest record of a node that is gone.
 func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
-	return inspect.EachRecord(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
+	return cluster.EachRun(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.DecodeRun(configMap)
 		if err == nil && run.Node == f.name && (f.run == nil || run.StartedAt.After(f.run.StartedAt.Time)) {
 			f.run = run
@@ -107,7 +111,7 @@ func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error
 }
 
 func (f *found) readAgent(ctx context.Context, client kubernetes.Interface) (err error) {
-	f.agent, err = inspect.ReadAgent(ctx, client, f.namespace)
+	f.agent, err = inspect.NewReader(client, f.namespace, f.now).Agent(ctx)
 	return err
 }
 

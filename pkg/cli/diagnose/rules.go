@@ -46,7 +46,7 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 	if f.agent == nil {
 		return nil
 	}
-	view := inspect.Judge(f.agent, version.Version, now).Agent
+	view := inspect.Assess(f.agent, version.Version, now).Agent
 	logs := fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", f.namespace, api.Agent)
 	switch {
 	case view.Health == printer.Missing:
@@ -191,7 +191,7 @@ func (f *found) remarks(now time.Time) []string {
 	if f.agent == nil {
 		return nil
 	}
-	admission := inspect.Judge(f.agent, version.Version, now).Admission
+	admission := inspect.Assess(f.agent, version.Version, now).Admission
 	switch {
 	case admission.Problem == "":
 		return nil

@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -82,8 +83,8 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	view := printer.NewHistory(o.Now())
-	err = inspect.EachRecord(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
+	view := printer.NewHistory(time.Time{})
+	err = cluster.EachRun(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.DecodeRun(configMap)
 		switch {
 		case err != nil:
@@ -95,6 +96,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	view.Time = metav1.NewTime(o.ServerTime())
 	slices.SortFunc(view.Runs, func(a, b printer.PastRun) int {
 		return cmp.Or(b.StartedAt.Compare(a.StartedAt.Time), cmp.Compare(a.Record, b.Record))
 	})
@@ -124,7 +126,7 @@ func (o *Options) wants(run *api.Run) bool {
 	if o.Node != "" && run.Node != o.Node {
 		return false
 	}
-	return o.Since == 0 || run.StartedAt.After(o.Now().Add(-o.Since))
+	return o.Since == 0 || run.StartedAt.After(o.ServerTime().Add(-o.Since))
 }
 
 func past(record string, run *api.Run) printer.PastRun {

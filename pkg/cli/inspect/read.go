@@ -1,32 +1,45 @@
-// Package inspect reads how an install and its cleanups are, and judges it. It
+// Package inspect reads the state of an install and its cleanups, and assesses it. It
 // only reads, and needs no agent to answer.
 package inspect
 
 import (
 	"context"
 	"fmt"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/pager"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// Seen is what was read of the cluster. What does not exist is nil.
-type Seen struct {
+// Reader reads how an install is. Keep it to read again: it has observed then whether the
+// leader renews its lease.
+type Reader struct {
+	client    kubernetes.Interface
+	namespace string
+	lease     cluster.LeaseReader
+}
+
+// NewReader returns a reader of the install in a namespace. Now is the API server's time.
+func NewReader(client kubernetes.Interface, namespace string, now func() time.Time) *Reader {
+	return &Reader{
+		client: client, namespace: namespace,
+		lease: cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now},
+	}
+}
+
+// Snapshot is what was read of the cluster. What does not exist is nil.
+type Snapshot struct {
 	Namespace  string
 	Deployment *appsv1.Deployment
-	Lease      *coordinationv1.Lease
+	Leadership cluster.Leadership
 	Status     *api.AgentStatus
 	Webhook    *admissionv1.MutatingWebhookConfiguration
 	Policy     *admissionv1.MutatingAdmissionPolicy
@@ -43,27 +56,28 @@ type Seen struct {
 	Unreadable map[types.UID]error
 }
 
-// Read reads the install, the nodes and the run records of those that are leaving.
-func Read(ctx context.Context, client kubernetes.Interface, namespace string) (*Seen, error) {
-	s, err := ReadAgent(ctx, client, namespace)
+// All reads the install, the nodes, and the run records of the nodes that are leaving.
+func (r *Reader) All(ctx context.Context) (*Snapshot, error) {
+	s, err := r.Agent(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.readNodes(ctx, client); err != nil {
+	if err := s.readNodes(ctx, r.client); err != nil {
 		return nil, err
 	}
-	return s, s.ReadRuns(ctx, client)
+	return s, s.ReadRuns(ctx, r.client)
 }
 
-// ReadAgent reads the install alone: neither nodes nor run records.
-func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace string) (*Seen, error) {
-	s := &Seen{Namespace: namespace, Runs: map[types.UID]*api.Run{}, Unreadable: map[types.UID]error{}}
+// Agent reads the install without nodes and run records.
+func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
+	client, namespace := r.client, r.namespace
+	s := &Snapshot{Namespace: namespace, Runs: map[types.UID]*api.Run{}, Unreadable: map[types.UID]error{}}
 	var err error
 	if s.Deployment, err = optional(client.AppsV1().Deployments(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
 		return nil, fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
 	}
-	if s.Lease, err = optional(client.CoordinationV1().Leases(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
-		return nil, fmt.Errorf("reading lease %s/%s: %w", namespace, api.Agent, err)
+	if s.Leadership, err = r.lease.Read(ctx); err != nil {
+		return nil, err
 	}
 	if s.Webhook, err = optional(client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})); err != nil {
 		return nil, fmt.Errorf("reading mutatingwebhookconfiguration %s: %w", api.WebhookName, err)
@@ -71,7 +85,7 @@ func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace strin
 	s.Policy, err = optional(client.AdmissionregistrationV1().MutatingAdmissionPolicies().Get(ctx, api.WebhookName, metav1.GetOptions{}))
 	switch {
 	case apierrors.IsForbidden(err):
-		s.Policy = nil // Roles from before there was one; the webhook is judged alone.
+		s.Policy = nil // Roles from before there was one; the webhook is assessed alone.
 	case err != nil:
 		return nil, fmt.Errorf("reading mutatingadmissionpolicy %s: %w", api.WebhookName, err)
 	}
@@ -82,7 +96,7 @@ func ReadAgent(ctx context.Context, client kubernetes.Interface, namespace strin
 	case err != nil:
 		return nil, fmt.Errorf("reading validatingwebhookconfiguration %s: %w", api.WebhookName, err)
 	}
-	if s.Status, err = command.AgentStatus(ctx, client, namespace); err != nil {
+	if s.Status, err = cluster.AgentStatus(ctx, client, namespace); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -96,22 +110,22 @@ func optional[T any](object *T, err error) (*T, error) {
 	return object, err
 }
 
-func (s *Seen) readNodes(ctx context.Context, client kubernetes.Interface) error {
-	return install.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
+func (s *Snapshot) readNodes(ctx context.Context, client kubernetes.Interface) error {
+	return cluster.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
 		s.Total++
 		if api.HasFinalizer(node) {
 			s.Protected++
 		}
 		if IsLeaving(node) {
-			s.Leaving = append(s.Leaving, Essence(node))
+			s.Leaving = append(s.Leaving, Trim(node))
 		}
 		return nil
 	})
 }
 
-// Essence returns what is shown of a node, without its images, labels and the
+// Trim returns what is shown of a node, without its images, labels and the
 // like: there may be many.
-func Essence(node *corev1.Node) *corev1.Node {
+func Trim(node *corev1.Node) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: node.Name, UID: node.UID, CreationTimestamp: node.CreationTimestamp,
@@ -133,7 +147,7 @@ func IsLeaving(node *corev1.Node) bool {
 
 // ReadRuns reads the records of s.Leaving; those of the past
 // are passed over undecoded.
-func (s *Seen) ReadRuns(ctx context.Context, client kubernetes.Interface) error {
+func (s *Snapshot) ReadRuns(ctx context.Context, client kubernetes.Interface) error {
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	if len(s.Leaving) == 0 {
 		return nil
@@ -142,14 +156,14 @@ func (s *Seen) ReadRuns(ctx context.Context, client kubernetes.Interface) error 
 	for _, node := range s.Leaving {
 		wanted[string(node.UID)] = true
 	}
-	return EachRecord(ctx, client, s.Namespace, func(configMap *corev1.ConfigMap) {
+	return cluster.EachRun(ctx, client, s.Namespace, func(configMap *corev1.ConfigMap) {
 		if wanted[configMap.Labels[api.LabelNodeUID]] {
 			s.addRun(configMap)
 		}
 	})
 }
 
-func (s *Seen) addRun(configMap *corev1.ConfigMap) {
+func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 	uid := types.UID(configMap.Labels[api.LabelNodeUID])
 	delete(s.Unreadable, uid)
 	run, err := api.DecodeRun(configMap)
@@ -160,8 +174,8 @@ func (s *Seen) addRun(configMap *corev1.ConfigMap) {
 	s.Runs[uid] = run
 }
 
-// Take takes nodes and run records that were read by other means, such as a watch.
-func (s *Seen) Take(nodes map[string]*corev1.Node, records map[string]*corev1.ConfigMap) {
+// SetNodes sets nodes and run records that were read by other means, such as a watch.
+func (s *Snapshot) SetNodes(nodes map[string]*corev1.Node, records map[string]*corev1.ConfigMap) {
 	s.Total, s.Protected, s.Leaving = len(nodes), 0, nil
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	for _, node := range nodes {
@@ -177,23 +191,3 @@ func (s *Seen) Take(nodes map[string]*corev1.Node, records map[string]*corev1.Co
 		}
 	}
 }
-
-// EachRecord calls visit with the ConfigMap of every run record, page by page.
-func EachRecord(ctx context.Context, client kubernetes.Interface, namespace string, visit func(*corev1.ConfigMap)) error {
-	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return client.CoreV1().ConfigMaps(namespace).List(ctx, options)
-	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: RecordSelector}, func(object runtime.Object) error {
-		if configMap, is := object.(*corev1.ConfigMap); is {
-			visit(configMap)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("listing the run records in namespace %s: %w", namespace, err)
-	}
-	return nil
-}
-
-// RecordSelector selects the run records among the ConfigMaps of a namespace.
-const RecordSelector = api.LabelRun + "=true"

@@ -32,7 +32,7 @@ func (o *Options) diff(results []install.Result) error {
 // check says how the install is that was waited for. What it finds is no failure of the
 // install: a plugin may wait for something that comes later.
 func (o *Options) check(ctx context.Context, client kubernetes.Interface, namespace string) error {
-	view := check.AfterInstall(ctx, client, namespace, o.Catalog(), o.Now())
+	view := check.AfterInstall(ctx, client, namespace, o.Catalog(), o.ServerTime)
 	if err := printer.Print(o.ErrOut, printer.Short, false, view); err != nil {
 		return err
 	}

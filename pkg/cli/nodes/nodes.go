@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -78,9 +78,9 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	var nodes []*corev1.Node
-	leaving := &inspect.Seen{Namespace: namespace}
-	err = install.EachNode(ctx, clients.Typed.CoreV1(), func(node *corev1.Node) error {
-		essence := inspect.Essence(node)
+	leaving := &inspect.Snapshot{Namespace: namespace}
+	err = cluster.EachNode(ctx, clients.Typed.CoreV1(), func(node *corev1.Node) error {
+		essence := inspect.Trim(node)
 		nodes = append(nodes, essence)
 		if inspect.IsLeaving(node) {
 			leaving.Leaving = append(leaving.Leaving, essence)
@@ -93,10 +93,10 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := leaving.ReadRuns(ctx, clients.Typed); err != nil {
 		return err
 	}
-	return o.Print(o.Environment, view(nodes, leaving, o.Now()))
+	return o.Print(o.Environment, view(nodes, leaving, o.ServerTime()))
 }
 
-func view(nodes []*corev1.Node, leaving *inspect.Seen, now time.Time) *printer.NodeList {
+func view(nodes []*corev1.Node, leaving *inspect.Snapshot, now time.Time) *printer.NodeList {
 	list := printer.NewNodeList(now)
 	for _, node := range nodes {
 		row := printer.Node{

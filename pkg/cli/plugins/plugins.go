@@ -15,6 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preflight"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -158,7 +159,7 @@ func (o *Options) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	said, err := command.AgentStatus(ctx, clients.Typed, namespace)
+	said, err := cluster.AgentStatus(ctx, clients.Typed, namespace)
 	if err != nil {
 		return err
 	}
@@ -169,10 +170,10 @@ func (o *Options) status(ctx context.Context) error {
 			Next: "See how it is: kubectl nodecleanup status",
 		}
 	}
-	if !command.Leads(ctx, clients.Typed, namespace, o.Now()) {
+	if !command.Leads(ctx, clients.Typed, namespace, o.ServerTime) {
 		o.Say("WARNING: no agent in namespace %s is leading: what follows is old.", namespace)
 	}
-	view := preflight.View(said, o.Now(), func(api.PluginHealth) bool { return true })
+	view := preflight.View(said, o.ServerTime(), func(api.PluginHealth) bool { return true })
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -186,14 +187,14 @@ func (o *Options) test(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	said, err := preflight.Ask(ctx, clients.Typed, namespace, o.Now())
+	said, err := preflight.Ask(ctx, clients.Typed, namespace, o.ServerTime)
 	if apierrors.IsForbidden(err) {
 		return &exit.Error{Code: exit.Failure, Err: err, Next: "Asking needs the right to patch configmap " + api.StatusName + "; what the agent found last needs only reading: kubectl nodecleanup plugins status"}
 	}
 	if err != nil {
 		return err
 	}
-	view := preflight.View(said, o.Now(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
+	view := preflight.View(said, o.ServerTime(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
 	view.Asked = true
 	if len(view.Plugins) == 0 {
 		return &exit.Error{

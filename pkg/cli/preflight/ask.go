@@ -17,15 +17,16 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // Ask has the agent check every plugin now, and returns what it says. The end of
-// ctx ends the wait.
-func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (*api.AgentStatus, error) {
+// ctx ends the wait. Now is the API server's time.
+func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
 	if !command.Leads(ctx, client, namespace, now) {
 		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is leading, so nobody would answer", namespace))
 	}
-	stamp := now.UTC().Format(time.RFC3339Nano)
+	stamp := now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationPreflightRequestedAt: stamp}}})
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
@@ -53,7 +54,7 @@ func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now
 			}
 			return nil, err
 		case _, open := <-watcher.ResultChan():
-			status, err := command.AgentStatus(ctx, client, namespace)
+			status, err := cluster.AgentStatus(ctx, client, namespace)
 			if err != nil {
 				return nil, err
 			}

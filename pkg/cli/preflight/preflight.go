@@ -88,11 +88,11 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	status, err := Ask(ctx, clients.Typed, namespace, o.Now())
+	status, err := Ask(ctx, clients.Typed, namespace, o.ServerTime)
 	if err != nil {
 		return err
 	}
-	view := View(status, o.Now(), func(said api.PluginHealth) bool {
+	view := View(status, o.ServerTime(), func(said api.PluginHealth) bool {
 		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
 	})
 	view.Asked = true

@@ -22,9 +22,8 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -99,7 +98,7 @@ func (i indented) Unwrap() error { return i.error }
 // lookBack reads the past for the estimate, and whether the agent follows the
 // same config. What may not be read is noted: a plan is worth something without.
 func (p *Previewer) lookBack(ctx context.Context) error {
-	err := inspect.EachRecord(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
+	err := cluster.EachRun(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.DecodeRun(configMap)
 		if err != nil || run.State != api.Succeeded || run.DryRun {
 			return // history tells of records that are not understood.
@@ -113,7 +112,7 @@ func (p *Previewer) lookBack(ctx context.Context) error {
 	if err := p.noteForbidden("past runs, so there is no estimate", err); err != nil {
 		return err
 	}
-	status, err := command.AgentStatus(ctx, p.client, p.namespace)
+	status, err := cluster.AgentStatus(ctx, p.client, p.namespace)
 	if err := p.noteForbidden("the agent's status, so it is not known which config it follows", err); err != nil {
 		return err
 	}

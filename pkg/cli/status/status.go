@@ -90,7 +90,7 @@ func (o *Options) follow(ctx context.Context, limited bool) error {
 	if o.Terminal {
 		show = screen(o.Environment)
 	}
-	follower := &live{client: clients.Typed, namespace: namespace, now: o.Now, show: show, wait: patience.Wait{Say: func(line string) { o.Say("%s", line) }}}
+	follower := &live{client: clients.Typed, namespace: namespace, now: o.ServerTime, reader: inspect.NewReader(clients.Typed, namespace, o.ServerTime), show: show, wait: patience.Wait{Say: func(line string) { o.Say("%s", line) }}}
 	err = follower.run(ctx)
 	if limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil
@@ -106,11 +106,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen, err := inspect.Read(ctx, clients.Typed, namespace)
+	seen, err := inspect.NewReader(clients.Typed, namespace, o.ServerTime).All(ctx)
 	if err != nil {
 		return err
 	}
-	view := inspect.Judge(seen, version.Version, o.Now())
+	view := inspect.Assess(seen, version.Version, o.ServerTime())
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}

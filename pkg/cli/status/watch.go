@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -31,6 +32,7 @@ type live struct {
 	client    kubernetes.Interface
 	namespace string
 	now       func() time.Time
+	reader    *inspect.Reader
 	show      func(*printer.Status) error
 	// wait says so while nothing can be shown.
 	wait patience.Wait
@@ -60,7 +62,7 @@ func (l *live) round(ctx context.Context) error {
 		return fmt.Errorf("watching nodes: %w", err)
 	}
 	defer nodes.Stop()
-	records, err := l.client.CoreV1().ConfigMaps(l.namespace).Watch(ctx, metav1.ListOptions{LabelSelector: inspect.RecordSelector})
+	records, err := l.client.CoreV1().ConfigMaps(l.namespace).Watch(ctx, metav1.ListOptions{LabelSelector: cluster.RunSelector})
 	if err != nil {
 		return fmt.Errorf("watching the run records in namespace %s: %w", l.namespace, err)
 	}
@@ -116,7 +118,7 @@ func (l *live) node(event watch.Event) bool {
 		delete(l.known, node.Name)
 		return true
 	}
-	after := inspect.Essence(node)
+	after := inspect.Trim(node)
 	l.known[node.Name] = after
 	return before == nil || api.HasFinalizer(before) != api.HasFinalizer(after) || inspect.IsLeaving(before) || inspect.IsLeaving(after)
 }
@@ -135,11 +137,11 @@ func (l *live) record(event watch.Event) bool {
 }
 
 func (l *live) draw(ctx context.Context) error {
-	seen, err := inspect.ReadAgent(ctx, l.client, l.namespace)
+	seen, err := l.reader.Agent(ctx)
 	if err != nil {
 		return err
 	}
 	l.wait.Answered()
-	seen.Take(l.known, l.records)
-	return l.show(inspect.Judge(seen, version.Version, l.now()))
+	seen.SetNodes(l.known, l.records)
+	return l.show(inspect.Assess(seen, version.Version, l.now()))
 }

@@ -90,7 +90,7 @@ func (o *Options) Run(ctx context.Context) error {
 	remover := &install.Remover{
 		Objects:       clients.Dynamic,
 		Nodes:         clients.Typed,
-		Now:           o.Now,
+		Now:           o.ServerTime,
 		AgentStops:    install.AgentStops,
 		KeepNamespace: o.KeepNamespace,
 		Report:        func(line string) { o.Say("%s", line) },

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -95,7 +96,7 @@ func (o *Options) agentVersion(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	status, err := command.AgentStatus(ctx, clients.Typed, namespace)
+	status, err := cluster.AgentStatus(ctx, clients.Typed, namespace)
 	if err != nil || status == nil {
 		return "", err
 	}

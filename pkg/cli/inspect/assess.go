@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -20,16 +19,16 @@ import (
 // of replicas as it is.
 const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
 
-// Judge turns what was read into the view, and says what to do next.
-func Judge(s *Seen, cliVersion string, now time.Time) *printer.Status {
+// Assess turns what was read into the view, and says what to do next.
+func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
 	view.Namespace = s.Namespace
-	view.Agent = judgeAgent(s, now)
+	view.Agent = assessAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
-	view.Admission = judgeAdmission(s.Webhook, s.Policy, now)
-	view.Guard = judgeGuard(s, now)
-	view.Config = judgeConfig(s.Status)
-	view.Plugins = judgePlugins(s.Status)
+	view.Admission = assessAdmission(s.Webhook, s.Policy, now)
+	view.Guard = assessGuard(s, now)
+	view.Config = assessConfig(s.Status)
+	view.Plugins = assessPlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
 	for _, node := range s.Leaving {
 		row := Cleanup(node, s.Runs[node.UID], s.Unreadable[node.UID])
@@ -60,20 +59,20 @@ func works(health printer.Health) bool {
 	return health == printer.Healthy || health == printer.Degraded
 }
 
-func judgeAgent(s *Seen, now time.Time) printer.Agent {
+func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	agent := printer.Agent{Health: printer.Healthy}
 	if s.Status != nil {
 		agent.Version, agent.DryRun = s.Status.Version, s.Status.DryRun
 	}
-	if s.Lease != nil {
-		if s.Lease.Spec.HolderIdentity != nil {
-			agent.Leader = *s.Lease.Spec.HolderIdentity
+	if lease := s.Leadership.Lease; lease != nil {
+		if lease.Spec.HolderIdentity != nil {
+			agent.Leader = *lease.Spec.HolderIdentity
 		}
-		if s.Lease.Spec.RenewTime != nil {
-			agent.RenewedAt = &metav1.Time{Time: s.Lease.Spec.RenewTime.Time}
+		if lease.Spec.RenewTime != nil {
+			agent.RenewedAt = &metav1.Time{Time: lease.Spec.RenewTime.Time}
 		}
 	}
-	leads := s.Lease != nil && install.LeaseHolder(s.Lease, now) != ""
+	leads := s.Leadership.Leads
 	agent.Outside = s.Deployment == nil && (leads || s.Webhook != nil && outside(s.Webhook))
 	if s.Deployment != nil {
 		agent.Ready = s.Deployment.Status.ReadyReplicas
@@ -109,10 +108,10 @@ func outside(webhook *admissionv1.MutatingWebhookConfiguration) bool {
 	return slices.ContainsFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.ClientConfig.URL != nil })
 }
 
-// judgeAdmission: with the policy inside the API server new nodes are protected
+// assessAdmission: with the policy inside the API server new nodes are protected
 // whatever becomes of the webhook.
-func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, policy *admissionv1.MutatingAdmissionPolicy, now time.Time) printer.Admission {
-	admission := judgeWebhook(webhook, now)
+func assessAdmission(webhook *admissionv1.MutatingWebhookConfiguration, policy *admissionv1.MutatingAdmissionPolicy, now time.Time) printer.Admission {
+	admission := assessWebhook(webhook, now)
 	if admission.Health != printer.Missing {
 		admission.Ways = []string{"webhook"}
 	}
@@ -129,7 +128,7 @@ func judgeAdmission(webhook *admissionv1.MutatingWebhookConfiguration, policy *a
 	return admission
 }
 
-func judgeWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
+func assessWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
 	if webhook == nil {
 		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: new nodes are protected late or never", api.WebhookName)}
 	}
@@ -143,14 +142,14 @@ func judgeWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Ti
 		admission.FailurePolicy = string(*hook.FailurePolicy)
 	}
 	var problem string
-	if admission.CAExpiresAt, problem = judgeCA(hook.ClientConfig.CABundle, "new nodes are not protected at once", now); problem != "" {
+	if admission.CAExpiresAt, problem = assessCA(hook.ClientConfig.CABundle, "new nodes are not protected at once", now); problem != "" {
 		admission.Health, admission.Problem = printer.Broken, problem
 	}
 	return admission
 }
 
-// judgeCA returns when the CA ends that a webhook trusts, and what is wrong with it.
-func judgeCA(bundle []byte, follows string, now time.Time) (*metav1.Time, string) {
+// assessCA returns when the CA ends that a webhook trusts, and what is wrong with it.
+func assessCA(bundle []byte, follows string, now time.Time) (*metav1.Time, string) {
 	if len(bundle) == 0 {
 		return nil, "the agent has not published its CA: " + follows
 	}
@@ -164,8 +163,8 @@ func judgeCA(bundle []byte, follows string, now time.Time) (*metav1.Time, string
 	return &metav1.Time{Time: end}, ""
 }
 
-// judgeGuard says whether the API server asks before a node is deleted.
-func judgeGuard(s *Seen, now time.Time) printer.Guard {
+// assessGuard says whether the API server asks before a node is deleted.
+func assessGuard(s *Snapshot, now time.Time) printer.Guard {
 	const follows = "deletions are not guarded"
 	switch {
 	case s.GuardHidden:
@@ -183,15 +182,15 @@ func judgeGuard(s *Seen, now time.Time) printer.Guard {
 		guard.FailurePolicy = string(*hook.FailurePolicy)
 	}
 	var problem string
-	if guard.CAExpiresAt, problem = judgeCA(hook.ClientConfig.CABundle, follows, now); problem != "" {
+	if guard.CAExpiresAt, problem = assessCA(hook.ClientConfig.CABundle, follows, now); problem != "" {
 		guard.Health, guard.Problem = printer.Broken, problem
 	}
 	return guard
 }
 
-// judgeConfig takes the leader's word; while nobody leads there is none, and
+// assessConfig takes the leader's word; while nobody leads there is none, and
 // that is the agent's problem.
-func judgeConfig(status *api.AgentStatus) printer.Config {
+func assessConfig(status *api.AgentStatus) printer.Config {
 	config := printer.Config{Health: printer.Healthy}
 	if status == nil {
 		return config
@@ -203,8 +202,8 @@ func judgeConfig(status *api.AgentStatus) printer.Config {
 	return config
 }
 
-// judgePlugins takes the leader's word on the plugin of each step.
-func judgePlugins(status *api.AgentStatus) []printer.PluginHealth {
+// assessPlugins takes the leader's word on the plugin of each step.
+func assessPlugins(status *api.AgentStatus) []printer.PluginHealth {
 	if status == nil {
 		return nil
 	}

@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
 )
@@ -30,16 +31,16 @@ import (
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 
 // working is what is seen of an install that works, with no node.
-func working(t *testing.T) *Seen {
-	return &Seen{
+func working(t *testing.T) *Snapshot {
+	return &Snapshot{
 		Namespace: api.Namespace,
 		Deployment: &appsv1.Deployment{
 			Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2},
 		},
-		Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		Leadership: cluster.Leadership{Leads: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: ptr.To("nodecleanup-agent-7c9f-x2"), LeaseDurationSeconds: ptr.To[int32](15),
 			RenewTime: ptr.To(metav1.NewMicroTime(night.Add(-2 * time.Second))),
-		}},
+		}}},
 		Status: &api.AgentStatus{Version: "v0.3.1"},
 		Webhook: &admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{
 			Name: api.WebhookHook, FailurePolicy: ptr.To(admissionv1.Ignore),
@@ -69,7 +70,7 @@ func ca(t *testing.T, end time.Time) []byte {
 }
 
 // leave adds a node that is being deleted.
-func (s *Seen) leave(name string, age time.Duration, state api.State, message string, steps ...api.StepRun) *corev1.Node {
+func (s *Snapshot) leave(name string, age time.Duration, state api.State, message string, steps ...api.StepRun) *corev1.Node {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name, UID: types.UID(name), Finalizers: []string{api.Finalizer}, DeletionTimestamp: ptr.To(metav1.NewTime(night.Add(-age))),
 	}}
@@ -86,56 +87,58 @@ func (s *Seen) leave(name string, age time.Duration, state api.State, message st
 func TestStatusGolden(t *testing.T) {
 	done := api.StepRun{Name: "drain", State: api.StepSucceeded}
 	for name, test := range map[string]struct {
-		change  func(*Seen)
+		change  func(*Snapshot)
 		healthy bool
 	}{
-		"fine": {func(*Seen) {}, true},
-		"cleaning": {func(s *Seen) {
+		"fine": {func(*Snapshot) {}, true},
+		"cleaning": {func(s *Snapshot) {
 			s.leave("ip-10-0-9", 41*time.Second, api.Running, "running", done, api.StepRun{Name: "volumes", State: api.StepRunning, Progress: "3 volumes left"}, api.StepRun{Name: "tell"})
 			s.leave("ip-10-0-8", 5*time.Second, "", "")
 			s.leave("ip-10-0-6", time.Hour, api.Succeeded, "done").Finalizers = []string{"wrangler.cattle.io/node"}
 			s.leave("ip-10-0-4", time.Hour, "", "").Finalizers = []string{"wrangler.cattle.io/node"}
 			s.leave("ip-10-0-5", time.Minute, api.Waiting, "next try in 40s", done, api.StepRun{Name: "volumes", State: api.StepRetrying})
 		}, true},
-		"blocked": {func(s *Seen) {
+		"blocked": {func(s *Snapshot) {
 			s.leave("ip-10-0-3", time.Minute, api.Running, "running", api.StepRun{Name: "drain", State: api.StepRunning})
 			s.leave("ip-10-0-7", 14*time.Minute, api.Blocked, "target i-0ab still draining", done, api.StepRun{Name: "deregister-lb", State: api.StepPending})
 			s.leave("ip-10-0-9", time.Hour, api.Failed, "no tries left", done, api.StepRun{Name: "storage", Critical: true, State: api.StepFailed}, api.StepRun{Name: "tell", State: api.StepSkipped})
 		}, false},
-		"unreadable-record": {func(s *Seen) {
+		"unreadable-record": {func(s *Snapshot) {
 			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
 			s.Unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
 		}, false},
-		"one-of-two": {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 1 }, true},
-		"scaled-to-0": {func(s *Seen) {
-			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Lease = ptr.To[int32](0), 0, nil
+		"one-of-two": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 1 }, true},
+		"scaled-to-0": {func(s *Snapshot) {
+			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Leadership = ptr.To[int32](0), 0, cluster.Leadership{}
 		}, false},
-		"no-pods": {func(s *Seen) { s.Deployment.Status.ReadyReplicas = 0 }, false},
-		"config-refused": {func(s *Seen) {
+		"no-pods": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 0 }, false},
+		"config-refused": {func(s *Snapshot) {
 			s.Status.ConfigHash = "a1b2c3"
 			s.Status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""
 		}, false},
-		"dry-run":     {func(s *Seen) { s.Status.DryRun = true }, true},
-		"no-leader":   {func(s *Seen) { s.Lease.Spec.RenewTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Minute))) }, false},
-		"no-lease":    {func(s *Seen) { s.Lease = nil }, false},
-		"no-webhook":  {func(s *Seen) { s.Webhook = nil }, false},
-		"no-ca":       {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},
-		"ca-is-no-ca": {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?") }, false},
-		"ca-expired":  {func(s *Seen) { s.Webhook.Webhooks[0].ClientConfig.CABundle = ca(t, night.Add(-time.Hour)) }, false},
-		"ca-rotation": {func(s *Seen) {
+		"dry-run": {func(s *Snapshot) { s.Status.DryRun = true }, true},
+		"no-leader": {func(s *Snapshot) {
+			s.Leadership.Leads, s.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
+		}, false},
+		"no-lease":    {func(s *Snapshot) { s.Leadership = cluster.Leadership{} }, false},
+		"no-webhook":  {func(s *Snapshot) { s.Webhook = nil }, false},
+		"no-ca":       {func(s *Snapshot) { s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},
+		"ca-is-no-ca": {func(s *Snapshot) { s.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?") }, false},
+		"ca-expired":  {func(s *Snapshot) { s.Webhook.Webhooks[0].ClientConfig.CABundle = ca(t, night.Add(-time.Hour)) }, false},
+		"ca-rotation": {func(s *Snapshot) {
 			s.Webhook.Webhooks[0].ClientConfig.CABundle = append(ca(t, night.Add(-time.Hour)), ca(t, night.Add(48*time.Hour))...)
 		}, true},
-		"no-guard":         {func(s *Seen) { s.Guard = nil }, false},
-		"guard-without-ca": {func(s *Seen) { s.Guard.Webhooks[0].ClientConfig.CABundle = nil }, false},
-		"guard-hidden":     {func(s *Seen) { s.Guard, s.GuardHidden = nil, true }, true},
-		"outside":          {func(s *Seen) { s.Deployment = nil }, true},
-		"outside-stopped":  {func(s *Seen) { outsideAgent(s); s.Lease = nil }, false},
-		"nothing":          {func(s *Seen) { *s = Seen{Namespace: api.Namespace, Total: 3} }, false},
+		"no-guard":         {func(s *Snapshot) { s.Guard = nil }, false},
+		"guard-without-ca": {func(s *Snapshot) { s.Guard.Webhooks[0].ClientConfig.CABundle = nil }, false},
+		"guard-hidden":     {func(s *Snapshot) { s.Guard, s.GuardHidden = nil, true }, true},
+		"outside":          {func(s *Snapshot) { s.Deployment = nil }, true},
+		"outside-stopped":  {func(s *Snapshot) { outsideAgent(s); s.Leadership = cluster.Leadership{} }, false},
+		"nothing":          {func(s *Snapshot) { *s = Snapshot{Namespace: api.Namespace, Total: 3} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := working(t)
 			test.change(s)
-			view := Judge(s, "v0.3.1", night)
+			view := Assess(s, "v0.3.1", night)
 			if view.Healthy != test.healthy {
 				t.Errorf("healthy is %v, want %v", view.Healthy, test.healthy)
 			}
@@ -151,7 +154,7 @@ func TestStatusGolden(t *testing.T) {
 	}
 }
 
-func outsideAgent(s *Seen) {
+func outsideAgent(s *Snapshot) {
 	s.Deployment = nil
 	s.Webhook.Webhooks[0].ClientConfig.URL = ptr.To("https://127.0.0.1:9443/mutate-node")
 }
@@ -161,7 +164,7 @@ func TestStatusForPrograms(t *testing.T) {
 	s.leave("ip-10-0-7", 14*time.Minute, api.Failed, "no tries left", api.StepRun{Name: "drain", Critical: true, State: api.StepFailed})
 	for format, name := range map[printer.Format]string{printer.JSON: "status.json", printer.YAML: "status.yaml"} {
 		var out bytes.Buffer
-		if err := printer.Print(&out, format, true, Judge(s, "v0.3.1", night)); err != nil {
+		if err := printer.Print(&out, format, true, Assess(s, "v0.3.1", night)); err != nil {
 			t.Fatal(err)
 		}
 		printertest.Golden(t, name, out.String())
@@ -172,7 +175,7 @@ func TestStatusInColour(t *testing.T) {
 	s := working(t)
 	s.Webhook = nil
 	var out bytes.Buffer
-	if err := printer.Print(&out, printer.Table, true, Judge(s, "v0.3.1", night)); err != nil {
+	if err := printer.Print(&out, printer.Table, true, Assess(s, "v0.3.1", night)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"\x1b[32mok\x1b[0m", "\x1b[31mMISSING\x1b[0m"} {
@@ -202,7 +205,7 @@ func TestAdmissionIsJudgedByWhatProtectsNewNodes(t *testing.T) {
 		"broken webhook":             {broken, nil, printer.Broken, []string{"webhook"}},
 		"broken webhook, but policy": {broken, policy, printer.Degraded, []string{"policy", "webhook"}},
 	} {
-		got := judgeAdmission(test.webhook, test.policy, night)
+		got := assessAdmission(test.webhook, test.policy, night)
 		if got.Health != test.health || !slices.Equal(got.Ways, test.ways) {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Leadership is what the agent's Lease says about its leader.
+type Leadership struct {
+	// Lease is nil if there is none.
+	Lease *coordinationv1.Lease
+	// Leads reports whether the holder renews the Lease.
+	Leads bool
+}
+
+// Holder returns the identity that leads, or nothing if none does.
+func (l Leadership) Holder() string {
+	if !l.Leads {
+		return ""
+	}
+	return *l.Lease.Spec.HolderIdentity
+}
+
+// LeaseReader reads the agent's Lease and finds out whether its holder renews it.
+//
+// Lease.spec.renewTime is by the clock of the agent's node, and only an estimate can compare
+// it with any other clock. If it is within the lease duration of the API server's time, the
+// holder leads. If it is not, the agent is gone or one of the clocks is wrong. Then the reader
+// waits for a renewal, which is independent of clocks, as leader election in client-go does.
+// What it has observed counts from then on, so keep the reader to read again.
+type LeaseReader struct {
+	Client    coordinationv1client.LeasesGetter
+	Namespace string
+	// Now is the API server's time, see ServerTime.
+	Now func() time.Time
+
+	// read is the Lease as read last, and changedAt when it was found changed, by the
+	// monotonic clock of this machine.
+	read      *coordinationv1.Lease
+	changedAt time.Time
+	// renewed reports whether a renewal was observed, not only a Lease found.
+	renewed bool
+}
+
+// rereadEvery is how often the Lease is read while a renewal is awaited.
+const rereadEvery = 250 * time.Millisecond
+
+// awaitRenewal returns how long to wait for a renewal: with the usual lease of 15 s that is
+// renewed every 2 s, it is 5 s.
+func awaitRenewal(duration time.Duration) time.Duration { return duration / 3 }
+
+// Read returns at once, unless the holder seems to be gone and was not observed yet.
+func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
+	if err := r.observe(ctx); err != nil {
+		return Leadership{}, err
+	}
+	duration, held := leaseDuration(r.read)
+	if !held || r.leads(duration) {
+		return Leadership{Lease: r.read, Leads: held}, nil
+	}
+	if remaining := awaitRenewal(duration) - time.Since(r.changedAt); !r.renewed && remaining > 0 {
+		err := wait.PollUntilContextTimeout(ctx, rereadEvery, remaining, false, func(ctx context.Context) (bool, error) {
+			err := r.observe(ctx)
+			return r.renewed, err
+		})
+		if err != nil && (ctx.Err() != nil || !wait.Interrupted(err)) {
+			return Leadership{}, fmt.Errorf("waiting for a renewal of lease %s/%s: %w", r.Namespace, api.Agent, err)
+		}
+		duration, held = leaseDuration(r.read)
+	}
+	return Leadership{Lease: r.read, Leads: held && r.leads(duration)}, nil
+}
+
+// leads reports whether the lease that was read last is in force.
+func (r *LeaseReader) leads(duration time.Duration) bool {
+	if r.renewed {
+		return time.Since(r.changedAt) <= duration
+	}
+	return r.Now().Sub(r.read.Spec.RenewTime.Time).Abs() <= duration
+}
+
+// observe reads the Lease and notes whether it was renewed.
+func (r *LeaseReader) observe(ctx context.Context) error {
+	lease, err := r.Client.Leases(r.Namespace).Get(ctx, api.Agent, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		r.read, r.renewed = nil, false
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading lease %s/%s: %w", r.Namespace, api.Agent, err)
+	}
+	switch {
+	case r.read == nil || lease.UID != r.read.UID:
+		r.changedAt, r.renewed = time.Now(), false
+	case !lease.Spec.RenewTime.Equal(r.read.Spec.RenewTime):
+		r.changedAt, r.renewed = time.Now(), true
+	}
+	r.read = lease
+	return nil
+}
+
+// leaseDuration returns for how long a renewal counts, and whether there is a holder: a leader
+// that ends gives the Lease back by emptying it.
+func leaseDuration(lease *coordinationv1.Lease) (time.Duration, bool) {
+	if lease == nil {
+		return 0, false
+	}
+	spec := lease.Spec
+	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
+		return 0, false
+	}
+	return time.Duration(*spec.LeaseDurationSeconds) * time.Second, true
+}
