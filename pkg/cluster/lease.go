@@ -68,8 +68,8 @@ func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 		return Leadership{Lease: r.read, Leads: held}, nil
 	}
 	if remaining := awaitRenewal(duration) - time.Since(r.changedAt); !r.renewed && remaining > 0 {
-		err := wait.PollUntilContextTimeout(ctx, rereadEvery, remaining, false, func(ctx context.Context) (bool, error) {
-			err := r.observe(ctx)
+		err := wait.PollUntilContextTimeout(ctx, rereadEvery, remaining, false, func(context.Context) (bool, error) {
+			err := r.observe(ctx) // Not cut short by the end of the wait.
 			return r.renewed, err
 		})
 		if err != nil && (ctx.Err() != nil || !wait.Interrupted(err)) {

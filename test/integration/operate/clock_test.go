@@ -1,0 +1,128 @@
+package operate_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// skews are how far the clock of an operator's machine is off.
+var skews = []time.Duration{0, 20 * time.Second, -20 * time.Second, 10 * time.Minute, -10 * time.Minute}
+
+// runAt runs a command on a machine whose clock is off.
+func (f *fixture) runAt(skew time.Duration, kubeconfig string, arguments ...string) ran {
+	f.Helper()
+	var out, errOut bytes.Buffer
+	environment := command.NewEnvironment(genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
+	environment.Now = func() time.Time { return time.Now().Add(skew) }
+	root := cli.New(environment)
+	root.SetArgs(append(arguments, "--kubeconfig", kubeconfig))
+	err := root.ExecuteContext(f.Context())
+	if err != nil {
+		errOut.WriteString(err.Error())
+	}
+	result := ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
+	f.Logf("%s off: kubectl nodecleanup %s [exit %d]\n%s%s", skew, strings.Join(arguments, " "), result.code, result.out, result.errOut)
+	return result
+}
+
+func TestTheClockOfTheOperatorIsWrong(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger, options: {message: hello}}]\n")
+	stop := f.start()
+	f.node("worker", nil)
+	f.run("cleanup", "worker", "--wait", "--yes").exits(exit.OK)
+	for _, skew := range skews {
+		f.runAt(skew, shared.Kubeconfig(), "status").exits(exit.OK).says("leader test", "CA valid")
+		f.runAt(skew, shared.Kubeconfig(), "preflight").exits(exit.OK)
+		f.runAt(skew, shared.Kubeconfig(), "plugins", "test", "log").exits(exit.OK)
+		f.runAt(skew, shared.Kubeconfig(), "history", "--since", "5m").exits(exit.OK).says("worker")
+		listed := f.runAt(skew, shared.Kubeconfig(), "nodes", "list").exits(exit.OK)
+		if strings.Contains(listed.out, "invalid") || strings.Contains(listed.out, "9m") || strings.Contains(listed.out, "10m") {
+			t.Errorf("clock %s off: a node of a moment ago is shown as\n%s", skew, listed.out)
+		}
+		f.runAt(skew, shared.Kubeconfig(), "bypass", "worker", "--reason", "rebuild", "--for", "5m", "--yes").exits(exit.OK)
+		until, err := time.Parse(time.RFC3339, f.read("worker").Annotations[api.AnnotationBypassUntil])
+		if left := time.Until(until); err != nil || left < 4*time.Minute || left > 6*time.Minute {
+			t.Errorf("clock %s off: the bypass counts for %s, want 5m: %v", skew, left, err)
+		}
+	}
+	stop()
+	renewed := metav1.NewMicroTime(time.Now().Add(-time.Minute))
+	leases := f.client.CoordinationV1().Leases(f.namespace)
+	lease, err := leases.Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Spec = coordinationv1.LeaseSpec{
+		HolderIdentity: ptr.To("gone"), LeaseDurationSeconds: ptr.To[int32](3), AcquireTime: &renewed, RenewTime: &renewed,
+	}
+	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, skew := range skews {
+		// A minute and what this test took.
+		f.runAt(skew, shared.Kubeconfig(), "status").exits(exit.Unhealthy).says("no leader: gone renewed the lease last, 6", "s ago")
+		f.runAt(skew, shared.Kubeconfig(), "preflight").exits(exit.Failure).says("is leading")
+	}
+}
+
+// The Date header is one estimate; whether the Lease is renewed is observed where it says no.
+func TestTheClockOfAnAPIServerIsWrong(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger, options: {message: hello}}]\n")
+	f.start()
+	for _, skew := range skews {
+		behind := behindClock(t, skew)
+		f.runAt(0, behind, "status").exits(exit.OK).says("leader test")
+		f.runAt(0, behind, "preflight").exits(exit.OK)
+	}
+}
+
+// behindClock returns a kubeconfig for the API server as if its clock were off.
+func behindClock(t *testing.T, skew time.Duration) string {
+	t.Helper()
+	target, err := url.Parse(shared.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := rest.TransportFor(shared.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(target)
+	forward.Transport = transport
+	forward.FlushInterval = -1 // A watch.
+	forward.ModifyResponse = func(response *http.Response) error {
+		response.Header.Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
+		return nil
+	}
+	server := httptest.NewServer(forward)
+	t.Cleanup(server.Close)
+	config := clientcmdapi.NewConfig()
+	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: server.URL}
+	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
+	config.CurrentContext = "proxy"
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
