@@ -148,11 +148,11 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"a creation":   {http.MethodPost, "application/json", question(), 400, "the operation is CREATE"},
 		"no node":      {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"a":"b",`), 400, "no old node"},
 		"no node name": {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":""`), 400, "no name or no uid"},
-		"a path":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"../pods"`), 400, "no name of a node"},
+		"a path":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"../pods"`), 400, "not a valid node name"},
 		"no node uid":  {http.MethodPost, "application/json", deletionReview(`"uid":"n-1"`, `"uid":""`), 400, "no name or no uid"},
 		"wrong kind":   {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"metadata":[],`), 400, "decoding the request"},
-		"long name":    {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":"`+strings.Repeat("j", 2<<10)+`"`), 400, "2048 bytes long"},
-		"nobody":       {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":""`), 400, "does not say who asks"},
+		"long name":    {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":"`+strings.Repeat("j", 2<<10)+`"`), 400, "has 2048 bytes"},
+		"nobody":       {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":""`), 400, "has no user"},
 		"name twice":   {http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":false,"dryRun":true`), 400, "duplicate"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,13 +16,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// FuzzHandler: whatever is asked, the answer is a clear refusal, or one that fits the
-// question.
+// FuzzHandler: the answer to any body is a clear refusal, or one that fits the review.
 func FuzzHandler(f *testing.F) {
 	for _, seed := range []string{
 		question(), question("CREATE", "DELETE"), question(`"name":"n"`, `"finalizers":["a/b"]`), question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`),
 		question(`"name":"n"`, `"finalizers":null`), question(`"blue"`, `7`), question(`"uid":"u"`, `"uid":{}`), question(`"object":`, `"object":null,"oldObject":`),
 		question(`"object":`, `"Object":[],"object":`), question(`{"pool":"blue"}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
+		question(`"name":"n"`, `"name":"\ud83d"`), question(`"name":"n"`, "\"name\":\"\xff\""), question(`"uid":"u"`, `"uid":"u","uid":"v"`), question(`"name":"n"`, `"deletionTimestamp":"2026-01-31T03:00:00Z"`), question() + "{}",
 	} {
 		f.Add(seed)
 	}

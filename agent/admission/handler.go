@@ -1,9 +1,10 @@
-// Package admission answers the API server's questions: whether a Node may be created as
-// it is (yes, with our finalizer on it), and whether it may be deleted (the guard knows).
+// Package admission answers the admission reviews of the API server: it adds the finalizer to a
+// Node that is created, and asks the guard whether a Node may be deleted.
 package admission
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,33 +13,32 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// MaxBody is the largest request that is read, in bytes. The API server itself
-// accepts no larger object.
+// MaxBody is the maximum size of a request, in bytes. The API server accepts no larger
+// object.
 const MaxBody = 3 << 20
 
 const contentType = "application/json"
 
-// Metrics counts what the webhook is asked.
+// Metrics counts the requests to the webhooks.
 type Metrics interface {
 	// WebhookRequest is called for each request. The result of a CREATE is "patched" or
-	// "unchanged", of a DELETE "allowed", "refused", or "error" where something could not be
-	// read; of a request that is no question "refused", with no operation.
+	// "unchanged", of a DELETE "allowed", "refused", or "error" if something could not be read.
+	// A malformed request counts as "refused", without an operation.
 	WebhookRequest(operation, result string, took time.Duration)
 }
 
-// Handler returns the handler of the mutating webhook. The selector returns
-// which Nodes are protected.
+// Handler returns the handler of the mutating webhook. Selector returns the selector of the
+// protected Nodes.
 func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began := time.Now()
-		asked, err := read(writer, request, decode)
+		asked, err := read(writer, request)
 		if err == nil {
 			err = checkCreation(asked)
 		}
@@ -46,15 +46,13 @@ func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger)
 			refuseRequest(writer, request, err, time.Since(began), metrics, log)
 			return
 		}
-		result, answer := review(asked.Request, selector())
-		if err := answer.write(writer, asked.Request.UID); err != nil {
-			logUnanswered(request, err, log)
-		}
+		result, response := answerCreation(asked.Request, selector())
+		writeAnswer(writer, request, response, log)
 		metrics.WebhookRequest(string(asked.Request.Operation), result, time.Since(began))
 	})
 }
 
-// refuseRequest answers what is no question for the webhook.
+// refuseRequest answers a request that is not a review for the webhook.
 func refuseRequest(writer http.ResponseWriter, request *http.Request, err error, took time.Duration, metrics Metrics, log *slog.Logger) {
 	metrics.WebhookRequest("", "refused", took)
 	log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", err)
@@ -63,22 +61,12 @@ func refuseRequest(writer http.ResponseWriter, request *http.Request, err error,
 
 func writeAnswer(writer http.ResponseWriter, request *http.Request, response *admissionv1.AdmissionResponse, log *slog.Logger) {
 	writer.Header().Set("Content-Type", contentType)
-	if err := json.MarshalWrite(writer, answer{reviewType, response}); err != nil {
-		logUnanswered(request, err, log)
+	if err := json.NewEncoder(writer).Encode(&admissionv1.AdmissionReview{TypeMeta: reviewType, Response: response}); err != nil {
+		log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
 	}
 }
 
-func logUnanswered(request *http.Request, err error, log *slog.Logger) {
-	log.Warn("answering an admission request", "from", request.RemoteAddr, "err", err)
-}
-
-// answer is an AdmissionReview without what only a question has.
-type answer struct {
-	metav1.TypeMeta `json:",inline"`
-	Response        *admissionv1.AdmissionResponse `json:"response"`
-}
-
-// httpError is an error with the HTTP status it is answered by.
+// httpError is an error with the HTTP status of its answer.
 type httpError struct {
 	status int
 	error
@@ -96,8 +84,8 @@ func status(err error) int {
 	return http.StatusBadRequest
 }
 
-// read returns the review that a request asks for, or what is wrong with it.
-func read(writer http.ResponseWriter, request *http.Request, decode func([]byte) (*admissionv1.AdmissionReview, error)) (*admissionv1.AdmissionReview, error) {
+// read returns the review in a request, or what is wrong with it.
+func read(writer http.ResponseWriter, request *http.Request) (*review, error) {
 	if request.Method != http.MethodPost {
 		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
 	}
@@ -114,7 +102,7 @@ func read(writer http.ResponseWriter, request *http.Request, decode func([]byte)
 	}()
 	buffer.Reset()
 	if size := request.ContentLength; size > 0 && size <= MaxBody {
-		buffer.Grow(int(size) + bytes.MinRead) // Growing while it is read would take twice as much.
+		buffer.Grow(int(size) + bytes.MinRead) // To grow during the read would take twice the memory.
 	}
 	_, err := buffer.ReadFrom(http.MaxBytesReader(writer, request.Body, MaxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
@@ -130,7 +118,7 @@ func read(writer http.ResponseWriter, request *http.Request, decode func([]byte)
 	return review, nil
 }
 
-// buffers hold requests while they are read; a large one is not kept for the next.
+// buffers hold requests while they are read. A large buffer is not used again.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 const keptBuffer = 128 << 10 // bytes
@@ -141,8 +129,8 @@ var (
 	nodeKind   = metav1.GroupVersionKind{Version: "v1", Kind: "Node"}
 )
 
-// check refuses everything but a Node about which that operation is asked.
-func check(review *admissionv1.AdmissionReview, operation admissionv1.Operation) error {
+// check refuses everything but that operation on a Node.
+func check(review *review, operation admissionv1.Operation) error {
 	if review.TypeMeta != reviewType {
 		return fmt.Errorf("the request is a %s %s, not a %s %s", review.APIVersion, review.Kind, reviewType.APIVersion, reviewType.Kind)
 	}
@@ -162,12 +150,12 @@ func check(review *admissionv1.AdmissionReview, operation admissionv1.Operation)
 	return nil
 }
 
-// checkCreation refuses everything but a Node that is being created.
-func checkCreation(review *admissionv1.AdmissionReview) error {
+// checkCreation refuses everything but the creation of a Node.
+func checkCreation(review *review) error {
 	if err := check(review, admissionv1.Create); err != nil {
 		return err
 	}
-	if review.Request.Object.Object == nil {
+	if review.Request.Object.Metadata == nil {
 		return errors.New("the request has no node with metadata")
 	}
 	return nil
