@@ -90,7 +90,7 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 type servingCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // admission adds the server of the webhooks.
-func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Guard, current func() *config.Config, evaluator admission.Evaluator, meters *metrics.Metrics) {
+func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Authenticator, current func() *config.Config, evaluator admission.Evaluator, meters *metrics.Metrics) {
 	selector := func() labels.Selector { return current().NodeSelector }
 	log := sparse(s.log, time.Now)
 	paths := http.NewServeMux()
@@ -108,7 +108,7 @@ func (s *servers) admission(address string, certificate servingCertificate, call
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
-	callers.Demand(server.TLSConfig)
+	callers.Require(server.TLSConfig)
 	// A handshake that was refused is told here and nowhere else.
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }

@@ -1,9 +1,9 @@
-// Package callerauth decides who may call the webhook: whoever shows a client
-// certificate of a CA of its own, with a subject that is allowed. The cluster's CA
-// would not do, it signs every kubelet's. A source address is a second, weaker fence.
+// Package callerauth authenticates the callers of the webhook by a client certificate with an
+// allowed subject, signed by a CA of its own. The CA of the cluster also signs the certificates
+// of kubelets. The source address is a second, weaker check.
 //
-// An API server shows a certificate only if it was told to, by
-// --admission-control-config-file, so all of this is off by default.
+// An API server shows a certificate only if --admission-control-config-file configures one, so
+// all of this is off by default.
 package callerauth
 
 import (
@@ -21,9 +21,9 @@ import (
 	"time"
 )
 
-// Options say who may call. The zero value lets everybody.
+// Options say who may call. The zero value allows every caller.
 type Options struct {
-	// CAFile holds the CAs of client certificates in PEM; empty asks for none.
+	// CAFile holds the CAs of client certificates in PEM; without it no certificate is required.
 	CAFile string
 	// Subjects are the common names that are allowed; at least one with a CAFile.
 	Subjects []string
@@ -31,8 +31,8 @@ type Options struct {
 	Networks []netip.Prefix
 }
 
-// Guard lets those in who may call.
-type Guard struct {
+// Authenticator checks the callers of the webhook.
+type Authenticator struct {
 	options Options
 	now     func() time.Time
 	log     *slog.Logger
@@ -42,34 +42,34 @@ type Guard struct {
 	roots *x509.CertPool
 }
 
-// New reads the CA file, and fails where that cannot be used: an agent that was
-// told to ask for certificates must not run without.
-func New(options Options, now func() time.Time, log *slog.Logger) (*Guard, error) {
-	g := &Guard{options: options, now: now, log: log}
+// New reads the CA file. It returns an error if the file cannot be used: an agent that must
+// require certificates must not run without.
+func New(options Options, now func() time.Time, log *slog.Logger) (*Authenticator, error) {
+	a := &Authenticator{options: options, now: now, log: log}
 	if options.CAFile == "" {
-		return g, nil
+		return a, nil
 	}
 	if len(options.Subjects) == 0 || slices.Contains(options.Subjects, "") {
-		return nil, errors.New("no subject of a client certificate is allowed, so nobody could call the webhook: name one by --webhook-client-subjects")
+		return nil, errors.New("no subject of a client certificate is allowed, so no caller could use the webhook: set --webhook-client-subjects")
 	}
-	return g, g.reread()
+	return a, a.reread()
 }
 
-// Demand has a TLS server ask for a client certificate.
-func (g *Guard) Demand(server *tls.Config) {
-	if g.options.CAFile == "" {
+// Require makes a TLS server require a client certificate.
+func (a *Authenticator) Require(server *tls.Config) {
+	if a.options.CAFile == "" {
 		return
 	}
-	// The verification is here and not in crypto/tls: VerifyConnection also runs when
-	// a session is resumed, and a CA that was taken out is then no longer trusted.
+	// VerifyConnection, unlike the verification of crypto/tls, also runs when a session is
+	// resumed: a CA that was removed is then no longer trusted.
 	server.ClientAuth = tls.RequireAnyClientCert
-	server.VerifyConnection = g.verify
+	server.VerifyConnection = a.verify
 }
 
-func (g *Guard) verify(connection tls.ConnectionState) error {
-	// The file is small and handshakes are few: API servers keep their connections.
-	if err := g.reread(); err != nil {
-		g.log.Error("the CAs of the webhook's callers cannot be read, the last ones stay", "err", err)
+func (a *Authenticator) verify(connection tls.ConnectionState) error {
+	// The file is small, and handshakes are rare: API servers keep their connections.
+	if err := a.reread(); err != nil {
+		a.log.Error("reading the CAs of the webhook's callers, keeping the previous ones", "err", err)
 	}
 	if len(connection.PeerCertificates) == 0 {
 		return errors.New("the caller shows no client certificate")
@@ -78,15 +78,15 @@ func (g *Guard) verify(connection tls.ConnectionState) error {
 	for _, one := range connection.PeerCertificates[1:] {
 		intermediates.AddCert(one)
 	}
-	g.mutex.Lock()
-	roots := g.roots
-	g.mutex.Unlock()
+	a.mutex.Lock()
+	roots := a.roots
+	a.mutex.Unlock()
 	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, CurrentTime: g.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: roots, Intermediates: intermediates, CurrentTime: a.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return fmt.Errorf("the caller's client certificate of %q: %w", leaf.Subject.CommonName, err)
 	}
-	if !slices.Contains(g.options.Subjects, leaf.Subject.CommonName) {
+	if !slices.Contains(a.options.Subjects, leaf.Subject.CommonName) {
 		return fmt.Errorf("the caller is %q, who may not call the webhook", leaf.Subject.CommonName)
 	}
 	return nil
@@ -94,37 +94,37 @@ func (g *Guard) verify(connection tls.ConnectionState) error {
 
 // Authenticated reports whether the caller of a request showed a client certificate that
 // verify accepted. Without a CA file nobody is authenticated.
-func (g *Guard) Authenticated(request *http.Request) bool {
-	return g.options.CAFile != "" && request.TLS != nil && len(request.TLS.PeerCertificates) > 0
+func (a *Authenticator) Authenticated(request *http.Request) bool {
+	return a.options.CAFile != "" && request.TLS != nil && len(request.TLS.PeerCertificates) > 0
 }
 
-// reread takes the CA file in when it has changed.
-func (g *Guard) reread() error {
-	data, err := os.ReadFile(g.options.CAFile)
+// reread loads the CA file if it has changed.
+func (a *Authenticator) reread() error {
+	data, err := os.ReadFile(a.options.CAFile)
 	if err != nil {
 		return fmt.Errorf("reading the CAs of the webhook's callers: %w", err)
 	}
-	g.mutex.Lock()
-	defer g.mutex.Unlock()
-	if g.roots != nil && bytes.Equal(data, g.read) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if a.roots != nil && bytes.Equal(data, a.read) {
 		return nil
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(data) {
-		return fmt.Errorf("reading the CAs of the webhook's callers: there is no certificate in %s", g.options.CAFile)
+		return fmt.Errorf("reading the CAs of the webhook's callers: there is no certificate in %s", a.options.CAFile)
 	}
-	g.read, g.roots = data, roots
+	a.read, a.roots = data, roots
 	return nil
 }
 
 // Fence refuses requests from other networks.
-func (g *Guard) Fence(next http.Handler) http.Handler {
-	if len(g.options.Networks) == 0 {
+func (a *Authenticator) Fence(next http.Handler) http.Handler {
+	if len(a.options.Networks) == 0 {
 		return next
 	}
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		if from, err := netip.ParseAddrPort(request.RemoteAddr); err != nil || !g.from(from.Addr().Unmap()) {
-			g.log.Warn("refusing an admission request from a network that may not call", "from", request.RemoteAddr)
+		if from, err := netip.ParseAddrPort(request.RemoteAddr); err != nil || !a.from(from.Addr().Unmap()) {
+			a.log.Warn("refusing an admission request from a network that may not call", "from", request.RemoteAddr)
 			http.Error(writer, "nodecleanup-agent: requests from "+request.RemoteAddr+" are not allowed: see --webhook-source-cidrs", http.StatusForbidden)
 			return
 		}
@@ -132,6 +132,6 @@ func (g *Guard) Fence(next http.Handler) http.Handler {
 	})
 }
 
-func (g *Guard) from(address netip.Addr) bool {
-	return slices.ContainsFunc(g.options.Networks, func(network netip.Prefix) bool { return network.Contains(address) })
+func (a *Authenticator) from(address netip.Addr) bool {
+	return slices.ContainsFunc(a.options.Networks, func(network netip.Prefix) bool { return network.Contains(address) })
 }

@@ -83,7 +83,7 @@ func serve(t *testing.T, ca *issuer) *fixture {
 	}
 	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(writer, "in") }))
 	f.server.TLS = &tls.Config{}
-	guard.Demand(f.server.TLS)
+	guard.Require(f.server.TLS)
 	f.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelWarn)
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
@@ -232,7 +232,7 @@ func TestOnlyACallerWithACertificateIsAuthenticated(t *testing.T) {
 		"no TLS":                    {"ca.crt", nil, false},
 		"one that nobody looked at": {"", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, false},
 	} {
-		g := &Guard{options: Options{CAFile: test.file}}
+		g := &Authenticator{options: Options{CAFile: test.file}}
 		if got := g.Authenticated(&http.Request{TLS: test.state}); got != test.want {
 			t.Errorf("%s: it is %v", name, got)
 		}
