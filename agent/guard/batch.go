@@ -74,8 +74,9 @@ func (g *Guard) enqueue(ctx context.Context, one *pending) {
 	g.queue.mutex.Lock()
 	defer g.queue.mutex.Unlock()
 	g.queue.waiting = append(g.queue.waiting, one)
-	one.queued.Store(g.queue.serving)
-	if !g.queue.serving {
+	if g.queue.serving {
+		one.queued.Store(true)
+	} else {
 		g.queue.serving = true
 		go g.serve(context.WithoutCancel(ctx))
 	}
@@ -102,7 +103,13 @@ func (g *Guard) serve(ctx context.Context) {
 // without an answer when no caller waits any more.
 func (g *Guard) evaluateBatch(ctx context.Context, batch []*pending) {
 	backoff := conflictBackoff
-	for g.limits.batches.Wait(ctx) == nil {
+	for {
+		if !g.limits.batches.TryAccept() {
+			othersTookTime(batch)
+			if g.limits.batches.Wait(ctx) != nil {
+				return
+			}
+		}
 		now := time.Now()
 		batch = slices.DeleteFunc(batch, func(one *pending) bool { return !now.Before(one.end) })
 		if len(batch) == 0 {
@@ -118,17 +125,18 @@ func (g *Guard) evaluateBatch(ctx context.Context, batch []*pending) {
 			}
 			return
 		}
-		for _, one := range batch {
-			one.queued.Store(true)
-		}
+		othersTookTime(batch)
 		select {
 		case <-time.After(backoff.Step()):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func othersTookTime(batch []*pending) {
 	for _, one := range batch {
-		one.queued.Store(true) // The rate limit took the time.
+		one.queued.Store(true)
 	}
 }
 

@@ -55,3 +55,43 @@ func TestConflictsInTheLedgerAreRetriedWithBackoff(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// A Node is read late because of other requests: then onReadError does not apply, or a flood of
+// reviews would have every deletion allowed.
+func TestAReadThatEndsLateBecauseOfOthersIsDenied(t *testing.T) {
+	for name, test := range map[string]struct {
+		full bool // Other requests take the time until shortly before the end.
+		read time.Duration
+		busy bool
+	}{
+		"alone, and the API server does not answer": {false, 2 * time.Second, false},
+		"after others": {true, 200 * time.Millisecond, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client := fake.NewClientset()
+			client.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+				<-time.After(test.read)
+				return true, nil, context.DeadlineExceeded
+			})
+			settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.Guard{Enabled: true, OnReadError: config.Allow}}
+			guard := New(Options{
+				Client: client, Namespace: "ns", Config: func() *config.Config { return settings },
+				Events: record.NewFakeRecorder(1), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+			})
+			if test.full {
+				for range maxReads {
+					release, _, err := guard.limits.acquire(t.Context(), false)
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.AfterFunc(1400*time.Millisecond, release)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if verdict := guard.Evaluate(ctx, Request{Name: "worker", UID: "u", User: "ed"}); verdict.Busy != test.busy || verdict.Allowed == test.busy {
+				t.Errorf("%s: the answer is %+v", name, verdict)
+			}
+		})
+	}
+}

@@ -55,43 +55,44 @@ func (g *Guard) Evaluate(ctx context.Context, request Request) Verdict {
 		defer cancel()
 	}
 	log := g.Log.With("node", request.Name, "uid", request.UID, "user", request.User, "verified", request.Verified, "dryRun", request.DryRun)
-	deletion, facts, err := g.collect(ctx, settings, request)
+	deletion, facts, waited, err := g.collect(ctx, settings, request)
 	switch {
-	case err != nil:
+	case err != nil, waited && ctx.Err() != nil:
+		// Others took the time, so that onReadError does not apply.
 		log.Warn("too many node deletions at once, denying one", "err", err)
 		return busy(request)
 	case deletion.Node == nil && facts.Unread[Protect] == nil:
 		log.Warn("evaluating a deletion: no such node")
 		return Verdict{Allowed: true}
 	}
-	verdict := g.decide(ctx, settings, deletion, facts)
+	verdict := g.decide(ctx, settings, deletion, facts, waited)
 	g.report(log, deletion, verdict)
 	return verdict
 }
 
 // collect reads the live Node and the facts about it that no other deletion changes. The Node
-// is nil if there is none with that UID, or if it could not be read. The error says that too
-// many requests are being read for already.
-func (g *Guard) collect(ctx context.Context, settings *config.Config, request Request) (Deletion, Facts, error) {
-	deletion, facts := Deletion{Request: request}, Facts{OtherSchedulable: true, Unread: map[Rule]error{}}
-	release, err := g.limits.acquire(ctx, request.Verified)
+// is nil if there is none with that UID, or if it could not be read. Waited says that the guard
+// was reading for too many other requests; the error, that it still was when ctx ended.
+func (g *Guard) collect(ctx context.Context, settings *config.Config, request Request) (deletion Deletion, facts Facts, waited bool, err error) {
+	deletion, facts = Deletion{Request: request}, Facts{OtherSchedulable: true, Unread: map[Rule]error{}}
+	release, waited, err := g.limits.acquire(ctx, request.Verified)
 	if err != nil {
-		return deletion, facts, err
+		return deletion, facts, waited, err
 	}
 	defer release()
 	if deletion.Node, err = g.readNode(ctx, request); err != nil {
 		facts.Unread[Protect] = err
-		return deletion, facts, nil
+		return deletion, facts, waited, nil
 	}
 	if deletion.Node != nil {
 		g.readOwn(ctx, &facts, settings.Guard, request.Name, Needed(settings, deletion, g.Clock.Now()))
 	}
-	return deletion, facts, nil
+	return deletion, facts, waited, nil
 }
 
 // decide evaluates the rules. Those that other deletions change are evaluated in a batch, and
 // so is what the ledger records.
-func (g *Guard) decide(ctx context.Context, settings *config.Config, deletion Deletion, facts Facts) Verdict {
+func (g *Guard) decide(ctx context.Context, settings *config.Config, deletion Deletion, facts Facts, waited bool) Verdict {
 	var rules []Rule
 	if deletion.Node != nil {
 		rules = shared(Needed(settings, deletion, g.Clock.Now()))
@@ -100,7 +101,9 @@ func (g *Guard) decide(ctx context.Context, settings *config.Config, deletion De
 	if len(rules) == 0 && !verdict.Record || ctx.Err() != nil {
 		return verdict
 	}
-	return g.decideInBatch(ctx, &pending{settings: settings, deletion: deletion, rules: rules, facts: facts})
+	one := &pending{settings: settings, deletion: deletion, rules: rules, facts: facts}
+	one.queued.Store(waited)
+	return g.decideInBatch(ctx, one)
 }
 
 // report logs a verdict and records Events about it.

@@ -34,18 +34,25 @@ func newLimits() limits {
 	}
 }
 
-// acquire waits until the guard may read for one more request. It returns an error if ctx ends
-// before that.
-func (l limits) acquire(ctx context.Context, verified bool) (release func(), err error) {
-	if !verified {
+// acquire waits until the guard may read for one more request, and reports whether it had to
+// wait. It returns an error if ctx ends before that.
+func (l limits) acquire(ctx context.Context, verified bool) (release func(), waited bool, err error) {
+	if !verified && !l.unverified.TryAccept() {
+		waited = true
 		if err := l.unverified.Wait(ctx); err != nil {
-			return nil, err
+			return nil, true, err
 		}
+	}
+	release = func() { <-l.reads }
+	select {
+	case l.reads <- struct{}{}:
+		return release, waited, nil
+	default:
 	}
 	select {
 	case l.reads <- struct{}{}:
-		return func() { <-l.reads }, nil
+		return release, true, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, true, context.Cause(ctx)
 	}
 }
