@@ -13,16 +13,16 @@ import (
 )
 
 // call is what is done with a plugin: its Cleanup, or for a dry run its Preview.
-type call func(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) (said []string, err error)
+type call func(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) (effects []cleanup.Effect, err error)
 
-func cleanUp(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]string, error) {
+func cleanUp(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
 	return nil, plugin.Cleanup(ctx, target)
 }
 
-func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]string, error) {
+func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
 	previewer, can := plugin.(cleanup.Previewer)
 	if !can {
-		return []string{"the plugin cannot tell what it would do"}, nil
+		return []cleanup.Effect{{Action: cleanup.Unknown, Reason: "the plugin cannot tell what it would do"}}, nil
 	}
 	return previewer.Preview(ctx, target)
 }
@@ -31,7 +31,7 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 // for a plugin that fails, nor for one that panics or does not return.
 func excused(done result) result {
 	if done.err != nil {
-		done.said, done.err = append(done.said, "cannot tell what it would do: "+done.err.Error()), nil
+		done.effects, done.err = append(done.effects, cleanup.Effect{Action: cleanup.Unknown, Reason: "cannot tell what it would do: " + done.err.Error()}), nil
 	}
 	return done
 }
@@ -72,8 +72,8 @@ func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 // attempt calls the plugin once, within a limit.
 func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target, limit time.Duration) result {
 	began := r.clock.Now()
-	ended := func(said []string, err error) result {
-		return result{step: step, took: r.clock.Since(began), said: said, err: err}
+	ended := func(effects []cleanup.Effect, err error) result {
+		return result{step: step, took: r.clock.Since(began), effects: effects, err: err}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{step, limit})
 	defer cancel()

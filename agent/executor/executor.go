@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
@@ -137,10 +138,10 @@ type run struct {
 }
 
 type result struct {
-	step config.Step
-	took time.Duration
-	said []string
-	err  error
+	step    config.Step
+	took    time.Duration
+	effects []cleanup.Effect
+	err     error
 }
 
 // drain waits for what is in flight after the run was cancelled.
@@ -273,7 +274,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	record.Progress = ""
 	now := metav1.NewTime(r.clock.Now())
 	if done.err == nil {
-		record.State, record.LastError, record.Preview, record.FinishedAt = api.StepSucceeded, "", r.redactAll(done.said), &now
+		record.State, record.LastError, record.Effects, record.FinishedAt = api.StepSucceeded, "", r.redactEffects(done.effects), &now
 		r.Observer.StepSucceeded(record, done.took)
 		return nil
 	}

@@ -313,7 +313,7 @@ func TestNothingThatAPluginSaysIsRecordedWithASecret(t *testing.T) {
 			b.step("panics", func(context.Context, cleanup.Target) error { panic("canary") }))
 		b.expect(outcome, err, api.Failed)
 		tells := b.step("tells", nil)
-		tells.Bound = previewer{said: []string{"send canary"}}
+		tells.Bound = previewer{effects: []cleanup.Effect{{Action: "Send", Object: cleanup.Object{Kind: cleanup.KindURL, Name: "canary"}}}}
 		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -19,35 +20,42 @@ import (
 
 type previewer struct {
 	pluginFunc
-	said []string
-	err  error
+	effects []cleanup.Effect
+	err     error
 }
 
-func (p previewer) Preview(context.Context, cleanup.Target) ([]string, error) { return p.said, p.err }
+func (p previewer) Preview(context.Context, cleanup.Target) ([]cleanup.Effect, error) {
+	return p.effects, p.err
+}
+
+// evicts is what a preview returns.
+var evicts = []cleanup.Effect{{Action: cleanup.Evict, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: "cart-0"}}}
 
 func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		forbidden := pluginFunc(func(context.Context, cleanup.Target) error { t.Error("cleaned up"); return nil })
 		tells := b.step("tells", nil)
-		tells.Bound = previewer{forbidden, []string{"evict 3 pods"}, nil}
+		tells.Bound = previewer{forbidden, evicts, nil}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
 		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken, b.step("silent", forbidden))
 		b.expect(outcome, err, api.Succeeded)
-		for name, want := range map[string]string{"tells": "evict 3 pods", "broken": "cannot tell what it would do: no answer", "silent": "the plugin cannot tell what it would do"} {
-			if said := b.record.Step(name).Preview; !slices.Equal(said, []string{want}) {
+		for name, want := range map[string]string{"tells": "evict shop/cart-0", "broken": "cannot tell what it would do: no answer", "silent": "the plugin cannot tell what it would do"} {
+			if said := b.record.Step(name).Would(); !slices.Equal(said, []string{want}) {
 				t.Errorf("step %s said %q, want %q", name, said, want)
 			}
 		}
 	})
 }
 
-type previewFunc func(context.Context) ([]string, error)
+type previewFunc func(context.Context) ([]cleanup.Effect, error)
 
 func (previewFunc) Cleanup(context.Context, cleanup.Target) error { panic("cleaned up") }
 
-func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]string, error) { return f(ctx) }
+func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]cleanup.Effect, error) {
+	return f(ctx)
+}
 
 func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -58,16 +66,16 @@ func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
 			return step
 		}
 		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 4,
-			step("panics", func(context.Context) ([]string, error) { panic("nil map") }),
-			step("listens", func(ctx context.Context) ([]string, error) { <-ctx.Done(); return []string{"evict 3 pods"}, ctx.Err() }),
-			step("hangs", func(context.Context) ([]string, error) { <-time.After(time.Hour); return nil, nil }))
+			step("panics", func(context.Context) ([]cleanup.Effect, error) { panic("nil map") }),
+			step("listens", func(ctx context.Context) ([]cleanup.Effect, error) { <-ctx.Done(); return evicts, ctx.Err() }),
+			step("hangs", func(context.Context) ([]cleanup.Effect, error) { <-time.After(time.Hour); return nil, nil }))
 		b.expect(outcome, err, api.Succeeded)
 		for name, want := range map[string]string{
 			"panics":  "cannot tell what it would do: plugin test panicked: nil map",
-			"listens": "evict 3 pods; cannot tell what it would do: step listens was not done within 1m0s",
+			"listens": "evict shop/cart-0; cannot tell what it would do: step listens was not done within 1m0s",
 			"hangs":   "cannot tell what it would do: step hangs was not done within 1m0s, and plugin test did not stop",
 		} {
-			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Preview, "; "), want) || step.Attempts != 1 || step.Failures != 0 {
+			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Would(), "; "), want) || step.Attempts != 1 || step.Failures != 0 {
 				t.Errorf("step %s: %+v, want it to say %q", name, step, want)
 			}
 		}
@@ -78,20 +86,35 @@ func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
 func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		tells, many := b.step("tells", nil), slices.Repeat([]string{"evict"}, 1000)
-		tells.Bound = previewer{said: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell what it would do: can")) + "canary")}
+		tells, many := b.step("tells", nil), slices.Repeat(evicts, 1000)
+		tells.Bound = previewer{effects: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell what it would do: can")) + "canary")}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{err: tells.Bound.(previewer).err}
 		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {
 			t.Fatal(err)
 		}
-		if said := b.record.Step("tells").Preview; len(said) != maxPreview+1 || said[maxPreview] != "and 951 more" {
+		if said := b.record.Step("tells").Would(); len(said) != maxEffects+1 || said[maxEffects] != "and 951 more" {
 			t.Errorf("%d lines are kept, the last is %q", len(said), said[len(said)-1])
 		}
-		if said := b.record.Step("broken").Preview[0]; strings.Contains(said, "can…") || len(said) > maxErrorText+len("…") {
+		if said := b.record.Step("broken").Would()[0]; strings.Contains(said, "can…") || len(said) > maxErrorText+len("…") {
 			t.Errorf("kept %q", said)
 		}
 	})
+}
+
+func TestEveryTextOfAnEffectIsRedacted(t *testing.T) {
+	executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
+	given := cleanup.Effect{
+		Action: "canary", Object: cleanup.Object{Kind: "canary", Namespace: "canary", Name: "canary"}, Reason: "canary", Unchecked: "canary",
+		Blocked: &cleanup.Blocker{Cause: "canary", Message: "canary", Option: "canary"},
+	}
+	data, err := json.Marshal(executor.redactEffects([]cleanup.Effect{given}))
+	if err != nil || strings.Contains(string(data), "canary") {
+		t.Errorf("kept %s, %v", data, err)
+	}
+	if given.Blocked.Message != "canary" {
+		t.Error("the plugin's own value was changed")
+	}
 }
 
 func TestATextIsCutBetweenItsLetters(t *testing.T) {

@@ -3,20 +3,33 @@ package executor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// maxPreview bounds how many lines of a preview are kept: a record has room for 1 MiB.
-const maxPreview = 50
+// maxEffects bounds how many effects of a preview are kept: a record has room for 1 MiB.
+const maxEffects = 50
 
-func (e *Executor) redactAll(lines []string) []string {
-	var clean []string
-	for i, line := range lines {
-		if i == maxPreview {
-			return append(clean, fmt.Sprintf("and %d more", len(lines)-maxPreview))
+// redactEffects returns effects for the record: the first ones, with every text redacted
+// before it is cut.
+func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
+	clean := func(text string) string { return shorten(e.redact(text)) }
+	var kept []cleanup.Effect
+	for i, effect := range effects {
+		if i == maxEffects {
+			return append(kept, cleanup.Effect{Action: cleanup.Unknown, Reason: fmt.Sprintf("and %d more", len(effects)-maxEffects)})
 		}
-		clean = append(clean, shorten(e.redact(line)))
+		effect.Object = cleanup.Object{Kind: clean(effect.Object.Kind), Namespace: clean(effect.Object.Namespace), Name: clean(effect.Object.Name)}
+		effect.Action, effect.Reason, effect.Unchecked = cleanup.Action(clean(string(effect.Action))), clean(effect.Reason), clean(effect.Unchecked)
+		if effect.Blocked != nil {
+			blocked := *effect.Blocked
+			blocked.Cause, blocked.Message, blocked.Option = api.BlockedCause(clean(string(blocked.Cause))), clean(blocked.Message), clean(blocked.Option)
+			effect.Blocked = &blocked
+		}
+		kept = append(kept, effect)
 	}
-	return clean
+	return kept
 }
 
 // maxErrorText bounds what of an error is kept in the record, in bytes.

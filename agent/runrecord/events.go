@@ -35,8 +35,8 @@ func stepStarted(step *api.StepRun) event {
 
 func stepSucceeded(step *api.StepRun, took time.Duration) event {
 	text := fmt.Sprintf("Step %s (%s) done in %s", step.Name, step.Plugin, took.Round(time.Millisecond))
-	if len(step.Preview) > 0 {
-		text = fmt.Sprintf("Step %s (%s) would: %s", step.Name, step.Plugin, strings.Join(step.Preview, "; "))
+	if would := step.Would(); len(would) > 0 {
+		text = fmt.Sprintf("Step %s (%s) would: %s", step.Name, step.Plugin, strings.Join(would, "; "))
 	}
 	return event{corev1.EventTypeNormal, "StepSucceeded", text}
 }
@@ -96,8 +96,8 @@ func stepsOf(run *api.Run) string {
 			text += " (" + step.Reason + ")"
 		case step.State == api.StepFailed:
 			text += ", not critical (" + step.LastError + ")"
-		case len(step.Preview) > 0:
-			text = step.Name + " would " + strings.Join(step.Preview, ", ")
+		case len(step.Would()) > 0:
+			text = step.Name + " would " + strings.Join(step.Would(), ", ")
 		}
 		said = append(said, text)
 	}

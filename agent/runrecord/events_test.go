@@ -16,7 +16,7 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 	next := metav1.NewMicroTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	run := &api.Run{Node: "worker", Steps: []api.StepRun{
 		{Name: "drain", State: api.StepSucceeded}, {Name: "log", State: api.StepFailed, LastError: "no route"},
-		{Name: "storage", State: api.StepSkipped, Reason: "not here"}, {Name: "tell", State: api.StepSucceeded, Preview: []string{"shout", "whisper"}},
+		{Name: "storage", State: api.StepSkipped, Reason: "not here"}, {Name: "tell", State: api.StepSucceeded, Effects: []api.Effect{{Action: "Shout"}, {Action: "Whisper"}}},
 	}}
 	began, ended := metav1.NewTime(time.Unix(1e9, 0)), metav1.NewTime(time.Unix(1e9, 1.25e9))
 	timed := &api.Run{Node: "worker", RequestedBy: "jane", Steps: []api.StepRun{

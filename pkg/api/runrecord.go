@@ -98,7 +98,9 @@ type StepRun struct {
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.
 	LastError string `json:"lastError,omitempty"`
-	// Preview is what a dry run said the step would do.
+	// Effects are what a dry run found that the step would do.
+	Effects []Effect `json:"effects,omitempty"`
+	// Preview is the same in lines, of earlier agents. It is only read: see Would.
 	Preview    []string     `json:"preview,omitempty"`
 	StartedAt  *metav1.Time `json:"startedAt,omitempty"`
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`

@@ -19,7 +19,7 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 		CleanupRequestedAt: "q", RequestedBy: "jane", RequestedByVerified: true, BreakGlassReason: "g", Host: &Host{BootID: "1", MachineID: "2", SystemUUID: "3"},
 		Steps: []StepRun{{
 			Name: "drain", Plugin: "drain", Critical: true, State: StepRetrying, Attempts: 3, Failures: 2, Progress: "2 pods", Reason: "x",
-			LastError: "e", Preview: []string{"evict"}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &next,
+			LastError: "e", Preview: []string{"evict"}, Effects: []Effect{{Action: ActionEvict, Object: Object{Kind: KindPod, Namespace: "shop", Name: "cart-0"}, Blocked: &Blocker{Cause: BlockedByOption, Message: "m", Option: "o"}, Unchecked: "u"}}, StartedAt: &now, FinishedAt: &now, NextAttemptAt: &next,
 		}},
 	}
 	stored, err := EncodeRun("ns", run)

@@ -43,8 +43,9 @@ type HealthChecker interface {
 
 // Previewer is the ability to say what Cleanup would do.
 type Previewer interface {
-	// Preview returns one line per effect, in plain words. It changes nothing anywhere.
-	Preview(ctx context.Context, target Target) ([]string, error)
+	// Preview returns the effects that Cleanup would have, and what blocks them now. It
+	// changes nothing anywhere. Effects are stored and shown, so they hold no secret.
+	Preview(ctx context.Context, target Target) ([]Effect, error)
 }
 
 // Target is what a plugin is told about the one call it gets.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Plan is the view of what a cleanup of one node would do.
@@ -37,12 +39,12 @@ type Plan struct {
 // PlanStep is one step.
 type PlanStep struct {
 	// Wave from 1; the steps of a wave can run at the same time.
-	Wave     int      `json:"wave"`
-	Name     string   `json:"name"`
-	Plugin   string   `json:"plugin"`
-	Critical bool     `json:"critical"`
-	Summary  string   `json:"summary"`
-	Effects  []string `json:"effects,omitempty"`
+	Wave     int          `json:"wave"`
+	Name     string       `json:"name"`
+	Plugin   string       `json:"plugin"`
+	Critical bool         `json:"critical"`
+	Summary  string       `json:"summary"`
+	Effects  []api.Effect `json:"effects,omitempty"`
 }
 
 // SkippedStep is one that is not for this node.

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
 )
@@ -41,7 +42,10 @@ func plan() *printer.Plan {
 	view := printer.NewPlan("ip-10-0-7")
 	view.NodeUID, view.Hash, view.EstimateSeconds, view.Volumes = "u-7", "9f3c1a", 95, []string{"pv-1", "pv-2"}
 	view.Steps = []printer.PlanStep{
-		{Wave: 1, Name: "drain", Plugin: "drain", Critical: true, Summary: "evict 2 pods, 1 BLOCKED", Effects: []string{"evict shop/web-1", "evict shop/cart-0 (not now: budget)"}},
+		{Wave: 1, Name: "drain", Plugin: "drain", Critical: true, Summary: "evict 2 pods, 1 BLOCKED", Effects: []api.Effect{
+			{Action: api.ActionEvict, Object: api.Object{Kind: api.KindPod, Namespace: "shop", Name: "web-1"}},
+			{Action: api.ActionEvict, Object: api.Object{Kind: api.KindPod, Namespace: "shop", Name: "cart-0"}, Blocked: &api.Blocker{Cause: api.BlockedByBudget, Message: "budget"}},
+		}},
 		{Wave: 2, Name: "tell-ops", Plugin: "http", Summary: "POST a document"},
 	}
 	view.Skipped = []printer.SkippedStep{{Name: "gpu", Reason: "the node's labels do not match"}}

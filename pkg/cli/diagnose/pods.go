@@ -2,14 +2,10 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
@@ -34,15 +30,11 @@ func budget(f *found, _ time.Time) *printer.Cause {
 	var options []string
 	for i := range f.pods {
 		pod := &f.pods[i]
-		if !pods.Movable(pod) || pods.Terminating(pod) {
+		if !pods.Movable(pod) {
 			continue
 		}
-		for _, one := range f.budgets {
-			if !blocks(one, pod) {
-				continue
-			}
-			held = append(held, fmt.Sprintf("%s/%s (budget %s allows 0 disruptions: needs %d healthy, has %d)",
-				pod.Namespace, pod.Name, one.Name, one.Status.DesiredHealthy, one.Status.CurrentHealthy))
+		for _, one := range pods.Blocking(pod, f.budgets) {
+			held = append(held, fmt.Sprintf("%s (%s)", pods.Object(pod), pods.Blocked(one).Message))
 			if len(options) == 0 {
 				options = append(options, fmt.Sprintf("scale up what budget %s/%s selects", one.Namespace, one.Name),
 					fmt.Sprintf("kubectl -n %s describe pdb %s", one.Namespace, one.Name), bypass(f))
@@ -53,36 +45,6 @@ func budget(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), options...)
-}
-
-// blocks reports whether the budget lets the pod not go, as the API server decides an eviction.
-func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
-	if budget.Status.DisruptionsAllowed > 0 || !selects(budget, pod) || pod.Status.Phase == corev1.PodPending {
-		return false
-	}
-	if ready(pod) {
-		return true
-	}
-	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy != nil && *policy == policyv1.AlwaysAllow {
-		return false
-	}
-	status := budget.Status
-	return status.DesiredHealthy == 0 || status.CurrentHealthy < status.DesiredHealthy
-}
-
-func ready(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
-	if budget.Namespace != pod.Namespace {
-		return false
-	}
-	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
-	// What the API server took for a selector it is; one that is not selects nothing.
-	return err == nil && selector.Matches(labels.Set(pod.Labels))
 }
 
 // terminating names the pods that should have ended by now, where a step waits for that.

@@ -2,81 +2,57 @@ package preview
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// podLine is a line of the drain's preview: "evict shop/cart-0 (not now: …)".
-var podLine = regexp.MustCompile(`^(evict|await|leave|refuse) ([^\s/]+)/(\S+?)(?: \((.*)\))?$`)
+// maxListed is how many effects a summary lists one by one.
+const maxListed = 2
 
-// notNow begins the reason of a pod that its budget does not let go.
-const notNow = "not now: "
-
-type podVerdict struct{ action, namespace, pod, reason string }
-
-func podVerdicts(lines []string) []podVerdict {
-	var verdicts []podVerdict
-	for _, line := range lines {
-		if match := podLine.FindStringSubmatch(line); match != nil {
-			verdicts = append(verdicts, podVerdict{match[1], match[2], match[3], match[4]})
-		}
-	}
-	return verdicts
-}
-
-// unknown: whoever asks may not evict, so the API server did not say what the
-// pod's budgets allow.
-func (v podVerdict) unknown() bool {
-	return v.action == "evict" && strings.HasPrefix(v.reason, notNow) && strings.Contains(v.reason, `cannot create resource "pods/eviction"`)
-}
-
-func (v podVerdict) blocked() bool {
-	return v.action == "refuse" || !v.unknown() && v.action == "evict" && strings.HasPrefix(v.reason, notNow)
-}
-
-// fewLines is up to how many effects a summary says one by one.
-const fewLines = 2
-
-// summarise says the effects of a step in one line.
-func summarise(step config.Step, lines []string) string {
+// summarize returns the effects of a step in one line.
+func summarize(step config.Step, effects []cleanup.Effect) string {
 	if step.Plugin == api.DrainPlugin {
-		return summariseDrain(lines)
+		return summarizeDrain(effects)
+	}
+	var lines []string
+	for _, effect := range effects {
+		lines = append(lines, effect.String())
 	}
 	if len(lines) == 0 {
 		return "nothing to do"
 	}
-	if len(lines) > fewLines {
+	if len(lines) > maxListed {
 		return fmt.Sprintf("%s; and %d more", lines[0], len(lines)-1)
 	}
 	return strings.Join(lines, "; ")
 }
 
-func summariseDrain(lines []string) string {
+// summarizeDrain counts Pods, of which a Node can have hundreds.
+func summarizeDrain(effects []cleanup.Effect) string {
 	var parts []string
-	if slices.Contains(lines, "cordon") {
-		parts = append(parts, "cordon")
-	}
-	evicted, blocked, awaited, unknown := 0, 0, 0, 0
-	left := map[string]int{}
-	for _, verdict := range podVerdicts(lines) {
-		switch {
-		case verdict.blocked():
-			blocked++
+	evicted, blocked, unchecked, awaited := 0, 0, 0, 0
+	skipped := map[string]int{}
+	for _, effect := range effects {
+		switch effect.Action {
+		case cleanup.Cordon:
+			parts = append(parts, "cordon")
+		case cleanup.Evict:
 			evicted++
-		case verdict.action == "evict":
-			evicted++
-			if verdict.unknown() {
-				unknown++
+			if effect.Blocked != nil {
+				blocked++
 			}
-		case verdict.action == "await":
+			if effect.Unchecked != "" {
+				unchecked++
+			}
+		case cleanup.Wait:
 			awaited++
-		default:
-			left[verdict.reason]++
+		case cleanup.Skip:
+			skipped[effect.Reason]++
 		}
 	}
 	text := fmt.Sprintf("evict %d pods", evicted)
@@ -86,16 +62,16 @@ func summariseDrain(lines []string) string {
 	if blocked > 0 {
 		text += fmt.Sprintf(", %d BLOCKED", blocked)
 	}
-	if unknown > 0 {
+	if unchecked > 0 {
 		text += ", budgets not known"
 	}
 	parts = append(parts, text)
 	if awaited > 0 {
 		parts = append(parts, fmt.Sprintf("wait for %d that terminate", awaited))
 	}
-	if len(left) > 0 {
+	if len(skipped) > 0 {
 		var why []string
-		for reason, number := range left {
+		for reason, number := range skipped {
 			why = append(why, fmt.Sprintf("%d %s", number, reason))
 		}
 		slices.Sort(why)
@@ -104,42 +80,38 @@ func summariseDrain(lines []string) string {
 	return strings.Join(parts, "; ")
 }
 
-// blockers returns what would hold up a step.
-func blockers(step config.Step, lines []string) []printer.Blocker {
-	if step.Plugin != api.DrainPlugin {
-		return nil
-	}
+// blockers returns the effects of a step that are blocked, each with its remedy.
+func blockers(step config.Step, effects []cleanup.Effect) []printer.Blocker {
 	var found []printer.Blocker
-	for _, verdict := range podVerdicts(lines) {
-		if !verdict.blocked() {
+	for _, effect := range effects {
+		if effect.Blocked == nil {
 			continue
 		}
 		found = append(found, printer.Blocker{
-			What:   verdict.namespace + "/" + verdict.pod,
-			Reason: strings.TrimPrefix(verdict.reason, notNow),
-			Remedy: remedy(step, verdict),
+			What: effect.Object.String(), Reason: effect.Blocked.Message, Remedy: remedy(step, effect.Object, *effect.Blocked),
 		})
 	}
 	return found
 }
 
-var optionNamed = regexp.MustCompile(`\(?option (\w+)\)?`)
-
-func remedy(step config.Step, verdict podVerdict) string {
-	if match := optionNamed.FindStringSubmatch(verdict.reason); match != nil {
-		return fmt.Sprintf("delete it yourself, or set %s: true in the options of step %s", match[1], step.Name)
+// remedy returns what an operator can do about a blocked effect, empty if only the message says.
+func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) string {
+	switch blocked.Cause {
+	case cleanup.BlockedByOption:
+		return fmt.Sprintf("delete it yourself, or set %s: true in the options of step %s", blocked.Option, step.Name)
+	case cleanup.BlockedByBudget:
+		return fmt.Sprintf("scale up what the budget selects, or wait: kubectl -n %s get pdb", object.Namespace)
+	case cleanup.BlockedByBudgets:
+		return fmt.Sprintf("leave one budget that selects the pod: kubectl -n %s get pdb", object.Namespace)
 	}
-	return fmt.Sprintf("scale up what the budget selects, or wait: kubectl -n %s get pdb", verdict.namespace)
+	return ""
 }
 
-// unasked says which budgets could not be asked for lack of rights, empty for none.
-func unasked(step config.Step, lines []string) string {
-	if step.Plugin != api.DrainPlugin {
-		return ""
-	}
+// unchecked returns a note about Pods whose budgets could not be checked, empty if there are none.
+func unchecked(effects []cleanup.Effect) string {
 	number := 0
-	for _, verdict := range podVerdicts(lines) {
-		if verdict.unknown() {
+	for _, effect := range effects {
+		if effect.Unchecked != "" {
 			number++
 		}
 	}

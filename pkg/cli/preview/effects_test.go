@@ -5,49 +5,72 @@ import (
 	"testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// The lines are those of the drain's own tests; the integration tests hold that
-// it still writes them so.
-func TestDrainLinesAreUnderstood(t *testing.T) {
+func onPod(action cleanup.Action, namespace, name, reason string, blocked *cleanup.Blocker) cleanup.Effect {
+	return cleanup.Effect{Action: action, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: namespace, Name: name}, Reason: reason, Blocked: blocked}
+}
+
+func TestEffectsOfADrain(t *testing.T) {
 	step := config.Step{Name: "drain", Plugin: api.DrainPlugin}
-	lines := []string{
-		"cordon", "evict shop/web-1", "evict shop/cart-0 (not now: The disruption budget cart needs 1 healthy pods and has 1 currently)",
-		"evict shop/cache-0 (the data in its emptyDir volume is lost)", "await shop/old (terminating)", "leave kube-system/proxy (DaemonSet)",
-		"leave kube-system/cni (DaemonSet)", "leave kube-system/etcd (static)", "refuse ml/train-x (no controller would make it again (option allowUnmanaged))",
+	effects := []cleanup.Effect{
+		{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: "worker"}},
+		onPod(cleanup.Evict, "shop", "web-1", "", nil),
+		onPod(cleanup.Evict, "shop", "cart-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently"}),
+		onPod(cleanup.Evict, "shop", "cache-0", "the data in its emptyDir volume is lost", nil),
+		onPod(cleanup.Wait, "shop", "old", "terminating", nil),
+		onPod(cleanup.Skip, "kube-system", "proxy", "DaemonSet", nil),
+		onPod(cleanup.Skip, "kube-system", "cni", "DaemonSet", nil),
+		onPod(cleanup.Skip, "kube-system", "etcd", "static", nil),
+		onPod(cleanup.Evict, "ml", "train-x", "", &cleanup.Blocker{Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "no controller would make it again (option allowUnmanaged)"}),
+		onPod(cleanup.Evict, "db", "pg-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Message: "more than one budget selects it"}),
+		onPod(cleanup.Evict, "vm", "vm-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: "it is being migrated"}),
 	}
-	const want = "cordon; evict 4 pods, 2 BLOCKED; wait for 1 that terminate; leave 1 static, 2 DaemonSet"
-	if got := summarise(step, lines); got != want {
+	const want = "cordon; evict 6 pods, 4 BLOCKED; wait for 1 that terminate; leave 1 static, 2 DaemonSet"
+	if got := summarize(step, effects); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	blocked := []printer.Blocker{
 		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "scale up what the budget selects, or wait: kubectl -n shop get pdb"},
 		{What: "ml/train-x", Reason: "no controller would make it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
+		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "leave one budget that selects the pod: kubectl -n db get pdb"},
+		{What: "vm/vm-0", Reason: "it is being migrated"},
 	}
-	if got := blockers(step, lines); !reflect.DeepEqual(got, blocked) {
+	if got := blockers(step, effects); !reflect.DeepEqual(got, blocked) {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestSummariesOfOtherSteps(t *testing.T) {
 	step := config.Step{Name: "tell", Plugin: "http"}
-	for want, lines := range map[string][]string{
-		"nothing to do": nil, "one": {"one"}, "one; two": {"one", "two"}, "one; and 2 more": {"one", "two", "three"},
+	one := cleanup.Effect{Action: cleanup.Call, Object: cleanup.Object{Kind: cleanup.KindURL, Name: "https://a"}}
+	two := cleanup.Effect{Action: cleanup.Skip, Reason: "two"}
+	for want, effects := range map[string][]cleanup.Effect{
+		"nothing to do": nil, "call https://a": {one}, "call https://a; skip: two": {one, two}, "call https://a; and 2 more": {one, two, two},
 	} {
-		if got := summarise(step, lines); got != want || blockers(step, lines) != nil {
-			t.Errorf("%v: got %q, want %q", lines, got, want)
+		if got := summarize(step, effects); got != want || blockers(step, effects) != nil {
+			t.Errorf("%v: got %q, want %q", effects, got, want)
 		}
 	}
 }
 
-// Without the right to evict nothing is known of budgets, which is not the same
-// as blocked.
+// Any plugin can say that it is blocked.
+func TestABlockedEffectOfAnotherPluginIsABlocker(t *testing.T) {
+	effects := []cleanup.Effect{{Action: "Detach", Object: cleanup.Object{Kind: "Volume", Name: "v"}, Blocked: &cleanup.Blocker{Cause: "Replicas", Message: "it is the last replica"}}}
+	if got := blockers(config.Step{Name: "longhorn", Plugin: "longhorn"}, effects); !reflect.DeepEqual(got, []printer.Blocker{{What: "v", Reason: "it is the last replica"}}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Without the right to evict nothing is known of budgets, which is not the same as blocked.
 func TestALackOfRightsIsNoBlocker(t *testing.T) {
 	step := config.Step{Name: "drain", Plugin: api.DrainPlugin}
-	lines := []string{`evict shop/cart-0 (not now: pods "cart-0" is forbidden: User "jo" cannot create resource "pods/eviction" in API group "" in the namespace "shop")`}
-	if got := summarise(step, lines); got != "evict 1 pod, budgets not known" || blockers(step, lines) != nil || unasked(step, lines) == "" {
-		t.Errorf("got %q, blockers %+v, note %q", got, blockers(step, lines), unasked(step, lines))
+	effects := []cleanup.Effect{onPod(cleanup.Evict, "shop", "cart-0", "", nil)}
+	effects[0].Unchecked = `pods "cart-0" is forbidden: User "jo" cannot create resource "pods/eviction" in API group "" in the namespace "shop"`
+	if got := summarize(step, effects); got != "evict 1 pod, budgets not known" || blockers(step, effects) != nil || unchecked(effects) == "" {
+		t.Errorf("got %q, blockers %+v, note %q", got, blockers(step, effects), unchecked(effects))
 	}
 }

@@ -167,7 +167,7 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 		return err
 	}
 	if previewer, can := step.Bound.(cleanup.Previewer); can {
-		lines, err := previewer.Preview(ctx, cleanup.Target{
+		effects, err := previewer.Preview(ctx, cleanup.Target{
 			Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
 			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
 		})
@@ -181,10 +181,10 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 			row.Summary = "not known: " + err.Error()
 			view.Blocked = append(view.Blocked, printer.Blocker{What: "step " + step.Name, Reason: err.Error()})
 		default:
-			row.Effects = lines
-			row.Summary = summarise(step, lines)
-			view.Blocked = append(view.Blocked, blockers(step, lines)...)
-			if note := unasked(step, lines); note != "" {
+			row.Effects = effects
+			row.Summary = summarize(step, effects)
+			view.Blocked = append(view.Blocked, blockers(step, effects)...)
+			if note := unchecked(effects); note != "" {
 				view.Notes = append(view.Notes, note)
 			}
 		}

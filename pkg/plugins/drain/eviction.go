@@ -12,10 +12,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // blockedError: the pod cannot be evicted now, but may be later.
 type blockedError struct {
+	cause  api.BlockedCause
 	reason string
 	// after is how long the API server asks to wait, 0 when it does not say.
 	after time.Duration
@@ -42,7 +45,7 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
 		VersionedParams(options, scheme.ParameterCodec).Body(eviction).MaxRetries(0).
 		Do(ctx).Error()
-	return understand(err)
+	return classify(err)
 }
 
 // delete takes the pod away whatever its budgets say.
@@ -51,17 +54,17 @@ func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) erro
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
 		Body(deleteOptions(pod, grace)).MaxRetries(0).
 		Do(ctx).Error()
-	return understand(err)
+	return classify(err)
 }
 
 func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {
 	return &metav1.DeleteOptions{GracePeriodSeconds: grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 }
 
-// understand tells what the API server means by its answer: nil when the pod
-// goes or has gone, a blockedError when it may go later, and otherwise an error
-// that waiting does not mend.
-func understand(err error) error {
+// classify returns what the API server's answer means: nil if the pod terminates or is
+// gone, a blockedError if a later request may succeed, and otherwise an error that
+// waiting does not fix.
+func classify(err error) error {
 	if err == nil || apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -72,24 +75,24 @@ func understand(err error) error {
 	after := time.Duration(seconds) * time.Second
 	// Beside the usual 429 there is a 403, while the budget's controller is behind.
 	if cause, is := apierrors.StatusCause(err, policyv1.DisruptionBudgetCause); is {
-		return blockedError{cause.Message, after}
+		return blockedError{api.BlockedByBudget, cause.Message, after}
 	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		return blockedError{oneLine(err), 0} // The API server was not reached.
+		return blockedError{api.BlockedByServer, oneLine(err), 0} // The API server was not reached.
 	}
 	switch code := status.Status().Code; {
 	case code == 409:
 		// Another pod has the name by now, which the watch is about to say, or
 		// the pod changed faster than the API server could evict it.
-		return blockedError{"it changed while it was evicted", after}
+		return blockedError{api.BlockedByServer, "it changed while it was evicted", after}
 	case code == 429, code >= 500:
 		// Also a budget that many evict under, and webhooks that move a pod
 		// by their own means and turn the eviction down until that is done.
 		if strings.Contains(err.Error(), "more than one PodDisruptionBudget") {
-			return blockedError{"more than one budget selects it, which the eviction API does not support", after}
+			return blockedError{api.BlockedByBudgets, "more than one budget selects it, which the eviction API does not support", after}
 		}
-		return blockedError{oneLine(err), after}
+		return blockedError{api.BlockedByServer, oneLine(err), after}
 	}
 	return err
 }

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // stub plays the API server: it notes requests and answers with a Status.
@@ -91,18 +93,19 @@ func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 		// blocked is the reason why it goes later, failed what is in an error.
 		blocked, failed string
 		after           time.Duration
+		cause           api.BlockedCause
 	}{
 		"evicted":                {},
 		"gone":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
 		"namespace goes":         {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "goes")},
-		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1"},
-		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second},
-		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending"},
-		"two budgets":            {answer: failure(500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."), blocked: "more than one budget selects it, which the eviction API does not support"},
-		"another pod":            {answer: failure(409, metav1.StatusReasonConflict, "the UID in the precondition does not match"), blocked: "it changed while it was evicted"},
-		"budget is contended":    {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second},
-		"a webhook moves it":     {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated"},
-		"API server is in doubt": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later"},
+		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1", cause: api.BlockedByBudget},
+		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second, cause: api.BlockedByBudget},
+		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending", cause: api.BlockedByBudget},
+		"two budgets":            {answer: failure(500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."), blocked: "more than one budget selects it, which the eviction API does not support", cause: api.BlockedByBudgets},
+		"another pod":            {answer: failure(409, metav1.StatusReasonConflict, "the UID in the precondition does not match"), blocked: "it changed while it was evicted", cause: api.BlockedByServer},
+		"budget is contended":    {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second, cause: api.BlockedByServer},
+		"a webhook moves it":     {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated", cause: api.BlockedByServer},
+		"API server is in doubt": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later", cause: api.BlockedByServer},
 		"no right":               {answer: failure(403, metav1.StatusReasonForbidden, "cannot create pods/eviction"), failed: "cannot create pods/eviction"},
 		"invalid":                {answer: failure(422, metav1.StatusReasonInvalid, "no"), failed: "no"},
 	} {
@@ -117,7 +120,7 @@ func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 					t.Errorf("error is %v, want %q", err, test.failed)
 				}
 			case test.blocked != "":
-				if !errors.As(err, &blocked) || blocked != (blockedError{test.blocked, test.after}) {
+				if !errors.As(err, &blocked) || blocked != (blockedError{test.cause, test.blocked, test.after}) {
 					t.Errorf("error is %#v, want blocked: %q after %s", err, test.blocked, test.after)
 				}
 			case err != nil:

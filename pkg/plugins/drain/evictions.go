@@ -66,11 +66,11 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 	lowest := own
 	for _, pod := range pods {
 		in.late = !d.early[pod.UID]
-		switch verdict := d.judge(pod, in); verdict.action {
+		switch decision := d.decide(pod, in); decision.action {
 		case leave:
 			continue
 		case refuse:
-			w.refused = append(w.refused, fmt.Sprintf("%s: %s", nameOf(pod), verdict.reason))
+			w.refused = append(w.refused, fmt.Sprintf("%s: %s", nameOf(pod), decision.reason))
 			continue
 		case evict:
 			w.evict = append(w.evict, pod)
@@ -178,18 +178,20 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 	now := d.clock.Now()
 	forceAt, forces := d.forceAt()
 	forced := forces && !now.Before(forceAt)
-	remove, done := d.plainly, "pod evicted"
+	done := "pod evicted"
 	if forced {
-		remove, done = d.delete, "pod deleted, its budgets were not asked"
+		done = "pod deleted, its budgets were not asked"
+		err = d.delete(ctx, pod, d.grace(unreachable))
+	} else {
+		err = d.evict(ctx, pod, d.grace(unreachable), false)
 	}
-	err = remove(ctx, pod, d.grace(unreachable))
 	release()
 	var blocked blockedError
 	switch {
 	case err == nil:
 		known.accepted, known.blocked = true, ""
 		log := d.target.Log.With("pod", nameOf(pod))
-		if reason := d.judge(pod, circumstances{}).reason; reason != "" {
+		if reason := d.decide(pod, circumstances{}).reason; reason != "" {
 			log = log.With("reason", reason)
 		}
 		log.Info(done)
@@ -204,10 +206,6 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 		return err
 	}
 	return nil
-}
-
-func (p *plugin) plainly(ctx context.Context, pod *corev1.Pod, grace *int64) error {
-	return p.evict(ctx, pod, grace, false)
 }
 
 // grace is the time that a pod gets to end, nil for its own. On a Node that does

@@ -2,44 +2,122 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// Preview implements cleanup.Previewer: each pod with its verdict, and whether
-// its budget would let it go, by an eviction that is a dry run.
-func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, error) {
+// Preview implements cleanup.Previewer: what happens to each pod, and whether its
+// budgets would let it go, by an eviction that is a dry run.
+func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
 	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: podsOf(target.Node.Name).String()})
 	if err != nil {
 		return nil, fmt.Errorf("listing the pods of node %s: %w", target.Node.Name, err)
 	}
-	var lines []string
+	var effects []cleanup.Effect
 	if !target.Node.Spec.Unschedulable {
-		lines = append(lines, "cordon")
+		effects = append(effects, cleanup.Effect{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name}})
 	}
 	in := circumstances{unreachable: unreachable(target.Node), now: p.clock.Now()}
+	check := check{plugin: p, rights: map[string]error{}}
 	for i := range list.Items {
 		pod := &list.Items[i]
-		verdict := p.judge(pod, in)
-		if verdict.action == evict {
-			release, err := p.limiter.acquire(ctx, pod.Spec.NodeName)
-			if err != nil {
+		effect := p.decide(pod, in).effect(pod)
+		if effect.Action == cleanup.Evict && effect.Blocked == nil {
+			if err := check.eviction(ctx, &effect, pod, p.grace(in.unreachable)); err != nil {
 				return nil, err
 			}
-			err = p.evict(ctx, pod, p.grace(in.unreachable), true)
-			release()
-			if err != nil {
-				verdict.reason = "not now: " + err.Error()
-			}
 		}
-		line := fmt.Sprintf("%s %s", verdict.action, nameOf(pod))
-		if verdict.reason != "" {
-			line += " (" + verdict.reason + ")"
-		}
-		lines = append(lines, line)
+		effects = append(effects, effect)
 	}
-	return lines, nil
+	return effects, nil
+}
+
+// effect returns the decision about a pod as others read it.
+func (d decision) effect(pod *corev1.Pod) cleanup.Effect {
+	effect := cleanup.Effect{Object: pods.Object(pod), Reason: d.reason}
+	switch d.action {
+	case await:
+		effect.Action = cleanup.Wait
+	case leave:
+		effect.Action = cleanup.Skip
+	case refuse:
+		effect.Action = cleanup.Evict
+		effect.Blocked = &cleanup.Blocker{Cause: cleanup.BlockedByOption, Message: d.reason, Option: d.option}
+		effect.Reason = ""
+	default:
+		effect.Action = cleanup.Evict
+	}
+	return effect
+}
+
+// check finds out whether evictions are blocked, for one preview.
+type check struct {
+	*plugin
+	// rights are why the caller may not evict pods of a namespace, nil if it may.
+	rights map[string]error
+}
+
+// eviction adds to the effect what blocks the eviction of the pod. The error is that of ctx.
+func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, grace *int64) error {
+	release, err := c.limiter.acquire(ctx, pod.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	err = c.evict(ctx, pod, grace, true)
+	release()
+	var blocked blockedError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+	case errors.As(err, &blocked):
+		effect.Blocked = &cleanup.Blocker{Cause: blocked.cause, Message: blocked.reason}
+	case apierrors.IsForbidden(err) && c.mayNotEvict(ctx, pod.Namespace):
+		c.readBudgets(ctx, effect, pod, err)
+	default:
+		effect.Blocked = &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: oneLine(err)}
+	}
+	return nil
+}
+
+// mayNotEvict reports whether RBAC is why an eviction was refused, rather than an
+// admission webhook or policy, whose answer has the same reason.
+func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
+	if _, known := c.rights[namespace]; !known {
+		review, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "eviction",
+			}},
+		}, metav1.CreateOptions{})
+		switch {
+		case err != nil:
+			c.rights[namespace] = err
+		case !review.Status.Allowed:
+			c.rights[namespace] = errors.New("no right to evict pods")
+		default:
+			c.rights[namespace] = nil
+		}
+	}
+	return c.rights[namespace] != nil
+}
+
+// readBudgets names a budget that blocks the pod, for a caller who may read but not evict.
+// Without one the effect stays unchecked: only the API server knows its whole answer.
+func (c check) readBudgets(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, denied error) {
+	effect.Unchecked = oneLine(denied)
+	budgets, err := c.client.PolicyV1().PodDisruptionBudgets(pod.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return // The effect says already that it is not checked.
+	}
+	if blocking := pods.Blocking(pod, budgets.Items); len(blocking) > 0 {
+		effect.Blocked, effect.Unchecked = pods.Blocked(blocking[0]), ""
+	}
 }

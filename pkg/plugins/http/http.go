@@ -159,6 +159,10 @@ func (p *plugin) CheckHealth(ctx context.Context) error {
 }
 
 // Preview implements cleanup.Previewer.
-func (p *plugin) Preview(_ context.Context, target cleanup.Target) ([]string, error) {
-	return []string{fmt.Sprintf("%s a document about node %s to %s", p.Method, target.Node.Name, p.where())}, nil
+func (p *plugin) Preview(_ context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
+	return []cleanup.Effect{{
+		Action: cleanup.Call,
+		Object: cleanup.Object{Kind: cleanup.KindURL, Name: p.where()},
+		Reason: fmt.Sprintf("%s a document about node %s", p.Method, target.Node.Name),
+	}}, nil
 }

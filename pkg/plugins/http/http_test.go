@@ -243,8 +243,8 @@ func TestNoSecretIsInAnyError(t *testing.T) {
 					t.Errorf("error is %v", err)
 				}
 				said, err := plugin.(cleanup.Previewer).Preview(t.Context(), target())
-				if err != nil || strings.Contains(strings.Join(said, ""), canary) {
-					t.Errorf("preview is %q, %v", said, err)
+				if err != nil || strings.Contains(fmt.Sprint(said), canary) {
+					t.Errorf("preview is %v, %v", said, err)
 				}
 			})
 		}

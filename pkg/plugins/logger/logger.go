@@ -57,6 +57,10 @@ func (p plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 
 // Preview is an ability that a plugin may have or not: what Cleanup would do,
 // for dry runs. It must change nothing.
-func (p plugin) Preview(_ context.Context, target cleanup.Target) ([]string, error) {
-	return []string{"log \"" + message.Expand(p.Message, target.Node) + "\""}, nil
+func (p plugin) Preview(_ context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
+	return []cleanup.Effect{{
+		Action: cleanup.Log,
+		Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name},
+		Reason: message.Expand(p.Message, target.Node),
+	}}, nil
 }

@@ -4,6 +4,7 @@ package plugintest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -89,10 +90,28 @@ func (s Suite) previews(t *testing.T) {
 	}
 	call := s.call(t, s.Node(t, "conformance-preview"))
 	before := s.effects(t)
-	lines, err := previewer.Preview(t.Context(), call.target)
-	call.check(err, lines...)
-	if err != nil || len(lines) == 0 {
-		t.Errorf("previewed %q, %v", lines, err)
+	effects, err := previewer.Preview(t.Context(), call.target)
+	data, encodingErr := json.Marshal(effects)
+	if encodingErr != nil {
+		t.Fatal(encodingErr)
+	}
+	call.check(err, string(data))
+	if err != nil || len(effects) == 0 {
+		t.Errorf("previewed %v, %v", effects, err)
+	}
+	for _, effect := range effects {
+		if !regexp.MustCompile(`^[A-Z][A-Za-z]*$`).MatchString(string(effect.Action)) {
+			t.Errorf("the action of an effect is %q", effect.Action)
+		}
+		if effect.Object == (cleanup.Object{}) && effect.Reason == "" {
+			t.Errorf("an effect has neither an object nor a reason: %s", effect.Action)
+		}
+		if effect.Object != (cleanup.Object{}) && (effect.Object.Kind == "" || effect.Object.Name == "") {
+			t.Errorf("the object of an effect lacks a kind or a name: %+v", effect.Object)
+		}
+		if effect.Blocked != nil && (effect.Blocked.Cause == "" || effect.Blocked.Message == "") {
+			t.Errorf("a blocked effect lacks a cause or a message: %+v", effect.Blocked)
+		}
 	}
 	if after := s.effects(t); after != before {
 		t.Errorf("the preview had %d effects", after-before)

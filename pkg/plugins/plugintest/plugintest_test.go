@@ -19,14 +19,15 @@ const canary = "canary-7f3a"
 // example is a plugin that keeps every promise but those that a test takes away.
 type example struct {
 	cleanup, preview func(ctx context.Context, target cleanup.Target) error
+	effect           cleanup.Effect
 }
 
 func (e example) Cleanup(ctx context.Context, target cleanup.Target) error {
 	return e.cleanup(ctx, target)
 }
 
-func (e example) Preview(ctx context.Context, target cleanup.Target) ([]string, error) {
-	return []string{"something"}, e.preview(ctx, target)
+func (e example) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
+	return []cleanup.Effect{e.effect}, e.preview(ctx, target)
 }
 
 // breakers are named after the promise that they break; "" is none.
@@ -44,6 +45,12 @@ func breakers() map[string]func(*Suite, *example, *state) {
 		},
 		"the preview had 1 effects": func(_ *Suite, e *example, st *state) {
 			e.preview = func(context.Context, cleanup.Target) error { st.effects++; return nil }
+		},
+		"the action of an effect is \"do it\"": func(_ *Suite, e *example, _ *state) { e.effect.Action = "do it" },
+		"neither an object nor a reason":       func(_ *Suite, e *example, _ *state) { e.effect = cleanup.Effect{Action: cleanup.Call} },
+		"lacks a kind or a name":               func(_ *Suite, e *example, _ *state) { e.effect.Object.Kind = "" },
+		"lacks a cause or a message": func(_ *Suite, e *example, _ *state) {
+			e.effect.Blocked = &cleanup.Blocker{Message: "not now"}
 		},
 		"does not return what it says, it logs": func(_ *Suite, e *example, _ *state) {
 			e.preview = func(_ context.Context, target cleanup.Target) error { target.Log.Info("x"); return nil }
@@ -114,6 +121,7 @@ type state struct {
 func run(t *testing.T, breaker func(*Suite, *example, *state)) {
 	st := &state{err: errors.New("broken"), turn: make(chan struct{}, 1)}
 	e := &example{
+		effect:  cleanup.Effect{Action: cleanup.Call, Object: cleanup.Object{Kind: cleanup.KindURL, Name: "https://example.com"}},
 		preview: func(context.Context, cleanup.Target) error { return nil },
 		cleanup: func(ctx context.Context, _ cleanup.Target) error {
 			st.turn <- struct{}{}

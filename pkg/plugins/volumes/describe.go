@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
 // name returns "volume pvc-1 (ebs.csi.aws.com)".
@@ -17,6 +19,15 @@ func (a attached) name() string {
 		volume = "volume " + *name
 	}
 	return fmt.Sprintf("%s (%s)", volume, a.Spec.Attacher)
+}
+
+// effect returns that the step waits until the volume is detached.
+func (a attached) effect() cleanup.Effect {
+	object := cleanup.Object{Kind: "VolumeAttachment", Name: a.Name}
+	if name := a.Spec.Source.PersistentVolumeName; name != nil {
+		object = cleanup.Object{Kind: "PersistentVolume", Name: *name}
+	}
+	return cleanup.Effect{Action: cleanup.Wait, Object: object, Reason: "until " + a.Spec.Attacher + " has detached it"}
 }
 
 // describe names the volumes that are waited for, those with a fault first, and

@@ -107,7 +107,7 @@ func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node,
 }
 
 // Preview implements cleanup.Previewer.
-func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, error) {
+func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
 	watch, err := p.attachments.of(ctx, target.Node.Name)
 	if err != nil {
 		return nil, fmt.Errorf("listing volumeattachments: %w", err)
@@ -119,13 +119,13 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]string, 
 		return nil, err
 	}
 	if len(left) == 0 {
-		return []string{"wait for no volume: none of a pod that is to go is attached"}, nil
+		return []cleanup.Effect{{Action: cleanup.Skip, Reason: "no volume of a pod that leaves is attached"}}, nil
 	}
-	var lines []string
+	var effects []cleanup.Effect
 	for _, one := range left {
-		lines = append(lines, "wait until "+one.name()+" is detached")
+		effects = append(effects, one.effect())
 	}
-	return lines, nil
+	return effects, nil
 }
 
 // CheckHealth implements cleanup.HealthChecker: may VolumeAttachments be read at all.

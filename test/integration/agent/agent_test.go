@@ -257,7 +257,7 @@ func TestADryRunDoesNothingAndLetsTheNodeGo(t *testing.T) {
 	node := f.protected("worker")
 	f.delete(node)
 	f.awaitGone(node)
-	if record := f.record(node); !record.DryRun || len(record.Step("real").Preview) == 0 {
+	if record := f.record(node); !record.DryRun || len(record.Step("real").Effects) == 0 {
 		t.Errorf("the run record says %+v", record)
 	}
 }

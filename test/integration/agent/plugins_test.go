@@ -25,7 +25,7 @@ func (f *fixture) with(name string, plugin cleanup.Plugin) agent.Options {
 // breaks is a plugin whose preview panics.
 type breaks struct{ probe }
 
-func (breaks) Preview(context.Context, cleanup.Target) ([]string, error) { panic("nil map") }
+func (breaks) Preview(context.Context, cleanup.Target) ([]cleanup.Effect, error) { panic("nil map") }
 
 // healthy is a plugin that is asked how it is.
 type healthy struct {

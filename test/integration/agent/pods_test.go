@@ -72,10 +72,10 @@ func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
 	would := []string{"cordon", "evict default/cart"}
 	run := f.record(node)
-	if said := run.Step("drain").Preview; !run.DryRun || run.State != api.Succeeded || !slices.Equal(said, would) {
+	if said := run.Step("drain").Would(); !run.DryRun || run.State != api.Succeeded || !slices.Equal(said, would) {
 		t.Errorf("the record says %+v", run)
 	}
-	if said := run.Step("breaks").Preview; len(said) != 1 || !strings.Contains(said[0], "cannot tell what it would do: plugin breaks panicked: nil map") {
+	if said := run.Step("breaks").Would(); len(said) != 1 || !strings.Contains(said[0], "cannot tell what it would do: plugin breaks panicked: nil map") {
 		t.Errorf("the step whose preview panics says %q", said)
 	}
 	f.awaitEvent(node, "CleanupCompleted", "Dry run done, nothing was cleaned up, the node is released")

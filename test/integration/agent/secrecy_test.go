@@ -71,9 +71,9 @@ func (l leaking) CheckHealth(ctx context.Context) error {
 	return err
 }
 
-func (l leaking) Preview(ctx context.Context, _ cleanup.Target) ([]string, error) {
+func (l leaking) Preview(ctx context.Context, _ cleanup.Target) ([]cleanup.Effect, error) {
 	token, err := l.Token.Resolve(ctx, l.secrets)
-	return []string{"send " + token}, err
+	return []cleanup.Effect{{Action: "Send", Object: cleanup.Object{Kind: "Token", Name: token}, Reason: token}}, err
 }
 
 // output is the agent's log, written by many and read meanwhile.
@@ -200,7 +200,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	f.delete(preview)
 	f.awaitGone(preview)
 	dry()
-	if said := strings.Join(f.record(preview).Step("would").Preview, ""); said != "send [secret]" {
+	if said := strings.Join(f.record(preview).Step("would").Would(), ""); said != "send Token [secret] ([secret])" {
 		t.Errorf("the preview says %q", said)
 	}
 	found := map[string]string{"the log": log.String(), "the metrics": page}

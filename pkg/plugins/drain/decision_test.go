@@ -67,44 +67,44 @@ func mirrored(pod *corev1.Pod) {
 	pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
 }
 
-func TestVerdicts(t *testing.T) {
+func TestDecisions(t *testing.T) {
 	everything := corev1.Toleration{Operator: corev1.TolerationOpExists}
 	for name, test := range map[string]struct {
 		options options
 		pod     *corev1.Pod
 		in      circumstances
-		want    verdict
+		want    decision
 	}{
-		"ordinary":      {pod: makePod("a"), want: verdict{action: evict}},
-		"pending":       {pod: makePod("a", phase(corev1.PodPending)), want: verdict{action: evict}},
-		"succeeded":     {pod: makePod("a", unmanaged, phase(corev1.PodSucceeded)), want: verdict{leave, "finished"}},
-		"failed":        {pod: makePod("a", phase(corev1.PodFailed), withEmptyDir), want: verdict{leave, "finished"}},
-		"mirror":        {pod: makePod("a", mirrored), want: verdict{leave, "static"}},
-		"daemon":        {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: verdict{leave, "DaemonSet"}},
-		"stateful":      {pod: makePod("a", ownedBy("StatefulSet")), want: verdict{action: evict}},
-		"own resource":  {pod: makePod("a", ownedBy("StorageCluster")), want: verdict{action: evict}},
-		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
-		"unmanaged":     {pod: makePod("a", unmanaged), want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
-		"unmanaged may": {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: verdict{action: evict}},
-		"emptyDir":      {pod: makePod("a", withEmptyDir), want: verdict{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)"}},
-		"emptyDir may":  {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: verdict{evict, emptyDirLost}},
-		"other volume":  {pod: makePod("a", hostPath("/data")), want: verdict{action: evict}},
-		"terminating":   {pod: makePod("a", unmanaged, deleted(-time.Hour)), want: verdict{await, "terminating"}},
+		"ordinary":      {pod: makePod("a"), want: decision{action: evict}},
+		"pending":       {pod: makePod("a", phase(corev1.PodPending)), want: decision{action: evict}},
+		"succeeded":     {pod: makePod("a", unmanaged, phase(corev1.PodSucceeded)), want: decision{action: leave, reason: "finished"}},
+		"failed":        {pod: makePod("a", phase(corev1.PodFailed), withEmptyDir), want: decision{action: leave, reason: "finished"}},
+		"mirror":        {pod: makePod("a", mirrored), want: decision{action: leave, reason: "static"}},
+		"daemon":        {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: decision{action: leave, reason: "DaemonSet"}},
+		"stateful":      {pod: makePod("a", ownedBy("StatefulSet")), want: decision{action: evict}},
+		"own resource":  {pod: makePod("a", ownedBy("StorageCluster")), want: decision{action: evict}},
+		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"unmanaged":     {pod: makePod("a", unmanaged), want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"unmanaged may": {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: decision{action: evict}},
+		"emptyDir":      {pod: makePod("a", withEmptyDir), want: decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}},
+		"emptyDir may":  {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: decision{action: evict, reason: emptyDirLost}},
+		"other volume":  {pod: makePod("a", hostPath("/data")), want: decision{action: evict}},
+		"terminating":   {pod: makePod("a", unmanaged, deleted(-time.Hour)), want: decision{action: await, reason: "terminating"}},
 		"terminating within its grace on an unreachable node": {
-			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: verdict{await, "terminating"}},
+			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: decision{action: await, reason: "terminating"}},
 		"terminating past its grace on an unreachable node": {
-			pod: makePod("a", deleted(-time.Second)), in: circumstances{unreachable: true}, want: verdict{leave, "terminating on an unreachable node"}},
-		"tolerant": {pod: makePod("a", tolerates(everything)), want: verdict{action: evict}},
-		"late":     {pod: makePod("a"), in: circumstances{late: true}, want: verdict{action: evict}},
+			pod: makePod("a", deleted(-time.Second)), in: circumstances{unreachable: true}, want: decision{action: leave, reason: "terminating on an unreachable node"}},
+		"tolerant": {pod: makePod("a", tolerates(everything)), want: decision{action: evict}},
+		"late":     {pod: makePod("a"), in: circumstances{late: true}, want: decision{action: evict}},
 		"late and tolerant": {
-			pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: verdict{leave, "came back, it tolerates the cordon"}},
+			pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: decision{action: leave, reason: "came back, it tolerates the cordon"}},
 		"late, tolerant and unmanaged": {
-			pod: makePod("a", unmanaged, tolerates(everything)), in: circumstances{late: true}, want: verdict{refuse, "no controller would make it again (option allowUnmanaged)"}},
+			pod: makePod("a", unmanaged, tolerates(everything)), in: circumstances{late: true}, want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.now = noon
-			if got := test.options.judge(test.pod, test.in); got != test.want {
-				t.Errorf("verdict is %+v, want %+v", got, test.want)
+			if got := test.options.decide(test.pod, test.in); got != test.want {
+				t.Errorf("decision is %+v, want %+v", got, test.want)
 			}
 		})
 	}

@@ -1,0 +1,121 @@
+package api
+
+import "strings"
+
+// Action names the kind of change that an effect is. Plugins may define further ones, in
+// the same form: an imperative that begins with a capital letter.
+type Action string
+
+// The actions of the plugins of the default agent.
+const (
+	// ActionCordon makes a Node unschedulable.
+	ActionCordon Action = "Cordon"
+	// ActionEvict evicts a Pod and waits until it is gone.
+	ActionEvict Action = "Evict"
+	// ActionWait waits for a change that something else makes.
+	ActionWait Action = "Wait"
+	// ActionSkip leaves an object as it is.
+	ActionSkip Action = "Skip"
+	// ActionCall sends a request to another system.
+	ActionCall Action = "Call"
+	// ActionLog writes to the agent's log.
+	ActionLog Action = "Log"
+	// ActionUnknown is for what a preview cannot find out. Reason says why.
+	ActionUnknown Action = "Unknown"
+)
+
+// Effect is one change that a step would make, or one object that it would leave alone.
+type Effect struct {
+	Action Action `json:"action"`
+	// Object is what the effect is about.
+	Object Object `json:"object,omitzero"`
+	// Reason says in a few words why, empty if that is plain.
+	Reason string `json:"reason,omitempty"`
+	// Blocked is what prevents the effect now, nil if nothing does.
+	Blocked *Blocker `json:"blocked,omitempty"`
+	// Unchecked says why it is not known whether the effect is blocked, empty if it is.
+	Unchecked string `json:"unchecked,omitempty"`
+}
+
+// Object names an object: a Kubernetes object by its kind, namespace and name, or
+// something else, such as a URL, by a kind and a name.
+type Object struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// The kinds of objects that readers of effects know.
+const (
+	KindNode = "Node"
+	KindPod  = "Pod"
+	KindURL  = "URL"
+)
+
+// String returns "shop/cart-0" or "worker-1".
+func (o Object) String() string {
+	if o.Namespace == "" {
+		return o.Name
+	}
+	return o.Namespace + "/" + o.Name
+}
+
+// BlockedCause is why an effect is blocked. It decides on the remedy.
+type BlockedCause string
+
+const (
+	// BlockedByBudget: a PodDisruptionBudget allows no disruption now.
+	BlockedByBudget BlockedCause = "Budget"
+	// BlockedByBudgets: several budgets select the Pod, which the eviction API does not support.
+	BlockedByBudgets BlockedCause = "MultipleBudgets"
+	// BlockedByOption: an option of the step, named by Option, forbids it.
+	BlockedByOption BlockedCause = "Option"
+	// BlockedByServer: the API server, or an admission webhook or policy, refuses it.
+	BlockedByServer BlockedCause = "Refused"
+)
+
+// Blocker says what prevents an effect.
+type Blocker struct {
+	Cause BlockedCause `json:"cause"`
+	// Message says it to people.
+	Message string `json:"message"`
+	// Option of the step that would allow it when it is true, with BlockedByOption.
+	Option string `json:"option,omitempty"`
+}
+
+// String returns one line: "evict shop/cart-0 (blocked: …)". The Node of the plan is
+// not named again.
+func (e Effect) String() string {
+	if e.Action == ActionUnknown {
+		return e.Reason
+	}
+	text := strings.ToLower(string(e.Action))
+	switch {
+	case e.Object.Name == "" || e.Object.Kind == KindNode:
+	case e.Object.Kind == KindPod || e.Object.Kind == KindURL:
+		text += " " + e.Object.String()
+	default:
+		text += " " + e.Object.Kind + " " + e.Object.String()
+	}
+	switch {
+	case e.Blocked != nil:
+		return text + " (blocked: " + e.Blocked.Message + ")"
+	case e.Unchecked != "":
+		return text + " (not checked: " + e.Unchecked + ")"
+	case e.Reason == "":
+		return text
+	case e.Object.Name == "" || e.Object.Kind == KindNode:
+		return text + ": " + e.Reason
+	}
+	return text + " (" + e.Reason + ")"
+}
+
+// Would returns in lines what a dry run found that the step would do. Records of earlier
+// agents have lines instead of effects.
+func (s *StepRun) Would() []string {
+	lines := s.Preview
+	for _, effect := range s.Effects {
+		lines = append(lines[:len(lines):len(lines)], effect.String())
+	}
+	return lines
+}

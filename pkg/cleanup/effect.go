@@ -1,0 +1,43 @@
+package cleanup
+
+import "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+
+// Effect is one change that a step would make, or one object that it would leave alone.
+// It is stored in run records, so its definition is part of package api.
+type Effect = api.Effect
+
+// Action names the kind of change that an effect is.
+type Action = api.Action
+
+// Object names what an effect is about.
+type Object = api.Object
+
+// Blocker says what prevents an effect.
+type Blocker = api.Blocker
+
+// The actions. Use these where they fit; a further one is an imperative that begins with
+// a capital letter, such as "Detach".
+const (
+	Cordon  = api.ActionCordon
+	Evict   = api.ActionEvict
+	Wait    = api.ActionWait
+	Skip    = api.ActionSkip
+	Call    = api.ActionCall
+	Log     = api.ActionLog
+	Unknown = api.ActionUnknown
+)
+
+// The causes of a blocked effect.
+const (
+	BlockedByBudget  = api.BlockedByBudget
+	BlockedByBudgets = api.BlockedByBudgets
+	BlockedByOption  = api.BlockedByOption
+	BlockedByServer  = api.BlockedByServer
+)
+
+// The kinds of objects.
+const (
+	KindNode = api.KindNode
+	KindPod  = api.KindPod
+	KindURL  = api.KindURL
+)

@@ -1,0 +1,104 @@
+package drain
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
+)
+
+// action is what the drain does about one pod.
+type action string
+
+const (
+	// evict: the pod is evicted and waited for.
+	evict action = "evict"
+	// await: the pod goes already, it is waited for.
+	await action = "await"
+	// leave: the pod may stay.
+	leave action = "leave"
+	// refuse: the pod may neither stay nor be evicted; nothing is evicted then.
+	refuse action = "refuse"
+)
+
+// decision is what the drain does about one pod, and why.
+type decision struct {
+	action action
+	// reason in a few words, empty for an ordinary pod.
+	reason string
+	// option is the one that would allow the eviction, with refuse.
+	option string
+}
+
+// circumstances are what a decision depends on beside the pod.
+type circumstances struct {
+	// unreachable: the kubelet does not answer, so no pod ever finishes terminating.
+	unreachable bool
+	now         time.Time
+	// late: the pod came when the Node was cordoned already.
+	late bool
+}
+
+// decide applies rules in order; the first that applies to the pod decides. kubectl drain
+// has the same rules (k8s.io/kubectl/pkg/drain/filters.go).
+func (o options) decide(pod *corev1.Pod, in circumstances) decision {
+	for _, rule := range []func(*corev1.Pod, circumstances) (decision, bool){
+		finished, mirror, daemon, terminating, o.unmanaged, returned, o.emptyDir,
+	} {
+		if decision, applies := rule(pod, in); applies {
+			return decision
+		}
+	}
+	return decision{action: evict}
+}
+
+func finished(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	return decision{action: leave, reason: "finished"}, pods.Finished(pod)
+}
+
+func mirror(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	return decision{action: leave, reason: "static"}, pods.Mirror(pod)
+}
+
+func daemon(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	return decision{action: leave, reason: "DaemonSet"}, pods.OfDaemonSet(pod)
+}
+
+func terminating(pod *corev1.Pod, in circumstances) (decision, bool) {
+	if !pods.Terminating(pod) {
+		return decision{}, false
+	}
+	// The timestamp has the grace period in it.
+	if in.unreachable && pod.DeletionTimestamp.Time.Before(in.now) {
+		return decision{action: leave, reason: "terminating on an unreachable node"}, true
+	}
+	return decision{action: await, reason: "terminating"}, true
+}
+
+func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	return decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
+}
+
+// returned leaves a pod that its controller or the scheduler put here in spite of
+// the cordon: evicted again, it would only come back again.
+func returned(pod *corev1.Pod, in circumstances) (decision, bool) {
+	return decision{action: leave, reason: "came back, it tolerates the cordon"}, in.late && cordon.Tolerated(pod)
+}
+
+func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	for _, volume := range pod.Spec.Volumes {
+		if volume.EmptyDir == nil {
+			continue
+		}
+		if o.AllowEmptyDirData {
+			return decision{action: evict, reason: emptyDirLost}, true
+		}
+		return decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}, true
+	}
+	return decision{}, false
+}
+
+const emptyDirLost = "the data in its emptyDir volume is lost"

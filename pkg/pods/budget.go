@@ -1,0 +1,69 @@
+package pods
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Blocking returns the budgets that prevent the eviction of the Pod now, by the rules of
+// the API server (pkg/registry/core/pod/storage/eviction.go). A dry-run eviction asks the
+// API server itself and is exact; this is for those who may not evict.
+func Blocking(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []policyv1.PodDisruptionBudget {
+	if pod.Status.Phase == corev1.PodPending || Finished(pod) || Terminating(pod) {
+		return nil
+	}
+	var found []policyv1.PodDisruptionBudget
+	for _, budget := range budgets {
+		if blocks(budget, pod) {
+			found = append(found, budget)
+		}
+	}
+	return found
+}
+
+// Blocked returns what a budget that prevents an eviction means for an effect.
+func Blocked(budget policyv1.PodDisruptionBudget) *api.Blocker {
+	return &api.Blocker{Cause: api.BlockedByBudget, Message: fmt.Sprintf("budget %s allows 0 disruptions: needs %d healthy, has %d",
+		budget.Name, budget.Status.DesiredHealthy, budget.Status.CurrentHealthy)}
+}
+
+// Object names the Pod for an effect.
+func Object(pod *corev1.Pod) api.Object {
+	return api.Object{Kind: api.KindPod, Namespace: pod.Namespace, Name: pod.Name}
+}
+
+func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
+	if budget.Status.DisruptionsAllowed > 0 || !selects(budget, pod) {
+		return false
+	}
+	if ready(pod) {
+		return true
+	}
+	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy != nil && *policy == policyv1.AlwaysAllow {
+		return false
+	}
+	status := budget.Status
+	return status.DesiredHealthy == 0 || status.CurrentHealthy < status.DesiredHealthy
+}
+
+func ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func selects(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
+	if budget.Namespace != pod.Namespace {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+	// The API server validates selectors; an invalid one selects nothing.
+	return err == nil && selector.Matches(labels.Set(pod.Labels))
+}
