@@ -23,6 +23,9 @@ const (
 	StatusName = "nodecleanup-status"
 	// WebhookName names the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
 	WebhookName = "nodecleanup"
+	// RecordsPolicyName names the ValidatingAdmissionPolicy that lets only the agent write run
+	// records, its status and the delete guard's ConfigMap.
+	RecordsPolicyName = "nodecleanup-records"
 	// WebhookHook names the one webhook in the mutating one.
 	WebhookHook = "finalizer.nodecleanup.io"
 	// GuardHook names the one webhook in the validating one: the delete guard.

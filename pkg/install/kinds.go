@@ -54,13 +54,14 @@ func kinds() []kind {
 		rbac      = "rbac.authorization.k8s.io"
 	)
 	agent := []string{api.Agent}
+	validating := []string{api.WebhookName, api.RecordsPolicyName}
 	return []kind{
 		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "ValidatingWebhookConfiguration"), "validatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "MutatingAdmissionPolicyBinding"), "mutatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
 		{of(admission, "v1", "MutatingAdmissionPolicy"), "mutatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
-		{of(admission, "v1", "ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false, phaseAdmission, []string{api.WebhookName}},
-		{of(admission, "v1", "ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false, phaseAdmission, []string{api.WebhookName}},
+		{of(admission, "v1", "ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false, phaseAdmission, validating},
+		{of(admission, "v1", "ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false, phaseAdmission, validating},
 
 		{of("apps", "v1", "Deployment"), "deployments", true, phaseAgent, agent},
 		// Not left to the garbage collector, which may be what is broken.

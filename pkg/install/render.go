@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -70,6 +71,12 @@ func customise(object *unstructured.Unstructured, options Options) error {
 			subject["namespace"] = options.Namespace
 			return nil
 		}, "subjects")
+	case "ValidatingAdmissionPolicy":
+		labels := []string{"spec", "matchConstraints", "namespaceSelector", "matchLabels"}
+		if _, found, err := unstructured.NestedStringMap(object.Object, labels...); err != nil || !found {
+			return err // It is about Nodes, which are in no namespace.
+		}
+		return unstructured.SetNestedStringMap(object.Object, map[string]string{corev1.LabelMetadataName: options.Namespace}, labels...)
 	case "FlowSchema":
 		return eachMap(object.Object, func(rule map[string]any) error { return ofNamespace(rule, options.Namespace) }, "spec", "rules")
 	case "ConfigMap":

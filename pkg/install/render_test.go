@@ -132,6 +132,15 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 			t.Errorf("the policy does not look at %s", word)
 		}
 	}
+	records := fmt.Sprint(objects["ValidatingAdmissionPolicy/"+api.RecordsPolicyName].Object["spec"])
+	for _, word := range []string{"'" + api.StatusName + "'", "'" + api.GuardName + "'", "'" + api.LabelRun + "'", "'" + api.AnnotationPreflightRequestedAt + "'", "'run-'"} {
+		if !strings.Contains(records, word) {
+			t.Errorf("the policy for run records does not look at %s", word)
+		}
+	}
+	if !strings.HasPrefix(api.RunName("node", "0"), "run-") {
+		t.Error("run records have names that the policy does not look at")
+	}
 	deployment := &appsv1.Deployment{}
 	convert(t, objects["Deployment/"+api.Agent], deployment)
 	if got := deployment.Spec.Template.Spec.Containers[0].Image; !strings.HasPrefix(got, Repository+":") {

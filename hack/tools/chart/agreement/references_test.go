@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -129,6 +130,13 @@ func TestEachReferenceFindsWhatItNames(t *testing.T) {
 						}
 					}
 				}
+			case "ValidatingAdmissionPolicy":
+				var policy admissionv1.ValidatingAdmissionPolicy
+				convert(t, object.Object, &policy)
+				if chosen := policy.Spec.MatchConstraints.NamespaceSelector; object.GetName() == api.RecordsPolicyName &&
+					(chosen == nil || chosen.MatchLabels[corev1.LabelMetadataName] != agent.Namespace) {
+					t.Errorf("it looks at the namespaces %v, the agents are in %q", chosen, agent.Namespace)
+				}
 			case "ResourceQuota":
 				var quota corev1.ResourceQuota
 				convert(t, object.Object, &quota)
@@ -138,7 +146,7 @@ func TestEachReferenceFindsWhatItNames(t *testing.T) {
 			}
 		})
 	}
-	for _, kind := range []string{"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy", "PodMonitor", "ServiceMonitor", "FlowSchema", "ResourceQuota"} {
+	for _, kind := range []string{"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy", "PodMonitor", "ServiceMonitor", "FlowSchema", "ResourceQuota", "ValidatingAdmissionPolicy"} {
 		if !seen[kind] {
 			t.Errorf("no %s was looked at", kind)
 		}
