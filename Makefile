@@ -167,7 +167,7 @@ e2e-kind: ## Install, upgrade and uninstall on the cluster of kind-up, or on tha
 	NODECLEANUP_KIND_KUBECONFIG=$(E2E_KUBECONFIG) NODECLEANUP_KIND_OLD_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-old \
 		NODECLEANUP_KIND_NEW_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-new go test -count=1 -v -timeout 20m ./test/kind
 
-BENCH ?= -nodes=1000,5000
+BENCH ?= -nodes=1000,5000 -idle=15000
 .PHONY: bench
 bench: kubernetes ## Measure what a cleanup and the webhook cost, against the least that they can (BENCH=-nodes=100)
 	go run ./test/bench $(BENCH)

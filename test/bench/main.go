@@ -1,12 +1,13 @@
-// Command bench measures what a cleanup costs, against the least that it can
-// cost: nodes of realistic size are deleted at once, and either the agent runs a
-// step that does nothing for each of them, or a bare client only takes the
-// finalizers off (the floor). Both happen in one run on one API server, in turns,
-// so their ratio says more than any of their times. It fails, after it has printed what
-// it measured, where the agent writes more than it may or takes more memory; the ratio
-// says how busy the machine was, too, and fails nothing.
+// Command bench measures what a cleanup costs, against the least that it can cost: Nodes of
+// realistic size are deleted at once, and either the agent runs a step that does nothing for
+// each of them, or a bare client does a part of the agent's work (the floors, floor.go). All
+// have their turns in one run on one API server, so that their ratios say more than their
+// times. It prints the bars (bars.go), and fails after it has measured everything if the agent
+// misses one.
 //
-//	go run ./test/bench -nodes 1000,5000
+// With -idle it also measures the memory of an agent that has nothing to do among so many Nodes.
+//
+//	go run ./test/bench -nodes 1000,5000 -idle 15000
 package main
 
 import (
@@ -31,16 +32,19 @@ type options struct {
 	images int
 	// concurrency of the client that deletes, of the floor, and of the agent's cleanups.
 	concurrency int
-	// rounds in which the floor and the agent take turns.
+	// rounds in which the floors and the agent take turns.
 	rounds int
+	// idle is the number of nodes among which the agent's memory is measured; 0 for none.
+	idle int
 }
 
 func main() {
 	var o options
 	sizes := flag.String("nodes", "1000", "how many nodes to delete at once; several numbers are measured one after the other")
 	flag.IntVar(&o.images, "images", 40, "images on each node")
-	flag.IntVar(&o.concurrency, "concurrency", 50, "nodes in work at the same time, for the floor and for the agent")
-	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floor and the agent take turns; 0: three, or as many as it takes for 5,000 nodes")
+	flag.IntVar(&o.concurrency, "concurrency", 50, "nodes in work at the same time, for the floors and for the agent")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floors and the agent take turns; 0: three, or as many as it takes for 5,000 nodes")
+	flag.IntVar(&o.idle, "idle", 0, "measure the memory of an idle agent among so many nodes, too; 0: do not")
 	flag.Parse()
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
@@ -58,62 +62,82 @@ func main() {
 	}
 }
 
-// run measures each size on a cluster of its own. It returns an error, after all was
-// measured and printed, where the agent took more than it may.
+// run measures each size on a cluster of its own. It returns an error, after everything was
+// measured and printed, for each bar that the agent misses.
 func run(ctx context.Context, o options) error {
 	fmt.Println(machine())
-	var breaches []error
+	var misses []error
 	for _, nodes := range o.sizes {
 		b, err := measure(ctx, o, nodes)
 		if err != nil {
 			return fmt.Errorf("measuring %d nodes: %w", nodes, err)
 		}
 		fmt.Print(b.table())
-		for _, breach := range b.breaches() {
-			breaches = append(breaches, fmt.Errorf("%d nodes: %w", nodes, breach))
+		for _, miss := range missed(b.bars()) {
+			misses = append(misses, fmt.Errorf("%d nodes: %w", nodes, miss))
 		}
 	}
-	return errors.Join(breaches...)
+	if o.idle > 0 {
+		idle, err := measureIdle(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measuring an idle agent: %w", err)
+		}
+		fmt.Print("\n", barTable([]bar{idle}))
+		misses = append(misses, missed([]bar{idle})...)
+	}
+	return errors.Join(misses...)
 }
 
-func measure(ctx context.Context, o options, nodes int) (b *bench, err error) {
-	if o.rounds < 1 {
-		o.rounds = max(3, 5000/nodes) // A turn of a second or two says more about the machine.
-	}
+// setUp starts a cluster, and installs and builds the agent. The returned function stops the
+// cluster, and returns its argument or what went wrong; it keeps the agent's log if there was an
+// error.
+func setUp(ctx context.Context, o options, nodes int) (b *bench, stop func(error) error, err error) {
 	c, err := cluster.New(ctx, cluster.Options{Name: "bench", Output: os.Stderr})
 	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if stopErr := c.Stop(context.WithoutCancel(ctx)); err == nil {
-			err = stopErr
-		}
-	}()
-	if b, err = newBench(c, o, nodes); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir, err := os.MkdirTemp("", "nodecleanup-bench-")
 	if err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
 	}
-	defer func() {
-		if err == nil { // An error names the agent's log, which is there.
+	stop = func(err error) error {
+		err = errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
+		if err == nil {
 			err = os.RemoveAll(dir)
 		}
-	}()
-	if err := b.install(ctx, dir); err != nil {
+		return err
+	}
+	if b, err = newBench(c, o, nodes); err == nil {
+		err = b.install(ctx, dir)
+	}
+	if err != nil {
+		return nil, nil, stop(err)
+	}
+	return b, stop, nil
+}
+
+func measure(ctx context.Context, o options, nodes int) (*bench, error) {
+	if o.rounds < 1 {
+		o.rounds = max(3, 5000/nodes) // A turn of a second or two says more about the machine.
+	}
+	b, stop, err := setUp(ctx, o, nodes)
+	if err != nil {
 		return nil, err
 	}
-	for range o.rounds {
-		if err := b.floorRound(ctx); err != nil {
-			return nil, fmt.Errorf("the floor: %w", err)
-		}
-		if err := b.recordRound(ctx); err != nil {
-			return nil, fmt.Errorf("the floor with records: %w", err)
+	return b, stop(b.takeTurns(ctx))
+}
+
+// takeTurns has the floors and the agent delete Nodes, one after the other.
+func (b *bench) takeTurns(ctx context.Context) error {
+	for b.round = range b.rounds {
+		for i, f := range b.floors {
+			if err := b.floorRound(ctx, f, i); err != nil {
+				return fmt.Errorf("the %s: %w", f.name, err)
+			}
 		}
 		if err := b.agentRound(ctx); err != nil {
-			return nil, fmt.Errorf("the agent: %w", err)
+			return fmt.Errorf("the agent: %w", err)
 		}
 	}
-	return b, nil
+	return nil
 }

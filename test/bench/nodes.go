@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
@@ -17,27 +18,39 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// create makes n nodes that have a finalizer and as many images as the kubelet
-// would report, and returns their names. Creating them is not measured.
-func (b *bench) create(ctx context.Context, prefix, finalizer string) ([]string, error) {
-	names := make([]string, b.nodes)
-	for i := range names {
-		names[i] = fmt.Sprintf("%s-%d", prefix, i)
-	}
-	return names, b.each(ctx, names, func(ctx context.Context, name string) error {
-		node := cluster.MakeCloudNode(name, b.images)
-		node.Finalizers = []string{finalizer}
-		_, err := b.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-		return err
-	})
+// nodeID identifies a Node.
+type nodeID struct {
+	name string
+	uid  types.UID
 }
 
-// each calls work for every name, as many at a time as the options say.
-func (b *bench) each(ctx context.Context, names []string, work func(context.Context, string) error) error {
+// create creates n Nodes that have a finalizer and as many images as the kubelet
+// would report, and returns them. Creating them is not measured.
+func (b *bench) create(ctx context.Context, prefix, finalizer string) ([]nodeID, error) {
+	nodes := make([]nodeID, b.nodes)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(b.concurrency)
-	for _, name := range names {
-		group.Go(func() error { return work(ctx, name) })
+	for i := range nodes {
+		group.Go(func() error {
+			node := cluster.MakeCloudNode(fmt.Sprintf("%s-%d", prefix, i), b.images)
+			node.Finalizers = []string{finalizer}
+			created, err := b.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+			if err != nil {
+				return err
+			}
+			nodes[i] = nodeID{created.Name, created.UID}
+			return nil
+		})
+	}
+	return nodes, group.Wait()
+}
+
+// each calls work for every Node, as many at a time as the options say.
+func (b *bench) each(ctx context.Context, nodes []nodeID, work func(context.Context, nodeID) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(b.concurrency)
+	for _, node := range nodes {
+		group.Go(func() error { return work(ctx, node) })
 	}
 	return group.Wait()
 }
@@ -73,7 +86,7 @@ func (d *departures) gone(name string) {
 
 // depart runs what makes every node go, and returns when the last one is gone,
 // as an informer of metadata alone sees it.
-func (b *bench) depart(ctx context.Context, names []string, work func(context.Context, *departures) error) (*departures, error) {
+func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.Context, *departures) error) (*departures, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d := &departures{deleted: map[string]time.Time{}}
@@ -83,7 +96,7 @@ func (b *bench) depart(ctx context.Context, names []string, work func(context.Co
 	}
 	nodes := metadatainformer.NewFilteredMetadataInformer(client, corev1.SchemeGroupVersion.WithResource("nodes"),
 		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
-	left, done := len(names), make(chan struct{})
+	left, done := len(leaving), make(chan struct{})
 	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
 		name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
 		if err != nil {
@@ -117,7 +130,7 @@ func (b *bench) depart(ctx context.Context, names []string, work func(context.Co
 		case <-look.C:
 			now := d.count()
 			if now == before {
-				return nil, fmt.Errorf("no node left within %s, after %d of %d", stuckAfter, now, len(names))
+				return nil, fmt.Errorf("no node left within %s, after %d of %d", stuckAfter, now, len(leaving))
 			}
 			before = now
 		}

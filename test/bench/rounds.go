@@ -9,10 +9,8 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -32,13 +30,16 @@ type bench struct {
 	client  kubernetes.Interface
 	agent   *cluster.Process
 
-	floor, records, agents []*departures
+	// floors take turns with the agent.
+	floors []*floor
+	agents []*departures
 
 	requests map[request]int
 	// repeated counts the agent's writes that it had done already, to the same object.
 	repeated int
 	spent    map[string]time.Duration
-	peak     int64
+	// peak is the most resident memory that the agent ever had, in bytes.
+	peak int64
 }
 
 func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
@@ -48,7 +49,9 @@ func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}, spent: map[string]time.Duration{}}, nil
+	b := &bench{options: o, nodes: nodes, cluster: c, client: client, requests: map[request]int{}, spent: map[string]time.Duration{}}
+	b.floors = b.newFloors()
+	return b, nil
 }
 
 // install applies the manifests and builds the agent in a folder; it is not started yet.
@@ -106,80 +109,9 @@ func (b *bench) writeKubeconfig(ctx context.Context, path string) error {
 	return clientcmd.WriteToFile(*config, path)
 }
 
-// floorRound deletes nodes and takes their finalizers off, and does nothing else.
-func (b *bench) floorRound(ctx context.Context) error {
-	b.round++
-	left, err := b.clientRound(ctx, "floor", b.removeFinalizer)
-	b.floor = append(b.floor, left)
-	return err
-}
-
-// recordRound does what the floor does, and keeps records as the agent does where it cannot
-// write several at once: one before and after, and an Event. What is left between this and the
-// agent is the agent.
-func (b *bench) recordRound(ctx context.Context) error {
-	left, err := b.clientRound(ctx, "record", func(ctx context.Context, name string) error {
-		node, err := b.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{ResourceVersion: "0"})
-		if err != nil {
-			return err
-		}
-		configMaps := b.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
-		record, err := api.EncodeRun(metav1.NamespaceDefault, &api.Run{
-			Node: name, NodeUID: node.UID, ConfigHash: "0123456789ab", PlanHash: "012345", State: api.Running, Host: api.HostOf(node), StartedAt: metav1.Now(),
-			Steps: []api.StepRun{{Name: "nothing", Plugin: "logger", Critical: true, State: api.StepRunning, Attempts: 1}},
-		})
-		if err != nil {
-			return err
-		}
-		if record, err = configMaps.Create(ctx, record, metav1.CreateOptions{}); err != nil {
-			return err
-		}
-		record.Data[api.RunKey] += " "
-		if _, err := configMaps.Update(ctx, record, metav1.UpdateOptions{}); err != nil {
-			return err
-		}
-		if err := b.removeFinalizer(ctx, name); err != nil {
-			return err
-		}
-		_, err = b.client.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{Name: name},
-			InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID},
-			Type:           corev1.EventTypeNormal, Reason: "CleanupCompleted", Message: "Cleanup done, the node is released. Steps: nothing succeeded",
-		}, metav1.CreateOptions{})
-		return err
-	})
-	b.records = append(b.records, left)
-	return err
-}
-
-const floorFinalizer = "bench.nodecleanup.io/floor"
-
-func (b *bench) removeFinalizer(ctx context.Context, name string) error {
-	patch := []byte(`{"metadata":{"$deleteFromPrimitiveList/finalizers":["` + floorFinalizer + `"]}}`)
-	_, err := b.client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-	return err
-}
-
-// clientRound has this client delete nodes and release each right after.
-func (b *bench) clientRound(ctx context.Context, side string, release func(context.Context, string) error) (*departures, error) {
-	names, err := b.create(ctx, fmt.Sprintf("%s-%d", side, b.round), floorFinalizer)
-	if err != nil {
-		return nil, err
-	}
-	defer b.spend(side)()
-	return b.depart(ctx, names, func(ctx context.Context, d *departures) error {
-		return b.each(ctx, names, func(ctx context.Context, name string) error {
-			if err := d.delete(ctx, b.client, name); err != nil {
-				return err
-			}
-			return release(ctx, name)
-		})
-	})
-}
-
 // agentRound deletes nodes while the agent runs.
 func (b *bench) agentRound(ctx context.Context) error {
-	names, err := b.create(ctx, fmt.Sprintf("agent-%d", b.round), api.Finalizer)
+	nodes, err := b.create(ctx, fmt.Sprintf("agent-%d", b.round), api.Finalizer)
 	if err != nil {
 		return err
 	}
@@ -191,8 +123,8 @@ func (b *bench) agentRound(ctx context.Context) error {
 		return err
 	}
 	spent := b.spend("agent")
-	left, err := b.depart(ctx, names, func(ctx context.Context, d *departures) error {
-		return b.each(ctx, names, func(ctx context.Context, name string) error { return d.delete(ctx, b.client, name) })
+	left, err := b.depart(ctx, nodes, func(ctx context.Context, d *departures) error {
+		return b.each(ctx, nodes, func(ctx context.Context, node nodeID) error { return d.delete(ctx, b.client, node.name) })
 	})
 	b.agents = append(b.agents, left)
 	if err != nil {

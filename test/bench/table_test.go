@@ -4,42 +4,57 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-func TestWhatTheAgentMayNotTakeIsABreach(t *testing.T) {
+func TestBars(t *testing.T) {
 	type events = []cluster.AuditEvent
 	one := func(verb, resource, name string) cluster.AuditEvent {
 		return cluster.AuditEvent{Verb: verb, Resource: resource, Name: name}
 	}
-	var enough, tooMany events
-	for i := range maxWrites {
-		enough = append(enough, one("update", "configmaps", fmt.Sprint(i)))
+	// Two nodes, so that 9 writes are 4.5 for each.
+	var most events
+	for i := range 9 {
+		most = append(most, one("update", "configmaps", fmt.Sprint(i)))
 	}
-	tooMany = append(tooMany, enough...)
-	tooMany = append(tooMany, cluster.AuditEvent{Verb: "patch", Resource: "nodes", Subresource: "status", Name: "a"})
+	tooMany := append(events{{Verb: "patch", Resource: "nodes", Subresource: "status", Name: "a"}}, most...)
+	reads := append(events{one("get", "nodes", "a"), one("get", "nodes", "a"), one("list", "nodes", ""), one("watch", "nodes", "")}, most...)
+	rounds := func(took time.Duration) []*departures {
+		first := time.Unix(0, 0)
+		return []*departures{{first: first, last: first.Add(took)}}
+	}
+	const mib = 1 << 20
 	for name, test := range map[string]struct {
 		made events
 		peak int64
+		// took is the agent's time, where the floor takes 11 s.
+		took time.Duration
+		more int // nodes
 		want []string
 	}{
-		"nothing":               {nil, 0, nil},
-		"as much as may be":     {enough, maxMemory - 1, nil},
-		"reads":                 {append(enough, one("get", "nodes", "a"), one("get", "nodes", "a"), one("list", "nodes", ""), one("watch", "nodes", "")), 0, nil},
-		"too many writes":       {tooMany, 0, []string{"wrote 6.000 times per node"}},
-		"a repeated write":      {events{one("patch", "nodes", "a"), one("patch", "nodes", "a"), one("patch", "nodes", "b")}, 0, []string{"repeated 1 writes"}},
-		"the journal":           {events{one("update", "configmaps", "nodecleanup-journal"), one("update", "configmaps", "nodecleanup-journal")}, 0, nil},
-		"the journal too often": {append(enough, one("update", "configmaps", "nodecleanup-journal")), 0, []string{"wrote 6.000 times per node"}},
-		"a record, then anew":   {events{one("create", "configmaps", "a"), one("update", "configmaps", "a")}, 0, nil},
-		"too much memory":       {nil, maxMemory, []string{"64.0 MiB"}},
-		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory, []string{"wrote 7.000", "repeated 1 writes", "64.0 MiB"}},
+		"nothing":               {nil, 0, 9 * time.Second, 0, nil},
+		"as much as allowed":    {most, maxMemory * mib, 9 * time.Second, 0, nil},
+		"reads":                 {reads, 0, 9 * time.Second, 0, nil},
+		"too many writes":       {tooMany, 0, 9 * time.Second, 0, []string{"writes per node: 5.000, at most 4.50"}},
+		"a repeated write":      {events{one("patch", "nodes", "a"), one("patch", "nodes", "a"), one("patch", "nodes", "b")}, 0, 9 * time.Second, 0, []string{"repeated writes: 1.000"}},
+		"a record twice":        {events{one("create", "configmaps", "a"), one("update", "configmaps", "a")}, 0, 9 * time.Second, 0, nil},
+		"too much memory":       {nil, maxMemory*mib + mib, 9 * time.Second, 0, []string{"memory in MiB: 49.000, at most 48.00"}},
+		"memory of more nodes":  {nil, 2 * maxMemory * mib, 9 * time.Second, maxMemoryNodes, nil},
+		"as slow as the floor":  {nil, 0, 11 * time.Second, 0, []string{"rate, in parts of the " + eventFloor + ": 1.000, at least 1.10"}},
+		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory*mib + mib, 20 * time.Second, 0, []string{"rate", "writes per node: 5.500", "repeated writes: 1.000", "49.000"}},
 	} {
-		b := &bench{nodes: 1, options: options{rounds: 1}, requests: map[request]int{}, peak: test.peak}
+		b := &bench{nodes: 2, options: options{rounds: 1}, requests: map[request]int{}, peak: test.peak, agents: rounds(test.took)}
+		b.floors = b.newFloors()
+		for _, f := range b.floors {
+			f.rounds = rounds(11 * time.Second)
+		}
 		b.count(test.made)
-		got := b.breaches()
-		if len(got) != len(test.want) {
-			t.Errorf("%s: %v", name, got)
+		b.nodes += test.more
+		got, table := missed(b.bars()), barTable(b.bars())
+		if len(got) != len(test.want) || strings.Count(table, "MISSED") != len(test.want) {
+			t.Errorf("%s: %v, want %q\n%s", name, got, test.want, table)
 			continue
 		}
 		for i, want := range test.want {
