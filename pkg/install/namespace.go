@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // removeNamespace deletes the namespace if install made it, and waits for it to go.
@@ -28,14 +30,15 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {
 		return err
 	}
-	left := ""
-	err = await(ctx, namespaces, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()}, r.Report,
-		func(present map[string]*unstructured.Unstructured) (bool, error) {
-			left = contentLeft(present[namespace])
-			return present[namespace] == nil, nil
-		})
+	remaining := ""
+	watched := cluster.Dynamic(namespaces, "namespace "+namespace, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()})
+	err = cluster.Watcher{Report: r.Report}.Until(ctx, func(context.Context) (bool, error) {
+		live := watched.Named(namespace)
+		remaining = contentLeft(live)
+		return live == nil, nil
+	}, watched)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &NamespaceLeftError{Namespace: namespace, Holding: left, err: err}
+		return &NamespaceLeftError{Namespace: namespace, Holding: remaining, err: err}
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for namespace %s to go: %w", namespace, err)

@@ -231,3 +231,15 @@ func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Nod
 	}
 	return err
 }
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, length time.Duration) error {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

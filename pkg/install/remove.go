@@ -8,7 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // AgentStops is enough for the agent's pods to end in good order: they answer
@@ -103,15 +104,16 @@ func (r *Remover) stopAgent(ctx context.Context, namespace string) error {
 func (r *Remover) awaitPods(ctx context.Context, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, r.AgentStops)
 	defer cancel()
+	pods := cluster.Dynamic(kindNamed("Pod").client(r.Objects, namespace), "the agent's pods", metav1.ListOptions{LabelSelector: ourSelector()})
 	said := false
-	return await(ctx, kindNamed("Pod").client(r.Objects, namespace), metav1.ListOptions{LabelSelector: ourSelector()}, r.Report,
-		func(pods map[string]*unstructured.Unstructured) (bool, error) {
-			if len(pods) > 0 && !said {
-				r.say("waiting for the agent's pods to end: %d", len(pods))
-				said = true
-			}
-			return len(pods) == 0, nil
-		})
+	return cluster.Watcher{Report: r.Report}.Until(ctx, func(context.Context) (bool, error) {
+		remaining := len(pods.All())
+		if remaining > 0 && !said {
+			r.say("waiting for the agent's pods to end: %d", remaining)
+			said = true
+		}
+		return remaining == 0, nil
+	}, pods)
 }
 
 // forcePods deletes the agent's pods on nodes whose kubelet does not answer; the

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // Waiter waits until an install works.
@@ -188,11 +189,12 @@ func (w Waiter) until(ctx context.Context, kindName, namespace, name string, mis
 	kind := kindNamed(kindName)
 	what := objectName(kind.GroupVersionKind, name)
 	said := ""
-	err := await(ctx, kind.client(w.Objects, namespace), metav1.ListOptions{
+	objects := cluster.Dynamic(kind.client(w.Objects, namespace), what, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
-	}, w.Report, func(present map[string]*unstructured.Unstructured) (bool, error) {
+	})
+	err := cluster.Watcher{Report: w.Report}.Until(ctx, func(context.Context) (bool, error) {
 		lacks := "it does not exist"
-		if object := present[name]; object != nil {
+		if object := objects.Named(name); object != nil {
 			var err error
 			if lacks, err = missing(object); err != nil {
 				return false, err
@@ -203,7 +205,7 @@ func (w Waiter) until(ctx context.Context, kindName, namespace, name string, mis
 		}
 		said = lacks
 		return lacks == "", nil
-	})
+	}, objects)
 	if errors.Is(err, context.DeadlineExceeded) && said != "" {
 		return fmt.Errorf("waiting for %s: %s: %w", what, said, err)
 	}

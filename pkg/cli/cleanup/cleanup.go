@@ -216,7 +216,7 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 }
 
 func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follower follow.Follower, node *corev1.Node) error {
-	err := follower.Insist(ctx, func() error {
+	err := follower.Retry(ctx, func(ctx context.Context) error {
 		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	})
 	if err != nil && !apierrors.IsNotFound(err) {

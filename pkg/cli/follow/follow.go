@@ -13,12 +13,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // Cleanup is where the cleanup of a node stands.
@@ -38,30 +38,64 @@ type Follower struct {
 }
 
 // Until follows the node until reached says so, returns an error, or ctx ends.
-// It is asked after each change, and once at the beginning. While the API server does not
-// answer it waits on.
+// It is asked once at the beginning and after each change. While the API server is
+// unavailable it waits.
 func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cleanup) (bool, error)) error {
-	said, wait := map[string]string{}, patience.Wait{Say: f.Say}
+	name := api.RunName(node.Name, node.UID)
+	nodes := cluster.Nodes(f.Client, named(node.Name))
+	records := cluster.ConfigMaps(f.Client, f.Namespace, "run record "+f.Namespace+"/"+name, named(name))
+	said := map[string]string{}
 	var last Cleanup
-	for {
-		done, err := f.round(ctx, node, said, func(now Cleanup) (bool, error) {
-			wait.Answered()
-			if now.Run == nil {
-				now.Run = last.Run // What was pruned meanwhile has said how it went.
-			}
-			last = now
-			return reached(now)
-		})
-		if done && err == nil {
-			return nil
+	err := f.watcher().Until(ctx, func(ctx context.Context) (bool, error) {
+		now, err := f.state(ctx, node.UID, nodes.Named(node.Name), name, records.Named(name))
+		if err != nil {
+			return false, err
 		}
-		if err := wait.Try(ctx, err); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				return late(node.Name, last)
-			}
-			return err
+		f.tell(now, said)
+		if now.Run == nil {
+			now.Run = last.Run // A record that was pruned meanwhile has told the outcome.
+		}
+		last = now
+		return reached(now)
+	}, nodes, records)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return late(node.Name, last)
+	}
+	return err
+}
+
+func (f Follower) watcher() cluster.Watcher { return cluster.Watcher{Report: f.Say} }
+
+// state returns the cleanup from the node and the record as watched. The two watches are not
+// in step: a node may be seen deleted before the record that tells why. So that one is read.
+func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, name string, record *corev1.ConfigMap) (Cleanup, error) {
+	var now Cleanup
+	if node != nil && node.UID == uid {
+		now.Node = node
+	} else {
+		var err error
+		record, err = f.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return now, nil
+		}
+		if err != nil {
+			return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, name, err)
 		}
 	}
+	if record == nil {
+		return now, nil
+	}
+	run, err := api.DecodeRun(record)
+	if err != nil {
+		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, name, err)
+	}
+	now.Run = run
+	return now, nil
+}
+
+// Retry sends a request until the API server responds, or ctx ends, and returns its error.
+func (f Follower) Retry(ctx context.Context, request func(context.Context) error) error {
+	return f.watcher().Retry(ctx, request)
 }
 
 // late says where a cleanup was when the time to wait for it was over.
@@ -75,92 +109,6 @@ func late(name string, last Cleanup) error {
 		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, where),
 		Next: "It goes on without you; follow it again with a longer --timeout. See what holds it: kubectl nodecleanup diagnose " + name,
 	}
-}
-
-// Insist asks the API server until it answers, or ctx ends, and returns the answer.
-func (f Follower) Insist(ctx context.Context, ask func() error) error {
-	wait := patience.Wait{Say: f.Say}
-	for {
-		err := ask()
-		if !api.Unanswered(err) {
-			return err
-		}
-		if err := wait.Try(ctx, err); err != nil {
-			return err
-		}
-	}
-}
-
-// round watches first and reads then: what changes in between is an event. Events
-// only say that there is something to read.
-func (f Follower) round(ctx context.Context, node *corev1.Node, said map[string]string, reached func(Cleanup) (bool, error)) (bool, error) {
-	record := api.RunName(node.Name, node.UID)
-	nodes, err := f.Client.CoreV1().Nodes().Watch(ctx, named(node.Name))
-	if err != nil {
-		return false, fmt.Errorf("watching node %s: %w", node.Name, err)
-	}
-	defer nodes.Stop()
-	records, err := f.Client.CoreV1().ConfigMaps(f.Namespace).Watch(ctx, named(record))
-	if err != nil {
-		return false, fmt.Errorf("watching the run record %s/%s: %w", f.Namespace, record, err)
-	}
-	defer records.Stop()
-	for {
-		now, err := f.read(ctx, node, record)
-		if err != nil {
-			return false, err
-		}
-		f.tell(now, said)
-		if done, err := reached(now); done || err != nil {
-			return done, err
-		}
-		var open bool
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case _, open = <-nodes.ResultChan():
-		case _, open = <-records.ResultChan():
-		}
-		if !open {
-			return false, nil
-		}
-		drain(nodes)
-		drain(records)
-	}
-}
-
-// drain takes what has come already: one reading answers all of it.
-func drain(events watch.Interface) {
-	for {
-		select {
-		case _, open := <-events.ResultChan():
-			if !open {
-				return
-			}
-		default:
-			return
-		}
-	}
-}
-
-func (f Follower) read(ctx context.Context, node *corev1.Node, record string) (Cleanup, error) {
-	var now Cleanup
-	// The node first: a record that is read after the node is gone says why it went.
-	current, err := f.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return now, fmt.Errorf("reading node %s: %w", node.Name, err)
-	}
-	if err == nil && current.UID == node.UID {
-		now.Node = current
-	}
-	configMap, err := f.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, record, metav1.GetOptions{})
-	if err == nil {
-		now.Run, err = api.DecodeRun(configMap)
-	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, record, err)
-	}
-	return now, nil
 }
 
 // tell says what has changed since it was said last.

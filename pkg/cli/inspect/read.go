@@ -175,7 +175,7 @@ func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 }
 
 // SetNodes sets nodes and run records that were read by other means, such as a watch.
-func (s *Snapshot) SetNodes(nodes map[string]*corev1.Node, records map[string]*corev1.ConfigMap) {
+func (s *Snapshot) SetNodes(nodes []*corev1.Node, record func(name string) *corev1.ConfigMap) {
 	s.Total, s.Protected, s.Leaving = len(nodes), 0, nil
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	for _, node := range nodes {
@@ -186,8 +186,8 @@ func (s *Snapshot) SetNodes(nodes map[string]*corev1.Node, records map[string]*c
 			continue
 		}
 		s.Leaving = append(s.Leaving, node)
-		if record := records[api.RunName(node.Name, node.UID)]; record != nil {
-			s.addRun(record)
+		if configMap := record(api.RunName(node.Name, node.UID)); configMap != nil {
+			s.addRun(configMap)
 		}
 	}
 }

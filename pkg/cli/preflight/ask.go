@@ -32,12 +32,6 @@ func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now
 		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
 	}
 	configMaps := client.CoreV1().ConfigMaps(namespace)
-	// Watched first: an answer that comes at once is not missed.
-	watcher, err := configMaps.Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, api.StatusName).String()})
-	if err != nil {
-		return nil, fmt.Errorf("watching the agent's status: %w", err)
-	}
-	defer watcher.Stop()
 	_, err = configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
 	if apierrors.IsNotFound(err) {
 		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName))
@@ -45,27 +39,36 @@ func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			err := fmt.Errorf("waiting for the agent's answer: %w", ctx.Err())
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, &exit.Error{Code: exit.TimedOut, Err: err, Next: "See whether the agent is well: kubectl nodecleanup status. A plugin that hangs needs a longer --timeout."}
-			}
-			return nil, err
-		case _, open := <-watcher.ResultChan():
-			status, err := cluster.AgentStatus(ctx, client, namespace)
-			if err != nil {
-				return nil, err
-			}
-			if status != nil && status.PreflightRequestedAt == stamp {
-				return status, nil
-			}
-			if !open {
-				return nil, noAnswer(errors.New("waiting for the agent's answer: the API server ended the watch"))
-			}
+	return awaitAnswer(ctx, client, namespace, stamp)
+}
+
+// awaitAnswer waits until the agent's status answers the request with the stamp.
+func awaitAnswer(ctx context.Context, client kubernetes.Interface, namespace, stamp string) (*api.AgentStatus, error) {
+	statuses := cluster.ConfigMaps(client, namespace, "the agent's status", metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, api.StatusName).String(),
+	})
+	var answer *api.AgentStatus
+	err := cluster.Watcher{}.Until(ctx, func(context.Context) (bool, error) {
+		configMap := statuses.Named(api.StatusName)
+		if configMap == nil {
+			return false, nil
 		}
+		status, err := api.DecodeStatus(configMap)
+		if err == nil && status.PreflightRequestedAt == stamp {
+			answer = status
+		}
+		return answer != nil, err
+	}, statuses)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, &exit.Error{
+			Code: exit.TimedOut, Err: fmt.Errorf("waiting for the agent's answer: %w", err),
+			Next: "Check the agent's health: kubectl nodecleanup status. If a plugin hangs, use a longer --timeout.",
+		}
+	case err != nil:
+		return nil, fmt.Errorf("waiting for the agent's answer: %w", err)
 	}
+	return answer, nil
 }
 
 func noAnswer(err error) error {

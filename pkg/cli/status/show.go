@@ -43,6 +43,7 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 		for key := range said {
 			if now[key] == "" {
 				now[key] = key + " is not being cleaned up any more"
+				defer delete(said, key) // It is reported once, and the node forgotten.
 			}
 		}
 		stamp := view.Time.UTC().Format(time.RFC3339)

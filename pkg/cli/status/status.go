@@ -12,7 +12,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/patience"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
@@ -30,15 +29,15 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say how the agent is and which nodes are being cleaned up",
-		Long: `Say how the agent is, whether new nodes are protected, and which nodes are being
-cleaned up. It only reads, and it needs no agent to answer.
+		Short: "Show agent health and ongoing cleanups",
+		Long: `Show agent health, whether new nodes are protected, and the nodes that are being
+cleaned up. The command only reads, and works without an agent.
 
 The exit code is 0 when everything is fine and 3 when it is not: no agent, no leader,
 no webhook, or a node whose cleanup goes on only when somebody acts.
 
-With -w it follows the cluster until it is ended: on a terminal as a picture that
-changes, elsewhere as a line for each change.`,
+With -w it follows the cluster until Ctrl-C: on a terminal as a live view, elsewhere
+with one line for each change.`,
 		Example: `  kubectl nodecleanup status
 
   # Follow the cleanups as they go
@@ -75,7 +74,7 @@ func (o *Options) Validate() error {
 	return o.Output.Validate()
 }
 
-// follow shows every change. That its time is over is how it ends, and no error.
+// follow shows every change. It ends by its timeout or by Ctrl-C, which are no errors.
 func (o *Options) follow(ctx context.Context, limited bool) error {
 	if limited {
 		var cancel context.CancelFunc
@@ -90,15 +89,23 @@ func (o *Options) follow(ctx context.Context, limited bool) error {
 	if o.Terminal {
 		show = screen(o.Environment)
 	}
-	follower := &live{client: clients.Typed, namespace: namespace, now: o.ServerTime, reader: inspect.NewReader(clients.Typed, namespace, o.ServerTime), show: show, wait: patience.Wait{Say: func(line string) { o.Say("%s", line) }}}
-	err = follower.run(ctx)
-	if limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	follower := &live{client: clients.Typed, namespace: namespace, now: o.ServerTime, show: show, report: func(line string) { o.Say("%s", line) }}
+	return ended(ctx, follower.run(ctx))
+}
+
+// ended returns the error of a follower, which is none if its time is over. After Ctrl-C only
+// the exit code tells of it.
+func ended(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil
+	case ctx.Err() != nil:
+		return exit.Quiet(exit.Failure)
 	}
 	return err
 }
 
-// Run reads, judges and prints.
+// Run reads, assesses and prints.
 func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()

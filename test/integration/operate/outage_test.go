@@ -37,7 +37,7 @@ func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 	f.node("worker", nil)
 	outage := func(out *growing) {
 		f.eventually("it says so", func(context.Context) (bool, error) {
-			return strings.Contains(out.String(), "the API server has no answer, trying again"), nil
+			return strings.Contains(out.String(), "the API server is unavailable, retrying"), nil
 		})
 	}
 	cleansUp, cleanedUp := f.begin("cleanup", "worker", "--delete", "--yes")
@@ -66,7 +66,7 @@ func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 		t.Error("the node is still there")
 	}
 	f.eventually("status shows how things are again", func(context.Context) (bool, error) {
-		return strings.Contains(looksOn.String(), "the API server answers again"), nil
+		return strings.Contains(looksOn.String(), "the API server is available again"), nil
 	})
 }
 
