@@ -1,15 +1,23 @@
 package cli_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -89,5 +97,77 @@ func setCondition(t *testing.T, client kubernetes.Interface, name string, condit
 	node.Status.Conditions = []corev1.NodeCondition{condition}
 	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// While the API server fills a new watch, what was known stays.
+func TestStatusForgetsNoNodeWhenAWatchEnds(t *testing.T) {
+	client := admin(t)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	for _, name := range []string{"a", "b"} {
+		makeNode(t, client, name, finalizers(api.Finalizer))
+		deleteNode(t, client, name)
+	}
+	var broken atomic.Bool
+	cut, held := make(chan struct{}), make(chan struct{}, 1)
+	kubeconfig := proxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/api/v1/nodes" || !r.URL.Query().Has("watch") {
+			return false
+		}
+		if !broken.Load() {
+			ctx, cancel := context.WithCancel(r.Context())
+			go func() {
+				select {
+				case <-cut:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			*r = *r.WithContext(ctx)
+			return false
+		}
+		w.Header().Set("Content-Type", r.Header.Get("Accept"))
+		w.(http.Flusher).Flush()
+		select {
+		case held <- struct{}{}:
+		default:
+		}
+		<-r.Context().Done() // It has begun, and tells nothing.
+		return true
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: writer, ErrOut: io.Discard}
+		ended <- cli.Execute(ctx, streams, []string{"status", "-w", "--kubeconfig", kubeconfig})
+		writer.Close()
+	}()
+	lines := bufio.NewScanner(reader)
+	until := func(text string) {
+		t.Helper()
+		for lines.Scan() {
+			t.Log(lines.Text())
+			if strings.Contains(lines.Text(), "is not being cleaned up any more") {
+				t.Errorf("nothing of that kind has happened: %s", lines.Text())
+			}
+			if strings.Contains(lines.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("it ended before %q", text)
+	}
+	until("node b Pending")
+	broken.Store(true)
+	close(cut)
+	<-held
+	if err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(t.Context(), api.WebhookName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until("admission ")
+	cancel()
+	go func() { _, _ = io.Copy(io.Discard, reader) }()
+	if err := <-ended; !exit.IsQuiet(err) {
+		t.Errorf("the end of it is an error: %v", err)
 	}
 }
