@@ -164,7 +164,9 @@ func TestStatusForgetsNoNodeWhenAWatchEnds(t *testing.T) {
 	if err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(t.Context(), api.WebhookName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	until("admission ")
+	until("admission ok")
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
+	until("admission degraded") // All that was shown before is read by now.
 	cancel()
 	go func() { _, _ = io.Copy(io.Discard, reader) }()
 	if err := <-ended; !exit.IsQuiet(err) {
