@@ -2,9 +2,10 @@
 //
 //	admission ── adds the finalizer to each Node that is created (every replica)
 //	  └ guard ──── says which Nodes may be deleted
-//	watcher ──── adds it to those that lack it; when a Node is deleted, has its plan run (the leader)
+//	controller ─ adds it to those that lack it; when a Node is deleted, runs its plan (the leader)
 //	  └ executor ── runs the steps of the plan: plugins
-//	  └ runrecord ─ run record, Node condition, Events
+//	  ├ runstore ── run records
+//	  └ report ──── Node condition, Events
 //	configwatch ─ the config in force
 //	servingcert, metrics, leader, serve, status: what a program needs besides
 package agent
@@ -20,13 +21,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/controller"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
@@ -59,43 +61,43 @@ func Run(ctx context.Context, options Options) error {
 		Evictions:  evictions,
 	})
 	engine := executor.New(clock, rand.Float64, redacted.text)
-	report := newStatus(clients.work, options, lead.fence)
-	settings, err := newSettings(ctx, clients.work, options, catalog, meters, report, recorder)
+	status := newStatus(clients.work, options, lead.fence)
+	settings, err := newSettings(ctx, clients.work, options, catalog, meters, status, recorder)
 	if err != nil {
 		return err
 	}
-	nodes := watcher.New(watcher.Options{
+	nodes := controller.New(controller.Options{
 		Client:    clients.leading,
 		Metadata:  clients.leadingMetadata,
 		Config:    settings.Current,
 		Executor:  engine,
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
-		Records:   runrecord.NewStore(clients.leading.CoreV1(), options.Namespace),
-		Reporter:  runrecord.NewReporter(clients.leading.CoreV1(), recorder, clock),
+		Records:   runstore.New(clients.leading.CoreV1(), options.Namespace),
+		Reporter:  report.New(clients.leading.CoreV1(), recorder, clock),
 		Deletions: guard.NewDeletions(clients.work, options.Namespace),
 		Metrics:   meters,
 		Fence:     lead.fence,
 		Clock:     clock,
 		Log:       options.Log,
 	})
-	checks := newHealth(clients.work, options, engine, report, meters, clock)
+	checks := newHealth(clients.work, options, engine, status, meters, clock)
 	checks.config = settings.Current
 	limits := newPolicy(clients.leading, options, settings.Current, clock)
 	evictions.SetLimit(settings.Current().Concurrency.Evictions)
 	settings.changed = func() {
 		evictions.SetLimit(settings.Current().Concurrency.Evictions)
-		nodes.Reconsider()
+		nodes.ConfigChanged()
 		checks.again()
 		limits.again()
 	}
-	meters.Watcher(nodes.Standing)
+	meters.Controller(func() metrics.Cleanups { return metrics.Cleanups(nodes.Stats()) })
 
 	group, ctx := errgroup.WithContext(ctx)
 	servers := newServers(options)
 	if options.WebhookListen != "" {
 		certificates, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
 			meters.CertificateExpiresAt(end)
-			report.change(ctx, expiring(end))
+			status.change(ctx, expiring(end))
 		}, meters.ServingCertificateExpiresAt)
 		if err != nil {
 			return err
@@ -116,7 +118,7 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error { return settings.follow(ctx) })
 	group.Go(func() error {
 		return lead.run(ctx, clients.lease, func(ctx context.Context) error {
-			report.write(ctx)
+			status.write(ctx)
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return nodes.Run(ctx) })
 			group.Go(func() error { return checks.run(ctx) })

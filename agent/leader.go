@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runrecord"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -50,8 +49,7 @@ func newLeadership(options Options, metrics *metrics.Metrics) *leadership {
 
 // run does the work each time this agent is the leader, by a Lease that the client
 // reads and writes, until ctx ends. The work's context ends with the leadership, and
-// no new term begins before the work has returned. Its error ends the agent, but for
-// runrecord.ErrTakenOver, which ends the term.
+// no new term begins before the work has returned. Its error ends the agent.
 func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work func(context.Context) error) error {
 	l.lease.Client = client.CoordinationV1()
 	for ctx.Err() == nil {
@@ -96,10 +94,7 @@ func (l *leadership) run(ctx context.Context, client kubernetes.Interface, work 
 			continue // It never led, nor can the API server think so.
 		}
 		l.release(context.WithoutCancel(ctx))
-		switch {
-		case errors.Is(err, runrecord.ErrTakenOver):
-			l.log.Error("this term as the leader has ended, asking for the Lease anew", "err", err)
-		case err != nil:
+		if err != nil {
 			return err
 		}
 	}

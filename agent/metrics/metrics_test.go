@@ -8,14 +8,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 func used() *Metrics {
 	m := New()
-	m.Watcher(func() watcher.Standing {
-		return watcher.Standing{WithFinalizer: 5, Unprotected: 2, Active: 1, Queued: 3, Unfinished: map[api.State]int{api.Failed: 4}, Oldest: time.Unix(9, 0)}
+	m.Controller(func() Cleanups {
+		return Cleanups{WithFinalizer: 5, Unprotected: 2, Active: 1, Queued: 3, Unfinished: map[api.State]int{api.Failed: 4}, Oldest: time.Unix(9, 0)}
 	})
 	m.Retried("drain")
 	m.ConfigInForce("abc", time.Unix(8, 0))

@@ -45,9 +45,6 @@ const (
 	// GuardName names the ConfigMap in which agents tell each other which deletions
 	// they have just allowed.
 	GuardName = "nodecleanup-guard"
-	// JournalName names the ConfigMap in which the leader keeps how runs have begun that
-	// have no record of their own yet.
-	JournalName = "nodecleanup-journal"
 	// FieldManager is the field manager of what the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
 )
@@ -94,10 +91,6 @@ const (
 // AnnotationPreflightRequestedAt on the status ConfigMap asks for a health check
 // of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
 const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
-
-// AnnotationJournalHolder on the journal is the mark of a leader in one of its terms: another
-// mark is that of another term, whose journal it is by then.
-const AnnotationJournalHolder = "nodecleanup.io/journal-holder"
 
 // AnnotationRotate on the Secret with the webhook's CA, with any value, has it
 // replaced before its time, such as when its key may be known to others.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/watcher"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -22,7 +21,7 @@ import (
 func agents(t *testing.T) string {
 	t.Helper()
 	m := metrics.New()
-	m.Watcher(func() watcher.Standing { return watcher.Standing{Oldest: time.Unix(9, 0)} })
+	m.Controller(func() metrics.Cleanups { return metrics.Cleanups{Oldest: time.Unix(9, 0)} })
 	m.WebhookRequest("CREATE", "patched", time.Millisecond)
 	m.StepDone("drain", "success", time.Second)
 	m.Retried("drain")

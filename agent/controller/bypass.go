@@ -1,0 +1,47 @@
+package controller
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// onBypass releases a Node whose cleanup an operator bypasses. A record that says
+// "Bypassed" does not: only the Node's annotation does, which needs rights on Nodes.
+func (r *reconciler) onBypass(ctx context.Context, c *cleanup) result {
+	bypass, err := api.BypassOf(c.node, r.Clock.Now())
+	if err != nil {
+		c.log.Warn("the bypass annotation is invalid and is ignored", "err", err)
+		c.report.CleanupWaiting(err.Error())
+	}
+	if bypass.Active {
+		message := "bypassed by an operator: " + bypass.Reason
+		if bypass.Reason == "" {
+			message = "bypassed by an operator who gave no reason"
+		}
+		c.record.BypassReason = bypass.Reason
+		return r.releaseBypassed(ctx, c, message, true)
+	}
+	if c.record.State == api.Bypassed && !r.deadlineReleases(c) {
+		c.log.Warn("the record says Bypassed, but no bypass is active: the cleanup continues")
+		c.record.State, c.record.Message, c.record.BypassReason, c.record.FinishedAt = api.Pending, "", "", nil
+	}
+	return next
+}
+
+// releaseBypassed records that the Node is released without its whole cleanup, then
+// releases it. If no record can be written, force releases it all the same, as an operator
+// asked for: then the log and the Event are the record.
+func (r *reconciler) releaseBypassed(ctx context.Context, c *cleanup, message string, force bool) result {
+	now := metav1.NewTime(r.Clock.Now())
+	c.record.State, c.record.Message, c.record.FinishedAt = api.Bypassed, message, &now
+	if err := r.save(ctx, c); err != nil {
+		if !force || !api.Refused(err) {
+			return failed(err)
+		}
+		c.log.Error("the bypass cannot be recorded, the node is released all the same", "reason", c.record.BypassReason, "err", err)
+	}
+	return r.release(ctx, c)
+}

@@ -1,0 +1,124 @@
+// Package controller reconciles Nodes. It is the only writer of our finalizer after
+// admission: it adds the finalizer to Nodes that lack it, runs the plan of a terminating
+// Node, and removes the finalizer when the cleanup has succeeded or was bypassed.
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// Metrics counts what the controller does.
+type Metrics interface {
+	// StepDone counts one attempt; result is "success", "error" or "skipped".
+	StepDone(plugin, result string, took time.Duration)
+	// NodeUnprotected counts a Node that was deleted without our finalizer.
+	NodeUnprotected()
+	// FinalizerAdded counts a Node that was created without our finalizer.
+	FinalizerAdded()
+	// Retried counts an attempt of a step after its first.
+	Retried(plugin string)
+}
+
+// Deletions says who deleted a Node.
+type Deletions interface {
+	// Of returns the recorded deletion of a terminating Node; found is false if none was recorded.
+	Of(ctx context.Context, node metav1.Object) (deletion api.Deletion, found bool, err error)
+}
+
+// Clock tells the time of the API servers, see serverclock.
+type Clock interface {
+	clock.WithTickerAndDelayedExecution
+	// Elapsed returns a function that tells how long ago a time was that an API server
+	// set, at least.
+	Elapsed(since time.Time) func() time.Duration
+}
+
+// Options are the controller's dependencies. All are required.
+type Options struct {
+	Client kubernetes.Interface
+	// Metadata serves the one watch of all Nodes.
+	Metadata metadata.Interface
+	// Config returns the config in force.
+	Config   func() *config.Config
+	Executor *executor.Executor
+	// Previewer is the executor for dry runs.
+	Previewer *executor.Executor
+	Records   *runstore.Store
+	Reporter  *report.Reporter
+	Deletions Deletions
+	Metrics   Metrics
+	// Fence returns an error when this agent may no longer act as the leader.
+	Fence func() error
+	Clock Clock
+	Log   *slog.Logger
+}
+
+// Controller reconciles Nodes while this agent leads.
+type Controller struct {
+	options Options
+	current atomic.Pointer[reconciler]
+	// secretWrites holds when each existing Secret was written, as known since the agent leads.
+	secretWrites sync.Map // Secret name → time.Time
+}
+
+// New returns a controller that is not running yet.
+func New(options Options) *Controller { return &Controller{options: options} }
+
+// Run reconciles until ctx ends, and returns when no run is in progress any more. It
+// returns an error if it cannot list the Nodes. It may be called again each time this agent
+// becomes the leader; it keeps nothing from the time before.
+func (c *Controller) Run(ctx context.Context) error {
+	r := newReconciler(c.options, &c.secretWrites)
+	c.current.Store(r)
+	defer c.current.Store(nil)
+	return r.run(ctx)
+}
+
+// ConfigChanged reconciles every Node.
+func (c *Controller) ConfigChanged() {
+	if r := c.current.Load(); r != nil {
+		for _, name := range r.nodes.GetStore().ListKeys() {
+			r.queue.Add(name)
+		}
+	}
+}
+
+// SecretChanged retries the cleanups that are blocked, failed, or wait for their next
+// attempt, if a step uses the Secret.
+func (c *Controller) SecretChanged(name string) {
+	if r := c.current.Load(); r != nil {
+		r.secretChanged(name)
+	}
+}
+
+// SecretWritten retries the cleanups that failed before the time at which a Secret was
+// written, if a step uses it: at that time perhaps no agent was the leader.
+func (c *Controller) SecretWritten(name string, at time.Time) {
+	c.secretWrites.Store(name, at)
+	if r := c.current.Load(); r != nil {
+		r.secretWritten(name)
+	}
+}
+
+// Stats returns numbers for metrics; zero while this agent does not lead.
+func (c *Controller) Stats() Stats {
+	if r := c.current.Load(); r != nil {
+		return r.stats()
+	}
+	return Stats{}
+}

@@ -1,0 +1,56 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// checkAgain is the time between health checks of a cleanup that is blocked.
+const checkAgain = 30 * time.Second
+
+// preflight checks the health of the plan's plugins before the first step: evicted Pods
+// cannot be put back when the storage behind them turns out to be unreachable.
+func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
+	if begun(c.record) || c.config.DryRun {
+		return next
+	}
+	r.publishPreflight(ctx, c)
+	answers := r.Executor.CheckHealth(ctx, c.plan.Steps())
+	if ctx.Err() != nil {
+		return failed(context.Cause(ctx))
+	}
+	for _, answer := range answers {
+		if answer.Err != nil {
+			c.log.Warn("plugin is unhealthy", "step", answer.Step.Name, "critical", answer.Step.Critical, "err", answer.Err)
+		}
+	}
+	reason := executor.Blocking(answers)
+	if reason == "" {
+		c.record.CheckAgainAt = nil
+		return next
+	}
+	if c.record.State != api.Blocked || c.record.Message != reason {
+		c.report.CleanupWaiting(reason)
+	}
+	at := metav1.NewMicroTime(r.Clock.Now().Add(checkAgain))
+	c.record.State, c.record.Message, c.record.CheckAgainAt = api.Blocked, reason, &at
+	return result{stop: true, err: r.save(ctx, c)}
+}
+
+// publishPreflight publishes that health checks are in progress: a plugin may take its
+// time. A blocked cleanup keeps its reason.
+func (r *reconciler) publishPreflight(ctx context.Context, c *cleanup) {
+	if c.record.State == api.Blocked {
+		return
+	}
+	shown := *c.record
+	shown.State, shown.Message = api.Preflight, "checking the health of the plan's plugins; nothing was begun yet"
+	if err := c.report.Run(ctx, &shown); err != nil {
+		r.logUnpublished(c, err)
+	}
+}

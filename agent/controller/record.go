@@ -1,0 +1,174 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// load reads the Node and its run record; without a record it begins one.
+func (r *reconciler) load(ctx context.Context, c *cleanup) result {
+	if err := r.Fence(); err != nil {
+		return failed(err)
+	}
+	// At least as new as the informer's, which the API server answers from its cache
+	// instead of from etcd.
+	node, err := r.Client.CoreV1().Nodes().Get(ctx, c.cached.Name, metav1.GetOptions{ResourceVersion: c.cached.ResourceVersion})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && node.UID != c.cached.UID:
+		return stop()
+	case err != nil:
+		return failed(fmt.Errorf("reading node %s: %w", c.cached.Name, err))
+	case (node.DeletionTimestamp == nil) != (c.cached.DeletionTimestamp == nil), node.DeletionTimestamp != nil && !api.HasFinalizer(node):
+		return stop() // The informer is about to deliver this.
+	}
+	c.node, c.report = node, r.Reporter.ForNode(node)
+	c.record, c.stored, err = r.Records.Load(ctx, node.Name, node.UID)
+	switch {
+	case err != nil:
+		if done := r.onUnreadable(c, err); done.stop {
+			return done
+		}
+		c.record = runstore.Begin(node, r.Clock.Now())
+	case c.record == nil:
+		c.record = runstore.Begin(node, r.Clock.Now())
+	default:
+		r.note(c.record)
+	}
+	r.states.update(node.UID, func(s *nodeState) { s.unreadable = false })
+	return next
+}
+
+// onUnreadable handles a record that cannot be read. Nothing is done for the Node, except
+// on the word of an operator: a bypass, or a retry request that is newer than the fault,
+// starts a new record.
+func (r *reconciler) onUnreadable(c *cleanup, err error) result {
+	var unreadable *runstore.UnreadableError
+	readable := !errors.As(err, &unreadable)
+	if !readable {
+		c.stored = unreadable.Handle
+	} else {
+		c.stored = r.Records.Create()
+	}
+	if c.terminating() && r.bypassed(c) && (!readable || api.Refused(err)) {
+		c.log.Error("the run record cannot be read, and a bypass overrides that", "err", err)
+		return next
+	}
+	began := c.node.CreationTimestamp.Time
+	if c.terminating() {
+		began = c.node.DeletionTimestamp.Time
+	}
+	retry := c.node.Annotations[api.AnnotationRetryRequestedAt]
+	retried := false
+	r.states.update(c.node.UID, func(s *nodeState) {
+		if !s.unreadable {
+			s.unreadable, s.retryThen = true, retry
+		}
+		retried = retry != s.retryThen
+		s.block(began)
+	})
+	switch {
+	case readable:
+		return blocked(fmt.Sprintf("cannot read the run record: %v. The cleanup is paused and continues when the API server answers", err), err)
+	case retried:
+		c.log.Warn("the run record cannot be decoded, starting from the first step on request", "err", err)
+		return next
+	}
+	return blocked(fmt.Sprintf("cannot decode the run record: %v. The cleanup is paused. If a newer version wrote it, upgrade the agent. "+
+		"Otherwise run every step again: kubectl nodecleanup retry %s; or bypass the cleanup", err, c.node.Name), err)
+}
+
+// adoptRecord decides whether the stored record describes the deletion of this Node. If
+// not, the cleanup starts from the first step.
+func (r *reconciler) adoptRecord(ctx context.Context, c *cleanup) result {
+	if c.record.DeadlinePassed {
+		r.states.update(c.node.UID, func(s *nodeState) { s.late = true }) // The leader before has published it.
+	}
+	if reason := mismatch(c.record, c.node); reason != "" {
+		c.log.Info("the stored run does not count for this deletion, starting from the first step", "reason", reason)
+		c.restart(r.Clock.Now())
+	}
+	if c.record.DeletionRequestedAt != nil && c.record.PlanHash != "" {
+		return next
+	}
+	c.record.DeletionRequestedAt = c.node.DeletionTimestamp.DeepCopy()
+	c.record.Host = api.HostOf(c.node)
+	runstore.NoteDeletion(c.record, c.node)
+	deletion, found, err := r.Deletions.Of(ctx, c.node)
+	if err != nil { // Nothing depends on it.
+		c.log.Warn("reading who deleted the node failed, the cleanup continues", "err", err)
+	}
+	if found {
+		c.record.RequestedBy, c.record.RequestedByVerified = deletion.User, deletion.Verified
+	}
+	return next
+}
+
+// mismatch returns why a record does not describe the deletion of a terminating Node, or
+// "". A cleanup on request counts only if no Pod can have been scheduled to the Node
+// since; a dry run did nothing.
+func mismatch(run *api.Run, node *corev1.Node) string {
+	switch {
+	case run.DeletionRequestedAt != nil && !run.DeletionRequestedAt.Equal(node.DeletionTimestamp):
+		return "it is about a deletion at another time"
+	case run.DeletionRequestedAt != nil:
+		return ""
+	case run.CleanupRequestedAt == "":
+		return "it is about neither a deletion nor a request"
+	case run.State == api.Canceled:
+		return "the cleanup on request was canceled"
+	case run.DryRun:
+		return "the cleanup on request was a dry run"
+	case !requestStands(node, run):
+		return "the request was withdrawn or replaced"
+	case begun(run) && !node.Spec.Unschedulable:
+		return "the node has been schedulable since"
+	}
+	return ""
+}
+
+// begun reports whether an attempt of a step was ever started.
+func begun(run *api.Run) bool {
+	return slices.ContainsFunc(run.Steps, func(step api.StepRun) bool { return step.Attempts > 0 })
+}
+
+// save stores the record, then publishes it.
+func (r *reconciler) save(ctx context.Context, c *cleanup) error {
+	c.record.DeadlinePassed = c.record.DeadlinePassed || r.states.get(c.node.UID).late
+	if !c.terminating() && c.record.State == api.Succeeded {
+		c.record.Message = readyMessage
+		if c.record.DryRun {
+			c.record.Message = dryRunMessage
+		}
+	}
+	if err := c.stored.Save(ctx, c.record); err != nil {
+		return err
+	}
+	r.publish(ctx, c)
+	return nil
+}
+
+// publish shows the record in the Node's condition and in metrics.
+func (r *reconciler) publish(ctx context.Context, c *cleanup) {
+	r.note(c.record)
+	if c.record.State.Released() && c.terminating() && len(api.OtherFinalizers(c.node)) == 0 {
+		// The Node is deleted before anybody can read its condition.
+		if r.bulk() {
+			c.report.Discard()
+		} else {
+			c.report.FlushEvents()
+		}
+		return
+	}
+	if err := c.report.Run(ctx, c.record); err != nil {
+		r.logUnpublished(c, err)
+	}
+}

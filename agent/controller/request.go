@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+)
+
+// Messages in the condition of a Node after its cleanup on request.
+const (
+	readyMessage  = "cleaned up on request: the node stays cordoned; when it is deleted, it is released at once"
+	dryRunMessage = "dry run on request: nothing was changed. A deletion starts from the first step"
+)
+
+// requested reports whether there is a request to handle or to cancel for a Node that is
+// not deleted: somebody asked for its cleanup, withdrew that, or our cordon remains.
+func (r *reconciler) requested(node *nodeMeta) bool {
+	return node.Annotations[api.AnnotationCleanupRequestedAt] != "" || node.Annotations[api.AnnotationCordonedBy] == api.Agent ||
+		r.states.get(node.UID).withdrawn
+}
+
+// requestStands reports whether the Node still has the request that the run is about.
+func requestStands(node metav1.Object, run *api.Run) bool {
+	return run.CleanupRequestedAt != "" && node.GetAnnotations()[api.AnnotationCleanupRequestedAt] == run.CleanupRequestedAt
+}
+
+// onRequest decides what follows for a Node that is not deleted.
+func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
+	request := c.node.Annotations[api.AnnotationCleanupRequestedAt]
+	switch {
+	case request == "":
+		if err := r.cancel(ctx, c, "the request was withdrawn"); err != nil {
+			return failed(err)
+		}
+		r.states.update(c.node.UID, func(s *nodeState) { s.withdrawn = false })
+		return stop()
+	case !r.selected(c.node):
+		return blocked("the config's nodeSelector excludes this node: a cleanup on request does nothing", nil)
+	case c.record.CleanupRequestedAt != request:
+		c.restart(r.Clock.Now())
+		c.record.CleanupRequestedAt, c.record.RequestedBy = request, c.node.Annotations[api.AnnotationCleanupRequestedBy]
+	case c.record.State == api.Canceled:
+		return result{stop: true, err: r.uncordon(ctx, c)}
+	case begun(c.record) && !c.record.DryRun && !c.node.Spec.Unschedulable:
+		if schedulable, err := r.schedulable(ctx, c); err != nil || !schedulable {
+			return result{stop: true, err: err}
+		}
+		return result{stop: true, err: r.cancel(ctx, c, "somebody uncordoned the node")}
+	case c.record.State.Released():
+		return stop()
+	}
+	return next
+}
+
+// restart begins a new run; its record replaces the one before.
+func (c *cleanup) restart(now time.Time) {
+	c.record = runstore.Begin(c.node, now)
+	c.record.RetryRequestedAt = c.node.Annotations[api.AnnotationRetryRequestedAt]
+}
+
+// schedulable reports whether the Node is schedulable right now. What was read before may
+// be older than our own cordon: the API server answers from a cache that follows its writes.
+func (r *reconciler) schedulable(ctx context.Context, c *cleanup) (bool, error) {
+	current, err := r.Client.CoreV1().Nodes().Get(ctx, c.node.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading node %s: %w", c.node.Name, err)
+	}
+	return current.UID == c.node.UID && current.DeletionTimestamp == nil && !current.Spec.Unschedulable, nil
+}
+
+// cancel ends the cleanup of a Node that is not deleted, and removes our cordon. A
+// deletion starts from the first step.
+func (r *reconciler) cancel(ctx context.Context, c *cleanup, reason string) error {
+	if c.record.CleanupRequestedAt != "" && c.record.State != api.Canceled {
+		now := metav1.NewTime(r.Clock.Now())
+		c.record.State, c.record.Message, c.record.FinishedAt = api.Canceled, "canceled: "+reason, &now
+		// Before the cordon is removed: after that, what was drained does not count.
+		if err := c.stored.Save(ctx, c.record); err != nil {
+			return err
+		}
+		c.log.Info("cleanup on request canceled", "reason", reason)
+		c.report.CleanupCanceled(reason)
+	}
+	return r.uncordon(ctx, c)
+}
+
+// uncordon removes our cordon from a Node whose cleanup was canceled.
+func (r *reconciler) uncordon(ctx context.Context, c *cleanup) error {
+	if err := cordon.GiveBack(ctx, r.Client.CoreV1().Nodes(), c.node); err != nil {
+		return err
+	}
+	if c.record.State == api.Canceled {
+		r.publish(ctx, c)
+	}
+	return nil
+}
+
+// keepCordoned cordons a Node that is cleaned up on request. On a Node that is deleted,
+// the steps decide.
+func (r *reconciler) keepCordoned(ctx context.Context, c *cleanup) result {
+	if c.terminating() || c.config.DryRun {
+		return next
+	}
+	return failed(cordon.Set(ctx, r.Client.CoreV1().Nodes(), c.node))
+}

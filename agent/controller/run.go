@@ -1,0 +1,234 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
+)
+
+// Causes that end a run.
+var (
+	errNodeGone  = errors.New("the node was deleted, or somebody removed our finalizer")
+	errBypassed  = errors.New("an operator bypassed the cleanup")
+	errDeadline  = errors.New("the cleanup exceeded its deadline")
+	errWithdrawn = errors.New("the request for this cleanup was withdrawn")
+)
+
+// startRun starts the phases of the run in a goroutine, which takes over the slot. Its end
+// reconciles the Node again.
+func (r *reconciler) startRun(ctx context.Context, c *cleanup) result {
+	c.slot = false
+	run := *c
+	r.states.start(ctx, c.node.UID, func(ctx context.Context) { r.execute(ctx, &run) }, func() {
+		r.queue.Add(run.node.Name)
+		r.wakeNext()
+	})
+	return stopFor(r.orDeadline(c, 0))
+}
+
+// execute runs the phases of a run. A run that cannot go on is started again, with backoff.
+func (r *reconciler) execute(ctx context.Context, c *cleanup) {
+	done := inOrder(ctx, c, r.runPhases())
+	if done.err != nil {
+		r.onInterrupted(ctx, c, done.err)
+		return
+	}
+	r.states.update(c.node.UID, func(s *nodeState) { s.backoff, s.retryAt = backoff{}, time.Time{} })
+}
+
+// buildPlan builds the Node's plan and sets the record's steps to it. Whatever the record
+// says, a step counts only if it is in this plan, and each step of this plan must be done
+// before the Node is released. A plugin that panics is an error of this Node, not the end
+// of the agent.
+func (r *reconciler) buildPlan(ctx context.Context, c *cleanup) (done result) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			done = failed(fmt.Errorf("building the plan: a plugin panicked while deciding whether it applies to the node: %v", reason))
+		}
+	}()
+	isNew := c.record.PlanHash == ""
+	c.plan = plan.Build(c.config.Steps, c.node, appliedSteps(c.record, c.config.Hash)...)
+	runstore.Merge(c.record, c.config.Hash, c.config.DryRun, c.plan)
+	c.report.Buffer(ctx, func(err error) { r.logUnpublished(c, err) })
+	if isNew {
+		c.report.CleanupStarted(c.record)
+		c.log.Info("cleanup started", "plan", c.plan.Hash, "dryRun", c.config.DryRun)
+	}
+	return next
+}
+
+// appliedSteps returns the names of the steps that applied to a terminating Node before,
+// with the same config: whoever may write its labels, as its kubelet may, cannot remove a
+// step from a deletion that has begun.
+func appliedSteps(run *api.Run, configHash string) []string {
+	if run.DeletionRequestedAt == nil || run.ConfigHash != configHash {
+		return nil
+	}
+	var names []string
+	for _, step := range run.Steps {
+		if step.State != api.StepSkipped {
+			names = append(names, step.Name)
+		}
+	}
+	return names
+}
+
+// runSteps runs the steps that are not done. It ends the run unless every step of a
+// terminating Node is done.
+func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
+	engine := r.Executor
+	if c.config.DryRun {
+		engine = r.Previewer
+	}
+	outcome, err := engine.Run(ctx, executor.Job{
+		Plan:     c.plan,
+		Record:   c.record,
+		Node:     c.node,
+		Parallel: c.config.Concurrency.StepsPerNode,
+		Save:     func(ctx context.Context, _ *api.Run) error { return r.save(ctx, c) },
+		Passing:  api.Unanswered,
+		Guard:    func(context.Context) error { return r.mayContinue(c.record) },
+		Observer: observer{c.report, r.Metrics},
+		Log:      c.log,
+	})
+	switch {
+	case err != nil:
+		return failed(err)
+	case outcome.State == api.Waiting:
+		c.log.Warn("cleanup waits", "until", outcome.RetryAt, "reason", outcome.Message)
+	case outcome.State == api.Failed:
+		c.log.Error("cleanup failed, the node stays", "reason", outcome.Message)
+		c.report.CleanupFailed(outcome.Message)
+	case outcome.State != api.Succeeded:
+		return failed(fmt.Errorf("running the steps: they ended in state %q, which is not an end", outcome.State))
+	case c.terminating():
+		return next
+	default:
+		c.log.Info("cleanup on request done")
+		c.report.CleanupReady(c.record)
+	}
+	return stop()
+}
+
+// mayContinue returns an error if a run must not have a side effect now.
+func (r *reconciler) mayContinue(run *api.Run) error {
+	if err := r.Fence(); err != nil {
+		return err
+	}
+	switch node := r.cached(run.Node); {
+	case node == nil || node.UID != run.NodeUID:
+		return errNodeGone
+	case node.DeletionTimestamp == nil && !requestStands(node, run):
+		return errWithdrawn
+	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
+		return errNodeGone
+	}
+	return nil
+}
+
+// finalWrites is how long an interrupted run tries to publish why: the API server may be
+// the reason.
+const finalWrites = 5 * time.Second
+
+// onInterrupted handles the error that ended a run. The record stays as it was saved last,
+// except for a deleted Node, which nobody reconciles again.
+func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
+	requested := ctx.Err() != nil || errors.Is(err, errWithdrawn)
+	if r.Fence() != nil {
+		c.report.Discard() // The next leader publishes the state.
+		return
+	}
+	c.log.Warn("cleanup interrupted", "err", err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWrites)
+	defer cancel()
+	switch {
+	case errors.Is(err, errNodeGone):
+		r.recordNodeGone(ctx, c)
+	case requested:
+		if err := c.report.Flush(ctx); err != nil {
+			r.logUnpublished(c, err)
+		}
+	case r.publishInvalid(c.node, err):
+		r.states.update(c.node.UID, func(s *nodeState) { s.retryAt = r.Clock.Now().Add(invalidRetry) })
+	default:
+		r.backOff(ctx, c, err)
+	}
+}
+
+// recordNodeGone records the end of a run whose Node was deleted by somebody else.
+func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
+	c.report.Discard()
+	if r.states.get(c.node.UID).released {
+		return
+	}
+	now := metav1.NewTime(r.Clock.Now())
+	c.record.State, c.record.FinishedAt = api.Failed, &now
+	c.record.Message = "the node was removed by somebody else before its cleanup was done"
+	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
+		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
+	}
+	if r.exists(c.node) {
+		r.publish(ctx, c) // Other finalizers hold it.
+	}
+}
+
+// backOff delays the next run, longer each time, and publishes the reason from the second
+// time on: what is over a moment later is not worth a condition.
+func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
+	failures := 0
+	r.states.update(c.node.UID, func(s *nodeState) {
+		s.retryAt = r.Clock.Now().Add(s.backoff.next())
+		failures = s.backoff.failures
+	})
+	publish := c.report.Flush
+	if failures > 1 {
+		r.states.update(c.node.UID, func(s *nodeState) { s.block(c.record.StartedAt.Time) })
+		message := fmt.Sprintf("the cleanup cannot go on, trying again: %v", err)
+		publish = func(ctx context.Context) error { return c.report.State(ctx, api.Blocked, message) }
+	}
+	if err := publish(ctx); err != nil {
+		r.logUnpublished(c, err)
+	}
+}
+
+// observer publishes each change of a step as an Event and in metrics.
+type observer struct {
+	*report.Node
+	metrics Metrics
+}
+
+// StepStarted implements executor.Observer.
+func (o observer) StepStarted(step *api.StepRun) {
+	o.Node.StepStarted(step)
+	if step.Attempts > 1 {
+		o.metrics.Retried(step.Plugin)
+	}
+}
+
+// StepSucceeded implements executor.Observer.
+func (o observer) StepSucceeded(step *api.StepRun, took time.Duration) {
+	o.Node.StepSucceeded(step, took)
+	o.metrics.StepDone(step.Plugin, "success", took)
+}
+
+// StepFailed implements executor.Observer.
+func (o observer) StepFailed(step *api.StepRun, took time.Duration) {
+	o.Node.StepFailed(step, took)
+	o.metrics.StepDone(step.Plugin, "error", took)
+}
+
+// StepSkipped implements executor.Observer.
+func (o observer) StepSkipped(step *api.StepRun) {
+	o.Node.StepSkipped(step)
+	o.metrics.StepDone(step.Plugin, "skipped", 0)
+}

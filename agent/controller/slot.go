@@ -1,0 +1,89 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// superviseRun leaves a Node alone while its run is in progress, and ends the run if the
+// Node is bypassed or its deadline releases it. The end of a run reconciles the Node again.
+func (r *reconciler) superviseRun(_ context.Context, c *cleanup) result {
+	if !r.states.track(c.cached, func() bool { return r.exists(c.cached) }) {
+		return stop()
+	}
+	state := r.states.get(c.cached.UID)
+	switch {
+	case state.released:
+		return stop() // The informer is about to deliver this.
+	case !state.active:
+		return next
+	case c.cached.DeletionTimestamp == nil:
+		return stop()
+	case r.bypassed(c):
+		r.states.update(c.cached.UID, func(s *nodeState) { s.interrupt(errBypassed) })
+	case r.deadlineReleases(c):
+		r.states.update(c.cached.UID, func(s *nodeState) { s.interrupt(errDeadline) })
+	}
+	return stopFor(r.publishDeadline(c))
+}
+
+// bypassed reports whether the Node has an active bypass.
+func (r *reconciler) bypassed(c *cleanup) bool {
+	bypass, err := api.BypassOf(c.cached, r.Clock.Now())
+	return err == nil && bypass.Active
+}
+
+// awaitSlot takes a slot, so that no more Nodes are cleaned up at once than the config
+// allows. Without one not even the record is read. A Node that runs no step needs none.
+func (r *reconciler) awaitSlot(ctx context.Context, c *cleanup) result {
+	limit := c.config.Concurrency.Nodes
+	if c.cached.DeletionTimestamp == nil && c.cached.Annotations[api.AnnotationCleanupRequestedAt] == "" ||
+		c.cached.DeletionTimestamp != nil && (r.bypassed(c) || r.deadlineReleases(c) || r.states.get(c.cached.UID).complete) {
+		limit = math.MaxInt
+	}
+	if c.slot = r.states.acquire(limit, c.cached.UID); c.slot {
+		return next
+	}
+	return r.publishPending(ctx, c)
+}
+
+// pendingAfter is how long a Node waits for a slot before its condition says so.
+const pendingAfter = 2 * time.Minute
+
+// publishPending publishes that a terminating Node waits for a slot, once that takes long
+// and unless the condition already has the state of its cleanup.
+func (r *reconciler) publishPending(ctx context.Context, c *cleanup) result {
+	if c.cached.DeletionTimestamp == nil {
+		return stop()
+	}
+	untilDeadline := r.publishDeadline(c)
+	state := r.states.get(c.cached.UID)
+	if state.state != "" {
+		return stopFor(untilDeadline)
+	}
+	message := fmt.Sprintf("waiting for a slot: %d cleanups are running (concurrency.nodes)", c.config.Concurrency.Nodes)
+	if state.late {
+		message += ", and the deadline has passed"
+	} else if pending := pendingAfter - r.Clock.Since(c.cached.DeletionTimestamp.Time); pending > 0 {
+		return stopFor(sooner(pending, untilDeadline))
+	}
+	// The same publisher each time: it knows the condition. Writing it again would
+	// reconcile the Node again.
+	if c.report = state.waiting; c.report == nil {
+		c.report = r.Reporter.ForMetadata(c.cached)
+		r.states.update(c.cached.UID, func(s *nodeState) { s.waiting = c.report })
+	}
+	return result{stop: true, after: untilDeadline, err: c.report.State(ctx, api.Pending, message)}
+}
+
+// sooner returns the shorter of two times, of which 0 means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,228 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// nodeState is what the controller remembers about one Node UID while it leads. All of
+// it can be lost: a restart reads the Node and its run record again.
+type nodeState struct {
+	name string
+	// state is the one that was published last, "" for none; began is when the cleanup
+	// began. Complete: the record says that every step is done.
+	state    api.State
+	began    time.Time
+	complete bool
+
+	// active: a slot is taken, for a reconcile or for a run. cancel ends that run.
+	active bool
+	cancel context.CancelCauseFunc
+	// queued: the Node is in the queue for a slot. waiting publishes that it waits.
+	queued  bool
+	waiting *report.Node
+
+	// backoff counts the runs that could not go on, in a row; the next one starts at retryAt.
+	backoff backoff
+	retryAt time.Time
+
+	// withdrawn: somebody removed a request for a cleanup.
+	withdrawn bool
+	// retry: a Secret of a step has changed. retried: a Secret that was written while no agent
+	// led has caused a retry.
+	retry, retried bool
+	// released: this agent has removed our finalizer.
+	released bool
+	// settled: nothing is left to publish about a Node without our finalizer.
+	settled bool
+	// sinceDeletion returns how long the Node has been terminating, at least.
+	sinceDeletion func() time.Duration
+	// late: the Event about the deadline is published.
+	late bool
+	// unreadable: the record could not be decoded when the Node's retry request was retryThen.
+	unreadable bool
+	retryThen  string
+	// deleted: the Node is deleted. The state is dropped when its run has ended.
+	deleted bool
+}
+
+// backoff doubles the time between runs that could not go on. A failed step is something
+// else and has its own retries.
+type backoff struct {
+	failures int
+	delays   wait.Backoff
+}
+
+func (b *backoff) next() time.Duration {
+	if b.failures == 0 {
+		b.delays = wait.Backoff{Duration: firstRetry, Factor: 2, Steps: 20, Cap: lastRetry}
+	}
+	b.failures++
+	return b.delays.Step()
+}
+
+// states holds the state of every Node that has one, by UID, and the slots for runs.
+type states struct {
+	mutex  sync.Mutex
+	byUID  map[types.UID]*nodeState
+	active int
+	// queue lists the Nodes that wait for a slot, first come, first served.
+	queue []types.UID
+	runs  sync.WaitGroup
+}
+
+func newStates() *states { return &states{byUID: map[types.UID]*nodeState{}} }
+
+// track makes sure that the Node has a state, unless exists returns false afterwards: then
+// the Node was deleted meanwhile, and nobody would drop the state.
+func (s *states) track(node *nodeMeta, exists func() bool) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	state, known := s.byUID[node.UID]
+	if !known {
+		state = &nodeState{name: node.Name}
+		s.byUID[node.UID] = state
+	}
+	state.deleted = !exists()
+	s.drop(node.UID, state)
+	return !state.deleted
+}
+
+// get returns a copy of the Node's state, empty if there is none.
+func (s *states) get(uid types.UID) nodeState {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if state, known := s.byUID[uid]; known {
+		return *state
+	}
+	return nodeState{}
+}
+
+// update changes the Node's state, if there is one: a Node that was deleted gets none.
+func (s *states) update(uid types.UID, change func(*nodeState)) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if state, known := s.byUID[uid]; known {
+		change(state)
+	}
+}
+
+// forget drops the state of a deleted Node, and ends its run first.
+func (s *states) forget(uid types.UID) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if state, known := s.byUID[uid]; known {
+		state.deleted = true
+		state.interrupt(errNodeGone)
+		s.drop(uid, state)
+	}
+}
+
+// drop is the one place where a state is removed.
+func (s *states) drop(uid types.UID, state *nodeState) {
+	if state.deleted && !state.active {
+		delete(s.byUID, uid)
+	}
+}
+
+// names returns the names of the Nodes for which include returns true.
+func (s *states) names(include func(*nodeState) bool) []string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var names []string
+	for _, state := range s.byUID {
+		if include(state) {
+			names = append(names, state.name)
+		}
+	}
+	return names
+}
+
+// acquire takes a slot for the Node, or puts it into the queue when limit slots are taken.
+func (s *states) acquire(limit int, uid types.UID) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	state, known := s.byUID[uid]
+	if !known {
+		return false
+	}
+	if s.active < limit {
+		s.active++
+		state.active, state.waiting = true, nil
+		return true
+	}
+	if !state.queued {
+		state.queued = true
+		s.queue = append(s.queue, uid)
+	}
+	return false
+}
+
+// release returns the Node's slot.
+func (s *states) release(uid types.UID) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	state := s.byUID[uid] // It stays while it is active.
+	s.active--
+	state.active, state.cancel = false, nil
+	s.drop(uid, state)
+}
+
+// next takes from the queue as many Nodes as slots are free, and returns their names. A Node
+// that then needs no slot leaves it to the next one: call next after every reconcile.
+func (s *states) next(limit int) []string {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	var names []string
+	for len(s.queue) > 0 && len(names) < limit-s.active {
+		state, known := s.byUID[s.queue[0]]
+		s.queue = s.queue[1:]
+		if known {
+			state.queued = false
+			names = append(names, state.name)
+		}
+	}
+	return names
+}
+
+// start calls run in a goroutine, with a context that interrupt cancels. The Node has a slot,
+// which is returned when run has ended; then ended is called.
+func (s *states) start(ctx context.Context, uid types.UID, run func(context.Context), ended func()) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.byUID[uid].cancel = cancel
+	s.runs.Go(func() {
+		defer cancel(nil)
+		run(ctx)
+		s.release(uid)
+		ended()
+	})
+}
+
+// interrupt cancels the Node's run, if there is one.
+func (s *nodeState) interrupt(cause error) {
+	if s.cancel != nil {
+		s.cancel(cause)
+	}
+}
+
+// running counts the slots that are taken; busy adds the Nodes that wait for one.
+func (s *states) running() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.active
+}
+
+func (s *states) busy() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.active + len(s.queue)
+}

@@ -1,0 +1,86 @@
+package report
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+)
+
+// bufferFor is how long a new run buffers Events and conditions about progress.
+// When a thousand Nodes are deleted at once, most cleanups finish within that
+// time: then one Event at the end replaces several writes per Node (Discard).
+const bufferFor = time.Second
+
+// buffer holds what a new run has not published yet.
+type buffer struct {
+	timer  clock.Timer
+	events []event
+	// conditions are the newest ones, nil for none.
+	conditions []corev1.NodeCondition
+}
+
+// Buffer delays Events and conditions about normal progress by up to one second.
+// A warning flushes the buffer. If the delayed write of the conditions fails,
+// Buffer calls failed.
+func (n *Node) Buffer(ctx context.Context, failed func(error)) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.buffer = &buffer{timer: n.clock.AfterFunc(bufferFor, func() {
+		if err := n.Flush(ctx); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+	})}
+}
+
+// Flush publishes what is buffered and ends buffering.
+func (n *Node) Flush(ctx context.Context) error {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.flush(ctx)
+}
+
+// Discard drops what is buffered and ends buffering: the Event at the end of the
+// run lists every step.
+func (n *Node) Discard() {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.discard()
+}
+
+// FlushEvents publishes the buffered Events and drops the conditions: the Node is
+// deleted before anybody could read them.
+func (n *Node) FlushEvents() {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.flushEvents()
+	n.discard()
+}
+
+func (n *Node) discard() {
+	if n.buffer != nil {
+		n.buffer.timer.Stop()
+		n.buffer = nil
+	}
+}
+
+func (n *Node) flush(ctx context.Context) error {
+	if n.buffer == nil {
+		return nil
+	}
+	n.flushEvents()
+	conditions := n.buffer.conditions
+	n.discard()
+	return n.write(ctx, conditions)
+}
+
+func (n *Node) flushEvents() {
+	if n.buffer == nil {
+		return
+	}
+	for _, e := range n.buffer.events {
+		n.record(e)
+	}
+	n.buffer.events = nil
+}
