@@ -44,7 +44,10 @@ func (r *run) saveSurely(ctx context.Context) error {
 
 func (r *run) save(ctx context.Context) error {
 	r.Record.State, r.Record.Message = r.standing()
-	if r.Record.State == api.Succeeded {
+	switch {
+	case r.Record.State != api.Succeeded:
+		r.Record.FinishedAt = nil
+	case r.Record.FinishedAt == nil: // A run that was done already stays as it is recorded.
 		now := metav1.NewTime(r.clock.Now())
 		r.Record.FinishedAt = &now
 	}

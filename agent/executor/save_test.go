@@ -35,7 +35,7 @@ func TestWhereNothingIsLeftToRunThatIsSavedBeforeItIsReturned(t *testing.T) {
 	forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.record.State, b.record.Steps = api.Failed, []api.StepRun{{Name: "a", Plugin: "test", State: api.StepSucceeded}, {Name: "gone", Plugin: "test", State: api.StepFailed}}
+		b.record.State, b.record.Steps = api.Failed, []api.StepRun{{Name: "a", Plugin: "test", State: api.StepSucceeded, Attempts: 1}, {Name: "gone", Plugin: "test", State: api.StepFailed}}
 		outcome, err := b.run(t.Context(), 1, b.step("a", forbidden))
 		b.expect(outcome, err, api.Succeeded)
 		if want := []string{"a=Succeeded"}; !slices.Equal(b.saved, want) || b.record.State != api.Succeeded || b.record.FinishedAt == nil {

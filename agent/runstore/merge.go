@@ -37,7 +37,8 @@ func NoteDeletion(run *api.Run, node *corev1.Node) {
 
 // Merge sets the record's steps to those of the plan, in the plan's order. A step
 // that the record has under the same name and plugin keeps its state; the others
-// start from Pending. Steps that are not in the plan are dropped. The state of a
+// start from Pending, and so does one that succeeded without an attempt: no agent writes
+// that. Steps that are not in the plan are dropped. The state of a
 // dry run does not count in a real run.
 func Merge(run *api.Run, configHash string, dryRun bool, p plan.Plan) {
 	if run.DryRun != dryRun {
@@ -49,7 +50,7 @@ func Merge(run *api.Run, configHash string, dryRun bool, p plan.Plan) {
 		step := api.StepRun{Name: name, Plugin: plugin, State: api.StepPending}
 		if known := run.Step(name); known != nil && known.Plugin == plugin {
 			step = *known
-			if step.State == api.StepSkipped && !skipped {
+			if step.State == api.StepSkipped && !skipped || step.State == api.StepSucceeded && step.Attempts == 0 {
 				step.State, step.Reason = api.StepPending, ""
 			}
 		}

@@ -19,14 +19,16 @@ func step(name, plugin string, critical bool) config.Step {
 }
 
 func TestMergeKeepsWhatStepsWentThroughAndTakesTheRestFromThePlan(t *testing.T) {
+	finished := metav1.Now()
 	run := &api.Run{Steps: []api.StepRun{
-		{Name: "done", Plugin: "x", State: api.StepSucceeded, Attempts: 1},
+		{Name: "done", Plugin: "x", State: api.StepSucceeded, Attempts: 1, FinishedAt: &finished},
+		{Name: "never-attempted", Plugin: "x", State: api.StepSucceeded, FinishedAt: &finished},
 		{Name: "replaced", Plugin: "x", State: api.StepSucceeded},
 		{Name: "dropped", Plugin: "x", State: api.StepSucceeded},
 		{Name: "was-skipped", Plugin: "x", State: api.StepSkipped, Reason: "no disk"},
 	}}
 	p := plan.Plan{
-		Waves:   [][]config.Step{{step("done", "x", true), step("replaced", "y", true), step("was-skipped", "x", false)}, {step("new", "x", true)}},
+		Waves:   [][]config.Step{{step("done", "x", true), step("replaced", "y", true), step("was-skipped", "x", false), step("never-attempted", "x", true)}, {step("new", "x", true)}},
 		Skipped: []plan.Skip{{Step: step("skipped", "x", true), Reason: "not here"}},
 		Hash:    "p",
 	}
@@ -35,6 +37,7 @@ func TestMergeKeepsWhatStepsWentThroughAndTakesTheRestFromThePlan(t *testing.T) 
 		{Name: "done", Plugin: "x", Critical: true, State: api.StepSucceeded, Attempts: 1},
 		{Name: "replaced", Plugin: "y", Critical: true, State: api.StepPending},
 		{Name: "was-skipped", Plugin: "x", State: api.StepPending},
+		{Name: "never-attempted", Plugin: "x", Critical: true, State: api.StepPending},
 		{Name: "new", Plugin: "x", Critical: true, State: api.StepPending},
 		{Name: "skipped", Plugin: "x", Critical: true, State: api.StepPending},
 	}

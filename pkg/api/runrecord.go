@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -61,6 +60,8 @@ type Run struct {
 	RetryRequestedAt string `json:"retryRequestedAt,omitempty"`
 
 	Steps []StepRun `json:"steps"`
+
+	unknown unknownFields
 }
 
 // StepState is where one step of a run stands.
@@ -107,6 +108,8 @@ type StepRun struct {
 	// NextAttemptAt is when a failed attempt is repeated, never earlier: full
 	// seconds would be.
 	NextAttemptAt *metav1.MicroTime `json:"nextAttemptAt,omitempty"`
+
+	unknown unknownFields
 }
 
 // Step returns the named step of the run, or nil.
@@ -156,17 +159,17 @@ func EncodeRun(namespace string, run *Run) (*corev1.ConfigMap, error) {
 	}, nil
 }
 
-// DecodeRun reads a run record. Unknown fields, and a version other than ours,
-// are errors: a record that is not understood must not release a Node.
+// DecodeRun reads a run record. Fields that this version does not know are preserved and
+// ignored: within RunVersion, versions only add fields that change no decision of an older
+// agent. Another version, and a state that this version does not know, are errors: a
+// record that is not understood must not release a Node.
 func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
 	data, found := configMap.Data[RunKey]
 	if !found {
 		return nil, fmt.Errorf("decoding run record %s: key %s is missing", configMap.Name, RunKey)
 	}
-	decoder := json.NewDecoder(bytes.NewReader([]byte(data)))
-	decoder.DisallowUnknownFields()
 	run := &Run{}
-	if err := decoder.Decode(run); err != nil {
+	if err := json.Unmarshal([]byte(data), run); err != nil {
 		return nil, fmt.Errorf("decoding run record %s: %w", configMap.Name, err)
 	}
 	if run.Version != RunVersion {
@@ -180,6 +183,9 @@ func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
 
 // check finds what no agent writes: somebody has edited the record.
 func (r *Run) check() error {
+	if r.Node == "" || r.NodeUID == "" {
+		return fmt.Errorf("it names no node")
+	}
 	if !slices.Contains([]State{Pending, Preflight, Running, Waiting, Blocked, Failed, Bypassed, Canceled, Succeeded}, r.State) {
 		return fmt.Errorf("there is no state %q", r.State)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -48,18 +49,22 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 }
 
 func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
-	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u", State: Waiting, Steps: []StepRun{{Name: "drain", State: StepRetrying, NextAttemptAt: &metav1.MicroTime{}}}})
+	at := metav1.NewMicroTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
+	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u", State: Waiting, Steps: []StepRun{{Name: "drain", State: StepRetrying, NextAttemptAt: &at}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := stored.Data[RunKey]
+	if _, err := DecodeRun(stored); err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string]string{
-		"unknown field": strings.Replace(good, `"node"`, `"edon"`, 1),
-		"version":       strings.Replace(good, RunVersion, "nodecleanup.io/v9", 1),
-		"no JSON":       "{",
-		"state":         strings.Replace(good, `"Waiting"`, `"Watching"`, 1),
-		"step's state":  strings.Replace(good, `"Retrying"`, `"Trying"`, 1),
-		"no time":       strings.Replace(good, `"nextAttemptAt":null`, `"reason":""`, 1),
+		"no node":      strings.Replace(good, `"node"`, `"edon"`, 1),
+		"version":      strings.Replace(good, RunVersion, "nodecleanup.io/v9", 1),
+		"no JSON":      "{",
+		"state":        strings.Replace(good, `"Waiting"`, `"Watching"`, 1),
+		"step's state": strings.Replace(good, `"Retrying"`, `"Trying"`, 1),
+		"no time":      strings.Replace(good, `"nextAttemptAt":"2026-01-31T04:00:00.000000Z"`, `"reason":""`, 1),
 	} {
 		if data == good {
 			t.Fatalf("%s: nothing was changed in %s", name, good)
@@ -72,6 +77,31 @@ func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
 	delete(stored.Data, RunKey)
 	if _, err := DecodeRun(stored); err == nil {
 		t.Error("a record without its key was read")
+	}
+}
+
+// A newer version may add fields. This version ignores them, and writes them back: else the
+// newer one would miss them after a rollback and another upgrade.
+func TestDecodeRunPreservesFieldsOfANewerVersion(t *testing.T) {
+	const newer = `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"u","configHash":"c","planHash":"p","state":"Running",` +
+		`"startedAt":"2026-01-31T04:00:00Z","notifiedTo":["a","b"],"steps":[{"name":"drain","plugin":"drain","critical":true,"state":"Running","outputs":{"ticket":"7"}}]}`
+	run, err := DecodeRun(&corev1.ConfigMap{Data: map[string]string{RunKey: newer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Steps[0].State, run.Message = StepSucceeded, "done"
+	stored, err := EncodeRun("ns", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"notifiedTo":["a","b"]`, `"outputs":{"ticket":"7"}`, `"state":"Succeeded"`, `"message":"done"`} {
+		if !strings.Contains(stored.Data[RunKey], want) {
+			t.Errorf("the record %s lacks %s", stored.Data[RunKey], want)
+		}
+	}
+	again, err := DecodeRun(stored)
+	if err != nil || !reflect.DeepEqual(again, run) {
+		t.Errorf("decoded again as %+v, %v; want %+v", again, err, run)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestABypassGoesOverARecord(t *testing.T) {
 		stop()
 		f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
 		f.start(f.options())
-		if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "the run record cannot be read") || !strings.Contains(message, "Mend or delete ConfigMap run-worker-") {
+		if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "cannot decode the run record") || !strings.Contains(message, "kubectl nodecleanup retry worker") {
 			t.Errorf("the condition says %q", message)
 		}
 		f.annotate(node, bypass)

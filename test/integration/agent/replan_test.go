@@ -59,7 +59,7 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 			}
 		}
 		f.eventually("the agent has looked at the node that others hold", func(context.Context) (bool, error) {
-			return strings.Contains(log.String(), "others still hold it") || strings.Contains(log.String(), "somebody took our finalizer off"), nil
+			return strings.Contains(log.String(), "other finalizers remain") || strings.Contains(log.String(), "somebody removed our finalizer"), nil
 		})
 		if told := f.events(held, "NodeUnprotected"); told != 0 {
 			t.Error("it was said that somebody took the finalizer off")

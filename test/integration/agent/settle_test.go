@@ -35,7 +35,7 @@ func TestABypassThatCouldNotBeRecordedIsNoUnprotectedDeletion(t *testing.T) {
 	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "gone to the scrapyard"})
 	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
 	f.eventually("the agent has looked at the node again", func(context.Context) (bool, error) {
-		return strings.Contains(log.String(), "others still hold it") || strings.Contains(log.String(), "node was deleted before"), nil
+		return strings.Contains(log.String(), "other finalizers remain") || strings.Contains(log.String(), "node was deleted before"), nil
 	})
 	if counted := f.metric(options.MetricsListen, "node_cleanup_unprotected_deletions_total "); counted != "node_cleanup_unprotected_deletions_total 0" || f.events(node, "NodeUnprotected") != 0 {
 		t.Errorf("the metrics say %q, the log\n%s", counted, log.String())
@@ -49,12 +49,12 @@ func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
 	f.unreadable(node)
 	options, log := f.logged()
 	f.start(options)
-	f.awaitLog(log, "nobody knows whether its cleanup was done")
+	f.awaitLog(log, "whether its cleanup was done is unknown")
 	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
 	other := f.protected("other")
 	f.delete(other)
 	f.awaitGone(other)
-	if text := log.String(); strings.Count(text, "nobody knows") != 1 || strings.Contains(text, "reconciling node failed") {
+	if text := log.String(); strings.Count(text, "is unknown") != 1 || strings.Contains(text, "reconciling node failed") {
 		t.Errorf("the log says\n%s", text)
 	}
 }

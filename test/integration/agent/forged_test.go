@@ -1,0 +1,170 @@
+package agent_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// forge stores a run record for a terminating Node, as somebody could who may write
+// ConfigMaps where no policy protects them.
+func (f *fixture) forge(node *corev1.Node, change func(run *api.Run)) {
+	f.Helper()
+	at := metav1.NewTime(f.read(node).DeletionTimestamp.Add(time.Second))
+	run := &api.Run{
+		Node: node.Name, NodeUID: node.UID, ConfigHash: "c", PlanHash: "p", State: api.Succeeded,
+		DeletionRequestedAt: f.read(node).DeletionTimestamp, StartedAt: at, FinishedAt: &at,
+		Steps: []api.StepRun{{Name: "storage", Plugin: "probe", Critical: true, State: api.StepSucceeded, Attempts: 1, StartedAt: &at, FinishedAt: &at}},
+	}
+	change(run)
+	configMap, err := api.EncodeRun(f.namespace, run)
+	if err != nil {
+		f.Fatal(err)
+	}
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	if _, err = configMaps.Create(f.Context(), configMap, metav1.CreateOptions{}); err != nil {
+		_, err = configMaps.Update(f.Context(), configMap, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func TestAForgedRecordSkipsNoStep(t *testing.T) {
+	for name, change := range map[string]func(*api.Run){
+		"succeeded, its critical step pending": func(run *api.Run) {
+			run.Steps[0] = api.StepRun{Name: "storage", Plugin: "probe", State: api.StepPending}
+		},
+		"succeeded without steps":     func(run *api.Run) { run.Steps = nil },
+		"succeeded by other steps":    func(run *api.Run) { run.Steps[0].Name = "invented" },
+		"succeeded by another plugin": func(run *api.Run) { run.Steps[0].Plugin = "logger" },
+		"succeeded by a failed optional step": func(run *api.Run) {
+			run.Steps[0].State, run.Steps[0].Critical = api.StepFailed, false
+		},
+		"succeeded without an attempt": func(run *api.Run) { run.Steps[0].Attempts, run.Steps[0].FinishedAt = 0, nil },
+		"succeeded by a skipped step":  func(run *api.Run) { run.Steps[0].State, run.Steps[0].Reason = api.StepSkipped, "not here" },
+		"succeeded in a dry run":       func(run *api.Run) { run.DryRun = true },
+		"bypassed":                     func(run *api.Run) { run.State, run.Steps, run.BypassReason = api.Bypassed, nil, "because" },
+		"about another deletion": func(run *api.Run) {
+			before := metav1.NewTime(run.DeletionRequestedAt.Add(-time.Hour))
+			run.DeletionRequestedAt = &before
+		},
+		"about no deletion":                func(run *api.Run) { run.DeletionRequestedAt = nil },
+		"about a request that nobody made": func(run *api.Run) { run.DeletionRequestedAt, run.CleanupRequestedAt = nil, firstRequest },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, oneProbe+"retry: {maxRetries: 0}\n")
+			calls := make(chan struct{}, 10)
+			f.probes["storage"] = func(context.Context, cleanup.Target) error { calls <- struct{}{}; return nil }
+			node := f.protected("worker")
+			f.delete(node)
+			f.forge(node, change)
+			f.start(f.options())
+			if name == "succeeded by a failed optional step" { // A critical step that failed holds the Node.
+				f.awaitState(node, api.Failed)
+				return
+			}
+			f.awaitGone(node)
+			if len(calls) != 1 {
+				t.Errorf("the step was called %d times", len(calls))
+			}
+			run := f.record(node)
+			if run.State != api.Succeeded || len(run.Steps) != 1 || run.Steps[0].State != api.StepSucceeded || run.Steps[0].Attempts == 0 {
+				t.Errorf("the run record says %+v", run)
+			}
+			f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded")
+		})
+	}
+}
+
+// TestARecordThatIsForgedDuringTheRunSkipsNoStep: the agent finds another record than the one
+// that it stored.
+func TestARecordThatIsForgedDuringTheRunSkipsNoStep(t *testing.T) {
+	f := setUp(t, "retry: {initialDelay: 10ms}\n"+oneProbe)
+	gate := newGate()
+	f.probes["storage"] = gate.pass
+	f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	<-gate.began
+	f.forge(node, func(run *api.Run) {
+		run.Steps[0] = api.StepRun{Name: "storage", Plugin: "probe", State: api.StepPending}
+	})
+	close(gate.open)
+	f.awaitGone(node)
+	if len(gate.began) == 0 {
+		t.Error("the step did not run again, although its record does not say that it succeeded")
+	}
+	if run := f.record(node); run.State != api.Succeeded || run.Steps[0].State != api.StepSucceeded {
+		t.Errorf("the run record says %+v", run)
+	}
+}
+
+// TestTheRecordOfANewerAgentIsContinued: after a rollback, the older agent ignores the fields
+// that it does not know, and preserves them.
+func TestTheRecordOfANewerAgentIsContinued(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: first, plugin: probe, options: {do: first}}\n- {name: second, plugin: probe, dependsOn: [first], options: {do: second}}\n")
+	first, second := newGate(), newGate()
+	f.probes["first"], f.probes["second"] = first.pass, second.pass
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	close(first.open)
+	<-second.began
+	stop()
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	configMap, err := configMaps.Get(t.Context(), api.RunName(node.Name, node.UID), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := configMap.Data[api.RunKey]
+	configMap.Data[api.RunKey] = strings.Replace(strings.Replace(data, `{"`, `{"notifiedTo":["jane"],"`, 1), `"steps":[{`, `"steps":[{"outputs":{"ticket":"7"},`, 1)
+	if _, err := configMaps.Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	close(second.open)
+	f.start(f.options())
+	f.awaitGone(node)
+	if calls := len(first.began); calls != 1 {
+		t.Errorf("the first step was called %d times", calls)
+	}
+	if configMap, err = configMaps.Get(t.Context(), configMap.Name, metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"notifiedTo":["jane"]`, `"outputs":{"ticket":"7"}`, `"state":"Succeeded"`} {
+		if !strings.Contains(configMap.Data[api.RunKey], want) {
+			t.Errorf("the record lacks %s: %s", want, configMap.Data[api.RunKey])
+		}
+	}
+}
+
+// TestARetryRequestStartsAnUndecodableRecordOver: nobody has to delete a record.
+func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
+	f := setUp(t, oneProbe)
+	calls := make(chan struct{}, 10)
+	f.probes["storage"] = func(context.Context, cleanup.Target) error { calls <- struct{}{}; return nil }
+	node := f.protected("worker")
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest}) // Of long ago.
+	f.delete(node)
+	f.forge(node, func(*api.Run) {})
+	f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
+	f.start(f.options())
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "kubectl nodecleanup retry worker") || strings.Contains(message, "delete") {
+		t.Errorf("the condition says %q", message)
+	}
+	if len(calls) > 0 {
+		t.Error("the step ran before somebody asked for it")
+	}
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
+	f.awaitGone(node)
+	if run := f.record(node); len(calls) != 1 || run.State != api.Succeeded {
+		t.Errorf("%d calls, the run record says %+v", len(calls), run)
+	}
+}
