@@ -1,0 +1,625 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+func TestEnsureFinalizer(t *testing.T) {
+	without := func(node *corev1.Node) { node.Finalizers = nil }
+	for name, test := range map[string]struct {
+		node    *corev1.Node
+		prepare func(*bench)
+		patched bool
+		fails   bool
+	}{
+		"added to a node that lacks it":      {node: makeNode(without), patched: true},
+		"not to one that has it":             {node: makeNode(nil)},
+		"not to a terminating one":           {node: deletedNode(without)},
+		"not to one that is not selected":    {node: makeNode(without), prepare: func(b *bench) { b.config.NodeSelector = labels.Nothing() }},
+		"not by an agent that does not lead": {node: makeNode(without), prepare: func(b *bench) { b.fence = errors.New("not the leader") }, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTest(t, test.node)
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			done := b.ensureFinalizer(t.Context(), b.cleanup(test.node))
+			if (done.err != nil) != test.fails {
+				t.Errorf("the error is %v", done.err)
+			}
+			patches := b.patches()
+			if (len(patches) == 1) != test.patched || b.counts.added != len(patches) {
+				t.Errorf("patches are %q, counted %d", patches, b.counts.added)
+			}
+			if test.patched && patches[0] != `{"metadata":{"finalizers":["nodecleanup.io/finalizer"],"uid":"uid"}}` {
+				t.Errorf("the patch is %s", patches[0])
+			}
+		})
+	}
+}
+
+func TestExplainInvalid(t *testing.T) {
+	cause := errors.New("422")
+	for name, test := range map[string]struct {
+		current *corev1.Node
+		invalid bool
+	}{
+		"the node is deleted":              {current: nil},
+		"the name belongs to another node": {current: makeNode(func(node *corev1.Node) { node.UID = "other" })},
+		"it terminates meanwhile":          {current: deletedNode(nil)},
+		"it holds an invalid value":        {current: makeNode(nil), invalid: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTest(t)
+			if test.current != nil {
+				b = newTest(t, test.current)
+			}
+			err := b.explainInvalid(t.Context(), makeNode(nil), cause)
+			if invalid := errors.As(err, &invalidError{}); invalid != test.invalid || !invalid && err != nil {
+				t.Errorf("it is %v", err)
+			}
+		})
+	}
+}
+
+func TestSuperviseRun(t *testing.T) {
+	bypass := func(node *corev1.Node) { node.Annotations = map[string]string{api.AnnotationBypass: "true"} }
+	release := func(b *bench) {
+		b.config.Deadline = config.Deadline{After: time.Hour, Action: config.Release}
+		b.clock.Step(2 * time.Hour)
+	}
+	for name, test := range map[string]struct {
+		node      *corev1.Node
+		prepare   func(*bench)
+		running   bool
+		goesOn    bool
+		interrupt error
+	}{
+		"without a run":           {node: deletedNode(nil), goesOn: true},
+		"a run in progress":       {node: deletedNode(nil), running: true},
+		"a run that is bypassed":  {node: deletedNode(bypass), running: true, interrupt: errBypassed},
+		"a run past its deadline": {node: deletedNode(nil), running: true, prepare: release, interrupt: errDeadline},
+		"a run past a holding deadline": {node: deletedNode(nil), running: true, prepare: func(b *bench) {
+			release(b)
+			b.config.Deadline.Action = config.Hold
+		}},
+		"a run on request that is bypassed": {node: makeNode(bypass), running: true},
+		"a node that is released": {node: deletedNode(nil), prepare: func(b *bench) {
+			b.states.update("uid", func(s *nodeState) { s.released = true })
+		}},
+		"a node that is deleted meanwhile": {node: deletedNode(nil), prepare: func(b *bench) {
+			if err := b.nodes.GetStore().Delete(&nodeMeta{ObjectMeta: deletedNode(nil).ObjectMeta}); err != nil {
+				b.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTest(t, test.node)
+			c := b.cleanup(test.node)
+			var cause error
+			if test.running {
+				b.states.track(c.cached, func() bool { return true })
+				b.states.acquire(1, "uid")
+				b.states.update("uid", func(s *nodeState) { s.cancel = func(why error) { cause = why } })
+			}
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			if done := b.superviseRun(t.Context(), c); done.stop == test.goesOn || done.err != nil {
+				t.Errorf("the result is %+v", done)
+			}
+			if cause != test.interrupt {
+				t.Errorf("the run is interrupted by %v, want %v", cause, test.interrupt)
+			}
+		})
+	}
+}
+
+func TestAwaitSlot(t *testing.T) {
+	annotated := func(key string) *corev1.Node {
+		return deletedNode(func(node *corev1.Node) { node.Annotations = map[string]string{key: "true"} })
+	}
+	for name, test := range map[string]struct {
+		node    *corev1.Node
+		prepare func(*bench)
+		slot    bool
+		says    string
+	}{
+		"all slots taken": {node: deletedNode(nil)},
+		"all slots taken for long": {node: deletedNode(nil), prepare: func(b *bench) { b.clock.Step(3 * time.Minute) },
+			says: "waiting for a slot: 2 cleanups are running"},
+		"a bypass needs none":               {node: annotated(api.AnnotationBypass), slot: true},
+		"a withdrawn request needs none":    {node: makeNode(nil), slot: true},
+		"a request waits, and says nothing": {node: makeNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"} })},
+		"a cleanup that is done needs none": {node: deletedNode(nil), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.complete = true }) }, slot: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTest(t, test.node)
+			trackAll(b.states, "x", "y")
+			b.states.acquire(2, "x")
+			b.states.acquire(2, "y")
+			c := b.cleanup(test.node)
+			b.states.track(c.cached, func() bool { return true })
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			done := b.awaitSlot(t.Context(), c)
+			if c.slot != test.slot || done.stop == test.slot || done.err != nil {
+				t.Errorf("slot %v, result %+v", c.slot, done)
+			}
+			if said := b.condition(); !strings.Contains(said, test.says) || test.says == "" && said != "" {
+				t.Errorf("the condition says %q, want %q", said, test.says)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	for name, test := range map[string]struct {
+		cached  *corev1.Node
+		current *corev1.Node
+		data    string
+		prepare func(*bench)
+		goesOn  bool
+		blocked string
+	}{
+		"a node without a record":               {cached: deletedNode(nil), current: deletedNode(nil), goesOn: true},
+		"the name of another node":              {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.UID = "other" })},
+		"one that terminates since":             {cached: makeNode(nil), current: deletedNode(nil)},
+		"one that has lost its finalizer since": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Finalizers = []string{"theirs"} })},
+		"a record that cannot be decoded":       {cached: deletedNode(nil), current: deletedNode(nil), data: "{", blocked: "kubectl nodecleanup retry worker"},
+		"a record about another node":           {cached: deletedNode(nil), current: deletedNode(nil), data: `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"other","state":"Succeeded"}`, blocked: "it is about node UID other"},
+		"a bypass over a broken record": {
+			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", goesOn: true},
+		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", goesOn: true,
+			prepare: func(b *bench) {
+				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
+			}},
+		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
+			prepare: func(b *bench) {
+				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
+			}, blocked: "paused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTest(t, test.current)
+			c := b.cleanup(test.cached)
+			b.states.track(c.cached, func() bool { return true })
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			if test.data != "" {
+				configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.RunName("worker", "uid")}, Data: map[string]string{api.RunKey: test.data}}
+				if err := b.client.Tracker().Add(configMap); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := b.load(t.Context(), c)
+			if done.stop == test.goesOn || (done.blocked == "") != (test.blocked == "") || !strings.Contains(done.blocked, test.blocked) {
+				t.Errorf("the result is %+v", done)
+			}
+			if test.goesOn && (c.record == nil || c.record.State != api.Pending || c.record.NodeUID != "uid") {
+				t.Errorf("the record is %+v", c.record)
+			}
+		})
+	}
+}
+
+func TestMismatch(t *testing.T) {
+	at, before := metav1.NewTime(started), metav1.NewTime(started.Add(-time.Hour))
+	requested := deletedNode(func(node *corev1.Node) {
+		node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"}
+		node.Spec.Unschedulable = true
+	})
+	schedulable := requested.DeepCopy()
+	schedulable.Spec.Unschedulable = false
+	begunStep := []api.StepRun{{Name: "drain", State: api.StepSucceeded, Attempts: 1}}
+	for want, test := range map[string]struct {
+		run  api.Run
+		node *corev1.Node
+	}{
+		"":                                    {api.Run{DeletionRequestedAt: &at}, deletedNode(nil)},
+		"a deletion at another time":          {api.Run{DeletionRequestedAt: &before}, deletedNode(nil)},
+		"neither a deletion nor a request":    {api.Run{}, deletedNode(nil)},
+		"was canceled":                        {api.Run{CleanupRequestedAt: "now", State: api.Canceled}, requested},
+		"was a dry run":                       {api.Run{CleanupRequestedAt: "now", DryRun: true}, requested},
+		"withdrawn or replaced":               {api.Run{CleanupRequestedAt: "before"}, requested},
+		"the node has been schedulable since": {api.Run{CleanupRequestedAt: "now", Steps: begunStep}, schedulable},
+	} {
+		if got := mismatch(&test.run, test.node); !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := mismatch(&api.Run{CleanupRequestedAt: "now", Steps: begunStep}, requested); got != "" {
+		t.Errorf("a cleanup on request does not count: %q", got)
+	}
+}
+
+func TestAdoptRecordNotesTheDeletion(t *testing.T) {
+	node := deletedNode(func(node *corev1.Node) {
+		node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"}
+		node.Spec.Unschedulable, node.Status.NodeInfo.BootID = true, "boot"
+	})
+	b := newTest(t, node)
+	c := b.loaded(node, &api.Run{NodeUID: "uid", CleanupRequestedAt: "now", PlanHash: "p", State: api.Succeeded, DeadlinePassed: true, Steps: []api.StepRun{{Name: "drain", State: api.StepSucceeded, Attempts: 1}}})
+	if done := b.adoptRecord(t.Context(), c); done.stop {
+		t.Errorf("the result is %+v", done)
+	}
+	if run := c.record; !run.DeletionRequestedAt.Equal(node.DeletionTimestamp) || run.RequestedBy != "jane" || !run.RequestedByVerified || run.Host.BootID != "boot" || len(run.Steps) != 1 {
+		t.Errorf("the record is %+v", run)
+	}
+	if !b.states.get("uid").late {
+		t.Error("the deadline would be published twice")
+	}
+}
+
+func TestOnBypass(t *testing.T) {
+	for name, test := range map[string]struct {
+		annotations map[string]string
+		run         *api.Run
+		released    bool
+	}{
+		"no bypass":            {},
+		"an active bypass":     {annotations: map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "fire"}, released: true},
+		"an invalid bypass":    {annotations: map[string]string{api.AnnotationBypass: "perhaps"}},
+		"an expired bypass":    {annotations: map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassUntil: "2020-01-01T00:00:00Z"}},
+		"a record that claims": {run: &api.Run{Node: "worker", NodeUID: "uid", State: api.Bypassed, BypassReason: "forged"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(func(node *corev1.Node) { node.Annotations = test.annotations })
+			b := newTest(t, node)
+			c := b.loaded(node, test.run)
+			done := b.onBypass(t.Context(), c)
+			if done.stop != test.released || len(b.patches()) > 0 != test.released || b.states.get("uid").released != test.released {
+				t.Fatalf("result %+v, patches %q", done, b.patches())
+			}
+			if !test.released {
+				if c.record.State != api.Pending || c.record.BypassReason != "" {
+					t.Errorf("the record is %+v", c.record)
+				}
+				return
+			}
+			if run := b.stored(); run.State != api.Bypassed || run.BypassReason != "fire" || run.FinishedAt == nil {
+				t.Errorf("the record is %+v", run)
+			}
+			b.wantEvent("CleanupBypassed")
+		})
+	}
+}
+
+// An operator's word counts also if no record can be written; the config's does not.
+func TestOnlyAnOperatorReleasesWithoutARecord(t *testing.T) {
+	for name, force := range map[string]bool{"bypass": true, "deadline": false} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			b.client.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "run", errors.New("quota"))
+			})
+			done := b.releaseBypassed(t.Context(), b.loaded(node, nil), "because", force)
+			if released := len(b.patches()) == 1; released != force || (done.err == nil) != force {
+				t.Errorf("released %v, result %+v", released, done)
+			}
+		})
+	}
+}
+
+func TestOnDeadline(t *testing.T) {
+	for name, test := range map[string]struct {
+		deadline config.Deadline
+		passed   time.Duration
+		event    string
+		released bool
+	}{
+		"no deadline":        {passed: 100 * time.Hour},
+		"before":             {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: time.Minute},
+		"after, to hold":     {deadline: config.Deadline{After: time.Hour, Action: config.Hold}, passed: 2 * time.Hour, event: "the node is held"},
+		"after, to released": {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: 2 * time.Hour, event: "the config says Release", released: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			b.config.Deadline = test.deadline
+			c := b.loaded(node, nil)
+			b.clock.Step(test.passed)
+			if done := b.onDeadline(t.Context(), c); done.stop != test.released || done.err != nil {
+				t.Errorf("the result is %+v", done)
+			}
+			if len(b.patches()) > 0 != test.released {
+				t.Errorf("patches %q", b.patches())
+			}
+			if test.event == "" {
+				b.wantNoEvent()
+				return
+			}
+			b.wantEvent(test.event)
+			if test.released {
+				return
+			}
+			if b.onDeadline(t.Context(), c); true {
+				b.wantNoEvent()
+			}
+		})
+	}
+}
+
+func TestOrDeadlineIsTheSoonerTime(t *testing.T) {
+	b := newTest(t)
+	b.config.Deadline = config.Deadline{After: time.Hour}
+	node := deletedNode(nil)
+	b.seen(node)
+	c := b.cleanup(node)
+	for _, test := range []struct{ passed, other, want time.Duration }{
+		{0, 0, time.Hour}, {0, time.Minute, time.Minute}, {0, 2 * time.Hour, time.Hour}, {90 * time.Minute, time.Minute, time.Minute}, {0, 0, 0},
+	} {
+		b.clock.Step(test.passed)
+		if got := b.orDeadline(c, test.other); got != test.want {
+			t.Errorf("after %s, or %s: %s, want %s", test.passed, test.other, got, test.want)
+		}
+	}
+}
+
+func TestRetryReason(t *testing.T) {
+	for _, test := range []struct {
+		state            api.State
+		hash, requested  string
+		changed, written bool
+		want             string
+	}{
+		{api.Failed, "c", "", false, false, ""},
+		{api.Failed, "c", "now", false, false, retryRequested},
+		{api.Waiting, "c", "now", false, false, retryRequested},
+		{api.Failed, "c", "before", false, false, ""},
+		{api.Failed, "new", "", false, false, retryConfig},
+		{api.Blocked, "new", "", false, false, retryConfig},
+		{api.Waiting, "new", "", false, false, ""},
+		{api.Waiting, "c", "", true, false, retrySecretChanged},
+		{api.Running, "c", "", true, false, ""},
+		{api.Failed, "c", "", false, true, retrySecretWritten},
+		{api.Waiting, "c", "", false, true, ""},
+		{api.Succeeded, "new", "now", true, true, ""},
+	} {
+		run := &api.Run{State: test.state, ConfigHash: "c", RetryRequestedAt: "before"}
+		if got := retryReason(run, test.hash, test.requested, test.changed, test.written); got != test.want {
+			t.Errorf("%+v: %q", test, got)
+		}
+	}
+}
+
+func TestAwaitRetry(t *testing.T) {
+	in := func(d time.Duration) *metav1.MicroTime { at := metav1.NewMicroTime(started.Add(d)); return &at }
+	for name, test := range map[string]struct {
+		run     api.Run
+		prepare func(*bench)
+		stop    bool
+		after   time.Duration
+	}{
+		"pending":          {run: api.Run{State: api.Pending}},
+		"failed":           {run: api.Run{State: api.Failed, Message: "m"}, stop: true},
+		"waits":            {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(time.Hour)}, {State: api.StepRetrying, NextAttemptAt: in(time.Minute)}}}, stop: true, after: time.Minute},
+		"has waited":       {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(-time.Minute)}}}},
+		"is blocked":       {run: api.Run{State: api.Blocked, CheckAgainAt: in(time.Second)}, stop: true, after: time.Second},
+		"was blocked":      {run: api.Run{State: api.Blocked, CheckAgainAt: in(-time.Second)}},
+		"backs off":        {run: api.Run{State: api.Running}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retryAt = started.Add(time.Second) }) }, stop: true, after: time.Second},
+		"a secret changed": {run: api.Run{State: api.Failed}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retry = true }) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			test.run.ConfigHash = b.config.Hash
+			c := b.loaded(node, &test.run)
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			if done := b.awaitRetry(t.Context(), c); done.stop != test.stop || done.after != test.after || done.err != nil {
+				t.Errorf("the result is %+v", done)
+			}
+		})
+	}
+}
+
+func TestBuildPlanKeepsOnlyStepsOfThePlan(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	b.step("storage", nil)
+	c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", PlanHash: "p", State: api.Succeeded, Steps: []api.StepRun{{Name: "invented", Plugin: "test", State: api.StepSucceeded, Attempts: 1}}})
+	if done := b.buildPlan(t.Context(), c); done.stop {
+		t.Fatalf("the result is %+v", done)
+	}
+	if steps := c.record.Steps; len(steps) != 1 || steps[0].Name != "storage" || steps[0].State != api.StepPending {
+		t.Errorf("the steps are %+v", steps)
+	}
+	b.step("bad", panics{})
+	if done := b.buildPlan(t.Context(), c); done.err == nil || !strings.Contains(done.err.Error(), "nil map") {
+		t.Errorf("the result is %+v", done)
+	}
+}
+
+func TestAppliedSteps(t *testing.T) {
+	at := metav1.NewTime(started)
+	steps := []api.StepRun{{Name: "a"}, {Name: "b", State: api.StepSkipped}}
+	for _, test := range []struct {
+		run  api.Run
+		want int
+	}{
+		{api.Run{ConfigHash: "c", DeletionRequestedAt: &at, Steps: steps}, 1},
+		{api.Run{ConfigHash: "c", Steps: steps}, 0},
+		{api.Run{ConfigHash: "old", DeletionRequestedAt: &at, Steps: steps}, 0},
+	} {
+		if got := appliedSteps(&test.run, "c"); len(got) != test.want {
+			t.Errorf("%+v: %v", test.run, got)
+		}
+	}
+}
+
+func TestPreflightBlocksAnUnhealthyPlan(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	b.step("storage", unhealthy{})
+	c := b.loaded(node, nil)
+	b.buildPlan(t.Context(), c)
+	done := b.preflight(t.Context(), c)
+	run := b.stored()
+	if !done.stop || done.err != nil || run == nil || run.State != api.Blocked || !strings.Contains(run.Message, "the array is rebuilding") || !run.CheckAgainAt.Time.Equal(started.Add(checkAgain)) {
+		t.Errorf("the result is %+v, the record %+v", done, run)
+	}
+	c.record.Steps[0].Attempts = 1 // Once a step has begun, its retries are what waits.
+	if done := b.preflight(t.Context(), c); done.stop {
+		t.Errorf("a run that has begun is blocked: %+v", done)
+	}
+}
+
+func TestCheckHost(t *testing.T) {
+	was := &api.Host{BootID: "first"}
+	for name, test := range map[string]struct {
+		boot, retry string
+		held        bool
+	}{
+		"the same host":           {boot: "first"},
+		"unknown":                 {boot: ""},
+		"rebooted":                {boot: "second", held: true},
+		"rebooted, old retry":     {boot: "second", retry: "before", held: true},
+		"rebooted, taken care of": {boot: "second", retry: "now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(func(node *corev1.Node) {
+				node.Status.NodeInfo.BootID = test.boot
+				node.Annotations = map[string]string{api.AnnotationRetryRequestedAt: test.retry}
+			})
+			b := newTest(t, node)
+			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Host: was, RetryRequestedAt: "before"})
+			if done := b.checkHost(t.Context(), c); done.stop != test.held || done.err != nil {
+				t.Errorf("the result is %+v", done)
+			}
+			if said := b.condition(); strings.Contains(said, "boot ID was first and is second") != test.held {
+				t.Errorf("the condition says %q", said)
+			}
+		})
+	}
+	t.Run("it is read again if the node changed", func(t *testing.T) {
+		node := deletedNode(func(node *corev1.Node) { node.ResourceVersion, node.Status.NodeInfo.BootID = "2", "second" })
+		b := newTest(t, node)
+		c := b.loaded(deletedNode(nil), &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Host: was})
+		if done := b.checkHost(t.Context(), c); !done.stop {
+			t.Errorf("the result is %+v", done)
+		}
+	})
+}
+
+func TestReleaseRemovesOurFinalizerFromThisUID(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded})
+	if done := b.release(t.Context(), c); done.err != nil || !b.states.get("uid").released {
+		t.Errorf("the result is %+v", done)
+	}
+	if patches := b.patches(); len(patches) != 1 || patches[0] != `{"metadata":{"$deleteFromPrimitiveList/finalizers":["nodecleanup.io/finalizer"],"uid":"uid"}}` {
+		t.Errorf("patches %q", patches)
+	}
+	b.wantEvent("CleanupCompleted")
+}
+
+func TestANodeThatCannotBeReleasedSaysWhy(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	b.metadata.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "worker", errors.New("nobody touches this"))
+	})
+	c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded})
+	if done := b.release(t.Context(), c); done.err == nil || b.states.get("uid").released {
+		t.Errorf("the result is %+v", done)
+	}
+	if said := b.condition(); !strings.Contains(said, "nobody touches this") || !strings.Contains(said, `"reason":"Blocked"`) {
+		t.Errorf("the condition says %q", said)
+	}
+	b.wantNoEvent()
+}
+
+func TestOnInterrupted(t *testing.T) {
+	for name, test := range map[string]struct {
+		err     error
+		prepare func(*bench)
+		// state that is recorded, "" for none; says is in the condition; backsOff in time.
+		state    api.State
+		says     string
+		backsOff time.Duration
+	}{
+		"once":                   {err: errors.New("boom"), backsOff: firstRetry},
+		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.backoff.next() }) }, says: "the cleanup cannot go on, trying again: boom", backsOff: 2 * firstRetry},
+		"the node is deleted":    {err: fmt.Errorf("running: %w", errNodeGone), state: api.Failed},
+		"this agent released it": {err: errNodeGone, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.released = true }) }},
+		"a withdrawn request":    {err: errWithdrawn},
+		"the leadership is lost": {err: errors.New("boom"), prepare: func(b *bench) { b.fence = errors.New("not the leader") }},
+		"an invalid node":        {err: invalidError{errors.New("duplicate address")}, backsOff: invalidRetry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			c := b.loaded(node, nil)
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			b.onInterrupted(t.Context(), c, test.err)
+			run := b.stored()
+			if (run == nil) != (test.state == "") || run != nil && run.State != test.state {
+				t.Errorf("the record is %+v", run)
+			}
+			if said := b.condition(); test.says != "" && !strings.Contains(said, test.says) || test.backsOff == firstRetry && said != "" {
+				t.Errorf("the condition says %q", said)
+			}
+			at := b.states.get("uid").retryAt
+			if want := started.Add(test.backsOff); test.backsOff == 0 && !at.IsZero() || test.backsOff > 0 && !at.Equal(want) {
+				t.Errorf("it goes on at %s", at)
+			}
+		})
+	}
+}
+
+// TestReconcileOfADeletedNode runs the phases as a worker and a run do.
+func TestReconcileOfADeletedNode(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	calls := 0
+	b.step("storage", pluginFunc(func() error { calls++; return nil }))
+	if after, err := b.reconcile(t.Context(), "worker"); err != nil || after != 0 {
+		t.Fatalf("after %s, %v", after, err)
+	}
+	b.states.runs.Wait()
+	if run := b.stored(); calls != 1 || run.State != api.Succeeded || len(b.patches()) != 1 || b.states.running() != 0 {
+		t.Errorf("%d calls, record %+v, patches %q", calls, run, b.patches())
+	}
+	if b.queue.Len() == 0 {
+		t.Error("the end of the run does not reconcile the node again")
+	}
+	if _, err := b.reconcile(t.Context(), "worker"); err != nil || len(b.patches()) != 1 {
+		t.Errorf("the released node is reconciled again: %v, patches %q", err, b.patches())
+	}
+}
+
+func TestConcludePublishesWhyItIsBlocked(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t, node)
+	c := b.loaded(node, nil)
+	after, err := b.conclude(t.Context(), c, result{stop: true, blocked: "no power", after: time.Minute, err: context.DeadlineExceeded})
+	if after != time.Minute || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(b.condition(), "no power") {
+		t.Errorf("after %s, %v, condition %q", after, err, b.condition())
+	}
+	if after, err = b.conclude(t.Context(), c, failed(invalidError{errors.New("duplicate address")})); after != invalidRetry || err != nil {
+		t.Errorf("an invalid node: after %s, %v", after, err)
+	}
+	b.wantEvent("NodeInvalid")
+}

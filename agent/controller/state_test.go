@@ -1,0 +1,111 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func present() bool { return true }
+
+func trackAll(s *states, uids ...types.UID) {
+	for _, uid := range uids {
+		s.track(&nodeMeta{ObjectMeta: metav1.ObjectMeta{Name: "node-" + string(uid), UID: uid}}, present)
+	}
+}
+
+func TestSlotsAreGivenInTheOrderOfTheQueue(t *testing.T) {
+	s := newStates()
+	trackAll(s, "a", "b", "c", "d")
+	for uid, want := range map[types.UID]bool{"a": true} {
+		if got := s.acquire(1, uid); got != want {
+			t.Fatalf("slot for %s: %v", uid, got)
+		}
+	}
+	for _, uid := range []types.UID{"b", "c", "b", "d"} { // One that asks twice is queued once.
+		if s.acquire(1, uid) {
+			t.Errorf("%s has a slot beyond the limit", uid)
+		}
+	}
+	if s.running() != 1 || s.busy() != 4 {
+		t.Errorf("%d running, %d busy", s.running(), s.busy())
+	}
+	if names := s.next(1); names != nil {
+		t.Errorf("%v are next although no slot is free", names)
+	}
+	s.release("a")
+	s.forget("b") // A deleted Node leaves the queue.
+	if names := s.next(1); !slices.Equal(names, []string{"node-c"}) {
+		t.Errorf("%v are next, want c", names)
+	}
+	if names := s.next(5); !slices.Equal(names, []string{"node-d"}) {
+		t.Errorf("%v are next, want d", names)
+	}
+}
+
+func TestNoStateSurvivesItsNode(t *testing.T) {
+	s := newStates()
+	trackAll(s, "a", "b")
+	s.forget("a")
+	s.update("a", func(state *nodeState) { state.released = true }) // What ends after the deletion leaves nothing.
+	if s.track(&nodeMeta{ObjectMeta: metav1.ObjectMeta{Name: "node-c", UID: "c"}}, func() bool { return false }) {
+		t.Error("a deleted Node is tracked")
+	}
+	if len(s.byUID) != 1 {
+		t.Errorf("states are %v, want that of b", s.byUID)
+	}
+
+	s.acquire(1, "b")
+	ended, begun := make(chan struct{}), make(chan error)
+	s.start(t.Context(), "b", func(ctx context.Context) {
+		<-ctx.Done()
+		begun <- context.Cause(ctx)
+	}, func() { close(ended) })
+	s.forget("b")
+	if cause := <-begun; !errors.Is(cause, errNodeGone) {
+		t.Errorf("the run ended with %v", cause)
+	}
+	<-ended
+	s.runs.Wait()
+	if len(s.byUID) != 0 || s.running() != 0 {
+		t.Errorf("states are %v, %d running", s.byUID, s.running())
+	}
+}
+
+// A Node that the informer loses and finds again under its UID must not get a second run.
+func TestANodeThatComesBackWaitsForTheEndOfItsRun(t *testing.T) {
+	s := newStates()
+	trackAll(s, "a")
+	s.acquire(1, "a")
+	goOn, ended := make(chan struct{}), make(chan struct{})
+	s.start(t.Context(), "a", func(context.Context) { <-goOn }, func() { close(ended) })
+	s.forget("a")
+	trackAll(s, "a")
+	if !s.get("a").active {
+		t.Error("the state of the run is lost")
+	}
+	close(goOn)
+	<-ended
+	if state := s.get("a"); state.active || state.name == "" {
+		t.Errorf("the state after the run is %+v", state)
+	}
+}
+
+func TestBackoffDoublesUpToItsLimit(t *testing.T) {
+	var b backoff
+	var delays []time.Duration
+	for range 12 {
+		delays = append(delays, b.next())
+	}
+	if want := []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond}; !slices.Equal(delays[:3], want) {
+		t.Errorf("delays begin with %v", delays[:3])
+	}
+	if last := delays[11]; last != lastRetry || b.failures != 12 {
+		t.Errorf("the delay after %d failures is %s", b.failures, last)
+	}
+}
