@@ -73,7 +73,7 @@ func Run(ctx context.Context, options Options) error {
 		Executor:  engine,
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
 		Records:   runstore.New(clients.leading.CoreV1(), options.Namespace),
-		Reporter:  report.New(clients.leading.CoreV1(), recorder, clock),
+		Reporter:  report.New(clients.leading.CoreV1(), recorder, meters, clock),
 		Deletions: guard.NewDeletions(clients.work, options.Namespace),
 		Metrics:   meters,
 		Fence:     lead.fence,

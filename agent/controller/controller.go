@@ -24,14 +24,10 @@ import (
 
 // Metrics counts what the controller does.
 type Metrics interface {
-	// StepDone counts one attempt; result is "success", "error" or "skipped".
-	StepDone(plugin, result string, took time.Duration)
 	// NodeUnprotected counts a Node that was deleted without our finalizer.
 	NodeUnprotected()
 	// FinalizerAdded counts a Node that was created without our finalizer.
 	FinalizerAdded()
-	// Retried counts an attempt of a step after its first.
-	Retried(plugin string)
 }
 
 // Deletions says who deleted a Node.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
@@ -39,7 +40,7 @@ func (r *reconciler) publishDeadline(c *cleanup) time.Duration {
 	r.states.update(c.cached.UID, func(s *nodeState) { published, s.late = s.late, true })
 	if !published {
 		c.log.Warn("deadline passed", "deadline", deadline.After, "action", deadline.Action)
-		r.Reporter.ForMetadata(c.cached).CleanupDeadline(deadline.After, deadline.Action == config.Release)
+		r.Reporter.ForMetadata(c.cached).Publish(report.CleanupDeadline(deadline.After, deadline.Action == config.Release))
 	}
 	return 0
 }

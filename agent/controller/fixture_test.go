@@ -97,7 +97,7 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 		Executor:  executor.New(b.clock, noJitter, keep),
 		Previewer: executor.NewPreviewer(b.clock, noJitter, keep),
 		Records:   runstore.New(b.client.CoreV1(), "ns"),
-		Reporter:  report.New(b.client.CoreV1(), b.events, b.clock),
+		Reporter:  report.New(b.client.CoreV1(), b.events, &b.counts, b.clock),
 		Deletions: noDeletions{},
 		Metrics:   &b.counts,
 		Fence:     func() error { return b.fence },

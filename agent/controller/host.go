@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -38,7 +39,7 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 		"Stop the kubelet, then run: kubectl nodecleanup retry %s. Start the kubelet again when the node is deleted", difference, c.node.Name)
 	if condition := api.Cleanup(c.node); condition == nil || condition.Message != message {
 		c.log.Warn("the host came back during its cleanup, the node is held", "difference", difference)
-		c.report.HostChanged(message)
+		c.report.Publish(report.HostChanged(message))
 	}
 	return result{stop: true, err: r.publishHeld(ctx, c, message)}
 }

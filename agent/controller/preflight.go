@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -35,7 +36,7 @@ func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
 		return next
 	}
 	if c.record.State != api.Blocked || c.record.Message != reason {
-		c.report.CleanupWaiting(reason)
+		c.report.Publish(report.CleanupWaiting(reason))
 	}
 	at := metav1.NewMicroTime(r.Clock.Now().Add(checkAgain))
 	c.record.State, c.record.Message, c.record.CheckAgainAt = api.Blocked, reason, &at

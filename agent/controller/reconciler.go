@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -211,6 +212,6 @@ func (r *reconciler) publishInvalid(node metav1.Object, err error) bool {
 		return false
 	}
 	r.Log.Error("the API server rejects every update of this node until somebody fixes it", "node", node.GetName(), "err", err)
-	r.Reporter.ForMetadata(node).NodeInvalid(invalid)
+	r.Reporter.ForMetadata(node).Publish(report.NodeInvalid(invalid))
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -16,9 +17,9 @@ func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 	}
 	r.states.update(c.node.UID, func(s *nodeState) { s.released = true })
 	if c.record.State == api.Bypassed {
-		c.report.CleanupBypassed(c.record.BypassReason)
+		c.report.Publish(report.CleanupBypassed(c.record.BypassReason))
 	} else {
-		c.report.CleanupCompleted(c.record)
+		c.report.Publish(report.CleanupCompleted(c.record))
 	}
 	c.log.Info("node released", "state", c.record.State, "otherFinalizers", strings.Join(api.OtherFinalizers(c.node), ","))
 	return stop()

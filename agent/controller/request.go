@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
@@ -89,7 +90,7 @@ func (r *reconciler) cancel(ctx context.Context, c *cleanup, reason string) erro
 			return err
 		}
 		c.log.Info("cleanup on request canceled", "reason", reason)
-		c.report.CleanupCanceled(reason)
+		c.report.Publish(report.CleanupCanceled(reason))
 	}
 	return r.uncordon(ctx, c)
 }

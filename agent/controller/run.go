@@ -61,7 +61,7 @@ func (r *reconciler) buildPlan(ctx context.Context, c *cleanup) (done result) {
 	runstore.Merge(c.record, c.config.Hash, c.config.DryRun, c.plan)
 	c.report.Buffer(ctx, func(err error) { r.logUnpublished(c, err) })
 	if isNew {
-		c.report.CleanupStarted(c.record)
+		c.report.Publish(report.CleanupStarted(c.record))
 		c.log.Info("cleanup started", "plan", c.plan.Hash, "dryRun", c.config.DryRun)
 	}
 	return next
@@ -98,7 +98,7 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		Save:     func(ctx context.Context, _ *api.Run) error { return r.save(ctx, c) },
 		Passing:  api.Unanswered,
 		Guard:    func(context.Context) error { return r.mayContinue(c.record) },
-		Observer: observer{c.report, r.Metrics},
+		Observer: c.report,
 		Log:      c.log,
 	})
 	switch {
@@ -108,14 +108,14 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		c.log.Warn("cleanup waits", "until", outcome.RetryAt, "reason", outcome.Message)
 	case outcome.State == api.Failed:
 		c.log.Error("cleanup failed, the node stays", "reason", outcome.Message)
-		c.report.CleanupFailed(outcome.Message)
+		c.report.Publish(report.CleanupFailed(c.node.Name, outcome.Message))
 	case outcome.State != api.Succeeded:
 		return failed(fmt.Errorf("running the steps: they ended in state %q, which is not an end", outcome.State))
 	case c.terminating():
 		return next
 	default:
 		c.log.Info("cleanup on request done")
-		c.report.CleanupReady(c.record)
+		c.report.Publish(report.CleanupReady(c.record))
 	}
 	return stop()
 }
@@ -199,36 +199,4 @@ func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
 	if err := publish(ctx); err != nil {
 		r.logUnpublished(c, err)
 	}
-}
-
-// observer publishes each change of a step as an Event and in metrics.
-type observer struct {
-	*report.Node
-	metrics Metrics
-}
-
-// StepStarted implements executor.Observer.
-func (o observer) StepStarted(step *api.StepRun) {
-	o.Node.StepStarted(step)
-	if step.Attempts > 1 {
-		o.metrics.Retried(step.Plugin)
-	}
-}
-
-// StepSucceeded implements executor.Observer.
-func (o observer) StepSucceeded(step *api.StepRun, took time.Duration) {
-	o.Node.StepSucceeded(step, took)
-	o.metrics.StepDone(step.Plugin, "success", took)
-}
-
-// StepFailed implements executor.Observer.
-func (o observer) StepFailed(step *api.StepRun, took time.Duration) {
-	o.Node.StepFailed(step, took)
-	o.metrics.StepDone(step.Plugin, "error", took)
-}
-
-// StepSkipped implements executor.Observer.
-func (o observer) StepSkipped(step *api.StepRun) {
-	o.Node.StepSkipped(step)
-	o.metrics.StepDone(step.Plugin, "skipped", 0)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 )
 
@@ -39,11 +40,11 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 	case record == nil:
 		c.log.Warn("node was deleted before it had our finalizer: no cleanup")
 		r.Metrics.NodeUnprotected()
-		r.Reporter.ForMetadata(c.cached).NodeUnprotected()
+		r.Reporter.ForMetadata(c.cached).Publish(report.NodeUnprotected())
 	case !record.State.Released():
 		c.log.Warn("somebody removed our finalizer before the cleanup was done")
 		r.Metrics.NodeUnprotected()
-		r.Reporter.ForMetadata(c.cached).FinalizerLost()
+		r.Reporter.ForMetadata(c.cached).Publish(report.FinalizerLost())
 	default:
 		c.log.Info("node released, other finalizers remain", "finalizers", c.cached.Finalizers)
 	}

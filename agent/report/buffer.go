@@ -16,7 +16,7 @@ const bufferFor = time.Second
 // buffer holds what a new run has not published yet.
 type buffer struct {
 	timer  clock.Timer
-	events []event
+	events []Event
 	// conditions are the newest ones, nil for none.
 	conditions []corev1.NodeCondition
 }

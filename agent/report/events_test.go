@@ -31,11 +31,11 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		return s
 	}
 	for _, test := range []struct {
-		event event
+		event Event
 		want  string
 	}{
-		{cleanupStarted(run), "Normal CleanupStarted Cleanup started; the node stays until it is done. Steps: drain, log, storage, tell"},
-		{cleanupStarted(&api.Run{DryRun: true, Steps: run.Steps}), "Normal CleanupStarted Dry run started: nothing will be done, the node goes afterwards. Steps: drain, log, storage, tell"},
+		{CleanupStarted(run), "Normal CleanupStarted Cleanup started; the node stays until it is done. Steps: drain, log, storage, tell"},
+		{CleanupStarted(&api.Run{DryRun: true, Steps: run.Steps}), "Normal CleanupStarted Dry run started: nothing will be done, the node goes afterwards. Steps: drain, log, storage, tell"},
 		{stepStarted(step(func(*api.StepRun) {})), "Normal StepStarted Step drain (d) started, attempt 2"},
 		{stepSucceeded(step(func(*api.StepRun) {}), 1234*time.Millisecond), "Normal StepSucceeded Step drain (d) done in 1.234s"},
 		{stepSucceeded(step(func(s *api.StepRun) { s.Preview = []string{"evict a", "evict b"} }), 0), "Normal StepSucceeded Step drain (d) would: evict a; evict b"},
@@ -43,17 +43,17 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{stepFailed(step(func(s *api.StepRun) { s.State, s.Critical = api.StepFailed, true })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is critical: the node stays."},
 		{stepFailed(step(func(s *api.StepRun) { s.State = api.StepFailed })), "Warning StepFailed Step drain (d) failed, attempt 2: no answer. It is not critical: the cleanup goes on without it."},
 		{stepSkipped(step(func(*api.StepRun) {})), "Normal StepSkipped Step drain (d) skipped: not here"},
-		{cleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released. Steps: drain succeeded; log failed, not critical (no route); storage skipped (not here); tell would shout, whisper"},
-		{cleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane (unverified). Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
-		{cleanupReady(&onRequest), "delete it and it goes at once. Requested by jane. Steps: drain succeeded in 1.25s"},
-		{cleanupReady(run), "Normal CleanupCompleted Cleanup on request done. The node stays cordoned; delete it and it goes at once. Steps: drain succeeded"},
-		{cleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
-		{cleanupBypassed(""), "Warning CleanupBypassed Cleanup bypassed, the node is released as it is. Reason: none given"},
-		{cleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the node is held; the cleanup goes on"},
-		{cleanupDeadline(2*time.Hour, true), "the config says Release"},
-		{nodeUnprotected(), "no cleanup is run for it"},
-		{finalizerLost(), "Somebody took the finalizer nodecleanup.io/finalizer off before the cleanup was done"},
-		{nodeInvalid(errors.New("duplicate address")), "Mend the node (kubectl edit node shows the fault): duplicate address"},
+		{CleanupCompleted(run), "Normal CleanupCompleted Cleanup done, the node is released. Steps: drain succeeded; log failed, not critical (no route); storage skipped (not here); tell would shout, whisper"},
+		{CleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane (unverified). Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
+		{CleanupReady(&onRequest), "delete it and it goes at once. Requested by jane. Steps: drain succeeded in 1.25s"},
+		{CleanupReady(run), "Normal CleanupCompleted Cleanup on request done. The node stays cordoned; delete it and it goes at once. Steps: drain succeeded"},
+		{CleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
+		{CleanupBypassed(""), "Warning CleanupBypassed Cleanup bypassed, the node is released as it is. Reason: none given"},
+		{CleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the node is held; the cleanup goes on"},
+		{CleanupDeadline(2*time.Hour, true), "the config says Release"},
+		{NodeUnprotected(), "no cleanup is run for it"},
+		{FinalizerLost(), "Somebody took the finalizer nodecleanup.io/finalizer off before the cleanup was done"},
+		{NodeInvalid(errors.New("duplicate address")), "Mend the node (kubectl edit node shows the fault): duplicate address"},
 	} {
 		if got := test.event.kind + " " + test.event.reason + " " + test.event.message; !strings.Contains(got, test.want) {
 			t.Errorf("got\n  %s\nwant\n  %s", got, test.want)

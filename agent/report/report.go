@@ -1,5 +1,5 @@
-// Package report publishes the progress of cleanups: the condition of the Node and
-// Events. Which Event and which condition follow from which state is decided by
+// Package report publishes the progress of cleanups: the condition of the Node, Events, and
+// metrics of steps. Which Event and which condition follow from which state is decided by
 // pure functions (events.go, and package api for conditions).
 package report
 
@@ -19,16 +19,25 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
+// Metrics counts steps.
+type Metrics interface {
+	// StepDone counts one attempt; result is "success", "error" or "skipped".
+	StepDone(plugin, result string, took time.Duration)
+	// Retried counts an attempt of a step after its first.
+	Retried(plugin string)
+}
+
 // Reporter publishes through one client and one Event recorder.
 type Reporter struct {
-	nodes  corev1client.NodeInterface
-	events record.EventRecorder
-	clock  clock.WithDelayedExecution
+	nodes   corev1client.NodeInterface
+	events  record.EventRecorder
+	metrics Metrics
+	clock   clock.WithDelayedExecution
 }
 
 // New returns a Reporter.
-func New(nodes corev1client.NodesGetter, events record.EventRecorder, clock clock.WithDelayedExecution) *Reporter {
-	return &Reporter{nodes: nodes.Nodes(), events: events, clock: clock}
+func New(nodes corev1client.NodesGetter, events record.EventRecorder, metrics Metrics, clock clock.WithDelayedExecution) *Reporter {
+	return &Reporter{nodes: nodes.Nodes(), events: events, metrics: metrics, clock: clock}
 }
 
 // Node publishes the progress of one Node's cleanup. Its methods may be called from
@@ -94,76 +103,43 @@ func (n *Node) reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.name, UID: n.uid}
 }
 
-// publish records an Event at once, after those that are buffered: Events keep the order
-// in which things happened.
-func (n *Node) publish(e event) {
+// Publish records an Event. A routine one may be buffered; any other follows the buffered
+// ones: Events keep the order in which things happened.
+func (n *Node) Publish(e Event) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
+	if n.buffer != nil && e.routine {
+		n.buffer.events = append(n.buffer.events, e)
+		return
+	}
 	n.flushEvents()
 	n.record(e)
 }
 
-// delay records an Event about normal progress, or buffers it.
-func (n *Node) delay(e event) {
-	n.mutex.Lock()
-	defer n.mutex.Unlock()
-	if n.buffer != nil {
-		n.buffer.events = append(n.buffer.events, e)
-		return
+func (n *Node) record(e Event) { n.events.Event(n.reference(), e.kind, e.reason, e.message) }
+
+// StepStarted implements executor.Observer.
+func (n *Node) StepStarted(step *api.StepRun) {
+	n.Publish(stepStarted(step))
+	if step.Attempts > 1 {
+		n.metrics.Retried(step.Plugin)
 	}
-	n.record(e)
 }
 
-func (n *Node) record(e event) { n.events.Event(n.reference(), e.kind, e.reason, e.message) }
-
-// CleanupStarted records that a run began.
-func (n *Node) CleanupStarted(run *api.Run) { n.delay(cleanupStarted(run)) }
-
-// CleanupWaiting records what the cleanup waits for.
-func (n *Node) CleanupWaiting(message string) { n.publish(cleanupWaiting(message)) }
-
-// CleanupReady records the end of a cleanup of a Node that is not deleted.
-func (n *Node) CleanupReady(run *api.Run) { n.publish(cleanupReady(run)) }
-
-// CleanupCanceled records that the cleanup of a Node that is not deleted was canceled.
-func (n *Node) CleanupCanceled(reason string) { n.publish(cleanupCanceled(reason)) }
-
-// HostChanged records that the host rebooted or was replaced during its cleanup.
-func (n *Node) HostChanged(message string) { n.publish(hostChanged(message)) }
-
-// CleanupCompleted records that the Node is released after its cleanup.
-func (n *Node) CleanupCompleted(run *api.Run) { n.publish(cleanupCompleted(run)) }
-
-// CleanupFailed records that the Node stays because a critical step failed.
-func (n *Node) CleanupFailed(message string) { n.publish(cleanupFailed(n.name, message)) }
-
-// CleanupBypassed records that the Node is released without its cleanup.
-func (n *Node) CleanupBypassed(reason string) { n.publish(cleanupBypassed(reason)) }
-
-// CleanupDeadline records that the cleanup exceeded the configured deadline.
-func (n *Node) CleanupDeadline(deadline time.Duration, released bool) {
-	n.publish(cleanupDeadline(deadline, released))
-}
-
-// NodeUnprotected records that the Node was deleted without our finalizer.
-func (n *Node) NodeUnprotected() { n.publish(nodeUnprotected()) }
-
-// FinalizerLost records that somebody else removed our finalizer too early.
-func (n *Node) FinalizerLost() { n.publish(finalizerLost()) }
-
-// NodeInvalid records that the API server rejects every update of the Node.
-func (n *Node) NodeInvalid(err error) { n.publish(nodeInvalid(err)) }
-
-// StepStarted records the begin of an attempt.
-func (n *Node) StepStarted(step *api.StepRun) { n.delay(stepStarted(step)) }
-
-// StepSucceeded records the end of a step.
+// StepSucceeded implements executor.Observer.
 func (n *Node) StepSucceeded(step *api.StepRun, took time.Duration) {
-	n.delay(stepSucceeded(step, took))
+	n.Publish(stepSucceeded(step, took))
+	n.metrics.StepDone(step.Plugin, "success", took)
 }
 
-// StepFailed records a failed attempt and what follows from it.
-func (n *Node) StepFailed(step *api.StepRun, _ time.Duration) { n.publish(stepFailed(step)) }
+// StepFailed implements executor.Observer.
+func (n *Node) StepFailed(step *api.StepRun, took time.Duration) {
+	n.Publish(stepFailed(step))
+	n.metrics.StepDone(step.Plugin, "error", took)
+}
 
-// StepSkipped records that a step does not apply, and why.
-func (n *Node) StepSkipped(step *api.StepRun) { n.delay(stepSkipped(step)) }
+// StepSkipped implements executor.Observer.
+func (n *Node) StepSkipped(step *api.StepRun) {
+	n.Publish(stepSkipped(step))
+	n.metrics.StepDone(step.Plugin, "skipped", 0)
+}
