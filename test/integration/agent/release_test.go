@@ -11,9 +11,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestTheUpdateThatLetsANodeGoMeetsOnlyTheNodeThatWasCleanedUp: somebody else is faster, when the
-// update is on its way already.
-func TestTheUpdateThatLetsANodeGoMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) {
+// TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp: somebody else is faster, while the
+// patch is on its way.
+func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		// meanwhile is what happens to the node, and returns one that has to stay.
 		meanwhile func(f *fixture, node *corev1.Node) *corev1.Node
@@ -36,18 +36,18 @@ func TestTheUpdateThatLetsANodeGoMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) 
 				t.Fatal(err)
 			}
 			node := f.protected("worker")
-			isUpdate := func(r *http.Request) bool {
-				return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/nodes/worker")
+			isPatch := func(r *http.Request) bool {
+				return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/nodes/worker")
 			}
 			met, goOn, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
 			var first, last sync.Once
 			proxy.put(func(r *http.Request) bool {
-				if isUpdate(r) {
+				if isPatch(r) {
 					first.Do(func() { close(met); <-goOn })
 				}
 				return false
 			}, func(r *http.Request) {
-				if isUpdate(r) {
+				if isPatch(r) {
 					last.Do(func() { close(answered) })
 				}
 			})
