@@ -37,9 +37,19 @@ func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration,
 	return r.conclude(ctx, c, inOrder(ctx, c, phases))
 }
 
-// runPhases are the phases of a run, which has a goroutine of its own.
-func (r *reconciler) runPhases() []phase {
-	return []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost, r.release}
+// execute runs the phases of a run, which has a goroutine of its own. The informer cancels run
+// when the Node is deleted, which is before the patch that released it is answered: so the
+// last phase has the context of the leadership.
+func (r *reconciler) execute(run, leading context.Context, c *cleanup) {
+	done := inOrder(run, c, []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost})
+	if !done.stop {
+		done = r.release(leading, c)
+	}
+	if done.err != nil {
+		r.onInterrupted(run, c, done.err)
+		return
+	}
+	r.states.update(c.node.UID, func(s *nodeState) { s.backoff, s.retryAt = backoff{}, time.Time{} })
 }
 
 // cleanup is what the phases of one reconcile, or of one run, work on.
@@ -100,7 +110,7 @@ func inOrder(ctx context.Context, c *cleanup, phases []phase) result {
 			return done
 		}
 	}
-	return stop()
+	return next
 }
 
 // conclude publishes why a reconcile is blocked, and decides when the next one follows.

@@ -29,21 +29,11 @@ var (
 func (r *reconciler) startRun(ctx context.Context, c *cleanup) result {
 	c.slot = false
 	run := *c
-	r.states.start(ctx, c.node.UID, func(ctx context.Context) { r.execute(ctx, &run) }, func() {
+	r.states.start(ctx, c.node.UID, func(runs context.Context) { r.execute(runs, ctx, &run) }, func() {
 		r.queue.Add(run.node.Name)
 		r.wakeNext()
 	})
 	return stopFor(r.orDeadline(c, 0))
-}
-
-// execute runs the phases of a run. A run that cannot go on is started again, with backoff.
-func (r *reconciler) execute(ctx context.Context, c *cleanup) {
-	done := inOrder(ctx, c, r.runPhases())
-	if done.err != nil {
-		r.onInterrupted(ctx, c, done.err)
-		return
-	}
-	r.states.update(c.node.UID, func(s *nodeState) { s.backoff, s.retryAt = backoff{}, time.Time{} })
 }
 
 // buildPlan builds the Node's plan and sets the record's steps to it. Whatever the record

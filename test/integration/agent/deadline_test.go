@@ -72,7 +72,7 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 	f.delete(second)
 	f.awaitEvent(first, "CleanupDeadlineExceeded", "the node is held; the cleanup goes on")
 	f.awaitEvent(second, "CleanupDeadlineExceeded", "the node is held")
-	if message := f.awaitState(second, api.Pending); message != "waiting for a turn: 1 cleanups run already, and the deadline has passed" {
+	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: 1 cleanups are running (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)
 	}
 	// One that is late after it: until then the condition of the second has had time to be
