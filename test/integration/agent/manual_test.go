@@ -222,7 +222,7 @@ func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
 	node := f.protected("worker")
 	f.patch(node, `{"spec":{"unschedulable":true}}`)
 	f.request(node, firstRequest)
-	if message := f.awaitState(node, api.Succeeded); message != "dry run on request: nothing was done. A deletion begins anew" {
+	if message := f.awaitState(node, api.Succeeded); message != "dry run on request: nothing was changed. A deletion starts from the first step" {
 		t.Errorf("the condition says %q", message)
 	}
 	storage.want(0)
