@@ -108,9 +108,9 @@ func recordUnreadable(f *found, _ time.Time) *printer.Cause {
 	if f.unreadable == nil {
 		return nil
 	}
-	return cause("record-unreadable", "the run record is not understood, so nothing is done: "+f.unreadable.Error(),
-		"upgrade the agent and this CLI: kubectl nodecleanup version",
-		fmt.Sprintf("kubectl -n %s get configmap %s -o yaml", f.namespace, api.RunName(f.name, f.node.UID)))
+	return cause("record-unreadable", "cannot decode the run record, so the cleanup is paused: "+f.unreadable.Error(),
+		"if a newer version wrote it, upgrade the agent and this CLI: kubectl nodecleanup version",
+		"otherwise run every step again: "+retry(f), bypass(f))
 }
 
 func bypassUnreadable(f *found, now time.Time) *printer.Cause {
