@@ -189,6 +189,9 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference and mani
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go mod tidy -diff
+	@# The agent stays lean: no libraries of the command line.
+	@linked=$$(go list -deps ./cmd/nodecleanup-agent | grep -E '^(k8s.io/kubectl|k8s.io/cli-runtime|github.com/spf13/cobra)(/|$$)' || true); \
+	if [ -n "$$linked" ]; then echo "the agent links libraries of the command line:"; echo "$$linked"; exit 1; fi
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; go run ./hack/docs "$$fresh"; \
 	diff -r docs/cli "$$fresh" || { echo "docs/cli is not what the commands say: run make docs"; exit 1; }
 	cd hack/kubernetes && go mod tidy -diff

@@ -97,3 +97,6 @@ func (c *Checks) Names() []string {
 	}
 	return names
 }
+
+// Rows names the field of the checks.
+func (c *Checks) Rows() string { return "checks" }

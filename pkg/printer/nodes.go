@@ -220,3 +220,9 @@ func (h *History) Names() []string {
 	}
 	return names
 }
+
+// Rows names the field of the nodes.
+func (l *NodeList) Rows() string { return "nodes" }
+
+// Rows names the field of the runs.
+func (h *History) Rows() string { return "runs" }

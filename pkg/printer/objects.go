@@ -6,11 +6,12 @@ import (
 	"io"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/printers"
 )
 
-// Objects writes Kubernetes objects as they are: YAML documents, or a JSON List,
-// either of which kubectl apply -f takes.
+// Objects writes Kubernetes objects as they are, as kubectl would: YAML documents, or a
+// List in any other format.
 func Objects(out io.Writer, format Format, objects []*unstructured.Unstructured) error {
 	data, err := buildObjects(format, objects)
 	if err != nil {
@@ -23,26 +24,29 @@ func Objects(out io.Writer, format Format, objects []*unstructured.Unstructured)
 }
 
 func buildObjects(format Format, objects []*unstructured.Unstructured) ([]byte, error) {
-	switch format {
-	case JSON:
-		items := make([]any, len(objects))
-		for i, object := range objects {
-			items[i] = object.Object
+	var printer printers.ResourcePrinter = &printers.NamePrinter{ShortOutput: true}
+	if format != Name {
+		var err error
+		if printer, err = objectPrinter(format); err != nil {
+			return nil, err
 		}
-		return indented(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
-	case YAML:
-		var buffer bytes.Buffer
-		for i, object := range objects {
-			if i > 0 {
-				buffer.WriteString("---\n")
-			}
-			data, err := yaml.Marshal(object.Object)
-			if err != nil {
-				return nil, err
-			}
-			buffer.Write(data)
-		}
-		return buffer.Bytes(), nil
 	}
-	return nil, fmt.Errorf("there is no form of output %q", format)
+	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
+	for _, object := range objects {
+		list.Items = append(list.Items, *object)
+	}
+	shown := []runtime.Object{list}
+	if format == YAML {
+		shown = shown[:0]
+		for _, object := range objects {
+			shown = append(shown, object)
+		}
+	}
+	var buffer bytes.Buffer
+	for _, object := range shown {
+		if err := printer.PrintObj(object, &buffer); err != nil {
+			return nil, err
+		}
+	}
+	return buffer.Bytes(), nil
 }

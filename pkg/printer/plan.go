@@ -194,3 +194,6 @@ func (l *PlanList) Names() []string {
 	}
 	return names
 }
+
+// Rows names the field of the plans.
+func (l *PlanList) Rows() string { return "plans" }

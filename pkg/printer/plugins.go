@@ -156,3 +156,9 @@ func (c *Catalog) Names() []string {
 	}
 	return names
 }
+
+// Rows names the field of the plugins of the steps.
+func (p *Plugins) Rows() string { return "plugins" }
+
+// Rows names the field of the plugins.
+func (c *Catalog) Rows() string { return "plugins" }

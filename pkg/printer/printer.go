@@ -4,31 +4,12 @@ package printer
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-
-	"sigs.k8s.io/yaml"
 )
 
 // APIVersion of every view in JSON and YAML.
 const APIVersion = "nodecleanup.io/v1alpha1"
-
-// Format is a form of output, as -o names it.
-type Format string
-
-// The forms of output.
-const (
-	Table Format = "table"
-	// Wide is the table with more columns.
-	Wide Format = "wide"
-	// Short is a line or two, for a prompt or a chat.
-	Short Format = "short"
-	JSON  Format = "json"
-	YAML  Format = "yaml"
-	// Name is one "kind/name" a line, for other commands.
-	Name Format = "name"
-)
 
 // View is something to show. It is a struct with apiVersion and kind whose
 // JSON is the output for programs.
@@ -45,10 +26,6 @@ type Wider interface{ Wide(*Text) }
 // Shorter is a view that can be said in a line or two.
 type Shorter interface{ Short(*Text) }
 
-// Forms are those that every view can be printed in: one without a wide or a short form of
-// its own is printed as the table.
-var Forms = []Format{Table, Wide, Short, JSON, YAML, Name}
-
 // Print writes a view. It is built whole before the first byte is written, so
 // that a program never reads half a document.
 func Print(out io.Writer, format Format, colour bool, view View) error {
@@ -63,12 +40,6 @@ func Print(out io.Writer, format Format, colour bool, view View) error {
 }
 
 func build(format Format, colour bool, view View) ([]byte, error) {
-	switch format {
-	case JSON:
-		return indented(view)
-	case YAML:
-		return yaml.Marshal(view)
-	}
 	var buffer bytes.Buffer
 	text := &Text{out: &buffer, colour: colour}
 	switch format {
@@ -91,12 +62,7 @@ func build(format Format, colour bool, view View) ([]byte, error) {
 			text.Line("%s", name)
 		}
 	default:
-		return nil, fmt.Errorf("there is no form of output %q", format)
+		return structured(format, view)
 	}
 	return buffer.Bytes(), nil
-}
-
-func indented(value any) ([]byte, error) {
-	data, err := json.MarshalIndent(value, "", "  ")
-	return append(data, '\n'), err
 }

@@ -262,3 +262,6 @@ func (s *Status) row(cleanup Cleanup) []Cell {
 		{Text: cleanup.Node}, state, {Text: OrDash(cleanup.Step)}, {Text: OrDash(age)}, {Text: OrDash(cleanup.Reason)},
 	}
 }
+
+// Rows names the field of the cleanups.
+func (s *Status) Rows() string { return "cleanups" }

@@ -8,10 +8,12 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
@@ -20,88 +22,87 @@ import (
 
 // Cluster is the way to an API server, by kubectl's flags and kubeconfig. Its
 // clients are made when they are asked for: --help must not wait for them.
-//
-// The flags are client-go's own, which kubectl's are made of. Those that
-// k8s.io/cli-runtime offers would double the size of this program: they bring
-// discovery and printers along.
 type Cluster struct {
-	rules     clientcmd.ClientConfigLoadingRules
-	overrides clientcmd.ConfigOverrides
-	extra     []string
-	time      *cluster.ServerTime
+	flags    *genericclioptions.ConfigFlags
+	getter   *cmdutil.MatchVersionFlags
+	password string
+	time     *cluster.ServerTime
 }
 
 // NewCluster returns the way that the flags will say. Now is the clock of this machine.
 func NewCluster(now func() time.Time) *Cluster {
-	return &Cluster{rules: *clientcmd.NewDefaultClientConfigLoadingRules(), time: &cluster.ServerTime{Local: now}}
+	// The numbers are kubectl's own limits for discovery.
+	c := &Cluster{flags: genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300).WithDiscoveryQPS(50), time: &cluster.ServerTime{Local: now}}
+	// WithDeprecatedPasswordFlag would have client-go ask for a user name on stdin where the
+	// kubeconfig has no credentials, also in a script.
+	c.flags.Username = new(string)
+	c.flags.WithWrapConfigFn(c.wrap)
+	c.getter = cmdutil.NewMatchVersionFlags(c.flags)
+	return c
 }
 
 // AddFlags adds every kubeconfig flag of kubectl. Help shows only those that are
 // needed often, as kubectl's does.
 func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.rules.ExplicitPath, clientcmd.RecommendedConfigPathFlag, "", "Path to the kubeconfig file")
-	names := clientcmd.RecommendedConfigOverrideFlags("")
-	names.ContextOverrideFlags.Namespace.ShortName = "n"
-	names.ClusterOverrideFlags.APIServer.ShortName = "s"
-	clientcmd.BindOverrideFlags(&c.overrides, flags, names)
-	// Two that kubectl has and client-go does not bind.
-	flags.StringArrayVar(&c.extra, flagUserExtra, nil, "Extra of the user to act as, in the form key=value; can be repeated")
-	flags.String("cache-dir", "", "Taken as kubectl takes it, and without effect: nothing is cached")
-	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent; found by itself when not given"
+	c.flags.AddFlags(flags)
+	c.getter.AddFlags(flags)
+	flags.StringVar(&c.password, clientcmd.FlagPassword, "", "Password for basic authentication to the API server")
+	flags.Lookup(clientcmd.RecommendedConfigPathFlag).Usage = "Path to the kubeconfig file"
+	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent (default: the namespace of the install)"
 	flags.Lookup(clientcmd.FlagContext).Usage = "Name of the kubeconfig context to use"
 	flags.Lookup(clientcmd.FlagImpersonate).Usage = "User to act as, where you may impersonate"
+	flags.Lookup("cache-dir").DefValue = "" // The default is below the home directory, which the reference does not name.
 	often := map[string]bool{clientcmd.FlagNamespace: true, clientcmd.FlagContext: true, clientcmd.RecommendedConfigPathFlag: true, clientcmd.FlagImpersonate: true}
 	flags.VisitAll(func(flag *pflag.Flag) {
 		flag.Hidden = flag.Hidden || !often[flag.Name]
 	})
 }
 
-// flagUserExtra is kubectl's name for it.
-const flagUserExtra = "as-user-extra"
-
-// impersonate takes --as-user-extra over, as kubectl understands it.
-func (c *Cluster) impersonate() error {
-	if len(c.extra) == 0 {
-		return nil
-	}
-	extra := map[string][]string{}
-	for _, one := range c.extra {
-		key, value, is := strings.Cut(one, "=")
-		if !is || key == "" {
-			return exit.Usagef("--%s %q is not of the form key=value", flagUserExtra, one)
-		}
-		extra[key] = append(extra[key], value)
-	}
-	c.overrides.AuthInfo.ImpersonateUserExtra = extra
-	return nil
-}
-
 // GivenNamespace returns the value of --namespace, empty when it was not given.
-func (c *Cluster) GivenNamespace() string { return c.overrides.Context.Namespace }
+func (c *Cluster) GivenNamespace() string { return *c.flags.Namespace }
 
-// config reads the kubeconfig.
-func (c *Cluster) config() (*rest.Config, error) {
-	if err := c.impersonate(); err != nil {
-		return nil, err
-	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&c.rules, &c.overrides).ClientConfig()
-	if err != nil {
-		return nil, err
+// wrap completes the config that the flags and the kubeconfig give.
+func (c *Cluster) wrap(config *rest.Config) *rest.Config {
+	if c.password != "" {
+		config.Password = c.password
 	}
 	// The default of 5 requests a second makes 5,000 nodes take a quarter of
 	// an hour. The API server guards itself by priority and fairness.
 	config.QPS, config.Burst = 300, 500
 	config.UserAgent = "kubectl-nodecleanup/" + version.Version
 	config.Wrap(c.time.Wrap)
-	return config, nil
+	return config
+}
+
+// config reads the kubeconfig. With --match-server-version it asks the API server.
+func (c *Cluster) config() (*rest.Config, error) {
+	// ConfigFlags ignores what it does not understand, and would act as somebody else.
+	for _, one := range *c.flags.ImpersonateUserExtra {
+		if key, _, is := strings.Cut(one, "="); !is || key == "" {
+			return nil, exit.Usagef("--as-user-extra %q is not of the form key=value", one)
+		}
+	}
+	config, err := c.flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, err
+	}
+	// Where nothing names a cluster, kubectl tries this address.
+	if len(raw.Clusters) == 0 && *c.flags.APIServer == "" && config.Host == "http://localhost:8080" {
+		return nil, genericclioptions.ErrEmptyConfig
+	}
+	return c.getter.ToRESTConfig()
 }
 
 // files are those that the kubeconfig is read from.
 func (c *Cluster) files() []string {
-	if c.rules.ExplicitPath != "" {
-		return []string{c.rules.ExplicitPath}
+	if *c.flags.KubeConfig != "" {
+		return []string{*c.flags.KubeConfig}
 	}
-	return c.rules.Precedence
+	return c.flags.ToRawKubeConfigLoader().ConfigAccess().GetLoadingPrecedence()
 }
 
 // Clients are the ways to ask one API server.
@@ -110,7 +111,7 @@ type Clients struct {
 	Dynamic dynamic.Interface
 }
 
-// Clients reads the kubeconfig. No request is made yet.
+// Clients reads the kubeconfig. No request is made yet, but with --match-server-version.
 func (c *Cluster) Clients() (Clients, error) {
 	config, err := c.config()
 	if clientcmd.IsEmptyConfig(err) {

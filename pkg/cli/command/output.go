@@ -1,7 +1,6 @@
 package command
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,23 +12,46 @@ import (
 // Output is the flag -o of a command that prints a view.
 type Output struct {
 	format string
-	forms  []string
 }
 
 // AddFlags adds -o.
 func (o *Output) AddFlags(cmd *cobra.Command) {
-	for _, form := range printer.Forms {
-		o.forms = append(o.forms, string(form))
-	}
-	cmd.Flags().StringVarP(&o.format, "output", "o", o.forms[0], "Output format: "+strings.Join(o.forms, ", "))
+	AddOutput(cmd, &o.format, string(printer.Table), printer.Formats(), "")
 }
 
-// Validate refuses a format that there is not.
-func (o *Output) Validate() error {
-	if slices.Contains(o.forms, o.format) {
-		return nil
+// AddOutput adds -o with its formats, which the shell completes.
+func AddOutput(cmd *cobra.Command, format *string, initial string, formats []string, more string) {
+	cmd.Flags().StringVarP(format, "output", "o", initial, "Output format: "+strings.Join(withArguments(formats), ", ")+more)
+	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		// The argument of jsonpath= follows without a space.
+		return formats, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
-	return exit.Usagef("unknown output format %q: use -o %s", o.format, strings.Join(o.forms, ", "))
+	if err := cmd.RegisterFlagCompletionFunc("output", complete); err != nil {
+		panic(err) // The flag was added above.
+	}
+}
+
+// withArguments shows where a format takes an argument.
+func withArguments(formats []string) []string {
+	var shown []string
+	for _, format := range formats {
+		if strings.HasSuffix(format, "=") {
+			format += "..."
+		}
+		shown = append(shown, format)
+	}
+	return shown
+}
+
+// Validate refuses a format that there is not, or whose expression is wrong.
+func (o *Output) Validate() error { return CheckFormat(o.format, printer.Formats()) }
+
+// CheckFormat refuses a format that there is not, or whose expression is wrong.
+func CheckFormat(format string, formats []string) error {
+	if err := printer.Format(format).Validate(); err != nil {
+		return exit.Usagef("--output %s: %w; use one of: %s", format, err, strings.Join(withArguments(formats), ", "))
+	}
+	return nil
 }
 
 // ForPeople reports whether the output is one that people read as it comes.

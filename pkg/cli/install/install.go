@@ -108,7 +108,7 @@ taken away, if it still carries our label.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "none; client, which --dry-run alone means: only print what would be applied, without a cluster; server: let the API server check it and store nothing")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunClient
-	flags.StringVarP(&o.Output, "output", "o", "", "Print the objects: yaml or json (default: one line for each)")
+	command.AddOutput(cmd, &o.Output, "", printer.ObjectFormats(), " (default: one line for each object)")
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
@@ -130,11 +130,18 @@ func (o *Options) Validate() error {
 	if err := o.ValidateTimeout(); err != nil {
 		return err
 	}
+	if o.Output != "" {
+		// What a table has for people, the lines of the install have.
+		if slices.Contains([]string{string(printer.Table), string(printer.Wide), string(printer.Short)}, o.Output) {
+			return exit.Usagef("unknown output format %q: use one of: %s", o.Output, strings.Join(printer.ObjectFormats(), ", "))
+		}
+		if err := command.CheckFormat(o.Output, printer.ObjectFormats()); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.DryRun):
 		return exit.Usagef("unknown --dry-run=%s: it is none, client or server", o.DryRun)
-	case !slices.Contains([]string{"", string(printer.YAML), string(printer.JSON)}, o.Output):
-		return exit.Usagef("unknown output format %q: use -o yaml or -o json", o.Output)
 	case o.Diff && (o.DryRun == dryRunClient || o.Output != ""):
 		return exit.Usagef("--diff compares with the cluster and has a form of its own: it goes with neither --dry-run=client nor -o")
 	case o.Wait && (o.DryRun != dryRunNone || o.Diff):
