@@ -24,6 +24,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/controller"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
@@ -38,14 +39,17 @@ import (
 // for a bad config one that names every fault, or when it cannot go on.
 func Run(ctx context.Context, options Options) error {
 	redacted := &redactor{}
-	options.Log = slog.New(redactingHandler{options.Log.Handler(), redacted.text})
+	log := redactingHandler{options.Log.Handler(), redacted.text}
+	meters := metrics.New()
+	lead := leader.New(leader.Options{
+		Namespace: options.Namespace, Identity: options.Identity, Timing: options.Lease, Leading: meters.Leading, Log: slog.New(log),
+	})
+	options.Log = slog.New(lead.Quiet(log))
 	if options.SetLogger != nil {
 		options.SetLogger(options.Log)
 	}
 	clock := serverclock.New(options.Log)
-	meters := metrics.New()
-	lead := newLeadership(options, meters)
-	clients, err := connect(ctx, options, clock, lead.fence)
+	clients, err := connect(ctx, options, clock, lead)
 	if err != nil {
 		return err
 	}
@@ -55,13 +59,13 @@ func Run(ctx context.Context, options Options) error {
 	evictions := drain.NewLimiter(config.DefaultEvictions)
 	catalog := options.Catalog(plugins.Dependencies{
 		Kubernetes: clients.leading,
-		HTTP:       &http.Client{Transport: fenced{http.DefaultTransport, lead.fence}},
+		HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
 		Secrets:    redacted,
 		Clock:      clock,
 		Evictions:  evictions,
 	})
 	engine := executor.New(clock, rand.Float64, redacted.text)
-	status := newStatus(clients.work, options, lead.fence)
+	status := newStatus(clients.work, options, lead.Fence)
 	settings, err := newSettings(ctx, clients.work, options, catalog, meters, status, recorder)
 	if err != nil {
 		return err
@@ -76,7 +80,7 @@ func Run(ctx context.Context, options Options) error {
 		Reporter:  report.New(clients.leading.CoreV1(), recorder, meters, clock),
 		Deletions: guard.NewDeletions(clients.work, options.Namespace),
 		Metrics:   meters,
-		Fence:     lead.fence,
+		Fence:     lead.Fence,
 		Clock:     clock,
 		Log:       options.Log,
 	})
@@ -117,7 +121,7 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error { return servers.run(ctx) })
 	group.Go(func() error { return settings.follow(ctx) })
 	group.Go(func() error {
-		return lead.run(ctx, clients.lease, func(ctx context.Context) error {
+		return lead.Run(ctx, clients.lease, func(ctx context.Context) error {
 			status.write(ctx)
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return nodes.Run(ctx) })

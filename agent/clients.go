@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -28,16 +28,16 @@ type clients struct {
 }
 
 // connect makes the clients, which the clock follows, and the namespace where the options
-// ask for it. Fence returns an error while this agent is not the leader.
-func connect(ctx context.Context, options Options, clock *serverclock.Clock, fence func() error) (*clients, error) {
-	c, err := newClients(options, clock, fence)
+// ask for it.
+func connect(ctx context.Context, options Options, clock *serverclock.Clock, lead *leader.Election) (*clients, error) {
+	c, err := newClients(options, clock, lead)
 	if err != nil {
 		return nil, err
 	}
 	return c, c.ensureNamespace(ctx, options)
 }
 
-func newClients(options Options, clock *serverclock.Clock, fence func() error) (*clients, error) {
+func newClients(options Options, clock *serverclock.Clock, lead *leader.Election) (*clients, error) {
 	as := func(userAgent string, leads bool) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
@@ -47,7 +47,7 @@ func newClients(options Options, clock *serverclock.Clock, fence func() error) (
 		rest.UserAgent = userAgent + "/" + options.Version
 		clock.Wrap(rest)
 		if leads {
-			rest.Wrap(func(next http.RoundTripper) http.RoundTripper { return fenced{next, fence} })
+			rest.Wrap(lead.Transport)
 		}
 		return rest
 	}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
@@ -37,7 +38,7 @@ type Options struct {
 	// server calls another one; zero for the default.
 	LeaveOpen time.Duration
 	// Lease is the timing of leader election.
-	Lease LeaseTiming
+	Lease leader.Timing
 	// Catalog lists the plugins.
 	Catalog func(plugins.Dependencies) []cleanup.Descriptor
 	Version string

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -20,7 +21,7 @@ import (
 // parse reads flags and environment. Its error is a mistake in how the agent
 // was called.
 func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*agent.Options, error) {
-	options := &agent.Options{Version: version.Version, Log: log, Lease: agent.DefaultLeaseTiming()}
+	options := &agent.Options{Version: version.Version, Log: log, Lease: leader.DefaultTiming()}
 	dryRun, err := strconv.ParseBool(cmp.Or(getenv("DRY_RUN"), "false"))
 	if err != nil {
 		return nil, fmt.Errorf("environment variable DRY_RUN is %q, neither true nor false", getenv("DRY_RUN"))

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -62,7 +63,7 @@ steps: [{name: log, plugin: logger}]
 	go func() {
 		ended <- agent.Run(ctx, agent.Options{
 			REST: shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent, "system:serviceaccounts"), Namespace: api.Namespace, Identity: "test",
-			Lease:   agent.LeaseTiming{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
+			Lease:   leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 			Catalog: plugins.Catalog, Version: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		})
 	}()

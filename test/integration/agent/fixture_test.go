@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -119,7 +120,7 @@ func (f *fixture) options() agent.Options {
 		REST:      f.rest(),
 		Namespace: f.namespace,
 		Identity:  "test",
-		Lease:     agent.LeaseTiming{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
+		Lease:     leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 		Version:   "test",
 		Log:       slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Catalog: func(dependencies plugins.Dependencies) []cleanup.Descriptor {

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -58,7 +58,7 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 		options.Identity = identity
 		// Longer than a minute, which is how long the old leader would still believe itself
 		// to be one, if it did not look who has the Lease.
-		options.Lease = agent.LeaseTiming{Duration: 2 * time.Minute, RenewDeadline: time.Minute, RetryPeriod: 100 * time.Millisecond}
+		options.Lease = leader.Timing{Duration: 2 * time.Minute, RenewDeadline: time.Minute, RetryPeriod: 100 * time.Millisecond}
 		f.start(options)
 	}
 	node := f.protected("worker")

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -159,7 +160,7 @@ func (s *scene) run(identity string) (stop func()) {
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + api.Namespace, "system:authenticated"}
 	options := agent.Options{
 		REST:      s.server.RESTConfigFor(user, groups...),
-		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
+		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: leader.DefaultTiming(),
 		WebhookListen: s.webhook, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(s.Output(), nil)),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -61,7 +62,7 @@ func setUp(t *testing.T, guard string, change ...func(*agent.Options)) *fixture 
 	f.bindTo("operators", api.Operator)
 	options := agent.Options{
 		REST: f.agentREST(), Namespace: f.namespace, Identity: "test", Version: "test", Catalog: plugins.Catalog,
-		Lease:         agent.LeaseTiming{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
+		Lease:         leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 		WebhookListen: f.webhook, MetricsListen: f.metrics, LeaveOpen: time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	for _, each := range change {

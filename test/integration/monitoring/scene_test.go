@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -100,7 +101,7 @@ func (s *scene) start(t *testing.T) {
 		ended <- agent.Run(ctx, agent.Options{
 			REST:      shared.RESTConfigFor("system:serviceaccount:"+s.namespace+":"+api.Agent, "system:serviceaccounts", "system:serviceaccounts:"+s.namespace, "system:authenticated"),
 			Namespace: s.namespace, Identity: "agent-0", Version: "test",
-			Lease:         agent.LeaseTiming{Duration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 100 * time.Millisecond},
+			Lease:         leader.Timing{Duration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 100 * time.Millisecond},
 			WebhookListen: s.webhook, MetricsListen: s.metrics,
 			Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		})

@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -109,7 +110,7 @@ func (f *fixture) start() (stop func()) {
 		REST:          shared.RESTConfigFor(user, "system:serviceaccounts", "system:serviceaccounts:"+f.namespace, "system:authenticated"),
 		Namespace:     f.namespace,
 		Identity:      "test",
-		Lease:         agent.LeaseTiming{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
+		Lease:         leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 		Version:       "v0.0.0-dev",
 		Log:           slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Catalog:       plugins.Catalog,

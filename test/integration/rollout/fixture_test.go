@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -86,7 +87,7 @@ func start(t *testing.T, identity string) *replica {
 		// With the rights that the agent has in a cluster, and no others.
 		REST: shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
 			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
-		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: agent.DefaultLeaseTiming(),
+		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: leader.DefaultTiming(),
 		Certificates:  agent.Certificates{Timing: certificateTiming()},
 		WebhookListen: r.webhook, ProbeListen: probes, Catalog: plugins.Catalog, Log: slog.New(slog.DiscardHandler),
 	}

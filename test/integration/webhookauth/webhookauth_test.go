@@ -26,6 +26,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -182,7 +183,7 @@ func run(t *testing.T, server *cluster.Cluster, address string, callers callerau
 		// With the rights that the agent has in a cluster, and no others.
 		REST: server.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
 			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
-		Namespace: api.Namespace, Identity: "test", Version: "test", Lease: agent.DefaultLeaseTiming(),
+		Namespace: api.Namespace, Identity: "test", Version: "test", Lease: leader.DefaultTiming(),
 		WebhookListen: address, LeaveOpen: time.Millisecond, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()

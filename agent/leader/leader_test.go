@@ -1,4 +1,4 @@
-package agent
+package leader
 
 import (
 	"context"
@@ -17,8 +17,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
-
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 )
 
 // lease is a Lease that everybody can read and write at once.
@@ -44,12 +42,12 @@ func (l *lease) Update(_ context.Context, record resourcelock.LeaderElectionReco
 func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	ctx, ours := t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "ours"}
 	held := &lease{}
-	lead := newLeadership(Options{Lease: DefaultLeaseTiming(), Log: slog.New(slog.DiscardHandler)}, metrics.New())
+	lead := New(Options{Timing: DefaultTiming(), Leading: func(bool) {}, Log: slog.New(slog.DiscardHandler)})
 	var ended error
 	lead.lock.Interface, lead.lock.taken = held, func(cause error) { ended = cause }
 	says := func(when, want string) {
 		t.Helper()
-		err := lead.fence()
+		err := lead.Fence()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s the fence says %v, want %q", when, err, want)
 		}
@@ -98,7 +96,7 @@ func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	says("in the next term", "")
 	get()
 	says("after it has read its own name", "")
-	long := time.Now().Add(-lead.timing.RenewDeadline - time.Second)
+	long := time.Now().Add(-lead.Timing.RenewDeadline - time.Second)
 	lead.lock.renewed.Store(&long)
 	says("when it has not renewed for long", "last renewed 11")
 }
@@ -130,8 +128,8 @@ func TestALeaseThatWasTakenUnheardIsGivenBack(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	lead := newLeadership(Options{Namespace: "ours", Identity: "ours", Lease: DefaultLeaseTiming(), Log: slog.New(slog.DiscardHandler)}, metrics.New())
-	if err := lead.run(ctx, kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}), func(context.Context) error {
+	lead := New(Options{Namespace: "ours", Identity: "ours", Timing: DefaultTiming(), Leading: func(bool) {}, Log: slog.New(slog.DiscardHandler)})
+	if err := lead.Run(ctx, kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}), func(context.Context) error {
 		t.Error("it leads")
 		return nil
 	}); err != nil {

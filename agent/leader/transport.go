@@ -1,10 +1,21 @@
-package agent
+package leader
 
 import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
 )
+
+// Transport returns a transport on which nothing is changed by an agent that lost the Lease.
+func (l *Election) Transport(next http.RoundTripper) http.RoundTripper {
+	return fenced{next, func() error {
+		err := l.Fence()
+		if err != nil {
+			l.refused.Add(1)
+		}
+		return err
+	}}
+}
 
 // fenced is a transport on which nothing is changed once this agent may no longer act as
 // the leader: a step is cancelled then, and what it is about to send must not go out

@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
+)
+
+// What the agent is put together from: each write of these clients is asked about.
+func TestTheClientsOfTheLeaderAreFenced(t *testing.T) {
+	arrived := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		arrived <- request.Method
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer server.Close()
+	c, err := newClients(Options{REST: &rest.Config{Host: server.URL}}, serverclock.New(slog.New(slog.DiscardHandler)), leader.New(leader.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for name, write := range map[string]func() error{
+		"kubernetes": func() error { return c.leading.CoreV1().RESTClient().Post().Resource("nodes").Do(ctx).Error() },
+		"metadata": func() error {
+			return c.leadingMetadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).Delete(ctx, "worker", metav1.DeleteOptions{})
+		},
+	} {
+		if err := write(); !errors.Is(err, leader.ErrLost) || len(arrived) > 0 {
+			t.Errorf("%s: %v, %d requests arrived", name, err, len(arrived))
+		}
+	}
+	// Whoever does not lead answers admission all the same, and keeps its certificate.
+	if err := c.work.CoreV1().RESTClient().Post().Resource("events").Do(ctx).Error(); errors.Is(err, leader.ErrLost) || len(arrived) != 1 {
+		t.Errorf("a write that is not the leader's: %v", err)
+	}
+}
