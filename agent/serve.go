@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -26,16 +27,17 @@ import (
 
 // Limits of the HTTP servers.
 const (
-	// idleTimeout is how long a connection may be open without a request, before the
-	// first one too. API servers give up theirs after 90 s: closing one sooner than they
-	// do can meet a request that is on its way, which is then lost.
+	// idleTimeout is how long a connection may be open without a request, and, with its
+	// header, before the first one: API servers open connections in advance. They close
+	// idle ones after 90 s. Closing one sooner can meet a request that is on its way, which
+	// is then lost.
 	idleTimeout = 2 * time.Minute
-	// headerTimeout is how long the header of a request may take from its first byte on.
-	headerTimeout = 10 * time.Second
 	// answerTimeout is how long a handshake may take, and an answer after the request.
-	answerTimeout  = 10 * time.Second
-	maxHeader      = 32 << 10 // bytes
-	maxConnections = 128
+	answerTimeout = 10 * time.Second
+	maxHeader     = 32 << 10 // bytes
+	// maxConnections is more than one caller needs to keep out the others, see the test
+	// with two thousand. It bounds the memory: 10 KiB for each, and a small body.
+	maxConnections = 2500
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken
@@ -65,7 +67,8 @@ type servers struct {
 type server struct {
 	name string
 	http.Server
-	connections *httplimit.Connections
+	// open counts the connections.
+	open atomic.Int64
 	// webhook: API servers call it, by TLS. Serving gives every server a TLSConfig.
 	webhook bool
 }
@@ -78,11 +81,18 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 	if address == "" {
 		return
 	}
-	one := &server{name: name, connections: httplimit.NewConnections(maxConnections), Server: http.Server{
-		Addr: address, Handler: s.closing(handler),
-		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
+	one := &server{name: name, Server: http.Server{
+		Addr: address, Handler: httplimit.Timely(s.closing(handler)),
+		ReadHeaderTimeout: idleTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
 	}}
-	one.connections.Bind(&one.Server)
+	one.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			one.open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			one.open.Add(-1)
+		}
+	}
 	s.all = append(s.all, one)
 }
 
@@ -146,7 +156,7 @@ func (s *servers) run(ctx context.Context) error {
 			return fmt.Errorf("listening for %s: %w", server.name, err)
 		}
 		s.log.Info("serving", "what", server.name, "address", listener.Addr().String())
-		listener = httplimit.AllowSilence(listener, idleTimeout, server.webhook)
+		listener = netutil.LimitListener(listener, maxConnections)
 		group.Go(func() (err error) {
 			if server.webhook {
 				err = server.ServeTLS(listener, "", "")
@@ -177,10 +187,10 @@ func (s *servers) leave() {
 	look, began := time.NewTicker(lookOpen), time.Now()
 	defer look.Stop()
 	for range look.C {
-		open := 0
+		open := int64(0)
 		for _, one := range s.all {
 			if one.webhook { // Who asks for metrics asks again.
-				open += one.connections.Open()
+				open += one.open.Load()
 			}
 		}
 		if passed := time.Since(began); passed >= s.leaveOpen && (open == 0 || passed >= s.leaveOpen+leaveIdle) {

@@ -165,7 +165,7 @@ func TestAStalledBodyHoldsNoConnection(t *testing.T) {
 
 func TestStalledBodiesDoNotPinTheWebhook(t *testing.T) {
 	s := serveAll(t, nil, callerauth.Options{})
-	for range maxConnections {
+	for range 128 {
 		if _, err := io.WriteString(s.open("webhook"), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestAHeaderIsBounded(t *testing.T) {
 	if _, err := io.ReadFull(connection, answer); err != nil || string(answer) != "HTTP/1.1 431" {
 		t.Errorf("answered %q, %v", answer, err)
 	}
-	if got := s.all[0]; got.ReadHeaderTimeout != headerTimeout || got.IdleTimeout <= 90*time.Second || got.WriteTimeout != answerTimeout {
+	if got := s.all[0]; got.ReadHeaderTimeout <= 90*time.Second || got.IdleTimeout <= 90*time.Second || got.WriteTimeout != answerTimeout {
 		t.Errorf("the limits are %s, %s, %s", got.ReadHeaderTimeout, got.IdleTimeout, got.WriteTimeout)
 	}
 }

@@ -1,27 +1,34 @@
+// Package httplimit bounds what the body of a request can make an HTTP server hold: memory,
+// and time.
 package httplimit
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
 
 const (
-	// smallBody is what a Node rarely exceeds: as many of them as there are
+	// smallBody is what the review of a Node rarely exceeds. As many of them as there are
 	// connections are no burden.
 	smallBody = 24 << 10
-	// tryAgain is when the room for large bodies may be free, in seconds. API servers call a
-	// webhook again only where they are told when.
+	// tryAgain is when there may be memory for large bodies again, in seconds. API servers
+	// retry a webhook only if they are told when.
 	tryAgain = "1"
+	// bodyTimeout is how long a caller may take to send a body.
+	bodyTimeout = 5 * time.Second
 )
 
-// Bodies refuses a request whose body is longer than max bytes, or of a length that it
-// does not tell, before anything of it is read. Of large ones there are only as many at a
-// time as together have room in a third more than that; where there is none left, the slowest
-// request has to make some. Refused is told of each that is refused, and why.
+// Bodies refuses a request whose body is longer than max bytes, or of unknown length, before
+// anything of it is read. Large ones share the memory for one and a third of the longest; if
+// that is used up, the request is refused for the moment. Refused is called for each that is
+// refused, with the reason.
 func Bodies(max int64, refused func(request *http.Request, why string), next http.Handler) http.Handler {
-	room := semaphore.NewWeighted(max + max/3)
+	memory := semaphore.NewWeighted(max + max/3)
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		refuse := func(code int, why string) {
 			refused(request, why)
@@ -37,22 +44,52 @@ func Bodies(max int64, refused func(request *http.Request, why string), next htt
 			return
 		}
 		if size > smallBody {
-			if !room.TryAcquire(size) {
-				if of, is := boundOf(request); is {
-					of.closeSlowest()
-				}
+			if !memory.TryAcquire(size) {
 				writer.Header().Set("Retry-After", tryAgain)
 				refuse(http.StatusTooManyRequests, "too many large requests at once, try again")
 				return
 			}
-			defer room.Release(size)
+			defer memory.Release(size)
 		}
 		next.ServeHTTP(writer, request)
 	})
 }
 
-// refuse answers a request whose body is not read. What is left of it is not worth reading
-// to keep the connection.
+// Timely limits the time for the body of a request, not for the answer. It has to be around
+// every other handler: a body that a handler does not read is left to net/http.
+func Timely(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if request.ContentLength != 0 {
+			connection := http.NewResponseController(writer)
+			if err := connection.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+				refuse(writer, http.StatusInternalServerError, "the time to read the request cannot be limited: "+err.Error())
+				return
+			}
+			request.Body = &body{request.Body, connection}
+		}
+		next.ServeHTTP(writer, request)
+	})
+}
+
+// body takes the limit off the connection when all of it is read.
+type body struct {
+	io.ReadCloser
+	connection *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *body) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	if errors.Is(err, io.EOF) {
+		if limit := b.connection.SetReadDeadline(time.Time{}); limit != nil {
+			return n, fmt.Errorf("ending the time limit of a request: %w", limit)
+		}
+	}
+	return n, err
+}
+
+// refuse answers a request whose body is not read. The connection is closed, because reading
+// what is left of the body costs more than a new one.
 func refuse(writer http.ResponseWriter, code int, text string) {
 	writer.Header().Set("Connection", "close")
 	http.Error(writer, "nodecleanup-agent: "+text, code)
