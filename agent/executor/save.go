@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,7 +26,7 @@ func (r *run) saveSurely(ctx context.Context) error {
 	began := r.clock.Now()
 	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
 		err := r.save(ctx)
-		if err == nil || !r.settled && len(r.running) == 0 || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
+		if err == nil || ctx.Err() != nil || !r.settled && len(r.running) == 0 || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
 			return err
 		}
 		r.Log.Warn("the run record cannot be saved, trying again", "in", pause, "err", err)
@@ -52,6 +53,9 @@ func (r *run) save(ctx context.Context) error {
 		r.Record.FinishedAt = &now
 	}
 	if err := r.Save(ctx, r.Record); err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err) // It tells no more than that the context is done.
+		}
 		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
 	}
 	r.unsaved, r.settled = false, false

@@ -50,6 +50,8 @@ type Election struct {
 	// refused counts the requests of a term that the fence refused, omitted the log records
 	// about that.
 	refused, omitted atomic.Int64
+	// losing is true from the loss of the Lease until the work has returned.
+	losing atomic.Bool
 }
 
 // New returns an election in which this agent does not take part yet.
@@ -122,6 +124,7 @@ func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work fu
 				l.Log.Error("the Lease was lost, the next leader continues the cleanups", "err", cause)
 			}
 			err = <-failed
+			l.losing.Store(false)
 			if refused, omitted := l.refused.Swap(0), l.omitted.Swap(0); refused+omitted > 0 {
 				l.Log.Info("stopped as the leader", "refusedRequests", refused, "omittedLogRecords", omitted)
 			}
@@ -148,7 +151,11 @@ func (l *Election) cause(term context.Context) error {
 // has the cause for which the term is over.
 func (l *Election) explained(ended, term context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ended))
-	context.AfterFunc(ended, func() { stop(l.cause(term)) })
+	context.AfterFunc(ended, func() {
+		cause := l.cause(term)
+		l.losing.Store(errors.Is(cause, ErrLost))
+		stop(cause)
+	})
 	return ctx, stop
 }
 

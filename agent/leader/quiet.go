@@ -6,8 +6,9 @@ import (
 	"log/slog"
 )
 
-// Quiet returns a handler that counts log records about an ErrLost instead of writing them. A
-// lost Lease ends hundreds of cleanups and requests at once, and Run logs it.
+// Quiet returns a handler that counts log records about an ErrLost instead of writing them, and
+// those about requests that were canceled by it. A lost Lease ends hundreds of cleanups and
+// requests at once, and Run logs it.
 func (l *Election) Quiet(next slog.Handler) slog.Handler { return quiet{next, l} }
 
 type quiet struct {
@@ -20,7 +21,7 @@ func (q quiet) Handle(ctx context.Context, record slog.Record) error {
 	about := false
 	record.Attrs(func(attribute slog.Attr) bool {
 		err, is := attribute.Value.Resolve().Any().(error)
-		about = is && errors.Is(err, ErrLost)
+		about = is && (errors.Is(err, ErrLost) || q.election.losing.Load() && errors.Is(err, context.Canceled))
 		return !about
 	})
 	if about {
