@@ -37,6 +37,9 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 			row.Since = &condition.LastTransitionTime
 		}
 	}
+	if run != nil && row.State == string(api.Running) && (run.State == api.Failed || run.State == api.Waiting) {
+		row.State, row.Reason = string(run.State), run.Message // The agent writes the record first.
+	}
 	row.Stuck = row.State == string(api.Blocked) || row.State == string(api.Failed)
 	if unreadable != nil {
 		row.Stuck, row.Reason = true, unreadable.Error()
