@@ -37,7 +37,7 @@ const (
 	maxHeader     = 32 << 10 // bytes
 	// maxConnections is more than one caller needs to keep out the others, see the test
 	// with two thousand. It bounds the memory: 10 KiB for each, and a small body.
-	maxConnections = 2500
+	maxConnections = 3000
 	// leaveOpen is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken
