@@ -12,6 +12,9 @@ const (
 	Namespace = "nodecleanup-system"
 	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
 	Agent = "nodecleanup-agent"
+	// AgentEvents names the Role and the RoleBinding of the agent in the namespace "default",
+	// where Events about Nodes are.
+	AgentEvents = "nodecleanup-agent-events"
 	// Viewer and Operator name the ClusterRoles, and Roles in the agent's
 	// namespace, for people: to look, and to ask for cleanups and bypass them.
 	Viewer   = "nodecleanup-viewer"

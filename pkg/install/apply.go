@@ -114,7 +114,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 				return results, fmt.Errorf("installing into namespace %s: %w", live.GetName(), ErrTerminating)
 			}
 		}
-		if !namespaced && object.GetNamespace() != "" {
+		if !namespaced && object.GetNamespace() == options.Namespace {
 			add(Result{Action: Unchecked, Object: object, Note: "its namespace does not exist yet"})
 			continue
 		}

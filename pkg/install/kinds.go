@@ -42,6 +42,15 @@ func (k kind) client(objects dynamic.Interface, namespace string) dynamic.Resour
 	return resource
 }
 
+// nameInDefault returns the name of the kind's object in the namespace "default", where Events
+// about Nodes are; "" if it has none.
+func (k kind) nameInDefault() string {
+	if k.Kind == "Role" || k.Kind == "RoleBinding" {
+		return api.AgentEvents
+	}
+	return ""
+}
+
 // kinds is every kind that an install or the agent makes, in the order in which
 // they are removed. With it no discovery is needed, and uninstall
 // works on an API server whose aggregated APIs are broken.

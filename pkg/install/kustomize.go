@@ -73,11 +73,15 @@ func kustomize(ctx context.Context, options Options, objects []*unstructured.Uns
 	if result, err = decode(data); err != nil {
 		return nil, err
 	}
+	base := map[string]bool{}
+	for _, object := range objects {
+		base[identity(object)] = true
+	}
 	for _, object := range result {
 		if _, err := kindOf(object.GroupVersionKind()); err != nil {
 			return nil, fmt.Errorf("%s is of a kind that an install has not; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()))
 		}
-		if elsewhere := object.GetNamespace(); elsewhere != "" && elsewhere != options.Namespace {
+		if elsewhere := object.GetNamespace(); elsewhere != "" && elsewhere != options.Namespace && !base[identity(object)] {
 			return nil, fmt.Errorf("%s is in namespace %s, and this install is in %s; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()), elsewhere, options.Namespace)
 		}
 		// By it an uninstall finds what is to go: without it a binding for the agent would stay.

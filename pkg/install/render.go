@@ -60,7 +60,7 @@ func customise(object *unstructured.Unstructured, options Options) error {
 	labels := object.GetLabels()
 	labels[labelManagedBy] = api.FieldManager
 	object.SetLabels(labels)
-	if object.GetNamespace() != "" {
+	if object.GetNamespace() == api.Namespace { // Another one stays: Events about Nodes are in "default".
 		object.SetNamespace(options.Namespace)
 	}
 	switch object.GetKind() {

@@ -12,6 +12,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -83,6 +84,8 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 		"ClusterRoleBinding/" + api.Agent,
 		"Role/" + api.Agent,
 		"RoleBinding/" + api.Agent,
+		"Role/" + api.AgentEvents,
+		"RoleBinding/" + api.AgentEvents,
 		"Service/" + api.Agent,
 		"Deployment/" + api.Agent,
 		"ConfigMap/" + api.ConfigName,
@@ -101,8 +104,15 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s would stay behind: %v", name, err)
 		}
-		if kind.namespaced != (object.GetNamespace() == api.Namespace) {
-			t.Errorf("%s is in namespace %q", name, object.GetNamespace())
+		namespace := ""
+		switch {
+		case kind.nameInDefault() == object.GetName():
+			namespace = metav1.NamespaceDefault // An uninstall looks for it there.
+		case kind.namespaced:
+			namespace = api.Namespace
+		}
+		if object.GetNamespace() != namespace {
+			t.Errorf("%s is in namespace %q, want %q", name, object.GetNamespace(), namespace)
 		}
 	}
 	configuration := &admissionv1.MutatingWebhookConfiguration{}

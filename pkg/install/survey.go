@@ -142,6 +142,15 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 		}
 		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: name})
 	}
+	if name := kind.nameInDefault(); name != "" && namespace != metav1.NamespaceDefault {
+		_, err := kind.client(r.Objects, metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("reading %s in namespace %s: %w", objectName(kind.GroupVersionKind, name), metav1.NamespaceDefault, err)
+		}
+		if err == nil {
+			objects = append(objects, Object{kind: kind, Namespace: metav1.NamespaceDefault, Name: name})
+		}
+	}
 	return objects, nil
 }
 

@@ -233,6 +233,7 @@ func wantNothingLeft(t *testing.T) {
 		{"admissionregistration.k8s.io", "mutatingadmissionpolicies"}, {"admissionregistration.k8s.io", "mutatingadmissionpolicybindings"},
 		{"admissionregistration.k8s.io", "validatingadmissionpolicies"}, {"admissionregistration.k8s.io", "validatingadmissionpolicybindings"},
 		{"rbac.authorization.k8s.io", "clusterroles"}, {"rbac.authorization.k8s.io", "clusterrolebindings"},
+		{"rbac.authorization.k8s.io", "roles"}, {"rbac.authorization.k8s.io", "rolebindings"},
 		{"flowcontrol.apiserver.k8s.io", "flowschemas"},
 	} {
 		left, err := objects.Resource(schema.GroupVersionResource{Group: of.group, Version: "v1", Resource: of.resource}).

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -18,23 +19,17 @@ const (
 // is asked for by MissingToInstall.
 func ToInstall(namespace string) []Right {
 	rights := []Right{{Verb: "create", Resource: "namespaces"}, {Verb: "get", Resource: "namespaces"}, {Verb: "patch", Resource: "namespaces"}}
-	for _, kind := range []struct {
-		group, resource string
-		namespaced      bool
-	}{
-		{"", "serviceaccounts", true}, {"", "configmaps", true}, {"", "services", true}, {"", "resourcequotas", true},
-		{"apps", "deployments", true}, {"policy", "poddisruptionbudgets", true}, {rbac, "roles", true}, {rbac, "rolebindings", true},
-		{rbac, "clusterroles", false}, {rbac, "clusterrolebindings", false}, {"flowcontrol.apiserver.k8s.io", "flowschemas", false},
-		{admission, "mutatingwebhookconfigurations", false}, {admission, "validatingwebhookconfigurations", false},
-		{admission, "mutatingadmissionpolicies", false}, {admission, "mutatingadmissionpolicybindings", false},
-		{admission, "validatingadmissionpolicies", false}, {admission, "validatingadmissionpolicybindings", false},
+	for _, kind := range []struct{ group, resource, namespace string }{
+		{"", "serviceaccounts", namespace}, {"", "configmaps", namespace}, {"", "services", namespace}, {"", "resourcequotas", namespace},
+		{"apps", "deployments", namespace}, {"policy", "poddisruptionbudgets", namespace}, {rbac, "roles", namespace}, {rbac, "rolebindings", namespace},
+		{rbac, "roles", metav1.NamespaceDefault}, {rbac, "rolebindings", metav1.NamespaceDefault},
+		{rbac, "clusterroles", ""}, {rbac, "clusterrolebindings", ""}, {"flowcontrol.apiserver.k8s.io", "flowschemas", ""},
+		{admission, "mutatingwebhookconfigurations", ""}, {admission, "validatingwebhookconfigurations", ""},
+		{admission, "mutatingadmissionpolicies", ""}, {admission, "mutatingadmissionpolicybindings", ""},
+		{admission, "validatingadmissionpolicies", ""}, {admission, "validatingadmissionpolicybindings", ""},
 	} {
-		in := ""
-		if kind.namespaced {
-			in = namespace
-		}
 		for _, verb := range []string{"create", "get", "patch", "delete"} {
-			rights = append(rights, Right{Verb: verb, Group: kind.group, Resource: kind.resource, Namespace: in})
+			rights = append(rights, Right{Verb: verb, Group: kind.group, Resource: kind.resource, Namespace: kind.namespace})
 		}
 	}
 	return rights
@@ -57,6 +52,7 @@ func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace 
 	lacks, err := MissingOfMine(ctx, client, []Right{
 		{Verb: "escalate", Group: rbac, Resource: "clusterroles"}, {Verb: "bind", Group: rbac, Resource: "clusterroles"},
 		{Verb: "escalate", Group: rbac, Resource: "roles", Namespace: namespace}, {Verb: "bind", Group: rbac, Resource: "roles", Namespace: namespace},
+		{Verb: "escalate", Group: rbac, Resource: "roles", Namespace: metav1.NamespaceDefault}, {Verb: "bind", Group: rbac, Resource: "roles", Namespace: metav1.NamespaceDefault},
 	})
 	if err != nil || len(lacks) == 0 {
 		return nil, err

@@ -4,6 +4,7 @@ package rights
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,7 @@ func OfAgent(ctx context.Context, namespace string) ([]Right, error) {
 	}
 	var rights []Right
 	for _, object := range objects {
-		if object.GetName() != api.Agent || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+		if !slices.Contains([]string{api.Agent, api.AgentEvents}, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
 			continue
 		}
 		var role rbacv1.ClusterRole // A Role has the same rules.

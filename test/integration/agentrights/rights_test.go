@@ -14,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
@@ -87,6 +89,27 @@ func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
 	t.Logf("%d rights", len(wanted))
 }
 
+// The agent writes Events where those about Nodes, its config and its Lease are, and nowhere else.
+func TestTheAgentWritesEventsInTwoNamespacesAlone(t *testing.T) {
+	s := setUp(t, cluster.Start(t, cluster.Options{Name: "agentrights-events"}))
+	client := kubernetes.NewForConfigOrDie(s.server.RESTConfigFor(user, "system:serviceaccounts", "system:authenticated"))
+	write := func(ctx context.Context, namespace string) error {
+		_, err := client.CoreV1().Events(namespace).Create(ctx, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{GenerateName: "probe-"},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: namespace, Name: "probe"},
+		}, metav1.CreateOptions{})
+		return err
+	}
+	for _, namespace := range []string{metav1.NamespaceDefault, api.Namespace} {
+		s.eventually("the agent writes an Event in namespace "+namespace, func(ctx context.Context) (bool, error) {
+			return write(ctx, namespace) == nil, nil // The authorizer follows the roles with a delay.
+		})
+	}
+	if err := write(t.Context(), metav1.NamespaceSystem); !apierrors.IsForbidden(err) {
+		t.Errorf("an Event in namespace %s: the answer is %v", metav1.NamespaceSystem, err)
+	}
+}
+
 // addUsed adds the rights that the agent's requests have shown so far. One that was forbidden
 // is an error.
 func (s *scene) addUsed(used map[string]bool) error {
@@ -102,24 +125,30 @@ func (s *scene) addUsed(used map[string]bool) error {
 			return fmt.Errorf("the agent may not %s %s", event.Verb, event.URI)
 		}
 		for _, name := range []string{"", event.Name} {
-			used[right(event.Verb, event.APIGroup, event.Resource, event.Subresource, name)] = true
+			for _, namespace := range []string{"", event.Namespace} {
+				used[right(event.Verb, event.APIGroup, event.Resource, event.Subresource, name, namespace)] = true
+			}
 		}
 	}
 	return nil
 }
 
-// right names one: "patch nodes/status", "update secrets nodecleanup-webhook-ca".
-func right(verb, group, resource, subresource, name string) string {
+// right names one: "patch nodes/status", "update secrets nodecleanup-webhook-ca in nodecleanup-system".
+func right(verb, group, resource, subresource, name, namespace string) string {
 	if subresource != "" {
 		resource += "/" + subresource
 	}
 	if group != "" {
 		resource += "." + group
 	}
-	return strings.TrimSpace(verb + " " + resource + " " + name)
+	named := strings.TrimSpace(verb + " " + resource + " " + name)
+	if namespace != "" {
+		named += " in " + namespace
+	}
+	return named
 }
 
-// rights are those of the agent's ClusterRole and Role, as install renders them.
+// rights are those of the agent's ClusterRole and Roles, as install renders them.
 func (s *scene) rights() map[string]bool {
 	s.Helper()
 	objects, err := install.Render(s.Context(), s.options())
@@ -128,7 +157,7 @@ func (s *scene) rights() map[string]bool {
 	}
 	all := map[string]bool{}
 	for _, object := range objects {
-		if object.GetName() != api.Agent || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+		if !slices.Contains([]string{api.Agent, api.AgentEvents}, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
 			continue
 		}
 		var role rbacv1.ClusterRole
@@ -144,7 +173,7 @@ func (s *scene) rights() map[string]bool {
 				for _, resource := range rule.Resources {
 					for _, name := range names {
 						kind, sub, _ := strings.Cut(resource, "/")
-						all[right(verb, rule.APIGroups[0], kind, sub, name)] = true
+						all[right(verb, rule.APIGroups[0], kind, sub, name, object.GetNamespace())] = true
 					}
 				}
 			}

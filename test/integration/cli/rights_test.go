@@ -68,6 +68,7 @@ func TestRightsOfTheAgentEnd(t *testing.T) {
 		"change other secrets":      second(agent.CoreV1().Secrets(reused).Update(ctx, everyone, metav1.UpdateOptions{})),
 		"read secrets elsewhere":    second(agent.CoreV1().Secrets("default").Get(ctx, "s", metav1.GetOptions{})),
 		"read configmaps elsewhere": second(agent.CoreV1().ConfigMaps("default").Get(ctx, "c", metav1.GetOptions{})),
+		"write events elsewhere":    second(agent.CoreV1().Events("kube-system").Create(ctx, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "e"}}, metav1.CreateOptions{})),
 		"take other leases":         second(agent.CoordinationV1().Leases(reused).Get(ctx, "other", metav1.GetOptions{})),
 	} {
 		if !apierrors.IsForbidden(err) {
