@@ -46,12 +46,11 @@ var runLabel = map[string]string{api.LabelRun: "true"}
 
 // believed are the ConfigMaps that the agent writes and believes later.
 var believed = map[string]*corev1.ConfigMap{
-	"a run record":                        configMap("run-worker-01234567", runLabel),
-	"a run record without its label":      configMap("run-worker-01234567", nil),
-	"a record of another name":            configMap("renamed", runLabel),
-	"the status":                          configMap(api.StatusName, nil),
-	"the delete guard's ConfigMap":        configMap(api.GuardName, nil),
-	"the journal of an agent before this": configMap("nodecleanup-journal", nil),
+	"a run record":                   configMap("run-worker-01234567", runLabel),
+	"a run record without its label": configMap("run-worker-01234567", nil),
+	"a record of another name":       configMap("renamed", runLabel),
+	"the status":                     configMap(api.StatusName, nil),
+	"the delete guard's ConfigMap":   configMap(api.GuardName, nil),
 }
 
 // store has the agent create an object, which is deleted with the test.
