@@ -78,7 +78,7 @@ func Run(ctx context.Context, options Options) error {
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
 		Records:   runstore.New(clients.leading.CoreV1(), options.Namespace),
 		Reporter:  report.New(clients.leading.CoreV1(), recorder, meters, clock),
-		Deletions: guard.NewDeletions(clients.work, options.Namespace),
+		Deletions: guard.NewDeletions(clients.work, options.Namespace, clock),
 		Metrics:   meters,
 		Fence:     lead.Fence,
 		Clock:     clock,

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"k8s.io/utils/clock"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
@@ -43,7 +45,7 @@ func TestTheRecordSaysWhoDeletedTheNode(t *testing.T) {
 	// A second deletion changes nothing, nor does a forged review of one.
 	f.allowed(f.delete(f.as("rita", "editors"), alone), alone)
 	f.ask(forgery(alone, nil))
-	deletion, found, err := guard.NewDeletions(f.admin, f.namespace).Of(t.Context(), f.read(alone))
+	deletion, found, err := guard.NewDeletions(f.admin, f.namespace, clock.RealClock{}).Of(t.Context(), f.read(alone))
 	if err != nil || !found || deletion.User != "ed" || deletion.Node != "alone" {
 		t.Errorf("after another deletion the ledger says %+v, %v", deletion, err)
 	}
