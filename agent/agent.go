@@ -1,16 +1,19 @@
-// Package agent puts the agent together. Everything is wired here, by hand:
+// Package agent is the composition root: it wires the packages of the agent, by hand.
 //
-//	admission ── adds the finalizer to each Node that is created (every replica)
-//	  └ guard ──── says which Nodes may be deleted
-//	controller ─ adds it to those that lack it; when a Node is deleted, runs its plan (the leader)
-//	  └ executor ── runs the steps of the plan: plugins
-//	  ├ runstore ── run records
-//	  └ report ──── Node condition, Events
-//	configwatch ─ the config in force
-//	servingcert, metrics, leader, serve, status: what a program needs besides
+//	serving ───── HTTP servers of every replica
+//	  ├ admission ─── adds the finalizer to each Node that is created
+//	  └ guard ─────── evaluates which Nodes may be deleted
+//	controller ── of the leader: adds the finalizer to Nodes without it; runs the plan of a deleted Node
+//	  ├ executor ──── runs the steps of a plan: plugins
+//	  ├ runstore ──── stores run records
+//	  └ report ────── Node condition and Events
+//	configwatch ─ the active config
+//	status, admissionpolicy ─ of the leader: what depends on the config besides
+//	leader, clients, serverclock, servingcert, callerauth, secrets, logging, metrics ─ what they use
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,26 +23,33 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/admissionpolicy"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/clients"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/configwatch"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/controller"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/logging"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serving"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/status"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 )
 
-// Run runs the agent until ctx ends. It returns an error when it cannot start,
-// for a bad config one that names every fault, or when it cannot go on.
+// Run runs the agent until ctx ends. It returns an error if it cannot start or cannot go on. The
+// error about an invalid config names every fault.
 func Run(ctx context.Context, options Options) error {
-	redacted := &redactor{}
-	log := redactingHandler{options.Log.Handler(), redacted.text}
+	redactor := &logging.Redactor{}
+	log := redactor.Handler(options.Log.Handler())
 	meters := metrics.New()
 	lead := leader.New(leader.Options{
 		Namespace: options.Namespace, Identity: options.Identity, Timing: options.Lease, Leading: meters.Leading, Log: slog.New(log),
@@ -49,87 +59,106 @@ func Run(ctx context.Context, options Options) error {
 		options.SetLogger(options.Log)
 	}
 	clock := serverclock.New(options.Log)
-	clients, err := connect(ctx, options, clock, lead)
+	kube, err := clients.New(clients.Options{REST: options.REST, Version: options.Version, Clock: clock, Election: lead})
 	if err != nil {
 		return err
 	}
-	recorder, stopRecorder := clients.recorder(ctx)
+	if options.CreateNamespace {
+		if err := kube.EnsureNamespace(ctx, options.Namespace); err != nil {
+			return err
+		}
+	}
+	recorder, stopRecorder := kube.Recorder(ctx)
 	defer stopRecorder()
-	redacted.Secrets = secrets.Reader{Secrets: clients.work.CoreV1().Secrets(options.Namespace)}
+	redactor.Secrets = secrets.Reader{Secrets: kube.Work.CoreV1().Secrets(options.Namespace)}
 	evictions := drain.NewLimiter(config.DefaultEvictions)
-	catalog := options.Catalog(plugins.Dependencies{
-		Kubernetes: clients.leading,
-		HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
-		Secrets:    redacted,
-		Clock:      clock,
-		Evictions:  evictions,
+	published := status.New(status.Options{
+		Client: kube.Work, Namespace: options.Namespace, Version: options.Version, Identity: options.Identity, Fence: lead.Fence, Log: options.Log,
 	})
-	engine := executor.New(clock, rand.Float64, redacted.text)
-	status := newStatus(clients.work, options, lead.Fence)
-	settings, err := newSettings(ctx, clients.work, options, catalog, meters, status, recorder)
+	settings, err := configwatch.Open(ctx, configwatch.Options{
+		Client: kube.Work, Namespace: options.Namespace, File: options.ConfigFile, DryRun: options.DryRun,
+		Catalog: options.Catalog(plugins.Dependencies{
+			Kubernetes: kube.Leading,
+			HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
+			Secrets:    redactor,
+			Clock:      clock,
+			Evictions:  evictions,
+		}),
+		Metrics: meters, Status: published, Events: recorder, Log: options.Log,
+	})
 	if err != nil {
 		return err
 	}
+	evictions.SetLimit(settings.Current().Concurrency.Evictions)
+	engine := executor.New(clock, rand.Float64, redactor.Redact)
 	nodes := controller.New(controller.Options{
-		Client:    clients.leading,
-		Metadata:  clients.leadingMetadata,
+		Client:    kube.Leading,
+		Metadata:  kube.LeadingMetadata,
 		Config:    settings.Current,
 		Executor:  engine,
-		Previewer: executor.NewPreviewer(clock, rand.Float64, redacted.text),
-		Records:   runstore.New(clients.leading.CoreV1(), options.Namespace),
-		Reporter:  report.New(clients.leading.CoreV1(), recorder, meters, clock),
-		Deletions: guard.NewDeletions(clients.work, options.Namespace, clock),
+		Previewer: executor.NewPreviewer(clock, rand.Float64, redactor.Redact),
+		Records:   runstore.New(kube.Leading.CoreV1(), options.Namespace),
+		Reporter:  report.New(kube.Leading.CoreV1(), recorder, meters, clock),
+		Deletions: guard.NewDeletions(kube.Work, options.Namespace, clock),
 		Metrics:   meters,
 		Fence:     lead.Fence,
 		Clock:     clock,
 		Log:       options.Log,
 	})
-	checks := newHealth(clients.work, options, engine, status, meters, clock)
-	checks.config = settings.Current
-	limits := newPolicy(clients.leading, options, settings.Current, clock)
-	evictions.SetLimit(settings.Current().Concurrency.Evictions)
-	settings.changed = func() {
-		evictions.SetLimit(settings.Current().Concurrency.Evictions)
-		nodes.ConfigChanged()
-		checks.again()
-		limits.again()
-	}
 	meters.Controller(func() metrics.Cleanups { return metrics.Cleanups(nodes.Stats()) })
+	checks := status.NewHealthChecker(status.HealthOptions{
+		Config: settings.Current, Executor: engine, Publisher: published, Metrics: meters, Clock: clock, Log: options.Log,
+	})
+	policy := admissionpolicy.New(admissionpolicy.Options{Client: kube.Leading, Config: settings.Current, Clock: clock, Log: options.Log})
 
 	group, ctx := errgroup.WithContext(ctx)
-	servers := newServers(options)
+	servers := serving.New(options.Log, cmp.Or(options.ShutdownDelay, serving.DefaultShutdownDelay))
 	if options.WebhookListen != "" {
-		certificates, err := newCertificates(ctx, clients.work, options, func(end time.Time) {
-			meters.CertificateExpiresAt(end)
-			status.change(ctx, expiring(end))
-		}, meters.ServingCertificateExpiresAt)
-		if err != nil {
-			return err
-		}
-		callers, err := callerauth.New(options.Callers, time.Now, sparse(options.Log, time.Now))
-		if err != nil {
-			return err
-		}
-		deletions := guard.New(guard.Options{
-			Client: clients.work, Metadata: clients.metadata, Namespace: options.Namespace, Config: settings.Current, Events: recorder, Clock: clock, Log: sparse(options.Log, time.Now),
+		certificates, err := options.Certificates.Open(ctx, servingcert.Options{
+			Client: kube.Work, Namespace: options.Namespace, Now: time.Now, Log: options.Log,
+			Changed: func(end time.Time) {
+				meters.CertificateExpiresAt(end)
+				published.CertificateExpiresAt(ctx, end)
+			},
+			Served: meters.ServingCertificateExpiresAt,
 		})
-		servers.admission(options.WebhookListen, certificates.Certificate, callers, settings.Current, deletions, meters)
+		if err != nil {
+			return err
+		}
+		callers, err := callerauth.New(options.Callers, time.Now, logging.RateLimited(options.Log, time.Now))
+		if err != nil {
+			return err
+		}
+		servers.AddWebhook(serving.Webhook{
+			Address: options.WebhookListen, Certificate: certificates.Certificate, Callers: callers, Config: settings.Current, Metrics: meters,
+			Evaluator: guard.New(guard.Options{
+				Client: kube.Work, Metadata: kube.Metadata, Namespace: options.Namespace, Config: settings.Current,
+				Events: recorder, Clock: clock, Log: logging.RateLimited(options.Log, time.Now),
+			}),
+		})
 		group.Go(func() error { return certificates.Run(ctx) })
 	}
-	servers.plain("probes", options.ProbeListen, servers.probes())
-	servers.plain("metrics", options.MetricsListen, meters.Handler())
-	group.Go(func() error { return servers.run(ctx) })
-	group.Go(func() error { return settings.follow(ctx) })
+	servers.Add("probes", options.ProbeListen, servers.Probes())
+	servers.Add("metrics", options.MetricsListen, meters.Handler())
+	group.Go(func() error { return servers.Run(ctx) })
 	group.Go(func() error {
-		return lead.Run(ctx, clients.lease, func(ctx context.Context) error {
-			status.write(ctx)
+		return settings.Run(ctx, func() {
+			evictions.SetLimit(settings.Current().Concurrency.Evictions)
+			nodes.ConfigChanged()
+			checks.Trigger()
+			policy.Trigger()
+		})
+	})
+	group.Go(func() error {
+		return lead.Run(ctx, kube.Lease, func(ctx context.Context) error {
+			published.Publish(ctx)
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return nodes.Run(ctx) })
-			group.Go(func() error { return checks.run(ctx) })
-			group.Go(func() error { return limits.run(ctx) })
+			group.Go(func() error { return checks.Run(ctx) })
+			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {
-				changed := func(name string) { nodes.SecretChanged(name); checks.again() }
-				informer, err := secrets.Informer(clients.metadata, options.Namespace)
+				changed := func(name string) { nodes.SecretChanged(name); checks.Trigger() }
+				informer, err := secrets.Informer(kube.Metadata, options.Namespace)
 				if err != nil {
 					return err
 				}

@@ -1,11 +1,13 @@
-// Package configwatch keeps the agent's config current while it runs: a good
-// change takes effect at once, a bad one is refused and the last good one stays.
+// Package configwatch loads the agent's config and keeps it current: a valid change takes effect
+// at once; an invalid one is rejected, and the last valid config stays active.
 package configwatch
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,45 +15,62 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Options are what a Watch works with. All are required.
+// Options are the dependencies of a Watch. All are required but File and DryRun.
 type Options struct {
 	Client    kubernetes.Interface
 	Namespace string
-	// Parse checks the text of a config.
-	Parse func(text []byte) (*config.Config, error)
-	// Accepted is called after a change took effect.
-	Accepted func(*config.Config)
-	// Rejected is called for a change that was refused, with the ConfigMap
-	// that holds it, or that held the last one and was deleted.
-	Rejected func(*corev1.ConfigMap, error)
+	// File is read instead of the ConfigMap, once.
+	File string
+	// DryRun sets dryRun in every config.
+	DryRun  bool
+	Catalog []cleanup.Descriptor
+	Metrics Metrics
+	Status  Status
+	Events  record.EventRecorder
+	Log     *slog.Logger
 }
 
-// Watch holds the config in force.
+// Metrics shows which config is active.
+type Metrics interface {
+	ConfigInForce(hash string, since time.Time)
+	// ConfigReloaded counts a change of the config.
+	ConfigReloaded(accepted bool)
+}
+
+// Status publishes which config is active, and why a newer one is not.
+type Status interface {
+	ConfigAccepted(ctx context.Context, accepted *config.Config)
+	ConfigRejected(ctx context.Context, err error)
+}
+
+// Watch holds the active config.
 type Watch struct {
 	Options
 	current atomic.Pointer[config.Config]
-	// refused is the resourceVersion that was refused last, so that it is said once, or gone.
-	refused string
+	// rejected is the resourceVersion that was rejected last, so that it is reported once, or
+	// deleted.
+	rejected string
 }
 
-// New returns a watch that begins with a config.
-func New(first *config.Config, options Options) *Watch {
-	w := &Watch{Options: options}
-	w.current.Store(first)
-	return w
-}
-
-// Current returns the config in force. It may be called from any goroutine.
+// Current returns the active config. It is safe for concurrent use.
 func (w *Watch) Current() *config.Config { return w.current.Load() }
 
-// Run follows the ConfigMap until ctx ends.
-func (w *Watch) Run(ctx context.Context) error {
-	return follow(ctx, w.Client, w.Namespace, api.ConfigName, w.consider, w.lose)
+// Run follows the ConfigMap until ctx ends, and calls changed after a change took effect. If the
+// config comes from a file, Run returns at once.
+func (w *Watch) Run(ctx context.Context, changed func()) error {
+	if w.File != "" {
+		return nil
+	}
+	return follow(ctx, w.Client, w.Namespace, api.ConfigName,
+		func(configMap *corev1.ConfigMap) { w.consider(ctx, configMap, changed) },
+		func(configMap *corev1.ConfigMap) { w.onDeleted(ctx, configMap) })
 }
 
 // Follow calls changed with a ConfigMap now and after each change, until ctx
@@ -60,7 +79,7 @@ func Follow(ctx context.Context, client kubernetes.Interface, namespace, name st
 	return follow(ctx, client, namespace, name, changed, func(*corev1.ConfigMap) {})
 }
 
-// follow is Follow, and calls deleted with the last that was known of a ConfigMap that is gone.
+// follow is Follow, and calls deleted with the last known state of a deleted ConfigMap.
 func follow(ctx context.Context, client kubernetes.Interface, namespace, name string, changed, deleted func(*corev1.ConfigMap)) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
@@ -86,30 +105,47 @@ func follow(ctx context.Context, client kubernetes.Interface, namespace, name st
 	return nil
 }
 
-// gone stands for a ConfigMap that was deleted where a resourceVersion could stand.
-const gone = "deleted"
+// deleted is the resourceVersion of a deleted ConfigMap.
+const deleted = "deleted"
 
-// lose says that the config was deleted, which takes effect when an agent starts.
-func (w *Watch) lose(configMap *corev1.ConfigMap) {
-	w.refused = gone
-	w.Rejected(configMap, fmt.Errorf("configmap %s/%s was deleted: an agent that starts now finds no config and ends. "+
+// onDeleted reports that the config was deleted. That has an effect when an agent starts.
+func (w *Watch) onDeleted(ctx context.Context, configMap *corev1.ConfigMap) {
+	w.rejected = deleted
+	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent that starts now finds no config and ends. "+
 		"Make it again (kubectl nodecleanup install, or from where your configs are kept)", configMap.Namespace, configMap.Name))
 }
 
-func (w *Watch) consider(configMap *corev1.ConfigMap) {
+// consider makes the config in the ConfigMap the active one, or rejects it.
+func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, changed func()) {
 	text, found := configMap.Data[api.ConfigKey]
-	parsed, err := w.Parse([]byte(text))
+	parsed, err := w.parse([]byte(text))
 	if !found {
 		err = fmt.Errorf("configmap %s/%s has no key %s", configMap.Namespace, configMap.Name, api.ConfigKey)
 	}
 	switch {
-	case err != nil && w.refused != configMap.ResourceVersion:
-		w.refused = configMap.ResourceVersion
-		w.Rejected(configMap, err)
+	case err != nil && w.rejected != configMap.ResourceVersion:
+		w.rejected = configMap.ResourceVersion
+		w.reject(ctx, configMap, err)
 	case err != nil:
-	case parsed.Hash != w.Current().Hash || w.refused != "":
-		w.refused = ""
-		w.current.Store(parsed)
-		w.Accepted(parsed)
+	case parsed.Hash != w.Current().Hash || w.rejected != "":
+		w.rejected = ""
+		w.Log.Info("config changed", "hash", parsed.Hash, "steps", len(parsed.Steps), "dryRun", parsed.DryRun)
+		w.Metrics.ConfigReloaded(true)
+		w.activate(ctx, parsed)
+		changed()
 	}
+}
+
+func (w *Watch) activate(ctx context.Context, accepted *config.Config) {
+	w.current.Store(accepted)
+	w.Metrics.ConfigInForce(accepted.Hash, time.Now())
+	w.Status.ConfigAccepted(ctx, accepted)
+}
+
+// reject reports why a config, or its deletion, does not take effect.
+func (w *Watch) reject(ctx context.Context, configMap *corev1.ConfigMap, err error) {
+	w.Log.Error("config refused, the last good one stays", "err", err)
+	w.Metrics.ConfigReloaded(false)
+	w.Status.ConfigRejected(ctx, err)
+	w.Events.Event(configMap, corev1.EventTypeWarning, "ConfigRejected", "The last good config stays in force. "+err.Error())
 }

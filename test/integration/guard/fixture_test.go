@@ -63,7 +63,7 @@ func setUp(t *testing.T, guard string, change ...func(*agent.Options)) *fixture 
 	options := agent.Options{
 		REST: f.agentREST(), Namespace: f.namespace, Identity: "test", Version: "test", Catalog: plugins.Catalog,
 		Lease:         leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
-		WebhookListen: f.webhook, MetricsListen: f.metrics, LeaveOpen: time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		WebhookListen: f.webhook, MetricsListen: f.metrics, ShutdownDelay: time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	for _, each := range change {
 		each(&options)

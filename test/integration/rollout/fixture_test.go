@@ -88,7 +88,7 @@ func start(t *testing.T, identity string) *replica {
 		REST: shared.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
 			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
 		Namespace: api.Namespace, Identity: identity, Version: "test", Lease: leader.DefaultTiming(),
-		Certificates:  agent.Certificates{Timing: certificateTiming()},
+		Certificates:  servingcert.Source{Timing: certificateTiming()},
 		WebhookListen: r.webhook, ProbeListen: probes, Catalog: plugins.Catalog, Log: slog.New(slog.DiscardHandler),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()

@@ -184,7 +184,7 @@ func run(t *testing.T, server *cluster.Cluster, address string, callers callerau
 		REST: server.RESTConfigFor("system:serviceaccount:"+api.Namespace+":"+api.Agent,
 			"system:serviceaccounts", "system:serviceaccounts:"+api.Namespace, "system:authenticated"),
 		Namespace: api.Namespace, Identity: "test", Version: "test", Lease: leader.DefaultTiming(),
-		WebhookListen: address, LeaveOpen: time.Millisecond, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		WebhookListen: address, ShutdownDelay: time.Millisecond, Callers: callers, Catalog: plugins.Catalog, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	go func() { ended <- agent.Run(ctx, options) }()
 	stop = sync.OnceFunc(func() {

@@ -1,4 +1,5 @@
-package agent
+// Package clients makes the clients of the agent, and its Event recorder.
+package clients
 
 import (
 	"context"
@@ -17,27 +18,29 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// clients are apart so that neither the Lease nor the work waits for the other.
-type clients struct {
-	work, lease, events kubernetes.Interface
-	// metadata sees of Nodes what the watcher decides by, and no more.
-	metadata metadata.Interface
-	// leading and leadingMetadata write only while this agent is the leader.
-	leading         kubernetes.Interface
-	leadingMetadata metadata.Interface
+// Options configure the clients.
+type Options struct {
+	REST *rest.Config
+	// Version of the agent, for the user agent.
+	Version string
+	// Clock reads the time from every answer.
+	Clock *serverclock.Clock
+	// Election fences the clients of the leader.
+	Election *leader.Election
 }
 
-// connect makes the clients, which the clock follows, and the namespace where the options
-// ask for it.
-func connect(ctx context.Context, options Options, clock *serverclock.Clock, lead *leader.Election) (*clients, error) {
-	c, err := newClients(options, clock, lead)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.ensureNamespace(ctx, options)
+// Clients are apart so that neither the Lease nor the work waits for the other.
+type Clients struct {
+	Work, Lease, Events kubernetes.Interface
+	// Metadata sees of Nodes what the watcher decides by, and no more.
+	Metadata metadata.Interface
+	// Leading and LeadingMetadata write only while this agent is the leader.
+	Leading         kubernetes.Interface
+	LeadingMetadata metadata.Interface
 }
 
-func newClients(options Options, clock *serverclock.Clock, lead *leader.Election) (*clients, error) {
+// New makes the clients. It sends no request.
+func New(options Options) (*Clients, error) {
 	as := func(userAgent string, leads bool) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
 		// client-go's own brake of 5 requests per second would make the
@@ -45,19 +48,19 @@ func newClients(options Options, clock *serverclock.Clock, lead *leader.Election
 		// protects itself (priority and fairness) and says when to wait.
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
-		clock.Wrap(rest)
+		options.Clock.Wrap(rest)
 		if leads {
-			rest.Wrap(lead.Transport)
+			rest.Wrap(options.Election.Transport)
 		}
 		return rest
 	}
-	var c clients
+	var c Clients
 	var err error
 	for _, each := range []struct {
 		client    *kubernetes.Interface
 		userAgent string
 		leads     bool
-	}{{&c.work, api.Agent, false}, {&c.leading, api.Agent, true}, {&c.lease, api.Agent + "-lease", false}, {&c.events, api.Agent + "-events", false}} {
+	}{{&c.Work, api.Agent, false}, {&c.Leading, api.Agent, true}, {&c.Lease, api.Agent + "-lease", false}, {&c.Events, api.Agent + "-events", false}} {
 		rest := as(each.userAgent, each.leads)
 		// Protobuf costs both sides a fraction of what JSON does.
 		rest.ContentType = runtime.ContentTypeProtobuf
@@ -66,7 +69,7 @@ func newClients(options Options, clock *serverclock.Clock, lead *leader.Election
 			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
 		}
 	}
-	for client, leads := range map[*metadata.Interface]bool{&c.metadata: false, &c.leadingMetadata: true} {
+	for client, leads := range map[*metadata.Interface]bool{&c.Metadata: false, &c.LeadingMetadata: true} {
 		if *client, err = metadata.NewForConfig(as(api.Agent, leads)); err != nil {
 			return nil, fmt.Errorf("making a client for %s: %w", options.REST.Host, err)
 		}
@@ -74,17 +77,14 @@ func newClients(options Options, clock *serverclock.Clock, lead *leader.Election
 	return &c, nil
 }
 
-// ensureNamespace makes the agent's namespace where the options ask for it.
-func (c *clients) ensureNamespace(ctx context.Context, options Options) error {
-	if !options.CreateNamespace {
-		return nil
-	}
-	_, err := c.work.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name:   options.Namespace,
+// EnsureNamespace creates the namespace if it does not exist.
+func (c *Clients) EnsureNamespace(ctx context.Context, name string) error {
+	_, err := c.Work.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name:   name,
 		Labels: map[string]string{api.LabelName: api.LabelNameValue},
 	}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating namespace %s: %w", options.Namespace, err)
+		return fmt.Errorf("creating namespace %s: %w", name, err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package agent
+package logging
 
 import (
 	"context"
@@ -9,22 +9,22 @@ import (
 
 // What callers can have the agent log: more than that is only counted.
 const (
-	sparseRecords = 20
-	sparsePeriod  = 10 * time.Second
+	maxRecords = 20
+	period     = 10 * time.Second
 )
 
-// sparse returns a logger that callers cannot flood.
-func sparse(log *slog.Logger, now func() time.Time) *slog.Logger {
-	return slog.New(sparseHandler{log.Handler(), &budget{now: now}})
+// RateLimited returns a logger that callers cannot flood.
+func RateLimited(log *slog.Logger, now func() time.Time) *slog.Logger {
+	return slog.New(rateLimited{log.Handler(), &budget{now: now}})
 }
 
-type sparseHandler struct {
+type rateLimited struct {
 	slog.Handler
 	budget *budget
 }
 
 // Handle says how much was left out with the first record that is not.
-func (h sparseHandler) Handle(ctx context.Context, record slog.Record) error {
+func (h rateLimited) Handle(ctx context.Context, record slog.Record) error {
 	allowed, leftOut := h.budget.take()
 	if !allowed {
 		return nil
@@ -36,12 +36,12 @@ func (h sparseHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-func (h sparseHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return sparseHandler{h.Handler.WithAttrs(attrs), h.budget}
+func (h rateLimited) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return rateLimited{h.Handler.WithAttrs(attrs), h.budget}
 }
 
-func (h sparseHandler) WithGroup(name string) slog.Handler {
-	return sparseHandler{h.Handler.WithGroup(name), h.budget}
+func (h rateLimited) WithGroup(name string) slog.Handler {
+	return rateLimited{h.Handler.WithGroup(name), h.budget}
 }
 
 // budget is what may be logged in a period.
@@ -56,10 +56,10 @@ type budget struct {
 func (b *budget) take() (allowed bool, leftOut int) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	if now := b.now(); now.Sub(b.since) >= sparsePeriod {
+	if now := b.now(); now.Sub(b.since) >= period {
 		b.since, b.used = now, 0
 	}
-	if b.used == sparseRecords {
+	if b.used == maxRecords {
 		b.leftOut++
 		return false, 0
 	}

@@ -1,9 +1,8 @@
-package agent
+// Package serving runs the HTTP servers of the agent: the webhooks, the probes and the metrics.
+package serving
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,14 +14,9 @@ import (
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/admission"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/httplimit"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Limits of the HTTP servers.
@@ -38,11 +32,11 @@ const (
 	// maxConnections is more than one caller needs to keep out the others, see the test
 	// with two thousand. It bounds the memory: 10 KiB for each, and a small body.
 	maxConnections = 3000
-	// leaveOpen is how long servers that are about to stop answer with
+	// DefaultShutdownDelay is how long servers that are about to stop answer with
 	// "Connection: close", so that API servers open their next connection
 	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken
 	// out of its Service, and that takes a few seconds to get to everybody.
-	leaveOpen = 5 * time.Second
+	DefaultShutdownDelay = 5 * time.Second
 	// leaveIdle is how long after that connections are waited for over which nothing
 	// was asked meanwhile. One that is closed while a request is on its way loses
 	// that request, and HTTP/1.1 has no way to tell.
@@ -53,15 +47,14 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// servers are the agent's HTTP servers.
-type servers struct {
-	log *slog.Logger
-	all []*server
-	// leaveOpen is that of the constant but in tests.
-	leaveOpen time.Duration
-	listen    func(ctx context.Context, network, address string) (net.Listener, error)
-	stopping  atomic.Bool
-	ready     atomic.Bool
+// Servers are the agent's HTTP servers.
+type Servers struct {
+	log           *slog.Logger
+	servers       []*server
+	shutdownDelay time.Duration
+	listen        func(ctx context.Context, network, address string) (net.Listener, error)
+	stopping      atomic.Bool
+	ready         atomic.Bool
 }
 
 type server struct {
@@ -73,14 +66,19 @@ type server struct {
 	webhook bool
 }
 
-func newServers(options Options) *servers {
-	return &servers{log: options.Log, leaveOpen: cmp.Or(options.LeaveOpen, leaveOpen), listen: new(net.ListenConfig).Listen}
+// New returns Servers without any server. The shutdownDelay of a Pod is DefaultShutdownDelay.
+func New(log *slog.Logger, shutdownDelay time.Duration) *Servers {
+	return &Servers{log: log, shutdownDelay: shutdownDelay, listen: new(net.ListenConfig).Listen}
 }
 
-func (s *servers) plain(name, address string, handler http.Handler) {
-	if address == "" {
-		return
+// Add adds a server without TLS. An empty address adds none.
+func (s *Servers) Add(name, address string, handler http.Handler) {
+	if address != "" {
+		s.add(name, address, handler)
 	}
+}
+
+func (s *Servers) add(name, address string, handler http.Handler) *server {
 	one := &server{name: name, Server: http.Server{
 		Addr: address, Handler: httplimit.Timely(s.closing(handler)),
 		ReadHeaderTimeout: idleTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader,
@@ -93,38 +91,12 @@ func (s *servers) plain(name, address string, handler http.Handler) {
 			one.open.Add(-1)
 		}
 	}
-	s.all = append(s.all, one)
+	s.servers = append(s.servers, one)
+	return one
 }
 
-// servingCertificate is asked at each handshake.
-type servingCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-
-// admission adds the server of the webhooks.
-func (s *servers) admission(address string, certificate servingCertificate, callers *callerauth.Authenticator, current func() *config.Config, evaluator admission.Evaluator, meters *metrics.Metrics) {
-	selector := func() labels.Selector { return current().NodeSelector }
-	log := sparse(s.log, time.Now)
-	paths := http.NewServeMux()
-	paths.Handle(api.MutatePath, admission.Handler(selector, meters, log))
-	paths.Handle(api.GuardPath, admission.GuardHandler(evaluator, callers.Authenticated, meters, log))
-	refused := func(request *http.Request, why string) {
-		meters.WebhookRequest("", "refused", 0)
-		log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", why)
-	}
-	s.plain("webhook", address, callers.Fence(httplimit.Bodies(admission.MaxBody, refused, paths)))
-	server := s.all[len(s.all)-1]
-	server.webhook = true
-	// By HTTP/2 one connection carries hundreds of requests at once, and the bound on
-	// connections would bound no memory.
-	server.Protocols = new(http.Protocols)
-	server.Protocols.SetHTTP1(true)
-	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
-	callers.Require(server.TLSConfig)
-	// A handshake that was refused is told here and nowhere else.
-	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
-}
-
-// probes answers whether the process lives, and whether it is of use.
-func (s *servers) probes() http.Handler {
+// Probes answers whether the process lives, and whether it is of use.
+func (s *Servers) Probes() http.Handler {
 	paths := http.NewServeMux()
 	paths.HandleFunc("GET "+api.HealthPath, func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprintln(writer, "ok") })
 	paths.HandleFunc("GET "+api.ReadyPath, func(writer http.ResponseWriter, _ *http.Request) {
@@ -137,7 +109,7 @@ func (s *servers) probes() http.Handler {
 	return paths
 }
 
-func (s *servers) closing(handler http.Handler) http.Handler {
+func (s *Servers) closing(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if s.stopping.Load() {
 			writer.Header().Set("Connection", "close")
@@ -146,11 +118,11 @@ func (s *servers) closing(handler http.Handler) http.Handler {
 	})
 }
 
-// run serves until ctx ends, then stops without dropping a request. An address
+// Run serves until ctx ends, then stops without dropping a request. An address
 // that cannot be had is an error at once; a server that cannot go on ends the others.
-func (s *servers) run(ctx context.Context) error {
+func (s *Servers) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, server := range s.all {
+	for _, server := range s.servers {
 		listener, err := s.listen(ctx, "tcp", server.Addr)
 		if err != nil {
 			return fmt.Errorf("listening for %s: %w", server.name, err)
@@ -180,31 +152,31 @@ func (s *servers) run(ctx context.Context) error {
 }
 
 // leave returns when callers have gone elsewhere, or had the time to.
-func (s *servers) leave() {
-	if !slices.ContainsFunc(s.all, func(one *server) bool { return one.webhook }) {
+func (s *Servers) leave() {
+	if !slices.ContainsFunc(s.servers, func(one *server) bool { return one.webhook }) {
 		return
 	}
 	look, began := time.NewTicker(lookOpen), time.Now()
 	defer look.Stop()
 	for range look.C {
 		open := int64(0)
-		for _, one := range s.all {
+		for _, one := range s.servers {
 			if one.webhook { // Who asks for metrics asks again.
 				open += one.open.Load()
 			}
 		}
-		if passed := time.Since(began); passed >= s.leaveOpen && (open == 0 || passed >= s.leaveOpen+leaveIdle) {
+		if passed := time.Since(began); passed >= s.shutdownDelay && (open == 0 || passed >= s.shutdownDelay+leaveIdle) {
 			return
 		}
 	}
 }
 
-func (s *servers) stop(ctx context.Context) error {
+func (s *Servers) stop(ctx context.Context) error {
 	s.leave()
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	var failed error
-	for _, server := range s.all {
+	for _, server := range s.servers {
 		if err := server.Shutdown(ctx); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("stopping to serve %s: %w", server.name, err))
 		}

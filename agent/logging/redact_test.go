@@ -1,4 +1,4 @@
-package agent
+package logging
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ func (s secretValues) Secret(_ context.Context, key cleanup.SecretKey) (string, 
 
 func TestSecretsThatWereHandedOutAreTakenOutOfTexts(t *testing.T) {
 	values := secretValues{"token": "Bearer canary-91ab", "short": "abc", "key": "-----BEGIN\nMIICanaryLine\n"}
-	r := &redactor{Secrets: values}
-	if got := r.text("canary-91ab"); got != "canary-91ab" {
+	r := &Redactor{Secrets: values}
+	if got := r.Redact("canary-91ab"); got != "canary-91ab" {
 		t.Errorf("what nobody handed out is %q", got)
 	}
 	for key := range values {
@@ -34,7 +34,7 @@ func TestSecretsThatWereHandedOutAreTakenOutOfTexts(t *testing.T) {
 		"Bearer of abc":                "Bearer of abc",
 		"line MIICanaryLine.":          "line [secret].",
 	} {
-		if got := r.text(text); got != want {
+		if got := r.Redact(text); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
@@ -44,18 +44,18 @@ func TestSecretsThatWereHandedOutAreTakenOutOfTexts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := r.text("canary-91ab second-value fourth-value"); got != "canary-91ab [secret] [secret]" {
+	if got := r.Redact("canary-91ab second-value fourth-value"); got != "canary-91ab [secret] [secret]" {
 		t.Errorf("after three changes: %q", got)
 	}
 }
 
 func TestNothingThatIsLoggedHoldsASecret(t *testing.T) {
-	r := &redactor{Secrets: secretValues{"token": "canary-91ab"}}
+	r := &Redactor{Secrets: secretValues{"token": "canary-91ab"}}
 	if _, err := r.Secret(t.Context(), cleanup.SecretKey{Key: "token"}); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	log := slog.New(redactingHandler{slog.NewTextHandler(&out, nil), r.text})
+	log := slog.New(r.Handler(slog.NewTextHandler(&out, nil)))
 	log.With("bound", "canary-91ab").WithGroup("g").Info("said canary-91ab",
 		"err", errors.New("with canary-91ab"), "any", []string{"canary-91ab"}, "n", 3, slog.Group("inner", "text", "canary-91ab"))
 	if said := out.String(); strings.Contains(said, "canary") || strings.Count(said, "[secret]") != 5 || !strings.Contains(said, "g.n=3") {

@@ -1,4 +1,4 @@
-package agent
+package clients
 
 import (
 	"context"
@@ -14,52 +14,52 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// recorders write Events. One of client-go's recorders has room for 1,000 and
-// drops the rest, so when thousands of Nodes go at once there must be several.
-// Events about one object go through one of them and stay in order.
+// recorders write Events. One recorder of client-go queues 1,000 Events and drops the rest, so
+// there are several for thousands of Nodes that are deleted at once. Events about one object go
+// through one of them and stay in order.
 type recorders struct {
 	seed maphash.Seed
 	each []record.EventRecorder
 }
 
 const (
-	// eventQueues is the number of recorders.
-	eventQueues = 16
-	// eventWrites are done at the same time: in a crowd, cleaning up comes
-	// first and telling about it a little later.
-	eventWrites = 2
+	// recorderCount is the number of recorders.
+	recorderCount = 16
+	// maxWrites is the number of Events that are written at the same time. If many Nodes are
+	// deleted at once, their cleanup comes first and the Events a little later.
+	maxWrites = 2
 )
 
-// patientSink writes no more than so many Events at the same time.
-type patientSink struct {
+// limitedSink limits how many Events are written at the same time.
+type limitedSink struct {
 	record.EventSink
-	room chan struct{}
+	slots chan struct{}
 }
 
 // Create implements record.EventSink.
-func (s patientSink) Create(event *corev1.Event) (*corev1.Event, error) {
-	s.room <- struct{}{}
-	defer func() { <-s.room }()
+func (s limitedSink) Create(event *corev1.Event) (*corev1.Event, error) {
+	s.slots <- struct{}{}
+	defer func() { <-s.slots }()
 	return s.EventSink.Create(event)
 }
 
 // Patch implements record.EventSink.
-func (s patientSink) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) {
-	s.room <- struct{}{}
-	defer func() { <-s.room }()
+func (s limitedSink) Patch(event *corev1.Event, data []byte) (*corev1.Event, error) {
+	s.slots <- struct{}{}
+	defer func() { <-s.slots }()
 	return s.EventSink.Patch(event, data)
 }
 
-// recorder returns what records Events, and what stops it.
-func (c *clients) recorder(ctx context.Context) (record.EventRecorder, func()) {
+// Recorder returns a recorder of Events, and a function that stops it.
+func (c *Clients) Recorder(ctx context.Context) (record.EventRecorder, func()) {
 	r := &recorders{seed: maphash.MakeSeed()}
 	var stops []func()
-	sink := patientSink{&corev1client.EventSinkImpl{Interface: c.events.CoreV1().Events("")}, make(chan struct{}, eventWrites)}
-	for range eventQueues {
+	sink := limitedSink{&corev1client.EventSinkImpl{Interface: c.Events.CoreV1().Events("")}, make(chan struct{}, maxWrites)}
+	for range recorderCount {
 		broadcaster := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{
 			// By default an object gets 25 Events and then one in five minutes, and
-			// after ten with one reason they are merged into one: a cleanup of
-			// many steps would lose its story. One that is stuck is still slowed down.
+			// after ten with the same reason they are merged into one. That is too few
+			// for a cleanup of many steps. One that is stuck is still limited.
 			BurstSize: 200, QPS: 1. / 30, MaxEvents: 200, LRUCacheSize: 256,
 		}))
 		broadcaster.StartRecordingToSink(sink)
@@ -73,7 +73,7 @@ func (c *clients) recorder(ctx context.Context) (record.EventRecorder, func()) {
 	}
 }
 
-// about returns the recorder for an object, always the same.
+// about returns the recorder for an object. It is always the same one.
 func (r *recorders) about(object runtime.Object) record.EventRecorder {
 	var name string
 	if reference, is := object.(*corev1.ObjectReference); is {

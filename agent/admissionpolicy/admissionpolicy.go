@@ -1,4 +1,6 @@
-package agent
+// Package admissionpolicy limits the admission policy inside the API server to the Nodes that the
+// config selects.
+package admissionpolicy
 
 import (
 	"context"
@@ -18,14 +20,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// policy keeps the admission policy limited to the Nodes that config selects, in its
+// Publisher keeps the admission policy limited to the Nodes that config selects, in its
 // binding: there nobody else who applies the manifests writes the same field. It
 // is installed without a limit, so that in doubt a Node is protected.
-type policy struct {
-	client kubernetes.Interface
-	config func() *config.Config
-	clock  clock.WithTicker
-	log    *slog.Logger
+type Publisher struct {
+	Options
 	// due is told when the config changed.
 	due chan struct{}
 }
@@ -34,29 +33,39 @@ type policy struct {
 // the agent began, or applied again without the limit.
 const lookEvery = 30 * time.Second
 
-func newPolicy(client kubernetes.Interface, options Options, config func() *config.Config, clock clock.WithTicker) *policy {
-	return &policy{client: client, config: config, clock: clock, log: options.Log, due: make(chan struct{}, 1)}
+// Options are the dependencies of a Publisher. All are required.
+type Options struct {
+	Client kubernetes.Interface
+	// Config returns the active config.
+	Config func() *config.Config
+	Clock  clock.WithTicker
+	Log    *slog.Logger
 }
 
-// again has the policy looked at soon.
-func (p *policy) again() {
+// New returns a Publisher that has written nothing.
+func New(options Options) *Publisher {
+	return &Publisher{Options: options, due: make(chan struct{}, 1)}
+}
+
+// Trigger has the policy looked at soon.
+func (p *Publisher) Trigger() {
 	select {
 	case p.due <- struct{}{}:
 	default: // One look is due already.
 	}
 }
 
-// run keeps the policy's selector that of the config, until ctx ends.
-func (p *policy) run(ctx context.Context) error {
-	ticker := p.clock.NewTicker(lookEvery)
+// Run keeps the policy's selector that of the config, until ctx ends.
+func (p *Publisher) Run(ctx context.Context) error {
+	ticker := p.Clock.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
 		changed, err := p.publish(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			p.log.Error("the admission policy still selects other nodes than the config, trying again", "err", err)
+			p.Log.Error("the admission policy still selects other nodes than the config, trying again", "err", err)
 		case changed:
-			p.log.Info("admission policy limited to the nodes that config selects", "nodeSelector", p.config().NodeSelector)
+			p.Log.Info("admission policy limited to the nodes that config selects", "nodeSelector", p.Config().NodeSelector)
 		}
 		select {
 		case <-ctx.Done():
@@ -70,8 +79,8 @@ func (p *policy) run(ctx context.Context) error {
 // publish writes the config's selector into the policy's binding, and reports whether
 // that was needed: not where it is there already, nor without a policy, on a server
 // older than 1.36 or by choice.
-func (p *policy) publish(ctx context.Context) (changed bool, err error) {
-	bindings := p.client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
+func (p *Publisher) publish(ctx context.Context) (changed bool, err error) {
+	bindings := p.Client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
 	current, err := bindings.Get(ctx, api.WebhookName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
@@ -79,7 +88,7 @@ func (p *policy) publish(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the binding of admission policy %s: %w", api.WebhookName, err)
 	}
-	wanted := p.config().NodeLabelSelector
+	wanted := p.Config().NodeLabelSelector
 	var there metav1.LabelSelector
 	if current.Spec.MatchResources != nil && current.Spec.MatchResources.ObjectSelector != nil {
 		there = *current.Spec.MatchResources.ObjectSelector

@@ -1,4 +1,4 @@
-package agent
+package serving
 
 import (
 	"context"
@@ -25,8 +25,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// borrow gives a certificate that nobody checks.
-func borrow(t *testing.T) servingCertificate {
+// borrow returns a certificate that no client verifies.
+func borrow(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	lender := httptest.NewTLSServer(nil)
 	t.Cleanup(lender.Close)
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &lender.TLS.Certificates[0], nil }
@@ -38,10 +38,10 @@ func (e evaluator) Evaluate(ctx context.Context, request guard.Request) guard.Ve
 	return e(ctx, request)
 }
 
-// served are servers that run, by their names.
+// served are servers that run, with their addresses by name.
 type served struct {
 	*testing.T
-	*servers
+	*Servers
 	address map[string]string
 	cancel  context.CancelFunc
 	end     func() error
@@ -50,16 +50,19 @@ type served struct {
 // serveAll runs a webhook and the probes.
 func serveAll(t *testing.T, evaluate evaluator, callers callerauth.Options) *served {
 	t.Helper()
-	options := Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LeaveOpen: 2 * time.Second}
-	s := &served{T: t, servers: newServers(options), address: map[string]string{}}
-	fence, err := callerauth.New(callers, time.Now, options.Log)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s := &served{T: t, Servers: New(log, 2*time.Second), address: map[string]string{}}
+	authenticator, err := callerauth.New(callers, time.Now, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.admission("127.0.0.1:0", borrow(t), fence, func() *config.Config { return &config.Config{NodeSelector: labels.Everything()} }, evaluate, metrics.New())
-	s.plain("probes", "127.0.0.1:0", s.probes())
+	s.AddWebhook(Webhook{
+		Address: "127.0.0.1:0", Certificate: borrow(t), Callers: authenticator,
+		Config: func() *config.Config { return &config.Config{NodeSelector: labels.Everything()} }, Evaluator: evaluate, Metrics: metrics.New(),
+	})
+	s.Add("probes", "127.0.0.1:0", s.Probes())
 	var listening sync.WaitGroup
-	listening.Add(len(s.all))
+	listening.Add(len(s.servers))
 	listen, names := s.listen, []string{"webhook", "probes"}
 	s.listen = func(ctx context.Context, network, address string) (net.Listener, error) {
 		listener, err := listen(ctx, network, address)
@@ -71,7 +74,7 @@ func serveAll(t *testing.T, evaluate evaluator, callers callerauth.Options) *ser
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx) }()
+	go func() { ended <- s.Servers.Run(ctx) }()
 	s.cancel, s.end = cancel, sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() {
 		if err := s.end(); err != nil {
@@ -206,7 +209,7 @@ func TestAHeaderIsBounded(t *testing.T) {
 	if _, err := io.ReadFull(connection, answer); err != nil || string(answer) != "HTTP/1.1 431" {
 		t.Errorf("answered %q, %v", answer, err)
 	}
-	if got := s.all[0]; got.ReadHeaderTimeout <= 90*time.Second || got.IdleTimeout <= 90*time.Second || got.WriteTimeout != answerTimeout {
+	if got := s.servers[0]; got.ReadHeaderTimeout <= 90*time.Second || got.IdleTimeout <= 90*time.Second || got.WriteTimeout != answerTimeout {
 		t.Errorf("the limits are %s, %s, %s", got.ReadHeaderTimeout, got.IdleTimeout, got.WriteTimeout)
 	}
 }
@@ -264,9 +267,9 @@ func (broken) Accept() (net.Conn, error) { return nil, errBroken }
 
 // An agent that cannot serve any more would else stay ready without a webhook.
 func TestAServerThatCannotGoOnEndsAll(t *testing.T) {
-	s := newServers(Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), LeaveOpen: time.Millisecond})
-	s.plain("probes", "127.0.0.1:0", s.probes())
-	s.plain("metrics", "127.0.0.1:0", s.probes())
+	s := New(slog.New(slog.NewTextHandler(t.Output(), nil)), time.Millisecond)
+	s.Add("probes", "127.0.0.1:0", s.Probes())
+	s.Add("metrics", "127.0.0.1:0", s.Probes())
 	listen, first := s.listen, true
 	s.listen = func(ctx context.Context, network, address string) (net.Listener, error) {
 		listener, err := listen(ctx, network, address)
@@ -277,7 +280,7 @@ func TestAServerThatCannotGoOnEndsAll(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := s.run(ctx); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "serving probes") {
+	if err := s.Run(ctx); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "serving probes") {
 		t.Errorf("it ended with: %v", err)
 	}
 	if ctx.Err() != nil {

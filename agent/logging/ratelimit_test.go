@@ -1,4 +1,4 @@
-package agent
+package logging
 
 import (
 	"bytes"
@@ -11,15 +11,15 @@ import (
 func TestCallersCannotFloodTheLog(t *testing.T) {
 	var written bytes.Buffer
 	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
-	log := sparse(slog.New(slog.NewTextHandler(&written, nil)), func() time.Time { return now })
+	log := RateLimited(slog.New(slog.NewTextHandler(&written, nil)), func() time.Time { return now })
 	for range 1000 {
 		log.With("from", "10.0.0.1:1").Warn("refusing an admission request")
 	}
-	if lines := strings.Count(written.String(), "\n"); lines != sparseRecords {
+	if lines := strings.Count(written.String(), "\n"); lines != maxRecords {
 		t.Errorf("%d lines were logged", lines)
 	}
 	written.Reset()
-	now = now.Add(sparsePeriod)
+	now = now.Add(period)
 	log.Warn("refusing an admission request")
 	if said := written.String(); !strings.Contains(said, "leftOutBefore=980") {
 		t.Errorf("what was left out is told by %q", said)

@@ -1,4 +1,4 @@
-package agent
+package clients
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 )
 
-// What the agent is put together from: each write of these clients is asked about.
+// The agent uses these clients: the fence is asked about each write.
 func TestTheClientsOfTheLeaderAreFenced(t *testing.T) {
 	arrived := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -23,23 +23,23 @@ func TestTheClientsOfTheLeaderAreFenced(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer server.Close()
-	c, err := newClients(Options{REST: &rest.Config{Host: server.URL}}, serverclock.New(slog.New(slog.DiscardHandler)), leader.New(leader.Options{}))
+	c, err := New(Options{REST: &rest.Config{Host: server.URL}, Clock: serverclock.New(slog.New(slog.DiscardHandler)), Election: leader.New(leader.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
 	for name, write := range map[string]func() error{
-		"kubernetes": func() error { return c.leading.CoreV1().RESTClient().Post().Resource("nodes").Do(ctx).Error() },
+		"kubernetes": func() error { return c.Leading.CoreV1().RESTClient().Post().Resource("nodes").Do(ctx).Error() },
 		"metadata": func() error {
-			return c.leadingMetadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).Delete(ctx, "worker", metav1.DeleteOptions{})
+			return c.LeadingMetadata.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).Delete(ctx, "worker", metav1.DeleteOptions{})
 		},
 	} {
 		if err := write(); !errors.Is(err, leader.ErrLost) || len(arrived) > 0 {
 			t.Errorf("%s: %v, %d requests arrived", name, err, len(arrived))
 		}
 	}
-	// Whoever does not lead answers admission all the same, and keeps its certificate.
-	if err := c.work.CoreV1().RESTClient().Post().Resource("events").Do(ctx).Error(); errors.Is(err, leader.ErrLost) || len(arrived) != 1 {
+	// A replica that is not the leader still answers admission reviews, and renews its certificate.
+	if err := c.Work.CoreV1().RESTClient().Post().Resource("events").Do(ctx).Error(); errors.Is(err, leader.ErrLost) || len(arrived) != 1 {
 		t.Errorf("a write that is not the leader's: %v", err)
 	}
 }

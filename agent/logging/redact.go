@@ -1,4 +1,6 @@
-package agent
+// Package logging makes log records safe to write: without secrets, and no more of them than a
+// period allows.
+package logging
 
 import (
 	"context"
@@ -10,10 +12,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// redactor hands out secret values, remembers them, and takes them out of every
+// Redactor hands out secret values, remembers them, and takes them out of every
 // text that leaves the agent: log lines, errors, progress. A plugin keeps its
 // secrets to itself; this is for the one that does not, and for its panics.
-type redactor struct {
+type Redactor struct {
 	cleanup.Secrets
 
 	mutex sync.RWMutex
@@ -34,7 +36,7 @@ const (
 )
 
 // Secret implements cleanup.Secrets.
-func (r *redactor) Secret(ctx context.Context, key cleanup.SecretKey) (string, error) {
+func (r *Redactor) Secret(ctx context.Context, key cleanup.SecretKey) (string, error) {
 	value, err := r.Secrets.Secret(ctx, key)
 	if err == nil {
 		r.remember(key, value)
@@ -42,7 +44,7 @@ func (r *redactor) Secret(ctx context.Context, key cleanup.SecretKey) (string, e
 	return value, err
 }
 
-func (r *redactor) remember(key cleanup.SecretKey, value string) {
+func (r *Redactor) remember(key cleanup.SecretKey, value string) {
 	r.mutex.RLock()
 	known := slices.Contains(r.known[key], value)
 	r.mutex.RUnlock()
@@ -61,7 +63,7 @@ func (r *redactor) remember(key cleanup.SecretKey, value string) {
 
 // build returns what replaces every value, and each line and word of one: a key
 // file is quoted line by line, and of "Bearer x" it is x that counts.
-func (r *redactor) build() *strings.Replacer {
+func (r *Redactor) build() *strings.Replacer {
 	var parts []string
 	for _, values := range r.known {
 		for _, value := range values {
@@ -83,8 +85,8 @@ func (r *redactor) build() *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// text returns the text without any secret that was handed out.
-func (r *redactor) text(text string) string {
+// Redact returns the text without any secret that was handed out.
+func (r *Redactor) Redact(text string) string {
 	r.mutex.RLock()
 	replacer := r.replacer
 	r.mutex.RUnlock()
@@ -94,15 +96,17 @@ func (r *redactor) text(text string) string {
 	return replacer.Replace(text)
 }
 
-// redactingHandler takes secrets out of what is logged.
-type redactingHandler struct {
+// Handler returns a handler that passes records on to next without secrets.
+func (r *Redactor) Handler(next slog.Handler) slog.Handler { return redacting{next, r} }
+
+type redacting struct {
 	slog.Handler
-	redact func(string) string
+	redactor *Redactor
 }
 
 // Handle implements slog.Handler.
-func (h redactingHandler) Handle(ctx context.Context, record slog.Record) error {
-	clean := slog.NewRecord(record.Time, record.Level, h.redact(record.Message), record.PC)
+func (h redacting) Handle(ctx context.Context, record slog.Record) error {
+	clean := slog.NewRecord(record.Time, record.Level, h.redactor.Redact(record.Message), record.PC)
 	record.Attrs(func(attribute slog.Attr) bool {
 		clean.AddAttrs(h.attribute(attribute))
 		return true
@@ -111,22 +115,22 @@ func (h redactingHandler) Handle(ctx context.Context, record slog.Record) error 
 }
 
 // WithAttrs implements slog.Handler.
-func (h redactingHandler) WithAttrs(attributes []slog.Attr) slog.Handler {
+func (h redacting) WithAttrs(attributes []slog.Attr) slog.Handler {
 	clean := make([]slog.Attr, 0, len(attributes))
 	for _, attribute := range attributes {
 		clean = append(clean, h.attribute(attribute))
 	}
-	return redactingHandler{h.Handler.WithAttrs(clean), h.redact}
+	return redacting{h.Handler.WithAttrs(clean), h.redactor}
 }
 
 // WithGroup implements slog.Handler.
-func (h redactingHandler) WithGroup(name string) slog.Handler {
-	return redactingHandler{h.Handler.WithGroup(name), h.redact}
+func (h redacting) WithGroup(name string) slog.Handler {
+	return redacting{h.Handler.WithGroup(name), h.redactor}
 }
 
 // attribute leaves numbers and times alone, and turns everything else into a
 // text without secrets.
-func (h redactingHandler) attribute(attribute slog.Attr) slog.Attr {
+func (h redacting) attribute(attribute slog.Attr) slog.Attr {
 	value := attribute.Value.Resolve()
 	switch value.Kind() {
 	case slog.KindBool, slog.KindDuration, slog.KindFloat64, slog.KindInt64, slog.KindTime, slog.KindUint64:
@@ -139,7 +143,7 @@ func (h redactingHandler) attribute(attribute slog.Attr) slog.Attr {
 		return slog.Group(attribute.Key, clean...)
 	}
 	said := value.String()
-	if clean := h.redact(said); clean != said {
+	if clean := h.redactor.Redact(said); clean != said {
 		return slog.String(attribute.Key, clean)
 	}
 	return attribute
