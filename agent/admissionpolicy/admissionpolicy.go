@@ -20,19 +20,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Publisher keeps the admission policy limited to the Nodes that config selects, in its
-// binding: there nobody else who applies the manifests writes the same field. It
-// is installed without a limit, so that in doubt a Node is protected.
-type Publisher struct {
-	Options
-	// due is told when the config changed.
-	due chan struct{}
-}
-
-// lookEvery is how often the policy is looked at: it may have been installed after
-// the agent began, or applied again without the limit.
-const lookEvery = 30 * time.Second
-
 // Options are the dependencies of a Publisher. All are required.
 type Options struct {
 	Client kubernetes.Interface
@@ -42,22 +29,35 @@ type Options struct {
 	Log    *slog.Logger
 }
 
+// Publisher writes the node selector of the config into the binding of the policy: the manifests
+// do not set that field. The policy is installed without a limit, so that a Node is protected in
+// case of doubt.
+type Publisher struct {
+	Options
+	// due has an element when the config changed.
+	due chan struct{}
+}
+
+// checkPeriod is the time between two checks of the binding: the policy may be installed after
+// the agent started, or applied again without the limit.
+const checkPeriod = 30 * time.Second
+
 // New returns a Publisher that has written nothing.
 func New(options Options) *Publisher {
 	return &Publisher{Options: options, due: make(chan struct{}, 1)}
 }
 
-// Trigger has the policy looked at soon.
+// Trigger requests a check, because the config changed.
 func (p *Publisher) Trigger() {
 	select {
 	case p.due <- struct{}{}:
-	default: // One look is due already.
+	default: // A check is due already.
 	}
 }
 
-// Run keeps the policy's selector that of the config, until ctx ends.
+// Run keeps the selector of the policy equal to that of the config until ctx ends.
 func (p *Publisher) Run(ctx context.Context) error {
-	ticker := p.Clock.NewTicker(lookEvery)
+	ticker := p.Clock.NewTicker(checkPeriod)
 	defer ticker.Stop()
 	for {
 		changed, err := p.publish(ctx)
@@ -76,9 +76,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// publish writes the config's selector into the policy's binding, and reports whether
-// that was needed: not where it is there already, nor without a policy, on a server
-// older than 1.36 or by choice.
+// publish writes the selector of the config into the binding, and reports whether it changed it.
+// There is no binding without the policy: on an API server older than 1.36, or by choice.
 func (p *Publisher) publish(ctx context.Context) (changed bool, err error) {
 	bindings := p.Client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
 	current, err := bindings.Get(ctx, api.WebhookName, metav1.GetOptions{})
@@ -89,11 +88,11 @@ func (p *Publisher) publish(ctx context.Context) (changed bool, err error) {
 		return false, fmt.Errorf("reading the binding of admission policy %s: %w", api.WebhookName, err)
 	}
 	wanted := p.Config().NodeLabelSelector
-	var there metav1.LabelSelector
+	var found metav1.LabelSelector
 	if current.Spec.MatchResources != nil && current.Spec.MatchResources.ObjectSelector != nil {
-		there = *current.Spec.MatchResources.ObjectSelector
+		found = *current.Spec.MatchResources.ObjectSelector
 	}
-	if equality.Semantic.DeepEqual(there, wanted) {
+	if equality.Semantic.DeepEqual(found, wanted) {
 		return false, nil
 	}
 	add := map[string]any{"op": "add", "path": "/spec/matchResources/objectSelector", "value": wanted}

@@ -29,10 +29,11 @@ type Options struct {
 	Election *leader.Election
 }
 
-// Clients are apart so that neither the Lease nor the work waits for the other.
+// Clients are the clients of the agent. The Lease and the Events have their own connections, so
+// that neither they nor the work wait for each other.
 type Clients struct {
 	Work, Lease, Events kubernetes.Interface
-	// Metadata sees of Nodes what the watcher decides by, and no more.
+	// Metadata reads the metadata of objects only.
 	Metadata metadata.Interface
 	// Leading and LeadingMetadata write only while this agent is the leader.
 	Leading         kubernetes.Interface
@@ -43,9 +44,9 @@ type Clients struct {
 func New(options Options) (*Clients, error) {
 	as := func(userAgent string, leads bool) *rest.Config {
 		rest := rest.CopyConfig(options.REST)
-		// client-go's own brake of 5 requests per second would make the
-		// cleanup of 5,000 nodes take a quarter of an hour. The API server
-		// protects itself (priority and fairness) and says when to wait.
+		// With client-go's rate limit of 5 requests per second, the cleanup of 5,000 nodes
+		// would take a quarter of an hour. The API server protects itself (priority and
+		// fairness), and asks clients to wait.
 		rest.QPS = -1
 		rest.UserAgent = userAgent + "/" + options.Version
 		options.Clock.Wrap(rest)
@@ -62,7 +63,7 @@ func New(options Options) (*Clients, error) {
 		leads     bool
 	}{{&c.Work, api.Agent, false}, {&c.Leading, api.Agent, true}, {&c.Lease, api.Agent + "-lease", false}, {&c.Events, api.Agent + "-events", false}} {
 		rest := as(each.userAgent, each.leads)
-		// Protobuf costs both sides a fraction of what JSON does.
+		// Both sides encode and decode Protobuf in a fraction of the time of JSON.
 		rest.ContentType = runtime.ContentTypeProtobuf
 		rest.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 		if *each.client, err = kubernetes.NewForConfig(rest); err != nil {

@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// What callers can have the agent log: more than that is only counted.
+// A rate-limited logger writes maxRecords in each period, and counts the others.
 const (
 	maxRecords = 20
 	period     = 10 * time.Second
 )
 
-// RateLimited returns a logger that callers cannot flood.
+// RateLimited returns a logger for records that callers of the agent cause: they cannot flood the
+// log.
 func RateLimited(log *slog.Logger, now func() time.Time) *slog.Logger {
 	return slog.New(rateLimited{log.Handler(), &budget{now: now}})
 }
@@ -23,47 +24,50 @@ type rateLimited struct {
 	budget *budget
 }
 
-// Handle says how much was left out with the first record that is not.
+// Handle implements slog.Handler. A record that follows discarded ones has their number.
 func (h rateLimited) Handle(ctx context.Context, record slog.Record) error {
-	allowed, leftOut := h.budget.take()
+	allowed, discarded := h.budget.take()
 	if !allowed {
 		return nil
 	}
-	if leftOut > 0 {
+	if discarded > 0 {
 		record = record.Clone()
-		record.Add("leftOutBefore", leftOut)
+		record.Add("leftOutBefore", discarded)
 	}
 	return h.Handler.Handle(ctx, record)
 }
 
+// WithAttrs implements slog.Handler.
 func (h rateLimited) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return rateLimited{h.Handler.WithAttrs(attrs), h.budget}
 }
 
+// WithGroup implements slog.Handler.
 func (h rateLimited) WithGroup(name string) slog.Handler {
 	return rateLimited{h.Handler.WithGroup(name), h.budget}
 }
 
-// budget is what may be logged in a period.
+// budget is the number of records that a period still allows.
 type budget struct {
 	now func() time.Time
 
-	mutex         sync.Mutex
-	since         time.Time
-	used, leftOut int
+	mutex           sync.Mutex
+	since           time.Time
+	used, discarded int
 }
 
-func (b *budget) take() (allowed bool, leftOut int) {
+// take reports whether one more record may be written, and how many were discarded before it.
+func (b *budget) take() (allowed bool, discarded int) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	if now := b.now(); now.Sub(b.since) >= period {
 		b.since, b.used = now, 0
 	}
 	if b.used == maxRecords {
-		b.leftOut++
+		b.discarded++
 		return false, 0
 	}
 	b.used++
-	leftOut, b.leftOut = b.leftOut, 0
-	return true, leftOut
+	discarded, b.discarded = b.discarded, 0
+	return true, discarded
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Redactor hands out secret values, remembers them, and takes them out of every
-// text that leaves the agent: log lines, errors, progress. A plugin keeps its
-// secrets to itself; this is for the one that does not, and for its panics.
+// Redactor reads secrets for the plugins, remembers the values, and removes them from every
+// text that leaves the agent: log records, errors, progress. A plugin must not write its
+// secrets; this is for one that does, and for panics. It is safe for concurrent use.
 type Redactor struct {
 	cleanup.Secrets
 
@@ -25,13 +25,13 @@ type Redactor struct {
 }
 
 const (
-	// redacted stands for a secret.
-	redacted = "[secret]"
-	// shortest is the length in bytes from which on a value is taken out of
-	// texts: a shorter one would be found in words that say nothing about it.
-	shortest = 4
-	// generations are how many values of one key are remembered: texts about
-	// the one before it was changed may be on their way.
+	// placeholder replaces a secret.
+	placeholder = "[secret]"
+	// minLength is the length in bytes of the shortest value that is replaced. Shorter ones
+	// are part of ordinary words.
+	minLength = 4
+	// generations is how many values of one key are remembered: texts that contain the
+	// previous value can be written after it was changed.
 	generations = 3
 )
 
@@ -61,31 +61,31 @@ func (r *Redactor) remember(key cleanup.SecretKey, value string) {
 	r.replacer = r.build()
 }
 
-// build returns what replaces every value, and each line and word of one: a key
-// file is quoted line by line, and of "Bearer x" it is x that counts.
+// build returns a replacer of every value, and of each of its lines and words: errors quote key
+// files line by line, and of "Bearer x" only x is secret.
 func (r *Redactor) build() *strings.Replacer {
 	var parts []string
 	for _, values := range r.known {
 		for _, value := range values {
 			parts = append(parts, value)
 			for _, word := range strings.Fields(value) {
-				if len(word) >= 2*shortest { // "Bearer" is no secret.
+				if len(word) >= 2*minLength { // "Bearer" is not a secret.
 					parts = append(parts, word)
 				}
 			}
 		}
 	}
-	parts = slices.DeleteFunc(parts, func(part string) bool { return len(part) < shortest })
-	// The replacer takes the first that fits, so the longest must come first.
+	parts = slices.DeleteFunc(parts, func(part string) bool { return len(part) < minLength })
+	// The replacer uses the first match, so the longest must come first.
 	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, part := range parts {
-		pairs = append(pairs, part, redacted)
+		pairs = append(pairs, part, placeholder)
 	}
 	return strings.NewReplacer(pairs...)
 }
 
-// Redact returns the text without any secret that was handed out.
+// Redact returns the text without the secrets that were read.
 func (r *Redactor) Redact(text string) string {
 	r.mutex.RLock()
 	replacer := r.replacer
@@ -128,8 +128,8 @@ func (h redacting) WithGroup(name string) slog.Handler {
 	return redacting{h.Handler.WithGroup(name), h.redactor}
 }
 
-// attribute leaves numbers and times alone, and turns everything else into a
-// text without secrets.
+// attribute returns numbers and times unchanged, and everything else as a text without secrets if
+// it contains one.
 func (h redacting) attribute(attribute slog.Attr) slog.Attr {
 	value := attribute.Value.Resolve()
 	switch value.Kind() {
@@ -142,8 +142,8 @@ func (h redacting) attribute(attribute slog.Attr) slog.Attr {
 		}
 		return slog.Group(attribute.Key, clean...)
 	}
-	said := value.String()
-	if clean := h.redactor.Redact(said); clean != said {
+	text := value.String()
+	if clean := h.redactor.Redact(text); clean != text {
 		return slog.String(attribute.Key, clean)
 	}
 	return attribute

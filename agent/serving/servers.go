@@ -1,4 +1,5 @@
-// Package serving runs the HTTP servers of the agent: the webhooks, the probes and the metrics.
+// Package serving runs the HTTP servers of the agent: the webhooks, the probes and the metrics. It
+// limits what callers can occupy, and stops without losing a request.
 package serving
 
 import (
@@ -21,33 +22,33 @@ import (
 
 // Limits of the HTTP servers.
 const (
-	// idleTimeout is how long a connection may be open without a request, and, with its
-	// header, before the first one: API servers open connections in advance. They close
-	// idle ones after 90 s. Closing one sooner can meet a request that is on its way, which
-	// is then lost.
+	// idleTimeout is how long a connection may be open without a request, and how long the
+	// header of the first one may take: API servers open connections in advance. They close
+	// idle ones after 90 s. If the agent closed one before that, it could lose a request that
+	// was just sent.
 	idleTimeout = 2 * time.Minute
 	// answerTimeout is how long a handshake may take, and an answer after the request.
 	answerTimeout = 10 * time.Second
 	maxHeader     = 32 << 10 // bytes
-	// maxConnections is more than one caller needs to keep out the others, see the test
-	// with two thousand. It bounds the memory: 10 KiB for each, and a small body.
+	// maxConnections is more than one caller needs to keep out the others, see the test with
+	// two thousand. It bounds the memory: 10 KiB for each, and a small body.
 	maxConnections = 3000
 	// DefaultShutdownDelay is how long servers that are about to stop answer with
-	// "Connection: close", so that API servers open their next connection
-	// elsewhere: stopping at once loses requests. A Pod is told to stop while it is taken
-	// out of its Service, and that takes a few seconds to get to everybody.
+	// "Connection: close", so that API servers open their next connection to another replica.
+	// A Pod is stopped while it is removed from the endpoints of its Service, and it takes a
+	// few seconds until everyone knows.
 	DefaultShutdownDelay = 5 * time.Second
-	// leaveIdle is how long after that connections are waited for over which nothing
-	// was asked meanwhile. One that is closed while a request is on its way loses
-	// that request, and HTTP/1.1 has no way to tell.
-	leaveIdle = 2 * time.Second
-	// lookOpen is how often they are counted.
-	lookOpen = 50 * time.Millisecond
-	// stopTimeout is how long open requests are waited for after that.
-	stopTimeout = 5 * time.Second
+	// idleDelay is how much longer the servers wait for connections without a request in
+	// that time. Closing one loses a request that was just sent, and HTTP/1.1 has no way to
+	// tell.
+	idleDelay = 2 * time.Second
+	// pollPeriod is the time between two counts of the open connections.
+	pollPeriod = 50 * time.Millisecond
+	// shutdownTimeout is how long the servers then wait for requests in progress.
+	shutdownTimeout = 5 * time.Second
 )
 
-// Servers are the agent's HTTP servers.
+// Servers are the HTTP servers of the agent. Add all of them, then call Run.
 type Servers struct {
 	log           *slog.Logger
 	servers       []*server
@@ -60,9 +61,9 @@ type Servers struct {
 type server struct {
 	name string
 	http.Server
-	// open counts the connections.
+	// open is the number of open connections.
 	open atomic.Int64
-	// webhook: API servers call it, by TLS. Serving gives every server a TLSConfig.
+	// webhook: API servers call it, with TLS. (Serve gives every server a TLSConfig.)
 	webhook bool
 }
 
@@ -95,7 +96,7 @@ func (s *Servers) add(name, address string, handler http.Handler) *server {
 	return one
 }
 
-// Probes answers whether the process lives, and whether it is of use.
+// Probes returns the handler of the liveness and the readiness probe.
 func (s *Servers) Probes() http.Handler {
 	paths := http.NewServeMux()
 	paths.HandleFunc("GET "+api.HealthPath, func(writer http.ResponseWriter, _ *http.Request) { fmt.Fprintln(writer, "ok") })
@@ -109,6 +110,7 @@ func (s *Servers) Probes() http.Handler {
 	return paths
 }
 
+// closing asks callers to close their connections while the servers stop.
 func (s *Servers) closing(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if s.stopping.Load() {
@@ -118,8 +120,8 @@ func (s *Servers) closing(handler http.Handler) http.Handler {
 	})
 }
 
-// Run serves until ctx ends, then stops without dropping a request. An address
-// that cannot be had is an error at once; a server that cannot go on ends the others.
+// Run serves until ctx ends, then stops without losing a request. It returns an error at once if
+// it cannot listen on an address. If one server fails, the others stop.
 func (s *Servers) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, server := range s.servers {
@@ -151,29 +153,29 @@ func (s *Servers) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// leave returns when callers have gone elsewhere, or had the time to.
-func (s *Servers) leave() {
+// drain waits until API servers have closed their connections to the webhook, or had time to.
+func (s *Servers) drain() {
 	if !slices.ContainsFunc(s.servers, func(one *server) bool { return one.webhook }) {
 		return
 	}
-	look, began := time.NewTicker(lookOpen), time.Now()
-	defer look.Stop()
-	for range look.C {
+	poll, began := time.NewTicker(pollPeriod), time.Now()
+	defer poll.Stop()
+	for range poll.C {
 		open := int64(0)
 		for _, one := range s.servers {
-			if one.webhook { // Who asks for metrics asks again.
+			if one.webhook { // The callers of the others retry.
 				open += one.open.Load()
 			}
 		}
-		if passed := time.Since(began); passed >= s.shutdownDelay && (open == 0 || passed >= s.shutdownDelay+leaveIdle) {
+		if passed := time.Since(began); passed >= s.shutdownDelay && (open == 0 || passed >= s.shutdownDelay+idleDelay) {
 			return
 		}
 	}
 }
 
 func (s *Servers) stop(ctx context.Context) error {
-	s.leave()
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	s.drain()
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
 	var failed error
 	for _, server := range s.servers {

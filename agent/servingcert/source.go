@@ -9,19 +9,20 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Source says by what the webhook shows the API server that it is the agent.
+// Source says where the serving certificate comes from.
 type Source struct {
-	// CertificateFile and KeyFile hold what somebody else makes and renews, who also
-	// tells the API server whom to trust; empty has the agent do it all.
+	// CertificateFile and KeyFile hold a certificate that something else renews, such as
+	// cert-manager, and whose CA it publishes to the API server. If both are empty, the agent
+	// does all of that.
 	CertificateFile, KeyFile string
-	// Timing is of those that the agent makes; zero for the default.
+	// Timing of the certificates that the agent makes; zero for the default.
 	Timing Timing
 }
 
-// Certificates hand out the serving certificate. Run keeps it up.
+// Certificates returns the serving certificate for each handshake. Run renews it until ctx ends.
 type Certificates interface {
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Run(context.Context) error
+	Run(ctx context.Context) error
 }
 
 // Open opens the source. It sets Hosts and Timing of the options; all others are required.

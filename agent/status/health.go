@@ -15,8 +15,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// healthEvery is how often every plugin is asked how it is, without being asked to.
-const healthEvery = time.Minute
+// checkPeriod is the time between two health checks without a cause.
+const checkPeriod = time.Minute
 
 // Metrics shows the health of the plugins.
 type Metrics interface {
@@ -35,11 +35,11 @@ type HealthOptions struct {
 	Log       *slog.Logger
 }
 
-// HealthChecker asks the plugins of every step how they are, and tells it in the
-// status and in metrics: before a Node is deleted is the time to find out.
+// HealthChecker checks the health of the plugins of every step, and publishes it in the status and
+// in metrics: an operator learns of a fault before a Node is deleted.
 type HealthChecker struct {
 	HealthOptions
-	// due is told when something changed that a check may depend on.
+	// due has an element when a check is requested.
 	due chan struct{}
 }
 
@@ -48,22 +48,23 @@ func NewHealthChecker(options HealthOptions) *HealthChecker {
 	return &HealthChecker{HealthOptions: options, due: make(chan struct{}, 1)}
 }
 
-// Trigger has the plugins checked soon.
+// Trigger requests a check, because something changed that the health may depend on.
 func (h *HealthChecker) Trigger() {
 	select {
 	case h.due <- struct{}{}:
-	default: // One check is due already.
+	default: // A check is due already.
 	}
 }
 
-// Run checks now, every minute, when Trigger is called, and when somebody asks for
-// it by an annotation on the status, until ctx ends.
+// Run checks the plugins until ctx ends: at once, every minute, on Trigger, and when a user
+// requests it by an annotation on the status.
 func (h *HealthChecker) Run(ctx context.Context) error {
-	// What this agent found is stale once another one asks the plugins.
+	// What this agent found is stale once another one checks the plugins.
 	defer h.Metrics.PluginHealth(nil)
 	requests := make(chan string, 1)
 	go func() {
-		err := configwatch.Follow(ctx, h.Publisher.Client, h.Publisher.Namespace, api.StatusName, func(configMap *corev1.ConfigMap) {
+		client, namespace := h.Publisher.Client, h.Publisher.Namespace
+		err := configwatch.Follow(ctx, client, namespace, api.StatusName, func(configMap *corev1.ConfigMap) {
 			select {
 			case <-requests: // Only the newest request is answered.
 			default:
@@ -74,7 +75,7 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 			h.Log.Error("requests for a health check are not seen", "err", err)
 		}
 	}()
-	ticker := h.Clock.NewTicker(healthEvery)
+	ticker := h.Clock.NewTicker(checkPeriod)
 	defer ticker.Stop()
 	answered := ""
 	h.check(ctx, answered)
@@ -86,7 +87,7 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 		case <-h.due:
 		case request := <-requests:
 			if request == "" || request == answered {
-				continue // It is our own writing that was seen.
+				continue // This agent wrote the status.
 			}
 			answered = request
 		}
@@ -94,51 +95,50 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 	}
 }
 
-// check asks every plugin, and writes down what they say as the answer to a request.
+// check checks every plugin, and publishes the result as the answer to a request.
 func (h *HealthChecker) check(ctx context.Context, request string) {
-	answers := h.Executor.CheckHealth(ctx, h.Config().Steps)
+	results := h.Executor.CheckHealth(ctx, h.Config().Steps)
 	if ctx.Err() != nil {
 		return
 	}
 	now := metav1.NewTime(h.Clock.Now())
-	h.Publisher.change(ctx, func(says *api.AgentStatus) {
-		said := make([]api.PluginHealth, 0, len(answers))
-		for _, answer := range answers {
-			said = append(said, h.judge(answer, says.Plugins, now))
+	h.Publisher.update(ctx, func(status *api.AgentStatus) {
+		plugins := make([]api.PluginHealth, 0, len(results))
+		for _, result := range results {
+			plugins = append(plugins, h.assess(result, status.Plugins, now))
 		}
-		says.Plugins = said
+		status.Plugins = plugins
 		if request != "" {
-			says.PreflightRequestedAt = request
+			status.PreflightRequestedAt = request
 		}
-		h.Metrics.PluginHealth(said)
+		h.Metrics.PluginHealth(plugins)
 	})
 }
 
-// judge turns an answer into what is told; when a plugin was last well is known
-// from what was told before.
-func (h *HealthChecker) judge(answer executor.Health, before []api.PluginHealth, now metav1.Time) api.PluginHealth {
-	says := api.PluginHealth{Step: answer.Step.Name, Plugin: answer.Step.Plugin, Critical: answer.Step.Critical, Checks: answer.Checks}
-	if !answer.Checks {
-		return says
+// assess returns the health of one plugin. The last time at which it was healthy comes from the
+// previous results.
+func (h *HealthChecker) assess(result executor.Health, previous []api.PluginHealth, now metav1.Time) api.PluginHealth {
+	health := api.PluginHealth{Step: result.Step.Name, Plugin: result.Step.Plugin, Critical: result.Step.Critical, Checks: result.Checks}
+	if !result.Checks {
+		return health
 	}
-	says.CheckedAt = &now
-	wasWell := true
-	for _, known := range before {
-		if known.Step == says.Step && known.Plugin == says.Plugin {
-			says.HealthyAt, wasWell = known.HealthyAt, known.Error == ""
+	health.CheckedAt = &now
+	wasHealthy := true
+	for _, known := range previous {
+		if known.Step == health.Step && known.Plugin == health.Plugin {
+			health.HealthyAt, wasHealthy = known.HealthyAt, known.Error == ""
 		}
 	}
-	switch {
-	case answer.Err == nil:
-		says.HealthyAt = &now
-		if !wasWell {
-			h.Log.Info("plugin is healthy again", "step", says.Step, "plugin", says.Plugin)
+	if result.Err != nil {
+		health.Error = result.Err.Error()
+		if wasHealthy {
+			h.Log.Warn("plugin is not healthy", "step", health.Step, "plugin", health.Plugin, "critical", health.Critical, "err", result.Err)
 		}
-	default:
-		says.Error = answer.Err.Error()
-		if wasWell {
-			h.Log.Warn("plugin is not healthy", "step", says.Step, "plugin", says.Plugin, "critical", says.Critical, "err", answer.Err)
-		}
+		return health
 	}
-	return says
+	health.HealthyAt = &now
+	if !wasHealthy {
+		h.Log.Info("plugin is healthy again", "step", health.Step, "plugin", health.Plugin)
+	}
+	return health
 }

@@ -1,4 +1,5 @@
-// Package status publishes the status of the agent.
+// Package status publishes the status of the agent, for the CLI: a ConfigMap with the version, the
+// config, and the health of each plugin. Only the leader writes it.
 package status
 
 import (
@@ -29,45 +30,60 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// Publisher holds what the agent says about itself. Only the leader writes it down.
+// Publisher holds the status and writes it. A write that fails is logged: no cleanup depends on
+// it. A Publisher is safe for concurrent use.
 type Publisher struct {
 	Options
 
-	mutex sync.Mutex
-	says  api.AgentStatus
+	mutex  sync.Mutex
+	status api.AgentStatus
 }
 
 // New returns a Publisher that has written nothing.
 func New(options Options) *Publisher {
-	return &Publisher{Options: options, says: api.AgentStatus{Version: options.Version, Leader: options.Identity}}
+	return &Publisher{Options: options, status: api.AgentStatus{Version: options.Version, Leader: options.Identity}}
 }
 
-// change alters what is said, and writes it. A write that fails is logged: the
-// cleanups do not depend on it.
-func (s *Publisher) change(ctx context.Context, alter func(*api.AgentStatus)) {
-	s.mutex.Lock()
-	alter(&s.says)
-	s.mutex.Unlock()
-	s.Publish(ctx)
-}
-
-// Publish writes what is said, where this agent is the leader; otherwise that is
-// done when it is.
-func (s *Publisher) Publish(ctx context.Context) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.Fence() != nil {
+// Publish writes the status if this agent is the leader. Call it when it has become the leader.
+func (p *Publisher) Publish(ctx context.Context) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.Fence() != nil {
 		return
 	}
-	if err := s.store(ctx); err != nil {
-		s.Log.Error("the agent's status cannot be written", "err", err)
+	if err := p.write(ctx); err != nil {
+		p.Log.Error("the agent's status cannot be written", "err", err)
 	}
 }
 
-// store leaves the annotations alone, in which others ask for a health check.
-func (s *Publisher) store(ctx context.Context) error {
-	s.says.UpdatedAt = metav1.NewTime(time.Now())
-	configMap, err := api.EncodeStatus(s.Namespace, &s.says)
+// ConfigAccepted publishes which config is active.
+func (p *Publisher) ConfigAccepted(ctx context.Context, accepted *config.Config) {
+	p.update(ctx, func(status *api.AgentStatus) {
+		status.ConfigHash, status.DryRun, status.ConfigError = accepted.Hash, accepted.DryRun, ""
+	})
+}
+
+// ConfigRejected publishes why the newest config is not active.
+func (p *Publisher) ConfigRejected(ctx context.Context, err error) {
+	p.update(ctx, func(status *api.AgentStatus) { status.ConfigError = err.Error() })
+}
+
+// CertificateExpiresAt publishes when the CA of the webhook expires.
+func (p *Publisher) CertificateExpiresAt(ctx context.Context, end time.Time) {
+	p.update(ctx, func(status *api.AgentStatus) { status.CertificateExpiresAt = &metav1.Time{Time: end} })
+}
+
+func (p *Publisher) update(ctx context.Context, change func(*api.AgentStatus)) {
+	p.mutex.Lock()
+	change(&p.status)
+	p.mutex.Unlock()
+	p.Publish(ctx)
+}
+
+// write keeps the annotations of the ConfigMap: with one, users request a health check.
+func (p *Publisher) write(ctx context.Context) error {
+	p.status.UpdatedAt = metav1.NewTime(time.Now())
+	configMap, err := api.EncodeStatus(p.Namespace, &p.status)
 	if err != nil {
 		return err
 	}
@@ -75,29 +91,12 @@ func (s *Publisher) store(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encoding the agent's status: %w", err)
 	}
-	configMaps := s.Client.CoreV1().ConfigMaps(s.Namespace)
+	configMaps := p.Client.CoreV1().ConfigMaps(p.Namespace)
 	if _, err = configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{}); apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("writing configmap %s/%s: %w", s.Namespace, api.StatusName, err)
+		return fmt.Errorf("writing configmap %s/%s: %w", p.Namespace, api.StatusName, err)
 	}
 	return nil
-}
-
-// ConfigAccepted notes which config is in force.
-func (s *Publisher) ConfigAccepted(ctx context.Context, settings *config.Config) {
-	s.change(ctx, func(says *api.AgentStatus) {
-		says.ConfigHash, says.DryRun, says.ConfigError = settings.Hash, settings.DryRun, ""
-	})
-}
-
-// ConfigRejected notes why the newest config is not in force.
-func (s *Publisher) ConfigRejected(ctx context.Context, err error) {
-	s.change(ctx, func(says *api.AgentStatus) { says.ConfigError = err.Error() })
-}
-
-// CertificateExpiresAt notes when the webhook's CA ends.
-func (s *Publisher) CertificateExpiresAt(ctx context.Context, end time.Time) {
-	s.change(ctx, func(says *api.AgentStatus) { says.CertificateExpiresAt = &metav1.Time{Time: end} })
 }
