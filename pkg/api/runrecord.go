@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -159,40 +158,33 @@ func EncodeRun(namespace string, run *Run) (*corev1.ConfigMap, error) {
 	}, nil
 }
 
-// DecodeRun reads a run record. Fields that this version does not know are preserved and
-// ignored: within RunVersion, versions only add fields that change no decision of an older
-// agent. Another version, and a state that this version does not know, are errors: a
-// record that is not understood must not release a Node.
+// DecodeRun reads a run record to decide by it. Fields that this version does not know are
+// preserved and ignored: within RunVersion, versions only add fields that change no decision
+// of an older agent. Another version, and a state that this version does not know, are errors:
+// a record that is not understood must not release a Node. To show a record, use ReadRun.
 func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
-	data, found := configMap.Data[RunKey]
-	if !found {
-		return nil, fmt.Errorf("decoding run record %s: key %s is missing", configMap.Name, RunKey)
+	run, err := ReadRun(configMap)
+	if err != nil {
+		return nil, err
 	}
-	run := &Run{}
-	if err := json.Unmarshal([]byte(data), run); err != nil {
-		return nil, fmt.Errorf("decoding run record %s: %w", configMap.Name, err)
-	}
-	if run.Version != RunVersion {
-		return nil, fmt.Errorf("decoding run record %s: version %q is not %s", configMap.Name, run.Version, RunVersion)
-	}
-	if err := run.check(); err != nil {
-		return nil, fmt.Errorf("decoding run record %s: %w", configMap.Name, err)
+	if unknown := run.UnknownStates(); len(unknown) > 0 {
+		return nil, &RecordError{Record: configMap.Name, Err: fmt.Errorf("this version does not know %s", strings.Join(unknown, ", "))}
 	}
 	return run, nil
 }
 
-// check finds what no agent writes: somebody has edited the record.
+// check finds what no version writes: somebody has edited the record.
 func (r *Run) check() error {
-	if r.Node == "" || r.NodeUID == "" {
+	switch {
+	case r.Node == "" || r.NodeUID == "":
 		return fmt.Errorf("it names no node")
-	}
-	if !slices.Contains([]State{Pending, Preflight, Running, Waiting, Blocked, Failed, Bypassed, Canceled, Succeeded}, r.State) {
-		return fmt.Errorf("there is no state %q", r.State)
+	case r.State == "":
+		return fmt.Errorf("it has no state")
 	}
 	for _, step := range r.Steps {
 		switch {
-		case !slices.Contains([]StepState{StepPending, StepRunning, StepRetrying, StepSucceeded, StepFailed, StepSkipped}, step.State):
-			return fmt.Errorf("step %s: there is no state %q", step.Name, step.State)
+		case step.State == "":
+			return fmt.Errorf("step %s: it has no state", step.Name)
 		case step.State == StepRetrying && step.NextAttemptAt == nil:
 			return fmt.Errorf("step %s: it is Retrying and has no nextAttemptAt", step.Name)
 		}
