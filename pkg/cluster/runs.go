@@ -40,8 +40,8 @@ func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, n
 	if err != nil {
 		return nil
 	}
-	run, err := api.DecodeRun(configMap)
-	if err != nil || run.NodeUID != node.UID {
+	run, err := api.ReadRunOf(configMap, node.UID)
+	if err != nil {
 		return nil
 	}
 	return run

@@ -121,6 +121,8 @@ type PastRun struct {
 	StartedAt           metav1.Time  `json:"startedAt"`
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
 	Steps               []PastStep   `json:"steps"`
+	// Newer says that a newer version wrote the record, and what this CLI does not know in it.
+	Newer string `json:"newer,omitempty"`
 }
 
 // PastStep is one step of it.
@@ -145,6 +147,11 @@ func (h *History) Text(text *Text) {
 		rows = append(rows, h.row(run))
 	}
 	text.Table(rows)
+	for _, run := range h.Runs {
+		if run.Newer != "" {
+			text.Line("Note: %s", run.Newer)
+		}
+	}
 	h.faults(text)
 }
 
@@ -163,6 +170,9 @@ func (h *History) Wide(text *Text) {
 		}
 		if run.BreakGlass != "" {
 			text.Line("  against the delete guard: %s", run.BreakGlass)
+		}
+		if run.Newer != "" {
+			text.Line("  note: %s", run.Newer)
 		}
 		var rows [][]Cell
 		for _, step := range run.Steps {

@@ -33,6 +33,9 @@ func history() printer.View {
 			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
 		}},
 		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BreakGlass: "rack burns", RequestedBy: "jane", Requester: "jane (unverified)", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
+		{Record: "run-ip-10-0-5-u5", Node: "ip-10-0-5", NodeUID: "u-5", State: "Verifying", PlanHash: "9f3c1a", StartedAt: *ago(2 * time.Hour), Newer: "a newer version wrote run record run-ip-10-0-5-u5: this CLI does not know state Verifying; upgrade it", Steps: []printer.PastStep{
+			{Name: "bmc", Plugin: "redfish", State: "PoweringOff", Attempts: 1},
+		}},
 	}
 	view.Unreadable = []string{"decoding run record run-x: unknown field"}
 	return view

@@ -43,7 +43,7 @@ func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ str
 			return nil, err
 		}
 		return names(list.Items, func(configMap corev1.ConfigMap) string {
-			run, err := api.DecodeRun(&configMap)
+			run, err := api.ReadRun(&configMap)
 			if err != nil {
 				return "" // Not one that can be told of.
 			}

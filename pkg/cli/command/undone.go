@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -11,14 +12,23 @@ func Undone(run *api.Run) string {
 	if run == nil {
 		return "no step has been recorded"
 	}
-	var left []string
+	var left, unknown, parts []string
 	for _, step := range run.Steps {
-		if !step.State.Done() || step.State == api.StepFailed {
+		switch {
+		case !step.State.Known():
+			unknown = append(unknown, fmt.Sprintf("%s (%s)", step.Name, step.State))
+		case !step.State.Done() || step.State == api.StepFailed:
 			left = append(left, step.Name)
 		}
 	}
-	if len(left) == 0 {
+	if len(left) > 0 {
+		parts = append(parts, "left undone: "+strings.Join(left, ", "))
+	}
+	if len(unknown) > 0 {
+		parts = append(parts, "in a state that only a newer version knows: "+strings.Join(unknown, ", "))
+	}
+	if len(parts) == 0 {
 		return "every step is done"
 	}
-	return "left undone: " + strings.Join(left, ", ")
+	return strings.Join(parts, "; ")
 }

@@ -23,8 +23,13 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	if f.node == nil {
 		view.Question = fmt.Sprintf("Node %s is gone.", f.name)
 		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)
-		fact(passed(f.run.State.Released()), "its last cleanup: %s", strings.TrimSuffix(fmt.Sprintf("%s, %s", f.run.State, f.run.Message), ", "))
+		outcome := passed(f.run.State.Released())
+		if !f.run.State.Known() {
+			outcome = printer.Skip
+		}
+		fact(outcome, "its last cleanup: %s", strings.TrimSuffix(fmt.Sprintf("%s, %s", f.run.State, f.run.Message), ", "))
 		f.steps(fact, now)
+		view.Remarks = f.newer()
 		view.Evidence = []string{"run record"}
 		return view
 	}
@@ -58,7 +63,7 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 			view.Causes = append(view.Causes, *cause)
 		}
 	}
-	view.Remarks = f.remarks(now)
+	view.Remarks = append(f.newer(), f.remarks(now)...)
 	return view
 }
 
@@ -94,8 +99,10 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 			fact(printer.Error, "%s: attempt %d failed, %s", place, step.Attempts, nextTry(step, now))
 		case api.StepFailed:
 			fact(printer.Error, "%s: failed after %d attempts", place, step.Attempts)
-		default:
+		case api.StepPending:
 			fact(printer.Skip, "%s: not begun", place)
+		default:
+			fact(printer.Skip, "%s: %s, which only a newer version knows", place, step.State)
 		}
 	}
 }

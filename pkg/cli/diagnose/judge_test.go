@@ -176,6 +176,13 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.node.Status.NodeInfo.BootID = "b"
 		}, "host-returned"},
 		"record-unreadable": {func(f *found) { f.run, f.unreadable = nil, errors.New("decoding run record: unknown field") }, "record-unreadable"},
+		"newer-record": {func(f *found) {
+			f.run.State, f.run.Steps[1] = "Verifying", api.StepRun{Name: "bmc", Plugin: "redfish", Critical: true, State: "PoweringOff"}
+			f.node.Status.Conditions[0] = api.CleanupCondition("Verifying", "looking again", ago(time.Minute))
+		}, ""},
+		"newer-record-of-one-that-is-gone": {func(f *found) {
+			f.node, f.run.State, f.run.Message = nil, "Archived", "kept by the archive"
+		}, ""},
 		"bypass-unreadable": {func(f *found) { f.node.Annotations = map[string]string{api.AnnotationBypass: "yess"} }, "bypass-unreadable"},
 		"blocked": {func(f *found) {
 			f.node.Status.Conditions[0] = api.CleanupCondition(api.Blocked, "step storage is not healthy: no route to host", ago(time.Minute))

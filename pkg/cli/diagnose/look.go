@@ -103,7 +103,7 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 // lookBack finds the newest record of a node that is gone.
 func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
 	return cluster.EachRun(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
-		run, err := api.DecodeRun(configMap)
+		run, err := api.ReadRun(configMap)
 		if err == nil && run.Node == f.name && (f.run == nil || run.StartedAt.After(f.run.StartedAt.Time)) {
 			f.run = run
 		}
@@ -123,7 +123,7 @@ func (f *found) readRun(ctx context.Context, client kubernetes.Interface) error 
 	if err != nil {
 		return err
 	}
-	f.run, f.unreadable = api.DecodeRun(configMap)
+	f.run, f.unreadable = api.ReadRunOf(configMap, f.node.UID)
 	return nil
 }
 

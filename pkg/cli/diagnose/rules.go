@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -184,6 +185,14 @@ func deadline(f *found, now time.Time) *printer.Cause {
 		return cause("deadline", late+", whose action is to hold the node", bypass(f))
 	}
 	return cause("deadline", late, bypass(f))
+}
+
+// newer is about what a newer version wrote.
+func (f *found) newer() []string {
+	if said := command.Newer(f.run); said != "" {
+		return []string{said}
+	}
+	return nil
 }
 
 // remarks are about what does not hold this node.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
@@ -85,7 +86,7 @@ func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, n
 	if record == nil {
 		return now, nil
 	}
-	run, err := api.DecodeRun(record)
+	run, err := api.ReadRunOf(record, uid)
 	if err != nil {
 		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, name, err)
 	}
@@ -120,6 +121,9 @@ func (f Follower) tell(now Cleanup, said map[string]string) {
 		}
 	}
 	if now.Run != nil {
+		if newer := command.Newer(now.Run); newer != "" {
+			once("newer", newer)
+		}
 		for i, step := range now.Run.Steps {
 			if line := describe(i, len(now.Run.Steps), step); line != "" {
 				once("step/"+step.Name, line)
@@ -158,8 +162,10 @@ func describe(at, of int, step api.StepRun) string {
 		return fmt.Sprintf("%sfailed after %d attempts: %s", place, step.Attempts, step.LastError)
 	case api.StepSkipped:
 		return place + "skipped: " + step.Reason
+	case api.StepPending:
+		return ""
 	}
-	return ""
+	return place + string(step.State)
 }
 
 func named(name string) metav1.ListOptions {

@@ -64,7 +64,7 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	var told []string
 	follower := Follower{Say: func(line string) { told = append(told, line) }}
 	said := map[string]string{}
-	run := &api.Run{Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods left"}, {Name: "tell", State: api.StepPending}}}
+	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods left"}, {Name: "tell", State: api.StepPending}}}
 	for range 2 {
 		follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
 	}

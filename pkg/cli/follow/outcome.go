@@ -59,6 +59,8 @@ func gone(run *api.Run, name string) error {
 		return nil
 	case run.State == api.Bypassed:
 		return bypassed(run, name)
+	case !run.State.Known():
+		return failure(exit.Failure, name, fmt.Sprintf("the node is gone, and whether its cleanup was done is not known: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
 	}
 	return failure(exit.Failure, name, fmt.Sprintf("the node is gone without it: somebody took the finalizer off while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
 }

@@ -85,7 +85,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	view := printer.NewHistory(time.Time{})
 	err = cluster.EachRun(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
-		run, err := api.DecodeRun(configMap)
+		run, err := api.ReadRun(configMap)
 		switch {
 		case err != nil:
 			view.Unreadable = append(view.Unreadable, err.Error())
@@ -133,7 +133,7 @@ func past(record string, run *api.Run) printer.PastRun {
 	view := printer.PastRun{
 		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
 		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
-		Steps: []printer.PastStep{},
+		Steps: []printer.PastStep{}, Newer: command.Newer(run),
 	}
 	for _, step := range run.Steps {
 		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError}

@@ -78,7 +78,7 @@ func (s *Snapshot) leave(name string, age time.Duration, state api.State, messag
 		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(state, message, metav1.NewTime(night))}
 	}
 	if steps != nil {
-		s.Runs[node.UID] = &api.Run{Node: name, NodeUID: node.UID, Steps: steps}
+		s.Runs[node.UID] = &api.Run{Node: name, NodeUID: node.UID, State: state, Steps: steps}
 	}
 	s.Leaving = append(s.Leaving, node)
 	return node
@@ -92,7 +92,7 @@ func TestStatusGolden(t *testing.T) {
 	}{
 		"fine": {func(*Snapshot) {}, true},
 		"cleaning": {func(s *Snapshot) {
-			s.leave("ip-10-0-9", 41*time.Second, api.Running, "running", done, api.StepRun{Name: "volumes", State: api.StepRunning, Progress: "3 volumes left"}, api.StepRun{Name: "tell"})
+			s.leave("ip-10-0-9", 41*time.Second, api.Running, "running", done, api.StepRun{Name: "volumes", State: api.StepRunning, Progress: "3 volumes left"}, api.StepRun{Name: "tell", State: api.StepPending})
 			s.leave("ip-10-0-8", 5*time.Second, "", "")
 			s.leave("ip-10-0-6", time.Hour, api.Succeeded, "done").Finalizers = []string{"wrangler.cattle.io/node"}
 			s.leave("ip-10-0-4", time.Hour, "", "").Finalizers = []string{"wrangler.cattle.io/node"}

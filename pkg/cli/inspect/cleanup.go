@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -37,8 +38,8 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 			row.Since = &condition.LastTransitionTime
 		}
 	}
-	if run != nil && row.State == string(api.Running) && (run.State == api.Failed || run.State == api.Waiting) {
-		row.State, row.Reason = string(run.State), run.Message // The agent writes the record first.
+	if run != nil && recordFirst(api.State(row.State), run.State) {
+		row.State, row.Reason = string(run.State), run.Message
 	}
 	row.Stuck = row.State == string(api.Blocked) || row.State == string(api.Failed)
 	if unreadable != nil {
@@ -48,16 +49,29 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	if run == nil {
 		return row
 	}
-	at := Current(run)
-	if at < 0 {
-		return row
+	if at := Current(run); at >= 0 {
+		step := run.Steps[at]
+		row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
+		if said := step.Progress; said != "" && row.State == string(api.Running) {
+			row.Reason = said
+		}
 	}
-	step := run.Steps[at]
-	row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
-	if said := step.Progress; said != "" && row.State == string(api.Running) {
-		row.Reason = said
+	if newer := command.Newer(run); newer != "" {
+		row.Reason = strings.TrimPrefix(row.Reason+"; "+newer, "; ")
 	}
 	return row
+}
+
+// recordFirst reports whether the state in the record is newer than the one in the condition:
+// the agent writes the record first.
+func recordFirst(condition, record api.State) bool {
+	switch condition {
+	case api.Running:
+		return record == api.Failed || record == api.Waiting || !record.Known()
+	case api.Pending, api.Preflight, api.Waiting:
+		return !record.Known()
+	}
+	return false
 }
 
 // Current returns the index of the step that a run is at: what runs, else what

@@ -30,3 +30,33 @@ func TestCleanupShowsTheRecordThatTheConditionFollows(t *testing.T) {
 		}
 	}
 }
+
+// A newer agent may write states that this CLI does not know: they are shown as they are.
+func TestCleanupShowsAStateOfANewerVersion(t *testing.T) {
+	newer := &api.Run{Node: "worker", NodeUID: "u", State: "Verifying", Steps: []api.StepRun{
+		{Name: "drain", State: api.StepSucceeded}, {Name: "bmc", Plugin: "redfish", State: "PoweringOff"}, {Name: "tell", State: api.StepPending},
+	}}
+	const note = "a newer version wrote run record run-worker-u: this CLI does not know state Verifying, state PoweringOff of step bmc; upgrade it"
+	for _, test := range []struct {
+		condition, want api.State
+		reason          string
+		stuck           bool
+	}{
+		{"", "Verifying", note, false},
+		{api.Pending, "Verifying", note, false},
+		{api.Running, "Verifying", note, false},
+		{"Verifying", "Verifying", "c; " + note, false},
+		{"Parked", "Parked", "c; " + note, false},
+		{api.Blocked, api.Blocked, "c; " + note, true},
+		{api.Failed, api.Failed, "c; " + note, true},
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
+		if test.condition != "" {
+			node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
+		}
+		row := Cleanup(node, newer, nil)
+		if row.State != string(test.want) || row.Stuck != test.stuck || row.Step != "2/3 bmc" || row.Reason != test.reason {
+			t.Errorf("condition %q: %+v", test.condition, row)
+		}
+	}
+}

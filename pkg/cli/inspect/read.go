@@ -166,7 +166,7 @@ func (s *Snapshot) ReadRuns(ctx context.Context, client kubernetes.Interface) er
 func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 	uid := types.UID(configMap.Labels[api.LabelNodeUID])
 	delete(s.Unreadable, uid)
-	run, err := api.DecodeRun(configMap)
+	run, err := api.ReadRunOf(configMap, uid)
 	if err != nil {
 		s.Unreadable[uid] = err
 		return

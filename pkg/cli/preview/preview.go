@@ -99,7 +99,7 @@ func (i indented) Unwrap() error { return i.error }
 // same config. What may not be read is noted: a plan is worth something without.
 func (p *Previewer) lookBack(ctx context.Context) error {
 	err := cluster.EachRun(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
-		run, err := api.DecodeRun(configMap)
+		run, err := api.ReadRun(configMap)
 		if err != nil || run.State != api.Succeeded || run.DryRun {
 			return // history tells of records that are not understood.
 		}

@@ -1,0 +1,58 @@
+package follow
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+func newer() *api.Run {
+	return &api.Run{Node: "n", NodeUID: "u", State: "Verifying", Message: "looking again", Steps: []api.StepRun{
+		{Name: "bmc", Plugin: "redfish", State: "PoweringOff"}, {Name: "tell", State: api.StepPending},
+	}}
+}
+
+func TestStatesOfANewerVersionAreTold(t *testing.T) {
+	var told []string
+	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	now, said := Cleanup{Node: node(true, api.Finalizer), Run: newer()}, map[string]string{}
+	now.Node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition("Verifying", "looking again", metav1.Now())}
+	for range 2 {
+		follower.tell(now, said)
+	}
+	want := []string{
+		"a newer version wrote run record run-n-u: this CLI does not know state Verifying, state PoweringOff of step bmc; upgrade it",
+		"1/2 bmc: PoweringOff", "Verifying: looking again",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
+// What the state means is not known: that somebody took the finalizer off would be a guess.
+func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
+	answered := func(*api.Run) bool { return true }
+	if done, err := Settled(Cleanup{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {
+		t.Errorf("while the node is there: %v, %v", done, err)
+	}
+	done, err := Settled(Cleanup{Run: newer()}, "n", answered)
+	var told *exit.Error
+	if !done || !errors.As(err, &told) || told.Code != exit.Failure {
+		t.Fatalf("when it is gone: %v, %v", done, err)
+	}
+	if !strings.Contains(err.Error(), "is not known: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(told.Next, "Upgrade the CLI") {
+		t.Errorf("%v; next: %s", err, told.Next)
+	}
+	finished := newer()
+	finished.State = api.Succeeded // Its steps may be in any state.
+	if done, err := Settled(Cleanup{Run: finished}, "n", answered); !done || err != nil {
+		t.Errorf("when it has succeeded: %v, %v", done, err)
+	}
+}
