@@ -1,8 +1,11 @@
 package admission
 
 import (
+	"fmt"
+
 	"github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -26,26 +29,67 @@ type request struct {
 		Groups   []string `json:"groups"`
 	} `json:"userInfo"`
 	// Object is the Node of a creation.
-	Object struct {
-		Metadata *metadata `json:"metadata"`
-	} `json:"object"`
+	Object node `json:"object"`
 	// OldObject is the Node of a deletion. Nothing of it is used but its identity: the guard
 	// decides on the live Node.
-	OldObject struct {
-		Metadata *identity `json:"metadata"`
-	} `json:"oldObject"`
+	OldObject node `json:"oldObject"`
 }
 
-// metadata is what decides whether a new Node gets the finalizer.
+// node has more fields than the webhooks use: a review in which one of them has another type is
+// not from an API server.
+type node struct {
+	Metadata *metadata `json:"metadata"`
+	Spec     struct {
+		Unschedulable bool           `json:"unschedulable"`
+		Taints        []corev1.Taint `json:"taints"`
+	} `json:"spec"`
+}
+
 type metadata struct {
+	Name              string            `json:"name"`
+	UID               types.UID         `json:"uid"`
 	Labels            map[string]string `json:"labels"`
+	Annotations       map[string]string `json:"annotations"`
 	Finalizers        []string          `json:"finalizers"`
 	DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
 }
 
-type identity struct {
-	Name string    `json:"name"`
-	UID  types.UID `json:"uid"`
+// maxDepth limits how deep the values in a creation are nested. A Node has a dozen levels.
+const maxDepth = 100
+
+// decodeCreation reads a review of a creation. A review of a deletion has no limit but that of
+// the decoder, 10,000 levels: an API server can send a Node whose managedFields are nested, and
+// with failurePolicy Ignore it deletes a Node whose review was refused.
+func decodeCreation(body []byte) (*review, error) {
+	if deeper(body, maxDepth) {
+		return nil, fmt.Errorf("values are nested to a depth of more than %d", maxDepth)
+	}
+	return decode(body)
+}
+
+// deeper reports whether the values in a JSON text are nested deeper than limit.
+func deeper(text []byte, limit int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			i++ // The next byte does not end the string. Outside of one, the text is invalid.
+		case '{', '[':
+			if !quoted {
+				depth++
+			}
+		case '}', ']':
+			if !quoted {
+				depth--
+			}
+		}
+		if depth > limit {
+			return true
+		}
+	}
+	return false
 }
 
 // decode reads a review. Like the API server, it takes names as they are written. It refuses

@@ -26,7 +26,7 @@ type Evaluator interface {
 func GuardHandler(evaluator Evaluator, authenticated func(*http.Request) bool, metrics Metrics, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began := time.Now()
-		review, err := read(writer, request)
+		review, err := read(writer, request, decode)
 		if err == nil {
 			err = checkDeletion(review)
 		}

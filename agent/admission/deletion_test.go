@@ -152,6 +152,14 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 		"no node uid":  {http.MethodPost, "application/json", deletionReview(`"uid":"n-1"`, `"uid":""`), 400, "no name or no uid"},
 		"wrong kind":   {http.MethodPost, "application/json", deletionReview(old, `"oldObject":{"metadata":[],`), 400, "decoding the request"},
 		"long name":    {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":"`+strings.Repeat("j", 2<<10)+`"`), 400, "has 2048 bytes"},
+		"labels":       {http.MethodPost, "application/json", deletionReview(`"labels":{"pool":"blue"}`, `"labels":[]`), 400, "JSON array"},
+		"a label":      {http.MethodPost, "application/json", deletionReview(`"blue"`, `7`), 400, "JSON number"},
+		"annotations":  {http.MethodPost, "application/json", deletionReview(`"annotations":{"a":"b"}`, `"annotations":{"a":true}`), 400, "JSON boolean"},
+		"finalizers":   {http.MethodPost, "application/json", deletionReview(`["a/b"]`, `"a/b"`), 400, "JSON string"},
+		"a time":       {http.MethodPost, "application/json", deletionReview(`"name":"n"`, `"name":"n","deletionTimestamp":"today"`), 400, "decoding the request"},
+		"cordoned":     {http.MethodPost, "application/json", deletionReview(`"unschedulable":true`, `"unschedulable":1`), 400, "JSON number"},
+		"a taint":      {http.MethodPost, "application/json", deletionReview(`"NoSchedule"`, `{}`), 400, "JSON object"},
+		"a taint time": {http.MethodPost, "application/json", deletionReview(`"2026-01-31T04:00:00Z"`, `"today"`), 400, "decoding the request"},
 		"nobody":       {http.MethodPost, "application/json", deletionReview(`"username":"jane"`, `"username":""`), 400, "has no user"},
 		"name twice":   {http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":false,"dryRun":true`), 400, "duplicate"},
 	} {
@@ -180,6 +188,16 @@ func TestGuardHandlerSaysWhetherTheCallerIsAuthenticated(t *testing.T) {
 	}
 }
 
+// A refused review does not deny the deletion if failurePolicy is Ignore. Whoever may update a Node
+// could nest its managedFields, so the limit of a creation does not apply.
+func TestGuardHandlerEvaluatesANestedNode(t *testing.T) {
+	e := &evaluator{verdict: guard.Verdict{Allowed: true}}
+	recorder, _ := askDeletion(e, "/guard-node", http.MethodPost, "application/json", deletionReview(`"images":[]`, `"images":`+nested(9000)))
+	if len(e.asked) != 1 {
+		t.Errorf("answered %d %s", recorder.Code, recorder.Body)
+	}
+}
+
 // echo denies everything, and says what it was asked.
 type echo struct{}
 
@@ -199,7 +217,8 @@ func FuzzGuardHandler(f *testing.F) {
 		deletionReview(), deletionReview("DELETE", "CREATE"), deletionReview(`"a":"b"`, `"nodecleanup.io/protect":"true"`), deletionReview(`"uid":"n-1"`, `"uid":"n-1","UID":"n-2"`),
 		deletionReview(`"ops"`, `"cloud"`), deletionReview(`"jane"`, `"exempt"`), deletionReview(`"username":"jane"`, `"username":"jane","Username":"exempt"`), deletionReview(`"dryRun":false`, `"dryRun":null`),
 		deletionReview(`"name":"n"`, `"name":"n","deletionTimestamp":"2026-01-31T03:00:00Z"`), deletionReview(`"blue"`, `7`), deletionReview(`"uid":"u"`, `"uid":{}`), deletionReview(`"oldObject":`, `"oldObject":null,"x":`),
-		deletionReview(`"jane"`, `"j\u0061ne"`), deletionReview(`{"a":["b"]}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
+		deletionReview(`"jane"`, `"j\u0061ne"`), deletionReview(`{"a":["b"]}`, nested(2000)), deletionReview(`"images":[]`, `"images":`+nested(120)),
+		deletionReview(`"finalizers":["a/b"]`, `"finalizers":7`), deletionReview(`"unschedulable":true`, `"unschedulable":"true"`), deletionReview(`"NoSchedule"`, `null`), deletionReview(`"uid":"u"`, `"uid":"u","x":1e999999`), "", "null", "[]", "{", "\x00", `{"request":null}`,
 	} {
 		f.Add(seed)
 	}
@@ -216,7 +235,9 @@ func FuzzGuardHandler(f *testing.F) {
 		}
 		// Read without types: names count as they are written, as for the API server.
 		var review map[string]any
-		if err := json.Unmarshal([]byte(body), &review); err != nil {
+		decoder := json.NewDecoder(strings.NewReader(body))
+		decoder.UseNumber() // A number of any size is valid JSON.
+		if err := decoder.Decode(&review); err != nil || !json.Valid([]byte(body)) {
 			t.Fatalf("%q was answered though it is broken: %v", body, err)
 		}
 		var answer admissionv1.AdmissionReview

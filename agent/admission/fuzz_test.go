@@ -21,8 +21,9 @@ func FuzzHandler(f *testing.F) {
 	for _, seed := range []string{
 		question(), question("CREATE", "DELETE"), question(`"name":"n"`, `"finalizers":["a/b"]`), question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`),
 		question(`"name":"n"`, `"finalizers":null`), question(`"blue"`, `7`), question(`"uid":"u"`, `"uid":{}`), question(`"object":`, `"object":null,"oldObject":`),
-		question(`"object":`, `"Object":[],"object":`), question(`{"pool":"blue"}`, strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
+		question(`"object":`, `"Object":[],"object":`), question(`{"pool":"blue"}`, nested(2000)), "", "null", "[]", "{", "\x00", `{"request":null}`,
 		question(`"name":"n"`, `"name":"\ud83d"`), question(`"name":"n"`, "\"name\":\"\xff\""), question(`"uid":"u"`, `"uid":"u","uid":"v"`), question(`"name":"n"`, `"deletionTimestamp":"2026-01-31T03:00:00Z"`), question() + "{}",
+		question(`"name":"n"`, `"name":7`), question(`"uid":"u"`, `"uid":"u","x":`+nested(98)), question(`"uid":"u"`, `"uid":"u","x":`+nested(99)), question(`"name":"n"`, `"name":"\"[[{\\"`), question(`"uid":"u"`, `"uid":"u","x":1e999999`),
 	} {
 		f.Add(seed)
 	}
@@ -37,6 +38,9 @@ func FuzzHandler(f *testing.F) {
 				t.Fatalf("%q was answered %d %s", body, recorder.Code, recorder.Body)
 			}
 			return
+		}
+		if got := depth(body); got > 100 {
+			t.Fatalf("%q was answered though it is nested %d deep", body, got)
 		}
 		if err := json.Unmarshal([]byte(body), &asked); err != nil {
 			t.Fatalf("%q was answered though it is broken: %v", body, err)
@@ -56,4 +60,20 @@ func FuzzHandler(f *testing.F) {
 			t.Fatalf("%q has finalizers %q and got the patch %s", body, node.Finalizers, answer.Response.Patch)
 		}
 	})
+}
+
+// depth returns how deep the values of a JSON text are nested.
+func depth(body string) (deepest int) {
+	decoder, now := json.NewDecoder(strings.NewReader(body)), 0
+	for {
+		switch token, err := decoder.Token(); {
+		case err != nil:
+			return deepest
+		case token == json.Delim('{') || token == json.Delim('['):
+			now++
+			deepest = max(deepest, now)
+		case token == json.Delim('}') || token == json.Delim(']'):
+			now--
+		}
+	}
 }

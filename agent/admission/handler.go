@@ -38,7 +38,7 @@ type Metrics interface {
 func Handler(selector func() labels.Selector, metrics Metrics, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		began := time.Now()
-		asked, err := read(writer, request)
+		asked, err := read(writer, request, decodeCreation)
 		if err == nil {
 			err = checkCreation(asked)
 		}
@@ -85,7 +85,7 @@ func status(err error) int {
 }
 
 // read returns the review in a request, or what is wrong with it.
-func read(writer http.ResponseWriter, request *http.Request) (*review, error) {
+func read(writer http.ResponseWriter, request *http.Request, decode func([]byte) (*review, error)) (*review, error) {
 	if request.Method != http.MethodPost {
 		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
 	}

@@ -40,16 +40,21 @@ func question(change ...string) string {
 	return strings.NewReplacer(change...).Replace(body)
 }
 
+// nested returns so many arrays, one in the other.
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+
 func TestHandlerAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		selector, body, patch, counted string
 	}{
-		"no finalizers":   {"", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
-		"others":          {"", question(`"name":"n"`, `"finalizers":["a/b"]`), `[{"op":"add","path":"/metadata/finalizers/-","value":"nodecleanup.io/finalizer"}]`, "CREATE patched"},
-		"ours is there":   {"", question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`), "", "CREATE unchanged"},
-		"selected":        {"pool=blue", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
-		"not selected":    {"pool=red", question(), "", "CREATE unchanged"},
-		"null finalizers": {"", question(`"name":"n"`, `"finalizers":null`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"no finalizers":      {"", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"others":             {"", question(`"name":"n"`, `"finalizers":["a/b"]`), `[{"op":"add","path":"/metadata/finalizers/-","value":"nodecleanup.io/finalizer"}]`, "CREATE patched"},
+		"ours is there":      {"", question(`"name":"n"`, `"finalizers":["nodecleanup.io/finalizer"]`), "", "CREATE unchanged"},
+		"selected":           {"pool=blue", question(), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"not selected":       {"pool=red", question(), "", "CREATE unchanged"},
+		"as deep as allowed": {"", question(`"uid":"u"`, `"uid":"u","x":`+nested(98)), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"brackets in text":   {"", question(`"name":"n"`, `"name":"n","x":"\"`+strings.Repeat("[", 200)+`\\"`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
+		"null finalizers":    {"", question(`"name":"n"`, `"finalizers":null`), `[{"op":"add","path":"/metadata/finalizers","value":["nodecleanup.io/finalizer"]}]`, "CREATE patched"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder, counts := ask(t, test.selector, http.MethodPost, "application/json", test.body)
@@ -113,6 +118,10 @@ func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 		"no surrogate":     {http.MethodPost, "application/json", question(`"name":"n"`, `"name":"n","x":"\ud83d"`), 400, "surrogate"},
 		"no UTF-8 aside":   {http.MethodPost, "application/json", question(`"name":"n"`, "\"name\":\"n\",\"x\":\"\xff\""), 400, "UTF-8"},
 		"no UTF-8":         {http.MethodPost, "application/json", question(`"name":"n"`, "\"name\":\"\xff\""), 400, "UTF-8"},
+		"nested":           {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","x":`+nested(99)), 400, "depth of more than 100"},
+		"nested objects":   {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","x":`+strings.Repeat(`{"a":`, 99)+"1"+strings.Repeat("}", 99)), 400, "depth of more than 100"},
+		"nested far":       {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","x":`+nested(9000)), 400, "depth of more than 100"},
+		"name no text":     {http.MethodPost, "application/json", question(`"name":"n"`, `"name":7`), 400, "JSON number"},
 		"too deep":         {http.MethodPost, "application/json", question(`"uid":"u"`, `"uid":"u","x":`+strings.Repeat("[", 1<<20)), 400, "depth"},
 	} {
 		t.Run(name, func(t *testing.T) {
