@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -99,4 +100,20 @@ func (r *Run) UnknownStates() []string {
 		}
 	}
 	return unknown
+}
+
+// RunNode returns the name of the node that a run record is about, by the name of its
+// ConfigMap: for a record that cannot be decoded. A long name is cut, as RunName cuts it. It is
+// empty if the ConfigMap is not named as a run record.
+func RunNode(configMap *corev1.ConfigMap) string {
+	uid := configMap.Labels[LabelNodeUID]
+	if len(uid) > 8 {
+		uid = uid[:8]
+	}
+	name, named := strings.CutPrefix(configMap.Name, "run-")
+	node, ends := strings.CutSuffix(name, "-"+uid)
+	if !named || !ends || uid == "" {
+		return ""
+	}
+	return node
 }

@@ -73,3 +73,21 @@ func TestARecordOfAnotherNodeIsAnError(t *testing.T) {
 		t.Errorf("%+v, %v", run, err)
 	}
 }
+
+func TestARecordThatCannotBeDecodedIsOfTheNodeThatItIsNamedAfter(t *testing.T) {
+	const uid = "0f0f0f0f-0000-4000-8000-000000000000"
+	for name, test := range map[string]struct{ record, uid, want string }{
+		"named":           {RunName("ip-10-0-7.eu-west-1", uid), uid, "ip-10-0-7.eu-west-1"},
+		"cut":             {RunName(strings.Repeat("a", 253), uid), uid, strings.Repeat("a", 240)},
+		"a short UID":     {RunName("worker", "u-1"), "u-1", "worker"},
+		"of another node": {RunName("worker", "1f0f0f0f"), uid, ""},
+		"without a label": {RunName("worker", uid), "", ""},
+		"no record":       {"worker-0f0f0f0f", uid, ""},
+	} {
+		record := recordOf("{")
+		record.Name, record.Labels = test.record, map[string]string{LabelNodeUID: test.uid}
+		if got := RunNode(record); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -33,16 +34,15 @@ func EachRun(ctx context.Context, client kubernetes.Interface, namespace string,
 	return nil
 }
 
-// RunOf returns the run record of a node, or nil if there is none that can be read. It is
-// for messages that can do without it.
-func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) *api.Run {
-	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.RunName(node.Name, node.UID), metav1.GetOptions{})
-	if err != nil {
-		return nil
+// RunOf returns the run record of a node to show it, or nil if there is none.
+func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) (*api.Run, error) {
+	name := api.RunName(node.Name, node.UID)
+	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	run, err := api.ReadRunOf(configMap, node.UID)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("reading run record %s/%s: %w", namespace, name, err)
 	}
-	return run
+	return api.ReadRunOf(configMap, node.UID)
 }

@@ -50,8 +50,9 @@ type RunningNode struct {
 	UID  types.UID
 	// Deleted: without the finalizer it is gone.
 	Deleted bool
-	// Run is its run record, nil where there is none that can be read.
-	Run *api.Run
+	// Run is its run record, nil if there is none. RunError is why it could not be read.
+	Run      *api.Run
+	RunError error
 }
 
 // Empty reports whether there is nothing to remove.
@@ -162,9 +163,8 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 		if api.HasFinalizer(node) {
 			survey.Protected++
 			if deleted := node.DeletionTimestamp != nil; deleted || cleanedUpAlive(node) {
-				survey.Running = append(survey.Running, RunningNode{
-					Name: node.Name, UID: node.UID, Deleted: deleted, Run: cluster.RunOf(ctx, r.Nodes, survey.Namespace, node),
-				})
+				run, err := cluster.RunOf(ctx, r.Nodes, survey.Namespace, node)
+				survey.Running = append(survey.Running, RunningNode{Name: node.Name, UID: node.UID, Deleted: deleted, Run: run, RunError: err})
 				if deleted {
 					return nil
 				}

@@ -98,7 +98,7 @@ type History struct {
 	Kind       string      `json:"kind"`
 	Time       metav1.Time `json:"time"`
 	Runs       []PastRun   `json:"runs"`
-	// Unreadable are the run records that this CLI does not understand, and why.
+	// Unreadable says of each run record that this CLI cannot decode why, and what to do.
 	Unreadable []string `json:"unreadable,omitempty"`
 }
 
@@ -185,7 +185,7 @@ func (h *History) Wide(text *Text) {
 
 func (h *History) faults(text *Text) {
 	for _, fault := range h.Unreadable {
-		text.Line("Not understood: %s", fault)
+		text.Line("Note: %s", fault)
 	}
 }
 

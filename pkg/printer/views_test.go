@@ -37,7 +37,7 @@ func history() printer.View {
 			{Name: "bmc", Plugin: "redfish", State: "PoweringOff", Attempts: 1},
 		}},
 	}
-	view.Unreadable = []string{"decoding run record run-x: unknown field"}
+	view.Unreadable = []string{"cannot decode run record run-x: unexpected end of JSON input"}
 	return view
 }
 

@@ -119,7 +119,7 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 		o.Say("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
 			node.Name, strings.Join(node.Finalizers, ", "))
 	default:
-		o.Say("Node %s will be released immediately; %s.", node.Name, command.Undone(cluster.RunOf(ctx, client, namespace, node)))
+		o.Say("Node %s will be released immediately; %s.", node.Name, command.UndoneOf(cluster.RunOf(ctx, client, namespace, node)))
 	}
 	o.WarnWithoutLeader(ctx, client, namespace)
 	return nil

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,14 +43,36 @@ func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ str
 		if err != nil {
 			return nil, err
 		}
-		return names(list.Items, func(configMap corev1.ConfigMap) string {
-			run, err := api.ReadRun(&configMap)
-			if err != nil {
-				return "" // Not one that can be told of.
-			}
-			return run.Node
-		}), nil
+		return completeRuns(list.Items), nil
 	})
+}
+
+// completeRuns returns the nodes of run records, sorted. Beside that of a record that cannot be
+// decoded a shell shows why.
+func completeRuns(records []corev1.ConfigMap) []string {
+	why := map[string]string{}
+	for i := range records {
+		run, err := api.ReadRun(&records[i])
+		node := api.RunNode(&records[i])
+		if err == nil {
+			node = run.Node
+		}
+		if node == "" {
+			continue
+		}
+		why[node] += "" // A node can have more records.
+		if err != nil {
+			why[node] = cannotDecode(err)
+		}
+	}
+	var found []string
+	for _, node := range slices.Sorted(maps.Keys(why)) {
+		if why[node] != "" {
+			node = cobra.CompletionWithDesc(node, why[node])
+		}
+		found = append(found, node)
+	}
+	return found
 }
 
 // CompletePlugins completes the steps and plugins that the agent reports on.

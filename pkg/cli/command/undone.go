@@ -7,6 +7,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
+// UndoneOf is Undone, or says that it is not known because the record could not be read.
+func UndoneOf(run *api.Run, err error) string {
+	if err != nil {
+		return fmt.Sprintf("which of its steps are done is not known: %v", err)
+	}
+	return Undone(run)
+}
+
 // Undone says which steps of a run are left.
 func Undone(run *api.Run) string {
 	if run == nil {

@@ -2,10 +2,12 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -22,15 +24,8 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	}
 	if f.node == nil {
 		view.Question = fmt.Sprintf("Node %s is gone.", f.name)
-		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)
-		outcome := passed(f.run.State.Released())
-		if !f.run.State.Known() {
-			outcome = printer.Skip
-		}
-		fact(outcome, "its last cleanup: %s", strings.TrimSuffix(fmt.Sprintf("%s, %s", f.run.State, f.run.Message), ", "))
-		f.steps(fact, now)
-		view.Remarks = f.newer()
 		view.Evidence = []string{"run record"}
+		f.last(view, fact, now)
 		return view
 	}
 	view.NodeUID = string(f.node.UID)
@@ -65,6 +60,27 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	}
 	view.Remarks = append(f.newer(), f.remarks(now)...)
 	return view
+}
+
+// last tells the last cleanup of a node that is gone.
+func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string, ...any), now time.Time) {
+	if f.run != nil {
+		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)
+		outcome := passed(f.run.State.Released())
+		if !f.run.State.Known() {
+			outcome = printer.Skip
+		}
+		fact(outcome, "its last cleanup: %s", strings.TrimSuffix(fmt.Sprintf("%s, %s", f.run.State, f.run.Message), ", "))
+		f.steps(fact, now)
+		view.Remarks = f.newer()
+	}
+	for _, err := range f.undecodable {
+		record := command.UndecodableGone(err)
+		fact(printer.Error, "%s", record.What)
+		view.Remarks = append(view.Remarks, record.Next)
+	}
+	slices.Sort(view.Remarks)
+	view.Remarks = slices.Compact(view.Remarks)
 }
 
 func passed(good bool) printer.Outcome {

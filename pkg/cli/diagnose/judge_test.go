@@ -85,6 +85,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: desired, CurrentHealthy: current},
 		}
 	}
+	undecodable := &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: errors.New("unexpected end of JSON input")}
 	for name, test := range map[string]struct {
 		change func(*found)
 		// cause is the first one, empty when there must be none.
@@ -175,7 +176,12 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.run.State, f.run.Host = api.Succeeded, &api.Host{BootID: "a"}
 			f.node.Status.NodeInfo.BootID = "b"
 		}, "host-returned"},
-		"record-unreadable": {func(f *found) { f.run, f.unreadable = nil, errors.New("decoding run record: unknown field") }, "record-unreadable"},
+		"record-unreadable": {func(f *found) { f.run, f.unreadable = nil, undecodable }, "record-unreadable"},
+		"record-of-another-version": {func(f *found) {
+			f.run, f.unreadable = nil, &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
+		}, ""},
+		"record-unreadable-of-one-that-is-gone":  {func(f *found) { f.node, f.run, f.undecodable = nil, nil, []error{undecodable} }, ""},
+		"one-of-two-records-of-one-that-is-gone": {func(f *found) { f.node, f.run.State, f.undecodable = nil, api.Succeeded, []error{undecodable} }, ""},
 		"newer-record": {func(f *found) {
 			f.run.State, f.run.Steps[1] = "Verifying", api.StepRun{Name: "bmc", Plugin: "redfish", Critical: true, State: "PoweringOff"}
 			f.node.Status.Conditions[0] = api.CleanupCondition("Verifying", "looking again", ago(time.Minute))

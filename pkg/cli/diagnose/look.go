@@ -38,13 +38,15 @@ type found struct {
 	// node is nil when it is gone; then run is the newest of its records.
 	node *corev1.Node
 	run  *api.Run
-	// unreadable is why the run record is not understood.
-	unreadable error
-	agent      *inspect.Snapshot
-	events     []corev1.Event
-	pods       []corev1.Pod
-	budgets    []policyv1.PodDisruptionBudget
-	volumes    []string
+	// unreadable is why the run record cannot be decoded. undecodable is that of each record
+	// of a node that is gone.
+	unreadable  error
+	undecodable []error
+	agent       *inspect.Snapshot
+	events      []corev1.Event
+	pods        []corev1.Pod
+	budgets     []policyv1.PodDisruptionBudget
+	volumes     []string
 	// refused is why the config on the cluster is bad.
 	refused error
 	// deadline is what the config says about cleanups that take long.
@@ -71,7 +73,7 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 		if err := f.lookBack(ctx, client); err != nil {
 			return nil, err
 		}
-		if f.run == nil {
+		if f.run == nil && len(f.undecodable) == 0 {
 			_, err := command.Node(ctx, client, name)
 			return nil, err
 		}
@@ -100,10 +102,13 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 	return f, nil
 }
 
-// lookBack finds the newest record of a node that is gone.
+// lookBack finds the newest record of a node that is gone, and those that cannot be decoded.
 func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
 	return cluster.EachRun(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.ReadRun(configMap)
+		if err != nil && api.RunNode(configMap) == f.name {
+			f.undecodable = append(f.undecodable, err)
+		}
 		if err == nil && run.Node == f.name && (f.run == nil || run.StartedAt.After(f.run.StartedAt.Time)) {
 			f.run = run
 		}

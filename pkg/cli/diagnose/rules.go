@@ -109,8 +109,12 @@ func recordUnreadable(f *found, _ time.Time) *printer.Cause {
 	if f.unreadable == nil {
 		return nil
 	}
-	return cause("record-unreadable", "cannot decode the run record, so the cleanup is paused: "+f.unreadable.Error(),
-		"if a newer version wrote it, upgrade the agent and this CLI: kubectl nodecleanup version",
+	record := command.UndecodableOf(f.node, f.unreadable)
+	if !record.Paused {
+		return nil
+	}
+	return cause("record-unreadable", record.What,
+		"if a newer version wrote the record, upgrade the agent and the CLI: kubectl nodecleanup version",
 		"otherwise run every step again: "+retry(f), bypass(f))
 }
 
@@ -189,6 +193,11 @@ func deadline(f *found, now time.Time) *printer.Cause {
 
 // newer is about what a newer version wrote.
 func (f *found) newer() []string {
+	if f.unreadable != nil {
+		if record := command.UndecodableOf(f.node, f.unreadable); !record.Paused {
+			return []string{record.String()}
+		}
+	}
 	if said := command.Newer(f.run); said != "" {
 		return []string{said}
 	}

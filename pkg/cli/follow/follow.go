@@ -26,8 +26,10 @@ import (
 type Cleanup struct {
 	// Node is nil when it is gone.
 	Node *corev1.Node
-	// Run is nil while there is no record.
+	// Run is nil while there is no record that can be decoded.
 	Run *api.Run
+	// Undecodable is why the record cannot be decoded.
+	Undecodable error
 }
 
 // Follower follows one node, by its UID.
@@ -86,11 +88,7 @@ func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, n
 	if record == nil {
 		return now, nil
 	}
-	run, err := api.ReadRunOf(record, uid)
-	if err != nil {
-		return now, fmt.Errorf("reading the run record %s/%s: %w", f.Namespace, name, err)
-	}
-	now.Run = run
+	now.Run, now.Undecodable = api.ReadRunOf(record, uid)
 	return now, nil
 }
 
@@ -102,7 +100,15 @@ func (f Follower) Retry(ctx context.Context, request func(context.Context) error
 // late says where a cleanup was when the time to wait for it was over.
 func late(name string, last Cleanup) error {
 	where := "no agent has begun it"
-	if last.Run != nil {
+	switch {
+	case last.Undecodable != nil && last.Node != nil:
+		record := command.UndecodableOf(last.Node, last.Undecodable)
+		return &exit.Error{
+			Code: exit.TimedOut,
+			Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, record.What),
+			Next: record.Next,
+		}
+	case last.Run != nil:
 		where = strings.TrimSuffix("it is "+string(last.Run.State)+": "+last.Run.Message, ": ")
 	}
 	return &exit.Error{
@@ -129,6 +135,9 @@ func (f Follower) tell(now Cleanup, said map[string]string) {
 				once("step/"+step.Name, line)
 			}
 		}
+	}
+	if now.Undecodable != nil && now.Node != nil {
+		once("undecodable", command.UndecodableOf(now.Node, now.Undecodable).String())
 	}
 	if now.Node == nil {
 		once("node", "the node is gone")

@@ -16,8 +16,19 @@ import (
 //
 // That the node is gone does not mean that it was cleaned up: the record decides.
 func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, error) {
+	if now.Node == nil && now.Undecodable != nil {
+		record := command.UndecodableGone(now.Undecodable)
+		return true, failure(exit.Failure, name, "the node is gone, and whether its cleanup was done is not known: "+record.What, record.Next)
+	}
 	if now.Node == nil {
 		return true, gone(now.Run, name)
+	}
+	if now.Undecodable != nil {
+		record := command.UndecodableOf(now.Node, now.Undecodable)
+		if !record.Paused {
+			return false, nil
+		}
+		return false, failure(exit.Blocked, name, record.What, record.Next)
 	}
 	if now.Run == nil || !answered(now.Run) {
 		return false, nil

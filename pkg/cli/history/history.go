@@ -88,7 +88,9 @@ func (o *Options) Run(ctx context.Context) error {
 		run, err := api.ReadRun(configMap)
 		switch {
 		case err != nil:
-			view.Unreadable = append(view.Unreadable, err.Error())
+			if node := api.RunNode(configMap); o.Node == "" || node == "" || node == o.Node {
+				view.Unreadable = append(view.Unreadable, undecodable(node, err))
+			}
 		case o.wants(run):
 			view.Runs = append(view.Runs, past(configMap.Name, run))
 		}
@@ -127,6 +129,13 @@ func (o *Options) wants(run *api.Run) bool {
 		return false
 	}
 	return o.Since == 0 || run.StartedAt.After(o.ServerTime().Add(-o.Since))
+}
+
+func undecodable(node string, err error) string {
+	if node == "" {
+		return command.UndecodableGone(err).String()
+	}
+	return command.UndecodablePast(node, err).String()
 }
 
 func past(record string, run *api.Run) printer.PastRun {

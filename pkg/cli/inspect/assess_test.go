@@ -105,7 +105,7 @@ func TestStatusGolden(t *testing.T) {
 		}, false},
 		"unreadable-record": {func(s *Snapshot) {
 			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
-			s.Unreadable[node.UID] = errors.New("decoding run record run-ip-10-0-7-ip-10-0-: unknown field")
+			s.Unreadable[node.UID] = &api.RecordError{Record: "run-ip-10-0-7-ip-10-0-", Err: errors.New("unexpected end of JSON input")}
 		}, false},
 		"one-of-two": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 1 }, true},
 		"scaled-to-0": {func(s *Snapshot) {

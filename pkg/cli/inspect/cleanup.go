@@ -43,7 +43,13 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	}
 	row.Stuck = row.State == string(api.Blocked) || row.State == string(api.Failed)
 	if unreadable != nil {
-		row.Stuck, row.Reason = true, unreadable.Error()
+		record := command.UndecodableOf(node, unreadable)
+		if !record.Paused {
+			row.Reason = strings.TrimPrefix(row.Reason+"; "+record.String(), "; ")
+			return row
+		}
+		// No agent can continue, also if its condition does not say so yet.
+		row.State, row.Stuck, row.Reason = string(api.Blocked), true, record.String()
 		return row
 	}
 	if run == nil {

@@ -1,6 +1,8 @@
 package inspect
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,6 +59,31 @@ func TestCleanupShowsAStateOfANewerVersion(t *testing.T) {
 		row := Cleanup(node, newer, nil)
 		if row.State != string(test.want) || row.Stuck != test.stuck || row.Step != "2/3 bmc" || row.Reason != test.reason {
 			t.Errorf("condition %q: %+v", test.condition, row)
+		}
+	}
+}
+
+func TestCleanupSaysWhyARecordCannotBeDecoded(t *testing.T) {
+	broken := &api.RecordError{Record: "run-worker-u", Err: errors.New("unexpected end of JSON input")}
+	another := &api.RecordError{Record: "run-worker-u", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
+	for _, test := range []struct {
+		condition api.State
+		err       error
+		want      string
+		stuck     bool
+		reason    string
+	}{
+		{api.Running, broken, "Blocked", true, "cannot decode run record run-worker-u: unexpected end of JSON input. The cleanup is paused"},
+		{api.Blocked, broken, "Blocked", true, "The cleanup is paused"},
+		{api.Blocked, another, "Blocked", true, "The cleanup is paused"},
+		{api.Running, another, "Running", false, "c; cannot decode run record run-worker-u: version"},
+		{api.Failed, another, "Failed", true, "upgrade the CLI"},
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
+		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
+		row := Cleanup(node, nil, test.err)
+		if row.State != test.want || row.Stuck != test.stuck || !strings.Contains(row.Reason, test.reason) {
+			t.Errorf("condition %s, %v: %+v", test.condition, test.err, row)
 		}
 	}
 }

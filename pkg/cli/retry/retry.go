@@ -84,6 +84,9 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { o.Say("  %s", line) }}
 	return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+		if now.Node != nil && now.Undecodable != nil {
+			return false, nil // The agent begins another record because of this request.
+		}
 		return follow.Settled(now, node.Name, func(run *api.Run) bool {
 			return run.RetryRequestedAt == stamp || run.State.Released()
 		})

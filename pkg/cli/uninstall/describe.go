@@ -45,7 +45,7 @@ func describe(out io.Writer, survey *install.Survey) {
 			if running.Deleted {
 				becomes = "will be released immediately"
 			}
-			line("  node/%s: %s; %s", running.Name, becomes, command.Undone(running.Run))
+			line("  node/%s: %s; %s", running.Name, becomes, command.UndoneOf(running.Run, running.RunError))
 		}
 	}
 	for _, name := range survey.Cordoned {

@@ -1,0 +1,63 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Undecodable is what an operator reads about a run record that this CLI cannot decode.
+type Undecodable struct {
+	// What says which record it is, why it cannot be decoded, and what that means.
+	What string
+	// Next says what to do. It never says to delete the record: that is the one copy of what
+	// was done.
+	Next string
+	// Paused: the cleanup continues only when somebody acts.
+	Paused bool
+}
+
+// String returns both in one line.
+func (u Undecodable) String() string { return u.What + ". " + u.Next }
+
+// UndecodableOf is about the record of a node that is there. An agent of another version may
+// decode what this CLI cannot; if it cannot either, its condition says Blocked.
+func UndecodableOf(node *corev1.Node, err error) Undecodable {
+	condition := api.Cleanup(node)
+	if anotherVersion(err) && (condition == nil || condition.Reason != string(api.Blocked)) {
+		return Undecodable{What: cannotDecode(err), Next: "Another version wrote the record: upgrade the CLI"}
+	}
+	return Undecodable{What: cannotDecode(err) + ". The cleanup is paused", Next: resume(node.Name), Paused: true}
+}
+
+// UndecodablePast is about a record of a node that may be gone.
+func UndecodablePast(node string, err error) Undecodable {
+	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, its cleanup is paused", cannotDecode(err), node), Next: resume(node)}
+}
+
+// UndecodableGone is about a record of a node that is gone.
+func UndecodableGone(err error) Undecodable {
+	return Undecodable{What: cannotDecode(err), Next: "If a newer version wrote the record, upgrade the CLI"}
+}
+
+func anotherVersion(err error) bool {
+	var version *api.VersionError
+	return errors.As(err, &version)
+}
+
+func cannotDecode(err error) string {
+	var record *api.RecordError
+	if errors.As(err, &record) {
+		return fmt.Sprintf("cannot decode run record %s: %v", record.Record, record.Err)
+	}
+	return fmt.Sprintf("cannot decode the run record: %v", err)
+}
+
+// resume is what the agent advises in the condition, too.
+func resume(node string) string {
+	return fmt.Sprintf("If a newer version wrote the record, upgrade the agent and the CLI. Otherwise run every step again: kubectl nodecleanup retry %s; "+
+		"or bypass the cleanup: kubectl nodecleanup bypass %[1]s --reason \"…\"", node)
+}

@@ -1,0 +1,86 @@
+package follow
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+var (
+	broken  = &api.RecordError{Record: "run-n-u", Err: errors.New("unexpected end of JSON input")}
+	another = &api.RecordError{Record: "run-n-u", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
+)
+
+func in(state api.State) *corev1.Node {
+	node := node(true, api.Finalizer)
+	node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(state, "m", metav1.Now())}
+	return node
+}
+
+func TestSettledWithARecordThatCannotBeDecoded(t *testing.T) {
+	for name, test := range map[string]struct {
+		now  Cleanup
+		done bool
+		code int
+		says []string
+	}{
+		"broken": {Cleanup{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
+		// What the record said before is no outcome.
+		"broken after it failed":        {Cleanup{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
+		"another version, the agent is": {Cleanup{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
+		"another version, paused":       {Cleanup{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},
+		"gone":                          {Cleanup{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
+		"gone while it ran":             {Cleanup{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			done, err := Settled(test.now, "n", func(*api.Run) bool { return true })
+			if code := exit.Code(t.Context(), err); done != test.done || code != test.code {
+				t.Errorf("done %v, exit code %d, want %v and %d: %v", done, code, test.done, test.code, err)
+			}
+			said := ""
+			if told := (*exit.Error)(nil); errors.As(err, &told) {
+				said = err.Error() + "\n" + told.Next
+			}
+			for _, text := range test.says {
+				if !strings.Contains(said, text) {
+					t.Errorf("%q does not say %q", said, text)
+				}
+			}
+			if strings.Contains(said, "finalizer") {
+				t.Errorf("it guesses who released the node: %q", said)
+			}
+		})
+	}
+}
+
+func TestARecordThatCannotBeDecodedIsToldOnce(t *testing.T) {
+	var told []string
+	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	said := map[string]string{}
+	for range 2 {
+		follower.tell(Cleanup{Node: in(api.Running), Undecodable: broken}, said)
+	}
+	if len(told) != 1 || !strings.HasPrefix(told[0], "cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused. If a newer version wrote") {
+		t.Errorf("told %q", told)
+	}
+	told = nil
+	follower.tell(Cleanup{Node: in(api.Running), Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, said)
+	if !slices.Equal(told, []string{"1/1 drain: running"}) {
+		t.Errorf("told %q of the record that follows", told)
+	}
+}
+
+func TestATimeThatWasNotEnoughForARecordThatCannotBeDecoded(t *testing.T) {
+	err := late("n", Cleanup{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken})
+	var told *exit.Error
+	if !errors.As(err, &told) || told.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(told.Next, "retry n") {
+		t.Errorf("%#v", err)
+	}
+}
