@@ -30,8 +30,8 @@ type request struct {
 	} `json:"userInfo"`
 	// Object is the Node of a creation.
 	Object node `json:"object"`
-	// OldObject is the Node of a deletion. Nothing of it is used but its identity: the guard
-	// decides on the live Node.
+	// OldObject is the Node of a deletion. The guard decides on the live Node; labels and
+	// annotations of this one can only deny.
 	OldObject node `json:"oldObject"`
 }
 

@@ -39,7 +39,7 @@ func GuardHandler(evaluator Evaluator, authenticated func(*http.Request) bool, m
 		asked := review.Request
 		node := asked.OldObject.Metadata
 		verdict := evaluator.Evaluate(ctx, guard.Request{
-			Name: node.Name, UID: node.UID, User: asked.UserInfo.Username, Groups: asked.UserInfo.Groups,
+			Name: node.Name, UID: node.UID, Labels: node.Labels, Annotations: node.Annotations, User: asked.UserInfo.Username, Groups: asked.UserInfo.Groups,
 			Verified: authenticated(request), DryRun: asked.DryRun,
 		})
 		writeAnswer(writer, request, answerDeletion(asked.UID, verdict), log)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // evaluator returns one verdict, and keeps the requests.
@@ -55,8 +56,8 @@ func deletionReview(change ...string) string {
 func TestGuardHandlerAsks(t *testing.T) {
 	j := &evaluator{verdict: guard.Verdict{Allowed: true, Warnings: []string{"careful"}}}
 	recorder, counts := askDeletion(j, "/guard-node?timeout=5s", http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":true`))
-	// Nothing of the Node but its identity: it is the sender's word.
-	want := guard.Request{Name: "n", UID: "n-1", User: "jane", Groups: []string{"ops", "system:authenticated"}, DryRun: true}
+	// Labels and annotations are the sender's word: the guard uses them to deny only.
+	want := guard.Request{Name: "n", UID: "n-1", Labels: map[string]string{"pool": "blue"}, Annotations: map[string]string{"a": "b"}, User: "jane", Groups: []string{"ops", "system:authenticated"}, DryRun: true}
 	if len(j.asked) != 1 || !reflect.DeepEqual(j.asked[0], want) {
 		t.Fatalf("asked %+v, want %+v; answered %d %s", j.asked, want, recorder.Code, recorder.Body)
 	}
@@ -257,7 +258,7 @@ func FuzzGuardHandler(f *testing.F) {
 		dryRun, _, _ := unstructured.NestedBool(question, "dryRun")
 		want := guard.Request{Name: text("oldObject", "metadata", "name"), UID: types.UID(text("oldObject", "metadata", "uid")), User: text("userInfo", "username"), Groups: groups, DryRun: dryRun}
 		if string(answer.Response.UID) != text("uid") || text("operation") != "DELETE" || answer.Response.Allowed || asked.Name != want.Name || asked.UID != want.UID || asked.User != want.User ||
-			!slices.Equal(asked.Groups, want.Groups) || asked.DryRun != want.DryRun || asked.Verified {
+			!slices.Equal(asked.Groups, want.Groups) || asked.Annotations[api.AnnotationProtect] != text("oldObject", "metadata", "annotations", api.AnnotationProtect) || asked.DryRun != want.DryRun || asked.Verified {
 			t.Fatalf("%q: the guard was asked %+v, want %+v", body, asked, want)
 		}
 	})

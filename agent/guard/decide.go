@@ -1,5 +1,6 @@
 // Package guard evaluates whether a Node may be deleted. It decides on the live Node, which it
-// reads from the API server. The decision itself is a pure function.
+// reads from the API server. The decision itself is a pure function. If the Node cannot be read, the
+// admission review can deny the deletion, and cannot allow it.
 package guard
 
 import (
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -19,11 +21,14 @@ import (
 // forge all of it unless it is Verified: an allowed request has no other effect than entries in
 // the ledger.
 type Request struct {
-	// Name and UID identify the Node. Nothing else of the Node in the review is used.
-	Name   string
-	UID    types.UID
-	User   string
-	Groups []string
+	// Name and UID identify the Node.
+	Name string
+	UID  types.UID
+	// Labels and Annotations of the Node in the review can deny the deletion if the live Node
+	// cannot be read. They never allow it.
+	Labels, Annotations map[string]string
+	User                string
+	Groups              []string
 	// Verified: the caller of the webhook authenticated as an API server.
 	Verified bool
 	// DryRun: nothing is deleted, whatever the answer.
@@ -142,6 +147,7 @@ func Decide(settings *config.Config, deletion Deletion, facts Facts, now time.Ti
 	}
 	if err := facts.Unread[Protect]; err != nil {
 		verdict.Unread = append(verdict.Unread, Unread{Protect, err})
+		verdict.evaluateReviewed(settings, deletion)
 	} else {
 		verdict.evaluate(settings, deletion, facts)
 	}
@@ -165,6 +171,22 @@ func (v *Verdict) evaluate(settings *config.Config, deletion Deletion, facts Fac
 			v.Unread = append(v.Unread, Unread{rule.name, err})
 		} else if blocker := rule.blocks(settings.Guard, deletion, facts); blocker != nil {
 			v.Blockers = append(v.Blockers, *blocker)
+		}
+	}
+}
+
+// evaluateReviewed adds what denies the deletion of the Node in the review, for a live Node that
+// could not be read. A forged review can only deny its own deletion.
+func (v *Verdict) evaluateReviewed(settings *config.Config, deletion Deletion) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: deletion.Name, Labels: deletion.Labels, Annotations: deletion.Annotations}}
+	deletion.Node = node
+	blockers := []*Blocker{protected(node)}
+	if selected(settings, node) {
+		blockers = append(blockers, controlPlane(settings.Guard, deletion, Facts{}))
+	}
+	for _, blocker := range blockers {
+		if blocker != nil {
+			v.Blockers = append(v.Blockers, Blocker{blocker.Rule, "according to the admission review, " + blocker.What, blocker.Next})
 		}
 	}
 }

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -200,6 +201,71 @@ func TestANodeThatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 	deletion.Groups = []string{"cloud"}
 	if verdict := Decide(settings, deletion, facts, night); !verdict.Allowed {
 		t.Errorf("an exempt user is denied: %+v", verdict)
+	}
+}
+
+// If the live Node cannot be read, what the review shows of it can deny the deletion, and nothing
+// in it can allow one.
+func TestTheReviewOfANodeThatCannotBeReadOnlyDenies(t *testing.T) {
+	const reviewed = "according to the admission review, "
+	glass := map[string]string{api.AnnotationBreakGlass: "rack burns", api.AnnotationBreakGlassUntil: "2026-11-23T04:00:00Z"}
+	protect := map[string]string{api.AnnotationProtect: "true"}
+	control := map[string]string{"pool": "blue", "node-role.kubernetes.io/control-plane": ""}
+	protectAndGlass := maps.Clone(glass)
+	maps.Copy(protectAndGlass, protect)
+	for name, test := range map[string]struct {
+		request Request
+		change  func(*config.Config)
+		// blocked by; none is allowed.
+		blocked []Rule
+		says    string
+	}{
+		"protect":                   {request: Request{Annotations: protect}, blocked: []Rule{Protect}, says: reviewed + "it is protected by the annotation nodecleanup.io/protect (to remove it: kubectl annotate node worker nodecleanup.io/protect-)"},
+		"protect, unreadable":       {request: Request{Annotations: map[string]string{api.AnnotationProtect: "ja"}}, blocked: []Rule{Protect}, says: reviewed + "it counts as protected"},
+		"protect, false":            {request: Request{Annotations: map[string]string{api.AnnotationProtect: "false"}}},
+		"control plane":             {request: Request{Labels: control}, blocked: []Rule{ControlPlane}, says: reviewed + "it is a control-plane node, by its label node-role.kubernetes.io/control-plane"},
+		"both":                      {request: Request{Labels: control, Annotations: protect}, blocked: []Rule{Protect, ControlPlane}},
+		"control plane, not chosen": {request: Request{Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""}}},
+		"control plane, allowed":    {request: Request{Labels: control}, change: func(c *config.Config) { c.Guard.ControlPlane = config.Allow }},
+		"break-glass":               {request: Request{Annotations: protectAndGlass}, blocked: []Rule{Protect}},
+		"nothing":                   {},
+		"exempt":                    {request: Request{Annotations: protect, Groups: []string{"cloud"}}},
+		"off":                       {request: Request{Annotations: protect}, change: func(c *config.Config) { c.Guard.Enabled = false }},
+	} {
+		settings, request := everything(), test.request
+		request.Name, request.UID, request.User = "worker", "u", "jane"
+		if test.change != nil {
+			test.change(settings)
+		}
+		verdict := Decide(settings, Deletion{Request: request}, Facts{OtherSchedulable: true, Unread: map[Rule]error{Protect: errors.New("no route")}}, night)
+		var blocked []Rule
+		for _, blocker := range verdict.Blockers {
+			blocked = append(blocked, blocker.Rule)
+		}
+		if !slices.Equal(blocked, test.blocked) || verdict.Allowed != (len(test.blocked) == 0) || verdict.Record || verdict.BreakGlass.Active || !strings.Contains(verdict.Message, test.says) {
+			t.Errorf("%s: %+v, want blocked by %v", name, verdict, test.blocked)
+		}
+		if warned := strings.Join(verdict.Warnings, "\n"); !verdict.Allowed && warned != "node worker: cannot read the node: no route; ignored because guard.onReadError=allow" {
+			t.Errorf("%s: it warns %q", name, warned)
+		}
+	}
+
+	// With refuse, no annotation in the review makes up for the live Node.
+	settings := everything()
+	settings.Guard.OnReadError = config.Refuse
+	deletion := Deletion{Request: Request{Name: "worker", UID: "u", User: "jane", Annotations: glass}}
+	if verdict := Decide(settings, deletion, Facts{Unread: map[Rule]error{Protect: errors.New("no route")}}, night); verdict.Allowed {
+		t.Errorf("with refuse: %+v", verdict)
+	}
+
+	// A live Node that can be read is decided on alone.
+	deletion.Node, deletion.Annotations, deletion.Labels = someNode(), protect, control
+	if verdict := Decide(everything(), deletion, best(), night); !verdict.Allowed {
+		t.Errorf("the review denies the deletion of a live node: %+v", verdict)
+	}
+	deletion.Node, deletion.Annotations = someNode(api.AnnotationProtect, "true"), glass
+	if verdict := Decide(everything(), deletion, best(), night); verdict.Allowed {
+		t.Errorf("the review allows the deletion of a protected live node: %+v", verdict)
 	}
 }
 

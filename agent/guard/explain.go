@@ -19,9 +19,13 @@ func (v *Verdict) explain(settings *config.Config, deletion Deletion, now time.T
 	for _, blocker := range v.Blockers {
 		clauses = append(clauses, fmt.Sprintf("%s (%s)", blocker.What, blocker.Next))
 	}
+	answer := "allowed"
+	if len(v.Blockers) > 0 {
+		answer = "ignored"
+	}
 	for _, unread := range v.Unread {
 		if settings.Guard.OnReadError != config.Refuse {
-			v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s: %s; allowed because guard.onReadError=allow", name, unread.clause())))
+			v.Warnings = append(v.Warnings, oneLine(fmt.Sprintf("node %s: %s; %s because guard.onReadError=allow", name, unread.clause(), answer)))
 			continue
 		}
 		clauses = append(clauses, unread.clause()+" (retry; denied because guard.onReadError=refuse)")

@@ -42,7 +42,7 @@ func New(options Options) *Guard { return &Guard{Options: options, limits: newLi
 // answer itself.
 const readShare = 0.75
 
-// Evaluate answers a request before ctx ends. It decides on the live Node, and it writes to
+// Evaluate answers a request before ctx ends. It decides on the live Node, see Decide; it writes to
 // the ledger only: nothing for a dry run, and never to the Node.
 func (g *Guard) Evaluate(ctx context.Context, request Request) Verdict {
 	settings := g.Config()
