@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
@@ -24,9 +23,10 @@ import (
 // clients are made when they are asked for: --help must not wait for them.
 type Cluster struct {
 	flags    *genericclioptions.ConfigFlags
-	getter   *cmdutil.MatchVersionFlags
 	password string
-	time     *cluster.ServerTime
+	// matchServerVersion is the flag of that name.
+	matchServerVersion bool
+	time               *cluster.ServerTime
 }
 
 // NewCluster returns the way that the flags will say. Now is the clock of this machine.
@@ -37,7 +37,6 @@ func NewCluster(now func() time.Time) *Cluster {
 	// kubeconfig has no credentials, also in a script.
 	c.flags.Username = new(string)
 	c.flags.WithWrapConfigFn(c.wrap)
-	c.getter = cmdutil.NewMatchVersionFlags(c.flags)
 	return c
 }
 
@@ -45,7 +44,7 @@ func NewCluster(now func() time.Time) *Cluster {
 // needed often, as kubectl's does.
 func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
 	c.flags.AddFlags(flags)
-	c.getter.AddFlags(flags)
+	flags.BoolVar(&c.matchServerVersion, flagMatchServerVersion, false, "Require the server to be of the same minor version as the Kubernetes libraries of this CLI (kubectl compares the full version)")
 	flags.StringVar(&c.password, clientcmd.FlagPassword, "", "Password for basic authentication to the API server")
 	flags.Lookup(clientcmd.RecommendedConfigPathFlag).Usage = "Path to the kubeconfig file"
 	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent (default: the namespace of the install)"
@@ -74,7 +73,7 @@ func (c *Cluster) wrap(config *rest.Config) *rest.Config {
 	return config
 }
 
-// config reads the kubeconfig. With --match-server-version it asks the API server.
+// config reads the kubeconfig.
 func (c *Cluster) config() (*rest.Config, error) {
 	// ConfigFlags ignores what it does not understand, and would act as somebody else.
 	for _, one := range *c.flags.ImpersonateUserExtra {
@@ -94,7 +93,7 @@ func (c *Cluster) config() (*rest.Config, error) {
 	if len(raw.Clusters) == 0 && *c.flags.APIServer == "" && config.Host == "http://localhost:8080" {
 		return nil, genericclioptions.ErrEmptyConfig
 	}
-	return c.getter.ToRESTConfig()
+	return config, nil
 }
 
 // files are those that the kubeconfig is read from.
@@ -111,7 +110,7 @@ type Clients struct {
 	Dynamic dynamic.Interface
 }
 
-// Clients reads the kubeconfig. No request is made yet, but with --match-server-version.
+// Clients reads the kubeconfig. No request is made yet, except for --match-server-version.
 func (c *Cluster) Clients() (Clients, error) {
 	config, err := c.config()
 	if clientcmd.IsEmptyConfig(err) {
@@ -126,6 +125,11 @@ func (c *Cluster) Clients() (Clients, error) {
 	}
 	if err != nil {
 		return Clients{}, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	if c.matchServerVersion {
+		if err := matchServerVersion(c.flags); err != nil {
+			return Clients{}, err
+		}
 	}
 	// Nodes as protobuf are half of what they are as JSON, and decode in a third of the time.
 	compact := rest.CopyConfig(config)

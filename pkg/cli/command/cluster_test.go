@@ -1,10 +1,7 @@
 package command
 
 import (
-	"encoding/json"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -128,28 +124,5 @@ func TestAMalformedUserExtraIsWrongUsage(t *testing.T) {
 		if _, err := parsed(t, "--as", "jane", "--as-user-extra", extra).Clients(); exit.Code(t.Context(), err) != exit.Usage {
 			t.Errorf("%q: %v", extra, err)
 		}
-	}
-}
-
-func TestMatchServerVersionAsksTheServerAndCaches(t *testing.T) {
-	asked := false
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = r.URL.Path == "/version"
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(version.Info{GitVersion: "v1.2.3"}); err != nil {
-			t.Error(err)
-		}
-	}))
-	defer server.Close()
-	if _, err := parsed(t, "--server", server.URL).Clients(); err != nil || asked {
-		t.Errorf("without the flag: asked %v, %v", asked, err)
-	}
-	cache := t.TempDir()
-	_, err := parsed(t, "--server", server.URL, "--match-server-version", "--cache-dir", cache).Clients()
-	if !asked || err == nil || !strings.Contains(err.Error(), "v1.2.3") || !strings.Contains(err.Error(), "differs from client version") {
-		t.Errorf("asked %v: %v", asked, err)
-	}
-	if files, err := os.ReadDir(filepath.Join(cache, "http")); err != nil || len(files) == 0 {
-		t.Errorf("nothing is cached in --cache-dir: %v", err)
 	}
 }
