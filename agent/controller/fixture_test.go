@@ -150,7 +150,7 @@ func (b *bench) loaded(node *corev1.Node, run *api.Run) *cleanup {
 	b.states.track(c.cached, func() bool { return true })
 	c.node, c.report, c.stored = node, b.Reporter.ForNode(node), b.Records.Create()
 	if c.record = run; run == nil {
-		c.record = runstore.Begin(node, b.clock.Now())
+		c.record = api.NewRun(node, b.clock.Now())
 	}
 	return c
 }

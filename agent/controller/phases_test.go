@@ -219,36 +219,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestMismatch(t *testing.T) {
-	at, before := metav1.NewTime(started), metav1.NewTime(started.Add(-time.Hour))
-	requested := deletedNode(func(node *corev1.Node) {
-		node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"}
-		node.Spec.Unschedulable = true
-	})
-	schedulable := requested.DeepCopy()
-	schedulable.Spec.Unschedulable = false
-	begunStep := []api.StepRun{{Name: "drain", State: api.StepSucceeded, Attempts: 1}}
-	for want, test := range map[string]struct {
-		run  api.Run
-		node *corev1.Node
-	}{
-		"":                                    {api.Run{DeletionRequestedAt: &at}, deletedNode(nil)},
-		"a deletion at another time":          {api.Run{DeletionRequestedAt: &before}, deletedNode(nil)},
-		"neither a deletion nor a request":    {api.Run{}, deletedNode(nil)},
-		"was canceled":                        {api.Run{CleanupRequestedAt: "now", State: api.Canceled}, requested},
-		"was a dry run":                       {api.Run{CleanupRequestedAt: "now", DryRun: true}, requested},
-		"withdrawn or replaced":               {api.Run{CleanupRequestedAt: "before"}, requested},
-		"the node has been schedulable since": {api.Run{CleanupRequestedAt: "now", Steps: begunStep}, schedulable},
-	} {
-		if got := mismatch(&test.run, test.node); !strings.Contains(got, want) || (got == "") != (want == "") {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	if got := mismatch(&api.Run{CleanupRequestedAt: "now", Steps: begunStep}, requested); got != "" {
-		t.Errorf("a cleanup on request does not count: %q", got)
-	}
-}
-
 func TestAdoptRecordNotesTheDeletion(t *testing.T) {
 	node := deletedNode(func(node *corev1.Node) {
 		node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"}
@@ -446,23 +416,6 @@ func TestBuildPlanKeepsOnlyStepsOfThePlan(t *testing.T) {
 	b.step("bad", panics{})
 	if done := b.buildPlan(t.Context(), c); done.err == nil || !strings.Contains(done.err.Error(), "nil map") {
 		t.Errorf("the result is %+v", done)
-	}
-}
-
-func TestAppliedSteps(t *testing.T) {
-	at := metav1.NewTime(started)
-	steps := []api.StepRun{{Name: "a"}, {Name: "b", State: api.StepSkipped}}
-	for _, test := range []struct {
-		run  api.Run
-		want int
-	}{
-		{api.Run{ConfigHash: "c", DeletionRequestedAt: &at, Steps: steps}, 1},
-		{api.Run{ConfigHash: "c", Steps: steps}, 0},
-		{api.Run{ConfigHash: "old", DeletionRequestedAt: &at, Steps: steps}, 0},
-	} {
-		if got := appliedSteps(&test.run, "c"); len(got) != test.want {
-			t.Errorf("%+v: %v", test.run, got)
-		}
 	}
 }
 

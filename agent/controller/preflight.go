@@ -17,7 +17,7 @@ const checkAgain = 30 * time.Second
 // preflight checks the health of the plan's plugins before the first step: evicted Pods
 // cannot be put back when the storage behind them turns out to be unreachable.
 func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
-	if begun(c.record) || c.config.DryRun {
+	if c.record.Begun() || c.config.DryRun {
 		return next
 	}
 	r.publishPreflight(ctx, c)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -37,9 +35,9 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 		if done := r.onUnreadable(c, err); done.stop {
 			return done
 		}
-		c.record = runstore.Begin(node, r.Clock.Now())
+		c.record = api.NewRun(node, r.Clock.Now())
 	case c.record == nil:
-		c.record = runstore.Begin(node, r.Clock.Now())
+		c.record = api.NewRun(node, r.Clock.Now())
 	default:
 		r.note(c.record)
 	}
@@ -92,7 +90,7 @@ func (r *reconciler) adoptRecord(ctx context.Context, c *cleanup) result {
 	if c.record.DeadlinePassed {
 		r.states.update(c.node.UID, func(s *nodeState) { s.late = true }) // The leader before has published it.
 	}
-	if reason := mismatch(c.record, c.node); reason != "" {
+	if reason := c.record.Mismatch(c.node); reason != "" {
 		c.log.Info("the stored run does not count for this deletion, starting from the first step", "reason", reason)
 		c.restart(r.Clock.Now())
 	}
@@ -101,7 +99,7 @@ func (r *reconciler) adoptRecord(ctx context.Context, c *cleanup) result {
 	}
 	c.record.DeletionRequestedAt = c.node.DeletionTimestamp.DeepCopy()
 	c.record.Host = api.HostOf(c.node)
-	runstore.NoteDeletion(c.record, c.node)
+	c.record.NoteBreakGlass(c.node)
 	deletion, found, err := r.Deletions.Of(ctx, c.node)
 	if err != nil { // Nothing depends on it.
 		c.log.Warn("reading who deleted the node failed, the cleanup continues", "err", err)
@@ -110,34 +108,6 @@ func (r *reconciler) adoptRecord(ctx context.Context, c *cleanup) result {
 		c.record.RequestedBy, c.record.RequestedByVerified = deletion.User, deletion.Verified
 	}
 	return next
-}
-
-// mismatch returns why a record does not describe the deletion of a terminating Node, or
-// "". A cleanup on request counts only if no Pod can have been scheduled to the Node
-// since; a dry run did nothing.
-func mismatch(run *api.Run, node *corev1.Node) string {
-	switch {
-	case run.DeletionRequestedAt != nil && !run.DeletionRequestedAt.Equal(node.DeletionTimestamp):
-		return "it is about a deletion at another time"
-	case run.DeletionRequestedAt != nil:
-		return ""
-	case run.CleanupRequestedAt == "":
-		return "it is about neither a deletion nor a request"
-	case run.State == api.Canceled:
-		return "the cleanup on request was canceled"
-	case run.DryRun:
-		return "the cleanup on request was a dry run"
-	case !requestStands(node, run):
-		return "the request was withdrawn or replaced"
-	case begun(run) && !node.Spec.Unschedulable:
-		return "the node has been schedulable since"
-	}
-	return ""
-}
-
-// begun reports whether an attempt of a step was ever started.
-func begun(run *api.Run) bool {
-	return slices.ContainsFunc(run.Steps, func(step api.StepRun) bool { return step.Attempts > 0 })
 }
 
 // save stores the record, then publishes it.

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
@@ -25,11 +24,6 @@ const (
 func (r *reconciler) requested(node *nodeMeta) bool {
 	return node.Annotations[api.AnnotationCleanupRequestedAt] != "" || node.Annotations[api.AnnotationCordonedBy] == api.Agent ||
 		r.states.get(node.UID).withdrawn
-}
-
-// requestStands reports whether the Node still has the request that the run is about.
-func requestStands(node metav1.Object, run *api.Run) bool {
-	return run.CleanupRequestedAt != "" && node.GetAnnotations()[api.AnnotationCleanupRequestedAt] == run.CleanupRequestedAt
 }
 
 // onRequest decides what follows for a Node that is not deleted.
@@ -49,7 +43,7 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 		c.record.CleanupRequestedAt, c.record.RequestedBy = request, c.node.Annotations[api.AnnotationCleanupRequestedBy]
 	case c.record.State == api.Canceled:
 		return result{stop: true, err: r.uncordon(ctx, c)}
-	case begun(c.record) && !c.record.DryRun && !c.node.Spec.Unschedulable:
+	case c.record.Begun() && !c.record.DryRun && !c.node.Spec.Unschedulable:
 		if schedulable, err := r.schedulable(ctx, c); err != nil || !schedulable {
 			return result{stop: true, err: err}
 		}
@@ -62,7 +56,7 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 
 // restart begins a new run; its record replaces the one before.
 func (c *cleanup) restart(now time.Time) {
-	c.record = runstore.Begin(c.node, now)
+	c.record = api.NewRun(c.node, now)
 	c.record.RetryRequestedAt = c.node.Annotations[api.AnnotationRetryRequestedAt]
 }
 

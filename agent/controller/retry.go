@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -22,7 +21,7 @@ func (r *reconciler) awaitRetry(ctx context.Context, c *cleanup) result {
 		return stopFor(r.orDeadline(c, 0))
 	}
 	wait := r.states.get(c.node.UID).retryAt.Sub(now)
-	switch at := nextAttempt(c.record); {
+	switch at := c.record.NextAttempt(); {
 	case c.record.State == api.Waiting && at.After(now):
 		wait = at.Sub(now)
 	case c.record.State == api.Blocked && c.record.CheckAgainAt != nil && c.record.CheckAgainAt.After(now):
@@ -32,18 +31,6 @@ func (r *reconciler) awaitRetry(ctx context.Context, c *cleanup) result {
 		return stopFor(r.orDeadline(c, wait))
 	}
 	return next
-}
-
-// nextAttempt returns when the first step that waits for its next attempt is due; zero
-// if none waits.
-func nextAttempt(run *api.Run) time.Time {
-	var earliest time.Time
-	for _, step := range run.Steps {
-		if step.State == api.StepRetrying && step.NextAttemptAt != nil && (earliest.IsZero() || step.NextAttemptAt.Time.Before(earliest)) {
-			earliest = step.NextAttemptAt.Time
-		}
-	}
-	return earliest
 }
 
 // resetForRetry resets the failed and waiting steps of a run if there is a reason to retry
@@ -64,7 +51,7 @@ func (r *reconciler) resetForRetry(c *cleanup) {
 	}
 	c.log.Info("retrying the cleanup", "reason", reason)
 	c.record.RetryRequestedAt = requested
-	runstore.Retry(c.record)
+	c.record.Reset()
 }
 
 // Reasons to retry a cleanup now.
@@ -85,17 +72,12 @@ func retryReason(run *api.Run, configHash, requested string, secretChanged, secr
 		return retryRequested
 	case (run.State == api.Failed || run.State == api.Blocked) && run.ConfigHash != configHash:
 		return retryConfig
-	case secretChanged && stalled(run.State):
+	case secretChanged && run.State.Stalled():
 		return retrySecretChanged
 	case secretWritten && run.State == api.Failed:
 		return retrySecretWritten
 	}
 	return ""
-}
-
-// stalled reports whether a cleanup in this state makes no progress by itself right now.
-func stalled(state api.State) bool {
-	return state == api.Blocked || state == api.Failed || state == api.Waiting
 }
 
 // secretChanged retries every cleanup that is stalled, or is about to be.
@@ -104,7 +86,7 @@ func (r *reconciler) secretChanged(name string) {
 		return
 	}
 	for _, node := range r.states.names(func(s *nodeState) bool {
-		s.retry = stalled(s.state) || s.state == api.Running
+		s.retry = s.state.Stalled() || s.state == api.Running
 		return s.retry
 	}) {
 		r.queue.Add(node)

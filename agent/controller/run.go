@@ -11,7 +11,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
@@ -47,30 +46,14 @@ func (r *reconciler) buildPlan(ctx context.Context, c *cleanup) (done result) {
 		}
 	}()
 	isNew := c.record.PlanHash == ""
-	c.plan = plan.Build(c.config.Steps, c.node, appliedSteps(c.record, c.config.Hash)...)
-	runstore.Merge(c.record, c.config.Hash, c.config.DryRun, c.plan)
+	c.plan = plan.Build(c.config.Steps, c.node, plan.Applied(c.record, c.config.Hash)...)
+	c.plan.Record(c.record, c.config.Hash, c.config.DryRun)
 	c.report.Buffer(ctx, func(err error) { r.logUnpublished(c, err) })
 	if isNew {
 		c.report.Publish(report.CleanupStarted(c.record))
 		c.log.Info("cleanup started", "plan", c.plan.Hash, "dryRun", c.config.DryRun)
 	}
 	return next
-}
-
-// appliedSteps returns the names of the steps that applied to a terminating Node before,
-// with the same config: whoever may write its labels, as its kubelet may, cannot remove a
-// step from a deletion that has begun.
-func appliedSteps(run *api.Run, configHash string) []string {
-	if run.DeletionRequestedAt == nil || run.ConfigHash != configHash {
-		return nil
-	}
-	var names []string
-	for _, step := range run.Steps {
-		if step.State != api.StepSkipped {
-			names = append(names, step.Name)
-		}
-	}
-	return names
 }
 
 // runSteps runs the steps that are not done. It ends the run unless every step of a
@@ -118,7 +101,7 @@ func (r *reconciler) mayContinue(run *api.Run) error {
 	switch node := r.cached(run.Node); {
 	case node == nil || node.UID != run.NodeUID:
 		return errNodeGone
-	case node.DeletionTimestamp == nil && !requestStands(node, run):
+	case node.DeletionTimestamp == nil && !run.RequestStands(node):
 		return errWithdrawn
 	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
 		return errNodeGone

@@ -34,7 +34,7 @@ type Observer interface {
 // Job is one run of a plan.
 type Job struct {
 	Plan plan.Plan
-	// Record has a StepRun for each step of the plan, see runstore.Merge. The
+	// Record has a StepRun for each step of the plan, see plan.Plan.Record. The
 	// executor is its only writer until Run returns.
 	Record *api.Run
 	// Node is the snapshot that plugins are given.

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/clock"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -85,7 +84,7 @@ func (b *bench) run(ctx context.Context, parallel int, steps ...config.Step) (Ou
 
 func (b *bench) with(executor *Executor, ctx context.Context, parallel int, steps ...config.Step) (Outcome, error) {
 	built := plan.Build(steps, b.node)
-	runstore.Merge(b.record, "config", false, built)
+	built.Record(b.record, "config", false)
 	return executor.Run(ctx, Job{
 		Plan: built, Record: b.record, Node: b.node, Parallel: parallel, Observer: b, Log: slog.New(slog.DiscardHandler),
 		Save: func(_ context.Context, record *api.Run) error {
