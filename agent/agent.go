@@ -33,6 +33,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/logging"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
@@ -41,6 +42,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/status"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 )
@@ -91,21 +93,29 @@ func Run(ctx context.Context, options Options) error {
 	}
 	evictions.SetLimit(settings.Current().Concurrency.Evictions)
 	engine := executor.New(clock, rand.Float64, redactor.Redact)
+	writes := secrets.NewWrites(clock.Now)
 	nodes := controller.New(controller.Options{
 		Client:    kube.Leading,
 		Metadata:  kube.LeadingMetadata,
 		Config:    settings.Current,
 		Executor:  engine,
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redactor.Redact),
+		Nodes:     nodepatch.New(kube.LeadingMetadata),
 		Records:   runstore.New(kube.Leading.CoreV1(), options.Namespace),
-		Reporter:  report.New(kube.Leading.CoreV1(), recorder, meters, clock),
+		Pruner: &pruner.Pruner{
+			ConfigMaps: kube.Leading.CoreV1().ConfigMaps(options.Namespace),
+			History:    func() config.History { return settings.Current().History },
+			Fence:      lead.Fence, Clock: clock, Log: options.Log,
+		},
+		Reporter:  report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock),
 		Deletions: guard.NewDeletions(kube.Work, options.Namespace, clock),
+		Secrets:   writes,
 		Metrics:   meters,
 		Fence:     lead.Fence,
 		Clock:     clock,
 		Log:       options.Log,
 	})
-	meters.Controller(func() metrics.Cleanups { return metrics.Cleanups(nodes.Stats()) })
+	meters.Controller(nodes.Stats)
 	checks := status.NewHealthChecker(status.HealthOptions{
 		Config: settings.Current, Executor: engine, Publisher: published, Metrics: meters, Clock: clock, Log: options.Log,
 	})
@@ -157,12 +167,13 @@ func Run(ctx context.Context, options Options) error {
 			group.Go(func() error { return checks.Run(ctx) })
 			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {
-				changed := func(name string) { nodes.SecretChanged(name); checks.Trigger() }
+				known := func(name string, at time.Time) { writes.Note(name, at); nodes.SecretWritten() }
+				changed := func(name string) { known(name, clock.Now()); checks.Trigger() }
 				informer, err := secrets.Informer(kube.Metadata, options.Namespace)
 				if err != nil {
 					return err
 				}
-				return secrets.Follow(ctx, informer, nodes.SecretWritten, changed)
+				return secrets.Follow(ctx, informer, known, changed)
 			})
 			return group.Wait()
 		})

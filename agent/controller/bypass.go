@@ -5,8 +5,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // onBypass releases a Node whose cleanup an operator bypasses. A record that says
@@ -15,7 +15,7 @@ func (r *reconciler) onBypass(ctx context.Context, c *cleanup) result {
 	bypass, err := api.BypassOf(c.node, r.Clock.Now())
 	if err != nil {
 		c.log.Warn("the bypass annotation is invalid and is ignored", "err", err)
-		c.report.Publish(report.CleanupWaiting(err.Error()))
+		c.report.Publish(nodeevent.CleanupWaiting(err.Error()))
 	}
 	if bypass.Active {
 		message := "bypassed by an operator: " + bypass.Reason

@@ -6,7 +6,6 @@ package controller
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,10 +15,14 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
 // Metrics counts what the controller does.
@@ -49,15 +52,20 @@ type Options struct {
 	Client kubernetes.Interface
 	// Metadata serves the one watch of all Nodes.
 	Metadata metadata.Interface
+	// Nodes patches Nodes.
+	Nodes nodepatch.Client
 	// Config returns the config in force.
 	Config   func() *config.Config
 	Executor *executor.Executor
 	// Previewer is the executor for dry runs.
 	Previewer *executor.Executor
 	Records   *runstore.Store
+	Pruner    *pruner.Pruner
 	Reporter  *report.Reporter
 	Deletions Deletions
-	Metrics   Metrics
+	// Secrets tells which Secrets were written.
+	Secrets *secrets.Writes
+	Metrics Metrics
 	// Fence returns an error when this agent may no longer act as the leader.
 	Fence func() error
 	Clock Clock
@@ -68,8 +76,6 @@ type Options struct {
 type Controller struct {
 	options Options
 	current atomic.Pointer[reconciler]
-	// secretWrites holds when each existing Secret was written, as known since the agent leads.
-	secretWrites sync.Map // Secret name → time.Time
 }
 
 // New returns a controller that is not running yet.
@@ -79,7 +85,7 @@ func New(options Options) *Controller { return &Controller{options: options} }
 // returns an error if it cannot list the Nodes. It may be called again each time this agent
 // becomes the leader; it keeps nothing from the time before.
 func (c *Controller) Run(ctx context.Context) error {
-	r := newReconciler(c.options, &c.secretWrites)
+	r := newReconciler(c.options)
 	c.current.Store(r)
 	defer c.current.Store(nil)
 	return r.run(ctx)
@@ -88,33 +94,24 @@ func (c *Controller) Run(ctx context.Context) error {
 // ConfigChanged reconciles every Node.
 func (c *Controller) ConfigChanged() {
 	if r := c.current.Load(); r != nil {
-		for _, name := range r.nodes.GetStore().ListKeys() {
+		for _, name := range r.nodes.Names() {
 			r.queue.Add(name)
 		}
 	}
 }
 
-// SecretChanged retries the cleanups that are blocked, failed, or wait for their next
-// attempt, if a step uses the Secret.
-func (c *Controller) SecretChanged(name string) {
+// SecretWritten retries the cleanups that make no progress, if a step uses a Secret that was
+// written since.
+func (c *Controller) SecretWritten() {
 	if r := c.current.Load(); r != nil {
-		r.secretChanged(name)
-	}
-}
-
-// SecretWritten retries the cleanups that failed before the time at which a Secret was
-// written, if a step uses it: at that time perhaps no agent was the leader.
-func (c *Controller) SecretWritten(name string, at time.Time) {
-	c.secretWrites.Store(name, at)
-	if r := c.current.Load(); r != nil {
-		r.secretWritten(name)
+		r.secretWritten()
 	}
 }
 
 // Stats returns numbers for metrics; zero while this agent does not lead.
-func (c *Controller) Stats() Stats {
+func (c *Controller) Stats() metrics.Cleanups {
 	if r := c.current.Load(); r != nil {
 		return r.stats()
 	}
-	return Stats{}
+	return metrics.Cleanups{}
 }

@@ -5,42 +5,40 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // deadlineReleases reports whether the deadline has passed and the config releases the
 // Node then.
 func (r *reconciler) deadlineReleases(c *cleanup) bool {
-	deadline := c.config.Deadline
-	return deadline.Action == config.Release && deadline.After > 0 && c.cached.DeletionTimestamp != nil && r.untilDeadline(c) <= 0
+	remaining, limited := r.untilDeadline(c)
+	return limited && remaining <= 0 && c.config.Deadline.Action == config.Release
 }
 
-// untilDeadline returns the time that remains of the deadline of a terminating Node. No API
-// server's clock can make it shorter than it is, see serverclock.
-func (r *reconciler) untilDeadline(c *cleanup) time.Duration {
-	since := r.states.get(c.cached.UID).sinceDeletion
-	if since == nil {
-		return c.config.Deadline.After
+// untilDeadline returns the time that remains of the deadline of a terminating Node; limited
+// is false if there is no deadline. No API server's clock can make it shorter than it is, see
+// serverclock.
+func (r *reconciler) untilDeadline(c *cleanup) (remaining time.Duration, limited bool) {
+	remaining = c.config.Deadline.After
+	if since := r.states.get(c.cached.UID).sinceDeletion; since != nil {
+		remaining -= since()
 	}
-	return c.config.Deadline.After - since()
+	return remaining, c.config.Deadline.After > 0 && c.cached.DeletionTimestamp != nil
 }
 
 // publishDeadline publishes once that the deadline of a terminating Node has passed. It
 // returns the time until then, 0 if there is nothing left to publish.
 func (r *reconciler) publishDeadline(c *cleanup) time.Duration {
 	deadline := c.config.Deadline
-	if deadline.After == 0 {
-		return 0
-	}
-	if remaining := r.untilDeadline(c); remaining > 0 {
-		return remaining
+	if remaining, limited := r.untilDeadline(c); !limited || remaining > 0 {
+		return max(0, remaining)
 	}
 	published := false
 	r.states.update(c.cached.UID, func(s *nodeState) { published, s.late = s.late, true })
 	if !published {
 		c.log.Warn("deadline passed", "deadline", deadline.After, "action", deadline.Action)
-		r.Reporter.ForMetadata(c.cached).Publish(report.CleanupDeadline(deadline.After, deadline.Action == config.Release))
+		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.CleanupDeadline(deadline.After, deadline.Action == config.Release))
 	}
 	return 0
 }
@@ -63,10 +61,7 @@ func (r *reconciler) onDeadline(ctx context.Context, c *cleanup) result {
 // orDeadline returns d, or the time until the deadline if that is sooner. A d of 0 means
 // "when something changes".
 func (r *reconciler) orDeadline(c *cleanup, d time.Duration) time.Duration {
-	if c.config.Deadline.After == 0 || c.cached.DeletionTimestamp == nil {
-		return d
-	}
-	if remaining := r.untilDeadline(c); remaining > 0 {
+	if remaining, limited := r.untilDeadline(c); limited && remaining > 0 {
 		return sooner(d, remaining)
 	}
 	return d

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,11 +19,14 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
 // started is the time at which every test begins.
@@ -54,10 +56,9 @@ type bench struct {
 
 type counts struct{ unprotected, added int }
 
-func (c *counts) StepDone(string, string, time.Duration) {}
-func (c *counts) NodeUnprotected()                       { c.unprotected++ }
-func (c *counts) FinalizerAdded()                        { c.added++ }
-func (c *counts) Retried(string)                         {}
+func (c *counts) NodeUnprotected()                        { c.unprotected++ }
+func (c *counts) FinalizerAdded()                         { c.added++ }
+func (c *counts) StepChanged(*api.StepRun, time.Duration) {}
 
 type noDeletions struct{}
 
@@ -92,18 +93,19 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 	keep := func(text string) string { return text }
 	noJitter := func() float64 { return 0 }
 	b.reconciler = newReconciler(Options{
-		Client: b.client, Metadata: b.metadata,
+		Client: b.client, Metadata: b.metadata, Nodes: nodepatch.New(b.metadata),
 		Config:    func() *config.Config { return b.config },
 		Executor:  executor.New(b.clock, noJitter, keep),
 		Previewer: executor.NewPreviewer(b.clock, noJitter, keep),
 		Records:   runstore.New(b.client.CoreV1(), "ns"),
-		Reporter:  report.New(b.client.CoreV1(), b.events, &b.counts, b.clock),
+		Reporter:  report.New(nodepatch.New(b.metadata), b.events, &b.counts, b.clock),
 		Deletions: noDeletions{},
+		Secrets:   secrets.NewWrites(b.clock.Now),
 		Metrics:   &b.counts,
 		Fence:     func() error { return b.fence },
 		Clock:     b.clock,
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}, &sync.Map{})
+	})
 	for _, node := range nodes {
 		b.seen(node)
 	}
@@ -111,13 +113,13 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 }
 
 // seen is what the informer does with a Node.
-func (b *bench) seen(node *corev1.Node) *nodeMeta {
+func (b *bench) seen(node *corev1.Node) *nodecache.Node {
 	b.Helper()
-	meta := &nodeMeta{ObjectMeta: node.ObjectMeta}
-	if err := b.nodes.GetStore().Add(meta); err != nil {
+	meta := &nodecache.Node{ObjectMeta: node.ObjectMeta}
+	if err := b.nodes.Store().Add(meta); err != nil {
 		b.Fatal(err)
 	}
-	b.onAdd(meta)
+	b.NodeAdded(meta)
 	return meta
 }
 
@@ -141,7 +143,7 @@ func deletedNode(change func(*corev1.Node)) *corev1.Node {
 
 // cleanup returns the cleanup of a Node before its first phase; loaded, after load.
 func (b *bench) cleanup(node *corev1.Node) *cleanup {
-	return &cleanup{cached: &nodeMeta{ObjectMeta: node.ObjectMeta}, config: b.config, log: b.reconciler.Log}
+	return &cleanup{cached: &nodecache.Node{ObjectMeta: node.ObjectMeta}, config: b.config, log: b.reconciler.Log}
 }
 
 func (b *bench) loaded(node *corev1.Node, run *api.Run) *cleanup {
@@ -183,7 +185,7 @@ func (panics) Applies(*corev1.Node) (bool, string) { panic("nil map") }
 func (b *bench) patches() []string {
 	var patches []string
 	for _, action := range b.metadata.Actions() {
-		if patch, is := action.(clienttesting.PatchAction); is {
+		if patch, is := action.(clienttesting.PatchAction); is && patch.GetSubresource() == "" {
 			patches = append(patches, string(patch.GetPatch()))
 		}
 	}
@@ -215,7 +217,7 @@ func (b *bench) wantNoEvent() {
 // condition returns the cleanup condition that was patched last, as JSON.
 func (b *bench) condition() string {
 	var last string
-	for _, action := range b.client.Actions() {
+	for _, action := range b.metadata.Actions() {
 		if patch, is := action.(clienttesting.PatchAction); is && patch.GetSubresource() == "status" {
 			last = string(patch.GetPatch())
 		}

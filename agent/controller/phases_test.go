@@ -15,8 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
 func TestEnsureFinalizer(t *testing.T) {
@@ -53,30 +56,6 @@ func TestEnsureFinalizer(t *testing.T) {
 	}
 }
 
-func TestExplainInvalid(t *testing.T) {
-	cause := errors.New("422")
-	for name, test := range map[string]struct {
-		current *corev1.Node
-		invalid bool
-	}{
-		"the node is deleted":              {current: nil},
-		"the name belongs to another node": {current: makeNode(func(node *corev1.Node) { node.UID = "other" })},
-		"it terminates meanwhile":          {current: deletedNode(nil)},
-		"it holds an invalid value":        {current: makeNode(nil), invalid: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newTest(t)
-			if test.current != nil {
-				b = newTest(t, test.current)
-			}
-			err := b.explainInvalid(t.Context(), makeNode(nil), cause)
-			if invalid := errors.As(err, &invalidError{}); invalid != test.invalid || !invalid && err != nil {
-				t.Errorf("it is %v", err)
-			}
-		})
-	}
-}
-
 func TestSuperviseRun(t *testing.T) {
 	bypass := func(node *corev1.Node) { node.Annotations = map[string]string{api.AnnotationBypass: "true"} }
 	release := func(b *bench) {
@@ -103,7 +82,7 @@ func TestSuperviseRun(t *testing.T) {
 			b.states.update("uid", func(s *nodeState) { s.released = true })
 		}},
 		"a node that is deleted meanwhile": {node: deletedNode(nil), prepare: func(b *bench) {
-			if err := b.nodes.GetStore().Delete(&nodeMeta{ObjectMeta: deletedNode(nil).ObjectMeta}); err != nil {
+			if err := b.nodes.Store().Delete(&nodecache.Node{ObjectMeta: deletedNode(nil).ObjectMeta}); err != nil {
 				b.Fatal(err)
 			}
 		}},
@@ -190,6 +169,8 @@ func TestLoad(t *testing.T) {
 			prepare: func(b *bench) {
 				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
 			}},
+		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", goesOn: true,
+			prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.unrecorded = true }) }},
 		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
 			prepare: func(b *bench) {
 				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
@@ -297,8 +278,8 @@ func TestOnDeadline(t *testing.T) {
 	}{
 		"no deadline":        {passed: 100 * time.Hour},
 		"before":             {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: time.Minute},
-		"after, to hold":     {deadline: config.Deadline{After: time.Hour, Action: config.Hold}, passed: 2 * time.Hour, event: "the node is held"},
-		"after, to released": {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: 2 * time.Hour, event: "the config says Release", released: true},
+		"after, to hold":     {deadline: config.Deadline{After: time.Hour, Action: config.Hold}, passed: 2 * time.Hour, event: "the cleanup continues"},
+		"after, to released": {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: 2 * time.Hour, event: "because deadline.action is Release", released: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(nil)
@@ -345,28 +326,66 @@ func TestOrDeadlineIsTheSoonerTime(t *testing.T) {
 
 func TestRetryReason(t *testing.T) {
 	for _, test := range []struct {
-		state            api.State
-		hash, requested  string
-		changed, written bool
-		want             string
+		state           api.State
+		hash, requested string
+		secretWritten   bool
+		want            string
 	}{
-		{api.Failed, "c", "", false, false, ""},
-		{api.Failed, "c", "now", false, false, retryRequested},
-		{api.Waiting, "c", "now", false, false, retryRequested},
-		{api.Failed, "c", "before", false, false, ""},
-		{api.Failed, "new", "", false, false, retryConfig},
-		{api.Blocked, "new", "", false, false, retryConfig},
-		{api.Waiting, "new", "", false, false, ""},
-		{api.Waiting, "c", "", true, false, retrySecretChanged},
-		{api.Running, "c", "", true, false, ""},
-		{api.Failed, "c", "", false, true, retrySecretWritten},
-		{api.Waiting, "c", "", false, true, ""},
-		{api.Succeeded, "new", "now", true, true, ""},
+		{api.Failed, "c", "", false, ""},
+		{api.Failed, "c", "now", false, retryRequested},
+		{api.Waiting, "c", "now", false, retryRequested},
+		{api.Failed, "c", "before", false, ""},
+		{api.Failed, "new", "", false, retryConfig},
+		{api.Blocked, "new", "", false, retryConfig},
+		{api.Waiting, "new", "", false, ""},
+		{api.Waiting, "c", "", true, retrySecret},
+		{api.Blocked, "c", "", true, retrySecret},
+		{api.Failed, "c", "", true, retrySecret},
+		{api.Running, "c", "", true, ""},
+		{api.Succeeded, "new", "now", true, ""},
 	} {
 		run := &api.Run{State: test.state, ConfigHash: "c", RetryRequestedAt: "before"}
-		if got := retryReason(run, test.hash, test.requested, test.changed, test.written); got != test.want {
+		if got := retryReason(run, test.hash, test.requested, test.secretWritten); got != test.want {
 			t.Errorf("%+v: %q", test, got)
 		}
+	}
+}
+
+func TestSecretWrittenSince(t *testing.T) {
+	at := func(d time.Duration) time.Time { return started.Add(d) }
+	failedAt := func(d time.Duration) []api.StepRun {
+		finished := metav1.NewTime(at(d))
+		return []api.StepRun{{Name: "storage", State: api.StepFailed, FinishedAt: &finished}}
+	}
+	for name, test := range map[string]struct {
+		written map[string]time.Time
+		ranAt   time.Time
+		steps   []api.StepRun
+		want    bool
+	}{
+		"never written":                          {ranAt: at(0)},
+		"written before the run":                 {written: map[string]time.Time{"token": at(-time.Minute)}, ranAt: at(0)},
+		"written since the run began":            {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), want: true},
+		"written since, of no step":              {written: map[string]time.Time{"other": at(0)}, ranAt: at(-time.Minute)},
+		"an earlier leader's failure, before it": {written: map[string]time.Time{"token": at(-time.Minute)}, steps: failedAt(0)},
+		"an earlier leader's failure, after it":  {written: map[string]time.Time{"token": at(0)}, steps: failedAt(-time.Minute), want: true},
+		"retried since by this leader":           {written: map[string]time.Time{"token": at(-time.Second)}, ranAt: at(0), steps: failedAt(-time.Minute)},
+		"an earlier leader's run, unknown when":  {written: map[string]time.Time{"token": at(0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			b.step("storage", nil)
+			b.config.Steps[0].Secrets = []contract.SecretKey{{Name: "token", Key: "token"}}
+			for secret, at := range test.written {
+				b.Secrets.Note(secret, at)
+			}
+			c := b.loaded(node, &api.Run{State: api.Failed, Steps: test.steps})
+			b.states.update("uid", func(s *nodeState) { s.ranAt = test.ranAt })
+			if got := b.secretWrittenSince(c); got != test.want {
+				t.Errorf("it is %v", got)
+			}
+		})
 	}
 }
 
@@ -378,14 +397,19 @@ func TestAwaitRetry(t *testing.T) {
 		stop    bool
 		after   time.Duration
 	}{
-		"pending":          {run: api.Run{State: api.Pending}},
-		"failed":           {run: api.Run{State: api.Failed, Message: "m"}, stop: true},
-		"waits":            {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(time.Hour)}, {State: api.StepRetrying, NextAttemptAt: in(time.Minute)}}}, stop: true, after: time.Minute},
-		"has waited":       {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(-time.Minute)}}}},
-		"is blocked":       {run: api.Run{State: api.Blocked, CheckAgainAt: in(time.Second)}, stop: true, after: time.Second},
-		"was blocked":      {run: api.Run{State: api.Blocked, CheckAgainAt: in(-time.Second)}},
-		"backs off":        {run: api.Run{State: api.Running}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retryAt = started.Add(time.Second) }) }, stop: true, after: time.Second},
-		"a secret changed": {run: api.Run{State: api.Failed}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retry = true }) }},
+		"pending":     {run: api.Run{State: api.Pending}},
+		"failed":      {run: api.Run{State: api.Failed, Message: "m"}, stop: true},
+		"waits":       {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(time.Hour)}, {State: api.StepRetrying, NextAttemptAt: in(time.Minute)}}}, stop: true, after: time.Minute},
+		"has waited":  {run: api.Run{State: api.Waiting, Steps: []api.StepRun{{State: api.StepRetrying, NextAttemptAt: in(-time.Minute)}}}},
+		"is blocked":  {run: api.Run{State: api.Blocked, CheckAgainAt: in(time.Second)}, stop: true, after: time.Second},
+		"was blocked": {run: api.Run{State: api.Blocked, CheckAgainAt: in(-time.Second)}},
+		"backs off":   {run: api.Run{State: api.Running}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retryAt = started.Add(time.Second) }) }, stop: true, after: time.Second},
+		"a secret changed": {run: api.Run{State: api.Failed}, prepare: func(b *bench) {
+			b.step("storage", nil)
+			b.config.Steps[0].Secrets = []contract.SecretKey{{Name: "token"}}
+			b.Secrets.Note("token", started)
+			b.states.update("uid", func(s *nodeState) { s.ranAt = started.Add(-time.Minute) })
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(nil)
@@ -512,12 +536,12 @@ func TestOnInterrupted(t *testing.T) {
 		backsOff time.Duration
 	}{
 		"once":                   {err: errors.New("boom"), backsOff: firstRetry},
-		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.backoff.next() }) }, says: "the cleanup cannot go on, trying again: boom", backsOff: 2 * firstRetry},
+		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.failures = 1 }) }, says: "the cleanup cannot go on, trying again: boom", backsOff: 2 * firstRetry},
 		"the node is deleted":    {err: fmt.Errorf("running: %w", errNodeGone), state: api.Failed},
 		"this agent released it": {err: errNodeGone, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.released = true }) }},
 		"a withdrawn request":    {err: errWithdrawn},
 		"the leadership is lost": {err: errors.New("boom"), prepare: func(b *bench) { b.fence = errors.New("not the leader") }},
-		"an invalid node":        {err: invalidError{errors.New("duplicate address")}, backsOff: invalidRetry},
+		"an invalid node":        {err: nodepatch.InvalidError{Cause: errors.New("duplicate address")}, backsOff: invalidRetry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(nil)
@@ -552,7 +576,7 @@ func TestReconcileOfADeletedNode(t *testing.T) {
 		t.Fatalf("after %s, %v", after, err)
 	}
 	b.states.runs.Wait()
-	if run := b.stored(); calls != 1 || run.State != api.Succeeded || len(b.patches()) != 1 || b.states.running() != 0 {
+	if run := b.stored(); calls != 1 || run.State != api.Succeeded || len(b.patches()) != 1 || b.states.active != 0 {
 		t.Errorf("%d calls, record %+v, patches %q", calls, run, b.patches())
 	}
 	if b.queue.Len() == 0 {
@@ -560,6 +584,49 @@ func TestReconcileOfADeletedNode(t *testing.T) {
 	}
 	if _, err := b.reconcile(t.Context(), "worker"); err != nil || len(b.patches()) != 1 {
 		t.Errorf("the released node is reconciled again: %v, patches %q", err, b.patches())
+	}
+}
+
+// A leader that sees a deletion expects no record. One that is there all the same stops the
+// run before its first step, and the next reconcile reads it.
+func TestARecordThatIsThereAlreadyIsReadBeforeAnyStep(t *testing.T) {
+	node := deletedNode(nil)
+	b := newTest(t)
+	calls := 0
+	b.step("storage", pluginFunc(func() error { calls++; return nil }))
+	if err := b.client.Tracker().Add(node); err != nil {
+		t.Fatal(err)
+	}
+	live := b.seen(makeNode(nil))
+	b.NodeUpdated(live, b.seen(node))
+	if !b.states.get("uid").unrecorded {
+		t.Fatal("the deletion was not seen")
+	}
+	at := metav1.NewTime(started)
+	record, err := api.EncodeRun("ns", &api.Run{
+		Node: "worker", NodeUID: "uid", State: api.Failed, Message: "no disk", ConfigHash: "config", PlanHash: "p", DeletionRequestedAt: &at,
+		Steps: []api.StepRun{{Name: "storage", Plugin: "test", State: api.StepFailed, Attempts: 6}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Tracker().Add(record); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.reconcile(t.Context(), "worker"); err != nil {
+		t.Fatal(err)
+	}
+	b.states.runs.Wait()
+	b.clock.Step(firstRetry)
+	if _, err := b.reconcile(t.Context(), "worker"); err != nil {
+		t.Fatal(err)
+	}
+	b.states.runs.Wait()
+	if run := b.stored(); calls != 0 || run.State != api.Failed || run.Steps[0].Attempts != 6 || len(b.patches()) != 0 {
+		t.Errorf("%d calls, record %+v, patches %q", calls, run, b.patches())
+	}
+	if said := b.condition(); !strings.Contains(said, "no disk") {
+		t.Errorf("the condition says %q", said)
 	}
 }
 
@@ -571,7 +638,7 @@ func TestConcludePublishesWhyItIsBlocked(t *testing.T) {
 	if after != time.Minute || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(b.condition(), "no power") {
 		t.Errorf("after %s, %v, condition %q", after, err, b.condition())
 	}
-	if after, err = b.conclude(t.Context(), c, failed(invalidError{errors.New("duplicate address")})); after != invalidRetry || err != nil {
+	if after, err = b.conclude(t.Context(), c, failed(nodepatch.InvalidError{Cause: errors.New("duplicate address")})); after != invalidRetry || err != nil {
 		t.Errorf("an invalid node: after %s, %v", after, err)
 	}
 	b.wantEvent("NodeInvalid")

@@ -7,8 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // checkAgain is the time between health checks of a cleanup that is blocked.
@@ -20,7 +20,9 @@ func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
 	if c.record.Begun() || c.config.DryRun {
 		return next
 	}
-	r.publishPreflight(ctx, c)
+	if c.record.State != api.Blocked { // That one keeps its reason.
+		c.logUnpublished(c.show(ctx, api.Preflight, "checking the health of the plan's plugins; no step has started"))
+	}
 	answers := r.Executor.CheckHealth(ctx, c.plan.Steps())
 	if ctx.Err() != nil {
 		return failed(context.Cause(ctx))
@@ -36,22 +38,9 @@ func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
 		return next
 	}
 	if c.record.State != api.Blocked || c.record.Message != reason {
-		c.report.Publish(report.CleanupWaiting(reason))
+		c.report.Publish(nodeevent.CleanupWaiting(reason))
 	}
 	at := metav1.NewMicroTime(r.Clock.Now().Add(checkAgain))
 	c.record.State, c.record.Message, c.record.CheckAgainAt = api.Blocked, reason, &at
 	return result{stop: true, err: r.save(ctx, c)}
-}
-
-// publishPreflight publishes that health checks are in progress: a plugin may take its
-// time. A blocked cleanup keeps its reason.
-func (r *reconciler) publishPreflight(ctx context.Context, c *cleanup) {
-	if c.record.State == api.Blocked {
-		return
-	}
-	shown := *c.record
-	shown.State, shown.Message = api.Preflight, "checking the health of the plan's plugins; nothing was begun yet"
-	if err := c.report.Run(ctx, &shown); err != nil {
-		r.logUnpublished(c, err)
-	}
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -17,7 +18,7 @@ import (
 // reconcile moves one Node on. It returns after how long to reconcile it again; 0 means
 // when something changes.
 func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration, error) {
-	node := r.cached(name)
+	node := r.nodes.Get(name)
 	if node == nil {
 		return 0, nil
 	}
@@ -49,12 +50,12 @@ func (r *reconciler) execute(run, leading context.Context, c *cleanup) {
 		r.onInterrupted(run, c, done.err)
 		return
 	}
-	r.states.update(c.node.UID, func(s *nodeState) { s.backoff, s.retryAt = backoff{}, time.Time{} })
+	r.states.update(c.node.UID, func(s *nodeState) { s.failures, s.retryAt = 0, time.Time{} })
 }
 
 // cleanup is what the phases of one reconcile, or of one run, work on.
 type cleanup struct {
-	cached *nodeMeta
+	cached *nodecache.Node
 	config *config.Config
 	log    *slog.Logger
 	// slot: the Node has a slot that this reconcile returns. A run takes it over.
@@ -88,10 +89,7 @@ type result struct {
 	err error
 }
 
-var next = result{}
-
-// stop ends a reconcile.
-func stop() result { return result{stop: true} }
+var next, stop = result{}, result{stop: true}
 
 // stopFor ends a reconcile; the next one follows after d, or when the Node changes if d is 0.
 func stopFor(d time.Duration) result { return result{stop: true, after: d} }
@@ -119,15 +117,16 @@ func (r *reconciler) conclude(ctx context.Context, c *cleanup, done result) (tim
 		return invalidRetry, nil
 	}
 	if done.blocked != "" {
-		if err := c.report.State(ctx, api.Blocked, done.blocked); err != nil {
-			r.logUnpublished(c, err)
-		}
+		c.logUnpublished(c.report.State(ctx, api.Blocked, done.blocked))
 	}
 	return done.after, done.err
 }
 
-func (r *reconciler) logUnpublished(c *cleanup, err error) {
-	c.log.Warn("the node's condition cannot be written, the cleanup continues", "err", err)
+// logUnpublished logs the error of a write of the Node's condition, if there is one.
+func (c *cleanup) logUnpublished(err error) {
+	if err != nil {
+		c.log.Warn("the node's condition cannot be written, the cleanup continues", "err", err)
+	}
 }
 
 // returnSlot returns the slot that no run has taken over.

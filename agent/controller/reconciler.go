@@ -3,31 +3,25 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/metadata/metadatainformer"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
 // reconciler is the controller during one leadership.
 type reconciler struct {
 	Options
-	nodes  cache.SharedIndexInformer
+	nodes  *nodecache.Cache
 	queue  workqueue.TypedRateLimitingInterface[string]
 	states *states
-	// secretWrites: see Controller.
-	secretWrites *sync.Map
-	// deposed: the log says already that this agent no longer leads.
-	deposed sync.Once
 }
 
 // Delays between reconciles of one Node that fail, and between runs that cannot go on.
@@ -44,23 +38,14 @@ const workers = 32
 // API server rejects: only a person can fix it.
 const invalidRetry = 5 * time.Minute
 
-var nodesResource = corev1.SchemeGroupVersion.WithResource("nodes")
-
-// nodeMeta is a Node in the informer's store, see trim.
-type nodeMeta = metav1.PartialObjectMetadata
-
-func newReconciler(options Options, secretWrites *sync.Map) *reconciler {
+func newReconciler(options Options) *reconciler {
 	return &reconciler{
 		Options: options,
-		// Only the metadata: a Node with its images and addresses is five times as
-		// large, and a server without streaming lists sends all of it at once.
-		nodes: metadatainformer.NewFilteredMetadataInformer(options.Metadata, nodesResource,
-			metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer(),
+		nodes:   nodecache.New(options.Metadata),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry),
 			workqueue.TypedRateLimitingQueueConfig[string]{Name: "nodes"}),
-		states:       newStates(),
-		secretWrites: secretWrites,
+		states: newStates(),
 	}
 }
 
@@ -69,22 +54,15 @@ func (r *reconciler) run(ctx context.Context) error {
 	defer r.states.runs.Wait()
 	defer group.Wait() // Before the runs: a worker may just have started one.
 	defer r.queue.ShutDown()
-	if err := r.nodes.SetTransform(trim); err != nil {
-		return fmt.Errorf("watching nodes: %w", err)
+	if err := r.nodes.Handle(r); err != nil {
+		return err
 	}
-	if _, err := r.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { r.onAdd(object.(*nodeMeta)) },
-		UpdateFunc: func(before, object any) { r.onUpdate(before.(*nodeMeta), object.(*nodeMeta)) },
-		DeleteFunc: r.onDelete,
-	}); err != nil {
-		return fmt.Errorf("watching nodes: %w", err)
+	group.Go(func() { r.nodes.Run(ctx) })
+	if err := r.nodes.AwaitSync(ctx); err != nil {
+		return err
 	}
-	group.Go(func() { r.nodes.RunWithContext(ctx) })
-	if !cache.WaitForCacheSync(ctx.Done(), r.nodes.HasSynced) {
-		return fmt.Errorf("listing nodes for the first time: %w", context.Cause(ctx))
-	}
-	r.Log.Info("watching nodes", "nodes", len(r.nodes.GetStore().ListKeys()))
-	group.Go(func() { r.pruneRecords(ctx) })
+	r.Log.Info("watching nodes", "nodes", len(r.nodes.Names()))
+	group.Go(func() { r.Pruner.Run(ctx, r.nodes.UIDs) })
 	for range workers {
 		group.Go(func() {
 			for r.processNext(ctx) {
@@ -95,11 +73,10 @@ func (r *reconciler) run(ctx context.Context) error {
 	return nil
 }
 
-// onAdd queues a Node, and starts to measure how long it has been terminating.
-func (r *reconciler) onAdd(node *nodeMeta) {
+// NodeAdded queues a Node, and starts to measure how long it has been terminating.
+func (r *reconciler) NodeAdded(node *nodecache.Node) {
 	if node.DeletionTimestamp != nil {
-		r.states.track(node, func() bool { return true }) // Its removal is handled after this.
-		r.states.update(node.UID, func(s *nodeState) {
+		r.track(node, func(s *nodeState) {
 			if s.sinceDeletion == nil {
 				s.sinceDeletion = r.Clock.Elapsed(node.DeletionTimestamp.Time)
 			}
@@ -108,31 +85,33 @@ func (r *reconciler) onAdd(node *nodeMeta) {
 	r.queue.Add(node.Name)
 }
 
-// onUpdate queues a Node that changed.
-func (r *reconciler) onUpdate(before, node *nodeMeta) {
-	if before.UID != node.UID { // The watch was interrupted, and the name belongs to another Node.
-		r.onDelete(before)
-	}
+// NodeUpdated queues a Node that changed.
+func (r *reconciler) NodeUpdated(before, node *nodecache.Node) {
 	request := before.Annotations[api.AnnotationCleanupRequestedAt]
-	if before.UID == node.UID && request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt] {
-		r.states.track(node, func() bool { return true }) // Its removal is handled after this.
-		r.states.update(node.UID, func(s *nodeState) {
+	switch {
+	case before.UID != node.UID:
+		r.NodeDeleted(before)
+	case request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt]:
+		r.track(node, func(s *nodeState) {
 			s.withdrawn = true
 			s.interrupt(errWithdrawn)
 		})
+	case request == "" && before.DeletionTimestamp == nil && node.DeletionTimestamp != nil:
+		r.track(node, func(s *nodeState) { s.unrecorded = s.state == "" })
 	}
-	r.onAdd(node)
+	r.NodeAdded(node)
 }
 
-// onDelete forgets a Node that is deleted.
-func (r *reconciler) onDelete(object any) {
-	if last, missed := object.(cache.DeletedFinalStateUnknown); missed {
-		object = last.Obj
-	}
-	if node, known := object.(*nodeMeta); known {
-		r.states.forget(node.UID)
-		r.queue.Add(node.Name)
-	}
+// NodeDeleted forgets a Node that is deleted.
+func (r *reconciler) NodeDeleted(node *nodecache.Node) {
+	r.states.forget(node.UID)
+	r.queue.Add(node.Name)
+}
+
+// track changes the state of a Node that the cache is about to have.
+func (r *reconciler) track(node *nodecache.Node, change func(*nodeState)) {
+	r.states.track(node, func() bool { return true }) // NodeDeleted is called after this.
+	r.states.update(node.UID, change)
 }
 
 // processNext reconciles the next Node of the queue, and reports whether more may follow.
@@ -148,7 +127,7 @@ func (r *reconciler) processNext(ctx context.Context) bool {
 	after, err := r.reconcile(ctx, name)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		r.logFailure(name, err)
+		r.Log.Error("reconciling node failed, trying again", "node", name, "tries", r.queue.NumRequeues(name)+1, "err", err)
 		r.queue.AddRateLimited(name)
 	case after > 0:
 		r.queue.Forget(name)
@@ -160,36 +139,11 @@ func (r *reconciler) processNext(ctx context.Context) bool {
 	return true
 }
 
-// logFailure logs why a reconcile failed. When the leadership is lost, thousands fail at
-// once for the same reason: that is one line.
-func (r *reconciler) logFailure(name string, err error) {
-	if lost := r.Fence(); lost != nil {
-		r.deposed.Do(func() { r.Log.Error("reconciling stops: this agent is no longer the leader", "err", lost) })
-		return
-	}
-	r.Log.Error("reconciling node failed, trying again", "node", name, "tries", r.queue.NumRequeues(name)+1, "err", err)
-}
-
 // wakeNext reconciles the Nodes that wait for a slot, as far as slots are free.
 func (r *reconciler) wakeNext() {
 	for _, name := range r.states.next(r.Config().Concurrency.Nodes) {
 		r.queue.Add(name)
 	}
-}
-
-// cached returns the Node in the informer's store, or nil.
-func (r *reconciler) cached(name string) *nodeMeta {
-	object, found, err := r.nodes.GetStore().GetByKey(name)
-	if err != nil || !found {
-		return nil // GetByKey of a thread-safe store never fails.
-	}
-	return object.(*nodeMeta)
-}
-
-// exists reports whether the informer's store has the Node, of that UID.
-func (r *reconciler) exists(node metav1.Object) bool {
-	current := r.cached(node.GetName())
-	return current != nil && current.UID == node.GetUID()
 }
 
 // selected reports whether the config's nodeSelector includes the Node.
@@ -202,16 +156,19 @@ func (r *reconciler) selected(node metav1.Object) bool {
 const bulkThreshold = 10
 
 // bulk reports whether that many cleanups run or are about to.
-func (r *reconciler) bulk() bool { return r.states.busy()+r.queue.Len() >= bulkThreshold }
+func (r *reconciler) bulk() bool {
+	taken, waiting := r.states.counts()
+	return taken+waiting+r.queue.Len() >= bulkThreshold
+}
 
 // publishInvalid handles the error of a Node whose every update the API server rejects,
 // and reports whether err is that.
 func (r *reconciler) publishInvalid(node metav1.Object, err error) bool {
-	var invalid invalidError
+	var invalid nodepatch.InvalidError
 	if !errors.As(err, &invalid) {
 		return false
 	}
 	r.Log.Error("the API server rejects every update of this node until somebody fixes it", "node", node.GetName(), "err", err)
-	r.Reporter.ForMetadata(node).Publish(report.NodeInvalid(invalid))
+	r.Reporter.ForMetadata(node).Publish(nodeevent.NodeInvalid(invalid))
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -19,50 +20,54 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 	}
 	// At least as new as the informer's, which the API server answers from its cache
 	// instead of from etcd.
-	node, err := r.Client.CoreV1().Nodes().Get(ctx, c.cached.Name, metav1.GetOptions{ResourceVersion: c.cached.ResourceVersion})
+	node, err := r.readNode(ctx, c, c.cached.ResourceVersion)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && node.UID != c.cached.UID:
-		return stop()
-	case err != nil:
-		return failed(fmt.Errorf("reading node %s: %w", c.cached.Name, err))
+	case err != nil || node == nil:
+		return result{stop: true, err: err}
 	case (node.DeletionTimestamp == nil) != (c.cached.DeletionTimestamp == nil), node.DeletionTimestamp != nil && !api.HasFinalizer(node):
-		return stop() // The informer is about to deliver this.
+		return stop // The informer is about to deliver this.
 	}
 	c.node, c.report = node, r.Reporter.ForNode(node)
-	c.record, c.stored, err = r.Records.Load(ctx, node.Name, node.UID)
-	switch {
-	case err != nil:
+	unrecorded := false
+	r.states.update(node.UID, func(s *nodeState) { unrecorded, s.unrecorded = s.unrecorded, false })
+	if c.stored = r.Records.Create(); !unrecorded { // Else, a record that is there all the same stops the first save.
+		c.record, c.stored, err = r.Records.Load(ctx, node.Name, node.UID)
+	}
+	if err != nil {
 		if done := r.onUnreadable(c, err); done.stop {
 			return done
 		}
+	}
+	if c.record == nil {
 		c.record = api.NewRun(node, r.Clock.Now())
-	case c.record == nil:
-		c.record = api.NewRun(node, r.Clock.Now())
-	default:
+	} else {
 		r.note(c.record)
 	}
 	r.states.update(node.UID, func(s *nodeState) { s.unreadable = false })
 	return next
 }
 
+// readNode reads the Node, at least as new as a resourceVersion; "" is the newest. It returns
+// nil if the Node is deleted.
+func (r *reconciler) readNode(ctx context.Context, c *cleanup, resourceVersion string) (*corev1.Node, error) {
+	node, err := r.Client.CoreV1().Nodes().Get(ctx, c.cached.Name, metav1.GetOptions{ResourceVersion: resourceVersion})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && node.UID != c.cached.UID:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading node %s: %w", c.cached.Name, err)
+	}
+	return node, nil
+}
+
 // onUnreadable handles a record that cannot be read. Nothing is done for the Node, except
 // on the word of an operator: a bypass, or a retry request that is newer than the fault,
 // starts a new record.
 func (r *reconciler) onUnreadable(c *cleanup, err error) result {
-	var unreadable *runstore.UnreadableError
-	readable := !errors.As(err, &unreadable)
-	if !readable {
-		c.stored = unreadable.Handle
-	} else {
-		c.stored = r.Records.Create()
-	}
+	readable := !errors.As(err, &runstore.UnreadableError{})
 	if c.terminating() && r.bypassed(c) && (!readable || api.Refused(err)) {
 		c.log.Error("the run record cannot be read, and a bypass overrides that", "err", err)
 		return next
-	}
-	began := c.node.CreationTimestamp.Time
-	if c.terminating() {
-		began = c.node.DeletionTimestamp.Time
 	}
 	retry := c.node.Annotations[api.AnnotationRetryRequestedAt]
 	retried := false
@@ -71,7 +76,7 @@ func (r *reconciler) onUnreadable(c *cleanup, err error) result {
 			s.unreadable, s.retryThen = true, retry
 		}
 		retried = retry != s.retryThen
-		s.block(began)
+		s.state = api.Blocked
 	})
 	switch {
 	case readable:
@@ -130,15 +135,8 @@ func (r *reconciler) save(ctx context.Context, c *cleanup) error {
 func (r *reconciler) publish(ctx context.Context, c *cleanup) {
 	r.note(c.record)
 	if c.record.State.Released() && c.terminating() && len(api.OtherFinalizers(c.node)) == 0 {
-		// The Node is deleted before anybody can read its condition.
-		if r.bulk() {
-			c.report.Discard()
-		} else {
-			c.report.FlushEvents()
-		}
+		c.report.Discard(!r.bulk())
 		return
 	}
-	if err := c.report.Run(ctx, c.record); err != nil {
-		r.logUnpublished(c, err)
-	}
+	c.logUnpublished(c.report.Run(ctx, c.record))
 }

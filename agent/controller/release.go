@@ -6,28 +6,50 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
+
+// ensureFinalizer adds our finalizer to a Node that was created without it.
+func (r *reconciler) ensureFinalizer(ctx context.Context, c *cleanup) result {
+	if !api.NeedsFinalizer(c.cached) || !r.selected(c.cached) {
+		return next
+	}
+	if err := r.Fence(); err != nil {
+		return failed(err)
+	}
+	added, err := r.Nodes.AddFinalizer(ctx, c.cached)
+	if err != nil || !added {
+		return failed(err)
+	}
+	r.Metrics.FinalizerAdded()
+	c.log.Info("finalizer added to a node that lacked it")
+	return next
+}
 
 // release removes our finalizer from a Node whose record says why it may be deleted.
 func (r *reconciler) release(ctx context.Context, c *cleanup) result {
-	if _, err := r.patchFinalizer(ctx, c.node, "removing", "$deleteFromPrimitiveList/finalizers"); err != nil {
+	err := r.Fence()
+	if err == nil {
+		err = r.Nodes.RemoveFinalizer(ctx, c.node)
+	}
+	if err != nil {
 		return failed(errors.Join(err, r.publishUnreleased(ctx, c, err)))
 	}
 	r.states.update(c.node.UID, func(s *nodeState) { s.released = true })
 	if c.record.State == api.Bypassed {
-		c.report.Publish(report.CleanupBypassed(c.record.BypassReason))
+		c.report.Publish(nodeevent.CleanupBypassed(c.record.BypassReason))
 	} else {
-		c.report.Publish(report.CleanupCompleted(c.record))
+		c.report.Publish(nodeevent.CleanupCompleted(c.record))
 	}
 	c.log.Info("node released", "state", c.record.State, "otherFinalizers", strings.Join(api.OtherFinalizers(c.node), ","))
-	return stop()
+	return stop
 }
 
 // publishUnreleased publishes on the Node why it stays although its cleanup is done.
 func (r *reconciler) publishUnreleased(ctx context.Context, c *cleanup, err error) error {
-	var invalid invalidError
+	var invalid nodepatch.InvalidError
 	if r.Fence() != nil || ctx.Err() != nil || errors.As(err, &invalid) {
 		return nil // The next leader publishes, or no condition can be written either.
 	}

@@ -2,15 +2,14 @@ package controller
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // Messages in the condition of a Node after its cleanup on request.
@@ -21,7 +20,7 @@ const (
 
 // requested reports whether there is a request to handle or to cancel for a Node that is
 // not deleted: somebody asked for its cleanup, withdrew that, or our cordon remains.
-func (r *reconciler) requested(node *nodeMeta) bool {
+func (r *reconciler) requested(node *nodecache.Node) bool {
 	return node.Annotations[api.AnnotationCleanupRequestedAt] != "" || node.Annotations[api.AnnotationCordonedBy] == api.Agent ||
 		r.states.get(node.UID).withdrawn
 }
@@ -35,7 +34,7 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 			return failed(err)
 		}
 		r.states.update(c.node.UID, func(s *nodeState) { s.withdrawn = false })
-		return stop()
+		return stop
 	case !r.selected(c.node):
 		return blocked("the config's nodeSelector excludes this node: a cleanup on request does nothing", nil)
 	case c.record.CleanupRequestedAt != request:
@@ -44,12 +43,15 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 	case c.record.State == api.Canceled:
 		return result{stop: true, err: r.uncordon(ctx, c)}
 	case c.record.Begun() && !c.record.DryRun && !c.node.Spec.Unschedulable:
-		if schedulable, err := r.schedulable(ctx, c); err != nil || !schedulable {
+		// What was read may be older than our own cordon: the API server answers from a cache
+		// that follows its writes.
+		current, err := r.readNode(ctx, c, "")
+		if err != nil || current == nil || current.DeletionTimestamp != nil || current.Spec.Unschedulable {
 			return result{stop: true, err: err}
 		}
 		return result{stop: true, err: r.cancel(ctx, c, "somebody uncordoned the node")}
 	case c.record.State.Released():
-		return stop()
+		return stop
 	}
 	return next
 }
@@ -58,19 +60,6 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 func (c *cleanup) restart(now time.Time) {
 	c.record = api.NewRun(c.node, now)
 	c.record.RetryRequestedAt = c.node.Annotations[api.AnnotationRetryRequestedAt]
-}
-
-// schedulable reports whether the Node is schedulable right now. What was read before may
-// be older than our own cordon: the API server answers from a cache that follows its writes.
-func (r *reconciler) schedulable(ctx context.Context, c *cleanup) (bool, error) {
-	current, err := r.Client.CoreV1().Nodes().Get(ctx, c.node.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading node %s: %w", c.node.Name, err)
-	}
-	return current.UID == c.node.UID && current.DeletionTimestamp == nil && !current.Spec.Unschedulable, nil
 }
 
 // cancel ends the cleanup of a Node that is not deleted, and removes our cordon. A
@@ -84,7 +73,7 @@ func (r *reconciler) cancel(ctx context.Context, c *cleanup, reason string) erro
 			return err
 		}
 		c.log.Info("cleanup on request canceled", "reason", reason)
-		c.report.Publish(report.CleanupCanceled(reason))
+		c.report.Publish(nodeevent.CleanupCanceled(reason))
 	}
 	return r.uncordon(ctx, c)
 }

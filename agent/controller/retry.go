@@ -3,10 +3,8 @@ package controller
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
@@ -36,18 +34,10 @@ func (r *reconciler) awaitRetry(ctx context.Context, c *cleanup) result {
 // resetForRetry resets the failed and waiting steps of a run if there is a reason to retry
 // them now.
 func (r *reconciler) resetForRetry(c *cleanup) {
-	var changed, retried bool
-	r.states.update(c.node.UID, func(s *nodeState) {
-		changed, retried = s.retry, s.retried
-		s.retry = false
-	})
 	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
-	reason := retryReason(c.record, c.config.Hash, requested, changed, !retried && r.writtenSinceFailure(c))
+	reason := retryReason(c.record, c.config.Hash, requested, r.secretWrittenSince(c))
 	if reason == "" {
 		return
-	}
-	if reason == retrySecretWritten {
-		r.states.update(c.node.UID, func(s *nodeState) { s.retried = true })
 	}
 	c.log.Info("retrying the cleanup", "reason", reason)
 	c.record.RetryRequestedAt = requested
@@ -56,15 +46,14 @@ func (r *reconciler) resetForRetry(c *cleanup) {
 
 // Reasons to retry a cleanup now.
 const (
-	retryRequested     = "requested by an operator"
-	retryConfig        = "the config changed"
-	retrySecretChanged = "a secret of a step changed"
-	retrySecretWritten = "a secret of the failed step was written since"
+	retryRequested = "requested by an operator"
+	retryConfig    = "the config changed"
+	retrySecret    = "a secret of a step was written since the last attempt"
 )
 
 // retryReason returns why a cleanup is retried now, or "". A done cleanup is not: for it, a
 // retry request is the answer to a host that came back (see checkHost).
-func retryReason(run *api.Run, configHash, requested string, secretChanged, secretWritten bool) string {
+func retryReason(run *api.Run, configHash, requested string, secretWritten bool) string {
 	switch {
 	case run.State == api.Succeeded:
 		return ""
@@ -72,54 +61,29 @@ func retryReason(run *api.Run, configHash, requested string, secretChanged, secr
 		return retryRequested
 	case (run.State == api.Failed || run.State == api.Blocked) && run.ConfigHash != configHash:
 		return retryConfig
-	case secretChanged && run.State.Stalled():
-		return retrySecretChanged
-	case secretWritten && run.State == api.Failed:
-		return retrySecretWritten
+	case run.State.Stalled() && secretWritten:
+		return retrySecret
 	}
 	return ""
 }
 
-// secretChanged retries every cleanup that is stalled, or is about to be.
-func (r *reconciler) secretChanged(name string) {
-	if !r.usesSecret(name) {
-		return
-	}
-	for _, node := range r.states.names(func(s *nodeState) bool {
-		s.retry = s.state.Stalled() || s.state == api.Running
-		return s.retry
-	}) {
-		r.queue.Add(node)
-	}
-	r.Log.Info("a secret of a step changed", "secret", name)
-}
-
-// secretWritten reconciles the cleanups that failed, perhaps before the Secret was written.
-func (r *reconciler) secretWritten(name string) {
-	if !r.usesSecret(name) {
-		return
-	}
-	for _, node := range r.states.names(func(s *nodeState) bool { return s.state == api.Failed }) {
+// secretWritten reconciles every cleanup that makes no progress, or is about to.
+func (r *reconciler) secretWritten() {
+	for _, node := range r.states.names(func(s *nodeState) bool { return s.state.Stalled() || s.state == api.Running }) {
 		r.queue.Add(node)
 	}
 }
 
-func (r *reconciler) usesSecret(name string) bool {
-	return slices.ContainsFunc(r.Config().Steps, func(step config.Step) bool {
-		return slices.ContainsFunc(step.Secrets, func(key contract.SecretKey) bool { return key.Name == name })
-	})
-}
-
-// writtenSinceFailure reports whether a Secret of a failed step was written after it failed.
-func (r *reconciler) writtenSinceFailure(c *cleanup) bool {
+// secretWrittenSince reports whether a Secret of a step was written since the last run of
+// this leader began. If this leader had none, it reports whether one was written since the step
+// failed: perhaps no agent was the leader then.
+func (r *reconciler) secretWrittenSince(c *cleanup) bool {
+	ranAt := r.states.get(c.node.UID).ranAt
 	return slices.ContainsFunc(c.config.Steps, func(step config.Step) bool {
-		record := c.record.Step(step.Name)
-		if record == nil || record.State != api.StepFailed || record.FinishedAt == nil {
-			return false
+		since := ranAt
+		if record := c.record.Step(step.Name); since.IsZero() && record != nil && record.State == api.StepFailed && record.FinishedAt != nil {
+			since = record.FinishedAt.Time
 		}
-		return slices.ContainsFunc(step.Secrets, func(key contract.SecretKey) bool {
-			at, known := r.secretWrites.Load(key.Name)
-			return known && at.(time.Time).After(record.FinishedAt.Time)
-		})
+		return !since.IsZero() && r.Secrets.Since(since, step.Secrets)
 	})
 }

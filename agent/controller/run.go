@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
-	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
@@ -28,6 +28,7 @@ var (
 func (r *reconciler) startRun(ctx context.Context, c *cleanup) result {
 	c.slot = false
 	run := *c
+	r.states.update(c.node.UID, func(s *nodeState) { s.ranAt = r.Clock.Now() })
 	r.states.start(ctx, c.node.UID, func(runs context.Context) { r.execute(runs, ctx, &run) }, func() {
 		r.queue.Add(run.node.Name)
 		r.wakeNext()
@@ -48,9 +49,9 @@ func (r *reconciler) buildPlan(ctx context.Context, c *cleanup) (done result) {
 	isNew := c.record.PlanHash == ""
 	c.plan = plan.Build(c.config.Steps, c.node, plan.Applied(c.record, c.config.Hash)...)
 	c.plan.Record(c.record, c.config.Hash, c.config.DryRun)
-	c.report.Buffer(ctx, func(err error) { r.logUnpublished(c, err) })
+	c.report.Buffer(ctx, c.logUnpublished)
 	if isNew {
-		c.report.Publish(report.CleanupStarted(c.record))
+		c.report.Publish(nodeevent.CleanupStarted(c.record))
 		c.log.Info("cleanup started", "plan", c.plan.Hash, "dryRun", c.config.DryRun)
 	}
 	return next
@@ -81,16 +82,16 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		c.log.Warn("cleanup waits", "until", outcome.RetryAt, "reason", outcome.Message)
 	case outcome.State == api.Failed:
 		c.log.Error("cleanup failed, the node stays", "reason", outcome.Message)
-		c.report.Publish(report.CleanupFailed(c.node.Name, outcome.Message))
+		c.report.Publish(nodeevent.CleanupFailed(c.node.Name, outcome.Message))
 	case outcome.State != api.Succeeded:
 		return failed(fmt.Errorf("running the steps: they ended in state %q, which is not an end", outcome.State))
 	case c.terminating():
 		return next
 	default:
 		c.log.Info("cleanup on request done")
-		c.report.Publish(report.CleanupReady(c.record))
+		c.report.Publish(nodeevent.CleanupReady(c.record))
 	}
-	return stop()
+	return stop
 }
 
 // mayContinue returns an error if a run must not have a side effect now.
@@ -98,7 +99,7 @@ func (r *reconciler) mayContinue(run *api.Run) error {
 	if err := r.Fence(); err != nil {
 		return err
 	}
-	switch node := r.cached(run.Node); {
+	switch node := r.nodes.Get(run.Node); {
 	case node == nil || node.UID != run.NodeUID:
 		return errNodeGone
 	case node.DeletionTimestamp == nil && !run.RequestStands(node):
@@ -118,7 +119,7 @@ const finalWrites = 5 * time.Second
 func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 	requested := ctx.Err() != nil || errors.Is(err, errWithdrawn)
 	if r.Fence() != nil {
-		c.report.Discard() // The next leader publishes the state.
+		c.report.Discard(false) // The next leader publishes the state.
 		return
 	}
 	c.log.Warn("cleanup interrupted", "err", err)
@@ -128,9 +129,7 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 	case errors.Is(err, errNodeGone):
 		r.recordNodeGone(ctx, c)
 	case requested:
-		if err := c.report.Flush(ctx); err != nil {
-			r.logUnpublished(c, err)
-		}
+		c.logUnpublished(c.report.Flush(ctx))
 	case r.publishInvalid(c.node, err):
 		r.states.update(c.node.UID, func(s *nodeState) { s.retryAt = r.Clock.Now().Add(invalidRetry) })
 	default:
@@ -140,7 +139,7 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 
 // recordNodeGone records the end of a run whose Node was deleted by somebody else.
 func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
-	c.report.Discard()
+	c.report.Discard(false)
 	if r.states.get(c.node.UID).released {
 		return
 	}
@@ -150,26 +149,24 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
 	}
-	if r.exists(c.node) {
+	if r.nodes.Has(c.node) {
 		r.publish(ctx, c) // Other finalizers hold it.
 	}
 }
 
-// backOff delays the next run, longer each time, and publishes the reason from the second
+// backOff delays the next run and publishes the reason from the second
 // time on: what is over a moment later is not worth a condition.
 func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
 	failures := 0
 	r.states.update(c.node.UID, func(s *nodeState) {
-		s.retryAt = r.Clock.Now().Add(s.backoff.next())
-		failures = s.backoff.failures
+		s.backOff(r.Clock.Now())
+		failures = s.failures
 	})
 	publish := c.report.Flush
 	if failures > 1 {
-		r.states.update(c.node.UID, func(s *nodeState) { s.block(c.record.StartedAt.Time) })
+		r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
 		message := fmt.Sprintf("the cleanup cannot go on, trying again: %v", err)
 		publish = func(ctx context.Context) error { return c.report.State(ctx, api.Blocked, message) }
 	}
-	if err := publish(ctx); err != nil {
-		r.logUnpublished(c, err)
-	}
+	c.logUnpublished(publish(ctx))
 }

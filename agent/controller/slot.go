@@ -12,17 +12,17 @@ import (
 // superviseRun leaves a Node alone while its run is in progress, and ends the run if the
 // Node is bypassed or its deadline releases it. The end of a run reconciles the Node again.
 func (r *reconciler) superviseRun(_ context.Context, c *cleanup) result {
-	if !r.states.track(c.cached, func() bool { return r.exists(c.cached) }) {
-		return stop()
+	if !r.states.track(c.cached, func() bool { return r.nodes.Has(c.cached) }) {
+		return stop
 	}
 	state := r.states.get(c.cached.UID)
 	switch {
 	case state.released:
-		return stop() // The informer is about to deliver this.
+		return stop // The informer is about to deliver this.
 	case !state.active:
 		return next
 	case c.cached.DeletionTimestamp == nil:
-		return stop()
+		return stop
 	case r.bypassed(c):
 		r.states.update(c.cached.UID, func(s *nodeState) { s.interrupt(errBypassed) })
 	case r.deadlineReleases(c):
@@ -58,7 +58,7 @@ const pendingAfter = 2 * time.Minute
 // and unless the condition already has the state of its cleanup.
 func (r *reconciler) publishPending(ctx context.Context, c *cleanup) result {
 	if c.cached.DeletionTimestamp == nil {
-		return stop()
+		return stop
 	}
 	untilDeadline := r.publishDeadline(c)
 	state := r.states.get(c.cached.UID)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -29,15 +29,18 @@ type nodeState struct {
 	queued  bool
 	waiting *report.Node
 
-	// backoff counts the runs that could not go on, in a row; the next one starts at retryAt.
-	backoff backoff
-	retryAt time.Time
+	// failures counts the runs that could not go on, in a row; the next one starts at retryAt.
+	// A failed step is something else and has its own retries.
+	failures int
+	retryAt  time.Time
 
 	// withdrawn: somebody removed a request for a cleanup.
 	withdrawn bool
-	// retry: a Secret of a step has changed. retried: a Secret that was written while no agent
-	// led has caused a retry.
-	retry, retried bool
+	// ranAt is when the newest run began.
+	ranAt time.Time
+	// unrecorded: this leader saw the deletion, and the Node had no cleanup before. So there
+	// is no run record, unless somebody else created one.
+	unrecorded bool
 	// released: this agent has removed our finalizer.
 	released bool
 	// settled: nothing is left to publish about a Node without our finalizer.
@@ -53,19 +56,10 @@ type nodeState struct {
 	deleted bool
 }
 
-// backoff doubles the time between runs that could not go on. A failed step is something
-// else and has its own retries.
-type backoff struct {
-	failures int
-	delays   wait.Backoff
-}
-
-func (b *backoff) next() time.Duration {
-	if b.failures == 0 {
-		b.delays = wait.Backoff{Duration: firstRetry, Factor: 2, Steps: 20, Cap: lastRetry}
-	}
-	b.failures++
-	return b.delays.Step()
+// backOff delays the next run, longer each time.
+func (s *nodeState) backOff(now time.Time) {
+	s.retryAt = now.Add(min(firstRetry<<min(s.failures, 20), lastRetry))
+	s.failures++
 }
 
 // states holds the state of every Node that has one, by UID, and the slots for runs.
@@ -82,7 +76,7 @@ func newStates() *states { return &states{byUID: map[types.UID]*nodeState{}} }
 
 // track makes sure that the Node has a state, unless exists returns false afterwards: then
 // the Node was deleted meanwhile, and nobody would drop the state.
-func (s *states) track(node *nodeMeta, exists func() bool) bool {
+func (s *states) track(node *nodecache.Node, exists func() bool) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	state, known := s.byUID[node.UID]
@@ -214,15 +208,9 @@ func (s *nodeState) interrupt(cause error) {
 	}
 }
 
-// running counts the slots that are taken; busy adds the Nodes that wait for one.
-func (s *states) running() int {
+// counts returns how many slots are taken, and how many Nodes wait for one.
+func (s *states) counts() (taken, waiting int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.active
-}
-
-func (s *states) busy() int {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.active + len(s.queue)
+	return s.active, len(s.queue)
 }

@@ -9,13 +9,15 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 )
 
 func present() bool { return true }
 
 func trackAll(s *states, uids ...types.UID) {
 	for _, uid := range uids {
-		s.track(&nodeMeta{ObjectMeta: metav1.ObjectMeta{Name: "node-" + string(uid), UID: uid}}, present)
+		s.track(&nodecache.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-" + string(uid), UID: uid}}, present)
 	}
 }
 
@@ -32,8 +34,8 @@ func TestSlotsAreGivenInTheOrderOfTheQueue(t *testing.T) {
 			t.Errorf("%s has a slot beyond the limit", uid)
 		}
 	}
-	if s.running() != 1 || s.busy() != 4 {
-		t.Errorf("%d running, %d busy", s.running(), s.busy())
+	if taken, waiting := s.counts(); taken != 1 || waiting != 3 {
+		t.Errorf("%d taken, %d waiting", taken, waiting)
 	}
 	if names := s.next(1); names != nil {
 		t.Errorf("%v are next although no slot is free", names)
@@ -53,7 +55,7 @@ func TestNoStateSurvivesItsNode(t *testing.T) {
 	trackAll(s, "a", "b")
 	s.forget("a")
 	s.update("a", func(state *nodeState) { state.released = true }) // What ends after the deletion leaves nothing.
-	if s.track(&nodeMeta{ObjectMeta: metav1.ObjectMeta{Name: "node-c", UID: "c"}}, func() bool { return false }) {
+	if s.track(&nodecache.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-c", UID: "c"}}, func() bool { return false }) {
 		t.Error("a deleted Node is tracked")
 	}
 	if len(s.byUID) != 1 {
@@ -72,8 +74,8 @@ func TestNoStateSurvivesItsNode(t *testing.T) {
 	}
 	<-ended
 	s.runs.Wait()
-	if len(s.byUID) != 0 || s.running() != 0 {
-		t.Errorf("states are %v, %d running", s.byUID, s.running())
+	if taken, _ := s.counts(); len(s.byUID) != 0 || taken != 0 {
+		t.Errorf("states are %v, %d slots taken", s.byUID, taken)
 	}
 }
 
@@ -97,15 +99,16 @@ func TestANodeThatComesBackWaitsForTheEndOfItsRun(t *testing.T) {
 }
 
 func TestBackoffDoublesUpToItsLimit(t *testing.T) {
-	var b backoff
+	var s nodeState
 	var delays []time.Duration
-	for range 12 {
-		delays = append(delays, b.next())
+	for range 100 {
+		s.backOff(started)
+		delays = append(delays, s.retryAt.Sub(started))
 	}
 	if want := []time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond}; !slices.Equal(delays[:3], want) {
 		t.Errorf("delays begin with %v", delays[:3])
 	}
-	if last := delays[11]; last != lastRetry || b.failures != 12 {
-		t.Errorf("the delay after %d failures is %s", b.failures, last)
+	if delays[11] != lastRetry || delays[99] != lastRetry {
+		t.Errorf("delays are %v", delays)
 	}
 }

@@ -1,30 +1,19 @@
 package controller
 
 import (
+	"cmp"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Stats counts Nodes and cleanups, as the leader sees them.
-type Stats struct {
-	// WithFinalizer counts Nodes that have our finalizer, Unprotected those that the
-	// config selects and that lack it and do not terminate.
-	WithFinalizer, Unprotected int
-	// Active counts the runs in progress.
-	Active int
-	// Queued counts Nodes that wait for a reconcile.
-	Queued int
-	// Unfinished counts cleanups that are not done, by state.
-	Unfinished map[api.State]int
-	// Oldest is when the oldest of them began, zero if there is none.
-	Oldest time.Time
-}
-
-func (r *reconciler) stats() Stats {
-	stats := Stats{Active: r.states.running(), Queued: r.queue.Len(), Unfinished: map[api.State]int{}}
-	for _, object := range r.nodes.GetStore().List() {
-		node := object.(*nodeMeta)
+// stats counts Nodes and cleanups, as the leader sees them.
+func (r *reconciler) stats() metrics.Cleanups {
+	active, _ := r.states.counts()
+	stats := metrics.Cleanups{Active: active, Queued: r.queue.Len(), Unfinished: map[api.State]int{}}
+	for _, node := range r.nodes.List() {
 		protected := api.HasFinalizer(node)
 		switch {
 		case protected:
@@ -50,14 +39,12 @@ func (r *reconciler) stats() Stats {
 
 // summary returns the state of the cleanup and when it began; Pending since the deletion
 // if there is no record yet.
-func (s nodeState) summary(node *nodeMeta) (api.State, time.Time) {
-	if s.state != "" {
-		return s.state, s.began
+func (s nodeState) summary(node *nodecache.Node) (state api.State, began time.Time) {
+	state, began = cmp.Or(s.state, api.Pending), s.began
+	if began.IsZero() && node.DeletionTimestamp != nil {
+		began = node.DeletionTimestamp.Time
 	}
-	if node.DeletionTimestamp != nil {
-		return api.Pending, node.DeletionTimestamp.Time
-	}
-	return api.Pending, time.Time{}
+	return state, began
 }
 
 // note keeps for metrics what a record says.
@@ -65,12 +52,4 @@ func (r *reconciler) note(run *api.Run) {
 	r.states.update(run.NodeUID, func(s *nodeState) {
 		s.state, s.began, s.complete = run.State, run.StartedAt.Time, run.State == api.Succeeded && run.DeletionRequestedAt != nil
 	})
-}
-
-// block notes that the cleanup cannot go on, whatever its record says.
-func (s *nodeState) block(began time.Time) {
-	if s.state == "" {
-		s.began = began
-	}
-	s.state = api.Blocked
 }

@@ -21,14 +21,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
-// Observer is told of each change of a step, in the order in which they happen.
+// Observer observes the steps of a run.
 type Observer interface {
-	StepStarted(step *api.StepRun)
-	StepSucceeded(step *api.StepRun, took time.Duration)
-	// StepFailed is called for each attempt that failed; the step's state
-	// says whether it will be tried again.
-	StepFailed(step *api.StepRun, took time.Duration)
-	StepSkipped(step *api.StepRun)
+	// StepChanged is called for each change of a step's state, in the order in which they
+	// happen, and for each attempt that failed. Took is the duration of the attempt that
+	// ended, 0 if none did.
+	StepChanged(step *api.StepRun, took time.Duration)
 }
 
 // Job is one run of a plan.
@@ -159,7 +157,7 @@ func (r *run) recordSkips() {
 			continue
 		}
 		step.State, step.Reason = api.StepSkipped, skip.Reason
-		r.Observer.StepSkipped(step)
+		r.Observer.StepChanged(step, 0)
 	}
 }
 
@@ -200,7 +198,7 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	}
 	for _, step := range steps {
 		record := r.Record.Step(step.Name)
-		r.Observer.StepStarted(record)
+		r.Observer.StepChanged(record, 0)
 		r.running[step.Name] = true
 		target, limit := r.target(step, record.Attempts), r.limit(step)
 		go func() { r.results <- r.attempt(ctx, step, target, limit) }()
@@ -275,7 +273,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	now := metav1.NewTime(r.clock.Now())
 	if done.err == nil {
 		record.State, record.LastError, record.Effects, record.FinishedAt = api.StepSucceeded, "", r.redactEffects(done.effects), &now
-		r.Observer.StepSucceeded(record, done.took)
+		r.Observer.StepChanged(record, done.took)
 		return nil
 	}
 	record.Failures++
@@ -289,6 +287,6 @@ func (r *run) settle(ctx context.Context, done result) error {
 			record.LastError += fmt.Sprintf(" (another try would come too late for the step's totalTimeout of %s)", done.step.TotalTimeout)
 		}
 	}
-	r.Observer.StepFailed(record, done.took)
+	r.Observer.StepChanged(record, done.took)
 	return nil
 }

@@ -54,10 +54,12 @@ func (b *bench) note(format string, arguments ...any) {
 	b.events = append(b.events, fmt.Sprintf(format, arguments...))
 }
 
-func (b *bench) StepStarted(step *api.StepRun)                    { b.note("%s started", step.Name) }
-func (b *bench) StepSucceeded(step *api.StepRun, _ time.Duration) { b.note("%s succeeded", step.Name) }
-func (b *bench) StepFailed(step *api.StepRun, _ time.Duration)    { b.note("%s failed", step.Name) }
-func (b *bench) StepSkipped(step *api.StepRun)                    { b.note("%s skipped", step.Name) }
+func (b *bench) StepChanged(step *api.StepRun, _ time.Duration) {
+	word := map[api.StepState]string{
+		api.StepRunning: "started", api.StepSucceeded: "succeeded", api.StepFailed: "failed", api.StepRetrying: "failed", api.StepSkipped: "skipped",
+	}[step.State]
+	b.note("%s %s", step.Name, word)
+}
 
 // step makes a critical step without retries that calls work.
 func (b *bench) step(name string, work pluginFunc, change ...func(*config.Step)) config.Step {

@@ -117,12 +117,24 @@ func (m *Metrics) WebhookRequest(operation, result string, took time.Duration) {
 	m.webhookDuration.WithLabelValues(operation).Observe(took.Seconds())
 }
 
-// StepDone counts an attempt of a step, or a step that was skipped.
-func (m *Metrics) StepDone(plugin, result string, took time.Duration) {
-	m.operations.WithLabelValues(plugin, result).Inc()
-	if result != "skipped" {
-		m.operationTime.WithLabelValues(plugin).Observe(took.Seconds())
+// StepChanged counts the attempts of a step and the skips. It has the contract of
+// executor.Observer.
+func (m *Metrics) StepChanged(step *api.StepRun, took time.Duration) {
+	result := "error"
+	switch step.State {
+	case api.StepRunning:
+		if step.Attempts > 1 {
+			m.retries.WithLabelValues(step.Plugin).Inc()
+		}
+		return
+	case api.StepSkipped:
+		m.operations.WithLabelValues(step.Plugin, "skipped").Inc()
+		return
+	case api.StepSucceeded:
+		result = "success"
 	}
+	m.operations.WithLabelValues(step.Plugin, result).Inc()
+	m.operationTime.WithLabelValues(step.Plugin).Observe(took.Seconds())
 }
 
 // NodeUnprotected counts a Node that was deleted without our finalizer.
@@ -142,9 +154,6 @@ func (m *Metrics) ConfigInForce(hash string, since time.Time) {
 	m.configInfo.WithLabelValues(hash).Set(1)
 	m.configLoaded.Set(float64(since.Unix()))
 }
-
-// Retried counts an attempt after the first.
-func (m *Metrics) Retried(plugin string) { m.retries.WithLabelValues(plugin).Inc() }
 
 // PluginHealth says how the plugins of all steps are; those it does not name are forgotten.
 func (m *Metrics) PluginHealth(plugins []api.PluginHealth) {

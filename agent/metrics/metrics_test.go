@@ -16,14 +16,14 @@ func used() *Metrics {
 	m.Controller(func() Cleanups {
 		return Cleanups{WithFinalizer: 5, Unprotected: 2, Active: 1, Queued: 3, Unfinished: map[api.State]int{api.Failed: 4}, Oldest: time.Unix(9, 0)}
 	})
-	m.Retried("drain")
+	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepRunning, Attempts: 2}, 0)
 	m.ConfigInForce("abc", time.Unix(8, 0))
 	m.ConfigInForce("def", time.Unix(8, 0))
 	m.PluginHealth([]api.PluginHealth{{Step: "gone", Plugin: "http", Checks: true}})
 	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true, Error: "no route"}, {Step: "log", Plugin: "logger"}})
 	m.WebhookRequest("CREATE", "patched", time.Millisecond)
-	m.StepDone("drain", "success", time.Second)
-	m.StepDone("drain", "skipped", 0)
+	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepSucceeded}, time.Second)
+	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepSkipped}, 0)
 	m.NodeUnprotected()
 	m.FinalizerAdded()
 	m.Leading(true)
@@ -81,5 +81,24 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 		if strings.Contains(recorder.Body.String(), stale) {
 			t.Errorf("%q is still told", stale)
 		}
+	}
+}
+
+func TestStepChangedCountsAttempts(t *testing.T) {
+	m := New()
+	for _, step := range []api.StepRun{
+		{State: api.StepRunning, Attempts: 1}, {State: api.StepRetrying, Attempts: 1}, {State: api.StepRunning, Attempts: 2}, {State: api.StepFailed, Attempts: 2},
+		{State: api.StepRunning, Attempts: 1}, {State: api.StepSucceeded, Attempts: 1}, {State: api.StepSkipped},
+	} {
+		step.Plugin = "drain"
+		m.StepChanged(&step, time.Second)
+	}
+	for result, want := range map[string]float64{"error": 2, "success": 1, "skipped": 1} {
+		if got := testutil.ToFloat64(m.operations.WithLabelValues("drain", result)); got != want {
+			t.Errorf("%s: %v, want %v", result, got, want)
+		}
+	}
+	if got := testutil.ToFloat64(m.retries.WithLabelValues("drain")); got != 1 {
+		t.Errorf("%v retries, want 1", got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // bufferFor is how long a new run buffers Events and conditions about progress.
@@ -16,7 +18,7 @@ const bufferFor = time.Second
 // buffer holds what a new run has not published yet.
 type buffer struct {
 	timer  clock.Timer
-	events []Event
+	events []nodeevent.Event
 	// conditions are the newest ones, nil for none.
 	conditions []corev1.NodeCondition
 }
@@ -41,28 +43,20 @@ func (n *Node) Flush(ctx context.Context) error {
 	return n.flush(ctx)
 }
 
-// Discard drops what is buffered and ends buffering: the Event at the end of the
-// run lists every step.
-func (n *Node) Discard() {
+// Discard drops buffered conditions and ends buffering: the Node is deleted before anybody
+// could read them. It publishes the buffered Events if events is true; else the Event at the end
+// of the run, which lists every step, replaces them.
+func (n *Node) Discard(events bool) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	n.discard()
-}
-
-// FlushEvents publishes the buffered Events and drops the conditions: the Node is
-// deleted before anybody could read them.
-func (n *Node) FlushEvents() {
-	n.mutex.Lock()
-	defer n.mutex.Unlock()
-	n.flushEvents()
-	n.discard()
-}
-
-func (n *Node) discard() {
-	if n.buffer != nil {
-		n.buffer.timer.Stop()
-		n.buffer = nil
+	if n.buffer == nil {
+		return
 	}
+	if events {
+		n.flushEvents()
+	}
+	n.buffer.timer.Stop()
+	n.buffer = nil
 }
 
 func (n *Node) flush(ctx context.Context) error {
@@ -70,15 +64,13 @@ func (n *Node) flush(ctx context.Context) error {
 		return nil
 	}
 	n.flushEvents()
+	n.buffer.timer.Stop()
 	conditions := n.buffer.conditions
-	n.discard()
+	n.buffer = nil
 	return n.write(ctx, conditions)
 }
 
 func (n *Node) flushEvents() {
-	if n.buffer == nil {
-		return
-	}
 	for _, e := range n.buffer.events {
 		n.record(e)
 	}

@@ -1,6 +1,6 @@
 // Package report publishes the progress of cleanups: the condition of the Node, Events, and
-// metrics of steps. Which Event and which condition follow from which state is decided by
-// pure functions (events.go, and package api for conditions).
+// metrics of steps. What an Event says is decided in package nodeevent, which condition
+// follows from a record in package api.
 package report
 
 import (
@@ -11,45 +11,43 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
 // Metrics counts steps.
 type Metrics interface {
-	// StepDone counts one attempt; result is "success", "error" or "skipped".
-	StepDone(plugin, result string, took time.Duration)
-	// Retried counts an attempt of a step after its first.
-	Retried(plugin string)
+	// StepChanged has the contract of executor.Observer.
+	StepChanged(step *api.StepRun, took time.Duration)
 }
 
-// Reporter publishes through one client and one Event recorder.
+// Reporter publishes through one client and one nodeevent.Event recorder.
 type Reporter struct {
-	nodes   corev1client.NodeInterface
+	nodes   nodepatch.Client
 	events  record.EventRecorder
 	metrics Metrics
 	clock   clock.WithDelayedExecution
 }
 
 // New returns a Reporter.
-func New(nodes corev1client.NodesGetter, events record.EventRecorder, metrics Metrics, clock clock.WithDelayedExecution) *Reporter {
-	return &Reporter{nodes: nodes.Nodes(), events: events, metrics: metrics, clock: clock}
+func New(nodes nodepatch.Client, events record.EventRecorder, metrics Metrics, clock clock.WithDelayedExecution) *Reporter {
+	return &Reporter{nodes: nodes, events: events, metrics: metrics, clock: clock}
 }
 
 // Node publishes the progress of one Node's cleanup. Its methods may be called from
 // several goroutines.
 type Node struct {
 	*Reporter
-	name string
-	uid  types.UID
+	// node has the name and the UID.
+	node metav1.ObjectMeta
 
 	mutex sync.Mutex
 	// conditions are the conditions that the Node is known to have.
-	conditions conditions
+	conditions api.KnownConditions
 	// buffer is nil when nothing is delayed.
 	buffer *buffer
 }
@@ -65,7 +63,7 @@ func (r *Reporter) ForNode(node *corev1.Node) *Node {
 
 // ForMetadata returns the publisher for a Node of which only the metadata is known.
 func (r *Reporter) ForMetadata(node metav1.Object) *Node {
-	return &Node{Reporter: r, name: node.GetName(), uid: node.GetUID(), conditions: conditions{}}
+	return &Node{Reporter: r, node: metav1.ObjectMeta{Name: node.GetName(), UID: node.GetUID()}, conditions: api.KnownConditions{}}
 }
 
 // Run writes the conditions that follow from a run record, if they differ from the
@@ -100,46 +98,44 @@ func (n *Node) State(ctx context.Context, state api.State, message string) error
 // reference identifies the Node the way `kubectl describe node` looks for Events: by
 // UID, and by the name in the place of the UID.
 func (n *Node) reference() *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.name, UID: n.uid}
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.node.Name, UID: n.node.UID}
 }
 
 // Publish records an Event. A routine one may be buffered; any other follows the buffered
 // ones: Events keep the order in which things happened.
-func (n *Node) Publish(e Event) {
+func (n *Node) Publish(e nodeevent.Event) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	if n.buffer != nil && e.routine {
+	if n.buffer != nil {
 		n.buffer.events = append(n.buffer.events, e)
+		if !e.Routine {
+			n.flushEvents()
+		}
 		return
 	}
-	n.flushEvents()
 	n.record(e)
 }
 
-func (n *Node) record(e Event) { n.events.Event(n.reference(), e.kind, e.reason, e.message) }
+func (n *Node) record(e nodeevent.Event) { n.events.Event(n.reference(), e.Type, e.Reason, e.Message) }
 
-// StepStarted implements executor.Observer.
-func (n *Node) StepStarted(step *api.StepRun) {
-	n.Publish(stepStarted(step))
-	if step.Attempts > 1 {
-		n.metrics.Retried(step.Plugin)
+// StepChanged implements executor.Observer.
+func (n *Node) StepChanged(step *api.StepRun, took time.Duration) {
+	n.Publish(nodeevent.Step(step, took))
+	n.metrics.StepChanged(step, took)
+}
+
+// write patches the conditions that changed, all in one request.
+func (n *Node) write(ctx context.Context, wanted []corev1.NodeCondition) error {
+	changes := n.conditions.Changes(wanted)
+	if changes == nil {
+		return nil
 	}
-}
-
-// StepSucceeded implements executor.Observer.
-func (n *Node) StepSucceeded(step *api.StepRun, took time.Duration) {
-	n.Publish(stepSucceeded(step, took))
-	n.metrics.StepDone(step.Plugin, "success", took)
-}
-
-// StepFailed implements executor.Observer.
-func (n *Node) StepFailed(step *api.StepRun, took time.Duration) {
-	n.Publish(stepFailed(step))
-	n.metrics.StepDone(step.Plugin, "error", took)
-}
-
-// StepSkipped implements executor.Observer.
-func (n *Node) StepSkipped(step *api.StepRun) {
-	n.Publish(stepSkipped(step))
-	n.metrics.StepDone(step.Plugin, "skipped", 0)
+	written, err := n.nodes.SetConditions(ctx, &n.node, changes)
+	if err != nil || !written {
+		return err
+	}
+	for _, condition := range changes {
+		n.conditions[condition.Type] = condition
+	}
+	return nil
 }

@@ -42,21 +42,18 @@ type Handle struct {
 }
 
 // UnreadableError reports a record that exists and that this agent cannot decode.
-type UnreadableError struct {
-	error
-	// Handle overwrites the record.
-	Handle *Handle
-}
+type UnreadableError struct{ error }
 
 // Unwrap returns the cause.
-func (e *UnreadableError) Unwrap() error { return e.error }
+func (e UnreadableError) Unwrap() error { return e.error }
 
-// Create returns the handle for a record that does not exist. Saving with it fails with
-// AlreadyExists if the record exists.
+// Create returns the handle for a record that is not known to exist. Saving with it fails
+// with AlreadyExists if the record exists.
 func (s *Store) Create() *Handle { return &Handle{store: s} }
 
 // Load returns the record of a Node, or nil if there is none, and the handle to save it
-// with. A record that cannot be decoded, or that names another UID, is an UnreadableError.
+// with. A record that cannot be decoded, or that names another UID, is an UnreadableError:
+// then the handle overwrites it.
 func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run, *Handle, error) {
 	name := api.RunName(node, uid)
 	configMap, err := s.configMaps.Get(ctx, name, metav1.GetOptions{})
@@ -64,7 +61,7 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 		return nil, s.Create(), nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)
+		return nil, s.Create(), fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)
 	}
 	handle := s.Create()
 	handle.remember(configMap)
@@ -73,7 +70,7 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 		err = fmt.Errorf("reading run record %s/%s: it is about node UID %s, not %s", s.namespace, name, run.NodeUID, uid)
 	}
 	if err != nil {
-		return nil, nil, &UnreadableError{err, handle}
+		return nil, handle, UnreadableError{err}
 	}
 	return run, handle, nil
 }

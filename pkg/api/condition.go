@@ -64,3 +64,28 @@ func Cleanup(node *corev1.Node) *corev1.NodeCondition {
 	}
 	return nil
 }
+
+// KnownConditions are the conditions that a Node is known to have, by type.
+type KnownConditions map[corev1.NodeConditionType]corev1.NodeCondition
+
+// Changes returns the wanted conditions that differ from the known ones. DrainInProgress
+// and Drained are set to False only after a cleanup had set them to True, and stay as
+// they are if somebody else set them.
+func (c KnownConditions) Changes(wanted []corev1.NodeCondition) []corev1.NodeCondition {
+	var changes []corev1.NodeCondition
+	for _, condition := range wanted {
+		known, exists := c[condition.Type]
+		switch {
+		case exists && known.Status == condition.Status && known.Reason == condition.Reason && known.Message == condition.Message:
+			continue
+		case condition.Type == ConditionCleanup:
+		case !exists && condition.Status == corev1.ConditionFalse, exists && known.Reason != ReasonCleanupDrain:
+			continue
+		}
+		if exists && known.Status == condition.Status {
+			condition.LastTransitionTime = known.LastTransitionTime
+		}
+		changes = append(changes, condition)
+	}
+	return changes
+}

@@ -1,4 +1,6 @@
-package report
+// Package nodeevent holds the Kubernetes Events about the cleanup of a Node: what each one
+// says follows from its arguments alone.
+package nodeevent
 
 import (
 	"fmt"
@@ -12,9 +14,10 @@ import (
 
 // Event is a Kubernetes Event about a Node. Each kind is one function below.
 type Event struct {
-	kind, reason, message string
-	// routine Events about normal progress may be buffered.
-	routine bool
+	// Type is "Normal" or "Warning".
+	Type, Reason, Message string
+	// Routine Events about normal progress may be delayed or left out.
+	Routine bool
 }
 
 func routine(reason, message string) Event {
@@ -35,44 +38,42 @@ func CleanupStarted(run *api.Run) Event {
 	for _, step := range run.Steps {
 		names = append(names, step.Name)
 	}
-	text := "Cleanup started; the node stays until it is done. Steps: " + strings.Join(names, ", ")
+	text := "Cleanup started; the node is released when it is done. Steps: " + strings.Join(names, ", ")
 	if run.DryRun {
-		text = "Dry run started: nothing will be done, the node goes afterwards. Steps: " + strings.Join(names, ", ")
+		text = "Dry run started: nothing is changed, and the node is released afterwards. Steps: " + strings.Join(names, ", ")
 	}
 	return routine("CleanupStarted", text)
 }
 
-func stepStarted(step *api.StepRun) Event {
-	text := fmt.Sprintf("Step %s (%s) started", step.Name, step.Plugin)
+// Step is the Event about a step that changed its state; took is the duration of the attempt
+// that ended, 0 if none did.
+func Step(step *api.StepRun, took time.Duration) Event {
+	text := fmt.Sprintf("Step %s (%s) ", step.Name, step.Plugin)
+	switch step.State {
+	case api.StepSkipped:
+		return routine("StepSkipped", text+"skipped: "+step.Reason)
+	case api.StepSucceeded:
+		if would := step.Would(); len(would) > 0 {
+			return routine("StepSucceeded", text+"would: "+strings.Join(would, "; "))
+		}
+		return routine("StepSucceeded", text+"done in "+took.Round(time.Millisecond).String())
+	case api.StepRetrying:
+		return warning("StepFailed", text+failure(step)+" Next attempt at "+step.NextAttemptAt.UTC().Format(time.RFC3339)+".")
+	case api.StepFailed:
+		if step.Critical {
+			return warning("StepFailed", text+failure(step)+" The step is critical: the node is not released.")
+		}
+		return warning("StepFailed", text+failure(step)+" The step is not critical: the cleanup continues without it.")
+	}
+	text += "started"
 	if step.Attempts > 1 {
 		text += fmt.Sprintf(", attempt %d", step.Attempts)
 	}
 	return routine("StepStarted", text)
 }
 
-func stepSucceeded(step *api.StepRun, took time.Duration) Event {
-	text := fmt.Sprintf("Step %s (%s) done in %s", step.Name, step.Plugin, took.Round(time.Millisecond))
-	if would := step.Would(); len(would) > 0 {
-		text = fmt.Sprintf("Step %s (%s) would: %s", step.Name, step.Plugin, strings.Join(would, "; "))
-	}
-	return routine("StepSucceeded", text)
-}
-
-func stepFailed(step *api.StepRun) Event {
-	text := fmt.Sprintf("Step %s (%s) failed, attempt %d: %s.", step.Name, step.Plugin, step.Attempts, strings.TrimSuffix(step.LastError, "."))
-	switch {
-	case step.State == api.StepRetrying:
-		text += fmt.Sprintf(" Tried again at %s.", step.NextAttemptAt.UTC().Format(time.RFC3339))
-	case step.Critical:
-		text += " It is critical: the node stays."
-	default:
-		text += " It is not critical: the cleanup goes on without it."
-	}
-	return warning("StepFailed", text)
-}
-
-func stepSkipped(step *api.StepRun) Event {
-	return routine("StepSkipped", fmt.Sprintf("Step %s (%s) skipped: %s", step.Name, step.Plugin, step.Reason))
+func failure(step *api.StepRun) string {
+	return fmt.Sprintf("failed, attempt %d: %s.", step.Attempts, strings.TrimSuffix(step.LastError, "."))
 }
 
 // CleanupWaiting says what a cleanup waits for.
@@ -86,11 +87,11 @@ func CleanupCompleted(run *api.Run) Event {
 	if run.DryRun {
 		text = "Dry run done, nothing was cleaned up, the node is released"
 	}
-	return normal("CleanupCompleted", text+". "+askedFor(run)+stepsOf(run))
+	return normal("CleanupCompleted", text+". "+requestedBy(run)+stepsOf(run))
 }
 
-// askedFor says who deleted the Node, or asked for its cleanup, if that is known.
-func askedFor(run *api.Run) string {
+// requestedBy says who deleted the Node, or asked for its cleanup, if that is known.
+func requestedBy(run *api.Run) string {
 	switch who := run.Requester(); {
 	case who == "":
 		return ""
@@ -101,10 +102,10 @@ func askedFor(run *api.Run) string {
 	}
 }
 
-// stepsOf tells in one line what came of the steps: for a quick cleanup it is
-// the only place where Events tell it.
+// stepsOf lists the results of the steps in one line: for a quick cleanup no other Event
+// has them.
 func stepsOf(run *api.Run) string {
-	said := make([]string, 0, len(run.Steps))
+	results := make([]string, 0, len(run.Steps))
 	for _, step := range run.Steps {
 		text := step.Name + " " + strings.ToLower(string(step.State))
 		if step.StartedAt != nil && step.FinishedAt != nil {
@@ -118,23 +119,23 @@ func stepsOf(run *api.Run) string {
 		case len(step.Would()) > 0:
 			text = step.Name + " would " + strings.Join(step.Would(), ", ")
 		}
-		said = append(said, text)
+		results = append(results, text)
 	}
-	return "Steps: " + strings.Join(said, "; ")
+	return "Steps: " + strings.Join(results, "; ")
 }
 
 // CleanupReady says that a Node that is not deleted was cleaned up on request.
 func CleanupReady(run *api.Run) Event {
-	text := "Cleanup on request done. The node stays cordoned; delete it and it goes at once"
+	text := "Cleanup on request done. The node stays cordoned; when you delete it, it is released at once"
 	if run.DryRun {
 		text = "Dry run on request done, nothing was cleaned up"
 	}
-	return normal("CleanupCompleted", text+". "+askedFor(run)+stepsOf(run))
+	return normal("CleanupCompleted", text+". "+requestedBy(run)+stepsOf(run))
 }
 
 // CleanupCanceled says that a cleanup on request was canceled.
 func CleanupCanceled(message string) Event {
-	return normal("CleanupCanceled", "Cleanup on request given up: "+message)
+	return normal("CleanupCanceled", "Cleanup on request canceled: "+message)
 }
 
 // HostChanged says that the host rebooted or was replaced during its cleanup.
@@ -142,11 +143,11 @@ func HostChanged(message string) Event {
 	return warning("HostChanged", message)
 }
 
-// CleanupFailed says that a Node stays because a critical step failed.
+// CleanupFailed says that a Node is not released because a critical step failed.
 func CleanupFailed(node, message string) Event {
 	return warning("CleanupFailed", fmt.Sprintf(
-		"Cleanup failed, the node stays: %s. Mend the cause and retry (annotation %s), or let it go: kubectl nodecleanup bypass %s --reason \"…\"",
-		strings.TrimSuffix(message, "."), api.AnnotationRetryRequestedAt, node))
+		"Cleanup failed, the node is not released: %s. Fix the cause, then run: kubectl nodecleanup retry %s. To release the node without its cleanup: kubectl nodecleanup bypass %s --reason \"…\"",
+		strings.TrimSuffix(message, "."), node, node))
 }
 
 // CleanupBypassed says that a Node is released without its cleanup.
@@ -154,32 +155,32 @@ func CleanupBypassed(reason string) Event {
 	if reason == "" {
 		reason = "none given"
 	}
-	return warning("CleanupBypassed", "Cleanup bypassed, the node is released as it is. Reason: "+reason)
+	return warning("CleanupBypassed", "Cleanup bypassed, the node is released without it. Reason: "+reason)
 }
 
 // NodeUnprotected says that a Node was deleted without our finalizer.
 func NodeUnprotected() Event {
 	return warning("NodeUnprotected",
-		"The node was deleted before it had the finalizer "+api.Finalizer+": no cleanup is run for it")
+		"The node was deleted before it had the finalizer "+api.Finalizer+": no cleanup runs for it")
 }
 
 // NodeInvalid says that the API server rejects every update of a Node.
 func NodeInvalid(err error) Event {
 	return warning("NodeInvalid",
-		"The API server refuses every update of this node, so it cannot be released. Mend the node (kubectl edit node shows the fault): "+err.Error())
+		"The API server rejects every update of this node, so it cannot be released. Fix the node (kubectl edit node shows the error): "+err.Error())
 }
 
-// FinalizerLost says that somebody removed our finalizer too early.
+// FinalizerLost says that somebody removed our finalizer before the cleanup was done.
 func FinalizerLost() Event {
 	return warning("NodeUnprotected",
-		"Somebody took the finalizer "+api.Finalizer+" off before the cleanup was done: the rest of it is not run")
+		"The finalizer "+api.Finalizer+" was removed before the cleanup was done: the remaining steps do not run")
 }
 
 // CleanupDeadline says that a cleanup exceeded the configured deadline.
 func CleanupDeadline(deadline time.Duration, released bool) Event {
-	then := "the node is held; the cleanup goes on"
+	then := "the cleanup continues, and the node is not released before it is done"
 	if released {
-		then = "the config says Release: the node goes with what was done"
+		then = "the node is released with the steps that are done, because deadline.action is Release"
 	}
 	return warning("CleanupDeadlineExceeded", fmt.Sprintf("The cleanup was not done within its deadline of %s: %s", deadline, then))
 }

@@ -1,0 +1,118 @@
+// Package pruner deletes old run records.
+package pruner
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// every is the time between two prunings.
+const every = time.Hour
+
+// pageSize is how many records are read by one request.
+const pageSize = 500
+
+// Pruner deletes the records of deleted Nodes: those older than history.maxAge, and the oldest
+// ones beyond history.maxRuns. It keeps those that cannot be decoded. All fields are required.
+type Pruner struct {
+	// ConfigMaps are those of the namespace with the records.
+	ConfigMaps corev1client.ConfigMapInterface
+	// History returns the limits in force.
+	History func() config.History
+	// Fence returns an error when this agent may no longer act as the leader.
+	Fence func() error
+	Clock clock.WithTicker
+	Log   *slog.Logger
+}
+
+// Run prunes now and every hour, until ctx ends. It keeps the records of the Nodes whose UIDs
+// present returns.
+func (p *Pruner) Run(ctx context.Context, present func() sets.Set[types.UID]) {
+	ticker := p.Clock.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		deleted, err := p.prune(ctx, present)
+		if err != nil && ctx.Err() == nil {
+			p.Log.Error("deleting old run records failed, trying again later", "err", err)
+		}
+		if deleted > 0 {
+			p.Log.Info("old run records deleted", "deleted", deleted)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+	}
+}
+
+// ended is a record of a Node that is deleted.
+type ended struct {
+	name string
+	uid  types.UID
+	at   time.Time
+}
+
+func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID]) (deleted int, err error) {
+	if p.Fence() != nil {
+		return 0, nil // The next leader prunes.
+	}
+	records, err := p.ended(ctx, present())
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(records, func(a, b ended) int { return b.at.Compare(a.at) })
+	history, now := p.History(), p.Clock.Now()
+	for i, record := range records {
+		if i < history.MaxRuns && now.Sub(record.at) <= history.MaxAge {
+			continue
+		}
+		err := p.ConfigMaps.Delete(ctx, record.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.uid}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return deleted, fmt.Errorf("deleting run record %s: %w", record.name, err)
+		}
+		deleted++
+	}
+	return deleted, nil
+}
+
+// ended returns the records of Nodes that are not present.
+func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ended, error) {
+	var records []ended
+	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
+	for {
+		list, err := p.ConfigMaps.List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("listing run records: %w", err)
+		}
+		for i := range list.Items {
+			configMap := &list.Items[i]
+			run, err := api.DecodeRun(configMap)
+			if err != nil || present.Has(run.NodeUID) {
+				continue
+			}
+			at := run.StartedAt.Time
+			if run.FinishedAt != nil {
+				at = run.FinishedAt.Time
+			}
+			records = append(records, ended{configMap.Name, configMap.UID, at})
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			return records, nil
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package secrets
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// Writes tells which Secrets were written since a time.
+type Writes struct {
+	now   func() time.Time
+	mutex sync.Mutex
+	last  map[string]time.Time
+}
+
+// NewWrites returns a Writes that knows of no Secret.
+func NewWrites(now func() time.Time) *Writes {
+	return &Writes{now: now, last: map[string]time.Time{}}
+}
+
+// Note notes that a Secret was written. A time in the future counts as now: else whoever
+// retries when a Secret was written would do so again and again until then.
+func (w *Writes) Note(secret string, at time.Time) {
+	if now := w.now(); at.After(now) {
+		at = now
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.last[secret] = at
+}
+
+// Since reports whether one of the Secrets was written after a time.
+func (w *Writes) Since(since time.Time, keys []cleanup.SecretKey) bool {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.ContainsFunc(keys, func(key cleanup.SecretKey) bool { return w.last[key.Name].After(since) })
+}

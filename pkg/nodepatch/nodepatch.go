@@ -1,0 +1,104 @@
+// Package nodepatch patches Nodes. Each patch carries the UID, so a Node that was created again
+// under the same name rejects it.
+package nodepatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Client patches Nodes. A patch may be repeated.
+type Client struct {
+	// The metadata client returns the metadata alone, not the whole Node.
+	nodes metadata.ResourceInterface
+}
+
+// New returns a Client.
+func New(client metadata.Interface) Client {
+	return Client{client.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))}
+}
+
+// AddFinalizer adds our finalizer to a Node and touches no other one: the API server merges the
+// list. Added is false if the Node is deleted, or terminates: then it accepts no finalizer.
+func (c Client) AddFinalizer(ctx context.Context, node metav1.Object) (added bool, err error) {
+	added, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{"finalizers": []string{api.Finalizer}}})
+	var invalid InvalidError
+	if errors.As(err, &invalid) && invalid.terminating && node.GetDeletionTimestamp() == nil {
+		return false, nil // The caller has an older Node.
+	}
+	if err != nil {
+		return false, fmt.Errorf("adding finalizer: %w", err)
+	}
+	return added, nil
+}
+
+// RemoveFinalizer removes our finalizer from a Node and no other one. A Node that is deleted is
+// no error.
+func (c Client) RemoveFinalizer(ctx context.Context, node metav1.Object) error {
+	_, err := c.patch(ctx, node, map[string]any{"metadata": map[string]any{"$deleteFromPrimitiveList/finalizers": []string{api.Finalizer}}})
+	if err != nil {
+		return fmt.Errorf("removing finalizer: %w", err)
+	}
+	return nil
+}
+
+// SetConditions sets conditions of a Node and touches no other ones. Set is false if the Node is
+// deleted.
+func (c Client) SetConditions(ctx context.Context, node metav1.Object, conditions []corev1.NodeCondition) (set bool, err error) {
+	set, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": conditions}}, "status")
+	if err != nil {
+		return false, fmt.Errorf("writing conditions of node %s: %w", node.GetName(), err)
+	}
+	return set, nil
+}
+
+// patch returns false without an error if no Node of that name has that UID any more.
+func (c Client) patch(ctx context.Context, node metav1.Object, change map[string]any, subresources ...string) (bool, error) {
+	change["metadata"].(map[string]any)["uid"] = node.GetUID()
+	data, err := json.Marshal(change)
+	if err != nil {
+		return false, fmt.Errorf("encoding the patch: %w", err)
+	}
+	_, err = c.nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{}, subresources...)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsInvalid(err):
+		return false, c.explain(ctx, node, err)
+	}
+	return err == nil, err
+}
+
+// InvalidError reports that the API server rejects every update of the Node.
+type InvalidError struct {
+	Cause       error
+	terminating bool
+}
+
+func (e InvalidError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e InvalidError) Unwrap() error { return e.Cause }
+
+// explain distinguishes the reasons for a 422: the name belongs to another Node, which is no
+// error, or the Node holds a value that fails validation.
+func (c Client) explain(ctx context.Context, node metav1.Object, cause error) error {
+	current, err := c.nodes.Get(ctx, node.GetName(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && current.UID != node.GetUID():
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w; reading the node to find out why: %w", cause, err)
+	}
+	return InvalidError{cause, current.DeletionTimestamp != nil}
+}
