@@ -168,7 +168,11 @@ func Run(ctx context.Context, options Options) error {
 			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {
 				known := func(name string, at time.Time) { writes.Note(name, at); nodes.SecretWritten() }
-				changed := func(name string) { known(name, clock.Now()); checks.Trigger() }
+				changed := func(name string) {
+					known(name, clock.Now())
+					checks.Trigger()
+					options.Log.Info("secret changed", "secret", name)
+				}
 				informer, err := secrets.Informer(kube.Metadata, options.Namespace)
 				if err != nil {
 					return err

@@ -245,7 +245,7 @@ func TestAnUnprotectedDeletionIsTold(t *testing.T) {
 	node := f.create("worker", "example.com/other")
 	f.delete(node)
 	f.start(f.options())
-	f.awaitEvent(node, "NodeUnprotected", "no cleanup is run for it")
+	f.awaitEvent(node, "NodeUnprotected", "no cleanup runs for it")
 }
 
 func TestADryRunDoesNothingAndLetsTheNodeGo(t *testing.T) {

@@ -70,7 +70,7 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.delete(second)
-	f.awaitEvent(first, "CleanupDeadlineExceeded", "the node is held; the cleanup goes on")
+	f.awaitEvent(first, "CleanupDeadlineExceeded", "the cleanup continues, and the node is not released before it is done")
 	f.awaitEvent(second, "CleanupDeadlineExceeded", "the node is held")
 	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: 1 cleanups are running (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)

@@ -256,7 +256,7 @@ func TestASecretThatChangesWhileAStepRunsGivesItANewStart(t *testing.T) {
 	<-asked
 	f.token("new")
 	f.eventually("the agent has seen it", func(context.Context) (bool, error) {
-		return strings.Contains(log.String(), "a secret of a step changed"), nil
+		return strings.Contains(log.String(), "secret changed"), nil
 	})
 	answer <- http.StatusUnauthorized
 	<-asked
