@@ -32,7 +32,7 @@ func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
 	stop := f.start(f.options())
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: the node is held")
+	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: the cleanup continues")
 	f.eventually("the run record says so", func(context.Context) (bool, error) { return f.record(node).DeadlinePassed, nil })
 	// Neither what is tried again nor an agent that begins says it another time.
 	stop()
@@ -71,7 +71,7 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 	}
 	f.delete(second)
 	f.awaitEvent(first, "CleanupDeadlineExceeded", "the cleanup continues, and the node is not released before it is done")
-	f.awaitEvent(second, "CleanupDeadlineExceeded", "the node is held")
+	f.awaitEvent(second, "CleanupDeadlineExceeded", "the cleanup continues")
 	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: 1 cleanups are running (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)
 	}
@@ -79,7 +79,7 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 	// written again and again.
 	third := f.protected("third")
 	f.delete(third)
-	f.awaitEvent(third, "CleanupDeadlineExceeded", "the node is held")
+	f.awaitEvent(third, "CleanupDeadlineExceeded", "the cleanup continues")
 	requests, err := shared.AuditSince(mark)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 		if run.State != api.Bypassed || run.BypassReason != "the config's deadline of 2s" || !run.DeadlinePassed {
 			t.Errorf("the record of %s says %s, %q", node.Name, run.State, run.BypassReason)
 		}
-		f.awaitEvent(node, "CleanupDeadlineExceeded", "the config says Release")
+		f.awaitEvent(node, "CleanupDeadlineExceeded", "because deadline.action is Release")
 	}
 	<-cancelled // The step that ran was told to stop.
 }
