@@ -74,7 +74,7 @@ func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
 	}}))
 	node := f.protected("worker")
 	f.delete(node)
-	if message := f.awaitState(node, api.Preflight); !strings.Contains(message, "nothing was begun yet") {
+	if message := f.awaitState(node, api.Preflight); !strings.Contains(message, "no step has started") {
 		t.Errorf("the condition says %q", message)
 	}
 	close(slow)
