@@ -107,44 +107,6 @@ func TestARecordThatIsForgedDuringTheRunSkipsNoStep(t *testing.T) {
 	}
 }
 
-// TestTheRecordOfANewerAgentIsContinued: after a rollback, the older agent ignores the fields
-// that it does not know, and preserves them.
-func TestTheRecordOfANewerAgentIsContinued(t *testing.T) {
-	f := setUp(t, "steps:\n- {name: first, plugin: probe, options: {do: first}}\n- {name: second, plugin: probe, dependsOn: [first], options: {do: second}}\n")
-	first, second := newGate(), newGate()
-	f.probes["first"], f.probes["second"] = first.pass, second.pass
-	stop := f.start(f.options())
-	node := f.protected("worker")
-	f.delete(node)
-	close(first.open)
-	<-second.began
-	stop()
-	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
-	configMap, err := configMaps.Get(t.Context(), api.RunName(node.Name, node.UID), metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := configMap.Data[api.RunKey]
-	configMap.Data[api.RunKey] = strings.Replace(strings.Replace(data, `{"`, `{"notifiedTo":["jane"],"`, 1), `"steps":[{`, `"steps":[{"outputs":{"ticket":"7"},`, 1)
-	if _, err := configMaps.Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	close(second.open)
-	f.start(f.options())
-	f.awaitGone(node)
-	if calls := len(first.began); calls != 1 {
-		t.Errorf("the first step was called %d times", calls)
-	}
-	if configMap, err = configMaps.Get(t.Context(), configMap.Name, metav1.GetOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`"notifiedTo":["jane"]`, `"outputs":{"ticket":"7"}`, `"state":"Succeeded"`} {
-		if !strings.Contains(configMap.Data[api.RunKey], want) {
-			t.Errorf("the record lacks %s: %s", want, configMap.Data[api.RunKey])
-		}
-	}
-}
-
 // TestARetryRequestStartsAnUndecodableRecordOver: nobody has to delete a record.
 func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 	f := setUp(t, oneProbe)
