@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -16,7 +17,8 @@ import (
 const floorFinalizer = "bench.nodecleanup.io/floor"
 
 // floor is a bare client that deletes Nodes and releases each right after, one request after
-// the other. It uses the client settings and the concurrency of the agent.
+// the other. It has the client settings, the concurrency and the identity of the agent: an
+// administrator passes no RBAC and no priority and fairness, which cost the API server time.
 type floor struct {
 	name    string
 	release func(context.Context, nodeID) error
@@ -46,7 +48,7 @@ func (b *bench) newFloors() []*floor {
 		// What the agent must do as well: read the Node before it is released, because its host may
 		// have come back, and write an Event. The agent's rate is compared with this one.
 		{name: eventFloor, release: func(ctx context.Context, node nodeID) error {
-			live, err := b.client.CoreV1().Nodes().Get(ctx, node.name, metav1.GetOptions{ResourceVersion: "0"})
+			live, err := b.asAgent.CoreV1().Nodes().Get(ctx, node.name, metav1.GetOptions{ResourceVersion: "0"})
 			if err != nil {
 				return err
 			}
@@ -64,12 +66,12 @@ func (b *bench) newFloors() []*floor {
 // keepRecord creates the run record of a Node, as the agent does when a run starts, and
 // updates it, as the agent does when it ends.
 func (b *bench) keepRecord(ctx context.Context, node nodeID, host *api.Host) error {
-	configMaps := b.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
+	configMaps := b.asAgent.CoreV1().ConfigMaps(api.Namespace)
 	run := &api.Run{
 		Node: node.name, NodeUID: node.uid, ConfigHash: "0123456789ab", PlanHash: "012345", State: api.Running, Host: host, StartedAt: metav1.Now(),
 		Steps: []api.StepRun{{Name: "nothing", Plugin: "logger", Critical: true, State: api.StepRunning, Attempts: 1}},
 	}
-	record, err := api.EncodeRun(metav1.NamespaceDefault, run)
+	record, err := api.EncodeRun(api.Namespace, run)
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (b *bench) keepRecord(ctx context.Context, node nodeID, host *api.Host) err
 		return err
 	}
 	run.State, run.Steps[0].State = api.Succeeded, api.StepSucceeded
-	if record, err = api.EncodeRun(metav1.NamespaceDefault, run); err != nil {
+	if record, err = api.EncodeRun(api.Namespace, run); err != nil {
 		return err
 	}
 	created.Data = record.Data
@@ -94,12 +96,12 @@ func (b *bench) removeFinalizer(ctx context.Context, node nodeID) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.client.CoreV1().Nodes().Patch(ctx, node.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = b.asAgent.CoreV1().Nodes().Patch(ctx, node.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 
 func (b *bench) writeEvent(ctx context.Context, node nodeID) error {
-	_, err := b.client.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, &corev1.Event{
+	_, err := b.asAgent.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Name: node.name},
 		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.name, UID: node.uid},
 		Type:           corev1.EventTypeNormal, Reason: "CleanupCompleted", Message: "Cleanup done, the node is released. Steps: nothing succeeded",
@@ -113,7 +115,7 @@ func (b *bench) floorRound(ctx context.Context, f *floor, index int) error {
 	if err != nil {
 		return err
 	}
-	defer b.spend(f.name)()
+	spent := b.spend(f.name)
 	left, err := b.depart(ctx, nodes, func(ctx context.Context, d *departures) error {
 		return b.each(ctx, nodes, func(ctx context.Context, node nodeID) error {
 			if err := d.delete(ctx, b.client, node.name); err != nil {
@@ -122,6 +124,12 @@ func (b *bench) floorRound(ctx context.Context, f *floor, index int) error {
 			return f.release(ctx, node)
 		})
 	})
+	spent()
 	f.rounds = append(f.rounds, left)
-	return err
+	if err != nil {
+		return err
+	}
+	// The agent would read them when it prunes.
+	return b.client.CoreV1().ConfigMaps(api.Namespace).DeleteCollection(ctx, metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String()})
 }

@@ -28,6 +28,8 @@ type bench struct {
 	round   int
 	cluster *cluster.Cluster
 	client  kubernetes.Interface
+	// asAgent has the rights and the identity of the agent.
+	asAgent kubernetes.Interface
 	agent   *cluster.Process
 
 	// floors take turns with the agent.
@@ -74,6 +76,14 @@ steps:
 	}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	if err := b.writeKubeconfig(ctx, kubeconfig); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.ContentType, config.QPS, config.UserAgent = runtime.ContentTypeProtobuf, -1, "bench-floor" // The first two as the agent's.
+	if b.asAgent, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
 	binary := filepath.Join(dir, api.Agent)
