@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/kubectl/pkg/util/term"
 )
 
 // Environment is what a command runs in. Out takes the result and nothing else;
@@ -29,10 +29,10 @@ type Environment struct {
 
 // NewEnvironment looks at the streams, at NO_COLOR and at TERM.
 func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
-	terminal := isTerminal(streams.Out)
+	terminal := term.IsTerminal(streams.Out)
 	environment := &Environment{
 		IOStreams:   streams,
-		Interactive: isTerminal(streams.In) && isTerminal(streams.ErrOut),
+		Interactive: term.IsTerminal(streams.In) && term.IsTerminal(streams.ErrOut),
 		Terminal:    redraws(terminal, os.Getenv),
 		Colour:      coloured(terminal, os.Getenv),
 		Now:         time.Now,
@@ -52,9 +52,4 @@ func redraws(terminal bool, variable func(string) string) bool {
 // coloured goes by https://no-color.org: any value but none.
 func coloured(terminal bool, variable func(string) string) bool {
 	return redraws(terminal, variable) && variable("NO_COLOR") == ""
-}
-
-func isTerminal(stream any) bool {
-	file, is := stream.(*os.File)
-	return is && term.IsTerminal(int(file.Fd()))
 }
