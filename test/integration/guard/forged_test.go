@@ -105,6 +105,20 @@ func TestAForgedReviewOpensNoWayPastTheGuard(t *testing.T) {
 	}
 }
 
+// A taint that an autoscaler sets makes a Node unschedulable, so its deletion takes no capacity.
+// In the test above, other rules would deny the deletion all the same.
+func TestAForgedTaintDoesNotMakeTheLastNodeDispensable(t *testing.T) {
+	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
+	victim, other := f.node("victim"), f.node("other")
+	f.patch(other, `{"spec":{"unschedulable":true}}`)
+	mallory := f.as("mallory", "editors")
+	f.refused(f.delete(mallory, victim), victim, "no other node")
+	f.ask(forgery(f.read(victim), func(_, _, old object) {
+		old["spec"] = object{"taints": []object{{"key": "gpu", "effect": "NoExecute"}}}
+	}))
+	f.refused(f.delete(mallory, victim), victim, "no other node")
+}
+
 // A forged review about an invented Node has the agent read one object, and write nothing.
 func TestAForgedReviewOfAnInventedNodeHasNoEffect(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 3, lastSchedulable: refuse, criticalPods: [{namespaces: [default]}]}\n")
