@@ -167,7 +167,7 @@ func Run(ctx context.Context, options Options) error {
 			group.Go(func() error { return checks.Run(ctx) })
 			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {
-				known := func(name string, at time.Time) { writes.Note(name, at); nodes.SecretWritten() }
+				known := func(name string, at time.Time) { writes.Note(name, at); nodes.SecretWritten(name) }
 				changed := func(name string) {
 					known(name, clock.Now())
 					checks.Trigger()

@@ -21,7 +21,7 @@ func Open(ctx context.Context, options Options) (*Watch, error) {
 	}
 	first, err := w.parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("the config in %s is refused; no node is released until it is mended:\n%w", source, err)
+		return nil, fmt.Errorf("the config in %s is refused; no node is released until it is fixed:\n%w", source, err)
 	}
 	w.Log.Info("config loaded", "hash", first.Hash, "steps", len(first.Steps), "dryRun", first.DryRun)
 	w.activate(ctx, first)

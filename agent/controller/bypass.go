@@ -15,7 +15,7 @@ func (r *reconciler) onBypass(ctx context.Context, c *cleanup) result {
 	bypass, err := api.BypassOf(c.node, r.Clock.Now())
 	if err != nil {
 		c.log.Warn("the bypass annotation is invalid and is ignored", "err", err)
-		c.report.Publish(nodeevent.CleanupWaiting(err.Error()))
+		c.report.Publish(nodeevent.BypassInvalid(err))
 	}
 	if bypass.Active {
 		message := "bypassed by an operator: " + bypass.Reason

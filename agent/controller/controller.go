@@ -7,12 +7,10 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
@@ -20,6 +18,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/secrets"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/serverclock"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
@@ -37,14 +36,6 @@ type Metrics interface {
 type Deletions interface {
 	// Of returns the recorded deletion of a terminating Node; found is false if none was recorded.
 	Of(ctx context.Context, node metav1.Object) (deletion api.Deletion, found bool, err error)
-}
-
-// Clock tells the time of the API servers, see serverclock.
-type Clock interface {
-	clock.WithTickerAndDelayedExecution
-	// Elapsed returns a function that tells how long ago a time was that an API server
-	// set, at least.
-	Elapsed(since time.Time) func() time.Duration
 }
 
 // Options are the controller's dependencies. All are required.
@@ -68,7 +59,7 @@ type Options struct {
 	Metrics Metrics
 	// Fence returns an error when this agent may no longer act as the leader.
 	Fence func() error
-	Clock Clock
+	Clock serverclock.Interface
 	Log   *slog.Logger
 }
 
@@ -102,9 +93,9 @@ func (c *Controller) ConfigChanged() {
 
 // SecretWritten retries the cleanups that make no progress, if a step uses a Secret that was
 // written since.
-func (c *Controller) SecretWritten() {
+func (c *Controller) SecretWritten(name string) {
 	if r := c.current.Load(); r != nil {
-		r.secretWritten()
+		r.secretWritten(name)
 	}
 }
 

@@ -357,20 +357,23 @@ func TestSecretWrittenSince(t *testing.T) {
 		finished := metav1.NewTime(at(d))
 		return []api.StepRun{{Name: "storage", State: api.StepFailed, FinishedAt: &finished}}
 	}
+	waiting := []api.StepRun{{Name: "storage", State: api.StepRetrying}}
 	for name, test := range map[string]struct {
 		written map[string]time.Time
 		ranAt   time.Time
 		steps   []api.StepRun
 		want    bool
 	}{
-		"never written":                          {ranAt: at(0)},
-		"written before the run":                 {written: map[string]time.Time{"token": at(-time.Minute)}, ranAt: at(0)},
-		"written since the run began":            {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), want: true},
-		"written since, of no step":              {written: map[string]time.Time{"other": at(0)}, ranAt: at(-time.Minute)},
+		"never written":                          {ranAt: at(0), steps: waiting},
+		"written before the run":                 {written: map[string]time.Time{"token": at(-time.Minute)}, ranAt: at(0), steps: waiting},
+		"written since the run began":            {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: waiting, want: true},
+		"written since, of a skipped step":       {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: []api.StepRun{{Name: "storage", State: api.StepSkipped}}},
+		"written since, of a done step":          {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: []api.StepRun{{Name: "storage", State: api.StepSucceeded}}},
+		"written since, of no step":              {written: map[string]time.Time{"other": at(0)}, ranAt: at(-time.Minute), steps: waiting},
 		"an earlier leader's failure, before it": {written: map[string]time.Time{"token": at(-time.Minute)}, steps: failedAt(0)},
 		"an earlier leader's failure, after it":  {written: map[string]time.Time{"token": at(0)}, steps: failedAt(-time.Minute), want: true},
 		"retried since by this leader":           {written: map[string]time.Time{"token": at(-time.Second)}, ranAt: at(0), steps: failedAt(-time.Minute)},
-		"an earlier leader's run, unknown when":  {written: map[string]time.Time{"token": at(0)}},
+		"an earlier leader's run, unknown when":  {written: map[string]time.Time{"token": at(0)}, steps: waiting},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(nil)
@@ -404,7 +407,7 @@ func TestAwaitRetry(t *testing.T) {
 		"is blocked":  {run: api.Run{State: api.Blocked, CheckAgainAt: in(time.Second)}, stop: true, after: time.Second},
 		"was blocked": {run: api.Run{State: api.Blocked, CheckAgainAt: in(-time.Second)}},
 		"backs off":   {run: api.Run{State: api.Running}, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.retryAt = started.Add(time.Second) }) }, stop: true, after: time.Second},
-		"a secret changed": {run: api.Run{State: api.Failed}, prepare: func(b *bench) {
+		"a secret changed": {run: api.Run{State: api.Failed, Steps: []api.StepRun{{Name: "storage", State: api.StepFailed}}}, prepare: func(b *bench) {
 			b.step("storage", nil)
 			b.config.Steps[0].Secrets = []contract.SecretKey{{Name: "token"}}
 			b.Secrets.Note("token", started)
@@ -627,6 +630,10 @@ func TestARecordThatIsThereAlreadyIsReadBeforeAnyStep(t *testing.T) {
 	}
 	if said := b.condition(); !strings.Contains(said, "no disk") {
 		t.Errorf("the condition says %q", said)
+	}
+	b.wantNoEvent() // That the cleanup started was published by the run that created the record.
+	if !b.states.get("uid").ranAt.IsZero() {
+		t.Error("a run that saved nothing counts")
 	}
 }
 

@@ -67,6 +67,8 @@ type cleanup struct {
 	stored *runstore.Handle
 	report *report.Node
 
+	// began is when the run began, zero in a reconcile.
+	began time.Time
 	// plan is set by the phase buildPlan.
 	plan plan.Plan
 }

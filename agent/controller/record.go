@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
@@ -52,7 +51,7 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 func (r *reconciler) readNode(ctx context.Context, c *cleanup, resourceVersion string) (*corev1.Node, error) {
 	node, err := r.Client.CoreV1().Nodes().Get(ctx, c.cached.Name, metav1.GetOptions{ResourceVersion: resourceVersion})
 	switch {
-	case apierrors.IsNotFound(err), err == nil && node.UID != c.cached.UID:
+	case api.Absent(err), err == nil && node.UID != c.cached.UID:
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("reading node %s: %w", c.cached.Name, err)
@@ -80,7 +79,7 @@ func (r *reconciler) onUnreadable(c *cleanup, err error) result {
 	})
 	switch {
 	case readable:
-		return blocked(fmt.Sprintf("cannot read the run record: %v. The cleanup is paused and continues when the API server answers", err), err)
+		return blocked(fmt.Sprintf("the cleanup is paused until the API server returns the run record: %v", err), err)
 	case retried:
 		c.log.Warn("the run record cannot be decoded, starting from the first step on request", "err", err)
 		return next
@@ -126,6 +125,9 @@ func (r *reconciler) save(ctx context.Context, c *cleanup) error {
 	}
 	if err := c.stored.Save(ctx, c.record); err != nil {
 		return err
+	}
+	if !c.began.IsZero() {
+		r.states.update(c.node.UID, func(s *nodeState) { s.ranAt = c.began })
 	}
 	r.publish(ctx, c)
 	return nil

@@ -53,6 +53,6 @@ func (r *reconciler) publishUnreleased(ctx context.Context, c *cleanup, err erro
 	if r.Fence() != nil || ctx.Err() != nil || errors.As(err, &invalid) {
 		return nil // The next leader publishes, or no condition can be written either.
 	}
-	return r.publishHeld(ctx, c, fmt.Sprintf("the cleanup is over, but the finalizer cannot be removed, trying again: %v. "+
+	return r.publishHeld(ctx, c, fmt.Sprintf("the cleanup is over, but the node cannot be released, trying again: %v. "+
 		"If that is forbidden, `kubectl nodecleanup check` names the missing right or the policy", err))
 }

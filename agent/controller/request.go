@@ -49,7 +49,7 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 		if err != nil || current == nil || current.DeletionTimestamp != nil || current.Spec.Unschedulable {
 			return result{stop: true, err: err}
 		}
-		return result{stop: true, err: r.cancel(ctx, c, "somebody uncordoned the node")}
+		return result{stop: true, err: r.cancel(ctx, c, "the node was uncordoned")}
 	case c.record.State.Released():
 		return stop
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
@@ -68,7 +69,13 @@ func retryReason(run *api.Run, configHash, requested string, secretWritten bool)
 }
 
 // secretWritten reconciles every cleanup that makes no progress, or is about to.
-func (r *reconciler) secretWritten() {
+func (r *reconciler) secretWritten(name string) {
+	uses := func(step config.Step) bool {
+		return slices.ContainsFunc(step.Secrets, func(key contract.SecretKey) bool { return key.Name == name })
+	}
+	if !slices.ContainsFunc(r.Config().Steps, uses) {
+		return
+	}
 	for _, node := range r.states.names(func(s *nodeState) bool { return s.state.Stalled() || s.state == api.Running }) {
 		r.queue.Add(node)
 	}
@@ -80,8 +87,11 @@ func (r *reconciler) secretWritten() {
 func (r *reconciler) secretWrittenSince(c *cleanup) bool {
 	ranAt := r.states.get(c.node.UID).ranAt
 	return slices.ContainsFunc(c.config.Steps, func(step config.Step) bool {
-		since := ranAt
-		if record := c.record.Step(step.Name); since.IsZero() && record != nil && record.State == api.StepFailed && record.FinishedAt != nil {
+		since, record := ranAt, c.record.Step(step.Name)
+		switch {
+		case record == nil || record.State == api.StepSkipped || record.State == api.StepSucceeded:
+			return false
+		case since.IsZero() && record.State == api.StepFailed && record.FinishedAt != nil:
 			since = record.FinishedAt.Time
 		}
 		return !since.IsZero() && r.Secrets.Since(since, step.Secrets)

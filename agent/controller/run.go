@@ -17,7 +17,7 @@ import (
 
 // Causes that end a run.
 var (
-	errNodeGone  = errors.New("the node was deleted, or somebody removed our finalizer")
+	errNodeGone  = errors.New("the node was deleted, or our finalizer was removed")
 	errBypassed  = errors.New("an operator bypassed the cleanup")
 	errDeadline  = errors.New("the cleanup exceeded its deadline")
 	errWithdrawn = errors.New("the request for this cleanup was withdrawn")
@@ -28,7 +28,7 @@ var (
 func (r *reconciler) startRun(ctx context.Context, c *cleanup) result {
 	c.slot = false
 	run := *c
-	r.states.update(c.node.UID, func(s *nodeState) { s.ranAt = r.Clock.Now() })
+	run.began = r.Clock.Now()
 	r.states.start(ctx, c.node.UID, func(runs context.Context) { r.execute(runs, ctx, &run) }, func() {
 		r.queue.Add(run.node.Name)
 		r.wakeNext()
@@ -123,6 +123,9 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 		return
 	}
 	c.log.Warn("cleanup interrupted", "err", err)
+	if apierrors.IsAlreadyExists(err) {
+		c.report.Discard(false) // The next reconcile reads the record that another run has published.
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWrites)
 	defer cancel()
 	switch {
@@ -145,7 +148,7 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	}
 	now := metav1.NewTime(r.Clock.Now())
 	c.record.State, c.record.FinishedAt = api.Failed, &now
-	c.record.Message = "the node was removed by somebody else before its cleanup was done"
+	c.record.Message = "the node was removed by another client before its cleanup was done"
 	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
 	}

@@ -36,10 +36,10 @@ type nodeState struct {
 
 	// withdrawn: somebody removed a request for a cleanup.
 	withdrawn bool
-	// ranAt is when the newest run began.
+	// ranAt is when the newest run began that has saved its record.
 	ranAt time.Time
-	// unrecorded: this leader saw the deletion, and the Node had no cleanup before. So there
-	// is no run record, unless somebody else created one.
+	// unrecorded: this leader saw the Node before its deletion, and the Node had no cleanup. So
+	// there is a run record only if another leader or a person created it.
 	unrecorded bool
 	// released: this agent has removed our finalizer.
 	released bool

@@ -43,6 +43,8 @@ func (s nodeState) summary(node *nodecache.Node) (state api.State, began time.Ti
 	state, began = cmp.Or(s.state, api.Pending), s.began
 	if began.IsZero() && node.DeletionTimestamp != nil {
 		began = node.DeletionTimestamp.Time
+	} else if began.IsZero() {
+		began, _ = time.Parse(time.RFC3339, node.Annotations[api.AnnotationCleanupRequestedAt]) // Zero if it is no time.
 	}
 	return state, began
 }

@@ -55,11 +55,12 @@ func (u Unread) clause() string {
 // breakGlass says how to delete the Node in an emergency, and why the break-glass annotations
 // that it has are not valid.
 func breakGlass(deletion Deletion, now time.Time) string {
+	if deletion.Node == nil {
+		return "Break-glass has no effect until the agent can read nodes: kubectl nodecleanup check names the missing right or the fault"
+	}
 	text := ""
-	if deletion.Node != nil {
-		if _, err := api.BreakGlassOf(deletion.Node, now); err != nil {
-			text = fmt.Sprintf("Its break-glass annotations are not valid: %v. ", err)
-		}
+	if _, err := api.BreakGlassOf(deletion.Node, now); err != nil {
+		text = fmt.Sprintf("Its break-glass annotations are not valid: %v. ", err)
 	}
 	return text + fmt.Sprintf(`In an emergency, a user with the verb "bypass" on nodes can break the glass: kubectl annotate --overwrite node %s %s="WHY" %s=%s`,
 		deletion.Name, api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil, now.Add(glassFor).UTC().Format(time.RFC3339))

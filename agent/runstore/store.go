@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
@@ -126,7 +126,7 @@ func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev
 		return h.store.configMaps.Create(ctx, configMap, metav1.CreateOptions{})
 	}
 	configMap.ResourceVersion = h.resourceVersion
-	configMap.Labels, configMap.Annotations = overlay(h.labels, configMap.Labels), h.annotations
+	configMap.Labels, configMap.Annotations = labels.Merge(h.labels, configMap.Labels), h.annotations
 	return h.store.configMaps.Update(ctx, configMap, metav1.UpdateOptions{})
 }
 
@@ -143,7 +143,8 @@ func (h *Handle) refresh(ctx context.Context, name, wanted string, conflict erro
 		return false, false, fmt.Errorf("%w, after %v", err, conflict)
 	}
 	stored := current.Data[api.RunKey]
-	written, again = stored == wanted, stored == h.stored || slices.Contains(h.unconfirmed, stored)
+	known := h.stored != "" || h.resourceVersion != "" // Else this handle has neither read nor written the record.
+	written, again = stored == wanted, known && stored == h.stored || slices.Contains(h.unconfirmed, stored)
 	if written || again {
 		h.remember(current)
 		return written, again, conflict
@@ -151,20 +152,10 @@ func (h *Handle) refresh(ctx context.Context, name, wanted string, conflict erro
 	return false, false, fmt.Errorf("%w: %w", errForeignRecord, conflict)
 }
 
-var errForeignRecord = errors.New("somebody else has stored another record")
+var errForeignRecord = errors.New("another client has stored another record")
 
 // remember notes what the API server has stored.
 func (h *Handle) remember(configMap *corev1.ConfigMap) {
 	h.resourceVersion, h.labels, h.annotations = configMap.ResourceVersion, configMap.Labels, configMap.Annotations
 	h.stored, h.unconfirmed = configMap.Data[api.RunKey], nil
-}
-
-// overlay returns both maps in one; ours wins.
-func overlay(others, ours map[string]string) map[string]string {
-	merged := maps.Clone(others)
-	if merged == nil {
-		return ours
-	}
-	maps.Copy(merged, ours)
-	return merged
 }

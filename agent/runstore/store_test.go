@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -52,5 +53,22 @@ func TestSaveFailsWithConflictWhenOthersWriteEachTime(t *testing.T) {
 	}
 	if puts != maxConflicts {
 		t.Errorf("it was written %d times, want %d", puts, maxConflicts)
+	}
+}
+
+// The ConfigMap of a record may exist without the record, for example after a restore.
+func TestSaveDoesNotReplaceWhatItNeverRead(t *testing.T) {
+	run := &api.Run{Node: "worker", NodeUID: "u", State: api.Running}
+	empty, err := api.EncodeRun("ns", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty.Data = nil
+	client := fake.NewClientset(empty)
+	if err := New(client.CoreV1(), "ns").Create().Save(t.Context(), run); !apierrors.IsAlreadyExists(err) {
+		t.Errorf("the error is: %v", err)
+	}
+	if stored, err := client.CoreV1().ConfigMaps("ns").Get(t.Context(), empty.Name, metav1.GetOptions{}); err != nil || len(stored.Data) != 0 {
+		t.Errorf("stored is %v, %v", stored.Data, err)
 	}
 }

@@ -39,7 +39,15 @@ const (
 	warnEvery = 10 * time.Minute
 )
 
-// Clock implements clock.WithTickerAndDelayedExecution. Timers are the machine's.
+// Interface is what Clock does; tests have others.
+type Interface interface {
+	clock.WithTickerAndDelayedExecution
+	// Elapsed returns a function that tells how long ago a time was that an API server set,
+	// at least.
+	Elapsed(since time.Time) func() time.Duration
+}
+
+// Clock implements Interface. Timers are the machine's.
 //
 // Now keeps a correction of this machine's monotonic clock. It is set when three answers
 // have come. From then on it changes only if all answers of the last minute agree that it is

@@ -21,6 +21,12 @@ func Refused(err error) bool {
 	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests && code != http.StatusConflict
 }
 
+// Absent reports whether the API server says that the object does not exist. The 404 of a
+// proxy in between does not say so.
+func Absent(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
+}
+
 // Unanswered reports whether the API server may answer the same request a moment later: it
 // could not be reached, or said that it cannot answer now.
 func Unanswered(err error) bool {

@@ -38,11 +38,11 @@ func CleanupStarted(run *api.Run) Event {
 	for _, step := range run.Steps {
 		names = append(names, step.Name)
 	}
-	text := "Cleanup started; the node is released when it is done. Steps: " + strings.Join(names, ", ")
+	text := "Cleanup started; the node is released when it is done"
 	if run.DryRun {
-		text = "Dry run started: nothing is changed, and the node is released afterwards. Steps: " + strings.Join(names, ", ")
+		text = "Dry run started: nothing is changed, and the node is released afterwards"
 	}
-	return routine("CleanupStarted", text)
+	return routine("CleanupStarted", text+". "+steps(names, ", "))
 }
 
 // Step is the Event about a step that changed its state; took is the duration of the attempt
@@ -121,7 +121,14 @@ func stepsOf(run *api.Run) string {
 		}
 		results = append(results, text)
 	}
-	return "Steps: " + strings.Join(results, "; ")
+	return steps(results, "; ")
+}
+
+func steps(texts []string, separator string) string {
+	if len(texts) == 0 {
+		return "No steps"
+	}
+	return "Steps: " + strings.Join(texts, separator)
 }
 
 // CleanupReady says that a Node that is not deleted was cleaned up on request.
@@ -150,12 +157,17 @@ func CleanupFailed(node, message string) Event {
 		strings.TrimSuffix(message, "."), node, node))
 }
 
+// BypassInvalid says that the annotations of a bypass are ignored.
+func BypassInvalid(err error) Event {
+	return warning("BypassInvalid", "The bypass is ignored: "+err.Error())
+}
+
 // CleanupBypassed says that a Node is released without its cleanup.
 func CleanupBypassed(reason string) Event {
 	if reason == "" {
 		reason = "none given"
 	}
-	return warning("CleanupBypassed", "Cleanup bypassed, the node is released without it. Reason: "+reason)
+	return warning("CleanupBypassed", "Cleanup bypassed, the node is released without its complete cleanup. Reason: "+reason)
 }
 
 // NodeUnprotected says that a Node was deleted without our finalizer.

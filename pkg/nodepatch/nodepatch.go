@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,6 +57,9 @@ func (c Client) RemoveFinalizer(ctx context.Context, node metav1.Object) error {
 // deleted.
 func (c Client) SetConditions(ctx context.Context, node metav1.Object, conditions []corev1.NodeCondition) (set bool, err error) {
 	set, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": conditions}}, "status")
+	if invalid := (InvalidError{}); errors.As(err, &invalid) {
+		err = invalid.Cause // Whether the Node can be released is for its finalizer to show.
+	}
 	if err != nil {
 		return false, fmt.Errorf("writing conditions of node %s: %w", node.GetName(), err)
 	}
@@ -71,7 +75,7 @@ func (c Client) patch(ctx context.Context, node metav1.Object, change map[string
 	}
 	_, err = c.nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{}, subresources...)
 	switch {
-	case apierrors.IsNotFound(err):
+	case api.Absent(err):
 		return false, nil
 	case apierrors.IsInvalid(err):
 		return false, c.explain(ctx, node, err)
@@ -91,14 +95,26 @@ func (e InvalidError) Error() string { return e.Cause.Error() }
 func (e InvalidError) Unwrap() error { return e.Cause }
 
 // explain distinguishes the reasons for a 422: the name belongs to another Node, which is no
-// error, or the Node holds a value that fails validation.
+// error, the Node holds a value that fails validation, or a policy denies the patch.
 func (c Client) explain(ctx context.Context, node metav1.Object, cause error) error {
 	current, err := c.nodes.Get(ctx, node.GetName(), metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err), err == nil && current.UID != node.GetUID():
+	case api.Absent(err), err == nil && current.UID != node.GetUID():
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w; reading the node to find out why: %w", cause, err)
+	case !namesField(cause):
+		return cause
 	}
 	return InvalidError{cause, current.DeletionTimestamp != nil}
+}
+
+// namesField reports whether an error is about a field of the object. A
+// ValidatingAdmissionPolicy without a reason denies with 422, too, and names none.
+func namesField(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool { return cause.Field != "" })
 }

@@ -35,6 +35,9 @@ func UndecodableOf(node *corev1.Node, err error) Undecodable {
 
 // UndecodablePast is about a record of a node that may be gone.
 func UndecodablePast(node string, err error) Undecodable {
+	if anotherVersion(err) {
+		return UndecodableGone(err)
+	}
 	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, its cleanup is paused", cannotDecode(err), node), Next: resume(node)}
 }
 
