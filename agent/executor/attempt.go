@@ -36,6 +36,22 @@ func excused(done result) result {
 	return done
 }
 
+// undoneError reports that a step that was done has to run again.
+type undoneError struct{ undone string }
+
+func (e undoneError) Error() string { return "no longer done: " + e.undone }
+
+func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
+	undone, err := plugin.(cleanup.Verifier).Verify(ctx, target)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("verifying that the step is still done: %w", err)
+	case undone != "":
+		return nil, undoneError{undone}
+	}
+	return nil, nil
+}
+
 func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	return cleanup.Target{
 		Node:           r.Node,
@@ -69,8 +85,8 @@ func (e *timeoutError) Error() string {
 // Unwrap makes it a context.DeadlineExceeded.
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
-// attempt calls the plugin once, within a limit.
-func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Target, limit time.Duration) result {
+// attempt does one call of the plugin, within a limit.
+func (r *run) attempt(ctx context.Context, call call, step config.Step, target cleanup.Target, limit time.Duration) result {
 	began := r.clock.Now()
 	ended := func(effects []cleanup.Effect, err error) result {
 		return result{step: step, took: r.clock.Since(began), effects: effects, err: err}
@@ -85,7 +101,7 @@ func (r *run) attempt(ctx context.Context, step config.Step, target cleanup.Targ
 				returned <- ended(nil, cleanup.Permanent(fmt.Errorf("plugin %s panicked: %v", step.Plugin, reason)))
 			}
 		}()
-		returned <- ended(r.call(ctx, step.Bound, target))
+		returned <- ended(call(ctx, step.Bound, target))
 	}()
 	select {
 	case result := <-returned:

@@ -108,6 +108,9 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 	r.recordSkips()
 	r.holdBlocked()
 	for {
+		if err := r.verifyDone(ctx); err != nil {
+			return Outcome{}, err
+		}
 		if err := r.begin(ctx, r.ready()); err != nil {
 			return Outcome{}, err
 		}
@@ -201,7 +204,7 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 		r.Observer.StepChanged(record, 0)
 		r.running[step.Name] = true
 		target, limit := r.target(step, record.Attempts), r.limit(step)
-		go func() { r.results <- r.attempt(ctx, step, target, limit) }()
+		go func() { r.results <- r.attempt(ctx, r.call, step, target, limit) }()
 	}
 	return nil
 }
@@ -276,11 +279,18 @@ func (r *run) settle(ctx context.Context, done result) error {
 		r.Observer.StepChanged(record, done.took)
 		return nil
 	}
+	r.fail(record, done)
+	return nil
+}
+
+// fail notes in the record that a step failed, and when it is retried.
+func (r *run) fail(record *api.StepRun, done result) {
+	now := metav1.NewTime(r.clock.Now())
 	record.Failures++
 	record.LastError = shorten(r.redact(done.err.Error()))
 	if delay, again := r.retryDelay(done.step, record.Failures, done.err); again {
 		next := metav1.NewMicroTime(now.Add(delay))
-		record.State, record.NextAttemptAt = api.StepRetrying, &next
+		record.State, record.NextAttemptAt, record.FinishedAt = api.StepRetrying, &next, nil
 	} else {
 		record.State, record.FinishedAt = api.StepFailed, &now
 		if delay > 0 {
@@ -288,5 +298,4 @@ func (r *run) settle(ctx context.Context, done result) error {
 		}
 	}
 	r.Observer.StepChanged(record, done.took)
-	return nil
 }

@@ -94,7 +94,7 @@ type StepRun struct {
 	Failures int `json:"failures,omitempty"`
 	// Progress is what the plugin said last about what it waits for.
 	Progress string `json:"progress,omitempty"`
-	// Reason says why a step was skipped.
+	// Reason says why a step was skipped, or why it ran again after it had succeeded.
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.
 	LastError string `json:"lastError,omitempty"`

@@ -6,7 +6,7 @@
 // which wraps the plugin from outside; a plugin implements none of it.
 //
 // A plugin can have further abilities, each an interface of one method that is
-// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer.
+// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer, Verifier.
 package cleanup
 
 import (
@@ -46,6 +46,16 @@ type Previewer interface {
 	// Preview returns the effects that Cleanup would have, and what blocks them now. It
 	// changes nothing anywhere. Effects are stored and shown, so they hold no secret.
 	Preview(ctx context.Context, target Target) ([]Effect, error)
+}
+
+// Verifier is the ability to tell whether the work of an earlier Cleanup still holds. The agent
+// verifies each step that is done before it releases the Node, also after a restart, a retry,
+// and for a cleanup that was done before the deletion.
+type Verifier interface {
+	// Verify returns what has to be done again, in a few words that hold no secret, or "" if
+	// the work for target.Node is still done: then Cleanup is called again. It changes nothing
+	// anywhere, is cheap, and returns an error if it cannot tell.
+	Verify(ctx context.Context, target Target) (undone string, err error)
 }
 
 // Target is what a plugin is told about the one call it gets.

@@ -48,9 +48,19 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		return fmt.Errorf("listing the pods of node %s: %w", name, err)
 	}
 	d := newDrain(p, target, list(pods))
+	uncordoned, before := 0, node.ResourceVersion // The informer may have the Node as it was before our own cordon for a while.
 	for {
 		if node, err = same(target.Node, nodes); err != nil {
 			return err
+		}
+		if !node.Spec.Unschedulable && node.ResourceVersion != before {
+			before = node.ResourceVersion
+			if uncordoned++; uncordoned > maxUncordoned {
+				return fmt.Errorf("draining node %s: it was uncordoned %d times during the drain", node.Name, uncordoned)
+			}
+			if err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node); err != nil {
+				return err
+			}
 		}
 		left, err := d.advance(ctx, node, list(pods))
 		if err != nil {
@@ -71,6 +81,10 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		}
 	}
 }
+
+// maxUncordoned is how often one call cordons a Node again. Another controller that uncordons
+// it each time must not cause evictions without end.
+const maxUncordoned = 5
 
 func podsOf(node string) fields.Selector { return fields.OneTermEqualSelector("spec.nodeName", node) }
 

@@ -135,6 +135,15 @@ func (s Suite) repeats(t *testing.T) {
 	if s.Effects != nil && s.effects(t) == before {
 		t.Error("nothing was done, so the test proves nothing")
 	}
+	if verifier, can := plugin.(cleanup.Verifier); can {
+		done := s.effects(t)
+		if undone, err := verifier.Verify(t.Context(), call.target); undone != "" || err != nil {
+			t.Errorf("after the cleanup it is not done: %s, %v", undone, err)
+		}
+		if s.effects(t) != done {
+			t.Error("the verification changed something")
+		}
+	}
 }
 
 func (s Suite) concurs(t *testing.T) {

@@ -108,6 +108,36 @@ func TestTheAgentAndOperatorsMay(t *testing.T) {
 	}
 }
 
+func TestATerminatingNodeStaysCordoned(t *testing.T) {
+	f := setUp(t)
+	node := f.node("worker")
+	uncordon := func(client kubernetes.Interface) error {
+		_, err := client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":null}}`), metav1.PatchOptions{})
+		return err
+	}
+	cordon := func() {
+		t.Helper()
+		if _, err := f.as("ed", "editors").CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cordon()
+	if err := uncordon(f.as("ed", "editors")); err != nil {
+		t.Errorf("before the deletion: %v", err)
+	}
+	cordon()
+	if err := f.admin.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := uncordon(f.as("ed", "editors")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "node worker stays cordoned: it terminates") {
+		t.Errorf("an editor of nodes was answered %v", err)
+	}
+	if err := uncordon(f.as("op", "operators")); err != nil {
+		t.Errorf("an operator was answered %v", err)
+	}
+	f.release(node)
+}
+
 func TestAKubeletSaysHowItsNodeIs(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")

@@ -294,6 +294,19 @@ func TestWhatMayNotBeReadIsSaidAtOnce(t *testing.T) {
 	}
 }
 
+func TestVerifyNamesTheVolumesThatAreAttachedAgain(t *testing.T) {
+	f := setUp(t)
+	node := f.node("worker")
+	verifier := f.plugin().(cleanup.Verifier)
+	if undone, err := verifier.Verify(t.Context(), f.target(node)); undone != "" || err != nil {
+		t.Errorf("without volumes: %q, %v", undone, err)
+	}
+	f.attach("disk", node)
+	if undone, err := verifier.Verify(t.Context(), f.target(node)); !strings.Contains(undone, "disk") || err != nil {
+		t.Errorf("with a volume: %q, %v", undone, err)
+	}
+}
+
 func TestConformance(t *testing.T) {
 	f := setUp(t)
 	plugintest.Run(t, plugintest.Suite{

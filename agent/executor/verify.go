@@ -1,0 +1,37 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// verifyDone asks the plugins of the steps that are done whether that is still so, once no
+// other step is left. What was true when a step ended may have changed: somebody uncordoned the
+// Node, and Pods were scheduled to it. A step that is no longer done has failed: it is retried
+// as after any other error, so that two controllers that undo each other's work do not go on
+// for ever. The error is that of ctx.
+func (r *run) verifyDone(ctx context.Context) error {
+	if state, _ := r.standing(); r.previews || len(r.running) > 0 || state != api.Succeeded {
+		return nil
+	}
+	for _, step := range r.steps {
+		record := r.Record.Step(step.Name)
+		if _, can := step.Bound.(cleanup.Verifier); !can || record.State != api.StepSucceeded {
+			continue
+		}
+		done := r.attempt(ctx, verify, step, r.target(step, record.Attempts), step.Timeout)
+		if ctx.Err() != nil {
+			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
+		}
+		if done.err != nil {
+			r.Log.Warn("a step that was done has to run again", "step", step.Name, "err", done.err)
+			record.Reason = shorten(r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
+			r.fail(record, done)
+			r.unsaved = true
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// verifier answers the calls of Verify one after the other, then that all is done.
+type verifier struct {
+	pluginFunc
+	answers *[]any
+}
+
+func (v verifier) Verify(ctx context.Context, _ cleanup.Target) (string, error) {
+	if len(*v.answers) == 0 {
+		return "", nil
+	}
+	answer := (*v.answers)[0]
+	*v.answers = (*v.answers)[1:]
+	switch answer := answer.(type) {
+	case error:
+		return "", answer
+	case string:
+		return answer, nil
+	}
+	<-ctx.Done() // It hangs.
+	return "", ctx.Err()
+}
+
+func verified(answers ...any) func(*config.Step) {
+	return func(step *config.Step) {
+		step.Bound = verifier{step.Bound.(pluginFunc), &answers}
+	}
+}
+
+func TestAStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers []any
+		state   api.State
+		says    string
+		events  []string
+	}{
+		"still done":     {nil, api.Succeeded, "", []string{"drain started", "drain succeeded"}},
+		"no longer done": {[]any{"2 pods are on the node"}, api.Waiting, "no longer done: 2 pods are on the node", []string{"drain started", "drain succeeded", "drain failed"}},
+		"unknown":        {[]any{errors.New("no answer of canary")}, api.Waiting, "verifying that the step is still done: no answer of [secret]", []string{"drain started", "drain succeeded", "drain failed"}},
+		"hangs":          {[]any{nil}, api.Waiting, "was not done within 1m0s", []string{"drain started", "drain succeeded", "drain failed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				outcome, err := b.run(t.Context(), 1, b.step("drain", succeed, retries(1), verified(test.answers...)))
+				b.expect(outcome, err, test.state)
+				if !strings.Contains(outcome.Message, test.says) {
+					t.Errorf("the outcome says %q", outcome.Message)
+				}
+				b.happened(test.events...)
+				if last := b.saved[len(b.saved)-1]; test.state == api.Waiting && (last != "drain=Retrying" || slices.Contains(b.saved, "drain=Succeeded")) {
+					t.Errorf("saved are %v", b.saved) // A record that says Succeeded is published.
+				}
+			})
+		})
+	}
+}
+
+// So it is after a restart, and when the cleanup was done before the deletion.
+func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		calls := 0
+		count := pluginFunc(func(context.Context, cleanup.Target) error { calls++; return nil })
+		b.record.State = api.Succeeded
+		b.record.Steps = []api.StepRun{{Name: "drain", Plugin: "test", State: api.StepSucceeded, Attempts: 1}, {Name: "log", Plugin: "test", State: api.StepSucceeded, Attempts: 1}}
+		started := b.record.StartedAt
+		b.record.Steps[0].StartedAt, b.record.Steps[1].StartedAt = &started, &started
+		drain, log := b.step("drain", count, retries(3), verified("a pod is on the node")), b.step("log", func(context.Context, cleanup.Target) error { t.Error("log ran again"); return nil }, after("drain"))
+		outcome, err := b.run(t.Context(), 1, drain, log)
+		b.expect(outcome, err, api.Waiting)
+		<-time.After(time.Until(outcome.RetryAt))
+		outcome, err = b.run(t.Context(), 1, drain, log)
+		b.expect(outcome, err, api.Succeeded)
+		if step := b.record.Step("drain"); calls != 1 || step.Reason != "no longer done: a pod is on the node" || step.LastError != "" || step.Attempts != 2 || step.Failures != 1 || step.FinishedAt == nil {
+			t.Errorf("%d calls, the step is %+v", calls, step)
+		}
+	})
+}
+
+// Two controllers that undo each other's work do not go on for ever.
+func TestAStepThatIsUndoneAgainAndAgainFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		drain := b.step("drain", succeed, retries(2), verified("cordon removed", "cordon removed", "cordon removed", "cordon removed"))
+		for {
+			outcome, err := b.run(t.Context(), 1, drain)
+			if err != nil || outcome.State != api.Waiting {
+				b.expect(outcome, err, api.Failed)
+				break
+			}
+			<-time.After(time.Until(outcome.RetryAt))
+		}
+		if step := b.record.Step("drain"); step.Attempts != 3 || step.Failures != 3 {
+			t.Errorf("the step is %+v", step)
+		}
+	})
+}
+
+func TestADryRunVerifiesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, b.step("drain", succeed, verified("pods are on the node")))
+		b.expect(outcome, err, api.Succeeded)
+	})
+}

@@ -1,0 +1,50 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+)
+
+// Verify implements cleanup.Verifier: the Node is cordoned, and it has no Pod that Cleanup
+// would evict or wait for.
+func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone string, err error) {
+	name := target.Node.Name
+	node, err := p.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading node %s: %w", name, err)
+	}
+	if node.UID != target.Node.UID {
+		return "", cleanup.Permanent(fmt.Errorf("node %s with UID %s is deleted", name, target.Node.UID))
+	}
+	if !node.Spec.Unschedulable {
+		return "the node is not cordoned", nil
+	}
+	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: podsOf(name).String()})
+	if err != nil {
+		return "", fmt.Errorf("listing the pods of node %s: %w", name, err)
+	}
+	in, cordoned := circumstances{unreachable: unreachable(node), now: p.clock.Now()}, cordon.At(node)
+	remaining, first := 0, ""
+	for i := range list.Items {
+		pod := &list.Items[i]
+		in.late = !cordoned.IsZero() && !pod.CreationTimestamp.Time.Before(cordoned)
+		if p.decide(pod, in).action == leave {
+			continue
+		}
+		if remaining++; first == "" {
+			first = nameOf(pod)
+		}
+	}
+	switch remaining {
+	case 0:
+		return "", nil
+	case 1:
+		return fmt.Sprintf("pod %s is on the node", first), nil
+	}
+	return fmt.Sprintf("%d pods are on the node: %s and %d more", remaining, first, remaining-1), nil
+}
