@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admissionpolicy"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
@@ -41,7 +42,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serving"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/status"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
@@ -94,6 +97,7 @@ func Run(ctx context.Context, options Options) error {
 	evictions.SetLimit(settings.Current().Concurrency.Evictions)
 	engine := executor.New(clock, rand.Float64, redactor.Redact)
 	writes := secrets.NewWrites(clock.Now)
+	reporter := report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock)
 	nodes := controller.New(controller.Options{
 		Client:    kube.Leading,
 		Metadata:  kube.LeadingMetadata,
@@ -104,10 +108,15 @@ func Run(ctx context.Context, options Options) error {
 		Records:   runstore.New(kube.Leading.CoreV1(), options.Namespace),
 		Pruner: &pruner.Pruner{
 			ConfigMaps: kube.Leading.CoreV1().ConfigMaps(options.Namespace),
+			Nodes:      kube.Leading.CoreV1().Nodes(),
 			History:    func() config.History { return settings.Current().History },
-			Fence:      lead.Fence, Clock: clock, Log: options.Log,
+			NodeRemoved: func(run *api.Run) {
+				meters.NodeUnprotected()
+				reporter.ForMetadata(&metav1.ObjectMeta{Name: run.Node, UID: run.NodeUID}).Publish(nodeevent.NodeRemoved())
+			},
+			Fence: lead.Fence, Clock: clock, Log: options.Log,
 		},
-		Reporter:  report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock),
+		Reporter:  reporter,
 		Deletions: guard.NewDeletions(kube.Work, options.Namespace, clock),
 		Secrets:   writes,
 		Metrics:   meters,

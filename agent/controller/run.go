@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
@@ -148,7 +149,7 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	}
 	now := metav1.NewTime(r.Clock.Now())
 	c.record.State, c.record.FinishedAt = api.Failed, &now
-	c.record.Message = "the node was removed by another client before its cleanup was done"
+	c.record.Message = pruner.NodeRemoved
 	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
 	}

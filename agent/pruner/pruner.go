@@ -1,4 +1,5 @@
-// Package pruner deletes old run records.
+// Package pruner keeps the run records of deleted Nodes: it closes those that nobody can finish any
+// more, and deletes old ones.
 package pruner
 
 import (
@@ -31,6 +32,10 @@ const pageSize = 500
 type Pruner struct {
 	// ConfigMaps are those of the namespace with the records.
 	ConfigMaps corev1client.ConfigMapInterface
+	// Nodes tells whether the Node of an open record is really deleted.
+	Nodes corev1client.NodeInterface
+	// NodeRemoved is called with each record that is closed.
+	NodeRemoved func(run *api.Run)
 	// History returns the limits in force.
 	History func() config.History
 	// Fence returns an error when this agent may no longer act as the leader.
@@ -47,7 +52,7 @@ func (p *Pruner) Run(ctx context.Context, present func() sets.Set[types.UID]) {
 	for {
 		deleted, err := p.prune(ctx, present)
 		if err != nil && ctx.Err() == nil {
-			p.Log.Error("deleting old run records failed, trying again later", "err", err)
+			p.Log.Error("pruning run records failed, trying again later", "err", err)
 		}
 		if deleted > 0 {
 			p.Log.Info("old run records deleted", "deleted", deleted)
@@ -90,7 +95,7 @@ func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID]) 
 	return deleted, nil
 }
 
-// ended returns the records of Nodes that are not present.
+// ended returns the records of Nodes that are not present, and closes those that are open.
 func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ended, error) {
 	var records []ended
 	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
@@ -104,6 +109,11 @@ func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ende
 			run, err := api.DecodeRun(configMap)
 			if err != nil || present.Has(run.NodeUID) {
 				continue
+			}
+			if run.FinishedAt == nil && !run.State.Released() {
+				if err := p.close(ctx, configMap, run); err != nil {
+					return nil, err
+				}
 			}
 			at := run.StartedAt.Time
 			if run.FinishedAt != nil {

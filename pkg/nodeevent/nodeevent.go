@@ -176,6 +176,12 @@ func NodeUnprotected() Event {
 		"The node was deleted before it had the finalizer "+api.Finalizer+": no cleanup runs for it")
 }
 
+// NodeRemoved says that a Node was deleted before its cleanup was done.
+func NodeRemoved() Event {
+	return warning("NodeUnprotected",
+		"The node was removed by another client before its cleanup was done: the remaining steps did not run")
+}
+
 // NodeInvalid says that the API server rejects every update of a Node.
 func NodeInvalid(err error) Event {
 	return warning("NodeInvalid",

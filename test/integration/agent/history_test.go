@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -58,4 +60,31 @@ func TestOldRunRecordsArePruned(t *testing.T) {
 		}
 		return slices.Equal(slices.Sorted(maps.Keys(names)), want), nil
 	})
+}
+
+// A Node can lose its finalizer while no agent watches. Its record would stay open for ever.
+func TestARecordWhoseNodeIsDeletedIsClosedAtTheStart(t *testing.T) {
+	f := setUp(t, logOnly)
+	node, restored := f.protected("worker"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "restored", UID: "restored"}}
+	at := metav1.NewTime(time.Now().Add(-time.Hour))
+	for _, of := range []*corev1.Node{node, restored} {
+		record, err := api.EncodeRun(f.namespace, &api.Run{
+			Node: of.Name, NodeUID: of.UID, State: api.Waiting, StartedAt: at, DeletionRequestedAt: &at,
+			Steps: []api.StepRun{{Name: "drain", Plugin: "drain", State: api.StepPending, Attempts: 1}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(t.Context(), record, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start(f.options())
+	f.awaitEvent(restored, "NodeUnprotected", "removed by another client before its cleanup was done")
+	if run := f.record(restored); run.State != api.Failed || run.FinishedAt == nil || run.Message != pruner.NodeRemoved || run.Steps[0].Attempts != 1 {
+		t.Errorf("the record is %+v", run)
+	}
+	if run := f.record(node); run.State != api.Waiting || run.FinishedAt != nil {
+		t.Errorf("the record of a node that exists is %+v", run)
+	}
 }
