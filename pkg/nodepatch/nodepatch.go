@@ -56,7 +56,16 @@ func (c Client) RemoveFinalizer(ctx context.Context, node metav1.Object) error {
 // SetConditions sets conditions of a Node and touches no other ones. Set is false if the Node is
 // deleted.
 func (c Client) SetConditions(ctx context.Context, node metav1.Object, conditions []corev1.NodeCondition) (set bool, err error) {
-	set, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": conditions}}, "status")
+	// Field by field: encoded as it is, a condition leaves out an empty reason or message, and
+	// the merge keeps the previous one.
+	entries := make([]map[string]any, 0, len(conditions))
+	for _, c := range conditions {
+		entries = append(entries, map[string]any{
+			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message,
+			"lastHeartbeatTime": c.LastHeartbeatTime, "lastTransitionTime": c.LastTransitionTime,
+		})
+	}
+	set, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": entries}}, "status")
 	if invalid := (InvalidError{}); errors.As(err, &invalid) {
 		err = invalid.Cause // Whether the Node can be released is for its finalizer to show.
 	}
