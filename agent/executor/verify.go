@@ -28,7 +28,7 @@ func (r *run) verifyDone(ctx context.Context) error {
 		}
 		if done.err != nil {
 			r.Log.Warn("a step that was done has to run again", "step", step.Name, "err", done.err)
-			record.Reason = shorten(r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
+			record.Reason = shorten("ran again: " + r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
 			r.fail(record, done)
 			r.unsaved = true
 		}

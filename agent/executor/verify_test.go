@@ -89,7 +89,7 @@ func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
 		<-time.After(time.Until(outcome.RetryAt))
 		outcome, err = b.run(t.Context(), 1, drain, log)
 		b.expect(outcome, err, api.Succeeded)
-		if step := b.record.Step("drain"); calls != 1 || step.Reason != "no longer done: a pod is on the node" || step.LastError != "" || step.Attempts != 2 || step.Failures != 1 || step.FinishedAt == nil {
+		if step := b.record.Step("drain"); calls != 1 || step.Reason != "ran again: no longer done: a pod is on the node" || step.LastError != "" || step.Attempts != 2 || step.Failures != 1 || step.FinishedAt == nil {
 			t.Errorf("%d calls, the step is %+v", calls, step)
 		}
 	})

@@ -146,7 +146,7 @@ func past(record string, run *api.Run) printer.PastRun {
 	}
 	for _, step := range run.Steps {
 		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError}
-		if step.State == api.StepSkipped {
+		if step.LastError == "" { // Why it was skipped, or ran again.
 			row.Error = step.Reason
 		}
 		if step.StartedAt != nil && step.FinishedAt != nil {
