@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -38,6 +39,8 @@ func (f *fixture) userInRole(role string) string {
 	if _, err := f.client.RbacV1().RoleBindings(f.namespace).Create(f.Context(), here, metav1.CreateOptions{}); err != nil {
 		f.Fatal(err)
 	}
+	f.awaitRight(name, authorizationv1.ResourceAttributes{Resource: "nodes", Verb: "list"})
+	f.awaitRight(name, authorizationv1.ResourceAttributes{Group: "apps", Resource: "deployments", Verb: "get", Namespace: f.namespace})
 	return kubeconfig
 }
 

@@ -2,8 +2,10 @@ package operate_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,7 +51,21 @@ func (f *fixture) userWith(name string, rules ...rbacv1.PolicyRule) string {
 			f.Error(err)
 		}
 	})
+	last := rules[len(rules)-1]
+	f.awaitRight(name, authorizationv1.ResourceAttributes{Group: last.APIGroups[0], Resource: last.Resources[0], Verb: last.Verbs[0]})
 	return kubeconfig
+}
+
+// awaitRight waits until the API server's authorizer, which follows roles and bindings by
+// watches, knows a right.
+func (f *fixture) awaitRight(user string, right authorizationv1.ResourceAttributes) {
+	f.Helper()
+	f.eventually(fmt.Sprintf("%s may %s %s", user, right.Verb, right.Resource), func(ctx context.Context) (bool, error) {
+		review, err := f.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &right},
+		}, metav1.CreateOptions{})
+		return err == nil && review.Status.Allowed, err
+	})
 }
 
 // edit replaces the config, as kubectl edit does.

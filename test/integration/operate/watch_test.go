@@ -62,7 +62,7 @@ func TestStatusFollowsACleanup(t *testing.T) {
 
 	f.run("status", "-w", "--timeout", "1s").exits(exit.OK).says("agent ok")
 	f.run("status", "-w", "-o", "json").exits(exit.Usage).says("--watch has no output format")
-	reader := f.userWith("reader", rule("", "nodes", "list"), rule("", "configmaps", "list"))
+	reader := f.userWith("reader", rule("", "nodes", "list"), rule("", "configmaps", "list", "watch"))
 	f.runAs(reader, "status", "-w", "-n", f.namespace).exits(exit.Failure).says("watching nodes", "ask a cluster administrator")
 	f.wantsNoWrites("status", "-w", "--timeout", "1s")
 }
