@@ -106,15 +106,21 @@ func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node,
 	return node, nil
 }
 
-// Preview implements cleanup.Previewer.
-func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
-	watch, err := p.attachments.of(ctx, target.Node.Name)
+// remaining returns the attachments that Cleanup would wait for now.
+func (p *plugin) remaining(ctx context.Context, node *corev1.Node) ([]attached, error) {
+	watch, err := p.attachments.of(ctx, node.Name)
 	if err != nil {
 		return nil, fmt.Errorf("listing volumeattachments: %w", err)
 	}
 	defer watch.stop()
 	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
-	left, _, err := p.waitedFor(ctx, target.Node, watch.list(), &claims)
+	remaining, _, err := p.waitedFor(ctx, node, watch.list(), &claims)
+	return remaining, err
+}
+
+// Preview implements cleanup.Previewer.
+func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
+	left, err := p.remaining(ctx, target.Node)
 	if err != nil {
 		return nil, err
 	}

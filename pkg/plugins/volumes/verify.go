@@ -2,7 +2,6 @@ package volumes
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -13,15 +12,9 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	if err != nil {
 		return "", err
 	}
-	watch, err := p.attachments.of(ctx, node.Name)
-	if err != nil {
-		return "", fmt.Errorf("listing volumeattachments: %w", err)
-	}
-	defer watch.stop()
-	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
-	left, _, err := p.waitedFor(ctx, node, watch.list(), &claims)
-	if err != nil || len(left) == 0 {
+	attached, err := p.remaining(ctx, node)
+	if err != nil || len(attached) == 0 {
 		return "", err
 	}
-	return p.describe(left, unreachable(node)), nil
+	return p.describe(attached, unreachable(node)), nil
 }
