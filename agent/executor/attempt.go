@@ -36,22 +36,6 @@ func excused(done result) result {
 	return done
 }
 
-// undoneError reports that a step that was done has to run again.
-type undoneError struct{ undone string }
-
-func (e undoneError) Error() string { return "no longer done: " + e.undone }
-
-func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
-	undone, err := plugin.(cleanup.Verifier).Verify(ctx, target)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("verifying that the step is still done: %w", err)
-	case undone != "":
-		return nil, undoneError{undone}
-	}
-	return nil, nil
-}
-
 func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	return cleanup.Target{
 		Node:           r.Node,

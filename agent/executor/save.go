@@ -44,7 +44,7 @@ func (r *run) saveSurely(ctx context.Context) error {
 }
 
 func (r *run) save(ctx context.Context) error {
-	r.Record.State, r.Record.Message = r.standing()
+	r.Record.State, r.Record.Message = r.summarize()
 	switch {
 	case r.Record.State != api.Succeeded:
 		r.Record.FinishedAt = nil

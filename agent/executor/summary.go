@@ -82,13 +82,13 @@ func (r *run) nextRetry() (time.Time, bool) {
 
 // outcome says where the run stands when nothing is running.
 func (r *run) outcome() Outcome {
-	state, message := r.standing()
+	state, message := r.summarize()
 	retryAt, _ := r.nextRetry()
 	return Outcome{State: state, RetryAt: retryAt, Message: message}
 }
 
-// standing derives the state of the run, and what to tell people, from its steps.
-func (r *run) standing() (api.State, string) {
+// summarize derives the state of the run and the message for operators from its steps.
+func (r *run) summarize() (api.State, string) {
 	var running, retrying, failed []string
 	pending, done := 0, 0
 	for _, step := range r.Record.Steps {

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -9,12 +10,11 @@ import (
 )
 
 // verifyDone asks the plugins of the steps that are done whether that is still so, once no
-// other step is left. What was true when a step ended may have changed: somebody uncordoned the
-// Node, and Pods were scheduled to it. A step that is no longer done has failed: it is retried
-// as after any other error, so that two controllers that undo each other's work do not go on
-// for ever. The error is that of ctx.
+// other step is left. What was true when a step ended may have changed: the Node was uncordoned,
+// and Pods were scheduled to it. A step that is no longer done has failed: it is retried
+// as after any other error, so two controllers that undo each other's work stop at some time. The error is that of ctx.
 func (r *run) verifyDone(ctx context.Context) error {
-	if state, _ := r.standing(); r.previews || len(r.running) > 0 || state != api.Succeeded {
+	if state, _ := r.summarize(); r.previews || len(r.running) > 0 || state != api.Succeeded {
 		return nil
 	}
 	for _, step := range r.steps {
@@ -34,4 +34,16 @@ func (r *run) verifyDone(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// verify is the call that asks a Verifier.
+func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
+	undone, err := plugin.(cleanup.Verifier).Verify(ctx, target)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("verifying that the step is still done: %w", err)
+	case undone != "":
+		return nil, errors.New("no longer done: " + undone)
+	}
+	return nil, nil
 }
