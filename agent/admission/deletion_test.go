@@ -189,7 +189,7 @@ func TestGuardHandlerSaysWhetherTheCallerIsAuthenticated(t *testing.T) {
 	}
 }
 
-// A refused review does not deny the deletion if failurePolicy is Ignore. Whoever may update a Node
+// A refused review does not deny the deletion if failurePolicy is Ignore. A client that may update a Node
 // could nest its managedFields, so the limit of a creation does not apply.
 func TestGuardHandlerEvaluatesANestedNode(t *testing.T) {
 	e := &evaluator{verdict: guard.Verdict{Allowed: true}}

@@ -44,10 +44,3 @@ func (r *reconciler) publishHeld(ctx context.Context, c *cleanup, message string
 	r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
 	return c.show(ctx, api.Blocked, message)
 }
-
-// show publishes another state than that of the record.
-func (c *cleanup) show(ctx context.Context, state api.State, message string) error {
-	shown := *c.record
-	shown.State, shown.Message = state, message
-	return c.report.Run(ctx, &shown)
-}

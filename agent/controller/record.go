@@ -142,3 +142,10 @@ func (r *reconciler) publish(ctx context.Context, c *cleanup) {
 	}
 	c.logUnpublished(c.report.Run(ctx, c.record))
 }
+
+// show publishes another state than that of the record.
+func (c *cleanup) show(ctx context.Context, state api.State, message string) error {
+	shown := *c.record
+	shown.State, shown.Message = state, message
+	return c.report.Run(ctx, &shown)
+}

@@ -20,8 +20,8 @@ func NewWrites(now func() time.Time) *Writes {
 	return &Writes{now: now, last: map[string]time.Time{}}
 }
 
-// Note notes that a Secret was written. A time in the future counts as now: else whoever
-// retries when a Secret was written would do so again and again until then.
+// Note records that a Secret was written. A time in the future counts as now: otherwise each
+// failure of a step would be retried at once until then.
 func (w *Writes) Note(secret string, at time.Time) {
 	if now := w.now(); at.After(now) {
 		at = now

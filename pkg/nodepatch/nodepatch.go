@@ -59,10 +59,10 @@ func (c Client) SetConditions(ctx context.Context, node metav1.Object, condition
 	// Field by field: encoded as it is, a condition leaves out an empty reason or message, and
 	// the merge keeps the previous one.
 	entries := make([]map[string]any, 0, len(conditions))
-	for _, c := range conditions {
+	for _, condition := range conditions {
 		entries = append(entries, map[string]any{
-			"type": c.Type, "status": c.Status, "reason": c.Reason, "message": c.Message,
-			"lastHeartbeatTime": c.LastHeartbeatTime, "lastTransitionTime": c.LastTransitionTime,
+			"type": condition.Type, "status": condition.Status, "reason": condition.Reason, "message": condition.Message,
+			"lastHeartbeatTime": condition.LastHeartbeatTime, "lastTransitionTime": condition.LastTransitionTime,
 		})
 	}
 	set, err = c.patch(ctx, node, map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": entries}}, "status")

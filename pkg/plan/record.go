@@ -3,8 +3,8 @@ package plan
 import "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 
 // Applied returns the names of the steps that applied to a terminating Node before, with
-// the same config: whoever may write its labels, as its kubelet may, cannot remove a step
-// from a deletion that has begun.
+// the same config: a client that may write its labels, as its kubelet may, cannot remove a
+// step from a deletion that has begun.
 func Applied(run *api.Run, configHash string) []string {
 	if run.DeletionRequestedAt == nil || run.ConfigHash != configHash {
 		return nil
