@@ -29,9 +29,9 @@ type plugin struct {
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
-	f := &follower{client: p.client.CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
+	f := &follower{changed: make(chan struct{}, 1)}
 	name := target.Node.Name
-	nodes, err := f.follow(following, "nodes", &corev1.Node{}, fields.OneTermEqualSelector(metav1.ObjectNameField, name))
+	nodes, err := f.follow(following, selection{client: p.client.CoreV1().RESTClient(), resource: "nodes", kind: &corev1.Node{}, fields: fields.OneTermEqualSelector(metav1.ObjectNameField, name)})
 	if err != nil {
 		return fmt.Errorf("reading node %s: %w", name, err)
 	}
@@ -43,7 +43,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		return err
 	}
 	// Listed only now, so that every pod is there that came before the cordon.
-	pods, err := f.follow(following, "pods", &corev1.Pod{}, podsOf(name))
+	pods, err := f.follow(following, p.podsOn(name))
 	if err != nil {
 		return fmt.Errorf("listing the pods of node %s: %w", name, err)
 	}
@@ -85,6 +85,10 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 // maxUncordoned is how often one call cordons a Node again. Another controller that uncordons
 // it each time must not cause evictions without end.
 const maxUncordoned = 5
+
+func (p *plugin) podsOn(node string) selection {
+	return selection{client: p.client.CoreV1().RESTClient(), resource: "pods", kind: &corev1.Pod{}, fields: podsOf(node)}
+}
 
 func podsOf(node string) fields.Selector { return fields.OneTermEqualSelector("spec.nodeName", node) }
 

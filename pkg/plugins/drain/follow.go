@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -18,7 +19,6 @@ import (
 
 // follower keeps objects as the API server has them, with one informer for each resource.
 type follower struct {
-	client rest.Interface
 	// changed receives a value after each change. Several changes can be one value.
 	changed chan struct{}
 
@@ -92,11 +92,11 @@ func (f *follower) notify() {
 // follow runs an informer until ctx is done, and returns its store once it holds all
 // objects. If the first list fails, follow returns that error: an informer alone would
 // retry forever. It does not wait for the informer to stop, which only reads.
-func (f *follower) follow(ctx context.Context, resource string, kind runtime.Object, selector fields.Selector) (cache.Store, error) {
+func (f *follower) follow(ctx context.Context, s selection) (cache.Store, error) {
 	failed := make(chan error, 1)
-	informer := cache.NewSharedIndexInformer(f.source(resource, selector), kind, 0, cache.Indexers{})
+	informer := cache.NewSharedIndexInformer(f.source(s), s.kind, 0, cache.Indexers{})
 	if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		f.failed(resource, err)
+		f.failed(s.resource, err)
 		select {
 		case failed <- err:
 		default: // Only the first error is read.
@@ -124,10 +124,25 @@ func (f *follower) follow(ctx context.Context, resource string, kind runtime.Obj
 	return informer.GetStore(), nil
 }
 
-// source lists and watches the selected objects of all namespaces.
-func (f *follower) source(resource string, selector fields.Selector) *cache.ListWatch {
-	source := cache.NewFilteredListWatchFromClient(f.client, resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
-		options.FieldSelector = selector.String()
+// selection are the objects of one resource, in all namespaces, that a selector selects.
+type selection struct {
+	// client of the resource's API group.
+	client   rest.Interface
+	resource string
+	kind     runtime.Object
+	fields   fields.Selector
+	labels   labels.Selector
+}
+
+// source lists and watches the selected objects.
+func (f *follower) source(s selection) *cache.ListWatch {
+	source := cache.NewFilteredListWatchFromClient(s.client, s.resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
+		if s.fields != nil {
+			options.FieldSelector = s.fields.String()
+		}
+		if s.labels != nil {
+			options.LabelSelector = s.labels.String()
+		}
 		if options.ResourceVersion == "0" {
 			// Without streaming lists, the API server would answer from a cache that may
 			// lack a Pod that was bound a moment ago.
@@ -138,7 +153,7 @@ func (f *follower) source(resource string, selector fields.Selector) *cache.List
 	source.WatchFuncWithContext = func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 		opened, err := open(ctx, options)
 		if err == nil {
-			f.recovered(resource)
+			f.recovered(s.resource)
 		}
 		return opened, err
 	}

@@ -31,10 +31,10 @@ func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status {
 		return failure(403, metav1.StatusReasonForbidden, "cannot list pods")
 	}}
-	f := &follower{client: s.client(t).CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
+	p, f := &plugin{client: s.client(t)}, &follower{changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker")); err == nil || !strings.Contains(err.Error(), "cannot list pods") {
+	if _, err := f.follow(ctx, p.podsOn("worker")); err == nil || !strings.Contains(err.Error(), "cannot list pods") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -156,10 +156,10 @@ func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
 	}))
 	defer server.Close()
 	client := kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})
-	f := &follower{client: client.CoreV1().RESTClient(), changed: make(chan struct{}, 1)}
+	p, f := &plugin{client: client}, &follower{changed: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	pods, err := f.follow(ctx, "pods", &corev1.Pod{}, podsOf("worker"))
+	pods, err := f.follow(ctx, p.podsOn("worker"))
 	if err != nil {
 		t.Fatal(err)
 	}
