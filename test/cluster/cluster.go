@@ -200,6 +200,9 @@ func (c *Cluster) Logs() string { return c.layout.logs() }
 // URL of the API server.
 func (c *Cluster) URL() string { return c.layout.url() }
 
+// EtcdURL is where etcd answers, over plain HTTP.
+func (c *Cluster) EtcdURL() string { return "http://" + address(c.layout.ports.Etcd) }
+
 // Kubectl is the path of a kubectl; it is compiled when it is called first.
 func (c *Cluster) Kubectl() string {
 	return filepath.Join(filepath.Dir(c.layout.binary), "kubectl")

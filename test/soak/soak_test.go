@@ -1,0 +1,152 @@
+package soak_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// recovery is how long the cleanups may take that are left when nothing is broken any more.
+const recovery = 3 * time.Minute
+
+// TestSoak lets users, controllers and faults do their worst for a while. Then all faults are
+// repaired, and all nodes are deleted. The checker looks at every release.
+func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("minutes")
+	}
+	for *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("to repeat the actions: go test ./test/soak -seed=%d -duration=%s -nodes=%d -rate=%g", *seed, *duration, *nodeCount, *rate)
+	w := newWorld(t, *seed)
+	w.deploy()
+	w.eventually(2*time.Minute, "the nodes are there", func(ctx context.Context) (bool, error) {
+		w.keepNodes(ctx)
+		return len(w.nodes(live, held)) >= *nodeCount, nil
+	})
+	w.breakThings()
+	w.letGo()
+	w.report()
+}
+
+// breakThings does one action after the other, until the time is over.
+func (w *world) breakThings() {
+	end := time.Now().Add(*duration)
+	tick := time.NewTicker(time.Duration(float64(time.Second) / *rate))
+	defer tick.Stop()
+	for time.Now().Before(end) {
+		select {
+		case <-w.Context().Done():
+			return
+		case <-tick.C:
+		}
+		w.repair(w.Context(), false)
+		w.keepNodes(w.Context())
+		w.removeOtherFinalizers(w.Context())
+		w.act(w.Context())
+	}
+}
+
+// letGo repairs everything, and waits until every deleted node is released; then it deletes
+// the others.
+func (w *world) letGo() {
+	w.eventually(time.Minute, "everything is repaired", func(ctx context.Context) (bool, error) {
+		w.repair(ctx, true)
+		return len(w.outages) == 0, nil
+	})
+	w.repairs.Wait()
+	w.eventually(time.Minute, "the budgets are gone", func(ctx context.Context) (bool, error) {
+		err := w.removeBudgets(ctx)
+		return err == nil, err
+	})
+	w.awaitReleases()
+	for _, node := range w.nodes() {
+		if err := w.admin.CoreV1().Nodes().Delete(w.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+			w.Errorf("deleting node %s: %v", node.Name, err)
+		}
+	}
+	w.awaitReleases()
+	for _, node := range w.nodes() {
+		w.Errorf("node %s is left: finalizers %q", node.Name, node.Finalizers)
+	}
+	// What happened while no agent led, the next leader finds out when it begins.
+	for _, a := range w.agents {
+		if err := a.kill(); err != nil {
+			w.Error(err)
+		}
+	}
+	for _, a := range w.agents {
+		if err := a.start(w.Context()); err != nil {
+			w.Error(err)
+		}
+	}
+	w.eventually(time.Minute, "no run record is open", func(context.Context) (bool, error) {
+		w.checking.Lock()
+		defer w.checking.Unlock()
+		if open := w.checker.Open(); len(open) > 0 {
+			return false, fmt.Errorf("%d records are open, one of them: %s", len(open), open[0])
+		}
+		return true, nil
+	})
+}
+
+// awaitReleases waits until no node terminates. A cleanup that has failed goes on when an
+// operator asks for it, which is counted.
+func (w *world) awaitReleases() {
+	w.Helper()
+	began := time.Now()
+	retried := map[string]bool{}
+	w.eventually(recovery, "all deleted nodes are released", func(ctx context.Context) (bool, error) {
+		w.removeOtherFinalizers(ctx)
+		left := w.nodes(terminating)
+		for _, node := range left {
+			condition := api.Cleanup(node)
+			if condition == nil || condition.Reason != string(api.Failed) || retried[string(node.UID)] {
+				continue
+			}
+			w.Logf("node %s had failed: %s", node.Name, condition.Message)
+			w.counted.add("retry of a failed cleanup, at the end")
+			retried[string(node.UID)] = w.annotate(ctx, node, fmt.Sprintf("%q:%q", api.AnnotationRetryRequestedAt, now())) == nil
+		}
+		if len(left) > 0 {
+			return false, fmt.Errorf("%d are left, one of them: %s", len(left), describe(left[0]))
+		}
+		return true, nil
+	})
+	w.Logf("all deleted nodes were released %s after everything was repaired", time.Since(began).Round(time.Second))
+}
+
+func describe(node *corev1.Node) string {
+	text := fmt.Sprintf("node %s, finalizers %q", node.Name, node.Finalizers)
+	if condition := api.Cleanup(node); condition != nil {
+		text += fmt.Sprintf(", %s: %s", condition.Reason, condition.Message)
+	}
+	return text
+}
+
+// report fails the test for each violation.
+func (w *world) report() {
+	w.checking.Lock()
+	report := w.checker.Report()
+	w.checking.Unlock()
+	w.Logf("what happened:%s", w.counted.String())
+	w.Logf("%d nodes were released after their cleanup, %d were bypassed, %d lost their finalizer by hand; the inventory was called %d times; %d races, %d violations",
+		report.Released, report.Bypassed, report.Overridden, w.inventory.calls, len(report.Races), len(report.Violations))
+	for _, race := range report.Races {
+		w.Logf("race: %s", race)
+	}
+	for _, violation := range report.Violations {
+		w.Errorf("violation: %s", violation)
+	}
+	if report.Released == 0 {
+		w.Error("no node was released: this proves nothing")
+	}
+}
