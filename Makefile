@@ -167,6 +167,12 @@ e2e-kind: ## Install, upgrade and uninstall on the cluster of kind-up, or on tha
 	NODECLEANUP_KIND_KUBECONFIG=$(E2E_KUBECONFIG) NODECLEANUP_KIND_OLD_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-old \
 		NODECLEANUP_KIND_NEW_IMAGE=localhost/nodecleanup-agent:v0.0.0-e2e-new go test -count=1 -v -timeout 20m ./test/kind
 
+# Such as -duration=8h -nodes=500, or -seed=7 to repeat the actions of another run.
+SOAK ?=
+.PHONY: soak
+soak: kubernetes ## Delete nodes for half an hour while everything around them breaks, and check every release (SOAK=-seed=7)
+	go test -count=1 -v -timeout 24h ./test/soak -duration=30m -nodes=200 -rate=8 $(SOAK)
+
 BENCH ?= -nodes=1000,5000 -idle=15000
 .PHONY: bench
 bench: kubernetes ## Measure what a cleanup and the webhook cost, against the least that they can (BENCH=-nodes=100)

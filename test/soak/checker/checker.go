@@ -62,8 +62,7 @@ type Report struct {
 	// Released are the Nodes that lost the finalizer after their cleanup, Bypassed and Overridden those
 	// that lost it without.
 	Released, Bypassed, Overridden int
-	// Checked are the Pods and VolumeAttachments that had been on released Nodes.
-	Violations []Finding
+	Violations                     []Finding
 	// Races are Pods and attachments that came, and cordons that went, after the verification.
 	Races []Finding
 }
