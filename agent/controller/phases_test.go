@@ -650,3 +650,46 @@ func TestConcludePublishesWhyItIsBlocked(t *testing.T) {
 	}
 	b.wantEvent("NodeInvalid")
 }
+
+// withdraws is a plugin that counts its withdrawals, the first of which fails.
+type withdraws struct {
+	pluginFunc
+	calls *int
+}
+
+func (w withdraws) Withdraw(context.Context, contract.Target) error {
+	if *w.calls++; *w.calls == 1 {
+		return errors.New("the responder does not answer")
+	}
+	return nil
+}
+
+func TestACanceledCleanupIsWithdrawnBeforeTheNodeIsUncordoned(t *testing.T) {
+	node := makeNode(func(node *corev1.Node) {
+		node.Spec.Unschedulable, node.Annotations = true, map[string]string{api.AnnotationCordonedBy: api.Agent}
+	})
+	b := newTest(t, node)
+	cordoned := func() bool {
+		current, err := b.client.CoreV1().Nodes().Get(t.Context(), node.Name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return current.Spec.Unschedulable
+	}
+	calls := 0
+	b.step("drain", withdraws{pluginFunc: func() error { return nil }, calls: &calls})
+	c := b.loaded(node, nil)
+	c.record.CleanupRequestedAt = "2026-01-31T03:59:00Z"
+	if done := b.onRequest(t.Context(), c); done.err == nil || !strings.Contains(done.err.Error(), "the responder does not answer") {
+		t.Fatalf("the withdrawal failed: %+v", done)
+	}
+	if !cordoned() {
+		t.Error("the node was uncordoned before the withdrawal")
+	}
+	if done := b.onRequest(t.Context(), c); done.err != nil || calls != 2 {
+		t.Errorf("%d calls, %v", calls, done.err)
+	}
+	if cordoned() {
+		t.Error("the node is still cordoned")
+	}
+}

@@ -78,8 +78,14 @@ func (r *reconciler) cancel(ctx context.Context, c *cleanup, reason string) erro
 	return r.uncordon(ctx, c)
 }
 
-// uncordon removes our cordon from a Node whose cleanup was canceled.
+// uncordon undoes what a canceled cleanup has begun: it withdraws the requests of the steps
+// and removes our cordon.
 func (r *reconciler) uncordon(ctx context.Context, c *cleanup) error {
+	if c.record.State == api.Canceled {
+		if err := r.Executor.Withdraw(ctx, c.config.Steps, c.node, c.log); err != nil {
+			return err
+		}
+	}
 	if err := cordon.GiveBack(ctx, r.Client.CoreV1().Nodes(), c.node); err != nil {
 		return err
 	}

@@ -70,10 +70,10 @@ func (e *timeoutError) Error() string {
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 // attempt does one call of the plugin, within a limit.
-func (r *run) attempt(ctx context.Context, call call, step config.Step, target cleanup.Target, limit time.Duration) result {
-	began := r.clock.Now()
+func (e *Executor) attempt(ctx context.Context, call call, step config.Step, target cleanup.Target, limit time.Duration) result {
+	began := e.clock.Now()
 	ended := func(effects []cleanup.Effect, err error) result {
-		return result{step: step, took: r.clock.Since(began), effects: effects, err: err}
+		return result{step: step, took: e.clock.Since(began), effects: effects, err: err}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{step, limit})
 	defer cancel()
@@ -93,7 +93,7 @@ func (r *run) attempt(ctx context.Context, call call, step config.Step, target c
 		return result
 	case <-ctx.Done():
 	}
-	cutOff := r.clock.NewTimer(cutOffAfter)
+	cutOff := e.clock.NewTimer(cutOffAfter)
 	defer cutOff.Stop()
 	select {
 	case result := <-returned:

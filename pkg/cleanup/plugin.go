@@ -6,7 +6,8 @@
 // which wraps the plugin from outside; a plugin implements none of it.
 //
 // A plugin can have further abilities, each an interface of one method that is
-// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer, Verifier.
+// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer, Verifier,
+// Withdrawer.
 package cleanup
 
 import (
@@ -56,6 +57,15 @@ type Verifier interface {
 	// the work for target.Node is still done: then Cleanup is called again. It changes nothing
 	// anywhere, is cheap, and returns an error if it cannot tell.
 	Verify(ctx context.Context, target Target) (undone string, err error)
+}
+
+// Withdrawer is the ability to take back what an unfinished Cleanup has asked others to do.
+type Withdrawer interface {
+	// Withdraw takes back what Cleanup has asked other programs to do for target.Node and
+	// that is not done. The agent calls it when it cancels the cleanup of a Node that is not
+	// deleted, also if Cleanup was never called. It must be idempotent. The agent calls it
+	// again after an error.
+	Withdraw(ctx context.Context, target Target) error
 }
 
 // Target is what a plugin is told about the one call it gets.

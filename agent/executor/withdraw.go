@@ -1,0 +1,40 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+// withdrawTimeout limits one call of Withdraw.
+const withdrawTimeout = 30 * time.Second
+
+// Withdraw has the plugins of the steps take back what an unfinished cleanup of the Node has
+// asked others to do. The error joins those of the plugins.
+func (e *Executor) Withdraw(ctx context.Context, steps []config.Step, node *corev1.Node, log *slog.Logger) error {
+	var failed []error
+	for _, step := range steps {
+		if _, can := step.Bound.(cleanup.Withdrawer); !can {
+			continue
+		}
+		target := cleanup.Target{
+			Node: node, IdempotencyKey: string(node.UID) + "/" + step.Name,
+			Log: log.With("step", step.Name), Progress: func(string) {},
+		}
+		if done := e.attempt(ctx, withdraw, step, target, withdrawTimeout); done.err != nil {
+			failed = append(failed, fmt.Errorf("withdrawing step %s: %w", step.Name, done.err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func withdraw(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
+	return nil, plugin.(cleanup.Withdrawer).Withdraw(ctx, target)
+}
