@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -24,6 +25,9 @@ type drain struct {
 	// early are the pods that were there when the Node had been cordoned.
 	early map[types.UID]bool
 	tries map[types.UID]*try
+	// follow watches further objects until the call returns.
+	follow   func(selection) (cache.Store, error)
+	requests requests
 	// due is when there is something to do though no pod changed, zero for never.
 	due time.Time
 }
@@ -92,14 +96,11 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 	}
 	d.due = time.Time{}
 	var failed error
+	w.evict, failed = d.requestAll(ctx, w.evict)
 	for i, err := range d.tryAll(ctx, w.evict, in.unreachable) {
 		// One pod that cannot be evicted keeps no other from it.
 		if err != nil {
-			err = fmt.Errorf("evicting pod %s: %w", nameOf(w.evict[i]), err)
-			if failed != nil {
-				err = fmt.Errorf("%w; %w", failed, err) // In one line, unlike errors.Join.
-			}
-			failed = err
+			failed = inOneLine(failed, fmt.Errorf("evicting pod %s: %w", nameOf(w.evict[i]), err))
 		} else if known := d.tries[w.evict[i].UID]; !known.accepted {
 			d.lookAgain(known.next)
 		}
@@ -115,6 +116,14 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 		}
 	}
 	return w.left, failed
+}
+
+// inOneLine joins two errors, the first of which may be nil, unlike errors.Join in one line.
+func inOneLine(first, second error) error {
+	if first == nil {
+		return second
+	}
+	return fmt.Errorf("%w; %w", first, second)
 }
 
 func (d *drain) lookAgain(at time.Time) {

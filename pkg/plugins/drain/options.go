@@ -4,6 +4,8 @@
 package drain
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,8 @@ type options struct {
 	// ForceAfter is how long budgets are respected, from the beginning of the
 	// first attempt. Pods that are left then are deleted without asking. 0 is for ever.
 	ForceAfter metav1.Duration `json:"forceAfter"`
+	// API is how evictions are asked for: auto, eviction, or evictionRequest.
+	API evictionAPI `json:"api"`
 }
 
 // Validate implements cleanup.Validator.
@@ -36,6 +40,9 @@ func (o *options) Validate() []error {
 	if o.ForceAfter.Duration < 0 {
 		faults = append(faults, cleanup.OptionError{Path: "forceAfter", Problem: "must not be negative"})
 	}
+	if !slices.Contains([]evictionAPI{auto, subresource, evictionRequest}, o.API) {
+		faults = append(faults, cleanup.OptionError{Path: "api", Problem: fmt.Sprintf("is %q, must be auto, eviction, or evictionRequest", o.API)})
+	}
 	return faults
 }
 
@@ -46,7 +53,7 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Li
 		Name:     api.DrainPlugin,
 		Summary:  "cordons the node, evicts its pods and waits until they are gone",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
-		Bind: cleanup.Options(options{AllowEmptyDirData: true}, func(o options) (cleanup.Plugin, error) {
+		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil
 		}),
 	}

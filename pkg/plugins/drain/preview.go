@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,9 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 	for i := range list.Items {
 		pod := &list.Items[i]
 		effect := p.decide(pod, in).effect(pod)
-		if effect.Action == cleanup.Evict && effect.Blocked == nil {
+		if effect.Action == cleanup.Evict && effect.Blocked == nil && p.byRequest(pod) {
+			effect.Reason = strings.TrimPrefix(effect.Reason+"; eviction requested"+ofResponders(pod), "; ")
+		} else if effect.Action == cleanup.Evict && effect.Blocked == nil {
 			if err := check.eviction(ctx, &effect, pod, p.grace(in.unreachable)); err != nil {
 				return nil, err
 			}

@@ -13,5 +13,9 @@ import (
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	os.Exit(cluster.Main(m, cluster.Options{Name: "drain", WithControllerManager: true, WithKwok: true}, func(c *cluster.Cluster) { shared = c }))
+	os.Exit(cluster.Main(m, cluster.Options{
+		Name: "drain", WithControllerManager: true, WithKwok: true,
+		// Nothing but Pods with eviction responders depends on it.
+		APIServerFlags: []string{"--feature-gates=EvictionRequestAPI=true", "--runtime-config=lifecycle.k8s.io/v1alpha1=true"},
+	}, func(c *cluster.Cluster) { shared = c }))
 }
