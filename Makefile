@@ -183,11 +183,18 @@ bench: kubernetes ## Measure what a cleanup and the webhook cost, against the le
 bench-cli: kubernetes ## Measure the command line on 5,000 nodes; fails when it is too slow or too large
 	go run ./test/bench/cli
 
+BENCH_DRAIN ?= -rounds=3
+.PHONY: bench-drain
+bench-drain: kubernetes ## Measure how fast nodes are drained, against kubectl, Karpenter and bare evictions (BENCH_DRAIN=-scenarios=25)
+	cd test/bench/drain && go run . $(BENCH_DRAIN)
+
 LINT := go tool -modfile=hack/lint/go.mod
 
 .PHONY: lint
 lint: verify ## The same as verify, and what staticcheck finds (minutes the first time, then seconds)
 	$(LINT) staticcheck ./...
+	@# Karpenter needs minutes to compile the first time.
+	cd test/bench/drain && go vet ./...
 
 .PHONY: verify
 verify: ## Check form: gofmt, go vet, tidy modules, generated reference and manifests, GitHub Actions
@@ -205,6 +212,7 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference and mani
 	cd hack/lint && go mod tidy -diff
 	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
+	cd test/bench/drain && go mod tidy -diff
 	@# Without shellcheck and pyflakes, which some machines have and others do not.
 	$(LINT) actionlint -shellcheck= -pyflakes=
 	cd hack/tools/chart && go mod tidy -diff && go vet ./... && go run . -check ../../../manifests

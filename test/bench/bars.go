@@ -1,10 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strings"
-	"text/tabwriter"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
 )
 
 // The bars that the agent must meet.
@@ -22,69 +21,18 @@ const (
 	maxIdleMemory = 64
 )
 
-// bar is one number that the agent must meet.
-type bar struct {
-	name string
-	got  float64
-	// want is the limit; min says that it is the least and not the most.
-	want float64
-	min  bool
-}
-
-func (b bar) met() bool {
-	if b.min {
-		return b.got >= b.want
-	}
-	return b.got <= b.want
-}
-
-func (b bar) limit() string {
-	word := "at most"
-	if b.min {
-		word = "at least"
-	}
-	return fmt.Sprintf("%s %.2f", word, b.want)
-}
-
 // bars returns what was measured beside what is allowed.
-func (b *bench) bars() []bar {
+func (b *bench) bars() []measure.Bar {
 	at := slices.IndexFunc(b.floors, func(f *floor) bool { return f.name == eventFloor })
-	bars := []bar{
-		{name: "rate, in parts of the " + eventFloor, got: b.rate(b.agents) / b.rate(b.floors[at].rounds), want: minRate, min: true},
-		{name: "writes per node", got: b.perNode(b.writes()), want: maxWrites},
-		{name: "repeated writes", got: float64(b.repeated)},
+	bars := []measure.Bar{
+		{Name: "rate, in parts of the " + eventFloor, Got: b.rate(b.agents) / b.rate(b.floors[at].rounds), Want: minRate, Min: true},
+		{Name: "writes per node", Got: b.perNode(b.writes()), Want: maxWrites},
+		{Name: "repeated writes", Got: float64(b.repeated)},
 	}
 	if b.nodes <= maxMemoryNodes {
-		bars = append(bars, bar{name: "peak resident memory in MiB", got: mebibytes(b.peak), want: maxMemory})
+		bars = append(bars, measure.Bar{Name: "peak resident memory in MiB", Got: mebibytes(b.peak), Want: maxMemory})
 	}
 	return bars
 }
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
-
-// barTable returns the bars as text.
-func barTable(bars []bar) string {
-	var text strings.Builder
-	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "bar\tagent\tlimit\t")
-	for _, one := range bars {
-		verdict := "met"
-		if !one.met() {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(out, "%s\t%.2f\t%s\t%s\n", one.name, one.got, one.limit(), verdict)
-	}
-	out.Flush()
-	return text.String()
-}
-
-// missed returns an error for each bar that is not met.
-func missed(bars []bar) []error {
-	var errs []error
-	for _, one := range bars {
-		if !one.met() {
-			errs = append(errs, fmt.Errorf("%s: %.3f, %s is allowed", one.name, one.got, one.limit()))
-		}
-	}
-	return errs
-}

@@ -10,17 +10,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
 )
 
 // measureIdle returns the peak memory of an agent that starts in a cluster of so many Nodes,
 // leads, and has nothing to do.
-func measureIdle(ctx context.Context, o options) (bar, error) {
+func measureIdle(ctx context.Context, o options) (measure.Bar, error) {
 	b, stop, err := setUp(ctx, o, o.idle)
 	if err != nil {
-		return bar{}, err
+		return measure.Bar{}, err
 	}
 	peak, err := b.idlePeak(ctx)
-	return bar{name: fmt.Sprintf("peak resident memory in MiB, idle at %d nodes", o.idle), got: mebibytes(peak), want: maxIdleMemory}, stop(err)
+	return measure.Bar{Name: fmt.Sprintf("peak resident memory in MiB, idle at %d nodes", o.idle), Got: mebibytes(peak), Want: maxIdleMemory}, stop(err)
 }
 
 func (b *bench) idlePeak(ctx context.Context) (int64, error) {

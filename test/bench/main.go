@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -65,15 +66,15 @@ func main() {
 // run measures each size on a cluster of its own. It returns an error, after everything was
 // measured and printed, for each bar that the agent misses.
 func run(ctx context.Context, o options) error {
-	fmt.Println(machine())
+	fmt.Println(measure.Machine())
 	var misses []error
 	for _, nodes := range o.sizes {
-		b, err := measure(ctx, o, nodes)
+		b, err := measureNodes(ctx, o, nodes)
 		if err != nil {
 			return fmt.Errorf("measuring %d nodes: %w", nodes, err)
 		}
 		fmt.Print(b.table())
-		for _, miss := range missed(b.bars()) {
+		for _, miss := range measure.Missed(b.bars()) {
 			misses = append(misses, fmt.Errorf("%d nodes: %w", nodes, miss))
 		}
 	}
@@ -82,8 +83,8 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("measuring an idle agent: %w", err)
 		}
-		fmt.Print("\n", barTable([]bar{idle}))
-		misses = append(misses, missed([]bar{idle})...)
+		fmt.Print("\n", measure.BarTable("agent", []measure.Bar{idle}))
+		misses = append(misses, measure.Missed([]measure.Bar{idle})...)
 	}
 	return errors.Join(misses...)
 }
@@ -116,7 +117,7 @@ func setUp(ctx context.Context, o options, nodes int) (b *bench, stop func(error
 	return b, stop, nil
 }
 
-func measure(ctx context.Context, o options, nodes int) (*bench, error) {
+func measureNodes(ctx context.Context, o options, nodes int) (*bench, error) {
 	if o.rounds < 1 {
 		o.rounds = max(3, 5000/nodes) // A turn of a second or two says more about the machine.
 	}

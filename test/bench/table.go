@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -117,29 +116,13 @@ func (b *bench) spend(side string) func() {
 	}
 	before := map[string]time.Duration{}
 	for name, pid := range pids {
-		before[name] = processorTime(pid)
+		before[name] = measure.ProcessorTime(pid)
 	}
 	return func() {
 		for name, pid := range pids {
-			b.spent[side+" "+name] += processorTime(pid) - before[name]
+			b.spent[side+" "+name] += measure.ProcessorTime(pid) - before[name]
 		}
 	}
-}
-
-// processorTime returns what a process has used, 0 where the system does not tell.
-func processorTime(pid int) time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The name in parentheses may hold spaces; after it come state, ppid, …,
-	// utime and stime in ticks of 10 ms as the 12th and 13th (proc_pid_stat(5)).
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	var user, system int64
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		return 0
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // rate returns nodes per second over all rounds.
@@ -173,7 +156,7 @@ func (b *bench) table() string {
 	for _, f := range b.floors {
 		fmt.Fprintf(&text, "the agent's rate is %.2f of the %s\n", b.rate(b.agents)/b.rate(f.rounds), f.name)
 	}
-	text.WriteString(barTable(b.bars()))
+	text.WriteString(measure.BarTable("agent", b.bars()))
 	fmt.Fprintln(&text, "processor time per node:")
 	out = tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(b.spent)) {
@@ -204,18 +187,3 @@ func (b *bench) writes() int {
 }
 
 func (b *bench) perNode(count int) float64 { return float64(count) / float64(b.nodes*b.rounds) }
-
-// machine names what the numbers were measured on.
-func machine() string {
-	model := runtime.GOARCH
-	if file, err := os.Open("/proc/cpuinfo"); err == nil {
-		defer file.Close()
-		for scanner := bufio.NewScanner(file); scanner.Scan(); {
-			if name, value, found := strings.Cut(scanner.Text(), ":"); found && strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	return fmt.Sprintf("%s, %d cores, %s, %s", model, runtime.NumCPU(), runtime.GOOS, runtime.Version())
-}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -52,7 +53,7 @@ func TestBars(t *testing.T) {
 		}
 		b.count(test.made)
 		b.nodes += test.more
-		got, table := missed(b.bars()), barTable(b.bars())
+		got, table := measure.Missed(b.bars()), measure.BarTable("agent", b.bars())
 		if len(got) != len(test.want) || strings.Count(table, "MISSED") != len(test.want) {
 			t.Errorf("%s: %v, want %q\n%s", name, got, test.want, table)
 			continue

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
+)
+
+// The bars that our drain must meet.
+const (
+	// maxFloor is its time in parts of the faster floor's, for one Node.
+	maxFloor = 1.2
+	// maxKubectl is its time in parts of kubectl's, for one Node.
+	maxKubectl = 0.5
+	// maxKarpenter is its time in parts of Karpenter's.
+	maxKarpenter = 1.0
+	// maxEvictions are its eviction requests per Pod.
+	maxEvictions = 1.3
+)
+
+// report has the turns of one scenario.
+type report struct {
+	scenario scenario
+	// names of the tools, in the order of their turns.
+	names []string
+	turns map[string][]turn
+}
+
+func (r *report) add(tool string, t turn) {
+	if r.turns == nil {
+		r.turns = map[string][]turn{}
+	}
+	if !slices.Contains(r.names, tool) {
+		r.names = append(r.names, tool)
+	}
+	r.turns[tool] = append(r.turns[tool], t)
+}
+
+// times of a tool, the shortest first.
+func (r *report) times(tool string) []time.Duration {
+	var times []time.Duration
+	for _, each := range r.turns[tool] {
+		times = append(times, each.took)
+	}
+	slices.Sort(times)
+	return times
+}
+
+// median of the times of a tool, in seconds.
+func (r *report) median(tool string) float64 {
+	times := r.times(tool)
+	return times[len(times)/2].Seconds()
+}
+
+// mean of what the turns of a tool have cost.
+func (r *report) mean(tool string, of func(turn) float64) float64 {
+	sum := 0.0
+	for _, each := range r.turns[tool] {
+		sum += of(each)
+	}
+	return sum / float64(len(r.turns[tool]))
+}
+
+func (r *report) evictionsPerPod(tool string) float64 {
+	return r.mean(tool, func(t turn) float64 { return float64(t.evictions) }) / float64(r.scenario.nodes*r.scenario.pods)
+}
+
+func (r *report) table() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n%s, %d rounds\n", r.scenario, len(r.turns[r.names[0]]))
+	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(out, "\ttime (median)\tshortest\tlongest\tevictions per pod\trefused\treads\tAPI server's CPU\t")
+	for _, name := range r.names {
+		times := r.times(name)
+		fmt.Fprintf(out, "%s\t%.1f s\t%.1f s\t%.1f s\t%.2f\t%.0f\t%.0f\t%.1f s\t\n", name, r.median(name), times[0].Seconds(), times[len(times)-1].Seconds(),
+			r.evictionsPerPod(name), r.mean(name, func(t turn) float64 { return float64(t.refused) }),
+			r.mean(name, func(t turn) float64 { return float64(t.reads) }), r.mean(name, func(t turn) float64 { return t.processor.Seconds() }))
+	}
+	out.Flush()
+	return text.String()
+}
+
+// bars returns what was measured beside what is allowed.
+func (r *report) bars() []measure.Bar {
+	var bars []measure.Bar
+	if r.scenario.nodes == 1 {
+		best := floorOf(callers[0])
+		for _, n := range callers[1:] {
+			if r.median(floorOf(n)) < r.median(best) {
+				best = floorOf(n)
+			}
+		}
+		bars = append(bars,
+			measure.Bar{Name: "time, in parts of " + best, Got: r.median(ours) / r.median(best), Want: maxFloor},
+			measure.Bar{Name: "time, in parts of " + kubectl, Got: r.median(ours) / r.median(kubectl), Want: maxKubectl})
+	}
+	return append(bars,
+		measure.Bar{Name: "time, in parts of " + karpenter, Got: r.median(ours) / r.median(karpenter), Want: maxKarpenter},
+		measure.Bar{Name: "eviction requests per pod", Got: r.evictionsPerPod(ours), Want: maxEvictions})
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/test/bench/internal/measure"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
+)
+
+const namespace = "bench"
+
+// bench is a cluster with Nodes that receive Pods.
+type bench struct {
+	cluster *cluster.Cluster
+	client  kubernetes.Interface
+	tools   []tool
+}
+
+// tool drains Nodes.
+type tool struct {
+	name string
+	// start prepares what a long-running program has done before it drains. It returns what
+	// drains Nodes, and what ends the program.
+	start func(ctx context.Context) (drain func(context.Context, []*corev1.Node) error, stop func() error, err error)
+}
+
+// turn is what one drain has cost.
+type turn struct {
+	took      time.Duration
+	evictions int
+	refused   int
+	reads     int
+	// processor is the time that the API server has used.
+	processor time.Duration
+}
+
+func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
+	b := &bench{cluster: c}
+	var err error
+	if b.client, err = kubernetes.NewForConfig(c.RESTConfig()); err != nil {
+		return nil, err
+	}
+	if _, err := b.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+		return nil, err
+	}
+	if err := until(ctx, "the namespace has its service account", func(ctx context.Context) (bool, error) {
+		accounts, err := b.client.CoreV1().ServiceAccounts(namespace).List(ctx, metav1.ListOptions{})
+		return err == nil && len(accounts.Items) > 0, err
+	}); err != nil {
+		return nil, err
+	}
+	if err := b.prepareReceivers(ctx); err != nil {
+		return nil, err
+	}
+	if b.tools, err = b.newTools(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// turn has a tool drain new Nodes, and returns what that has cost.
+func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t turn, err error) {
+	nodes, err := b.place(ctx, s, prefix)
+	if err != nil {
+		return t, fmt.Errorf("placing pods: %w", err)
+	}
+	drain, stop, err := by.start(ctx)
+	if err != nil {
+		return t, fmt.Errorf("starting: %w", err)
+	}
+	mark, err := b.cluster.AuditMark()
+	if err != nil {
+		return t, err
+	}
+	server := b.cluster.Component(cluster.APIServer).PID()
+	spent, began := measure.ProcessorTime(server), time.Now()
+	err = drain(ctx, nodes)
+	t.took = time.Since(began)
+	t.processor = measure.ProcessorTime(server) - spent
+	if err != nil {
+		return t, err
+	}
+	if err := stop(); err != nil {
+		return t, fmt.Errorf("stopping: %w", err)
+	}
+	if err := b.count(&t, mark, by); err != nil {
+		return t, err
+	}
+	if err := b.verify(ctx, nodes); err != nil {
+		return t, err
+	}
+	return t, b.clear(ctx, nodes)
+}
+
+// count adds the requests of a tool since the mark.
+func (b *bench) count(t *turn, mark cluster.AuditMark, by tool) error {
+	events, err := b.cluster.AuditSince(mark)
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		switch {
+		case event.User != by.name:
+		case event.Verb == "watch":
+			if event.Stage == "ResponseStarted" {
+				t.reads++
+			}
+		case event.Stage != "ResponseComplete":
+		case event.Subresource == "eviction":
+			t.evictions++
+			if event.Code >= 400 {
+				t.refused++
+			}
+		case event.Verb == "get" || event.Verb == "list":
+			t.reads++
+		}
+	}
+	return nil
+}
+
+// verify returns an error if a drained Node has Pods.
+func (b *bench) verify(ctx context.Context, nodes []*corev1.Node) error {
+	for _, node := range nodes {
+		pods, err := b.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: onNode(node.Name)})
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) > 0 {
+			return fmt.Errorf("node %s is drained and has %d pods", node.Name, len(pods.Items))
+		}
+	}
+	return nil
+}
+
+func onNode(name string) string { return fields.OneTermEqualSelector("spec.nodeName", name).String() }
