@@ -22,6 +22,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
+// reconsider is the time after which a rejected config is considered again: rights are granted
+// without a change of the ConfigMap.
+const reconsider = 10 * time.Second
+
 // Options are the dependencies of a Watch. All are required but File and DryRun.
 type Options struct {
 	Client    kubernetes.Interface
@@ -68,7 +72,7 @@ func (w *Watch) Run(ctx context.Context, changed func()) error {
 	if w.File != "" {
 		return nil
 	}
-	return follow(ctx, w.Client, w.Namespace, api.ConfigName,
+	return follow(ctx, w.Client, w.Namespace, api.ConfigName, reconsider,
 		func(configMap *corev1.ConfigMap) { w.consider(ctx, configMap, changed) },
 		func(configMap *corev1.ConfigMap) { w.onDeleted(ctx, configMap) })
 }
@@ -76,12 +80,13 @@ func (w *Watch) Run(ctx context.Context, changed func()) error {
 // Follow calls changed with a ConfigMap now and after each change, until ctx
 // ends; one call after the other.
 func Follow(ctx context.Context, client kubernetes.Interface, namespace, name string, changed func(*corev1.ConfigMap)) error {
-	return follow(ctx, client, namespace, name, changed, func(*corev1.ConfigMap) {})
+	return follow(ctx, client, namespace, name, 0, changed, func(*corev1.ConfigMap) {})
 }
 
-// follow is Follow, and calls deleted with the last known state of a deleted ConfigMap.
-func follow(ctx context.Context, client kubernetes.Interface, namespace, name string, changed, deleted func(*corev1.ConfigMap)) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
+// follow is Follow, and calls deleted with the last known state of a deleted ConfigMap. If resync
+// is not 0, it also calls changed each time that it has passed.
+func follow(ctx context.Context, client kubernetes.Interface, namespace, name string, resync time.Duration, changed, deleted func(*corev1.ConfigMap)) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(list *metav1.ListOptions) {
 			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 		}))
@@ -128,6 +133,13 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 		w.reject(ctx, configMap, err)
 	case err != nil:
 	case parsed.Hash != w.Current().Hash || w.rejected != "":
+		if err := w.permitted(ctx, parsed); err != nil {
+			if w.rejected != configMap.ResourceVersion {
+				w.rejected = configMap.ResourceVersion
+				w.reject(ctx, configMap, err)
+			}
+			return
+		}
 		w.rejected = ""
 		w.Log.Info("config changed", "hash", parsed.Hash, "steps", len(parsed.Steps), "dryRun", parsed.DryRun)
 		w.Metrics.ConfigReloaded(true)

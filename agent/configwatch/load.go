@@ -25,6 +25,7 @@ func Open(ctx context.Context, options Options) (*Watch, error) {
 	}
 	w.Log.Info("config loaded", "hash", first.Hash, "steps", len(first.Steps), "dryRun", first.DryRun)
 	w.activate(ctx, first)
+	w.warnOfMissingRights(ctx, first)
 	return w, nil
 }
 

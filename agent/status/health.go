@@ -6,11 +6,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/configwatch"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
@@ -97,7 +99,9 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 
 // check checks every plugin, and publishes the result as the answer to a request.
 func (h *HealthChecker) check(ctx context.Context, request string) {
-	results := h.Executor.CheckHealth(ctx, h.Config().Steps)
+	steps := h.Config().Steps
+	results := h.Executor.CheckHealth(ctx, steps)
+	missing := h.missingRules(ctx, steps)
 	if ctx.Err() != nil {
 		return
 	}
@@ -105,7 +109,9 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 	h.Publisher.update(ctx, func(status *api.AgentStatus) {
 		plugins := make([]api.PluginHealth, 0, len(results))
 		for _, result := range results {
-			plugins = append(plugins, h.assess(result, status.Plugins, now))
+			health := h.assess(result, status.Plugins, now)
+			health.MissingRules = missing[health.Step]
+			plugins = append(plugins, health)
 		}
 		status.Plugins = plugins
 		if request != "" {
@@ -113,6 +119,19 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 		}
 		h.Metrics.PluginHealth(plugins)
 	})
+}
+
+// missingRules returns the rules that the agent lacks, by step.
+func (h *HealthChecker) missingRules(ctx context.Context, steps []config.Step) map[string][]rbacv1.PolicyRule {
+	lacks, err := access.MissingOfSteps(ctx, steps, access.Self(h.Publisher.Client))
+	if err != nil && ctx.Err() == nil {
+		h.Log.Warn("the rights that the steps need were not checked", "err", err)
+	}
+	missing := map[string][]rbacv1.PolicyRule{}
+	for _, lack := range lacks {
+		missing[lack.Step] = access.Rules(lack.Missing)
+	}
+	return missing
 }
 
 // assess returns the health of one plugin. The last time at which it was healthy comes from the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -37,14 +38,16 @@ type PluginHealth struct {
 	Step     string `json:"step"`
 	Plugin   string `json:"plugin"`
 	Critical bool   `json:"critical"`
-	// Checks is false for a plugin that cannot tell how it is; then nothing
-	// below is set.
+	// Checks is false for a plugin that cannot tell how it is; then Error,
+	// CheckedAt and HealthyAt are not set.
 	Checks bool `json:"checks"`
 	// Error is what is wrong, empty for a healthy plugin.
 	Error     string       `json:"error,omitempty"`
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	// HealthyAt is when it was last healthy.
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
+	// MissingRules grant the rights that the agent lacks for the options of the step.
+	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
 }
 
 // EncodeStatus returns the ConfigMap that holds the status, in a namespace.

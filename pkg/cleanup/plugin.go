@@ -7,7 +7,7 @@
 //
 // A plugin can have further abilities, each an interface of one method that is
 // looked for once, when the step is built: NodeFilter, HealthChecker, Previewer, Verifier,
-// Withdrawer.
+// Withdrawer, RuleRequirer.
 package cleanup
 
 import (
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 // Plugin does one kind of cleanup for one Node at a time. Its methods are called
@@ -66,6 +67,14 @@ type Withdrawer interface {
 	// deleted, also if Cleanup was never called. It must be idempotent. The agent calls it
 	// again after an error.
 	Withdraw(ctx context.Context, target Target) error
+}
+
+// RuleRequirer is the ability to name the rights that Cleanup needs in the cluster. The agent
+// and `kubectl nodecleanup check` compare them with the rights that the agent has.
+type RuleRequirer interface {
+	// Rules returns the RBAC rules that the agent needs for the options of this step, for all
+	// namespaces. It calls nothing.
+	Rules() []rbacv1.PolicyRule
 }
 
 // Target is what a plugin is told about the one call it gets.

@@ -2,6 +2,7 @@ package printer
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,7 +41,7 @@ type Check struct {
 	// Outcome is empty in a list of what there is to check.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Detail  string  `json:"detail,omitempty"`
-	// Hint is the command or change that fixes it.
+	// Hint is the command or change that fixes it. A manifest to apply follows in further lines.
 	Hint string `json:"hint,omitempty"`
 }
 
@@ -63,7 +64,11 @@ func (c *Checks) Text(text *Text) {
 		}
 		text.Line("%s %s", text.paint(marks[check.Outcome]), line)
 		if check.Hint != "" && (check.Outcome == Warning || check.Outcome == Error) {
-			text.Line("    fix: %s", check.Hint)
+			first, manifest, _ := strings.Cut(check.Hint, "\n")
+			text.Line("    fix: %s", first)
+			for line := range strings.Lines(manifest) { // Not indented, so that it can be pasted.
+				text.Line("%s", strings.TrimSuffix(line, "\n"))
+			}
 		}
 	}
 	if len(c.Checks) > 0 && c.Checks[0].Outcome != "" {

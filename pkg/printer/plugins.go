@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -18,6 +19,8 @@ type PluginHealth struct {
 	Error     string       `json:"error,omitempty"`
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
+	// MissingRules grant the rights that the agent lacks for the options of the step.
+	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
 }
 
 func (p PluginHealth) problem(now time.Time) string {
@@ -46,6 +49,8 @@ type Plugins struct {
 	Unprotected string `json:"unprotected,omitempty"`
 	// Notes are what of the plan could not be looked at, and why.
 	Notes []string `json:"notes,omitempty"`
+	// Manifest is YAML that gives the agent the rights that it lacks, empty if it lacks none.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // NewPlugins returns an empty view.
@@ -75,6 +80,12 @@ func (p *Plugins) Text(text *Text) {
 		text.Line("Note: %s", note)
 	}
 	blockers(text, p.Blocked)
+	if p.Manifest != "" {
+		text.Line("To give the agent the rights that it lacks, apply:")
+		for line := range strings.Lines(p.Manifest) {
+			text.Line("%s", strings.TrimSuffix(line, "\n"))
+		}
+	}
 }
 
 // Short writes a line for each plugin that is not well.

@@ -168,17 +168,6 @@ func cleanups(ctx context.Context, s *subject) result {
 	return pass(fmt.Sprintf("%d under way, none needs attention", len(status.Cleanups)))
 }
 
-func agentRights(ctx context.Context, s *subject) result {
-	missing, err := rights.MissingOfAgent(ctx, s.client, s.namespace)
-	switch {
-	case err != nil:
-		return skip(err)
-	case len(missing) > 0:
-		return failed("it lacks: "+described(missing), "kubectl nodecleanup install")
-	}
-	return pass("complete")
-}
-
 func installRights(ctx context.Context, s *subject) result {
 	missing, err := rights.MissingToInstall(ctx, s.client, s.namespace)
 	switch {
@@ -199,14 +188,6 @@ func operateRights(ctx context.Context, s *subject) result {
 		return warn("you lack: "+rights.Some(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
 	}
 	return pass("complete")
-}
-
-func described(missing []rights.Right) string {
-	var names []string
-	for _, right := range missing {
-		names = append(names, rights.Describe(right))
-	}
-	return strings.Join(names, ", ")
 }
 
 func orElse(text, otherwise string) string {

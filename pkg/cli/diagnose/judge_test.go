@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -170,7 +170,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?")
 			f.agent.Policy = &admissionv1.MutatingAdmissionPolicy{}
 		}, ""},
-		"rights-missing": {func(f *found) { f.rights = []rights.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}} }, "rights-missing"},
+		"rights-missing": {func(f *found) { f.rights = []access.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}} }, "rights-missing"},
 		"node-invalid":   {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
 		"host-returned": {func(f *found) {
 			f.run.State, f.run.Host = api.Succeeded, &api.Host{BootID: "a"}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
@@ -57,8 +58,9 @@ type found struct {
 	missing []string
 	// invalid is what the API server says to any update of the node.
 	invalid error
-	// rights that the agent lacks.
-	rights []rights.Right
+	// rights that the agent lacks for an install, and lacks those for the planned steps.
+	rights []access.Right
+	lacks  []access.Lack
 	// evidence says what was read, unread what could not be and why.
 	evidence []string
 	unread   []printer.Unread
@@ -247,6 +249,9 @@ func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) erro
 }
 
 func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (err error) {
-	f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace)
+	if f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace); err != nil {
+		return err
+	}
+	f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, f.planned)
 	return err
 }

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -18,7 +18,7 @@ import (
 // one step. A rule returns nil where it has nothing to say.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, budget, terminating, failing, blocked, deadline, volumes,
+	hostReturned, secretMissing, budget, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {
@@ -98,11 +98,17 @@ func rightsMissing(f *found, _ time.Time) *printer.Cause {
 	if len(f.rights) == 0 {
 		return nil
 	}
-	var names []string
-	for _, right := range f.rights {
-		names = append(names, rights.Describe(right))
+	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), "kubectl nodecleanup install")
+}
+
+// stepRightsMissing is about rights that the options of a step need, such as forceAfter: until
+// then the step can go on without.
+func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
+	if len(f.lacks) == 0 || len(f.rights) > 0 {
+		return nil
 	}
-	return cause("rights-missing", "the agent lacks rights: "+strings.Join(names, ", "), "kubectl nodecleanup install")
+	return cause("step-rights-missing", "the agent lacks rights: "+access.DescribeLacks(f.lacks),
+		"add to a ClusterRole of the agent: "+access.Lines(access.RulesOf(f.lacks)), "print the manifest to apply: kubectl nodecleanup check")
 }
 
 func recordUnreadable(f *found, _ time.Time) *printer.Cause {

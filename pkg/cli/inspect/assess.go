@@ -6,11 +6,13 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -216,12 +218,16 @@ func assessPlugins(status *api.AgentStatus) []printer.PluginHealth {
 
 // Plugin turns what the agent said about the plugin of a step into a view.
 func Plugin(said api.PluginHealth) printer.PluginHealth {
-	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt}
+	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules}
+	if len(said.MissingRules) > 0 {
+		lack := "the agent lacks rights: " + access.DescribeRules(said.MissingRules)
+		plugin.Error = strings.TrimPrefix(plugin.Error+"; "+lack, "; ")
+	}
 	switch {
+	case plugin.Error != "":
+		plugin.Health = printer.Broken
 	case !said.Checks:
 		plugin.Health = printer.Unknown
-	case said.Error != "":
-		plugin.Health = printer.Broken
 	default:
 		plugin.Health = printer.Healthy
 	}

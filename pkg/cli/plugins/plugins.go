@@ -173,7 +173,7 @@ func (o *Options) status(ctx context.Context) error {
 	if !command.Leads(ctx, clients.Typed, namespace, o.ServerTime) {
 		o.Say("WARNING: no agent in namespace %s is leading: what follows is old.", namespace)
 	}
-	view := preflight.View(said, o.ServerTime(), func(api.PluginHealth) bool { return true })
+	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true })
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (o *Options) test(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	view := preflight.View(said, o.ServerTime(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
+	view := preflight.View(said, namespace, o.ServerTime(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
 	view.Asked = true
 	if len(view.Plugins) == 0 {
 		return &exit.Error{

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	rbacv1 "k8s.io/api/rbac/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -92,7 +94,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	view := View(status, o.ServerTime(), func(said api.PluginHealth) bool {
+	view := View(status, namespace, o.ServerTime(), func(said api.PluginHealth) bool {
 		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
 	})
 	view.Asked = true
@@ -106,12 +108,17 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 // View turns what the agent said into a view of the steps that are wanted.
-func View(status *api.AgentStatus, now time.Time, wanted func(api.PluginHealth) bool) *printer.Plugins {
+func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(api.PluginHealth) bool) *printer.Plugins {
 	view := printer.NewPlugins(now)
+	var missing []rbacv1.PolicyRule
 	for _, said := range status.Plugins {
 		if wanted(said) {
 			view.Plugins = append(view.Plugins, inspect.Plugin(said))
+			missing = append(missing, said.MissingRules...)
 		}
+	}
+	if len(missing) > 0 {
+		view.Manifest = access.Manifest(namespace, missing)
 	}
 	return view
 }

@@ -7,6 +7,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 )
 
 const (
@@ -72,7 +74,7 @@ func Some(rights []Right) string {
 	const few = 8
 	var names []string
 	for _, right := range rights[:min(few, len(rights))] {
-		names = append(names, Describe(right))
+		names = append(names, access.Describe(right))
 	}
 	if more := len(rights) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
@@ -48,13 +49,27 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 	return classify(err)
 }
 
-// delete takes the pod away whatever its budgets say.
-func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) error {
-	err := p.client.CoreV1().RESTClient().Delete().
+// delete takes the pod away whatever its budgets say. If that is forbidden, it asks for an eviction
+// as before: a right that the agent lacks must not end a drain that budgets may let go on.
+func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) (evicted bool, err error) {
+	err = classify(p.client.CoreV1().RESTClient().Delete().
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
 		Body(deleteOptions(pod, grace)).MaxRetries(0).
-		Do(ctx).Error()
-	return classify(err)
+		Do(ctx).Error())
+	if !apierrors.IsForbidden(err) {
+		return false, err
+	}
+	why := "the agent lacks the right to delete pods (kubectl nodecleanup check prints the rule)"
+	if allowed, askErr := access.Self(p.client)(ctx, access.Right{Verb: "delete", Resource: "pods", Namespace: pod.Namespace}); allowed || askErr != nil {
+		why = "deleting it is denied: " + oneLine(err)
+	}
+	err = p.evict(ctx, pod, grace, false)
+	var blocked blockedError
+	if errors.As(err, &blocked) {
+		blocked.reason += "; forceAfter has passed, but " + why
+		err = blocked
+	}
+	return true, err
 }
 
 func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {

@@ -189,8 +189,10 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 	forced := forces && !now.Before(forceAt)
 	done := "pod evicted"
 	if forced {
-		done = "pod deleted, its budgets were not asked"
-		err = d.delete(ctx, pod, d.grace(unreachable))
+		var evicted bool
+		if evicted, err = d.delete(ctx, pod, d.grace(unreachable)); !evicted {
+			done = "pod deleted, its budgets were not asked"
+		}
 	} else {
 		err = d.evict(ctx, pod, d.grace(unreachable), false)
 	}

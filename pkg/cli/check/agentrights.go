@@ -1,0 +1,65 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+)
+
+// agentRights compares the agent's rights with those of an install and those that the steps of
+// the config need. An operator who may not ask for them gets what the agent has found out.
+func agentRights(ctx context.Context, s *subject) result {
+	missing, err := rights.MissingOfAgent(ctx, s.client, s.namespace)
+	if apierrors.IsForbidden(err) {
+		return s.reportedRights(ctx, err)
+	}
+	if err != nil {
+		return skip(err)
+	}
+	if len(missing) > 0 {
+		return failed("it lacks: "+access.DescribeAll(missing), "kubectl nodecleanup install")
+	}
+	settings, err := s.settings(ctx)
+	if err != nil {
+		return pass("complete for an install; the rights that the steps need are not known: the config cannot be read or is not valid")
+	}
+	lacks, err := rights.MissingOfSteps(ctx, s.client, s.namespace, settings.Steps)
+	switch {
+	case err != nil:
+		return skip(err)
+	case len(lacks) > 0:
+		return s.lacking(access.DescribeLacks(lacks), access.RulesOf(lacks))
+	}
+	return pass("complete")
+}
+
+// reportedRights returns what the agent has reported.
+func (s *subject) reportedRights(ctx context.Context, denied error) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(errors.Join(denied, err))
+	}
+	var steps []string
+	var rules []rbacv1.PolicyRule
+	for _, plugin := range status.Plugins {
+		if len(plugin.MissingRules) > 0 {
+			steps = append(steps, "step "+plugin.Step+": "+access.DescribeRules(plugin.MissingRules))
+			rules = append(rules, plugin.MissingRules...)
+		}
+	}
+	if len(rules) > 0 {
+		return s.lacking(strings.Join(steps, "; "), rules)
+	}
+	return skip(denied)
+}
+
+// lacking says which rights the steps lack, with the manifest that grants them.
+func (s *subject) lacking(steps string, rules []rbacv1.PolicyRule) result {
+	return failed("it lacks: "+steps, "apply, or change the options of the step:\n"+access.Manifest(s.namespace, rules))
+}

@@ -1,0 +1,19 @@
+package drain
+
+import rbacv1 "k8s.io/api/rbac/v1"
+
+// Rules implements cleanup.RuleRequirer. With forceAfter, Pods are deleted.
+func (p *plugin) Rules() []rbacv1.PolicyRule {
+	rules := []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"pods/eviction"}, Verbs: []string{"create"}},
+	}
+	if p.ForceAfter.Duration > 0 {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}})
+	}
+	if p.API == evictionRequest { // With auto, the drain goes on without; an install gives the right.
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"lifecycle.k8s.io"}, Resources: []string{"evictionrequests"}, Verbs: []string{"create", "list", "watch", "delete"}})
+	}
+	return rules
+}

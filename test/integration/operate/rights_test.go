@@ -1,0 +1,100 @@
+package operate_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+const drainThatForces = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drain, options: {forceAfter: 1s}}]\n"
+
+// A config that needs a right that the agent lacks is refused when it is written, not at night.
+func TestAConfigThatNeedsARightTheAgentLacksIsRefusedUntilItIsGranted(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	f.checked(exit.OK)
+	f.edit(drainThatForces)
+	var status printer.Status
+	f.eventually("the agent refuses the config", func(context.Context) (bool, error) {
+		status = printer.Status{}
+		f.quietly("status", "-o", "json").into(&status)
+		return status.Config.Problem != "", nil
+	})
+	for _, want := range []string{"the agent lacks rights: step drain: delete pods", `{apiGroups: [""], resources: ["pods"], verbs: ["delete"]}`} {
+		if !strings.Contains(status.Config.Problem, want) {
+			t.Errorf("the config is refused because of %q, want %q", status.Config.Problem, want)
+		}
+	}
+	checks := f.checked(exit.Unhealthy)
+	f.wantOutcomes(checks, map[string]printer.Outcome{"agent-rights": printer.Error, "config": printer.Error})
+	if detail := checks["agent-rights"].Detail; !strings.Contains(detail, "step drain: delete pods") {
+		t.Errorf("agent-rights: %q", detail)
+	}
+	_, manifest, _ := strings.Cut(checks["agent-rights"].Hint, "\n")
+	f.run("check").says("\n" + manifest + "\n") // It can be pasted.
+	f.applyRights(manifest)
+	f.eventually("the agent takes the config", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "✓ config"), nil
+	})
+	f.wantOutcomes(f.checked(exit.OK), map[string]printer.Outcome{"agent-rights": printer.Pass})
+}
+
+// applyRights creates the ClusterRole and the ClusterRoleBinding of a manifest.
+func (f *fixture) applyRights(manifest string) {
+	f.Helper()
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
+	role, binding := &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}
+	for _, object := range []any{role, binding} {
+		if err := decoder.Decode(object); err != nil {
+			f.Fatalf("decoding %q: %v", manifest, err)
+		}
+	}
+	rbac := f.client.RbacV1()
+	if _, err := rbac.ClusterRoles().Create(f.Context(), role, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := rbac.ClusterRoleBindings().Create(f.Context(), binding, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := rbac.ClusterRoles().Delete(contextOf(f.T), role.Name, metav1.DeleteOptions{}); err != nil {
+			f.Error(err)
+		}
+		if err := rbac.ClusterRoleBindings().Delete(contextOf(f.T), binding.Name, metav1.DeleteOptions{}); err != nil {
+			f.Error(err)
+		}
+	})
+}
+
+// An agent starts with whatever config there is. Without the right to delete Pods, a drain that
+// should force its way waits for the budget, and says which right the agent lacks.
+func TestADrainThatMayNotForceWaitsAndNamesTheRight(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {forceAfter: 1s}}]\n")
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.run("preflight").exits(exit.Unhealthy).says("the agent lacks rights: delete pods", "To give the agent the rights that it lacks, apply:\napiVersion: rbac")
+	// Who may not ask the API server for the agent's rights reads what the agent reports.
+	f.runAs(f.userInRole("nodecleanup-viewer"), "check", "-n", f.namespace).exits(exit.Unhealthy).says("✗ agent-rights", "step drain: delete pods")
+
+	f.delete("worker")
+	f.eventually("the drain names the right", func(context.Context) (bool, error) {
+		condition := api.Cleanup(f.read("worker"))
+		return condition != nil && strings.Contains(condition.Message, "forceAfter has passed, but the agent lacks the right to delete pods"), nil
+	})
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("1 pod cannot be evicted now", "step drain: delete pods")
+	if state := api.Cleanup(f.read("worker")).Reason; state != string(api.Running) {
+		t.Errorf("the cleanup is %s, want %s: it waits", state, api.Running)
+	}
+	f.dropBudget("cart")
+	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+}
