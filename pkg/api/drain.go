@@ -39,6 +39,13 @@ func DrainConditions(run *Run, now metav1.Time) []corev1.NodeCondition {
 	}
 }
 
+// Drained reports whether the run has drained its Node.
+func (r *Run) Drained() bool {
+	return !r.DryRun && slices.ContainsFunc(r.Steps, func(step StepRun) bool {
+		return step.Plugin == DrainPlugin && step.State == StepSucceeded
+	})
+}
+
 func drainCondition(kind corev1.NodeConditionType, is bool, message string, now metav1.Time) corev1.NodeCondition {
 	condition := corev1.NodeCondition{Type: kind, Status: corev1.ConditionFalse, Reason: ReasonCleanupDrain, LastTransitionTime: now, LastHeartbeatTime: now}
 	if is {
