@@ -4,6 +4,7 @@
 //	  ├ admission ─── adds the finalizer to each Node that is created
 //	  └ guard ─────── evaluates which Nodes may be deleted
 //	controller ── of the leader: adds the finalizer to Nodes without it; runs the plan of a deleted Node
+//	  ├ brake ─────── whether cleanups may begin
 //	  ├ executor ──── runs the steps of a plan: plugins
 //	  ├ runstore ──── stores run records
 //	  └ report ────── Node condition and Events
@@ -25,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admissionpolicy"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/brake"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/callerauth"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/clients"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/configwatch"
@@ -49,6 +51,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 )
+
+// brakeTimeout is how long a new leader waits until it knows whether cleanups are paused. Without
+// that it still adds finalizers and follows bypasses.
+const brakeTimeout = 10 * time.Second
 
 // Run runs the agent until ctx ends. It returns an error if it cannot start or cannot go on. The
 // error about an invalid config names every fault.
@@ -98,6 +104,9 @@ func Run(ctx context.Context, options Options) error {
 	engine := executor.New(clock, rand.Float64, redactor.Redact)
 	writes := secrets.NewWrites(clock.Now)
 	reporter := report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock)
+	brakes := brake.New(brake.Options{
+		Client: kube.Work, Namespace: options.Namespace, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
+	})
 	nodes := controller.New(controller.Options{
 		Client:    kube.Leading,
 		Metadata:  kube.LeadingMetadata,
@@ -118,6 +127,7 @@ func Run(ctx context.Context, options Options) error {
 		},
 		Reporter:  reporter,
 		Deletions: guard.NewDeletions(kube.Work, options.Namespace, clock),
+		Brake:     brakes,
 		Secrets:   writes,
 		Metrics:   meters,
 		Fence:     lead.Fence,
@@ -163,7 +173,7 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error {
 		return settings.Run(ctx, func() {
 			evictions.SetLimit(settings.Current().Concurrency.Evictions)
-			nodes.ConfigChanged()
+			nodes.ReconcileAll()
 			checks.Trigger()
 			policy.Trigger()
 		})
@@ -171,8 +181,13 @@ func Run(ctx context.Context, options Options) error {
 	group.Go(func() error {
 		return lead.Run(ctx, kube.Lease, func(ctx context.Context) error {
 			published.Publish(ctx)
+			brakes.Forget()
 			group, ctx := errgroup.WithContext(ctx)
-			group.Go(func() error { return nodes.Run(ctx) })
+			group.Go(func() error { return brakes.Run(ctx, nodes.ReconcileAll) })
+			group.Go(func() error {
+				brakes.Await(ctx, brakeTimeout)
+				return nodes.Run(ctx)
+			})
 			group.Go(func() error { return checks.Run(ctx) })
 			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {

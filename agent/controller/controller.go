@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -38,6 +39,14 @@ type Deletions interface {
 	Of(ctx context.Context, node metav1.Object) (deletion api.Deletion, found bool, err error)
 }
 
+// Brake says whether cleanups may begin. Those that have begun continue.
+type Brake interface {
+	// Reason returns why no cleanup may begin now, "" if cleanups may begin.
+	Reason() string
+	// OpenFor returns for how long cleanups have been allowed to begin.
+	OpenFor() time.Duration
+}
+
 // Options are the controller's dependencies. All are required.
 type Options struct {
 	Client kubernetes.Interface
@@ -54,6 +63,7 @@ type Options struct {
 	Pruner    *pruner.Pruner
 	Reporter  *report.Reporter
 	Deletions Deletions
+	Brake     Brake
 	// Secrets tells which Secrets were written.
 	Secrets *secrets.Writes
 	Metrics Metrics
@@ -82,8 +92,8 @@ func (c *Controller) Run(ctx context.Context) error {
 	return r.run(ctx)
 }
 
-// ConfigChanged reconciles every Node.
-func (c *Controller) ConfigChanged() {
+// ReconcileAll reconciles every Node.
+func (c *Controller) ReconcileAll() {
 	if r := c.current.Load(); r != nil {
 		for _, name := range r.nodes.Names() {
 			r.queue.Add(name)

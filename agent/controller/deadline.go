@@ -22,7 +22,11 @@ func (r *reconciler) deadlineReleases(c *cleanup) bool {
 func (r *reconciler) untilDeadline(c *cleanup) (remaining time.Duration, limited bool) {
 	remaining = c.config.Deadline.After
 	if since := r.states.get(c.cached.UID).sinceDeletion; since != nil {
-		remaining -= since()
+		passed := since()
+		if c.config.Deadline.Action == config.Release { // A Node that had to wait is not released for it.
+			passed = min(passed, r.Brake.OpenFor())
+		}
+		remaining -= passed
 	}
 	return remaining, c.config.Deadline.After > 0 && c.cached.DeletionTimestamp != nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,17 @@ type bench struct {
 	clock    fakeClock
 	fence    error
 	counts   counts
+	brake    fakeBrake
 }
+
+// fakeBrake says what a test sets.
+type fakeBrake struct {
+	reason string
+	open   time.Duration
+}
+
+func (b *fakeBrake) Reason() string         { return b.reason }
+func (b *fakeBrake) OpenFor() time.Duration { return b.open }
 
 type counts struct{ unprotected, added int }
 
@@ -75,6 +86,7 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 		T:      t,
 		events: record.NewFakeRecorder(100),
 		clock:  fakeClock{clocktesting.NewFakeClock(started)},
+		brake:  fakeBrake{open: math.MaxInt64},
 		config: &config.Config{
 			NodeSelector: labels.Everything(), Hash: "config",
 			Concurrency: config.Concurrency{Nodes: 2, StepsPerNode: 1},
@@ -100,6 +112,7 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 		Records:   runstore.New(b.client.CoreV1(), "ns"),
 		Reporter:  report.New(nodepatch.New(b.metadata), b.events, &b.counts, b.clock),
 		Deletions: noDeletions{},
+		Brake:     &b.brake,
 		Secrets:   secrets.NewWrites(b.clock.Now),
 		Metrics:   &b.counts,
 		Fence:     func() error { return b.fence },

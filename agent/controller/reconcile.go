@@ -27,11 +27,11 @@ func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration,
 	case node.DeletionTimestamp == nil && !requested:
 		phases = []phase{r.ensureFinalizer}
 	case node.DeletionTimestamp == nil:
-		phases = []phase{r.superviseRun, r.ensureFinalizer, r.awaitSlot, r.load, r.onRequest, r.awaitRetry, r.startRun}
+		phases = []phase{r.superviseRun, r.ensureFinalizer, r.awaitSlot, r.load, r.onRequest, r.awaitBrake, r.awaitRetry, r.startRun}
 	case !api.HasFinalizer(node):
 		phases = []phase{r.onFinalizerRemoved}
 	default:
-		phases = []phase{r.superviseRun, r.awaitSlot, r.load, r.adoptRecord, r.onBypass, r.onDeadline, r.awaitRetry, r.startRun}
+		phases = []phase{r.superviseRun, r.awaitSlot, r.load, r.adoptRecord, r.onBypass, r.onDeadline, r.awaitBrake, r.awaitRetry, r.startRun}
 	}
 	c := &cleanup{cached: node, config: r.Config(), log: r.Log.With("node", name, "uid", node.UID)}
 	defer r.returnSlot(c)

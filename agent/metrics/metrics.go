@@ -22,6 +22,7 @@ type Metrics struct {
 	unprotected       prometheus.Counter
 	finalizersAdded   prometheus.Counter
 	leader            prometheus.Gauge
+	paused            prometheus.Gauge
 	certificateExpiry prometheus.Gauge
 	servingExpiry     prometheus.Gauge
 	configReloads     *prometheus.CounterVec
@@ -66,6 +67,10 @@ func New() *Metrics {
 			Name: "node_cleanup_leader",
 			Help: "1 while this agent is the one that cleans, 0 otherwise.",
 		}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_cleanup_paused",
+			Help: "1 while the leader lets no cleanup begin, 0 otherwise and on other agents.",
+		}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
 			Help: "Changes of the config while the agent ran, by result: success or error.",
@@ -99,7 +104,7 @@ func New() *Metrics {
 			Help: "When the certificate ends by which this agent's webhook was last served, in seconds since 1970.",
 		}),
 	}
-	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK,
+	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK,
 		m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.configOK.Set(1) // Without a good config the agent does not start.
@@ -147,6 +152,9 @@ func (m *Metrics) FinalizerAdded() { m.finalizersAdded.Inc() }
 func (m *Metrics) Leading(leads bool) {
 	m.leader.Set(oneIf(leads))
 }
+
+// CleanupsPaused says whether this agent lets no cleanup begin.
+func (m *Metrics) CleanupsPaused(paused bool) { m.paused.Set(oneIf(paused)) }
 
 // ConfigInForce says which config is in force since when.
 func (m *Metrics) ConfigInForce(hash string, since time.Time) {

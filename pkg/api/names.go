@@ -95,6 +95,20 @@ const (
 // of every plugin, RFC 3339. The answer carries the same value, see AgentStatus.
 const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
 
+// Annotations on the status ConfigMap that pause and resume all cleanups. The newest of both
+// requests replaces the one before.
+const (
+	// AnnotationPause set to "true" pauses: no cleanup begins. "false" resumes.
+	AnnotationPause = "nodecleanup.io/pause"
+	// AnnotationPauseBy says who paused or resumed. The policy for run records accepts only
+	// the name of the user who sends the request.
+	AnnotationPauseBy = "nodecleanup.io/pause-by"
+	// AnnotationPauseAt is the time of the request, RFC 3339.
+	AnnotationPauseAt = "nodecleanup.io/pause-at"
+	// AnnotationPauseReason says why, in the operator's words.
+	AnnotationPauseReason = "nodecleanup.io/pause-reason"
+)
+
 // AnnotationRotate on the Secret with the webhook's CA, with any value, has it
 // replaced before its time, such as when its key may be known to others.
 const AnnotationRotate = "nodecleanup.io/rotate"

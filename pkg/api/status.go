@@ -31,6 +31,9 @@ type AgentStatus struct {
 	PreflightRequestedAt string `json:"preflightRequestedAt,omitempty"`
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
+
+	// Pause is in the annotations, which operators write.
+	Pause Pause `json:"-"`
 }
 
 // PluginHealth is what the plugin of one step answered to a health check.
@@ -67,9 +70,13 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 }
 
 // DecodeStatus reads the agent's status. Unknown fields are left alone: a CLI
-// may be older than the agent it asks.
+// may be older than the agent it asks. The status is empty if somebody paused before an agent
+// was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
-	status := &AgentStatus{}
+	status := &AgentStatus{Pause: PauseOf(configMap)}
+	if _, written := configMap.Data[StatusKey]; !written {
+		return status, nil
+	}
 	if err := json.Unmarshal([]byte(configMap.Data[StatusKey]), status); err != nil {
 		return nil, fmt.Errorf("decoding the agent's status in configmap %s/%s: %w", configMap.Namespace, configMap.Name, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/nodes"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/pause"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preflight"
@@ -68,10 +69,12 @@ the steps of its config, and only then lets the node go.`,
 		preflight.New(environment),
 		plugins.New(environment, catalog),
 	)
-	group(root, "act", "Act on a node:",
+	group(root, "act", "Act on nodes:",
 		cleanup.New(environment),
 		retry.New(environment),
 		bypass.New(environment),
+		pause.New(environment),
+		pause.NewResume(environment),
 	)
 	root.AddCommand(options(environment))
 	// Not by a template of usage: text/template alone would make the program a third larger.

@@ -34,10 +34,12 @@ type Status struct {
 	Time      metav1.Time `json:"time"`
 	Healthy   bool        `json:"healthy"`
 	Namespace string      `json:"namespace"`
-	Agent     Agent       `json:"agent"`
-	Admission Admission   `json:"admission"`
-	Guard     Guard       `json:"guard"`
-	Config    Config      `json:"config"`
+	// Pause is why no cleanup begins; nil while cleanups may begin.
+	Pause     *Pause    `json:"pause,omitempty"`
+	Agent     Agent     `json:"agent"`
+	Admission Admission `json:"admission"`
+	Guard     Guard     `json:"guard"`
+	Config    Config    `json:"config"`
 	// Plugins as the leader found them, one for each step of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
 	Nodes   NodeCounts     `json:"nodes"`
@@ -50,6 +52,26 @@ type Status struct {
 // NewStatus returns an empty view.
 func NewStatus(now time.Time) *Status {
 	return &Status{APIVersion: APIVersion, Kind: "Status", Time: metav1.NewTime(now), Cleanups: []Cleanup{}}
+}
+
+// Pause is why no cleanup begins.
+type Pause struct {
+	// By is who paused.
+	By     string       `json:"by"`
+	At     *metav1.Time `json:"at,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+}
+
+// Line returns the pause in one line.
+func (p Pause) Line(now time.Time) string {
+	text := "Paused by " + p.By
+	if p.At != nil {
+		text += " " + Age(now.Sub(p.At.Time)) + " ago"
+	}
+	if p.Reason != "" {
+		text += ": " + p.Reason
+	}
+	return text
 }
 
 // Agent is how the agent is.
@@ -124,6 +146,10 @@ type Cleanup struct {
 
 // Text writes a line for each part, a table of the cleanups, and what to do next.
 func (s *Status) Text(text *Text) {
+	if s.Pause != nil {
+		text.Line("%s", s.Pause.Line(s.Time.Time))
+		text.Line("")
+	}
 	parts := [][]Cell{
 		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
 		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
@@ -154,6 +180,9 @@ func (s *Status) Text(text *Text) {
 
 // Short writes one line for all, and one for each cleanup that needs somebody.
 func (s *Status) Short(text *Text) {
+	if s.Pause != nil {
+		text.Line("%s", s.Pause.Line(s.Time.Time))
+	}
 	text.Line("agent %s, admission %s, nodes: %s", s.Agent.Health, s.Admission.Health, s.nodes())
 	for _, cleanup := range s.Cleanups {
 		if cleanup.Stuck {

@@ -35,6 +35,7 @@ var checks = []check{
 	{"leader", "leader election", false, leader},
 	{"version", "CLI and agent versions", false, versions},
 	{"agent-rights", "rights of the agent", false, agentRights},
+	{"pause", "pause of all cleanups", false, paused},
 	{"config", "config", false, configValid},
 	{"secrets", "secrets that the config names", false, secretsThere},
 	{"certificate", "certificate authority of the webhooks", false, certificate},
@@ -166,6 +167,17 @@ func cleanups(ctx context.Context, s *subject) result {
 		}
 	}
 	return pass(fmt.Sprintf("%d under way, none needs attention", len(status.Cleanups)))
+}
+
+func paused(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return skip(err)
+	case status.Pause != nil:
+		return warn(status.Pause.Line(s.now()), "kubectl nodecleanup resume")
+	}
+	return pass("none: cleanups may begin")
 }
 
 func installRights(ctx context.Context, s *subject) result {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -126,7 +125,7 @@ func (o *Options) Run(ctx context.Context) error {
 	defer cancel()
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	stamp := o.Stamp()
-	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: whoAmI(ctx, clients.Typed)}
+	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, clients.Typed)}
 	if err := command.Annotate(ctx, clients.Typed, node, annotations); err != nil {
 		return err
 	}
@@ -238,14 +237,4 @@ func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follo
 	}
 	fmt.Fprintf(o.Out, "node/%s cleaned up and deleted\n", node.Name)
 	return nil
-}
-
-// whoAmI says whom the API server takes the operator for. On a server that does
-// not answer that, the request carries no name; the audit log has it all the same.
-func whoAmI(ctx context.Context, client kubernetes.Interface) any {
-	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil || review.Status.UserInfo.Username == "" {
-		return nil
-	}
-	return review.Status.UserInfo.Username
 }

@@ -100,6 +100,13 @@ func TestEveryCauseGolden(t *testing.T) {
 		"scaled-to-0": {func(f *found) {
 			f.agent.Deployment.Spec.Replicas, f.agent.Leadership = ptr.To[int32](0), cluster.Leadership{}
 		}, "agent-down"},
+		"paused": {func(f *found) {
+			f.run = &api.Run{Node: f.name, State: api.Pending}
+			f.agent.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "INC-7"}
+		}, "paused"},
+		"begun-before-a-pause": {func(f *found) {
+			f.agent.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "INC-7"}
+		}, ""},
 		"no-leader": {func(f *found) {
 			f.agent.Leadership.Leads, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, "no-leader"},

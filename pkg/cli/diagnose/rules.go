@@ -17,7 +17,7 @@ import (
 // rules are asked in this order: what stops everything comes before what stops
 // one step. A rule returns nil where it has nothing to say.
 var rules = []func(*found, time.Time) *printer.Cause{
-	released, unprotected, agentDown, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
+	released, unprotected, agentDown, paused, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
 	hostReturned, secretMissing, budget, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
 }
 
@@ -64,6 +64,18 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		return cause("no-leader", "no agent acts: "+view.Problem, options...)
 	}
 	return nil
+}
+
+// paused is about cleanups that have not begun: the others continue.
+func paused(f *found, now time.Time) *printer.Cause {
+	if f.agent == nil || f.run != nil && f.run.Begun() || !f.held() {
+		return nil
+	}
+	pause := inspect.Pause(f.agent.Status)
+	if pause == nil {
+		return nil
+	}
+	return cause("paused", "no cleanup begins: "+strings.ToLower(pause.Line(now)[:1])+pause.Line(now)[1:], "kubectl nodecleanup resume", bypass(f))
 }
 
 func bypass(f *found) string {

@@ -25,6 +25,7 @@ const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
 func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
 	view.Namespace = s.Namespace
+	view.Pause = Pause(s.Status)
 	view.Agent = assessAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
 	view.Admission = assessAdmission(s.Webhook, s.Policy, now)
@@ -49,12 +50,24 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		return cmp.Compare(a.Node, b.Node)
 	})
 	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
-	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0
+	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0 && view.Pause == nil
 	for _, plugin := range view.Plugins {
 		view.Healthy = view.Healthy && (plugin.Error == "" || !plugin.Critical)
 	}
 	view.Next = next(view, stuck)
 	return view
+}
+
+// Pause returns why no cleanup begins, nil while cleanups may begin.
+func Pause(status *api.AgentStatus) *printer.Pause {
+	if status == nil || !status.Pause.Paused {
+		return nil
+	}
+	pause := &printer.Pause{By: status.Pause.Who(), Reason: status.Pause.Reason}
+	if at := status.Pause.At; !at.IsZero() {
+		pause.At = &metav1.Time{Time: at}
+	}
+	return pause
 }
 
 func works(health printer.Health) bool {
@@ -279,6 +292,8 @@ func next(view *printer.Status, stuck int) string {
 		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
+	case view.Pause != nil:
+		return "kubectl nodecleanup resume"
 	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
 		return "kubectl nodecleanup plugins status"
 	case view.Agent.Health == printer.Degraded:

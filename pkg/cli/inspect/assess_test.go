@@ -107,6 +107,10 @@ func TestStatusGolden(t *testing.T) {
 			node := s.leave("ip-10-0-7", 14*time.Minute, api.Running, "running")
 			s.Unreadable[node.UID] = &api.RecordError{Record: "run-ip-10-0-7-ip-10-0-", Err: errors.New("unexpected end of JSON input")}
 		}, false},
+		"paused": {func(s *Snapshot) {
+			s.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "storage array down"}
+			s.leave("ip-10-0-8", 5*time.Second, api.Pending, s.Status.Pause.String())
+		}, false},
 		"one-of-two": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 1 }, true},
 		"scaled-to-0": {func(s *Snapshot) {
 			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Leadership = ptr.To[int32](0), 0, cluster.Leadership{}

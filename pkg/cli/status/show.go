@@ -27,6 +27,9 @@ func screen(environment *command.Environment) func(*printer.Status) error {
 	}
 }
 
+// pauseKey is the line about a pause. It is absent while cleanups may begin.
+const pauseKey = "cleanups"
+
 // lines shows what has changed since the last time, a line for each: what a pipe
 // or the log of a job can take.
 func lines(environment *command.Environment) func(*printer.Status) error {
@@ -37,12 +40,18 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 			"admission": fmt.Sprintf("admission %s %s", view.Admission.Health, view.Admission.Problem),
 			"config":    fmt.Sprintf("config %s %s", view.Config.Health, view.Config.Problem),
 		}
+		if view.Pause != nil {
+			now[pauseKey] = fmt.Sprintf("cleanups are paused by %s: %s", view.Pause.By, printer.OrDash(view.Pause.Reason))
+		}
 		for _, cleanup := range view.Cleanups {
 			now["node "+cleanup.Node] = fmt.Sprintf("node %s %s %s %s", cleanup.Node, cleanup.State, printer.OrDash(cleanup.Step), printer.OrDash(cleanup.Reason))
 		}
 		for key := range said {
 			if now[key] == "" {
 				now[key] = key + " is not being cleaned up any more"
+				if key == pauseKey {
+					now[key] = "cleanups may begin"
+				}
 				defer delete(said, key) // It is reported once, and the node forgotten.
 			}
 		}

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Pause says whether cleanups may begin. Cleanups that have begun continue.
+type Pause struct {
+	// Paused: no cleanup begins.
+	Paused bool
+	// By is who paused or resumed, At when, Reason why. They are empty if nobody ever did.
+	By, Reason string
+	At         time.Time
+}
+
+// PauseOf reads the annotations of the status ConfigMap. A value that cannot be read pauses.
+func PauseOf(status metav1.Object) Pause {
+	annotations := status.GetAnnotations()
+	pause := Pause{By: annotations[AnnotationPauseBy], Reason: annotations[AnnotationPauseReason]}
+	if at, err := time.Parse(time.RFC3339, annotations[AnnotationPauseAt]); err == nil { // Else it is not shown.
+		pause.At = at.UTC()
+	}
+	if value, set := annotations[AnnotationPause]; set {
+		paused, err := strconv.ParseBool(value)
+		if pause.Paused = paused || err != nil; err != nil {
+			pause.Reason = fmt.Sprintf("the value %q of annotation %s is neither true nor false", value, AnnotationPause)
+		}
+	}
+	return pause
+}
+
+// Who returns who paused or resumed.
+func (p Pause) Who() string {
+	if p.By == "" {
+		return "an unknown user"
+	}
+	return p.By
+}
+
+// String returns what a Node waits for, "" if cleanups are not paused.
+func (p Pause) String() string {
+	if !p.Paused {
+		return ""
+	}
+	text := "cleanups are paused by " + p.Who()
+	if !p.At.IsZero() {
+		text += " since " + p.At.UTC().Format(time.RFC3339)
+	}
+	if p.Reason != "" {
+		text += ": " + p.Reason
+	}
+	return text
+}

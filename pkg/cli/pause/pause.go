@@ -1,0 +1,168 @@
+// Package pause holds the commands that pause and resume all cleanups.
+package pause
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+// longestReason keeps a reason readable where it is shown: condition, Event, status.
+const longestReason = 512
+
+// Options of both commands.
+type Options struct {
+	*command.Environment
+
+	// Pause: false resumes.
+	Pause  bool
+	Reason string
+}
+
+// New returns the command that pauses.
+func New(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment, Pause: true}
+	cmd := &cobra.Command{
+		Use:   "pause --reason TEXT",
+		Short: "Let no further cleanup begin on any node",
+		Long: `Let no further cleanup begin on any node, until the cleanups are resumed.
+
+Deleted nodes wait, and their condition says why. A cleanup that has begun continues with
+all its steps. A bypass releases its node also during a pause. The delete guard is
+another thing: a pause refuses no deletion.
+
+Who paused, when and why is shown by ` + "`status`" + ` and in an Event. The pause is stored in the
+cluster: it outlives restarts of the agent, and takes effect when an agent that is down
+starts.`,
+		Example: `  # The storage array is being repaired: begin nothing
+  kubectl nodecleanup pause --reason "storage array down, INC-4711"
+
+  # Afterwards
+  kubectl nodecleanup resume`,
+		Args: command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "Why, for those whose nodes wait (required)")
+	return cmd
+}
+
+// NewResume returns the command that resumes.
+func NewResume(environment *command.Environment) *cobra.Command {
+	o := &Options{Environment: environment}
+	cmd := &cobra.Command{
+		Use:   "resume",
+		Short: "Let cleanups begin again after a pause",
+		Long: `Let cleanups begin again after a pause. The cleanups of all nodes that waited begin, as
+many at the same time as the config allows.`,
+		Example: `  kubectl nodecleanup resume --reason "storage array repaired"`,
+		Args:    command.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "Why, on the record")
+	return cmd
+}
+
+// Validate checks the flags.
+func (o *Options) Validate() error {
+	o.Reason = strings.TrimSpace(o.Reason)
+	switch {
+	case o.Pause && o.Reason == "":
+		return exit.Usagef("pausing all cleanups needs a --reason")
+	case len(o.Reason) > longestReason || strings.ContainsAny(o.Reason, "\r\n"):
+		return exit.Usagef("--reason must be one line of at most %d bytes", longestReason)
+	}
+	return nil
+}
+
+// Run stores the request.
+func (o *Options) Run(ctx context.Context) error {
+	clients, namespace, err := o.Cluster.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	configMaps := clients.Typed.CoreV1().ConfigMaps(namespace)
+	status, err := configMaps.Get(ctx, api.StatusName, metav1.GetOptions{})
+	exists := !apierrors.IsNotFound(err)
+	if exists && err != nil {
+		return fmt.Errorf("reading whether cleanups are paused: %w", err)
+	}
+	before := api.Pause{}
+	if exists {
+		before = api.PauseOf(status)
+	}
+	if !o.Pause && !before.Paused {
+		fmt.Fprintln(o.Out, "cleanups are not paused")
+		return nil
+	}
+	if before.Paused {
+		o.Say("Until now, %s.", before)
+	}
+	if err := o.store(ctx, clients.Typed, namespace, exists); err != nil {
+		return err
+	}
+	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
+	if !o.Pause {
+		fmt.Fprintln(o.Out, "cleanups resumed")
+		return nil
+	}
+	fmt.Fprintln(o.Out, "cleanups paused")
+	o.Say("Cleanups that have begun continue: kubectl nodecleanup status. Let cleanups begin again: kubectl nodecleanup resume")
+	return nil
+}
+
+// store writes the request on the status, which exists once an agent was started.
+func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists bool) error {
+	what := "resuming cleanups"
+	if o.Pause {
+		what = "pausing cleanups"
+	}
+	annotations := map[string]any{
+		api.AnnotationPause:       fmt.Sprint(o.Pause),
+		api.AnnotationPauseBy:     command.WhoAmI(ctx, client),
+		api.AnnotationPauseAt:     o.ServerTime().UTC().Format(time.RFC3339),
+		api.AnnotationPauseReason: o.Reason,
+	}
+	configMaps := client.CoreV1().ConfigMaps(namespace)
+	if !exists {
+		_, err := configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: api.StatusName, Labels: map[string]string{api.LabelName: api.LabelNameValue},
+		}}, metav1.CreateOptions{FieldManager: api.FieldManager})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return &exit.Error{
+				Code: exit.Failure, Err: fmt.Errorf("%s: no agent was ever started in namespace %s, so there is no configmap %s, and creating it failed: %w", what, namespace, api.StatusName, err),
+				Next: "Install and start the agent, then run it again: kubectl nodecleanup install --wait",
+			}
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if _, err := configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager}); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package operate_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	operator, viewer := f.userInRole("nodecleanup-operator"), f.userInRole("nodecleanup-viewer")
+	by := "nodecleanup-operator-" + f.namespace
+	as := func(kubeconfig string, arguments ...string) ran {
+		t.Helper()
+		return f.runAs(kubeconfig, append(arguments, "-n", f.namespace)...)
+	}
+	as(operator, "pause").exits(exit.Usage).says("needs a --reason")
+	as(operator, "resume").exits(exit.OK).says("cleanups are not paused")
+	// Only an administrator may create the status that no agent has written yet.
+	as(operator, "pause", "--reason", "early").exits(exit.Failure).says("no agent was ever started", "kubectl nodecleanup install --wait")
+	f.run("pause", "--reason", "not yet", "-n", f.namespace).exits(exit.OK).says("cleanups paused", "no agent in namespace "+f.namespace+" is leading")
+	f.node("worker", nil)
+	stop := f.start()
+	f.delete("worker")
+	f.awaitState("worker", api.Pending)
+
+	as(viewer, "pause", "--reason", "r").exits(exit.Failure).says("cannot patch")
+	as(operator, "pause", "--reason", "storage array down, INC-4711").exits(exit.OK).says("Until now, cleanups are paused by", "not yet", "cleanups paused")
+	stop()
+	f.start()
+	as(viewer, "status").exits(exit.Unhealthy).says("Paused by "+by+" ", " ago: storage array down, INC-4711", "Next: kubectl nodecleanup resume")
+	as(viewer, "check", "--suppress", "agent").says("pause of all cleanups", "Paused by "+by)
+	f.eventuallyDiagnoses("worker", "paused")
+	as(viewer, "diagnose", "worker").exits(exit.Unhealthy).says("no cleanup begins: paused by "+by, "kubectl nodecleanup resume", `kubectl nodecleanup bypass worker --reason "…"`)
+	if node := f.read("worker"); node == nil || api.Cleanup(node).Reason != string(api.Pending) {
+		t.Errorf("the node does not wait: %+v", node)
+	}
+
+	as(viewer, "resume").exits(exit.Failure).says("cannot patch")
+	as(operator, "resume", "--reason", "array repaired").exits(exit.OK).says("cleanups resumed")
+	f.eventually("the node is released", func(ctx context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	as(viewer, "check", "--suppress", "agent").says("none: cleanups may begin")
+}
