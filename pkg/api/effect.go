@@ -70,6 +70,8 @@ const (
 	BlockedByBudgets BlockedCause = "MultipleBudgets"
 	// BlockedByOption: an option of the step, named by Option, forbids it.
 	BlockedByOption BlockedCause = "Option"
+	// BlockedByController: the controller of the Pod puts its Pods back on the Node.
+	BlockedByController BlockedCause = "Controller"
 	// BlockedByServer: the API server, or an admission webhook or policy, refuses it.
 	BlockedByServer BlockedCause = "Refused"
 )

@@ -29,10 +29,11 @@ const (
 
 // The causes of a blocked effect.
 const (
-	BlockedByBudget  = api.BlockedByBudget
-	BlockedByBudgets = api.BlockedByBudgets
-	BlockedByOption  = api.BlockedByOption
-	BlockedByServer  = api.BlockedByServer
+	BlockedByBudget     = api.BlockedByBudget
+	BlockedByBudgets    = api.BlockedByBudgets
+	BlockedByOption     = api.BlockedByOption
+	BlockedByController = api.BlockedByController
+	BlockedByServer     = api.BlockedByServer
 )
 
 // The kinds of objects.

@@ -1,11 +1,12 @@
 package cordon
 
 import (
-	"bytes"
-	"encoding/json"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // Tolerated reports whether the pod may be bound to a Node in spite of its cordon.
@@ -22,6 +23,11 @@ func Tolerated(pod *corev1.Pod) bool {
 	return false
 }
 
+// Stays reports whether a Pod that came after the cordon may stay on the Node. It tolerates
+// the cordon and is made for this Node, as those of a DaemonSet are: if it were evicted, its
+// controller would create it here again. Pods of a Deployment or a StatefulSet do not stay.
+func Stays(pod *corev1.Pod) bool { return Tolerated(pod) && pods.ForItsNode(pod) }
+
 // At returns when the Node was cordoned, in whole seconds by the API server's clock, as who
 // wrote the field did it last; zero for a Node that is not, or does not tell.
 func At(node *corev1.Node) time.Time {
@@ -30,16 +36,7 @@ func At(node *corev1.Node) time.Time {
 		return at
 	}
 	for _, entry := range node.ManagedFields {
-		if entry.Time == nil || entry.FieldsV1 == nil || !bytes.Contains(entry.FieldsV1.Raw, []byte("f:unschedulable")) {
-			continue
-		}
-		var fields struct {
-			Spec map[string]json.RawMessage `json:"f:spec"`
-		}
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil { // Then it tells nothing.
-			continue
-		}
-		if _, wrote := fields.Spec["f:unschedulable"]; wrote && entry.Time.After(at) {
+		if entry.Time != nil && entry.Time.After(at) && api.WroteSpec(entry, "unschedulable") {
 			at = entry.Time.Time
 		}
 	}

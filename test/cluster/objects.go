@@ -51,3 +51,11 @@ func MakePod(namespace, name, node string) *corev1.Pod {
 		},
 	}
 }
+
+// ForNode returns the affinity of a Pod that is made for one Node, as a DaemonSet writes it.
+func ForNode(name string) *corev1.Affinity {
+	field := corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name}}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{field}}},
+	}}}
+}

@@ -103,6 +103,8 @@ func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) st
 		return fmt.Sprintf("scale up what the budget selects, or wait: kubectl -n %s get pdb", object.Namespace)
 	case cleanup.BlockedByBudgets:
 		return fmt.Sprintf("leave one budget that selects the pod: kubectl -n %s get pdb", object.Namespace)
+	case cleanup.BlockedByController:
+		return "remove nodeName from its Pod template, or scale it to 0"
 	}
 	return ""
 }

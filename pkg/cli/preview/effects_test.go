@@ -27,9 +27,10 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Skip, "kube-system", "etcd", "static", nil),
 		onPod(cleanup.Evict, "ml", "train-x", "", &cleanup.Blocker{Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "no controller would make it again (option allowUnmanaged)"}),
 		onPod(cleanup.Evict, "db", "pg-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Message: "more than one budget selects it"}),
+		onPod(cleanup.Evict, "shop", "pinned", "", &cleanup.Blocker{Cause: cleanup.BlockedByController, Message: "controller Deployment shop/pinned puts its Pods back"}),
 		onPod(cleanup.Evict, "vm", "vm-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: "it is being migrated"}),
 	}
-	const want = "cordon; evict 6 pods, 4 BLOCKED; wait for 1 that terminate; leave 1 static, 2 DaemonSet"
+	const want = "cordon; evict 7 pods, 5 BLOCKED; wait for 1 that terminate; leave 1 static, 2 DaemonSet"
 	if got := summarize(step, effects); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -37,6 +38,7 @@ func TestEffectsOfADrain(t *testing.T) {
 		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "scale up what the budget selects, or wait: kubectl -n shop get pdb"},
 		{What: "ml/train-x", Reason: "no controller would make it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
 		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "leave one budget that selects the pod: kubectl -n db get pdb"},
+		{What: "shop/pinned", Reason: "controller Deployment shop/pinned puts its Pods back", Remedy: "remove nodeName from its Pod template, or scale it to 0"},
 		{What: "vm/vm-0", Reason: "it is being migrated"},
 	}
 	if got := blockers(step, effects); !reflect.DeepEqual(got, blocked) {

@@ -38,8 +38,20 @@ type circumstances struct {
 	// unreachable: the kubelet does not answer, so no pod ever finishes terminating.
 	unreachable bool
 	now         time.Time
+	// cordoned is when the Node was cordoned, zero if it does not tell.
+	cordoned time.Time
 	// late: the pod came when the Node was cordoned already.
 	late bool
+}
+
+// circumstancesOf returns what the Node says.
+func circumstancesOf(node *corev1.Node, now time.Time) circumstances {
+	return circumstances{unreachable: unreachable(node), now: now, cordoned: cordon.At(node)}
+}
+
+// cameLate reports whether the Pod was created after the cordon, or in the same second.
+func (in circumstances) cameLate(pod *corev1.Pod) bool {
+	return !in.cordoned.IsZero() && !pod.CreationTimestamp.Time.Before(in.cordoned)
 }
 
 // decide applies rules in order; the first that applies to the pod decides. kubectl drain
@@ -82,10 +94,11 @@ func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
 }
 
-// returned leaves a pod that its controller or the scheduler put here in spite of
-// the cordon: evicted again, it would only come back again.
+// returned leaves a Pod that is made for this Node, as those of a DaemonSet are, and came in
+// spite of the cordon: if it were evicted again, its controller would create it here again.
+// Pods of other controllers are evicted a few times, see holdBack.
 func returned(pod *corev1.Pod, in circumstances) (decision, bool) {
-	return decision{action: leave, reason: "came back, it tolerates the cordon"}, in.late && cordon.Tolerated(pod)
+	return decision{action: leave, reason: "made for this node, tolerates the cordon"}, in.late && cordon.Stays(pod)
 }
 
 func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (decision, bool) {

@@ -62,6 +62,13 @@ func tolerates(toleration corev1.Toleration) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) { pod.Spec.Tolerations = []corev1.Toleration{toleration} }
 }
 
+func forItsNode(pod *corev1.Pod) {
+	pod.Spec.NodeName = "worker"
+	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"worker"}}}}},
+	}}}
+}
+
 func mirrored(pod *corev1.Pod) {
 	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Node", Controller: ptr.To(true)}}
 	pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
@@ -94,12 +101,15 @@ func TestDecisions(t *testing.T) {
 			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: decision{action: await, reason: "terminating"}},
 		"terminating past its grace on an unreachable node": {
 			pod: makePod("a", deleted(-time.Second)), in: circumstances{unreachable: true}, want: decision{action: leave, reason: "terminating on an unreachable node"}},
-		"tolerant": {pod: makePod("a", tolerates(everything)), want: decision{action: evict}},
-		"late":     {pod: makePod("a"), in: circumstances{late: true}, want: decision{action: evict}},
-		"late and tolerant": {
-			pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: decision{action: leave, reason: "came back, it tolerates the cordon"}},
+		"tolerant":          {pod: makePod("a", tolerates(everything)), want: decision{action: evict}},
+		"late":              {pod: makePod("a"), in: circumstances{late: true}, want: decision{action: evict}},
+		"late and tolerant": {pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: decision{action: evict}},
+		"late, tolerant and made for this node": {
+			pod: makePod("a", ownedBy("StorageCluster"), forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{action: leave, reason: "made for this node, tolerates the cordon"}},
+		"late and made for this node":     {pod: makePod("a", ownedBy("StorageCluster"), forItsNode), in: circumstances{late: true}, want: decision{action: evict}},
+		"tolerant and made for this node": {pod: makePod("a", ownedBy("StorageCluster"), forItsNode, tolerates(everything)), want: decision{action: evict}},
 		"late, tolerant and unmanaged": {
-			pod: makePod("a", unmanaged, tolerates(everything)), in: circumstances{late: true}, want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+			pod: makePod("a", unmanaged, forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.now = noon

@@ -99,6 +99,8 @@ func (d *drain) why(pod *corev1.Pod) string {
 	why := ""
 	if known := d.tries[pod.UID]; known != nil {
 		why = known.blocked
+	} else {
+		why = d.puttingBack(pod)
 	}
 	if pod.DeletionTimestamp != nil && len(pod.Finalizers) > 0 {
 		why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")

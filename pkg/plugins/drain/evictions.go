@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
@@ -25,6 +26,8 @@ type drain struct {
 	// early are the pods that were there when the Node had been cordoned.
 	early map[types.UID]bool
 	tries map[types.UID]*try
+	// comebacks are the controllers whose Pods came after the cordon.
+	comebacks map[api.Object]*comeback
 	// follow watches further objects until the call returns.
 	follow   func(selection) (cache.Store, error)
 	requests requests
@@ -33,7 +36,7 @@ type drain struct {
 }
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
-	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}}
+	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{}}
 	for _, pod := range pods {
 		d.early[pod.UID] = true
 	}
@@ -58,6 +61,8 @@ const (
 type work struct {
 	// evict are the pods whose turn it is.
 	evict []*corev1.Pod
+	// late are those of evict that came after the cordon.
+	late map[types.UID]bool
 	// left are all that are waited for.
 	left []*corev1.Pod
 	// refused says why nothing may be evicted.
@@ -66,10 +71,11 @@ type work struct {
 
 // sort decides what there is to do.
 func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
-	var w work
+	w := work{late: map[types.UID]bool{}}
 	lowest := own
 	for _, pod := range pods {
-		in.late = !d.early[pod.UID]
+		// In the second of the cordon, the first list tells which Pods were there before.
+		in.late = !d.early[pod.UID] || in.cameLate(pod) && !pod.CreationTimestamp.Time.Equal(in.cordoned)
 		switch decision := d.decide(pod, in); decision.action {
 		case leave:
 			continue
@@ -77,7 +83,7 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 			w.refused = append(w.refused, fmt.Sprintf("%s: %s", nameOf(pod), decision.reason))
 			continue
 		case evict:
-			w.evict = append(w.evict, pod)
+			w.evict, w.late[pod.UID] = append(w.evict, pod), in.late
 		}
 		w.left = append(w.left, pod)
 		lowest = min(lowest, tierOf(pod))
@@ -89,12 +95,13 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 // advance evicts what can be evicted now, and returns the pods that are waited
 // for. While there is a pod that may neither stay nor be evicted, nothing is.
 func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.Pod) ([]*corev1.Pod, error) {
-	in := circumstances{unreachable: unreachable(node), now: d.clock.Now()}
+	in := circumstancesOf(node, d.clock.Now())
 	w := d.sort(pods, in)
 	if len(w.refused) > 0 {
 		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
 	}
 	d.due = time.Time{}
+	w.evict = d.holdBack(w.evict, w.late, in.now)
 	var failed error
 	w.evict, failed = d.requestAll(ctx, w.evict)
 	for i, err := range d.tryAll(ctx, w.evict, in.unreachable) {

@@ -26,11 +26,13 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 	if !target.Node.Spec.Unschedulable {
 		effects = append(effects, cleanup.Effect{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name}})
 	}
-	in := circumstances{unreachable: unreachable(target.Node), now: p.clock.Now()}
+	in := circumstancesOf(target.Node, p.clock.Now())
 	check := check{plugin: p, rights: map[string]error{}}
 	for i := range list.Items {
 		pod := &list.Items[i]
+		in.late = in.cameLate(pod)
 		effect := p.decide(pod, in).effect(pod)
+		foresee(&effect, pod)
 		if effect.Action == cleanup.Evict && effect.Blocked == nil && p.byRequest(pod) {
 			effect.Reason = strings.TrimPrefix(effect.Reason+"; eviction requested"+ofResponders(pod), "; ")
 		} else if effect.Action == cleanup.Evict && effect.Blocked == nil {

@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
 // Verify implements cleanup.Verifier: the Node is cordoned, and it has no Pod that Cleanup
@@ -28,11 +27,11 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	if err != nil {
 		return "", fmt.Errorf("listing the pods of node %s: %w", name, err)
 	}
-	in, cordoned := circumstances{unreachable: unreachable(node), now: p.clock.Now()}, cordon.At(node)
+	in := circumstancesOf(node, p.clock.Now())
 	remaining, first := 0, ""
 	for i := range list.Items {
 		pod := &list.Items[i]
-		in.late = !cordoned.IsZero() && !pod.CreationTimestamp.Time.Before(cordoned)
+		in.late = in.cameLate(pod)
 		if p.decide(pod, in).action == leave {
 			continue
 		}

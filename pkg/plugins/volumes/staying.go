@@ -65,8 +65,8 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 	return left, again, nil
 }
 
-// stays reports whether a drain leaves the pod where it is: static pods, those of
-// DaemonSets, and those that came in spite of the cordon, which would only come back. One
+// stays reports whether a drain leaves the Pod where it is: static Pods, those of
+// DaemonSets, and those that came after the cordon and are made for this Node. One
 // that was there before the cordon is evicted once, whatever it tolerates.
 func stays(pod *corev1.Pod, node *corev1.Node) bool {
 	if pods.Terminating(pod) || pods.Finished(pod) {
@@ -75,7 +75,7 @@ func stays(pod *corev1.Pod, node *corev1.Node) bool {
 	if pods.NodeBound(pod) {
 		return true
 	}
-	return node.Spec.Unschedulable && cordon.Tolerated(pod) && !pod.CreationTimestamp.Time.Before(cordon.At(node))
+	return node.Spec.Unschedulable && cordon.Stays(pod) && !pod.CreationTimestamp.Time.Before(cordon.At(node))
 }
 
 // claim names a PersistentVolumeClaim.

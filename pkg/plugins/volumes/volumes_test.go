@@ -20,6 +20,13 @@ func TestPodsThatADrainLeavesStay(t *testing.T) {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(after))}, Spec: corev1.PodSpec{Tolerations: []corev1.Toleration{toleration}}}
 	}
 	everything := corev1.Toleration{Operator: corev1.TolerationOpExists}
+	forItsNode := func(pod *corev1.Pod) *corev1.Pod {
+		pod.Spec.NodeName = "worker"
+		pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"worker"}}}}},
+		}}}
+		return pod
+	}
 	ofDaemonSet := []metav1.OwnerReference{{Kind: "DaemonSet", Controller: ptr.To(true)}}
 	for name, test := range map[string]struct {
 		pod  *corev1.Pod
@@ -31,12 +38,13 @@ func TestPodsThatADrainLeavesStay(t *testing.T) {
 		"of a DaemonSet":                {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: ofDaemonSet}}, cordoned, true},
 		"of a DaemonSet, not cordoned":  {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: ofDaemonSet}}, &corev1.Node{}, true},
 		"of a DaemonSet, leaving":       {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{}, OwnerReferences: ofDaemonSet}}, cordoned, false},
-		"came back":                     {tolerates(everything, time.Second), cordoned, true},
-		"came back at once":             {tolerates(everything, 0), cordoned, true},
-		"there before the cordon":       {tolerates(everything, -time.Second), cordoned, false},
-		"there, and nothing cordoned":   {tolerates(everything, time.Second), &corev1.Node{}, false},
-		"nobody knows when it cordoned": {tolerates(everything, -time.Second), &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}, true},
-		"tolerates another value":       {tolerates(corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Value: "x"}, time.Second), cordoned, false},
+		"came back":                     {tolerates(everything, time.Second), cordoned, false},
+		"made for this node":            {forItsNode(tolerates(everything, time.Second)), cordoned, true},
+		"made for this node, at once":   {forItsNode(tolerates(everything, 0)), cordoned, true},
+		"there before the cordon":       {forItsNode(tolerates(everything, -time.Second)), cordoned, false},
+		"there, and nothing cordoned":   {forItsNode(tolerates(everything, time.Second)), &corev1.Node{}, false},
+		"nobody knows when it cordoned": {forItsNode(tolerates(everything, -time.Second)), &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}, true},
+		"tolerates another value":       {forItsNode(tolerates(corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Value: "x"}, time.Second)), cordoned, false},
 		"mirror, finished": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.MirrorPodAnnotationKey: ""}},
 			Status: corev1.PodStatus{Phase: corev1.PodFailed}}, cordoned, false},
 	} {

@@ -120,15 +120,16 @@ func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAPodThatComesBackInSpiteOfTheCordonIsLeft(t *testing.T) {
+func TestAPodOfThisNodeThatComesBackInSpiteOfTheCordonIsLeft(t *testing.T) {
 	f := setUp(t)
 	tolerant := func(pod *corev1.Pod) {
 		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		pod.Spec.Affinity = cluster.ForNode(f.node.Name)
 	}
-	f.pod("typha-0", f.node, tolerant)
+	f.pod("portworx-0", f.node, tolerant)
 	open, ended := f.blocked("")
-	f.gone("typha-0")
-	back := f.newPod("typha-1", f.node, tolerant)
+	f.gone("portworx-0")
+	back := f.newPod("portworx-1", f.node, tolerant)
 	f.newPod("bound-late", f.node)
 	f.gone("bound-late")
 	open()

@@ -205,6 +205,7 @@ func TestAPodThatToleratesTheCordonIsWaitedForUntilItCameBack(t *testing.T) {
 	f.attach(volume, node)
 	tolerant := func(pod *corev1.Pod) {
 		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		pod.Spec.Affinity = cluster.ForNode(node.Name)
 	}
 	f.pod("typha", volume, node, tolerant)
 	ended := make(chan error, 1)
