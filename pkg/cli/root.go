@@ -28,7 +28,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/uninstall"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/version"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/webhookauth"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // New returns the whole tree. Nothing is asked of a cluster to build it.
@@ -106,7 +105,7 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments 
 		return exit.Usagef("%s: %w", cmd.CommandPath(), err)
 	})
 	err := root.ExecuteContext(ctx)
-	report(streams, err)
+	command.Report(streams.ErrOut, err)
 	return err
 }
 
@@ -131,14 +130,4 @@ func noSuchCommand(root *cobra.Command, arguments []string) error {
 		err.Next = "Did you mean: " + strings.Join(similar, ", ") + "?"
 	}
 	return err
-}
-
-func report(streams genericiooptions.IOStreams, err error) {
-	if err == nil || exit.IsQuiet(err) {
-		return
-	}
-	fmt.Fprintln(streams.ErrOut, "Error: "+printer.CleanLines(err.Error()))
-	if next := command.Next(err); next != "" {
-		fmt.Fprintln(streams.ErrOut, "Next:  "+next)
-	}
 }

@@ -18,17 +18,29 @@ import (
 // completeWithin keeps a shell from hanging on a cluster that does not answer.
 const completeWithin = 3 * time.Second
 
-// CompleteNodes completes the name of one node. A client is made here, not
-// before: when a shell asks for completion, flags are parsed only by now.
+// CompleteNode completes the name of one node.
+func (e *Environment) CompleteNode(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return e.complete(cmd, arguments, nodesExcept(nil))
+}
+
+// CompleteNodes completes the names of several nodes: those that are not on the line yet.
 func (e *Environment) CompleteNodes(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return e.complete(cmd, arguments, func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+	return e.complete(cmd, nil, nodesExcept(arguments))
+}
+
+func nodesExcept(arguments []string) func(context.Context, kubernetes.Interface) ([]string, error) {
+	return func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 		// Served from the API server's cache: names of a moment ago will do.
 		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
 			return nil, err
 		}
-		return names(list.Items, func(node corev1.Node) string { return node.Name }), nil
-	})
+		found := names(list.Items, func(node corev1.Node) string { return node.Name })
+		for _, argument := range arguments {
+			found = slices.DeleteFunc(found, func(name string) bool { return name == NodeName(argument) })
+		}
+		return found, nil
+	}
 }
 
 // CompleteRuns completes the names of nodes that have a run record, also of
@@ -92,6 +104,8 @@ func (e *Environment) CompletePlugins(cmd *cobra.Command, arguments []string, _ 
 	})
 }
 
+// complete makes a client only now: when a shell asks for completion, flags are parsed only by
+// then.
 func (e *Environment) complete(cmd *cobra.Command, arguments []string, ask func(context.Context, kubernetes.Interface) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	if len(arguments) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -28,23 +28,24 @@ func (c *Cluster) Connect(ctx context.Context) (Clients, string, error) {
 	return clients, namespace, err
 }
 
-// NodeName takes "ip-10-0-7" and "node/ip-10-0-7", as kubectl does.
-func NodeName(argument string) string { return strings.TrimPrefix(argument, "node/") }
+// NodeName takes "ip-10-0-7" and, as kubectl does, "node/ip-10-0-7" and "nodes/ip-10-0-7".
+func NodeName(argument string) string {
+	for _, kind := range []string{"node/", "nodes/", "no/"} {
+		if name, is := strings.CutPrefix(argument, kind); is {
+			return name
+		}
+	}
+	return argument
+}
 
 // Node reads a node by its name.
 func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev1.Node, error) {
-	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("reading node %s: not found; it may already be gone", name),
-			Next: fmt.Sprintf("See the nodes that are being cleaned up: kubectl nodecleanup status. What became of one that is gone: kubectl nodecleanup history %s", name),
-		}
-	}
+	named := Nodes{Names: []string{name}}
+	nodes, err := named.Read(ctx, client)
 	if err != nil {
-		return nil, fmt.Errorf("reading node %s: %w", name, err)
+		return nil, err
 	}
-	return node, nil
+	return nodes[0], nil
 }
 
 // Annotate sets annotations on the node that was looked at, and on no other that

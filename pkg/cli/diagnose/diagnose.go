@@ -38,7 +38,7 @@ cleanup is on its way, or the node is gone or not being deleted.`,
   # The one line for the incident channel
   kubectl nodecleanup diagnose ip-10-0-7 -o short`,
 		Args:              command.OneNode,
-		ValidArgsFunction: environment.CompleteNodes,
+		ValidArgsFunction: environment.CompleteNode,
 		RunE: func(cmd *cobra.Command, arguments []string) error {
 			o.Node = command.NodeName(arguments[0])
 			if err := o.Validate(); err != nil {

@@ -44,7 +44,7 @@ something would block the plan of the node.`,
   # Before a node is taken away
   kubectl nodecleanup preflight ip-10-0-7`,
 		Args:              command.AtMostOneNode,
-		ValidArgsFunction: environment.CompleteNodes,
+		ValidArgsFunction: environment.CompleteNode,
 		RunE: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) > 0 {
 				o.Node = command.NodeName(arguments[0])
