@@ -23,8 +23,8 @@ const longestReason = 512
 // Options of the command.
 type Options struct {
 	*command.Environment
+	command.Nodes
 
-	Node   string
 	Reason string
 	For    time.Duration
 	Yes    bool
@@ -34,25 +34,30 @@ type Options struct {
 func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
-		Use:   "bypass NODE --reason TEXT",
-		Short: "Let a node go without cleanup, on the record",
-		Long: `Let a node go without cleanup, on the record.
+		Use:   "bypass NODE... | -l SELECTOR --reason TEXT",
+		Short: "Release nodes without their cleanup, on the record",
+		Long: `Release nodes without their cleanup, on the record.
 
-The steps that are not done yet will not be done: pods are not moved, volumes are not let
-go, nobody is told. The reason stays on the node, in an Event and in the run record.
+The agent does not run the remaining steps: it evicts no pods, waits for no volumes and
+notifies nobody. The reason is kept on the node, in an Event and in the run record.
 
-A node that is not being deleted is only marked: the bypass acts when it is deleted.
---for limits how long the mark counts. To take it back before:
-  kubectl annotate node NODE nodecleanup.io/bypass-`,
-		Example: `  # The machine is gone and the drain can never succeed
+A node that is not being deleted is only marked: the bypass takes effect when it is
+deleted. --for limits how long the mark counts. To remove it before:
+  kubectl annotate node NODE nodecleanup.io/bypass-
+
+With several nodes, the command asks once. An error of one does not stop the others.
+The exit code is the highest of all nodes.`,
+		Example: `  # The machine is lost and the drain can never succeed
   kubectl nodecleanup bypass ip-10-0-7 --reason "hardware lost, INC-4711"
 
   # From a script, for the next hour only
-  kubectl nodecleanup bypass ip-10-0-7 --reason "rebuild of rack 7" --for 1h --yes`,
-		Args:              command.OneNode,
+  kubectl nodecleanup bypass ip-10-0-7 --reason "rebuild of rack 7" --for 1h --yes
+
+  # A whole rack
+  kubectl nodecleanup bypass -l topology.kubernetes.io/rack=r7 --reason "fire in rack 7"`,
+		Args:              o.Arguments,
 		ValidArgsFunction: environment.CompleteNodes,
-		RunE: func(cmd *cobra.Command, arguments []string) error {
-			o.Node = command.NodeName(arguments[0])
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
 				return err
 			}
@@ -63,6 +68,7 @@ A node that is not being deleted is only marked: the bypass acts when it is dele
 		},
 	}
 	flags := cmd.Flags()
+	o.AddSelector(flags)
 	flags.StringVar(&o.Reason, "reason", "", "Why, for those who ask later (required)")
 	flags.DurationVar(&o.For, "for", 0, "How long the bypass counts, such as 1h (default: until it is taken back)")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
@@ -81,48 +87,65 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// Run shows what stays undone, asks, and marks the node.
+// Run shows what remains undone, asks, and marks the nodes.
 func (o *Options) Run(ctx context.Context) error {
 	clients, err := o.Cluster.Clients()
 	if err != nil {
 		return err
 	}
-	node, err := command.Node(ctx, clients.Typed, o.Node)
+	nodes, err := o.Read(ctx, clients.Typed)
 	if err != nil {
 		return err
 	}
-	if err := o.consequences(ctx, clients.Typed, node); err != nil {
+	if err := o.consequences(ctx, clients.Typed, nodes); err != nil {
 		return err
 	}
 	if !o.Yes {
-		if err := o.ConfirmByTyping(ctx, fmt.Sprintf("Let node %s go without cleanup?", node.Name), node.Name); err != nil {
+		question, word := fmt.Sprintf("Release node %s without cleanup?", nodes[0].Name), nodes[0].Name
+		if len(nodes) > 1 {
+			question, word = fmt.Sprintf("Release these %d nodes without cleanup?", len(nodes)), fmt.Sprint(len(nodes))
+		}
+		if err := o.ConfirmByTyping(ctx, question, word); err != nil {
 			return err
 		}
 	}
-	if err := o.mark(ctx, clients.Typed, node); err != nil {
-		return err
-	}
-	fmt.Fprintf(o.Out, "node/%s bypassed\n", node.Name)
-	return nil
+	results := o.NewResults(len(nodes) > 1)
+	command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
+		if err := o.mark(ctx, clients.Typed, node); err != nil {
+			return err
+		}
+		results.Done("node/%s bypassed", node.Name)
+		return nil
+	})
+	return results.Err()
 }
 
-// consequences says what the bypass will do and leave undone.
-func (o *Options) consequences(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+// consequences says what the bypass will do and leave undone, for the first of many nodes.
+func (o *Options) consequences(ctx context.Context, client kubernetes.Interface, nodes []*corev1.Node) error {
 	namespace, err := o.Cluster.Namespace(ctx, client)
 	if err != nil {
 		return err
 	}
-	switch {
-	case node.DeletionTimestamp == nil:
-		o.Say("Node %s is not being deleted: the bypass waits until it is, and then none of its steps run.", node.Name)
-	case !api.HasFinalizer(node):
-		o.Say("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
-			node.Name, strings.Join(node.Finalizers, ", "))
-	default:
-		o.Say("Node %s will be released immediately; %s.", node.Name, command.UndoneOf(cluster.RunOf(ctx, client, namespace, node)))
+	listed, more := command.Bounded(nodes)
+	for _, node := range listed {
+		o.Say("%s", consequence(ctx, client, namespace, node))
+	}
+	if more > 0 {
+		o.Say("And %d more nodes.", more)
 	}
 	o.WarnWithoutLeader(ctx, client, namespace)
 	return nil
+}
+
+func consequence(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) string {
+	switch {
+	case node.DeletionTimestamp == nil:
+		return fmt.Sprintf("Node %s is not being deleted: the bypass waits until it is, and then none of its steps run.", node.Name)
+	case !api.HasFinalizer(node):
+		return fmt.Sprintf("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
+			node.Name, strings.Join(node.Finalizers, ", "))
+	}
+	return fmt.Sprintf("Node %s will be released immediately; %s.", node.Name, command.UndoneOf(cluster.RunOf(ctx, client, namespace, node)))
 }
 
 // mark puts the bypass on the node.

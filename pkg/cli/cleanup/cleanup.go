@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,8 +27,8 @@ import (
 type Options struct {
 	*command.Environment
 	command.Timeout
+	command.Nodes
 
-	Node string
 	// Plan is the hash that the plan must still have, empty for any.
 	Plan          string
 	Delete        bool
@@ -39,24 +41,29 @@ type Options struct {
 func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
-		Use:   "cleanup NODE",
-		Short: "Run the plan now, on a live node",
-		Long: `Run the plan now, on a node that is not deleted yet: it is cordoned, and every step
-runs as it would after a delete. The node stays, cordoned; deleted afterwards, it is
-gone immediately. So a load balancer loses the node only when its pods have moved.
+		Use:   "cleanup NODE... | -l SELECTOR",
+		Short: "Run the plan now, on live nodes",
+		Long: `Run the plan now, on nodes that are not deleted yet. The agent cordons each node and
+runs every step as it would after a delete. The node stays, cordoned; a later delete
+takes effect immediately. So a load balancer loses the node only after its pods moved.
 
-It is asked of the agent, which goes on when this command ends. To give it up:
-  kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-`,
-		Example: `  # Look, then run just what was looked at
+The agent continues when this command ends. To withdraw the request:
+  kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-
+
+With several nodes, the command asks once. An error of one does not stop the others.
+The exit code is the highest of all nodes.`,
+		Example: `  # Look, then run exactly that plan
   kubectl nodecleanup plan ip-10-0-7
   kubectl nodecleanup cleanup ip-10-0-7 --plan 9f3c1a --wait
 
   # Clean up and delete
-  kubectl nodecleanup cleanup ip-10-0-7 --delete --yes`,
-		Args:              command.OneNode,
+  kubectl nodecleanup cleanup ip-10-0-7 ip-10-0-8 --delete --yes
+
+  # A whole rack
+  kubectl nodecleanup cleanup -l topology.kubernetes.io/rack=r7 --wait`,
+		Args:              o.Arguments,
 		ValidArgsFunction: environment.CompleteNodes,
-		RunE: func(cmd *cobra.Command, arguments []string) error {
-			o.Node = command.NodeName(arguments[0])
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
 				return err
 			}
@@ -64,8 +71,9 @@ It is asked of the agent, which goes on when this command ends. To give it up:
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Plan, "plan", "", "Run only this plan, as `plan NODE` named it; refuse when it is another one by now")
-	flags.BoolVar(&o.Delete, "delete", false, "Delete the node when it is cleaned up; waits for it")
+	o.AddSelector(flags)
+	flags.StringVar(&o.Plan, "plan", "", "Run only this plan, a `HASH` as the command plan prints it; refuse if the plan is another one by now")
+	flags.BoolVar(&o.Delete, "delete", false, "Delete each node when it is cleaned up; waits for it")
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
 	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan or refuses the deletion now; the steps wait for it")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
@@ -84,39 +92,20 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := command.Node(ctx, clients.Typed, o.Node)
+	nodes, err := o.Read(ctx, clients.Typed)
 	if err != nil {
 		return err
 	}
-	if node.DeletionTimestamp != nil {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("cleaning up node %s: it is being deleted, and its cleanup has begun by that", node.Name),
-			Next: fmt.Sprintf("See where it stands: kubectl nodecleanup diagnose %s. Try it again now: kubectl nodecleanup retry %[1]s", node.Name),
-		}
-	}
-	previewer, err := preview.Load(ctx, clients.Typed, namespace)
+	results := o.NewResults(len(nodes) > 1)
+	planned, err := o.plan(ctx, clients.Typed, namespace, results, nodes)
 	if err != nil {
 		return err
 	}
-	plan, err := previewer.Plan(ctx, node)
-	if err != nil {
-		return err
-	}
-	if err := o.allowed(plan); err != nil {
-		return err
-	}
-	if o.Delete {
-		if err := o.deletable(ctx, clients.Typed, node); err != nil {
-			return err
-		}
+	if len(planned) == 0 {
+		return results.Err()
 	}
 	if !o.Yes {
-		question := fmt.Sprintf("Cordon node %s and run the %d steps of plan %s?", node.Name, len(plan.Steps), plan.Hash)
-		if o.Delete {
-			question = fmt.Sprintf("Cordon node %s, run the %d steps of plan %s and delete the node?", node.Name, len(plan.Steps), plan.Hash)
-		}
-		if err := o.Confirm(ctx, question); err != nil {
+		if err := o.Confirm(ctx, o.question(planned)); err != nil {
 			return err
 		}
 	}
@@ -126,23 +115,102 @@ func (o *Options) Run(ctx context.Context) error {
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	stamp := o.Stamp()
 	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, clients.Typed)}
-	if err := command.Annotate(ctx, clients.Typed, node, annotations); err != nil {
-		return err
+	requested := command.ForEach(results, planned, 1, func(one *preview.Planned) error {
+		if err := command.Annotate(ctx, clients.Typed, one.Node, annotations); err != nil {
+			return err
+		}
+		results.Done("node/%s cleanup requested", one.Node.Name)
+		return nil
+	})
+	if len(requested) == 0 {
+		return results.Err()
 	}
-	fmt.Fprintf(o.Out, "node/%s cleanup requested\n", node.Name)
 	if !o.Wait && !o.Delete {
-		o.Say("See where it stands: kubectl nodecleanup status -w. To give it up: kubectl annotate node %s %s-", node.Name, api.AnnotationCleanupRequestedAt)
+		o.Say("Follow the cleanup: kubectl nodecleanup status -w. To withdraw the request: %s", withdraw(requested))
+		return results.Err()
+	}
+	var lock sync.Mutex
+	var unsettled []*preview.Planned
+	command.ForEach(results, requested, len(requested), func(one *preview.Planned) error {
+		follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { results.Progress(one.Node.Name, line) }}
+		err := untilCleanedUp(ctx, follower, one.Node, stamp)
+		if settled := (*exit.Error)(nil); err != nil && (!errors.As(err, &settled) || settled.Code == exit.TimedOut) {
+			lock.Lock()
+			defer lock.Unlock()
+			unsettled = append(unsettled, one)
+		}
+		if err != nil {
+			return err
+		}
+		return o.finish(ctx, clients.Typed, follower, results, one.Node)
+	})
+	if len(unsettled) > 0 {
+		o.Say("The agent continues. To withdraw the request: %s", withdraw(unsettled))
+	}
+	return results.Err()
+}
+
+// plan returns the nodes that may be cleaned up now, with their plans. What it refuses is in
+// results; nothing was begun.
+func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) ([]*preview.Planned, error) {
+	nodes = command.ForEach(results, nodes, 1, notDeleted)
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	previewer, err := preview.Load(ctx, client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return command.ForEach(results, previewer.Plans(ctx, results, nodes), 1, func(one *preview.Planned) error {
+		if err := o.allowed(one.Plan); err != nil || !o.Delete {
+			return err
+		}
+		return o.deletable(ctx, client, one.Node)
+	}), nil
+}
+
+// notDeleted refuses a node that is being deleted.
+func notDeleted(node *corev1.Node) error {
+	if node.DeletionTimestamp == nil {
 		return nil
 	}
-	follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { o.Say("  %s", line) }}
-	if err := o.follow(ctx, follower, node, stamp); err != nil {
-		return err
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, and its cleanup has begun by that", node.Name),
+		Next: fmt.Sprintf("See where it stands: kubectl nodecleanup diagnose %s. Try it again now: kubectl nodecleanup retry %[1]s", node.Name),
 	}
-	if !o.Delete {
-		fmt.Fprintf(o.Out, "node/%s cleaned up; it stays cordoned until it is deleted\n", node.Name)
-		return nil
+}
+
+// question asks for all nodes at once. Several are listed before it.
+func (o *Options) question(planned []*preview.Planned) string {
+	if len(planned) == 1 {
+		one := planned[0]
+		question := fmt.Sprintf("Cordon node %s and run the %d steps of plan %s?", one.Node.Name, len(one.Plan.Steps), one.Plan.Hash)
+		if o.Delete {
+			question = fmt.Sprintf("Cordon node %s, run the %d steps of plan %s and delete the node?", one.Node.Name, len(one.Plan.Steps), one.Plan.Hash)
+		}
+		return question
 	}
-	return o.delete(ctx, clients.Typed, follower, node)
+	listed, more := command.Bounded(planned)
+	for _, one := range listed {
+		o.Say("Node %s: plan %s, %d steps", one.Node.Name, one.Plan.Hash, len(one.Plan.Steps))
+	}
+	if more > 0 {
+		o.Say("And %d more nodes.", more)
+	}
+	if o.Delete {
+		return fmt.Sprintf("Cordon these %d nodes, run their plans and delete them?", len(planned))
+	}
+	return fmt.Sprintf("Cordon these %d nodes and run their plans?", len(planned))
+}
+
+// withdraw is the command that withdraws the requests.
+func withdraw(requested []*preview.Planned) string {
+	names := make([]string, len(requested))
+	for i, one := range requested {
+		names[i] = one.Node.Name
+	}
+	return fmt.Sprintf("kubectl annotate node %s %s-", strings.Join(names, " "), api.AnnotationCleanupRequestedAt)
 }
 
 // allowed refuses a plan that is not the one that was meant, or that cannot be done now.
@@ -173,24 +241,6 @@ func (o *Options) allowed(plan *printer.Plan) error {
 	return nil
 }
 
-func (o *Options) follow(ctx context.Context, follower follow.Follower, node *corev1.Node, stamp string) error {
-	err := follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
-		if now.Node != nil && now.Node.Annotations[api.AnnotationCleanupRequestedAt] != stamp {
-			return false, &exit.Error{
-				Code: exit.Failure,
-				Err:  fmt.Errorf("cleaning up node %s: somebody has taken the request back or made another one", node.Name),
-				Next: "See where it stands: kubectl nodecleanup diagnose " + node.Name,
-			}
-		}
-		return follow.Settled(now, node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == stamp })
-	})
-	var settled *exit.Error
-	if err != nil && (!errors.As(err, &settled) || settled.Code == exit.TimedOut) {
-		o.Say("The agent goes on with the cleanup. To give it up: kubectl annotate node %s %s-", node.Name, api.AnnotationCleanupRequestedAt)
-	}
-	return err
-}
-
 // deletable asks by a dry run whether the Node may be deleted, so that nobody waits for a
 // cleanup after which it is kept. What refuses now may let it go then: the delete guard a
 // Node whose critical pods have moved, for example.
@@ -212,29 +262,4 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 		Err:  fmt.Errorf("cleaning up node %s to delete it: the deletion would be refused now; nothing was begun: %w", node.Name, err),
 		Next: "Do what the message says, or ask a cluster administrator for the right it names. To clean it up without deleting it, leave --delete out. To begin nevertheless: --even-if-blocked",
 	}
-}
-
-func (o *Options) delete(ctx context.Context, client kubernetes.Interface, follower follow.Follower, node *corev1.Node) error {
-	err := follower.Retry(ctx, func(ctx context.Context) error {
-		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("deleting node %s, which is cleaned up: %w", node.Name, err),
-			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is gone immediately.", node.Name),
-		}
-	}
-	err = follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
-		if now.Node != nil {
-			return false, nil
-		}
-		// Uncordoned meanwhile, it was cleaned up anew, and that may have been bypassed.
-		return follow.Settled(now, node.Name, nil)
-	})
-	if err != nil {
-		return fmt.Errorf("waiting for node %s to be gone: %w", node.Name, err)
-	}
-	fmt.Fprintf(o.Out, "node/%s cleaned up and deleted\n", node.Name)
-	return nil
 }

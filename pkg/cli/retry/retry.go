@@ -20,8 +20,8 @@ import (
 type Options struct {
 	*command.Environment
 	command.Timeout
+	command.Nodes
 
-	Node string
 	Wait bool
 }
 
@@ -29,24 +29,29 @@ type Options struct {
 func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
-		Use:   "retry NODE",
-		Short: "Try a cleanup that failed, waits or is blocked again, now",
-		Long: `Try a cleanup that failed, waits for its next attempt or is blocked again, now.
+		Use:   "retry NODE... | -l SELECTOR",
+		Short: "Retry a failed, waiting or blocked cleanup now",
+		Long: `Retry the cleanup of nodes now: one that failed, waits for its next attempt or is
+blocked. Steps that succeeded are not repeated. The others start again with all their
+attempts, by the newest config.
 
-Steps that are done stay done. The others begin anew with all their tries, by the
-newest config.`,
-		Example: `  # The cause is mended: go on
-  kubectl nodecleanup retry ip-10-0-7 --wait`,
-		Args:              command.OneNode,
+With several nodes, an error of one does not stop the others. The exit code is the
+highest of all nodes.`,
+		Example: `  # The cause is fixed: continue
+  kubectl nodecleanup retry ip-10-0-7 --wait
+
+  # A whole rack
+  kubectl nodecleanup retry -l topology.kubernetes.io/rack=r7`,
+		Args:              o.Arguments,
 		ValidArgsFunction: environment.CompleteNodes,
-		RunE: func(cmd *cobra.Command, arguments []string) error {
-			o.Node = command.NodeName(arguments[0])
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {
 				return err
 			}
 			return o.Run(cmd.Context())
 		},
 	}
+	o.AddSelector(cmd.Flags())
 	cmd.Flags().BoolVar(&o.Wait, "wait", false, "Follow the cleanup until it is done or needs attention")
 	o.AddTimeout(cmd.Flags(), time.Hour)
 	return cmd
@@ -57,7 +62,7 @@ func (o *Options) Validate() error {
 	return o.ValidateTimeout()
 }
 
-// Run leaves the request, and follows what comes of it.
+// Run requests the retries, and follows the cleanups.
 func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
@@ -65,32 +70,44 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := command.Node(ctx, clients.Typed, o.Node)
+	nodes, err := o.Read(ctx, clients.Typed)
 	if err != nil {
 		return err
 	}
-	if err := worthIt(node); err != nil {
-		return err
+	results := o.NewResults(len(nodes) > 1)
+	nodes = command.ForEach(results, nodes, 1, worthIt)
+	if len(nodes) == 0 {
+		return results.Err()
 	}
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	stamp := o.Stamp()
-	if err := command.Annotate(ctx, clients.Typed, node, map[string]any{api.AnnotationRetryRequestedAt: stamp}); err != nil {
-		return err
-	}
-	fmt.Fprintf(o.Out, "node/%s retry requested\n", node.Name)
-	if !o.Wait {
-		o.Say("See what comes of it: kubectl nodecleanup diagnose %s", node.Name)
-		return nil
-	}
-	follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { o.Say("  %s", line) }}
-	return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
-		if now.Node != nil && now.Undecodable != nil {
-			return false, nil // The agent begins another record because of this request.
+	nodes = command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
+		if err := command.Annotate(ctx, clients.Typed, node, map[string]any{api.AnnotationRetryRequestedAt: stamp}); err != nil {
+			return err
 		}
-		return follow.Settled(now, node.Name, func(run *api.Run) bool {
-			return run.RetryRequestedAt == stamp || run.State.Released()
+		results.Done("node/%s retry requested", node.Name)
+		return nil
+	})
+	if !o.Wait {
+		if len(nodes) == 1 {
+			o.Say("See the result: kubectl nodecleanup diagnose %s", nodes[0].Name)
+		} else if len(nodes) > 1 {
+			o.Say("Follow the cleanups: kubectl nodecleanup status -w")
+		}
+		return results.Err()
+	}
+	command.ForEach(results, nodes, len(nodes), func(node *corev1.Node) error {
+		follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { results.Progress(node.Name, line) }}
+		return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+			if now.Node != nil && now.Undecodable != nil {
+				return false, nil // The agent begins another record because of this request.
+			}
+			return follow.Settled(now, node.Name, func(run *api.Run) bool {
+				return run.RetryRequestedAt == stamp || run.State.Released()
+			})
 		})
 	})
+	return results.Err()
 }
 
 // worthIt refuses where there is no cleanup to try again.

@@ -117,7 +117,7 @@ func TestRequestsWithoutAnAgentSaySo(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("worker", nil)
 	f.run("cleanup", "worker", "--yes", "--wait", "--timeout", "1s").exits(exit.TimedOut).says(
-		"no agent in namespace "+f.namespace+" is leading", "The agent goes on", "longer --timeout")
+		"no agent in namespace "+f.namespace+" is leading", "The agent continues", "longer --timeout")
 	f.run("retry", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("no agent")
 	reader := f.userWith("reader", rule("", "nodes", "get"), rule("", "configmaps", "get", "list"))
 	f.runAs(reader, "retry", "worker").exits(exit.Failure).says("marking node worker", "cannot patch", "ask a cluster administrator")
