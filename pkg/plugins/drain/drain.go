@@ -59,6 +59,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			if uncordoned++; uncordoned > maxUncordoned {
 				return fmt.Errorf("draining node %s: it was uncordoned %d times during the drain", node.Name, uncordoned)
 			}
+			target.Log.Warn("the node was uncordoned during its drain, the agent cordons it again", "times", uncordoned)
 			if err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node); err != nil {
 				return err
 			}
@@ -71,6 +72,9 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			return nil
 		}
 		said := d.describe(left)
+		if uncordoned > 0 {
+			said += fmt.Sprintf("; the node was uncordoned %d times and cordoned again", uncordoned)
+		}
 		if outage, wait := f.outage(); !wait {
 			return fmt.Errorf("%s; what became of them cannot be seen: %w", said, outage)
 		} else if outage != nil {

@@ -90,6 +90,9 @@ func TestANodeThatIsUncordonedDuringItsDrainIsCordonedAgain(t *testing.T) {
 		f.patch(node, uncordon)
 		f.eventually("the node is cordoned again", cordoned)
 	}
+	f.eventually("the record tells", func(context.Context) (bool, error) {
+		return strings.Contains(f.record(node).Step("drain").Progress, "the node was uncordoned 2 times and cordoned again"), nil
+	})
 	f.openBudget()
 	f.awaitEviction(blocked, node)
 	f.removePod(blocked)
