@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -540,6 +541,54 @@ func TestReleaseRemovesOurFinalizerFromThisUID(t *testing.T) {
 		t.Errorf("patches %q", patches)
 	}
 	b.wantEvent("CleanupCompleted")
+}
+
+// A test that fails is answered by 422, as a value that fails validation is.
+func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
+	rejected := func() error {
+		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "PATCH", corev1.Resource("nodes"), "worker", "test failed", 0, false)
+	}
+	for name, test := range map[string]struct {
+		step     api.StepRun
+		cordoned bool
+		gone     bool
+		answer   error
+		tests    bool
+		want     error
+		released bool
+	}{
+		"no drain":                  {step: api.StepRun{Plugin: "logger", State: api.StepSucceeded}, released: true},
+		"an optional drain failed":  {step: api.StepRun{Plugin: "drain", State: api.StepFailed}, released: true},
+		"cordoned":                  {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, cordoned: true, tests: true, released: true},
+		"uncordoned":                {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, answer: rejected(), tests: true, want: errUncordoned},
+		"deleted":                   {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, gone: true, answer: rejected(), tests: true, released: true},
+		"rejected for other causes": {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, cordoned: true, answer: rejected(), tests: true, want: rejected()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(func(node *corev1.Node) {
+				node.Finalizers, node.Spec.Unschedulable = []string{"example.com/other", api.Finalizer}, test.cordoned
+			})
+			b := newTest(t, node)
+			b.metadata.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.answer })
+			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Steps: []api.StepRun{test.step}})
+			if test.gone {
+				if err := b.client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("nodes"), "", "worker"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := b.release(t.Context(), c)
+			if test.want == nil && done.err != nil || test.want != nil && (done.err == nil || !strings.Contains(done.err.Error(), test.want.Error())) || b.states.get("uid").released != test.released {
+				t.Errorf("the result is %+v", done)
+			}
+			patches := b.patches()
+			if len(patches) != 1 || strings.Contains(patches[0], `{"op":"test","path":"/spec/unschedulable","value":true}`) != test.tests {
+				t.Errorf("patches %q", patches)
+			}
+			if test.tests && !strings.HasSuffix(patches[0], `{"op":"test","path":"/metadata/finalizers/1","value":"nodecleanup.io/finalizer"},{"op":"remove","path":"/metadata/finalizers/1"}]`) {
+				t.Errorf("patches %q", patches)
+			}
+		})
+	}
 }
 
 func TestANodeThatCannotBeReleasedSaysWhy(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
@@ -32,7 +34,10 @@ func (r *reconciler) ensureFinalizer(ctx context.Context, c *cleanup) result {
 func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 	err := r.Fence()
 	if err == nil {
-		err = r.Nodes.RemoveFinalizer(ctx, c.node)
+		err = r.removeFinalizer(ctx, c)
+	}
+	if errors.Is(err, errUncordoned) {
+		return failed(err) // The next run finds that the drain has to run again, and says why.
 	}
 	if err != nil {
 		return failed(errors.Join(err, r.publishUnreleased(ctx, c, err)))
@@ -45,6 +50,31 @@ func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 	}
 	c.log.Info("node released", "state", c.record.State, "otherFinalizers", strings.Join(api.OtherFinalizers(c.node), ","))
 	return stop
+}
+
+// errUncordoned reports that a Node was uncordoned after its last verification.
+var errUncordoned = errors.New("the node was uncordoned before it was released")
+
+// removeFinalizer removes our finalizer. A Node that was drained must still be cordoned in the same
+// write: between the verification and the release somebody may have uncordoned it, and the
+// scheduler may have bound Pods to it.
+func (r *reconciler) removeFinalizer(ctx context.Context, c *cleanup) error {
+	if c.record.State != api.Succeeded || !c.record.Drained() {
+		return r.Nodes.RemoveFinalizer(ctx, c.node)
+	}
+	err := r.Nodes.RemoveFinalizerIfCordoned(ctx, c.node)
+	if !apierrors.IsInvalid(err) || errors.As(err, new(nodepatch.InvalidError)) {
+		return err
+	}
+	switch node, unread := r.readNode(ctx, c, ""); {
+	case unread != nil:
+		return errors.Join(err, unread)
+	case node == nil:
+		return nil
+	case !node.Spec.Unschedulable:
+		return errUncordoned
+	}
+	return err
 }
 
 // publishUnreleased publishes on the Node why it stays although its cleanup is done.

@@ -53,6 +53,27 @@ func (c Client) RemoveFinalizer(ctx context.Context, node metav1.Object) error {
 	return nil
 }
 
+// RemoveFinalizerIfCordoned is RemoveFinalizer for a Node that must be cordoned at that moment. If
+// it is not, or if its finalizers are others than those of the given Node, the error is of kind
+// Invalid, as that of a policy may be.
+func (c Client) RemoveFinalizerIfCordoned(ctx context.Context, node metav1.Object) error {
+	index := slices.Index(node.GetFinalizers(), api.Finalizer)
+	if index < 0 {
+		return nil
+	}
+	path := fmt.Sprintf("/metadata/finalizers/%d", index)
+	_, err := c.send(ctx, node, types.JSONPatchType, []map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": node.GetUID()},
+		{"op": "test", "path": "/spec/unschedulable", "value": true},
+		{"op": "test", "path": path, "value": api.Finalizer},
+		{"op": "remove", "path": path},
+	})
+	if err != nil {
+		return fmt.Errorf("removing finalizer: %w", err)
+	}
+	return nil
+}
+
 // SetConditions sets conditions of a Node and touches no other ones. Set is false if the Node is
 // deleted.
 func (c Client) SetConditions(ctx context.Context, node metav1.Object, conditions []corev1.NodeCondition) (set bool, err error) {
@@ -78,11 +99,16 @@ func (c Client) SetConditions(ctx context.Context, node metav1.Object, condition
 // patch returns false without an error if no Node of that name has that UID any more.
 func (c Client) patch(ctx context.Context, node metav1.Object, change map[string]any, subresources ...string) (bool, error) {
 	change["metadata"].(map[string]any)["uid"] = node.GetUID()
-	data, err := json.Marshal(change)
+	return c.send(ctx, node, types.StrategicMergePatchType, change, subresources...)
+}
+
+// send is patch with a patch of any type, which has to name the UID.
+func (c Client) send(ctx context.Context, node metav1.Object, kind types.PatchType, patch any, subresources ...string) (bool, error) {
+	data, err := json.Marshal(patch)
 	if err != nil {
 		return false, fmt.Errorf("encoding the patch: %w", err)
 	}
-	_, err = c.nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{}, subresources...)
+	_, err = c.nodes.Patch(ctx, node.GetName(), kind, data, metav1.PatchOptions{}, subresources...)
 	switch {
 	case api.Absent(err):
 		return false, nil

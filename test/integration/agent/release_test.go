@@ -71,3 +71,34 @@ func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T)
 		})
 	}
 }
+
+// The scheduler may bind Pods to it at once, and they would be lost with the Node.
+func TestANodeThatIsUncordonedWhileItsReleaseIsOnTheWayIsDrainedAgain(t *testing.T) {
+	f := setUp(t, "retry: {initialDelay: 100ms}\nsteps: [{name: drain, plugin: drain}]\n")
+	proxy := f.between()
+	agent := f.processWith(proxy.kubeconfig(f))
+	if err := agent.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	node := f.protected("worker")
+	met, goOn := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	proxy.put(func(r *http.Request) bool {
+		// A cordon names its field manager.
+		if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/nodes/worker") && !r.URL.Query().Has("fieldManager") {
+			first.Do(func() { close(met); <-goOn })
+		}
+		return false
+	}, nil)
+	f.delete(node)
+	<-met
+	f.patch(node, uncordon)
+	pod := f.pod("cart", node)
+	close(goOn)
+	f.awaitEviction(pod, node)
+	f.kill(pod)
+	f.awaitGone(node)
+	if step := f.record(node).Step("drain"); step.Attempts != 2 || !strings.Contains(step.Reason, "the node is not cordoned") {
+		t.Errorf("the record says %+v", step)
+	}
+}
