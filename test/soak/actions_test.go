@@ -38,6 +38,8 @@ func actions() []action {
 		{"retry", 3, (*world).retry},
 		{"bypass", 1, (*world).bypass},
 		{"remove the finalizer by hand", 0.7, (*world).removeFinalizer},
+		{"delete a run record", 0.5, (*world).deleteRecord},
+		{"reboot a host", 0.5, (*world).reboot},
 		{"create an unmanaged pod", 5, (*world).createPod},
 		{"bind a pod past the scheduler", 4, (*world).bindPod},
 		{"delete a pod", 3, (*world).deletePod},
@@ -84,7 +86,8 @@ func (w *world) keepNodes(ctx context.Context) {
 		if w.random.IntN(2) == 0 {
 			number = w.random.IntN(w.created) + 1
 		}
-		node := cluster.MakeNode(fmt.Sprintf("node-%d", number), nil)
+		node := cluster.MakeNode(fmt.Sprintf("node-%d", number), map[string]string{logged: fmt.Sprint(w.random.IntN(2) == 0)})
+		node.Status.NodeInfo.BootID = "first"
 		if w.random.IntN(10) == 0 {
 			node.Finalizers = []string{otherFinalizer}
 		}
@@ -196,6 +199,26 @@ func (w *world) removeFinalizer(ctx context.Context) error {
 	if err != nil {
 		w.declare(node.UID, false)
 	}
+	return err
+}
+
+// deleteRecord has a cleanup begin anew.
+func (w *world) deleteRecord(ctx context.Context) error {
+	node := pick(w.random, w.nodes(terminating, held))
+	if node == nil {
+		return errNothing
+	}
+	return w.admin.CoreV1().ConfigMaps(api.Namespace).Delete(ctx, api.RunName(node.Name, node.UID), metav1.DeleteOptions{})
+}
+
+// reboot has a kubelet report another boot ID: its node is then held until somebody requests a retry.
+func (w *world) reboot(ctx context.Context) error {
+	node := pick(w.random, w.nodes(terminating, held))
+	if node == nil {
+		return errNothing
+	}
+	_, err := w.admin.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"nodeInfo":{"bootID":%q}}}`, node.UID, now()), metav1.PatchOptions{}, "status")
 	return err
 }
 

@@ -13,8 +13,8 @@ import (
 
 var (
 	duration  = flag.Duration("duration", 150*time.Second, "how long things break; after that everything recovers, and all nodes are deleted")
-	nodeCount = flag.Int("nodes", 60, "nodes at a time; new ones are created as others go")
-	rate      = flag.Float64("rate", 6, "actions in a second")
+	nodeCount = flag.Int("nodes", 40, "nodes at a time; new ones are created as others go")
+	rate      = flag.Float64("rate", 4, "actions in a second")
 	seed      = flag.Uint64("seed", 0, "seed of the actions; 0 takes a new one")
 	agentPath = flag.String("agent", "", "agent to run instead of the one that is built from these sources")
 )

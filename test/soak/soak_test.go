@@ -1,14 +1,17 @@
 package soak_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -68,6 +71,14 @@ func (w *world) letGo() {
 		return err == nil, err
 	})
 	w.awaitReleases()
+	w.eventually(time.Minute, "every live node is protected, and cordoned by the agent only on request", func(context.Context) (bool, error) {
+		for _, node := range w.nodes(live) {
+			if !held(node) || !requested(node) && node.Annotations[api.AnnotationCordonedBy] != "" {
+				return false, fmt.Errorf("%s, annotations %q", describe(node), node.Annotations)
+			}
+		}
+		return true, nil
+	})
 	for _, node := range w.nodes() {
 		if err := w.admin.CoreV1().Nodes().Delete(w.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
 			w.Errorf("deleting node %s: %v", node.Name, err)
@@ -98,23 +109,25 @@ func (w *world) letGo() {
 	})
 }
 
-// awaitReleases waits until no node terminates. A cleanup that has failed goes on when an
-// operator asks for it, which is counted.
+// awaitReleases waits until no node terminates. A cleanup that has failed, or is held because
+// its host was rebooted, goes on when an operator asks for it, which is counted.
 func (w *world) awaitReleases() {
 	w.Helper()
 	began := time.Now()
-	retried := map[string]bool{}
+	retried := map[types.UID]time.Time{}
 	w.eventually(recovery, "all deleted nodes are released", func(ctx context.Context) (bool, error) {
 		w.removeOtherFinalizers(ctx)
 		left := w.nodes(terminating)
 		for _, node := range left {
 			condition := api.Cleanup(node)
-			if condition == nil || condition.Reason != string(api.Failed) || retried[string(node.UID)] {
+			if condition == nil || condition.Reason != string(api.Failed) && condition.Reason != string(api.Blocked) || time.Since(retried[node.UID]) < 10*time.Second {
 				continue
 			}
-			w.Logf("node %s had failed: %s", node.Name, condition.Message)
-			w.counted.add("retry of a failed cleanup, at the end")
-			retried[string(node.UID)] = w.annotate(ctx, node, fmt.Sprintf("%q:%q", api.AnnotationRetryRequestedAt, now())) == nil
+			w.counted.add("retry at the end, of a cleanup in state " + condition.Reason)
+			retried[node.UID] = time.Now()
+			if err := w.annotate(ctx, node, fmt.Sprintf("%q:%q", api.AnnotationRetryRequestedAt, now())); err != nil {
+				return false, err
+			}
 		}
 		if len(left) > 0 {
 			return false, fmt.Errorf("%d are left, one of them: %s", len(left), describe(left[0]))
@@ -145,6 +158,17 @@ func (w *world) report() {
 	}
 	for _, violation := range report.Violations {
 		w.Errorf("violation: %s", violation)
+	}
+	for _, a := range w.agents {
+		log, err := os.ReadFile(a.process.Log())
+		if err != nil {
+			w.Error(err)
+		}
+		for _, bad := range []string{"panic", "fatal error:"} {
+			if at := bytes.Index(log, []byte(bad)); at >= 0 {
+				w.Errorf("the log of %s has a %s: %s", a.name, bad, log[at:min(at+1000, len(log))])
+			}
+		}
 	}
 	if report.Released == 0 {
 		w.Error("no node was released: this proves nothing")

@@ -21,6 +21,9 @@ const shop = "shop"
 // workload names: each has a budget of the same name.
 var deployments, statefulSets = []string{"cart", "web", "search", "mail", "pay", "stock"}, []string{"db", "queue"}
 
+// logged is the label of nodes with a Pod of a DaemonSet.
+const logged = "example.com/logged"
+
 const replicasOfStatefulSet = 10
 
 // deploy creates workloads that have twice as many Pods as there are nodes.
@@ -39,6 +42,15 @@ func (w *world) deploy() {
 			w.Fatal(err)
 		}
 		w.budget(name, w.closed(false))
+	}
+	// Its Pods stay where they are.
+	pods := template("logs")
+	pods.Spec.NodeSelector = map[string]string{logged: "true"}
+	if _, err := w.admin.AppsV1().DaemonSets(shop).Create(ctx, &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "logs"},
+		Spec:       appsv1.DaemonSetSpec{Selector: selector("logs"), Template: pods},
+	}, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
 	}
 	for _, name := range statefulSets {
 		w.statefulSet(name)

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -94,11 +95,14 @@ func (c *counts) String() string {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
+	client := func(user, group string) kubernetes.Interface {
+		config := shared.RESTConfigFor(user, group)
+		config.WarningHandler = rest.NoWarnings{}
+		return kubernetes.NewForConfigOrDie(config)
+	}
 	w := &world{
-		T: t, admin: kubernetes.NewForConfigOrDie(shared.RESTConfig()),
-		editor:   kubernetes.NewForConfigOrDie(shared.RESTConfigFor("ed", "editors")),
-		operator: kubernetes.NewForConfigOrDie(shared.RESTConfigFor("olga", "operators")),
-		random:   rand.New(rand.NewPCG(seed, 0)), outages: map[string]outage{},
+		T: t, admin: client("admin", "system:masters"), editor: client("ed", "editors"), operator: client("olga", "operators"),
+		random: rand.New(rand.NewPCG(seed, 0)), outages: map[string]outage{},
 	}
 	w.inventory = newInventory(t, rand.New(rand.NewPCG(seed, 1)))
 	w.checker = checker.New(checker.Options{

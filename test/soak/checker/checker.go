@@ -63,7 +63,8 @@ type Report struct {
 	// that lost it without.
 	Released, Bypassed, Overridden int
 	Violations                     []Finding
-	// Races are Pods and attachments that came, and cordons that went, after the verification.
+	// Races are Pods and attachments that came, and cordons and records that went, after the
+	// verification.
 	Races []Finding
 }
 
@@ -75,6 +76,7 @@ type Checker struct {
 	pods        map[types.UID]*bound
 	attachments map[string]*attached
 	records     map[types.UID]*record
+	lost        map[types.UID]mark // where a record was deleted
 	declared    map[types.UID]string
 	report      Report
 }
@@ -101,7 +103,7 @@ type attached struct {
 func New(options Options) *Checker {
 	return &Checker{
 		options: options, nodes: map[string]*corev1.Node{}, uncordoned: map[string]mark{}, pods: map[types.UID]*bound{},
-		attachments: map[string]*attached{}, records: map[types.UID]*record{}, declared: map[types.UID]string{},
+		attachments: map[string]*attached{}, records: map[types.UID]*record{}, lost: map[types.UID]mark{}, declared: map[types.UID]string{},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -39,16 +40,21 @@ func Watch(ctx context.Context, etcd string, apply func(Event)) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("watching etcd: %s", response.Status)
 	}
-	decoder := json.NewDecoder(response.Body)
+	return fmt.Errorf("watching etcd: %w", read(response.Body, time.Now, apply))
+}
+
+// read calls apply with the events of a stream, until it ends: io.EOF.
+func read(stream io.Reader, now func() time.Time, apply func(Event)) error {
+	decoder := json.NewDecoder(stream)
 	for {
-		var message Message
+		var message message
 		if err := decoder.Decode(&message); err != nil {
-			return fmt.Errorf("watching etcd: %w", err)
+			return err
 		}
 		if message.Error != nil || message.Result.Canceled {
-			return fmt.Errorf("watching etcd: the watch has ended: %s %s", message.Error, message.Result.CancelReason)
+			return fmt.Errorf("the watch has ended: %s %s", message.Error, message.Result.CancelReason)
 		}
-		events, err := message.Decode(time.Now())
+		events, err := message.events(now())
 		if err != nil {
 			return err
 		}
@@ -58,8 +64,8 @@ func Watch(ctx context.Context, etcd string, apply func(Event)) error {
 	}
 }
 
-// Message is one message of etcd's watch.
-type Message struct {
+// message is one message of etcd's watch.
+type message struct {
 	Result struct {
 		Canceled     bool   `json:"canceled"`
 		CancelReason string `json:"cancel_reason"`
@@ -78,8 +84,8 @@ type keyValue struct {
 	ModRevision int64  `json:"mod_revision,string"`
 }
 
-// Decode returns the events of the kinds that a checker knows.
-func (m Message) Decode(at time.Time) ([]Event, error) {
+// events returns those of the kinds that a checker knows.
+func (m message) events(at time.Time) ([]Event, error) {
 	var events []Event
 	for _, event := range m.Result.Events {
 		if !known(event.KV.Key) {

@@ -59,6 +59,7 @@ func (c *Checker) record(here mark, configMap *corev1.ConfigMap, deleted bool) {
 	uid := types.UID(configMap.Labels["nodecleanup.io/node-uid"])
 	if deleted {
 		delete(c.records, uid)
+		c.lost[uid] = here
 		return
 	}
 	read := &record{since: here, raw: configMap.Data["run.json"]}

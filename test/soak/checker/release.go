@@ -30,6 +30,10 @@ func (c *Checker) released(here mark, node *corev1.Node) {
 		}
 		return
 	case record == nil:
+		if lost, was := c.lost[node.UID]; was && here.at.Sub(lost.at) < c.options.Window {
+			c.report.Races = append(c.report.Races, Finding{here.revision, node.Name, node.UID, "the run record was deleted just before"})
+			return
+		}
 		c.violation(here, node, "there is no run record")
 		return
 	}
