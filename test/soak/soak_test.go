@@ -17,7 +17,7 @@ import (
 )
 
 // recovery is how long the cleanups may take that are left when nothing is broken any more.
-const recovery = 3 * time.Minute
+const recovery = 6 * time.Minute
 
 // TestSoak lets users, controllers and faults do their worst for a while. Then all faults are
 // repaired, and all nodes are deleted. The checker looks at every release.
