@@ -72,6 +72,8 @@ const (
 	BlockedByOption BlockedCause = "Option"
 	// BlockedByController: the controller of the Pod puts its Pods back on the Node.
 	BlockedByController BlockedCause = "Controller"
+	// BlockedByNamespace: the namespace of the Pod is terminating, and nothing is evicted in it.
+	BlockedByNamespace BlockedCause = "NamespaceTerminating"
 	// BlockedByServer: the API server, or an admission webhook or policy, refuses it.
 	BlockedByServer BlockedCause = "Refused"
 )

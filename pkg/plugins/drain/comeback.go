@@ -34,7 +34,7 @@ func (d *drain) holdBack(evict []*corev1.Pod, late map[types.UID]bool, now time.
 	due := map[api.Object]bool{}
 	return slices.DeleteFunc(evict, func(pod *corev1.Pod) bool {
 		controller, managed := pods.Controller(pod)
-		if !managed || !late[pod.UID] || d.tries[pod.UID] != nil {
+		if !managed || !late[pod.UID] || pods.Terminating(pod) || d.tries[pod.UID] != nil {
 			return false
 		}
 		known := d.comebacks[controller]

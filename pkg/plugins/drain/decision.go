@@ -83,9 +83,14 @@ func terminating(pod *corev1.Pod, in circumstances) (decision, bool) {
 	if !pods.Terminating(pod) {
 		return decision{}, false
 	}
-	// The timestamp has the grace period in it.
-	if in.unreachable && pod.DeletionTimestamp.Time.Before(in.now) {
-		return decision{action: leave, reason: "terminating on an unreachable node"}, true
+	if in.unreachable {
+		// The timestamp has the grace period in it.
+		if pod.DeletionTimestamp.Time.Before(in.now) {
+			return decision{action: leave, reason: "terminating on an unreachable node"}, true
+		}
+		if grace := pod.DeletionGracePeriodSeconds; grace != nil && *grace > shortest {
+			return decision{action: evict, reason: "terminating, and the kubelet does not answer"}, true
+		}
 	}
 	return decision{action: await, reason: "terminating"}, true
 }

@@ -44,6 +44,10 @@ func deleted(after time.Duration) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) { pod.DeletionTimestamp = ptr.To(metav1.NewTime(noon.Add(after))) }
 }
 
+func grace(seconds int64) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.DeletionGracePeriodSeconds = &seconds }
+}
+
 func volume(source corev1.VolumeSource) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: source})
@@ -101,6 +105,13 @@ func TestDecisions(t *testing.T) {
 			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: decision{action: await, reason: "terminating"}},
 		"terminating past its grace on an unreachable node": {
 			pod: makePod("a", deleted(-time.Second)), in: circumstances{unreachable: true}, want: decision{action: leave, reason: "terminating on an unreachable node"}},
+		"terminating with a long grace period on an unreachable node": {
+			pod: makePod("a", deleted(time.Hour), grace(7200)), in: circumstances{unreachable: true}, want: decision{action: evict, reason: "terminating, and the kubelet does not answer"}},
+		"terminating with a long grace period": {pod: makePod("a", deleted(time.Hour), grace(7200)), want: decision{action: await, reason: "terminating"}},
+		"terminating with the shortest grace period on an unreachable node": {
+			pod: makePod("a", deleted(time.Second), grace(1)), in: circumstances{unreachable: true}, want: decision{action: await, reason: "terminating"}},
+		"terminating past its long grace period on an unreachable node": {
+			pod: makePod("a", deleted(-time.Second), grace(7200)), in: circumstances{unreachable: true}, want: decision{action: leave, reason: "terminating on an unreachable node"}},
 		"tolerant":          {pod: makePod("a", tolerates(everything)), want: decision{action: evict}},
 		"late":              {pod: makePod("a"), in: circumstances{late: true}, want: decision{action: evict}},
 		"late and tolerant": {pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: decision{action: evict}},

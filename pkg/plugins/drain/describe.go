@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // group are pods that are waited for out of one reason, "" for those that go by themselves.
@@ -20,6 +22,8 @@ const (
 	maxSaid = 800
 	// maxWhy bounds one reason, which may quote what a webhook answers.
 	maxWhy = 240
+	// longGrace is a grace period whose end describe says.
+	longGrace = 5 * time.Minute
 )
 
 // describe says how many pods are left and why, each reason once: the one budget that
@@ -102,8 +106,14 @@ func (d *drain) why(pod *corev1.Pod) string {
 	} else {
 		why = d.puttingBack(pod)
 	}
-	if pod.DeletionTimestamp != nil && len(pod.Finalizers) > 0 {
-		why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")
+	if pod.DeletionTimestamp != nil {
+		grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second
+		switch {
+		case len(pod.Finalizers) > 0:
+			why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")
+		case grace >= longGrace:
+			why = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
+		}
 	}
 	if len(why) > maxWhy {
 		why = strings.ToValidUTF8(why[:maxWhy], "") + "…"

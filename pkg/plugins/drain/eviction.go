@@ -84,7 +84,7 @@ func classify(err error) error {
 		return nil
 	}
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil // The namespace controller deletes the pod.
+		return blockedError{cause: api.BlockedByNamespace, reason: "its namespace is terminating"} // The namespace controller deletes the Pod.
 	}
 	seconds, _ := apierrors.SuggestsClientDelay(err)
 	after := time.Duration(seconds) * time.Second

@@ -97,7 +97,7 @@ func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 	}{
 		"evicted":                {},
 		"gone":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
-		"namespace goes":         {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "goes")},
+		"namespace goes":         {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "goes"), blocked: "its namespace is terminating", cause: api.BlockedByNamespace},
 		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1", cause: api.BlockedByBudget},
 		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second, cause: api.BlockedByBudget},
 		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending", cause: api.BlockedByBudget},

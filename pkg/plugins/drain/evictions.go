@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // drain is the state of one call of Cleanup.
@@ -28,6 +29,8 @@ type drain struct {
 	tries map[types.UID]*try
 	// comebacks are the controllers whose Pods came after the cordon.
 	comebacks map[api.Object]*comeback
+	// namespaces are those that terminate and have Pods on the Node.
+	namespaces map[string]terminatingNamespace
 	// follow watches further objects until the call returns.
 	follow   func(selection) (cache.Store, error)
 	requests requests
@@ -36,7 +39,7 @@ type drain struct {
 }
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
-	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{}}
+	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{}, namespaces: map[string]terminatingNamespace{}}
 	for _, pod := range pods {
 		d.early[pod.UID] = true
 	}
@@ -46,9 +49,13 @@ func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
 // try is what came of the evictions of one pod.
 type try struct {
 	accepted bool
-	blocked  string
-	delay    time.Duration
-	next     time.Time
+	// shortened: what was accepted is the short grace period of a Node that does not answer.
+	shortened bool
+	blocked   string
+	// namespace: the API server refuses because the namespace of the Pod is terminating.
+	namespace bool
+	delay     time.Duration
+	next      time.Time
 }
 
 // Delays between evictions of a pod that a budget blocks.
@@ -112,6 +119,7 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 			d.lookAgain(known.next)
 		}
 	}
+	d.readNamespaces(ctx, w.left)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", d.describe(w.left), context.Cause(ctx))
 	}
@@ -181,10 +189,12 @@ func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool
 	return errs
 }
 
-// try evicts a pod unless that was accepted already or is not due yet.
+// try evicts a Pod unless that is not due yet, or was accepted already and not for a kubelet
+// that does not answer any more.
 func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) error {
 	known := d.tries[pod.UID]
-	if known.accepted || d.clock.Now().Before(known.next) {
+	again := pods.Terminating(pod) && unreachable && !known.shortened
+	if known.accepted && !again || d.clock.Now().Before(known.next) {
 		return nil
 	}
 	release, err := d.limiter.acquire(ctx, pod.Spec.NodeName)
@@ -195,6 +205,9 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 	forceAt, forces := d.forceAt()
 	forced := forces && !now.Before(forceAt)
 	done := "pod evicted"
+	if again {
+		done = "pod evicted again, with the shortest grace period"
+	}
 	if forced {
 		var evicted bool
 		if evicted, err = d.delete(ctx, pod, d.grace(unreachable)); !evicted {
@@ -207,14 +220,14 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 	var blocked blockedError
 	switch {
 	case err == nil:
-		known.accepted, known.blocked = true, ""
+		known.accepted, known.shortened, known.blocked, known.namespace = true, unreachable, "", false
 		log := d.target.Log.With("pod", nameOf(pod))
-		if reason := d.decide(pod, circumstances{}).reason; reason != "" {
+		if reason := d.decide(pod, circumstances{unreachable: unreachable}).reason; reason != "" {
 			log = log.With("reason", reason)
 		}
 		log.Info(done)
 	case errors.As(err, &blocked):
-		known.blocked = blocked.reason
+		known.blocked, known.namespace = blocked.reason, blocked.cause == api.BlockedByNamespace
 		known.next = now.Add(max(known.delay, blocked.after))
 		if forces && !forced && forceAt.Before(known.next) {
 			known.next = forceAt
@@ -226,11 +239,15 @@ func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) erro
 	return nil
 }
 
+// shortest is the shortest grace period, in seconds, that leaves the Pod in the API until it
+// has ended.
+const shortest = 1
+
 // grace is the time that a pod gets to end, nil for its own. On a Node that does
 // not answer it would only be waited for: nothing ends there.
 func (p *plugin) grace(unreachable bool) *int64 {
 	if unreachable {
-		return ptr.To[int64](1)
+		return ptr.To[int64](shortest)
 	}
 	return p.GracePeriodSeconds
 }

@@ -272,3 +272,48 @@ func TestOnAnUnreachableNodeAGracePeriodIsWaitedForAndNoMore(t *testing.T) {
 		t.Errorf("%d pods left, %v", len(left), err)
 	}
 }
+
+// What was accepted is of no use once the kubelet that has to end the Pod does not answer.
+func TestAnEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
+	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
+	p, _ := s.plugin(t, options{})
+	pods := []*corev1.Pod{makePod("a")}
+	d := newDrain(p, target(), pods)
+	advance := func(status corev1.ConditionStatus, requests int) {
+		t.Helper()
+		if left, err := d.advance(t.Context(), ready(status), pods); err != nil || len(left) != 1 {
+			t.Fatal(left, err)
+		}
+		if asked := s.asked(); len(asked) != requests {
+			t.Fatalf("asked %q, want %d", asked, requests)
+		}
+	}
+	advance(corev1.ConditionTrue, 1)
+	advance(corev1.ConditionUnknown, 1) // Its deletion is not seen yet.
+	pods[0] = makePod("a", deleted(2*time.Hour), grace(7200))
+	advance(corev1.ConditionTrue, 1)
+	if got, want := d.describe(pods), "1 pod left: shop/a (terminating, its grace period of 2h0m0s ends at 2026-01-31T14:00:00Z)"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	for range 3 {
+		advance(corev1.ConditionUnknown, 2)
+	}
+	if body := s.bodies[1]; !strings.Contains(body, `"gracePeriodSeconds":1`) {
+		t.Errorf("sent %s", body)
+	}
+}
+
+func TestAPodThatTerminatesAlreadyIsEvictedWhenTheKubeletDoesNotAnswer(t *testing.T) {
+	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
+	p, _ := s.plugin(t, options{})
+	pods := []*corev1.Pod{makePod("a", deleted(2*time.Hour), grace(7200))}
+	d := newDrain(p, target(), pods)
+	for range 2 {
+		if _, err := d.advance(t.Context(), ready(corev1.ConditionUnknown), pods); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked := s.asked(); len(asked) != 1 {
+		t.Errorf("asked %q", asked)
+	}
+}

@@ -33,7 +33,7 @@ type options struct {
 // Validate implements cleanup.Validator.
 func (o *options) Validate() []error {
 	var faults []error
-	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < 1 {
+	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < shortest {
 		// 0 would take pods out of the API before their containers have ended.
 		faults = append(faults, cleanup.OptionError{Path: "gracePeriodSeconds", Problem: "must be at least 1"})
 	}

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
@@ -83,6 +84,8 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err == nil:
+	case errors.As(err, &blocked) && blocked.cause == api.BlockedByNamespace:
+		effect.Action, effect.Reason = cleanup.Wait, blocked.reason
 	case errors.As(err, &blocked):
 		effect.Blocked = &cleanup.Blocker{Cause: blocked.cause, Message: blocked.reason}
 	case apierrors.IsForbidden(err) && c.mayNotEvict(ctx, pod.Namespace):

@@ -75,7 +75,7 @@ func (d *drain) requestAll(ctx context.Context, pods []*corev1.Pod) (others []*c
 		return pods, nil
 	}
 	for _, pod := range pods {
-		if !d.byRequest(pod) || d.requests.direct[pod.UID] {
+		if !d.byRequest(pod) || d.requests.direct[pod.UID] || pod.DeletionTimestamp != nil {
 			others = append(others, pod)
 			continue
 		}

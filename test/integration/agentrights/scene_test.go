@@ -111,8 +111,18 @@ func (s *scene) liveThroughEverything() {
 	if _, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, cluster.MakePod(metav1.NamespaceDefault, "moved", "second"), metav1.CreateOptions{}); err != nil {
 		s.Fatal(err)
 	}
+	resume := s.terminate("second")
 	s.full.Store(true)
 	s.delete("second")
+	s.eventually("the eviction in the terminating namespace is refused", func(ctx context.Context) (bool, error) {
+		node, err := s.client.CoreV1().Nodes().Get(ctx, "second", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		cleanup := api.Cleanup(node)
+		return cleanup != nil && strings.Contains(cleanup.Message, "namespace "+terminating+" is terminating"), nil
+	})
+	resume()
 	s.eventually("the inventory refuses node second", func(ctx context.Context) (bool, error) {
 		events, err := s.client.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=second,type=Warning"})
 		return err == nil && len(events.Items) > 0, err
@@ -143,6 +153,37 @@ func (s *scene) liveThroughEverything() {
 		_, err := s.client.CoreV1().ConfigMaps(api.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, ask, metav1.PatchOptions{})
 		return err == nil, nil
 	})
+}
+
+// terminating is a namespace that is deleted.
+const terminating = "leaving"
+
+// terminate creates that namespace with a Pod on the Node and deletes it, while its
+// controller is paused. It returns what resumes that one.
+func (s *scene) terminate(node string) (resume func()) {
+	s.Helper()
+	ctx := s.Context()
+	if _, err := s.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: terminating}}, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("a Pod may be created in the namespace", func(ctx context.Context) (bool, error) {
+		_, err := s.client.CoreV1().Pods(terminating).Create(ctx, cluster.MakePod(terminating, "leaving", node), metav1.CreateOptions{})
+		return err == nil, nil // It has no service account yet.
+	})
+	manager := s.server.Component(cluster.ControllerManager)
+	if err := manager.Pause(); err != nil {
+		s.Fatal(err)
+	}
+	resume = func() {
+		if err := manager.Resume(); err != nil {
+			s.Error(err)
+		}
+	}
+	s.Cleanup(resume)
+	if err := s.client.CoreV1().Namespaces().Delete(ctx, terminating, metav1.DeleteOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	return resume
 }
 
 func ignoreForbidden(err error) error {

@@ -92,25 +92,12 @@ func TestANodeThatIsReplacedRightBeforeItsCordonIsLeftAlone(t *testing.T) {
 
 func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
 	f := setUp(t)
-	silent := cluster.MakeNode(f.namespace+"-silent", nil)
-	silent.Annotations = nil // Nobody plays its kubelet.
-	var err error
-	if f.node, err = f.client.CoreV1().Nodes().Create(t.Context(), silent, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	status := func(ready string) {
-		t.Helper()
-		patch := `{"status":{"conditions":[{"type":"Ready","status":"` + ready + `"}]}}`
-		if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), silent.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	status("True")
+	status := f.silentNode()
 	pod := f.newPod("stays", f.node)
 	ended := make(chan error, 1)
 	go func() { ended <- f.drain(`{"gracePeriodSeconds":1}`) }()
 	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod left"), nil })
-	status("Unknown")
+	status(corev1.ConditionUnknown)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +168,18 @@ func TestBudgetsAreRespectedForALimitedTime(t *testing.T) {
 	}
 }
 
+// awaitTerminating waits until the API server takes nothing more into the namespace.
+func (f *fixture) awaitTerminating() {
+	f.Helper()
+	late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
+	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		_, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(ctx, late, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), nil
+	}); err != nil {
+		f.Errorf("waiting until nothing more is taken into the namespace: %v", err)
+	}
+}
+
 func TestPodsOfANamespaceThatGoesAreWaitedFor(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
@@ -193,13 +192,7 @@ func TestPodsOfANamespaceThatGoesAreWaitedFor(t *testing.T) {
 			if err := f.client.CoreV1().Namespaces().Delete(t.Context(), f.namespace, metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
 			}
-			late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
-			if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-				_, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(ctx, late, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-				return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), nil
-			}); err != nil {
-				t.Errorf("waiting until nothing more is taken into the namespace: %v", err)
-			}
+			f.awaitTerminating()
 		})
 	}
 	if err := f.drain(""); err != nil {

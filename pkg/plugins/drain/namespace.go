@@ -1,0 +1,56 @@
+package drain
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// terminatingNamespace is a namespace in which nothing is evicted. Its controller deletes the Pods.
+type terminatingNamespace struct {
+	text   string
+	readAt time.Time
+}
+
+// readNamespaces adds what blocks a namespace to the reason of its Pods, if their evictions
+// were refused because it is terminating. It reads each namespace once in a while.
+func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
+	now := d.clock.Now()
+	for _, pod := range pods {
+		known := d.tries[pod.UID]
+		if known == nil || !known.namespace {
+			continue
+		}
+		found, read := d.namespaces[pod.Namespace]
+		if !read || now.Sub(found.readAt) >= lastDelay {
+			text := "namespace " + pod.Namespace + " is terminating"
+			if !read {
+				d.target.Log.Info("pods are not evicted, their namespace is terminating", "namespace", pod.Namespace)
+			}
+			// Without the right to read it, or if it is gone, there is nothing to add.
+			if namespace, err := d.client.CoreV1().Namespaces().Get(ctx, pod.Namespace, metav1.GetOptions{}); err == nil {
+				text += blocking(namespace)
+			}
+			found = terminatingNamespace{text, now}
+			d.namespaces[pod.Namespace] = found
+		}
+		known.blocked = found.text
+	}
+}
+
+// blocking returns what blocks the deletion of a namespace, the cause before its effects.
+func blocking(namespace *corev1.Namespace) string {
+	for _, kind := range []corev1.NamespaceConditionType{
+		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,
+		corev1.NamespaceFinalizersRemaining, corev1.NamespaceContentRemaining,
+	} {
+		for _, condition := range namespace.Status.Conditions {
+			if condition.Type == kind && condition.Status == corev1.ConditionTrue {
+				return ", blocked: " + condition.Message
+			}
+		}
+	}
+	return ""
+}
