@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -37,15 +36,6 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 		c.report.Publish(nodeevent.HostChanged(message))
 	}
 	return result{stop: true, err: r.publishHeld(ctx, c, message)}
-}
-
-// checkCordon runs the steps again if the Node, as checkHost has read it, was uncordoned after
-// the drain was verified: a Pod may be on its way to it.
-func (r *reconciler) checkCordon(_ context.Context, c *cleanup) result {
-	if c.record.Drained() && !c.node.Spec.Unschedulable {
-		return failed(errors.New("the node was uncordoned while its cleanup was verified"))
-	}
-	return next
 }
 
 // publishHeld shows a Node as Blocked although its record says that its steps are done.

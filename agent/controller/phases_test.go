@@ -501,35 +501,6 @@ func TestCheckHost(t *testing.T) {
 	})
 }
 
-func TestANodeThatWasUncordonedAfterItsVerificationIsNotReleased(t *testing.T) {
-	drained := func(change func(*api.Run)) *api.Run {
-		run := &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Steps: []api.StepRun{{Name: "drain", Plugin: api.DrainPlugin, State: api.StepSucceeded}}}
-		if change != nil {
-			change(run)
-		}
-		return run
-	}
-	for name, test := range map[string]struct {
-		run      *api.Run
-		cordoned bool
-		held     bool
-	}{
-		"cordoned":             {run: drained(nil), cordoned: true},
-		"uncordoned":           {run: drained(nil), held: true},
-		"by a dry run":         {run: drained(func(run *api.Run) { run.DryRun = true })},
-		"without a drain":      {run: drained(func(run *api.Run) { run.Steps[0].Plugin = "http" })},
-		"the drain is skipped": {run: drained(func(run *api.Run) { run.Steps[0].State = api.StepSkipped })},
-	} {
-		t.Run(name, func(t *testing.T) {
-			node := deletedNode(func(node *corev1.Node) { node.Spec.Unschedulable = test.cordoned })
-			b := newTest(t, node)
-			if done := b.checkCordon(t.Context(), b.loaded(node, test.run)); done.stop != test.held || (done.err != nil) != test.held {
-				t.Errorf("the result is %+v", done)
-			}
-		})
-	}
-}
-
 func TestReleaseRemovesOurFinalizerFromThisUID(t *testing.T) {
 	node := deletedNode(nil)
 	b := newTest(t, node)

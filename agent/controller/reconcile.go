@@ -42,7 +42,7 @@ func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration,
 // when the Node is deleted, which is before the patch that released it is answered: so the
 // last phase has the context of the leadership.
 func (r *reconciler) execute(run, leading context.Context, c *cleanup) {
-	done := inOrder(run, c, []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost, r.checkCordon})
+	done := inOrder(run, c, []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost})
 	if !done.stop {
 		done = r.release(leading, c)
 	}
