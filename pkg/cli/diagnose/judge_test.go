@@ -115,6 +115,21 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""
 		}, "config-refused"},
 		"secret-missing": {func(f *found) { f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"} }, "secret-missing"},
+		"pods-put-back": {func(f *found) {
+			draining(f)
+			f.node.Spec.Unschedulable = true
+			f.node.ManagedFields = []metav1.ManagedFieldsEntry{{Time: &metav1.Time{Time: night.Add(-time.Hour)}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{}}}`)}}}
+			of := func(kind, name string, age time.Duration) func(*corev1.Pod) {
+				return func(p *corev1.Pod) {
+					p.CreationTimestamp = metav1.NewTime(night.Add(-age))
+					p.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: name, Controller: ptr.To(true)}}
+				}
+			}
+			pinned := pod("cart-0", of("StatefulSet", "cart", time.Minute))
+			pinned.ManagedFields = []metav1.ManagedFieldsEntry{{FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:nodeName":{}}}`)}}}
+			f.pods = []corev1.Pod{pinned, pod("cart-1", of("StatefulSet", "cart", time.Second)), pod("web-0", of("ReplicaSet", "web", time.Second)),
+				pod("before", of("ReplicaSet", "before", 2*time.Hour)), pod("at-once", of("ReplicaSet", "at-once", time.Hour-time.Second)), pod("log", of("DaemonSet", "log", time.Second))}
+		}, "pods-put-back"},
 		"budget-blocking": {func(f *found) {
 			draining(f)
 			f.pods = []corev1.Pod{pod("cart-0", healthy), pod("done", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })}
