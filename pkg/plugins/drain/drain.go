@@ -49,6 +49,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 	d := newDrain(p, target, list(pods))
 	d.follow = func(s selection) (cache.Store, error) { return f.follow(following, s) }
+	defer d.budgets.keep(nil)
 	uncordoned, before := 0, node.ResourceVersion // The informer may have the Node as it was before our own cordon for a while.
 	for {
 		if node, err = same(target.Node, nodes); err != nil {

@@ -32,6 +32,11 @@ type stub struct {
 }
 
 func (s *stub) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if strings.HasSuffix(request.URL.Path, "/poddisruptionbudgets") {
+		// Budgets may not be watched, so that evictions are by backoff alone.
+		reply(writer, failure(403, metav1.StatusReasonForbidden, "cannot list poddisruptionbudgets"))
+		return
+	}
 	var body json.RawMessage
 	_ = json.NewDecoder(request.Body).Decode(&body) // Reads have none.
 	s.mutex.Lock()
@@ -39,10 +44,14 @@ func (s *stub) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
 	s.bodies = append(s.bodies, string(body))
 	s.mutex.Unlock()
 	status := s.answer(request)
-	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
 	if status.Code == 0 {
 		status.Code, status.Status = http.StatusCreated, metav1.StatusSuccess
 	}
+	reply(writer, status)
+}
+
+func reply(writer http.ResponseWriter, status metav1.Status) {
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
 	writer.Header().Set("Content-Type", "application/json")
 	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
 		writer.Header().Set("Retry-After", "1")

@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // drain is the state of one call of Cleanup.
@@ -36,10 +33,17 @@ type drain struct {
 	requests requests
 	// due is when there is something to do though no pod changed, zero for never.
 	due time.Time
+	// windows of the controllers, by their UID.
+	windows map[types.UID]*window
+	budgets *budgets
 }
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
-	d := &drain{plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{}, namespaces: map[string]terminatingNamespace{}}
+	d := &drain{
+		plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{},
+		namespaces: map[string]terminatingNamespace{},
+		windows:    map[types.UID]*window{}, budgets: newBudgets(p.client.PolicyV1().RESTClient(), target.Log),
+	}
 	for _, pod := range pods {
 		d.early[pod.UID] = true
 	}
@@ -52,6 +56,10 @@ type try struct {
 	// shortened: what was accepted is the short grace period of a Node that does not answer.
 	shortened bool
 	blocked   string
+	// byBudget: what blocks it is a budget.
+	byBudget bool
+	// budgets is the version of its budgets at the last request, empty if they were not known.
+	budgets string
 	// namespace: the API server refuses because the namespace of the Pod is terminating.
 	namespace bool
 	delay     time.Duration
@@ -116,7 +124,7 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 		if err != nil {
 			failed = inOneLine(failed, fmt.Errorf("evicting pod %s: %w", nameOf(w.evict[i]), err))
 		} else if known := d.tries[w.evict[i].UID]; !known.accepted {
-			d.lookAgain(known.next)
+			d.lookAgain(d.nextTry(known))
 		}
 	}
 	d.readNamespaces(ctx, w.left)
@@ -141,100 +149,76 @@ func inOneLine(first, second error) error {
 	return fmt.Errorf("%w; %w", first, second)
 }
 
+// nextTry is when a pod is tried again unless a budget changes, zero for never.
+func (d *drain) nextTry(known *try) time.Time {
+	if forceAt, forces := d.forceAt(); forces && known.next.IsZero() {
+		return forceAt
+	}
+	return known.next
+}
+
 func (d *drain) lookAgain(at time.Time) {
-	if d.due.IsZero() || at.Before(d.due) {
+	if !at.IsZero() && (d.due.IsZero() || at.Before(d.due)) {
 		d.due = at
 	}
 }
 
-// atOnce is how many evictions of one Node are requested at the same time, if the limiter
-// has as many slots. Each takes the API
-// server up to 100 ms, for it waits until its cache of budgets is the newest.
-const atOnce = 10
-
-// tryAll tries each pod and returns the error of each. Pods of one controller,
-// which mostly share a budget, go one after the other: the API server sleeps for
-// half a second when two evictions meet at a budget.
-func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool) []error {
-	errs := make([]error, len(pods))
-	families := map[types.UID][]int{}
-	for i, pod := range pods {
-		family := pod.UID
-		if owner := metav1.GetControllerOf(pod); owner != nil {
-			family = owner.UID
-		}
-		families[family] = append(families[family], i)
-		if d.tries[pod.UID] == nil {
-			d.tries[pod.UID] = &try{delay: firstDelay}
-		}
-	}
-	queue := make(chan []int, len(families))
-	for _, family := range families {
-		queue <- family
-	}
-	close(queue)
-	var group sync.WaitGroup
-	for range min(atOnce, len(families)) {
-		group.Go(func() {
-			for family := range queue {
-				for _, i := range family {
-					if ctx.Err() == nil {
-						errs[i] = d.try(ctx, pods[i], unreachable)
-					}
-				}
-			}
-		})
-	}
-	group.Wait()
-	return errs
+// attempt is what came of one request.
+type attempt struct {
+	// at is when it was sent.
+	at time.Time
+	// forced: budgets were not respected any more, and deleted: nor was the eviction asked for.
+	forced, deleted bool
+	// unreachable: the Pod got the grace period of a Node that does not answer.
+	unreachable bool
+	err         error
 }
 
-// try evicts a Pod unless that is not due yet, or was accepted already and not for a kubelet
-// that does not answer any more.
-func (d *drain) try(ctx context.Context, pod *corev1.Pod, unreachable bool) error {
-	known := d.tries[pod.UID]
-	again := pods.Terminating(pod) && unreachable && !known.shortened
-	if known.accepted && !again || d.clock.Now().Before(known.next) {
-		return nil
-	}
+// ask evicts a pod, or deletes it if budgets are not respected any more. It is called by
+// several goroutines at once.
+func (d *drain) ask(ctx context.Context, pod *corev1.Pod, unreachable bool) attempt {
 	release, err := d.limiter.acquire(ctx, pod.Spec.NodeName)
 	if err != nil {
-		return err
+		return attempt{err: err}
 	}
+	defer release()
 	now := d.clock.Now()
 	forceAt, forces := d.forceAt()
-	forced := forces && !now.Before(forceAt)
-	done := "pod evicted"
-	if again {
-		done = "pod evicted again, with the shortest grace period"
+	if forces && !now.Before(forceAt) {
+		evicted, err := d.delete(ctx, pod, d.grace(unreachable))
+		return attempt{at: now, forced: true, deleted: !evicted, unreachable: unreachable, err: err}
 	}
-	if forced {
-		var evicted bool
-		if evicted, err = d.delete(ctx, pod, d.grace(unreachable)); !evicted {
-			done = "pod deleted, its budgets were not asked"
-		}
-	} else {
-		err = d.evict(ctx, pod, d.grace(unreachable), false)
-	}
-	release()
+	return attempt{at: now, unreachable: unreachable, err: d.evict(ctx, pod, d.grace(unreachable), false)}
+}
+
+// conclude records what came of a request. The error is one that waiting does not fix.
+func (d *drain) conclude(pod *corev1.Pod, made attempt) error {
+	known := d.tries[pod.UID]
 	var blocked blockedError
 	switch {
-	case err == nil:
-		known.accepted, known.shortened, known.blocked, known.namespace = true, unreachable, "", false
+	case made.err == nil:
+		done := "pod evicted"
+		switch {
+		case made.deleted:
+			done = "pod deleted, its budgets were not asked"
+		case known.accepted:
+			done = "pod evicted again, with the shortest grace period"
+		}
+		known.accepted, known.shortened, known.blocked, known.byBudget, known.namespace = true, made.unreachable, "", false, false
 		log := d.target.Log.With("pod", nameOf(pod))
-		if reason := d.decide(pod, circumstances{unreachable: unreachable}).reason; reason != "" {
+		if reason := d.decide(pod, circumstances{unreachable: made.unreachable}).reason; reason != "" {
 			log = log.With("reason", reason)
 		}
 		log.Info(done)
-	case errors.As(err, &blocked):
-		known.blocked, known.namespace = blocked.reason, blocked.cause == api.BlockedByNamespace
-		known.next = now.Add(max(known.delay, blocked.after))
-		if forces && !forced && forceAt.Before(known.next) {
+	case errors.As(made.err, &blocked):
+		known.blocked, known.byBudget, known.namespace = blocked.reason, blocked.cause == api.BlockedByBudget, blocked.cause == api.BlockedByNamespace
+		known.next = made.at.Add(max(known.delay, blocked.after))
+		if forceAt, forces := d.forceAt(); forces && !made.forced && forceAt.Before(known.next) {
 			known.next = forceAt
 		}
 		known.delay = min(2*known.delay, lastDelay)
 	default:
-		return err
+		return made.err
 	}
 	return nil
 }
@@ -269,6 +253,7 @@ func (d *drain) wait(ctx context.Context, changed <-chan struct{}) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-changed:
+	case <-d.budgets.changed:
 	case <-due:
 	}
 	return nil

@@ -5,13 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -112,47 +110,6 @@ func TestAPodThatCannotBeEvictedKeepsNoOtherFromIt(t *testing.T) {
 		t.Errorf("error is %v, want %s", err, want)
 	}
 	if asked := s.asked(); len(asked) != 3 {
-		t.Errorf("asked %q", asked)
-	}
-}
-
-func TestPodsOfSeveralControllersAreEvictedAtOnceThoseOfOneAreNot(t *testing.T) {
-	var mutex sync.Mutex
-	running, met := map[byte]int{}, make(chan struct{})
-	s := &stub{answer: func(request *http.Request) metav1.Status {
-		family := strings.TrimPrefix(request.URL.Path, "/api/v1/namespaces/shop/pods/")[0]
-		mutex.Lock()
-		running[family]++
-		if running[family] > 1 {
-			t.Errorf("two evictions of family %c at once", family)
-		}
-		if running['a']+running['b'] == 2 {
-			select {
-			case <-met:
-			default:
-				close(met)
-			}
-		}
-		mutex.Unlock()
-		select {
-		case <-met:
-		case <-time.After(5 * time.Second):
-			t.Error("the evictions went one after the other")
-		}
-		mutex.Lock()
-		running[family]--
-		mutex.Unlock()
-		return metav1.Status{}
-	}}
-	p, _ := s.plugin(t, options{})
-	var pods []*corev1.Pod
-	for _, name := range []string{"a0", "a1", "a2", "b0", "b1", "b2"} {
-		pods = append(pods, makePod(name, func(pod *corev1.Pod) { pod.OwnerReferences[0].UID = types.UID(name[:1]) }))
-	}
-	if _, err := newDrain(p, target(), pods).advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
-		t.Fatal(err)
-	}
-	if asked := s.asked(); len(asked) != len(pods) {
 		t.Errorf("asked %q", asked)
 	}
 }

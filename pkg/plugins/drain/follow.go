@@ -124,19 +124,21 @@ func (f *follower) follow(ctx context.Context, s selection) (cache.Store, error)
 	return informer.GetStore(), nil
 }
 
-// selection are the objects of one resource, in all namespaces, that a selector selects.
+// selection are the objects of one resource that a selector selects.
 type selection struct {
 	// client of the resource's API group.
 	client   rest.Interface
 	resource string
 	kind     runtime.Object
-	fields   fields.Selector
-	labels   labels.Selector
+	// namespace of the objects, empty for all.
+	namespace string
+	fields    fields.Selector
+	labels    labels.Selector
 }
 
 // source lists and watches the selected objects.
 func (f *follower) source(s selection) *cache.ListWatch {
-	source := cache.NewFilteredListWatchFromClient(s.client, s.resource, metav1.NamespaceAll, func(options *metav1.ListOptions) {
+	source := cache.NewFilteredListWatchFromClient(s.client, s.resource, s.namespace, func(options *metav1.ListOptions) {
 		if s.fields != nil {
 			options.FieldSelector = s.fields.String()
 		}

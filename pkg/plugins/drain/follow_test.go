@@ -84,6 +84,8 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 		switch {
 		case request.Method == http.MethodPost:
 			refuse(overBudget(0))
+		case strings.HasSuffix(request.URL.Path, "/poddisruptionbudgets"):
+			refuse(failure(403, metav1.StatusReasonForbidden, "poddisruptionbudgets is forbidden"))
 		case query.Get("sendInitialEvents") != "":
 			refuse(failure(422, metav1.StatusReasonInvalid, "it does not stream lists"))
 		case ofPods && forbidden:

@@ -89,6 +89,9 @@ func (b *bench) startKarpenter(ctx context.Context) (func(context.Context, []*co
 		cancel()
 		return <-ended
 	}
+	if !manager.GetCache().WaitForCacheSync(running) {
+		return nil, nil, errors.Join(errors.New("the manager has not started"), stop())
+	}
 	// The terminator reads these by informers, which begin with the first read.
 	for _, list := range []client.ObjectList{&corev1.PodList{}, &corev1.NodeList{}, &v1.NodeClaimList{}} {
 		if err := manager.GetClient().List(running, list); err != nil {

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
@@ -53,16 +52,38 @@ const (
 	room = 1000
 )
 
-// prepareReceivers makes the Nodes that evicted Pods go to.
-func (b *bench) prepareReceivers(ctx context.Context) error {
+// receive makes Nodes that evicted Pods go to, and waits until Pods can be scheduled on them.
+// Each turn has its own: kwok delays its next heartbeat with each change of a Node, so Nodes
+// that are cordoned and uncordoned again and again are taken for dead.
+func (b *bench) receive(ctx context.Context, prefix string) ([]*corev1.Node, error) {
+	var nodes []*corev1.Node
 	for i := range receivers {
-		node := cluster.MakeNode(fmt.Sprintf("receiver-%d", i), nil)
+		node := cluster.MakeNode(fmt.Sprintf("%s-receiver-%d", prefix, i), nil)
 		setPods(node, room)
-		if _, err := b.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
-			return err
+		node, err := b.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes, until(ctx, "pods can be scheduled on other nodes", func(ctx context.Context) (bool, error) {
+		for _, each := range nodes {
+			node, err := b.client.CoreV1().Nodes().Get(ctx, each.Name, metav1.GetOptions{})
+			if err != nil || len(node.Spec.Taints) > 0 || !ready(node) {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+}
+
+func ready(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
 		}
 	}
-	return nil
+	return false
 }
 
 func setPods(node *corev1.Node, pods int) {
@@ -72,22 +93,8 @@ func setPods(node *corev1.Node, pods int) {
 	}
 }
 
-// receive lets Pods be scheduled onto the receivers, or not.
-func (b *bench) receive(ctx context.Context, allowed bool) error {
-	for i := range receivers {
-		patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, !allowed)
-		if _, err := b.client.CoreV1().Nodes().Patch(ctx, fmt.Sprintf("receiver-%d", i), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // place makes the Nodes of a turn and fills them with Pods. It returns the Nodes.
 func (b *bench) place(ctx context.Context, s scenario, prefix string) ([]*corev1.Node, error) {
-	if err := b.receive(ctx, false); err != nil {
-		return nil, err
-	}
 	nodes := make([]*corev1.Node, s.nodes)
 	for i := range nodes {
 		node := cluster.MakeNode(fmt.Sprintf("%s-%d", prefix, i), nil)
@@ -105,7 +112,7 @@ func (b *bench) place(ctx context.Context, s scenario, prefix string) ([]*corev1
 	if err := b.settled(ctx, s); err != nil {
 		return nil, err
 	}
-	return nodes, b.receive(ctx, true)
+	return nodes, nil
 }
 
 func (b *bench) deploy(ctx context.Context, s scenario, name string) error {

@@ -16,7 +16,7 @@ import (
 
 const namespace = "bench"
 
-// bench is a cluster with Nodes that receive Pods.
+// bench is a cluster, and the tools that are measured on it.
 type bench struct {
 	cluster *cluster.Cluster
 	client  kubernetes.Interface
@@ -56,9 +56,6 @@ func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := b.prepareReceivers(ctx); err != nil {
-		return nil, err
-	}
 	if b.tools, err = b.newTools(ctx); err != nil {
 		return nil, err
 	}
@@ -70,6 +67,10 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	nodes, err := b.place(ctx, s, prefix)
 	if err != nil {
 		return t, fmt.Errorf("placing pods: %w", err)
+	}
+	others, err := b.receive(ctx, prefix)
+	if err != nil {
+		return t, err
 	}
 	drain, stop, err := by.start(ctx)
 	if err != nil {
@@ -96,7 +97,7 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	if err := b.verify(ctx, nodes); err != nil {
 		return t, err
 	}
-	return t, b.clear(ctx, nodes)
+	return t, b.clear(ctx, append(nodes, others...))
 }
 
 // count adds the requests of a tool since the mark.

@@ -13,11 +13,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -111,18 +113,23 @@ func (s *scene) liveThroughEverything() {
 	if _, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, cluster.MakePod(metav1.NamespaceDefault, "moved", "second"), metav1.CreateOptions{}); err != nil {
 		s.Fatal(err)
 	}
-	resume := s.terminate("second")
+	s.blockByBudget("moved")
+	resume := s.terminate("second") // Its controller, which counts for budgets too, is paused.
 	s.full.Store(true)
 	s.delete("second")
-	s.eventually("the eviction in the terminating namespace is refused", func(ctx context.Context) (bool, error) {
+	s.eventually("the drain of node second waits for the terminating namespace and for the budget", func(ctx context.Context) (bool, error) {
 		node, err := s.client.CoreV1().Nodes().Get(ctx, "second", metav1.GetOptions{})
 		if err != nil {
 			return false, err
 		}
 		cleanup := api.Cleanup(node)
-		return cleanup != nil && strings.Contains(cleanup.Message, "namespace "+terminating+" is terminating"), nil
+		return cleanup != nil && strings.Contains(cleanup.Message, "namespace "+terminating+" is terminating") &&
+			strings.Contains(cleanup.Message, "disruption budget moved"), nil
 	})
 	resume()
+	if err := s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Delete(ctx, "moved", metav1.DeleteOptions{}); err != nil {
+		s.Fatal(err)
+	}
 	s.eventually("the inventory refuses node second", func(ctx context.Context) (bool, error) {
 		events, err := s.client.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=second,type=Warning"})
 		return err == nil && len(events.Items) > 0, err
@@ -222,6 +229,22 @@ func (s *scene) delete(name string) {
 	if err := s.client.CoreV1().Nodes().Delete(s.Context(), name, metav1.DeleteOptions{}); err != nil {
 		s.Fatal(err)
 	}
+}
+
+// blockByBudget gives a pod a budget that does not let it go, and waits until the budget has counted it.
+func (s *scene) blockByBudget(pod string) {
+	s.Helper()
+	one := intstr.FromInt32(1)
+	if _, err := s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Create(s.Context(), &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: pod},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": pod}}},
+	}, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("the budget has counted pod "+pod, func(ctx context.Context) (bool, error) {
+		budget, err := s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Get(ctx, pod, metav1.GetOptions{})
+		return err == nil && budget.Status.CurrentHealthy == 1, err
+	})
 }
 
 // attach attaches a volume to a Node, and has a pod there that uses another.
