@@ -18,14 +18,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// action is one thing that happens. It does nothing where there is nothing to do it to.
+// action is something that a user does or that breaks. It returns errNothing if there is no object
+// for it.
 type action struct {
 	name   string
 	weight float64
 	do     func(*world, context.Context) error
 }
 
-var errNothing = errors.New("there is nothing to do it to")
+var errNothing = errors.New("there is no object for the action")
 
 // actions are what users and controllers do, outages what breaks.
 func actions() []action {
@@ -97,10 +98,10 @@ func (w *world) keepNodes(ctx context.Context) {
 	}
 }
 
-// otherFinalizer is one that somebody else removes once the agent's is removed.
+// otherFinalizer is one of another controller, which removes it after the agent's was removed.
 const otherFinalizer = "example.com/other"
 
-// removeOtherFinalizers lets the nodes go that only somebody else's finalizer keeps.
+// removeOtherFinalizers is that other controller.
 func (w *world) removeOtherFinalizers(ctx context.Context) {
 	for _, node := range w.nodes(terminating, func(node *corev1.Node) bool { return !held(node) && len(node.Finalizers) > 0 }) {
 		if _, err := merge(ctx, w.admin, node, `{"metadata":{"finalizers":null}}`); err != nil {
@@ -202,7 +203,7 @@ func (w *world) removeFinalizer(ctx context.Context) error {
 	return err
 }
 
-// deleteRecord has a cleanup begin anew.
+// deleteRecord makes a cleanup start from the first step.
 func (w *world) deleteRecord(ctx context.Context) error {
 	node := pick(w.random, w.nodes(terminating, held))
 	if node == nil {
@@ -211,7 +212,7 @@ func (w *world) deleteRecord(ctx context.Context) error {
 	return w.admin.CoreV1().ConfigMaps(api.Namespace).Delete(ctx, api.RunName(node.Name, node.UID), metav1.DeleteOptions{})
 }
 
-// reboot has a kubelet report another boot ID: its node is then held until somebody requests a retry.
+// reboot has a kubelet report another boot ID. The cleanup is then blocked until a retry is requested.
 func (w *world) reboot(ctx context.Context) error {
 	node := pick(w.random, w.nodes(terminating, held))
 	if node == nil {

@@ -14,15 +14,15 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// attacher plays the attach-detach controller and the CSI attacher: a VolumeAttachment comes for
-// each Pod with a claim that is bound to a Node, and goes some time after the Pod is gone.
+// attacher plays the attach-detach controller and the CSI attacher: it creates a VolumeAttachment
+// for each Pod that has a claim and is bound to a Node, and deletes it some time after the Pod.
 type attacher struct {
 	*world
 	random *rand.Rand
 
 	mutex  sync.Mutex
 	paused bool
-	// detachAt is when an attachment without a Pod goes, by its name.
+	// detachAt is when to delete an attachment without a Pod, by its name.
 	detachAt map[string]time.Time
 	attached map[string]types.UID
 }
@@ -53,7 +53,7 @@ func (a *attacher) pause(paused bool) {
 	a.paused = paused
 }
 
-// work does what is due now. What the API server does not answer is done the next time.
+// work creates and deletes what is due now. It retries failed requests the next time.
 func (a *attacher) work(ctx context.Context) {
 	a.mutex.Lock()
 	paused := a.paused
@@ -102,7 +102,7 @@ func (a *attacher) work(ctx context.Context) {
 	}
 }
 
-// detach deletes an attachment, whose finalizer goes once it is deleted.
+// detach deletes an attachment, and then removes its finalizer.
 func (a *attacher) detach(ctx context.Context, name string) bool {
 	attachments := a.admin.StorageV1().VolumeAttachments()
 	if err := attachments.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {

@@ -81,8 +81,8 @@ func cut(p *proxy, is bool) func(context.Context) error {
 	return func(context.Context) error { p.set(is); return nil }
 }
 
-// breakNodes has every update of a Node fail, as a webhook of somebody else does that is down.
-// Statuses are another resource: the nodes stay ready.
+// breakNodes makes every update of a Node fail, as the webhook of another project does when it is
+// down. Updates of the status are another resource, so the nodes stay ready.
 func (w *world) breakNodes(ctx context.Context) error {
 	return w.failingWebhook(ctx, "nodes", admissionregistrationv1.Update)
 }
@@ -137,7 +137,7 @@ func (w *world) partitionAgent(ctx context.Context) error {
 	return w.breakFor(ctx, "network of "+a.name, 15*time.Second, cut(a.network, true), cut(a.network, false))
 }
 
-// restartAPIServer kills it and starts it again: to everybody it is away for seconds.
+// restartAPIServer kills the API server and starts it again, which takes seconds.
 func (w *world) restartAPIServer(ctx context.Context) error {
 	server := shared.Component(cluster.APIServer)
 	if err := server.Kill(); err != nil {

@@ -16,11 +16,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// recovery is how long the cleanups may take that are left when nothing is broken any more.
+// recovery is how long the remaining cleanups may take when everything is repaired.
 const recovery = 6 * time.Minute
 
-// TestSoak lets users, controllers and faults do their worst for a while. Then all faults are
-// repaired, and all nodes are deleted. The checker looks at every release.
+// TestSoak runs actions of users and faults for a while. Then it repairs all faults and deletes
+// all nodes. The checker examines every release.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("minutes")
@@ -36,11 +36,11 @@ func TestSoak(t *testing.T) {
 		return len(w.nodes(live, held)) >= *nodeCount, nil
 	})
 	w.breakThings()
-	w.letGo()
+	w.recover()
 	w.report()
 }
 
-// breakThings does one action after the other, until the time is over.
+// breakThings runs one action after the other for the duration of the test.
 func (w *world) breakThings() {
 	end := time.Now().Add(*duration)
 	tick := time.NewTicker(time.Duration(float64(time.Second) / *rate))
@@ -58,15 +58,15 @@ func (w *world) breakThings() {
 	}
 }
 
-// letGo repairs everything, and waits until every deleted node is released; then it deletes
-// the others.
-func (w *world) letGo() {
+// recover repairs everything, and waits until every deleted node is released. Then it deletes the
+// other nodes, and waits again.
+func (w *world) recover() {
 	w.eventually(time.Minute, "everything is repaired", func(ctx context.Context) (bool, error) {
 		w.repair(ctx, true)
 		return len(w.outages) == 0, nil
 	})
 	w.repairs.Wait()
-	w.eventually(time.Minute, "the budgets are gone", func(ctx context.Context) (bool, error) {
+	w.eventually(time.Minute, "the budgets are deleted", func(ctx context.Context) (bool, error) {
 		err := w.removeBudgets(ctx)
 		return err == nil, err
 	})
@@ -88,7 +88,7 @@ func (w *world) letGo() {
 	for _, node := range w.nodes() {
 		w.Errorf("node %s is left: finalizers %q", node.Name, node.Finalizers)
 	}
-	// What happened while no agent led, the next leader finds out when it begins.
+	// An agent that starts to lead finds what happened while there was no leader.
 	for _, a := range w.agents {
 		if err := a.kill(); err != nil {
 			w.Error(err)
@@ -109,8 +109,8 @@ func (w *world) letGo() {
 	})
 }
 
-// awaitReleases waits until no node terminates. A cleanup that has failed, or is held because
-// its host was rebooted, goes on when an operator asks for it, which is counted.
+// awaitReleases waits until no node terminates. It requests a retry of each cleanup that failed, or
+// that is blocked because its host rebooted, as an operator does, and counts that.
 func (w *world) awaitReleases() {
 	w.Helper()
 	began := time.Now()

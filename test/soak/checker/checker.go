@@ -3,8 +3,7 @@
 // documents, written a second time.
 //
 // Apply is called with every version of every object in the order of etcd's revisions, which is one
-// order for all kinds. So at the revision of a release the state is exact, not the nearest that
-// could be read.
+// order for all kinds. So the checker knows the exact state at the revision of a release.
 package checker
 
 import (
@@ -107,7 +106,7 @@ func New(options Options) *Checker {
 	}
 }
 
-// Declare says before it happens that somebody removes the finalizer of a Node by hand.
+// Declare tells the checker, before it happens, that a user removes the finalizer of a Node by hand.
 func (c *Checker) Declare(uid types.UID, why string) { c.declared[uid] = why }
 
 // Undeclare takes that back: it did not happen.
@@ -183,8 +182,8 @@ func (c *Checker) pod(here mark, pod *corev1.Pod, deleted bool) {
 func (c *Checker) node(here mark, node *corev1.Node, deleted bool) {
 	before := c.nodes[node.Name]
 	if deleted {
-		// The last finalizer of a deleted object is never seen to go: the API server deletes the
-		// object instead. So what is deleted with our finalizer on it was released just now.
+		// No version of a deleted object lacks its last finalizer: the API server deletes the object
+		// instead. So a Node that is deleted with our finalizer was released in this revision.
 		if before == nil {
 			before = node
 		}
@@ -199,7 +198,7 @@ func (c *Checker) node(here mark, node *corev1.Node, deleted bool) {
 	} else if _, known := c.uncordoned[node.Name]; !known {
 		c.uncordoned[node.Name] = here
 	}
-	// A live Node gets the finalizer back; losing it then releases nothing.
+	// A live Node that loses the finalizer is not released: the agent adds it again.
 	if before != nil && before.UID == node.UID && protected(before) && !protected(node) && node.DeletionTimestamp != nil {
 		c.released(here, before)
 	}

@@ -73,7 +73,7 @@ func (c *Checker) record(here mark, configMap *corev1.ConfigMap, deleted bool) {
 	c.records[uid] = read
 }
 
-// Open returns the records that say that a cleanup goes on although its Node is gone.
+// Open returns the records that say that a cleanup is in progress although its Node is deleted.
 func (c *Checker) Open() []string {
 	live := map[types.UID]bool{}
 	for _, node := range c.nodes {

@@ -11,7 +11,8 @@ import (
 // released checks a Node that loses the finalizer, or is deleted, at this revision.
 func (c *Checker) released(here mark, node *corev1.Node) {
 	if !protected(node) {
-		// It was released before and somebody else's finalizer went now; or it never was protected.
+		// It was released before, and the last finalizer of another controller was removed now. Or it
+		// never was protected.
 		if record := c.records[node.UID]; record == nil && c.declared[node.UID] == "" {
 			c.violation(here, node, "the node is deleted without the finalizer and without a run record")
 		}
