@@ -4,6 +4,7 @@ package pruner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -76,33 +77,38 @@ func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID]) 
 	if p.Fence() != nil {
 		return 0, nil // The next leader prunes.
 	}
+	// One record that cannot be closed or deleted keeps no other from being pruned.
 	records, err := p.ended(ctx, present())
-	if err != nil {
-		return 0, err
-	}
 	slices.SortFunc(records, func(a, b ended) int { return b.at.Compare(a.at) })
 	history, now := p.History(), p.Clock.Now()
 	for i, record := range records {
+		if ctx.Err() != nil {
+			return deleted, errors.Join(err, ctx.Err())
+		}
 		if i < history.MaxRuns && now.Sub(record.at) <= history.MaxAge {
 			continue
 		}
-		err := p.ConfigMaps.Delete(ctx, record.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.uid}})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return deleted, fmt.Errorf("deleting run record %s: %w", record.name, err)
+		failed := p.ConfigMaps.Delete(ctx, record.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.uid}})
+		if failed != nil && !apierrors.IsNotFound(failed) && !apierrors.IsConflict(failed) {
+			err = errors.Join(err, fmt.Errorf("deleting run record %s: %w", record.name, failed))
+			continue
 		}
 		deleted++
 	}
-	return deleted, nil
+	return deleted, err
 }
 
-// ended returns the records of Nodes that are not present, and closes those that are open.
+// ended returns the records of Nodes that are not present, and closes those that are open. A
+// record that cannot be closed is left out; the error names each of them. Without the complete
+// list there are no records.
 func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ended, error) {
 	var records []ended
+	var failed error
 	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
 	for {
 		list, err := p.ConfigMaps.List(ctx, options)
 		if err != nil {
-			return nil, fmt.Errorf("listing run records: %w", err)
+			return nil, errors.Join(failed, fmt.Errorf("listing run records: %w", err))
 		}
 		for i := range list.Items {
 			configMap := &list.Items[i]
@@ -112,7 +118,8 @@ func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ende
 			}
 			if run.FinishedAt == nil && !run.State.Released() {
 				if err := p.close(ctx, configMap, run); err != nil {
-					return nil, err
+					failed = errors.Join(failed, err)
+					continue
 				}
 			}
 			at := run.StartedAt.Time
@@ -122,7 +129,7 @@ func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ende
 			records = append(records, ended{configMap.Name, configMap.UID, at})
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			return records, nil
+			return records, failed
 		}
 	}
 }

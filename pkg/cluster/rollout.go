@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// RolloutPending says what a Deployment lacks to be rolled out, as kubectl rollout status sees
+// it; empty if it is rolled out.
+func RolloutPending(deployment *appsv1.Deployment) string {
+	wanted := int32(1)
+	if deployment.Spec.Replicas != nil {
+		wanted = *deployment.Spec.Replicas
+	}
+	status := deployment.Status
+	switch {
+	case status.ObservedGeneration < deployment.Generation:
+		return "the new version was not seen yet by the deployment controller"
+	case status.UpdatedReplicas < wanted:
+		return fmt.Sprintf("%d of %d updated", status.UpdatedReplicas, wanted)
+	case status.AvailableReplicas < wanted:
+		return fmt.Sprintf("%d of %d available", status.AvailableReplicas, wanted)
+	case status.Replicas > wanted:
+		return fmt.Sprintf("%d of the old version still there", status.Replicas-wanted)
+	}
+	return ""
+}
+
+// Stall is why a Deployment is not rolled out.
+type Stall struct {
+	// Text is in the words of the API server or of the kubelet.
+	Text string
+	// Refused: the API server refuses the Pods, such as for a quota, by Pod Security, by a
+	// policy, or by a security context constraint of OpenShift.
+	Refused bool
+	// Pod that does not start, if it is one. Crashed: its container ended with an error.
+	Pod     string
+	Crashed bool
+}
+
+// RolloutStall returns why a Deployment is not rolled out, nil if it is or if nothing shows that
+// it will not be. Pods are those of the Deployment; ready Pods of an old version are no reason
+// to look no further.
+func RolloutStall(deployment *appsv1.Deployment, pods []corev1.Pod) *Stall {
+	if RolloutPending(deployment) == "" || deployment.Status.ObservedGeneration < deployment.Generation {
+		return nil
+	}
+	if failure := deploymentCondition(deployment, appsv1.DeploymentReplicaFailure); failure != nil && failure.Status == corev1.ConditionTrue {
+		return &Stall{Text: failure.Reason + ": " + firstLine(failure.Message), Refused: true}
+	}
+	for i := range pods {
+		if stall := podStall(&pods[i]); stall != nil {
+			return stall
+		}
+	}
+	if progress := deploymentCondition(deployment, appsv1.DeploymentProgressing); progress != nil && progress.Status == corev1.ConditionFalse {
+		return &Stall{Text: progress.Reason + ": " + firstLine(progress.Message)}
+	}
+	return nil
+}
+
+func deploymentCondition(deployment *appsv1.Deployment, kind appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {
+	at := slices.IndexFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Type == kind })
+	if at < 0 {
+		return nil
+	}
+	return &deployment.Status.Conditions[at]
+}
+
+// podStall returns why a Pod is not ready, nil if that is not known.
+func podStall(pod *corev1.Pod) *Stall {
+	if pod.DeletionTimestamp != nil {
+		return nil
+	}
+	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if why, crashed := notReady(container); why != "" {
+			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed}
+		}
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return &Stall{Text: "pod " + pod.Name + ": " + firstLine(condition.Message), Pod: pod.Name}
+		}
+	}
+	return nil
+}
+
+// notReady says why a container is not ready, empty if that is not known, and whether it
+// ended with an error.
+func notReady(container corev1.ContainerStatus) (why string, crashed bool) {
+	if container.Ready {
+		return "", false
+	}
+	ended := container.LastTerminationState.Terminated
+	if container.State.Terminated != nil {
+		ended = container.State.Terminated
+	}
+	crashed = ended != nil && ended.ExitCode != 0
+	waiting := container.State.Waiting
+	switch {
+	case waiting != nil && (waiting.Reason == "ContainerCreating" || waiting.Reason == "PodInitializing"):
+		return "", false
+	case waiting != nil && crashed: // The message of CrashLoopBackOff says only how long it waits.
+		return waiting.Reason + ": " + lastWords(ended), true
+	case waiting != nil:
+		return strings.TrimSuffix(waiting.Reason+": "+firstLine(waiting.Message), ": "), false
+	case crashed:
+		return fmt.Sprintf("restarted %d times: %s", container.RestartCount, lastWords(ended)), true
+	}
+	return "", false
+}
+
+// lastWords says how a container ended: its termination message ends with the last lines of its
+// log if terminationMessagePolicy is FallbackToLogsOnError.
+func lastWords(ended *corev1.ContainerStateTerminated) string {
+	words := fmt.Sprintf("exit code %d", ended.ExitCode)
+	if ended.Reason != "" && ended.Reason != "Error" {
+		words = ended.Reason + ", " + words
+	}
+	message := strings.TrimSpace(ended.Message)
+	if last := message[strings.LastIndexByte(message, '\n')+1:]; last != "" {
+		words += ": " + last
+	}
+	return words
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
