@@ -111,13 +111,18 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	values := map[string]string{
 		"failurePolicy": "Fail", "webhookTimeoutSeconds": "7", "guard.failurePolicy": "Fail", "guard.timeoutSeconds": "9", "resources.requests.cpu": "33m", "resources.requests.memory": "77Mi",
 		"resources.limits.memory": "777Mi", "imagePullPolicy": "Never", "priorityClassName": "system-node-critical", "nodeSelector.LABEL": "there",
+		"hostNetwork": "true", "ports.webhook": "10443", "ports.probes": "10081", "ports.metrics": "10080", "podSecurityContext.FIELD": "4711", "securityContext.FIELD": "4711",
 	}
+	fields := map[string]string{"podSecurityContext.FIELD": "podSecurityContext.fsGroup", "securityContext.FIELD": "securityContext.runAsUser"}
 	plain := textOf(t, Options{})
 	for _, name := range SettingNames() {
 		value, known := values[name]
 		if !known {
 			t.Errorf("this test has no value for %s", name)
 			continue
+		}
+		if field := fields[name]; field != "" {
+			name = field
 		}
 		changed := textOf(t, Options{Set: map[string]string{name: value}})
 		if changed == plain || !strings.Contains(changed, value) {

@@ -7,49 +7,72 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// setting is one thing that --set can change: of which kind of object, and how.
+// setting is one thing that --set can change: of which kind of object, of which other kind
+// with it, and how.
 type setting struct {
 	kind  string
+	also  string
 	apply func(object *unstructured.Unstructured, key, value string) error
 }
 
-// nodeSelectorPrefix begins the settings with a label of one's own in them.
-const nodeSelectorPrefix = "nodeSelector."
-
-// priorityClassName is the setting that api.QuotaName follows, too: some clusters admit Pods of
-// a class only where a quota names it.
-const priorityClassName = "priorityClassName"
+// These begin settings that have the name of a label or of a field in them.
+const (
+	nodeSelectorPrefix       = "nodeSelector."
+	podSecurityContextPrefix = "podSecurityContext."
+	securityContextPrefix    = "securityContext."
+)
 
 // settings by name. What is not here can be changed by a kustomization.
 var settings = map[string]setting{
-	"failurePolicy":             {"MutatingWebhookConfiguration", failurePolicy},
-	"webhookTimeoutSeconds":     {"MutatingWebhookConfiguration", webhookTimeout},
-	"guard.failurePolicy":       {"ValidatingWebhookConfiguration", failurePolicy},
-	"guard.timeoutSeconds":      {"ValidatingWebhookConfiguration", webhookTimeout},
-	"resources.requests.cpu":    {"Deployment", quantity},
-	"resources.requests.memory": {"Deployment", quantity},
-	"resources.limits.memory":   {"Deployment", quantity},
-	"imagePullPolicy": {"Deployment", func(object *unstructured.Unstructured, key, value string) error {
+	"failurePolicy":             {kind: "MutatingWebhookConfiguration", apply: failurePolicy},
+	"webhookTimeoutSeconds":     {kind: "MutatingWebhookConfiguration", apply: webhookTimeout},
+	"guard.failurePolicy":       {kind: "ValidatingWebhookConfiguration", apply: failurePolicy},
+	"guard.timeoutSeconds":      {kind: "ValidatingWebhookConfiguration", apply: webhookTimeout},
+	"resources.requests.cpu":    {kind: "Deployment", apply: quantity},
+	"resources.requests.memory": {kind: "Deployment", apply: quantity},
+	"resources.limits.memory":   {kind: "Deployment", apply: quantity},
+	"imagePullPolicy": {kind: "Deployment", apply: func(object *unstructured.Unstructured, key, value string) error {
 		if !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, value) {
 			return fmt.Errorf("%s must be Always, IfNotPresent or Never, not %q", key, value)
 		}
 		return eachMap(object.Object, func(container map[string]any) error { container["imagePullPolicy"] = value; return nil }, "spec", "template", "spec", "containers")
 	}},
-	priorityClassName: {"Deployment", func(object *unstructured.Unstructured, _, value string) error {
-		if object.GetName() == api.QuotaName {
+	// Some clusters admit Pods of a class only where a quota names it.
+	"priorityClassName": {kind: "Deployment", also: "ResourceQuota", apply: func(object *unstructured.Unstructured, _, value string) error {
+		if object.GetKind() == "ResourceQuota" {
 			return eachMap(object.Object, func(scope map[string]any) error { scope["values"] = []any{value}; return nil }, "spec", "scopeSelector", "matchExpressions")
 		}
 		return unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", "priorityClassName")
 	}},
-	nodeSelectorPrefix + "LABEL": {"Deployment", func(object *unstructured.Unstructured, key, value string) error {
+	nodeSelectorPrefix + "LABEL": {kind: "Deployment", apply: func(object *unstructured.Unstructured, key, value string) error {
 		label := strings.TrimPrefix(key, nodeSelectorPrefix)
 		return unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", "nodeSelector", label)
+	}},
+	"hostNetwork":   {kind: "Deployment", also: "Namespace", apply: hostNetwork},
+	"ports.webhook": {kind: "Deployment", apply: port},
+	"ports.probes":  {kind: "Deployment", apply: port},
+	"ports.metrics": {kind: "Deployment", apply: port},
+	podSecurityContextPrefix + "FIELD": {kind: "Deployment", apply: func(object *unstructured.Unstructured, key, value string) error {
+		spec, _, err := unstructured.NestedMap(object.Object, "spec", "template", "spec")
+		if err != nil {
+			return err
+		}
+		if err := setField(spec, key, "securityContext", value, &corev1.PodSecurityContext{}); err != nil {
+			return err
+		}
+		return unstructured.SetNestedMap(object.Object, spec, "spec", "template", "spec")
+	}},
+	securityContextPrefix + "FIELD": {kind: "Deployment", apply: func(object *unstructured.Unstructured, key, value string) error {
+		return eachMap(object.Object, func(container map[string]any) error {
+			return setField(container, key, "securityContext", value, &corev1.SecurityContext{})
+		}, "spec", "template", "spec", "containers")
 	}},
 }
 
@@ -80,9 +103,97 @@ func quantity(object *unstructured.Unstructured, key, value string) error {
 	}, "spec", "template", "spec", "containers")
 }
 
+// hostNetwork has the agents use their node's network. Then each needs a node of its own, also
+// during a rollout, and no Pod Security level but privileged admits them.
+func hostNetwork(object *unstructured.Unstructured, key, value string) error {
+	switch {
+	case value != "true" && value != "false":
+		return fmt.Errorf("%s must be true or false, not %q", key, value)
+	case value == "false":
+		return nil // As the manifests have it.
+	case object.GetKind() == "Namespace":
+		labels := object.GetLabels()
+		for label := range labels {
+			if strings.HasPrefix(label, "pod-security.kubernetes.io/") {
+				labels[label] = "privileged"
+			}
+		}
+		object.SetLabels(labels)
+		return nil
+	}
+	for value, path := range map[any][]string{
+		true:                      {"template", "spec", "hostNetwork"},
+		"ClusterFirstWithHostNet": {"template", "spec", "dnsPolicy"},
+		int64(0):                  {"strategy", "rollingUpdate", "maxSurge"},
+		int64(1):                  {"strategy", "rollingUpdate", "maxUnavailable"},
+	} {
+		if err := unstructured.SetNestedField(object.Object, value, append([]string{"spec"}, path...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// port changes where the agent listens: its flag and the port of its container.
+func port(object *unstructured.Unstructured, key, value string) error {
+	number, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || number < 1024 || number > 65535 {
+		return fmt.Errorf("%s must be 1024 to 65535, not %q", key, value)
+	}
+	_, name, _ := strings.Cut(key, ".")
+	flag := map[string]string{"webhook": "--webhook-listen", "probes": "--probe-listen", "metrics": "--metrics-listen"}[name]
+	return eachMap(object.Object, func(container map[string]any) error {
+		arguments, _, err := unstructured.NestedStringSlice(container, "args")
+		if err != nil {
+			return err
+		}
+		for i, argument := range arguments {
+			if strings.HasPrefix(argument, flag+"=") {
+				arguments[i] = flag + "=:" + value
+			}
+		}
+		if err := unstructured.SetNestedStringSlice(container, arguments, "args"); err != nil {
+			return err
+		}
+		return eachMap(container, func(port map[string]any) error {
+			if port["name"] == name {
+				port["containerPort"] = number
+			}
+			return nil
+		}, "ports")
+	}, "spec", "template", "spec", "containers")
+}
+
+// setField sets a field of the object that parent has under a name, to a value in JSON or to a
+// word; null removes the field. The key is its path, after the name of the setting. Like is of
+// the object's type, which knows the fields there are.
+func setField(parent map[string]any, key, name, value string, like any) error {
+	_, path, _ := strings.Cut(key, ".")
+	fields := append([]string{name}, strings.Split(path, ".")...)
+	var decoded any
+	if err := utiljson.Unmarshal([]byte(value), &decoded); err != nil {
+		decoded = value
+	}
+	if decoded == nil {
+		unstructured.RemoveNestedField(parent, fields...)
+	} else if err := unstructured.SetNestedField(parent, decoded, fields...); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	object, _, err := unstructured.NestedMap(parent, name)
+	if err != nil {
+		return err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, like, true); err != nil {
+		return fmt.Errorf("%s=%s: %w", key, value, err)
+	}
+	return nil
+}
+
 func settingNamed(key string) (setting, bool) {
-	if strings.HasPrefix(key, nodeSelectorPrefix) && key != nodeSelectorPrefix {
-		key = nodeSelectorPrefix + "LABEL"
+	for prefix, rest := range map[string]string{nodeSelectorPrefix: "LABEL", podSecurityContextPrefix: "FIELD", securityContextPrefix: "FIELD"} {
+		if strings.HasPrefix(key, prefix) && key != prefix {
+			key = prefix + rest
+		}
 	}
 	known, found := settings[key]
 	return known, found
@@ -111,7 +222,7 @@ func (o Options) settingFaults() []error {
 // sample is an object of a kind with just what settings change.
 func sample(kind string) *unstructured.Unstructured {
 	if kind == "Deployment" {
-		containers := map[string]any{"containers": []any{map[string]any{"name": "agent"}}}
+		containers := map[string]any{"containers": []any{map[string]any{"name": "agent", "ports": []any{map[string]any{"name": "webhook"}}}}}
 		return &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": containers}}}}
 	}
 	return &unstructured.Unstructured{Object: map[string]any{"webhooks": []any{map[string]any{}}}}
@@ -120,7 +231,7 @@ func sample(kind string) *unstructured.Unstructured {
 // change applies the settings that are about this object.
 func (o Options) change(object *unstructured.Unstructured) error {
 	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
-		if known, found := settingNamed(key); found && (known.kind == object.GetKind() || key == priorityClassName && object.GetName() == api.QuotaName) {
+		if known, found := settingNamed(key); found && slices.Contains([]string{known.kind, known.also}, object.GetKind()) {
 			if err := known.apply(object, key, o.Set[key]); err != nil {
 				return err
 			}

@@ -133,12 +133,10 @@ nodeSelector:
 tolerations:
 {{- toYaml . | nindent 0 }}
 {{- end }}
+{{- with .root.Values.podSecurityContext }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 containers:
 - name: cli
   image: {{ include "nodecleanup.image" (dict "image" .root.Values.cli.image "Chart" .root.Chart) }}
@@ -155,9 +153,8 @@ containers:
       memory: 64Mi
     limits:
       memory: 256Mi
+  {{- with .root.Values.securityContext }}
   securityContext:
-    allowPrivilegeEscalation: false
-    readOnlyRootFilesystem: true
-    capabilities:
-      drop: [ALL]
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}

@@ -173,7 +173,7 @@ func metrics(ctx context.Context, s *subject) result {
 		return skip(errors.New("there is no running pod of the agent"))
 	}
 	name := pods.Items[0].Name
-	answer, err := s.client.CoreV1().Pods(s.namespace).ProxyGet("http", name, strconv.Itoa(api.MetricsPort), api.MetricsPath, nil).DoRaw(ctx)
+	answer, err := s.client.CoreV1().Pods(s.namespace).ProxyGet("http", name, metricsPort(&pods.Items[0]), api.MetricsPath, nil).DoRaw(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
 		return skip(err)
@@ -183,4 +183,16 @@ func metrics(ctx context.Context, s *subject) result {
 		return warn(fmt.Sprintf("pod %s answers without any metric of ours", name), "look at what else listens there: kubectl -n "+s.namespace+" describe pod "+name)
 	}
 	return pass("pod " + name + " answers")
+}
+
+// metricsPort is the number of the port "metrics", which an install can change.
+func metricsPort(pod *corev1.Pod) string {
+	for _, container := range pod.Spec.Containers {
+		for _, port := range container.Ports {
+			if port.Name == "metrics" {
+				return strconv.Itoa(int(port.ContainerPort))
+			}
+		}
+	}
+	return strconv.Itoa(api.MetricsPort)
 }

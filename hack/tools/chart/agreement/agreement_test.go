@@ -108,6 +108,12 @@ func TestEachFlagIsAValue(t *testing.T) {
 		{flags: []string{"--set=imagePullPolicy=Never"}, values: "imagePullPolicy: Never"},
 		{flags: []string{"--set=priorityClassName=system-node-critical"}, values: "priorityClassName: system-node-critical"},
 		{flags: []string{"--set=nodeSelector.pool=system"}, values: "nodeSelector: {pool: system}"},
+		{flags: []string{"--set=podSecurityContext.runAsUser=null"}, values: "podSecurityContext: {runAsUser: null}"},
+		{flags: []string{"--set=securityContext.runAsUser=4711"}, values: "securityContext: {runAsUser: 4711}"},
+		{flags: []string{"--set=hostNetwork=true"}, values: "hostNetwork: true"},
+		{flags: []string{"--set=ports.webhook=10443"}, values: "ports: {webhook: 10443}"},
+		{flags: []string{"--set=ports.probes=10081"}, values: "ports: {probes: 10081}"},
+		{flags: []string{"--set=ports.metrics=10080"}, values: "ports: {metrics: 10080}"},
 		{flags: []string{"--kustomize=" + filepath.Join(callers, "agent")}, values: "webhookCallers: {clientCA: " + quoted(t, filepath.Join(callers, "ca.crt")) + "}"},
 	}
 	told := map[string]bool{}
@@ -135,7 +141,7 @@ func TestEachFlagIsAValue(t *testing.T) {
 		}
 	})
 	for _, name := range install.SettingNames() {
-		if !told["set "+strings.Replace(name, "LABEL", "pool", 1)] {
+		if !told["set "+strings.NewReplacer("LABEL", "pool", "FIELD", "runAsUser").Replace(name)] {
 			t.Errorf("no value of the chart is compared with --set %s", name)
 		}
 	}

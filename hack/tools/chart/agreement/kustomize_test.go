@@ -21,6 +21,7 @@ func TestOverlaysSayTheSameToHelm(t *testing.T) {
 func TestComponentsAreValuesOfTheChart(t *testing.T) {
 	values := map[string]string{
 		"cert-manager":   "certManager: {enabled: true}",
+		"host-network":   "hostNetwork: true",
 		"monitoring":     "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}}",
 		"network-policy": "networkPolicy: {enabled: true}",
 		"webhook-only":   "admission: webhook",
