@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -85,7 +84,23 @@ func (w Waiter) leader(ctx context.Context, namespace string) error {
 // ErrStopped: the agent is scaled to 0, so that nothing would ever be there to wait for.
 var ErrStopped = errors.New("the agent is scaled to 0 replicas")
 
+// StalledError is why the agent did not become available.
+type StalledError struct {
+	*cluster.Stall
+	Err error
+}
+
+// Error implements error.
+func (e *StalledError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the wait.
+func (e *StalledError) Unwrap() error { return e.Err }
+
+// lookAgain is how often the agent's Pods are read while its Deployment does not change.
+const lookAgain = time.Second
+
 func (w Waiter) agent(ctx context.Context, namespace string) error {
+	var stall *cluster.Stall
 	err := w.until(ctx, "Deployment", namespace, api.Agent, func(object *unstructured.Unstructured) (string, error) {
 		deployment := &appsv1.Deployment{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, deployment); err != nil {
@@ -94,81 +109,35 @@ func (w Waiter) agent(ctx context.Context, namespace string) error {
 		if wanted := deployment.Spec.Replicas; wanted != nil && *wanted == 0 {
 			return "", ErrStopped
 		}
-		return unavailable(deployment), nil
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		// The wait is over, the question why is not.
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookAfter)
-		defer cancel()
-		if problem := w.podProblem(late, namespace); problem != "" {
-			return fmt.Errorf("%w (%s)", err, problem)
+		lacks := cluster.RolloutPending(deployment)
+		if lacks == "" {
+			return "", nil
 		}
+		if stall = cluster.RolloutStall(deployment, w.pods(ctx, namespace)); stall != nil {
+			lacks += ": " + stall.Text
+		}
+		return lacks, nil
+	})
+	if err != nil && stall != nil {
+		return &StalledError{stall, err}
 	}
 	return err
 }
 
-// lookAfter is how long to look for the reason when a wait was in vain.
-const lookAfter = 5 * time.Second
-
-// unavailable says what a Deployment lacks to be rolled out, as kubectl rollout
-// status sees it; empty when nothing.
-func unavailable(deployment *appsv1.Deployment) string {
-	wanted := int32(1)
-	if deployment.Spec.Replicas != nil {
-		wanted = *deployment.Spec.Replicas
-	}
-	status := deployment.Status
-	switch {
-	case status.ObservedGeneration < deployment.Generation:
-		return "the new version was not seen yet by the deployment controller"
-	case status.UpdatedReplicas < wanted:
-		return fmt.Sprintf("%d of %d updated", status.UpdatedReplicas, wanted)
-	case status.AvailableReplicas < wanted:
-		return fmt.Sprintf("%d of %d available", status.AvailableReplicas, wanted)
-	case status.Replicas > wanted:
-		return fmt.Sprintf("%d of the old version still there", status.Replicas-wanted)
-	}
-	return ""
-}
-
-// podProblem says why one of the agent's pods does not start, or nothing. What
-// cannot be read is left out: it is a hint, and the Deployment decides.
-func (w Waiter) podProblem(ctx context.Context, namespace string) string {
+// pods returns the agent's Pods. What cannot be read is left out: it is a hint, and the
+// Deployment decides.
+func (w Waiter) pods(ctx context.Context, namespace string) []corev1.Pod {
 	list, err := kindNamed("Pod").client(w.Objects, namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
 	if err != nil {
-		return ""
+		return nil
 	}
-	for _, item := range list.Items {
-		pod := &corev1.Pod{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, pod); err != nil {
-			return ""
-		}
-		if reason := whyNotRunning(pod); reason != "" {
-			return fmt.Sprintf("pod %s: %s", pod.Name, reason)
+	pods := make([]corev1.Pod, len(list.Items))
+	for i, item := range list.Items {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, &pods[i]); err != nil {
+			return nil
 		}
 	}
-	return ""
-}
-
-func whyNotRunning(pod *corev1.Pod) string {
-	for _, status := range pod.Status.ContainerStatuses {
-		waiting := status.State.Waiting
-		if waiting == nil || waiting.Reason == "ContainerCreating" || waiting.Reason == "PodInitializing" {
-			continue
-		}
-		return strings.TrimSuffix(waiting.Reason+": "+firstLine(waiting.Message), ": ")
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return firstLine(condition.Message)
-		}
-	}
-	return ""
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
+	return pods
 }
 
 func (w Waiter) webhook(ctx context.Context, kind string) error {
@@ -192,7 +161,7 @@ func (w Waiter) until(ctx context.Context, kindName, namespace, name string, mis
 	objects := cluster.Dynamic(kind.client(w.Objects, namespace), what, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
 	})
-	err := cluster.Watcher{Report: w.Report}.Until(ctx, func(context.Context) (bool, error) {
+	err := cluster.Watcher{Report: w.Report, Recheck: lookAgain}.Until(ctx, func(context.Context) (bool, error) {
 		lacks := "it does not exist"
 		if object := objects.Named(name); object != nil {
 			var err error

@@ -78,7 +78,9 @@ func (p Pause) Line(now time.Time) string {
 type Agent struct {
 	Health Health `json:"health"`
 	// Problem in plain words.
-	Problem    string `json:"problem,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Remedy is what to do if the agent's Deployment is not rolled out.
+	Remedy     string `json:"remedy,omitempty"`
 	Version    string `json:"version,omitempty"`
 	CLIVersion string `json:"cliVersion"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.

@@ -108,12 +108,19 @@ func agent(ctx context.Context, s *subject) result {
 		return warn("it runs outside the cluster", "kubectl nodecleanup install --wait puts it inside")
 	case status.Agent.Stopped:
 		return failed(status.Agent.Problem, inspect.ScaleUp)
-	case status.Agent.Ready == 0:
-		return failed("no pod is ready", fmt.Sprintf("kubectl -n %s describe pods", s.namespace))
-	case status.Agent.Ready < status.Agent.Replicas:
-		return warn(fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas), fmt.Sprintf("kubectl -n %s describe pods", s.namespace))
 	}
-	return pass(fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas))
+	ready := fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas)
+	hint := fmt.Sprintf("kubectl -n %s describe pods", s.namespace)
+	if s.seen.Stall != nil {
+		ready, hint = ready+"; "+s.seen.Stall.Text, status.Agent.Remedy
+	}
+	switch {
+	case status.Agent.Ready == 0:
+		return failed(ready, hint)
+	case status.Agent.Ready < status.Agent.Replicas, s.seen.Stall != nil:
+		return warn(ready, hint)
+	}
+	return pass(ready)
 }
 
 func leader(ctx context.Context, s *subject) result {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -106,10 +107,27 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.Deployment != nil && agent.Ready == 0:
 		agent.Health, agent.Problem = printer.Broken, "no pod is ready"
-	case agent.Ready < agent.Replicas:
+	case agent.Ready < agent.Replicas || s.Stall != nil:
 		agent.Health = printer.Degraded
 	}
+	if s.Stall != nil {
+		agent.Problem = strings.TrimPrefix(agent.Problem+"; "+s.Stall.Text, "; ")
+		agent.Remedy = StallRemedy(s.Namespace, s.Stall)
+	}
 	return agent
+}
+
+// StallRemedy returns what to do when the agent's Deployment is not rolled out.
+func StallRemedy(namespace string, stall *cluster.Stall) string {
+	switch {
+	case stall.Refused:
+		return "fix what the message names: a quota, Pod Security, a policy; for security context constraints see OpenShift in docs/install.md"
+	case stall.Crashed:
+		return fmt.Sprintf("kubectl -n %s logs %s --previous", namespace, stall.Pod)
+	case stall.Pod != "":
+		return fmt.Sprintf("kubectl -n %s describe pod %s", namespace, stall.Pod)
+	}
+	return fmt.Sprintf("kubectl -n %s describe deployment %s", namespace, api.Agent)
 }
 
 func noLeader(agent printer.Agent, now time.Time) string {
@@ -280,6 +298,8 @@ func next(view *printer.Status, stuck int) string {
 		return ScaleUp
 	case !works(view.Agent.Health) && view.Agent.Outside:
 		return "start the agent that runs outside the cluster again (make run-local)"
+	case !works(view.Agent.Health) && view.Agent.Remedy != "":
+		return view.Agent.Remedy
 	case !works(view.Agent.Health):
 		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20; kubectl -n %[1]s describe pods", view.Namespace, api.Agent)
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
@@ -296,6 +316,8 @@ func next(view *printer.Status, stuck int) string {
 		return "kubectl nodecleanup resume"
 	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
 		return "kubectl nodecleanup plugins status"
+	case view.Agent.Health == printer.Degraded && view.Agent.Remedy != "":
+		return view.Agent.Remedy
 	case view.Agent.Health == printer.Degraded:
 		return fmt.Sprintf("kubectl -n %s describe pods", view.Namespace)
 	}

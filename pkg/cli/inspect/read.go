@@ -39,6 +39,8 @@ func NewReader(client kubernetes.Interface, namespace string, now func() time.Ti
 type Snapshot struct {
 	Namespace  string
 	Deployment *appsv1.Deployment
+	// Stall is why the Deployment is not rolled out, nil if it is or that is not known.
+	Stall      *cluster.Stall
 	Leadership cluster.Leadership
 	Status     *api.AgentStatus
 	Webhook    *admissionv1.MutatingWebhookConfiguration
@@ -76,6 +78,9 @@ func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
 	if s.Deployment, err = optional(client.AppsV1().Deployments(namespace).Get(ctx, api.Agent, metav1.GetOptions{})); err != nil {
 		return nil, fmt.Errorf("reading deployment %s/%s: %w", namespace, api.Agent, err)
 	}
+	if err := s.readStall(ctx, client); err != nil {
+		return nil, err
+	}
 	if s.Leadership, err = r.lease.Read(ctx); err != nil {
 		return nil, err
 	}
@@ -100,6 +105,23 @@ func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// readStall reads the agent's pods if its Deployment is not rolled out. Who may not read them
+// gets what the Deployment says.
+func (s *Snapshot) readStall(ctx context.Context, client kubernetes.Interface) error {
+	if s.Deployment == nil || cluster.RolloutPending(s.Deployment) == "" {
+		return nil
+	}
+	pods, err := client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(s.Deployment.Spec.Selector)})
+	switch {
+	case apierrors.IsForbidden(err):
+		pods = &corev1.PodList{}
+	case err != nil:
+		return fmt.Errorf("listing the agent's pods: %w", err)
+	}
+	s.Stall = cluster.RolloutStall(s.Deployment, pods.Items)
+	return nil
 }
 
 // optional turns "not found" into nil.

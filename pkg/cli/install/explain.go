@@ -1,14 +1,31 @@
 package install
 
 import (
+	"context"
 	"errors"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
+
+// explainWait says what to do about an error of waiting.
+func explainWait(err error, namespace string) error {
+	if errors.Is(err, install.ErrStopped) {
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "The manifests are applied, but the agent is scaled to 0. Scale it up: " + inspect.ScaleUp}
+	}
+	if stalled := (*install.StalledError)(nil); errors.As(err, &stalled) {
+		code := exit.Failure
+		if errors.Is(err, context.DeadlineExceeded) {
+			code = exit.TimedOut
+		}
+		return &exit.Error{Code: code, Err: err, Next: "The manifests are applied. Find out why the agent does not start: " + inspect.StallRemedy(namespace, stalled.Stall)}
+	}
+	return err
+}
 
 // explain says what to do about an error of applying.
 func explain(err error) error {

@@ -4,7 +4,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -220,10 +218,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	if o.Wait {
 		if err := (install.Waiter{Objects: clients.Dynamic, Report: func(line string) { o.Say("%s", line) }}).Wait(ctx, options); err != nil {
-			if errors.Is(err, install.ErrStopped) {
-				return &exit.Error{Code: exit.Failure, Err: err, Next: "Everything is applied, and nobody acts. Have it run again: " + inspect.ScaleUp}
-			}
-			return err
+			return explainWait(err, options.Namespace)
 		}
 		o.Say("The agent is available and answers admission.")
 		return o.check(ctx, clients.Typed, namespace)
