@@ -12,6 +12,8 @@ const (
 	ActionCordon Action = "Cordon"
 	// ActionEvict evicts a Pod and waits until it is gone.
 	ActionEvict Action = "Evict"
+	// ActionRestart restarts the rollout of a workload, which replaces its Pods.
+	ActionRestart Action = "Restart"
 	// ActionWait waits for a change that something else makes.
 	ActionWait Action = "Wait"
 	// ActionSkip leaves an object as it is.

@@ -20,6 +20,7 @@ type Blocker = api.Blocker
 const (
 	Cordon  = api.ActionCordon
 	Evict   = api.ActionEvict
+	Restart = api.ActionRestart
 	Wait    = api.ActionWait
 	Skip    = api.ActionSkip
 	Call    = api.ActionCall

@@ -35,7 +35,7 @@ func summarize(step config.Step, effects []cleanup.Effect) string {
 // summarizeDrain counts Pods, of which a Node can have hundreds.
 func summarizeDrain(effects []cleanup.Effect) string {
 	var parts []string
-	evicted, blocked, unchecked, awaited := 0, 0, 0, 0
+	evicted, blocked, unchecked, restarted, terminating, completing := 0, 0, 0, 0, 0, 0
 	skipped := map[string]int{}
 	for _, effect := range effects {
 		switch effect.Action {
@@ -49,8 +49,14 @@ func summarizeDrain(effects []cleanup.Effect) string {
 			if effect.Unchecked != "" {
 				unchecked++
 			}
+		case cleanup.Restart:
+			restarted++
 		case cleanup.Wait:
-			awaited++
+			if strings.Contains(effect.Reason, "terminating") {
+				terminating++
+			} else {
+				completing++
+			}
 		case cleanup.Skip:
 			skipped[effect.Reason]++
 		}
@@ -66,8 +72,16 @@ func summarizeDrain(effects []cleanup.Effect) string {
 		text += ", budgets not known"
 	}
 	parts = append(parts, text)
-	if awaited > 0 {
-		parts = append(parts, fmt.Sprintf("wait for %d that terminate", awaited))
+	if restarted == 1 {
+		parts = append(parts, "restart 1 rollout")
+	} else if restarted > 1 {
+		parts = append(parts, fmt.Sprintf("restart %d rollouts", restarted))
+	}
+	if terminating > 0 {
+		parts = append(parts, fmt.Sprintf("wait for %d that terminate", terminating))
+	}
+	if completing > 0 {
+		parts = append(parts, fmt.Sprintf("wait for %d to complete", completing))
 	}
 	if len(skipped) > 0 {
 		var why []string

@@ -22,6 +22,8 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Evict, "shop", "cart-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently"}),
 		onPod(cleanup.Evict, "shop", "cache-0", "the data in its emptyDir volume is lost", nil),
 		onPod(cleanup.Wait, "shop", "old", "terminating", nil),
+		onPod(cleanup.Wait, "batch", "job", "not evicted, it has to complete (rules[0])", nil),
+		{Action: cleanup.Restart, Object: cleanup.Object{Kind: "Deployment", Namespace: "shop", Name: "single"}},
 		onPod(cleanup.Skip, "kube-system", "proxy", "DaemonSet", nil),
 		onPod(cleanup.Skip, "kube-system", "cni", "DaemonSet", nil),
 		onPod(cleanup.Skip, "kube-system", "etcd", "static", nil),
@@ -30,7 +32,7 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Evict, "shop", "pinned", "", &cleanup.Blocker{Cause: cleanup.BlockedByController, Message: "controller Deployment shop/pinned puts its Pods back"}),
 		onPod(cleanup.Evict, "vm", "vm-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: "it is being migrated"}),
 	}
-	const want = "cordon; evict 7 pods, 5 BLOCKED; wait for 1 that terminate; leave 1 static, 2 DaemonSet"
+	const want = "cordon; evict 7 pods, 5 BLOCKED; restart 1 rollout; wait for 1 that terminate; wait for 1 to complete; leave 1 static, 2 DaemonSet"
 	if got := summarize(step, effects); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

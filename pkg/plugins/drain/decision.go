@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
@@ -20,6 +21,8 @@ const (
 	await action = "await"
 	// leave: the pod may stay.
 	leave action = "leave"
+	// restart: the rollout of the Pod's controller is restarted, which replaces the Pod.
+	restart action = "restart"
 	// refuse: the pod may neither stay nor be evicted; nothing is evicted then.
 	refuse action = "refuse"
 )
@@ -38,15 +41,17 @@ type circumstances struct {
 	// unreachable: the kubelet does not answer, so no pod ever finishes terminating.
 	unreachable bool
 	now         time.Time
+	// began is when the first attempt of the step did.
+	began time.Time
 	// cordoned is when the Node was cordoned, zero if it does not tell.
 	cordoned time.Time
 	// late: the pod came when the Node was cordoned already.
 	late bool
 }
 
-// circumstancesOf returns what the Node says.
-func circumstancesOf(node *corev1.Node, now time.Time) circumstances {
-	return circumstances{unreachable: unreachable(node), now: now, cordoned: cordon.At(node)}
+// circumstancesOf returns what the Node and the target say.
+func circumstancesOf(node *corev1.Node, target cleanup.Target, now time.Time) circumstances {
+	return circumstances{unreachable: unreachable(node), now: now, began: target.Began.Truncate(time.Second), cordoned: cordon.At(node)}
 }
 
 // cameLate reports whether the Pod was created after the cordon, or in the same second.
@@ -58,13 +63,13 @@ func (in circumstances) cameLate(pod *corev1.Pod) bool {
 // has the same rules (k8s.io/kubectl/pkg/drain/filters.go).
 func (o options) decide(pod *corev1.Pod, in circumstances) decision {
 	for _, rule := range []func(*corev1.Pod, circumstances) (decision, bool){
-		finished, mirror, daemon, terminating, o.unmanaged, returned, o.emptyDir,
+		finished, mirror, o.skipped, o.daemon, terminating, o.untilCompleted, o.unmanaged, returned, o.emptyDir,
 	} {
 		if decision, applies := rule(pod, in); applies {
 			return decision
 		}
 	}
-	return decision{action: evict}
+	return decision{action: o.removal(pod)}
 }
 
 func finished(pod *corev1.Pod, _ circumstances) (decision, bool) {
@@ -75,8 +80,18 @@ func mirror(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{action: leave, reason: "static"}, pods.Mirror(pod)
 }
 
-func daemon(pod *corev1.Pod, _ circumstances) (decision, bool) {
-	return decision{action: leave, reason: "DaemonSet"}, pods.OfDaemonSet(pod)
+// daemon evicts, if that is asked for, the Pods of DaemonSets that were there when the step
+// began. Those that came later are their replacements.
+func (o options) daemon(pod *corev1.Pod, in circumstances) (decision, bool) {
+	switch {
+	case !pods.OfDaemonSet(pod):
+		return decision{}, false
+	case o.DaemonSets != evictLast || !pod.CreationTimestamp.Time.Before(in.began):
+		return decision{action: leave, reason: "DaemonSet"}, true
+	case pods.Terminating(pod):
+		return decision{}, false
+	}
+	return decision{action: evict, reason: "DaemonSet, evicted last"}, true
 }
 
 func terminating(pod *corev1.Pod, in circumstances) (decision, bool) {
@@ -112,7 +127,7 @@ func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (decision, bool) {
 			continue
 		}
 		if o.AllowEmptyDirData {
-			return decision{action: evict, reason: emptyDirLost}, true
+			return decision{action: o.removal(pod), reason: emptyDirLost}, true
 		}
 		return decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}, true
 	}

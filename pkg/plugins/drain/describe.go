@@ -103,6 +103,10 @@ func (d *drain) why(pod *corev1.Pod) string {
 	why := ""
 	if known := d.tries[pod.UID]; known != nil {
 		why = known.blocked
+	} else if known := d.rollouts[pod.UID]; known != nil && known.waits != "" {
+		why = known.waits
+	} else if rule, name := d.ruleOf(pod); rule.Action == ruleWait {
+		why = "it has to complete, " + name
 	} else {
 		why = d.puttingBack(pod)
 	}

@@ -26,6 +26,8 @@ type drain struct {
 	tries map[types.UID]*try
 	// comebacks are the controllers whose Pods came after the cordon.
 	comebacks map[api.Object]*comeback
+	// rollouts are those that replace Pods.
+	rollouts map[types.UID]*rollout
 	// namespaces are those that terminate and have Pods on the Node.
 	namespaces map[string]terminatingNamespace
 	// follow watches further objects until the call returns.
@@ -41,8 +43,8 @@ type drain struct {
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
 	d := &drain{
 		plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{},
-		namespaces: map[string]terminatingNamespace{},
-		windows:    map[types.UID]*window{}, budgets: newBudgets(p.client.PolicyV1().RESTClient(), target.Log),
+		rollouts: map[types.UID]*rollout{}, namespaces: map[string]terminatingNamespace{},
+		windows: map[types.UID]*window{}, budgets: newBudgets(p.client.PolicyV1().RESTClient(), target.Log),
 	}
 	for _, pod := range pods {
 		d.early[pod.UID] = true
@@ -76,7 +78,9 @@ const (
 type work struct {
 	// evict are the pods whose turn it is.
 	evict []*corev1.Pod
-	// late are those of evict that came after the cordon.
+	// restart are those whose controllers replace them.
+	restart []*corev1.Pod
+	// late are those that came after the cordon.
 	late map[types.UID]bool
 	// left are all that are waited for.
 	left []*corev1.Pod
@@ -87,7 +91,7 @@ type work struct {
 // sort decides what there is to do.
 func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 	w := work{late: map[types.UID]bool{}}
-	lowest := own
+	lowest := rank{tier: own + 1}
 	for _, pod := range pods {
 		// In the second of the cordon, the first list tells which Pods were there before.
 		in.late = !d.early[pod.UID] || in.cameLate(pod) && !pod.CreationTimestamp.Time.Equal(in.cordoned)
@@ -98,27 +102,36 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 			w.refused = append(w.refused, fmt.Sprintf("%s: %s", nameOf(pod), decision.reason))
 			continue
 		case evict:
-			w.evict, w.late[pod.UID] = append(w.evict, pod), in.late
+			w.evict = append(w.evict, pod)
+		case restart:
+			w.restart = append(w.restart, pod)
 		}
+		w.late[pod.UID] = in.late
 		w.left = append(w.left, pod)
-		lowest = min(lowest, tierOf(pod))
+		if ranked := d.rankOf(pod); ranked.less(lowest) {
+			lowest = ranked
+		}
 	}
-	w.evict = slices.DeleteFunc(w.evict, func(pod *corev1.Pod) bool { return tierOf(pod) > lowest })
+	later := func(pod *corev1.Pod) bool { return lowest.less(d.rankOf(pod)) }
+	w.evict, w.restart = slices.DeleteFunc(w.evict, later), slices.DeleteFunc(w.restart, later)
 	return w
 }
 
 // advance evicts what can be evicted now, and returns the pods that are waited
 // for. While there is a pod that may neither stay nor be evicted, nothing is.
 func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.Pod) ([]*corev1.Pod, error) {
-	in := circumstancesOf(node, d.clock.Now())
+	in := circumstancesOf(node, d.target, d.clock.Now())
 	w := d.sort(pods, in)
 	if len(w.refused) > 0 {
 		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
 	}
 	d.due = time.Time{}
-	w.evict = d.holdBack(w.evict, w.late, in.now)
-	var failed error
-	w.evict, failed = d.requestAll(ctx, w.evict)
+	others, failed := d.restartAll(ctx, w.restart)
+	w.evict = d.holdBack(append(w.evict, others...), w.late, in.now)
+	var notRequested error
+	if w.evict, notRequested = d.requestAll(ctx, w.evict); notRequested != nil {
+		failed = inOneLine(failed, notRequested)
+	}
 	for i, err := range d.tryAll(ctx, w.evict, in.unreachable) {
 		// One pod that cannot be evicted keeps no other from it.
 		if err != nil {
@@ -185,10 +198,10 @@ func (d *drain) ask(ctx context.Context, pod *corev1.Pod, unreachable bool) atte
 	now := d.clock.Now()
 	forceAt, forces := d.forceAt()
 	if forces && !now.Before(forceAt) {
-		evicted, err := d.delete(ctx, pod, d.grace(unreachable))
+		evicted, err := d.delete(ctx, pod, d.grace(pod, unreachable))
 		return attempt{at: now, forced: true, deleted: !evicted, unreachable: unreachable, err: err}
 	}
-	return attempt{at: now, unreachable: unreachable, err: d.evict(ctx, pod, d.grace(unreachable), false)}
+	return attempt{at: now, unreachable: unreachable, err: d.evict(ctx, pod, d.grace(pod, unreachable), false)}
 }
 
 // conclude records what came of a request. The error is one that waiting does not fix.
@@ -229,9 +242,12 @@ const shortest = 1
 
 // grace is the time that a pod gets to end, nil for its own. On a Node that does
 // not answer it would only be waited for: nothing ends there.
-func (p *plugin) grace(unreachable bool) *int64 {
+func (p *plugin) grace(pod *corev1.Pod, unreachable bool) *int64 {
 	if unreachable {
 		return ptr.To[int64](shortest)
+	}
+	if rule, _ := p.ruleOf(pod); rule.GracePeriodSeconds != nil {
+		return rule.GracePeriodSeconds
 	}
 	return p.GracePeriodSeconds
 }

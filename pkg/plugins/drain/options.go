@@ -26,9 +26,22 @@ type options struct {
 	// ForceAfter is how long budgets are respected, from the beginning of the
 	// first attempt. Pods that are left then are deleted without asking. 0 is for ever.
 	ForceAfter metav1.Duration `json:"forceAfter"`
+	// Rules say what is done about some Pods. The first that chooses a Pod applies.
+	Rules []podRule `json:"rules"`
+	// DaemonSets is leave or evictLast.
+	DaemonSets daemonSets `json:"daemonSets"`
 	// API is how evictions are asked for: auto, eviction, or evictionRequest.
 	API evictionAPI `json:"api"`
 }
+
+// daemonSets is what the drain does about the Pods of DaemonSets.
+type daemonSets string
+
+const (
+	leaveDaemons daemonSets = "leave"
+	// evictLast evicts each of them once, for a graceful end. Their controller creates them again.
+	evictLast daemonSets = "evictLast"
+)
 
 // Validate implements cleanup.Validator.
 func (o *options) Validate() []error {
@@ -43,6 +56,12 @@ func (o *options) Validate() []error {
 	if !slices.Contains([]evictionAPI{auto, subresource, evictionRequest}, o.API) {
 		faults = append(faults, cleanup.OptionError{Path: "api", Problem: fmt.Sprintf("is %q, must be auto, eviction, or evictionRequest", o.API)})
 	}
+	if !slices.Contains([]daemonSets{leaveDaemons, evictLast}, o.DaemonSets) {
+		faults = append(faults, cleanup.OptionError{Path: "daemonSets", Problem: fmt.Sprintf("is %q, must be leave or evictLast", o.DaemonSets)})
+	}
+	for i := range o.Rules {
+		faults = append(faults, o.Rules[i].validate(fmt.Sprintf("rules[%d]", i))...)
+	}
 	return faults
 }
 
@@ -53,7 +72,7 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Li
 		Name:     api.DrainPlugin,
 		Summary:  "cordons the node, evicts its pods and waits until they are gone",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
-		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto}, func(o options) (cleanup.Plugin, error) {
+		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto, DaemonSets: leaveDaemons}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil
 		}),
 	}

@@ -27,17 +27,24 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 	if !target.Node.Spec.Unschedulable {
 		effects = append(effects, cleanup.Effect{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name}})
 	}
-	in := circumstancesOf(target.Node, p.clock.Now())
+	in := circumstancesOf(target.Node, target, p.clock.Now())
 	check := check{plugin: p, rights: map[string]error{}}
 	for i := range list.Items {
 		pod := &list.Items[i]
 		in.late = in.cameLate(pod)
-		effect := p.decide(pod, in).effect(pod)
+		decision := p.decide(pod, in)
+		effect := decision.effect(pod)
+		if decision.action == restart {
+			if effect = p.previewRestart(ctx, pod); effect.Action == cleanup.Restart {
+				effects = append(effects, effect)
+				continue
+			}
+		}
 		foresee(&effect, pod)
 		if effect.Action == cleanup.Evict && effect.Blocked == nil && p.byRequest(pod) {
 			effect.Reason = strings.TrimPrefix(effect.Reason+"; eviction requested"+ofResponders(pod), "; ")
 		} else if effect.Action == cleanup.Evict && effect.Blocked == nil {
-			if err := check.eviction(ctx, &effect, pod, p.grace(in.unreachable)); err != nil {
+			if err := check.eviction(ctx, &effect, pod, p.grace(pod, in.unreachable)); err != nil {
 				return nil, err
 			}
 		}
@@ -62,6 +69,19 @@ func (d decision) effect(pod *corev1.Pod) cleanup.Effect {
 		effect.Action = cleanup.Evict
 	}
 	return effect
+}
+
+// previewRestart returns whether the rollout of the Pod's controller would be restarted.
+func (p *plugin) previewRestart(ctx context.Context, pod *corev1.Pod) cleanup.Effect {
+	found, why, err := p.restartable(ctx, pod)
+	if why != "" {
+		return cleanup.Effect{Action: cleanup.Evict, Object: pods.Object(pod), Reason: "rollout not restarted, " + why}
+	}
+	if err != nil {
+		controller, _ := pods.Controller(pod)
+		return cleanup.Effect{Action: cleanup.Restart, Object: controller, Unchecked: oneLine(err)}
+	}
+	return cleanup.Effect{Action: cleanup.Restart, Object: found.Object, Reason: "its rollout replaces pod " + nameOf(pod)}
 }
 
 // check finds out whether evictions are blocked, for one preview.

@@ -1,8 +1,12 @@
 package drain
 
-import rbacv1 "k8s.io/api/rbac/v1"
+import (
+	"slices"
 
-// Rules implements cleanup.RuleRequirer. With forceAfter, Pods are deleted.
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+// Rules implements cleanup.RuleRequirer. With forceAfter, Pods are deleted; a rule with rolloutRestart patches their controllers.
 func (p *plugin) Rules() []rbacv1.PolicyRule {
 	rules := []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch", "patch"}},
@@ -11,6 +15,9 @@ func (p *plugin) Rules() []rbacv1.PolicyRule {
 	}
 	if p.ForceAfter.Duration > 0 {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}})
+	}
+	if slices.ContainsFunc(p.options.Rules, func(rule podRule) bool { return rule.Action == ruleRestart }) {
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments", "statefulsets"}, Verbs: []string{"get", "patch"}})
 	}
 	if p.API == evictionRequest { // With auto, the drain goes on without; an install gives the right.
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"lifecycle.k8s.io"}, Resources: []string{"evictionrequests"}, Verbs: []string{"create", "list", "watch", "delete"}})

@@ -18,6 +18,8 @@ const (
 	critical
 	// storage drivers unmount and detach the volumes of all others.
 	storage
+	// daemons are those of DaemonSets, which serve all others, if they are evicted at all.
+	daemons
 	// own is the agent itself: with its pod the drain moves to another agent.
 	own
 )

@@ -27,7 +27,7 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	if err != nil {
 		return "", fmt.Errorf("listing the pods of node %s: %w", name, err)
 	}
-	in := circumstancesOf(node, p.clock.Now())
+	in := circumstancesOf(node, target, p.clock.Now())
 	remaining, first := 0, ""
 	for i := range list.Items {
 		pod := &list.Items[i]

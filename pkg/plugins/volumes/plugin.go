@@ -15,12 +15,30 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// options: there are none. The step's timeout is the limit of the wait.
-type options struct{}
+// The step's timeout is the limit of the wait.
+type options struct {
+	// SkipPods are Pods that a rule of the drain leaves on the Node. Their volumes stay attached.
+	SkipPods []pods.Selector `json:"skipPods"`
+}
+
+// Validate implements cleanup.Validator.
+func (o *options) Validate() []error {
+	var faults []error
+	for i := range o.SkipPods {
+		path := fmt.Sprintf("skipPods[%d]", i)
+		faults = append(faults, o.SkipPods[i].Validate(path)...)
+		if o.SkipPods[i].Everything() {
+			faults = append(faults, cleanup.OptionError{Path: path, Problem: "chooses every Pod: it must have namespaces or a selector"})
+		}
+	}
+	return faults
+}
 
 type plugin struct {
+	options
 	client      kubernetes.Interface
 	clock       clock.Clock
 	attachments *attachments
@@ -34,8 +52,8 @@ func Descriptor(client kubernetes.Interface, clock clock.Clock) cleanup.Descript
 		Name:     "volumes",
 		Summary:  "waits until the volumes of the drained pods are detached",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 15 * time.Minute},
-		Bind: cleanup.Options(options{}, func(options) (cleanup.Plugin, error) {
-			return &plugin{client: client, clock: clock, attachments: shared}, nil
+		Bind: cleanup.Options(options{}, func(o options) (cleanup.Plugin, error) {
+			return &plugin{options: o, client: client, clock: clock, attachments: shared}, nil
 		}),
 	}
 }

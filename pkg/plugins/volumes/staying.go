@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -46,7 +47,7 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 				return nil, false, err
 			}
 		}
-		stays := stays(pod, node)
+		stays := p.stays(pod, node)
 		for _, volume := range volumes {
 			users[volume] = append(users[volume], pod.Namespace+"/"+pod.Name)
 			staying[volume] = staying[volume] || stays
@@ -66,13 +67,13 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 }
 
 // stays reports whether a drain leaves the Pod where it is: static Pods, those of
-// DaemonSets, and those that came after the cordon and are made for this Node. One
+// DaemonSets, those that it skips, and those that came after the cordon and are made for this Node. One
 // that was there before the cordon is evicted once, whatever it tolerates.
-func stays(pod *corev1.Pod, node *corev1.Node) bool {
+func (o options) stays(pod *corev1.Pod, node *corev1.Node) bool {
 	if pods.Terminating(pod) || pods.Finished(pod) {
 		return false
 	}
-	if pods.NodeBound(pod) {
+	if pods.NodeBound(pod) || slices.ContainsFunc(o.SkipPods, func(skip pods.Selector) bool { return skip.Matches(pod) }) {
 		return true
 	}
 	return node.Spec.Unschedulable && cordon.Stays(pod) && !pod.CreationTimestamp.Time.Before(cordon.At(node))

@@ -48,9 +48,26 @@ func TestPodsThatADrainLeavesStay(t *testing.T) {
 		"mirror, finished": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.MirrorPodAnnotationKey: ""}},
 			Status: corev1.PodStatus{Phase: corev1.PodFailed}}, cordoned, false},
 	} {
-		if got := stays(test.pod, test.node); got != test.want {
+		if got := (options{}).stays(test.pod, test.node); got != test.want {
 			t.Errorf("%s: stays is %v", name, got)
 		}
+	}
+}
+
+func TestVolumesOfSkippedPodsStay(t *testing.T) {
+	bound, faults := Descriptor(nil, clocktesting.NewFakeClock(now)).Bind([]byte(`{"skipPods":[{"namespaces":["monitoring"],"selector":{"matchLabels":{"app":"agent"}}}]}`))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	for namespace, want := range map[string]bool{"monitoring": true, "shop": false} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Labels: map[string]string{"app": "agent"}}}
+		if got := bound.(*plugin).stays(pod, &corev1.Node{}); got != want {
+			t.Errorf("%s: stays is %v", namespace, got)
+		}
+	}
+	_, faults = Descriptor(nil, clocktesting.NewFakeClock(now)).Bind([]byte(`{"skipPods":[{"namespaces":["monitoring"]},{}]}`))
+	if want := "skipPods[1]: chooses every Pod: it must have namespaces or a selector"; len(faults) != 1 || faults[0].Error() != want {
+		t.Errorf("faults are %v, want %s", faults, want)
 	}
 }
 

@@ -16,8 +16,18 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// deployment creates a Deployment with Pods on the node, and waits until they run.
+// deployment creates a Deployment, and waits until its Pods run.
 func (f *fixture) deployment(name string, replicas int32, change ...func(*appsv1.Deployment)) {
+	f.Helper()
+	f.newDeployment(name, replicas, change...)
+	f.eventually("the Pods of deployment "+name+" run", func(ctx context.Context) (bool, error) {
+		current, err := f.client.AppsV1().Deployments(f.namespace).Get(ctx, name, metav1.GetOptions{})
+		return err == nil && current.Status.ReadyReplicas == replicas, err
+	})
+}
+
+// newDeployment creates a Deployment of Pods with the label app=name.
+func (f *fixture) newDeployment(name string, replicas int32, change ...func(*appsv1.Deployment)) {
 	f.Helper()
 	pod := cluster.MakePod(f.namespace, name, "")
 	wanted := &appsv1.Deployment{
@@ -33,10 +43,6 @@ func (f *fixture) deployment(name string, replicas int32, change ...func(*appsv1
 	if _, err := f.client.AppsV1().Deployments(f.namespace).Create(f.Context(), wanted, metav1.CreateOptions{}); err != nil {
 		f.Fatal(err)
 	}
-	f.eventually("the Pods of deployment "+name+" run", func(ctx context.Context) (bool, error) {
-		current, err := f.client.AppsV1().Deployments(f.namespace).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && current.Status.ReadyReplicas == replicas, err
-	})
 }
 
 // A Pod whose template has spec.nodeName comes back whatever is cordoned.

@@ -192,6 +192,13 @@ func (f *fixture) said(text string) bool {
 	return strings.Contains(strings.Join(f.progress, "\n"), text)
 }
 
+// forget forgets what the drain said.
+func (f *fixture) forget() {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.progress = nil
+}
+
 // pods returns the names of the pods in the test's namespace and their nodes.
 func (f *fixture) pods() map[string]string {
 	f.Helper()

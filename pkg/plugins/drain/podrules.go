@@ -1,0 +1,118 @@
+package drain
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
+)
+
+// ruleAction is what a rule does about the Pods that it chooses.
+type ruleAction string
+
+const (
+	ruleEvict ruleAction = "evict"
+	// ruleSkip leaves the Pods on the Node.
+	ruleSkip ruleAction = "skip"
+	// ruleWait waits until the Pods have completed, and evicts none.
+	ruleWait ruleAction = "waitCompleted"
+	// ruleLast evicts the Pods after all others of their tier.
+	ruleLast ruleAction = "last"
+	// ruleRestart restarts the rollout of the Pods' Deployment or StatefulSet, see restart.
+	ruleRestart ruleAction = "rolloutRestart"
+)
+
+var ruleActions = []ruleAction{ruleEvict, ruleSkip, ruleWait, ruleLast, ruleRestart}
+
+// podRule says what the drain does about some Pods.
+type podRule struct {
+	pods.Selector
+	// Action is evict if it is empty.
+	Action ruleAction `json:"action"`
+	// Order of the Pods in their tier: lower first, each gone before the next. 0 without a rule.
+	Order int32 `json:"order"`
+	// GracePeriodSeconds replaces that of the step.
+	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
+}
+
+func (r *podRule) validate(path string) []error {
+	faults := r.Selector.Validate(path)
+	fault := func(path, format string, arguments ...any) {
+		faults = append(faults, cleanup.OptionError{Path: path, Problem: fmt.Sprintf(format, arguments...)})
+	}
+	if r.Action == "" {
+		r.Action = ruleEvict
+	}
+	switch {
+	case !slices.Contains(ruleActions, r.Action):
+		fault(path+".action", "is %q, must be evict, skip, waitCompleted, last, or rolloutRestart", r.Action)
+	case r.Action == ruleSkip && r.Everything():
+		fault(path, "skips every Pod: it must have namespaces or a selector")
+	}
+	if r.Order != 0 && (r.Action == ruleSkip || r.Action == ruleLast) {
+		fault(path+".order", "has no effect with action %s", r.Action)
+	}
+	switch {
+	case r.GracePeriodSeconds == nil:
+	case *r.GracePeriodSeconds < shortest:
+		fault(path+".gracePeriodSeconds", "must be at least %d", shortest)
+	case r.Action != ruleEvict && r.Action != ruleLast:
+		fault(path+".gracePeriodSeconds", "has no effect with action %s", r.Action)
+	}
+	return faults
+}
+
+// ruleOf returns the first rule that chooses the Pod, and its name: "rules[0]".
+func (o options) ruleOf(pod *corev1.Pod) (podRule, string) {
+	for i := range o.Rules {
+		if o.Rules[i].Matches(pod) {
+			return o.Rules[i], fmt.Sprintf("rules[%d]", i)
+		}
+	}
+	return podRule{Action: ruleEvict}, ""
+}
+
+func (o options) skipped(pod *corev1.Pod, _ circumstances) (decision, bool) {
+	rule, name := o.ruleOf(pod)
+	return decision{action: leave, reason: "skipped by " + name}, rule.Action == ruleSkip
+}
+
+// untilCompleted does not apply on a Node that does not answer: nothing completes there.
+func (o options) untilCompleted(pod *corev1.Pod, in circumstances) (decision, bool) {
+	rule, name := o.ruleOf(pod)
+	return decision{action: await, reason: "not evicted, it has to complete (" + name + ")"}, rule.Action == ruleWait && !in.unreachable
+}
+
+// removal returns how an ordinary Pod is removed.
+func (o options) removal(pod *corev1.Pod) action {
+	if rule, _ := o.ruleOf(pod); rule.Action == ruleRestart {
+		return restart
+	}
+	return evict
+}
+
+// rank orders Pods: those of a lower one are gone before the next are evicted.
+type rank struct {
+	tier  tier
+	order int64
+}
+
+func (r rank) less(other rank) bool {
+	return r.tier < other.tier || r.tier == other.tier && r.order < other.order
+}
+
+func (o options) rankOf(pod *corev1.Pod) rank {
+	rule, _ := o.ruleOf(pod)
+	ranked := rank{tierOf(pod), int64(rule.Order)}
+	if rule.Action == ruleLast {
+		ranked.order = math.MaxInt64
+	}
+	if pods.OfDaemonSet(pod) {
+		ranked.tier = daemons
+	}
+	return ranked
+}

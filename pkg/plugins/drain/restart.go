@@ -1,0 +1,192 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
+)
+
+// restartedAt is the annotation of the Pod template that kubectl rollout restart writes
+// (k8s.io/kubectl/pkg/polymorphichelpers/objectrestarter.go). A change of it is a rollout.
+const restartedAt = "kubectl.kubernetes.io/restartedAt"
+
+// restartCheck is how often a rollout is read that has not replaced the Pod yet.
+const restartCheck = 10 * time.Second
+
+// workload is what the drain needs to know of a Deployment or a StatefulSet.
+type workload struct {
+	api.Object
+	template corev1.PodTemplateSpec
+	// unfit says why a restart would not replace the Pod by a better way than its eviction, or "".
+	unfit string
+	// stuck says why the rollout does not progress, or "".
+	stuck string
+}
+
+// rollout is what the drain knows of the Pod of a workload that is restarted.
+type rollout struct {
+	// waits says what the Pod waits for, "" if it is evicted as others are.
+	waits string
+	// next is when the workload is read again.
+	next time.Time
+}
+
+// restartAll restarts the rollouts of the Pods, each workload once, and returns the Pods that
+// are evicted as others are.
+func (d *drain) restartAll(ctx context.Context, pods []*corev1.Pod) (others []*corev1.Pod, failed error) {
+	forceAt, forces := d.forceAt()
+	now := d.clock.Now()
+	for _, pod := range pods {
+		known := d.rollouts[pod.UID]
+		if forces && !now.Before(forceAt) {
+			known = &rollout{}
+		}
+		if known == nil || known.waits != "" && !now.Before(known.next) {
+			waits, err := d.restart(ctx, pod)
+			if err != nil {
+				failed = inOneLine(failed, err)
+				continue
+			}
+			known = &rollout{waits, now.Add(restartCheck)}
+		}
+		d.rollouts[pod.UID] = known
+		if known.waits == "" {
+			others = append(others, pod)
+			continue
+		}
+		d.lookAgain(known.next)
+	}
+	return others, failed
+}
+
+// restart makes the controller of the Pod replace it, by the change of the Pod template that
+// kubectl rollout restart makes. It returns what the Pod waits for, or "" if it is to be
+// evicted. The annotation has the time when the step began, so that neither another attempt
+// nor another agent restarts the workload again.
+func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err error) {
+	found, why, err := d.restartable(ctx, pod)
+	switch {
+	case apierrors.IsForbidden(err):
+		return "", err
+	case err != nil:
+		return oneLine(err), nil
+	case why != "":
+		d.target.Log.Info("the rollout of a pod's controller is not restarted, the pod is evicted", "pod", nameOf(pod), "reason", why)
+		return "", nil
+	}
+	written, set := found.template.Annotations[restartedAt]
+	if at, err := time.Parse(time.RFC3339, written); !set || err != nil || at.Before(d.target.Began.Truncate(time.Second)) {
+		if err := d.restartWorkload(ctx, found.Object); err != nil {
+			err = fmt.Errorf("restarting the rollout of %s %s: %w", found.Kind, found.Object, err)
+			if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+				return "", err
+			}
+			return oneLine(err), nil
+		}
+		d.target.Log.Info("rollout restarted", "kind", found.Kind, "controller", found.Object.String(), "pod", nameOf(pod))
+	} else if pod.Annotations[restartedAt] == written {
+		return "", nil // It is the new Pod.
+	}
+	waits = fmt.Sprintf("waiting for the rollout of %s %s", found.Kind, found.Object)
+	if found.stuck != "" {
+		waits += ": " + found.stuck
+	}
+	return waits, nil
+}
+
+// restartable returns the workload of the Pod, or why it is not one to restart.
+func (p *plugin) restartable(ctx context.Context, pod *corev1.Pod) (found workload, why string, err error) {
+	controller, _ := pods.Controller(pod)
+	switch controller.Kind {
+	case "Deployment":
+		found, err = p.deployment(ctx, controller)
+	case "StatefulSet":
+		found, err = p.statefulSet(ctx, controller)
+	default:
+		return workload{}, "it has no Deployment or StatefulSet", nil
+	}
+	if apierrors.IsNotFound(err) {
+		return workload{}, fmt.Sprintf("there is no %s %s", controller.Kind, controller), nil
+	}
+	if err != nil {
+		return workload{}, "", fmt.Errorf("reading %s %s: %w", controller.Kind, controller, err)
+	}
+	return found, found.unfit, nil
+}
+
+func (p *plugin) deployment(ctx context.Context, controller api.Object) (workload, error) {
+	read, err := p.client.AppsV1().Deployments(controller.Namespace).Get(ctx, controller.Name, metav1.GetOptions{})
+	if err != nil {
+		return workload{}, err
+	}
+	found := workload{Object: controller, template: read.Spec.Template}
+	switch {
+	case ptr.Deref(read.Spec.Replicas, 1) > 1:
+		found.unfit = "it has more than one replica"
+	case read.Spec.Paused:
+		found.unfit = "its rollout is paused"
+	case !surges(read.Spec.Strategy):
+		found.unfit = "its strategy removes a Pod before it creates the next"
+	}
+	for _, condition := range read.Status.Conditions {
+		if condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse ||
+			condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
+			found.stuck = condition.Message
+		}
+	}
+	return found, nil
+}
+
+// surges reports whether a rollout of one replica creates the new Pod first.
+func surges(strategy appsv1.DeploymentStrategy) bool {
+	if strategy.Type == appsv1.RecreateDeploymentStrategyType || strategy.RollingUpdate == nil || strategy.RollingUpdate.MaxSurge == nil {
+		return false
+	}
+	surge, err := intstr.GetScaledValueFromIntOrPercent(strategy.RollingUpdate.MaxSurge, 1, true)
+	return err == nil && surge > 0
+}
+
+func (p *plugin) statefulSet(ctx context.Context, controller api.Object) (workload, error) {
+	read, err := p.client.AppsV1().StatefulSets(controller.Namespace).Get(ctx, controller.Name, metav1.GetOptions{})
+	if err != nil {
+		return workload{}, err
+	}
+	found := workload{Object: controller, template: read.Spec.Template}
+	rolling := read.Spec.UpdateStrategy.RollingUpdate
+	switch {
+	case ptr.Deref(read.Spec.Replicas, 1) > 1:
+		found.unfit = "it has more than one replica"
+	case read.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
+		found.unfit = "its update strategy is OnDelete"
+	case rolling != nil && ptr.Deref(rolling.Partition, 0) > 0:
+		found.unfit = "its update strategy has a partition"
+	}
+	return found, nil
+}
+
+func (d *drain) restartWorkload(ctx context.Context, controller api.Object) error {
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{restartedAt: d.target.Began.UTC().Format(time.RFC3339)},
+	}}}})
+	if err != nil {
+		return err
+	}
+	if controller.Kind == "Deployment" {
+		_, err = d.client.AppsV1().Deployments(controller.Namespace).Patch(ctx, controller.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	} else {
+		_, err = d.client.AppsV1().StatefulSets(controller.Namespace).Patch(ctx, controller.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	}
+	return err
+}
