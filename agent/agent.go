@@ -36,6 +36,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/logging"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
@@ -104,10 +105,13 @@ func Run(ctx context.Context, options Options) error {
 	engine := executor.New(clock, rand.Float64, redactor.Redact)
 	writes := secrets.NewWrites(clock.Now)
 	reporter := report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock)
+	var nodes *controller.Controller
 	brakes := brake.New(brake.Options{
-		Client: kube.Work, Namespace: options.Namespace, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
+		Client: kube.Leading, Namespace: options.Namespace, Config: settings.Current,
+		Nodes:  func() ([]*nodecache.Node, bool) { return nodes.Nodes() },
+		Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
 	})
-	nodes := controller.New(controller.Options{
+	nodes = controller.New(controller.Options{
 		Client:    kube.Leading,
 		Metadata:  kube.LeadingMetadata,
 		Config:    settings.Current,

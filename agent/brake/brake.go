@@ -1,108 +1,116 @@
-// Package brake decides whether cleanups may begin. Operators pause and resume all cleanups by
-// annotations on the status ConfigMap, which outlive the agent. Cleanups that have begun continue.
+// Package brake decides whether cleanups may begin: not while an operator has paused them, not
+// while the brake of the config is engaged, and not outside the maintenance windows. Cleanups that
+// have begun continue.
+//
+// Operators pause and resume by annotations on the status ConfigMap. The leader stores the state of
+// the brake there, too. So both outlive the agent.
 package brake
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/configwatch"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
+
+// period is the time between two evaluations without a cause.
+const period = time.Second
 
 // Metrics shows whether cleanups may begin.
 type Metrics interface {
-	// CleanupsPaused says whether this agent, as the leader, lets no cleanup begin.
-	CleanupsPaused(bool)
+	// CleanupsPaused says which of the three lets no cleanup begin; none of them while this
+	// agent does not lead.
+	CleanupsPaused(pause, brake, window bool)
 }
 
 // Options are the dependencies of a Brake. All are required.
 type Options struct {
+	// Client writes only while this agent is the leader.
 	Client    kubernetes.Interface
 	Namespace string
-	Events    record.EventRecorder
-	Metrics   Metrics
-	Clock     clock.WithDelayedExecution
-	Log       *slog.Logger
+	// Config returns the active config.
+	Config func() *config.Config
+	// Nodes returns all Nodes; known is false before they were listed for the first time.
+	Nodes   func() (nodes []*nodecache.Node, known bool)
+	Events  record.EventRecorder
+	Metrics Metrics
+	Clock   clock.WithTicker
+	Log     *slog.Logger
 }
 
 // Brake knows whether cleanups may begin. It is safe for concurrent use.
 type Brake struct {
 	Options
+	// changed has an element when the state may have changed.
+	changed chan struct{}
+
 	mutex sync.Mutex
 	state state
 	// read is closed when the state is read.
 	read chan struct{}
 }
 
-// state is what the Brake decides by.
-type state struct {
-	known bool
-	pause api.Pause
-}
-
 // New returns a Brake that has read nothing yet, so that no cleanup may begin.
 func New(options Options) *Brake {
-	b := &Brake{Options: options}
+	b := &Brake{Options: options, changed: make(chan struct{}, 1)}
 	b.Forget()
 	return b
 }
 
 // Reason returns why no cleanup may begin now, "" if cleanups may begin.
 func (b *Brake) Reason() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.state.reason()
+	state := b.evaluate()
+	return state.reason()
 }
 
 // OpenFor returns for how long cleanups have been allowed to begin.
 func (b *Brake) OpenFor() time.Duration {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.state.openFor(b.Clock.Now())
-}
-
-func (s state) reason() string {
-	if !s.known {
-		return "the agent cannot read whether cleanups are paused (configmap " + api.StatusName + ")"
-	}
-	return s.pause.String()
-}
-
-func (s state) openFor(now time.Time) time.Duration {
-	switch {
-	case s.reason() != "":
-		return 0
-	case s.pause.At.IsZero():
-		return math.MaxInt64 // Nobody ever paused.
-	}
-	return max(0, now.Sub(s.pause.At))
+	state := b.evaluate()
+	return state.openFor(b.Config().Windows, b.Clock.Now())
 }
 
 // Forget makes the Brake read its state again. Call it when this agent has become the leader,
-// before Run and Await: it was not followed meanwhile.
+// before Run and Await: nothing was followed meanwhile.
 func (b *Brake) Forget() {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	b.state.known, b.read = false, make(chan struct{})
+	b.state, b.read = state{}, make(chan struct{})
 }
 
-// Run follows what operators request until ctx ends, and calls changed after each change.
-func (b *Brake) Run(ctx context.Context, changed func()) error {
-	defer b.Metrics.CleanupsPaused(false) // The next leader says it.
-	return configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, func(status *corev1.ConfigMap) {
-		if b.set(status) {
-			changed()
+// evaluate brings the state up to date and returns it. It wakes Run if the state has changed.
+func (b *Brake) evaluate() state {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	if b.state.known {
+		before := b.state.brake
+		b.state.evaluate(b.Config(), b.Nodes, b.Clock.Now())
+		if !equality.Semantic.DeepEqual(before, b.state.brake) {
+			b.wake()
 		}
-	})
+	}
+	return b.state
+}
+
+func (b *Brake) wake() {
+	select {
+	case b.changed <- struct{}{}:
+	default: // Run is about to look.
+	}
 }
 
 // Await waits until the state is read, for the given time at most.
@@ -118,29 +126,92 @@ func (b *Brake) Await(ctx context.Context, atMost time.Duration) {
 	}
 }
 
-// set takes over what the ConfigMap says, and reports whether that is new.
-func (b *Brake) set(status *corev1.ConfigMap) bool {
-	pause := api.PauseOf(status)
+// Run follows what operators request, and what the config says, until ctx ends. It stores the state
+// and calls changed after each change.
+func (b *Brake) Run(ctx context.Context, changed func()) error {
+	defer b.Metrics.CleanupsPaused(false, false, false) // The next leader says it.
+	failed := make(chan error, 1)
+	go func() {
+		failed <- configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, b.set)
+	}()
+	ticker := b.Clock.NewTicker(period)
+	defer ticker.Stop()
+	var shown, stored state
+	for {
+		select {
+		case <-ctx.Done():
+			return <-failed
+		case err := <-failed:
+			return err
+		case <-ticker.C():
+		case <-b.changed:
+		}
+		now := b.evaluate()
+		if !now.known {
+			continue
+		}
+		if !stored.known {
+			stored = now
+			stored.brake = api.Brake{} // It is stored again, which changes nothing.
+		}
+		if shown.reason() != now.reason() || !shown.known {
+			b.publish(shown, now)
+			shown = now
+			changed()
+		}
+		if !equality.Semantic.DeepEqual(stored.brake, now.brake) {
+			if err := b.store(ctx, now.brake); err != nil {
+				b.Log.Warn("the state of the brake cannot be stored, trying again", "err", err)
+				continue
+			}
+			stored = now
+		}
+	}
+}
+
+// set takes over what the ConfigMap says. The state of the brake is read once: afterwards this agent
+// knows it best.
+func (b *Brake) set(status *corev1.ConfigMap) {
+	brake, err := api.BrakeOf(status)
 	b.mutex.Lock()
-	before := b.state
-	b.state = state{known: true, pause: pause}
-	if !before.known {
-		close(b.read)
+	defer b.mutex.Unlock()
+	defer b.wake()
+	b.state.pause = api.PauseOf(status)
+	b.state.status = corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: status.Namespace, Name: status.Name, UID: status.UID}
+	if b.state.known {
+		return
 	}
-	b.mutex.Unlock()
-	b.Metrics.CleanupsPaused(pause.Paused)
-	if before.known && before.pause == pause {
-		return false
+	if err != nil { // What engages it is evaluated again.
+		b.Log.Error("the stored state of the brake is ignored", "err", err)
 	}
+	b.state.brake = brake
+	b.state.known = true
+	close(b.read)
+}
+
+// publish shows a change in an Event about the status, in metrics and in the log.
+func (b *Brake) publish(before, now state) {
+	b.Metrics.CleanupsPaused(now.pause.Paused, now.brake.Since != nil, now.brake.WindowOpensAt != nil)
+	status, reason := &now.status, now.reason()
 	switch {
-	case pause.Paused:
-		b.Log.Warn("cleanups are paused", "by", pause.By, "reason", pause.Reason)
-		b.Events.Event(status, corev1.EventTypeWarning, "CleanupsPaused", "No cleanup begins: "+pause.String())
+	case now.pause.Paused:
+		b.Events.Event(status, corev1.EventTypeWarning, "CleanupsPaused", "No cleanup begins: "+reason)
+	case now.brake.Since != nil:
+		b.Events.Event(status, corev1.EventTypeWarning, "BrakeEngaged", "No cleanup begins: "+reason)
 	case before.pause.Paused:
-		b.Log.Info("cleanups are resumed", "by", pause.By, "reason", pause.Reason)
-		b.Events.Event(status, corev1.EventTypeNormal, "CleanupsResumed", resumed(pause))
+		b.Events.Event(status, corev1.EventTypeNormal, "CleanupsResumed", resumed(now.pause))
+	case before.brake.Since != nil && now.pause.At.Equal(now.brake.ReleasedAt.Time):
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "The brake is released. "+resumed(now.pause))
+	case before.brake.Since != nil && b.Config().Brake.Enabled():
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", fmt.Sprintf("The brake is released: it has been quiet for %s", b.Config().Brake.ReleaseAfter))
+	case before.brake.Since != nil:
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "The brake is released: the config has none any more")
 	}
-	return true
+	if reason == "" {
+		b.Log.Info("cleanups may begin")
+		return
+	}
+	b.Log.Warn("no cleanup begins", "reason", reason)
 }
 
 func resumed(pause api.Pause) string {
@@ -149,4 +220,20 @@ func resumed(pause api.Pause) string {
 		text += ": " + pause.Reason
 	}
 	return text
+}
+
+// store writes the state of the brake for the CLI and for the next leader.
+func (b *Brake) store(ctx context.Context, brake api.Brake) error {
+	text, err := json.Marshal(brake)
+	if err != nil {
+		return fmt.Errorf("encoding the state of the brake: %w", err)
+	}
+	patch, err := json.Marshal(map[string]any{"data": map[string]string{api.BrakeKey: string(text)}})
+	if err != nil {
+		return fmt.Errorf("encoding the state of the brake: %w", err)
+	}
+	if _, err := b.Client.CoreV1().ConfigMaps(b.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("writing the state of the brake into configmap %s/%s: %w", b.Namespace, api.StatusName, err)
+	}
+	return nil
 }

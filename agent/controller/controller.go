@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/executor"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
@@ -99,6 +100,15 @@ func (c *Controller) ReconcileAll() {
 			r.queue.Add(name)
 		}
 	}
+}
+
+// Nodes returns all Nodes; known is false while this agent does not lead, and before they were
+// listed for the first time.
+func (c *Controller) Nodes() (nodes []*nodecache.Node, known bool) {
+	if r := c.current.Load(); r != nil && r.nodes.Synced() {
+		return r.nodes.List(), true
+	}
+	return nil, false
 }
 
 // SecretWritten retries the cleanups that make no progress, if a step uses a Secret that was

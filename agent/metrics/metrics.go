@@ -22,7 +22,7 @@ type Metrics struct {
 	unprotected       prometheus.Counter
 	finalizersAdded   prometheus.Counter
 	leader            prometheus.Gauge
-	paused            prometheus.Gauge
+	paused            *prometheus.GaugeVec
 	certificateExpiry prometheus.Gauge
 	servingExpiry     prometheus.Gauge
 	configReloads     *prometheus.CounterVec
@@ -67,10 +67,10 @@ func New() *Metrics {
 			Name: "node_cleanup_leader",
 			Help: "1 while this agent is the one that cleans, 0 otherwise.",
 		}),
-		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_paused",
-			Help: "1 while the leader lets no cleanup begin, 0 otherwise and on other agents.",
-		}),
+			Help: "1 while the leader lets no cleanup begin, by cause: pause, brake or window; 0 otherwise and on other agents.",
+		}, []string{"cause"}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
 			Help: "Changes of the config while the agent ran, by result: success or error.",
@@ -107,6 +107,7 @@ func New() *Metrics {
 	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK,
 		m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.CleanupsPaused(false, false, false)
 	m.configOK.Set(1) // Without a good config the agent does not start.
 	return m
 }
@@ -153,8 +154,12 @@ func (m *Metrics) Leading(leads bool) {
 	m.leader.Set(oneIf(leads))
 }
 
-// CleanupsPaused says whether this agent lets no cleanup begin.
-func (m *Metrics) CleanupsPaused(paused bool) { m.paused.Set(oneIf(paused)) }
+// CleanupsPaused says which of the three lets no cleanup begin.
+func (m *Metrics) CleanupsPaused(pause, brake, window bool) {
+	m.paused.WithLabelValues("pause").Set(oneIf(pause))
+	m.paused.WithLabelValues("brake").Set(oneIf(brake))
+	m.paused.WithLabelValues("window").Set(oneIf(window))
+}
 
 // ConfigInForce says which config is in force since when.
 func (m *Metrics) ConfigInForce(hash string, since time.Time) {

@@ -75,6 +75,9 @@ func (c *Cache) AwaitSync(ctx context.Context) error {
 	return nil
 }
 
+// Synced reports whether the Nodes were listed for the first time.
+func (c *Cache) Synced() bool { return c.informer.HasSynced() }
+
 // Get returns the Node of that name, or nil.
 func (c *Cache) Get(name string) *Node {
 	object, found, err := c.Store().GetByKey(name)

@@ -32,8 +32,9 @@ type AgentStatus struct {
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
 
-	// Pause is in the annotations, which operators write.
+	// Pause is in the annotations, which operators write; Brake in a key of its own.
 	Pause Pause `json:"-"`
+	Brake Brake `json:"-"`
 }
 
 // PluginHealth is what the plugin of one step answered to a health check.
@@ -73,7 +74,11 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 // may be older than the agent it asks. The status is empty if somebody paused before an agent
 // was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
-	status := &AgentStatus{Pause: PauseOf(configMap)}
+	brake, err := BrakeOf(configMap)
+	if err != nil {
+		return nil, err
+	}
+	status := &AgentStatus{Pause: PauseOf(configMap), Brake: brake}
 	if _, written := configMap.Data[StatusKey]; !written {
 		return status, nil
 	}

@@ -23,6 +23,8 @@ type file struct {
 	Concurrency  fileConcurrency `yaml:"concurrency"`
 	Deadline     fileDeadline    `yaml:"deadline"`
 	History      fileHistory     `yaml:"history"`
+	Windows      []fileWindow    `yaml:"windows"`
+	Brake        *fileBrake      `yaml:"brake"`
 	Guard        fileGuard       `yaml:"guard"`
 	Retry        fileRetry       `yaml:"retry"`
 	Steps        []fileStep      `yaml:"steps"`

@@ -83,6 +83,10 @@ func (p *parser) config(document *file) *Config {
 		},
 	}
 	config.Guard = p.guard(document.Guard)
+	config.Windows = p.windows(document.Windows)
+	if document.Brake != nil {
+		config.Brake = p.brake(*document.Brake)
+	}
 	config.NodeLabelSelector = document.NodeSelector.label()
 	var err error
 	if config.NodeSelector, err = document.NodeSelector.compile(); err != nil {

@@ -29,6 +29,10 @@ type Config struct {
 	Concurrency       Concurrency
 	Deadline          Deadline
 	History           History
+	// Windows are the times at which cleanups may begin.
+	Windows Windows
+	// Brake says when no cleanup may begin by itself.
+	Brake Brake
 	// Guard says which deletions are refused.
 	Guard Guard
 	// Steps in the order of the file; their names are unique and their

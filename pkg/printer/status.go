@@ -56,22 +56,46 @@ func NewStatus(now time.Time) *Status {
 
 // Pause is why no cleanup begins.
 type Pause struct {
+	Cause PauseCause `json:"cause"`
 	// By is who paused.
-	By     string       `json:"by"`
-	At     *metav1.Time `json:"at,omitempty"`
+	By string `json:"by,omitempty"`
+	// Since is when that began, Until when it ends by itself.
+	Since  *metav1.Time `json:"since,omitempty"`
+	Until  *metav1.Time `json:"until,omitempty"`
 	Reason string       `json:"reason,omitempty"`
 }
 
+// PauseCause is what lets no cleanup begin.
+type PauseCause string
+
+// The causes of a pause.
+const (
+	// Paused: an operator paused.
+	Paused PauseCause = "pause"
+	// Brake: the brake of the config is engaged.
+	Brake PauseCause = "brake"
+	// Window: no maintenance window is open.
+	Window PauseCause = "window"
+)
+
+// Ends reports whether the pause is sure to end by itself.
+func (p *Pause) Ends() bool { return p.Until != nil }
+
 // Line returns the pause in one line.
-func (p Pause) Line(now time.Time) string {
-	text := "Paused by " + p.By
-	if p.At != nil {
-		text += " " + Age(now.Sub(p.At.Time)) + " ago"
+func (p *Pause) Line(now time.Time) string {
+	ago := ""
+	if p.Since != nil {
+		ago = " " + Age(now.Sub(p.Since.Time)) + " ago"
 	}
-	if p.Reason != "" {
-		text += ": " + p.Reason
+	switch {
+	case p.Cause == Brake:
+		return fmt.Sprintf("Brake engaged%s: %s", ago, p.Reason)
+	case p.Cause == Window:
+		return "Outside the maintenance windows until " + p.Until.UTC().Format(time.RFC3339)
+	case p.Reason == "":
+		return "Paused by " + p.By + ago
 	}
-	return text
+	return "Paused by " + p.By + ago + ": " + p.Reason
 }
 
 // Agent is how the agent is.

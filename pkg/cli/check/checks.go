@@ -35,7 +35,7 @@ var checks = []check{
 	{"leader", "leader election", false, leader},
 	{"version", "CLI and agent versions", false, versions},
 	{"agent-rights", "rights of the agent", false, agentRights},
-	{"pause", "pause of all cleanups", false, paused},
+	{"pause", "pause, brake and maintenance windows", false, paused},
 	{"config", "config", false, configValid},
 	{"secrets", "secrets that the config names", false, secretsThere},
 	{"certificate", "certificate authority of the webhooks", false, certificate},
@@ -181,6 +181,8 @@ func paused(ctx context.Context, s *subject) result {
 	switch {
 	case err != nil:
 		return skip(err)
+	case status.Pause != nil && status.Pause.Ends():
+		return pass(status.Pause.Line(s.now()))
 	case status.Pause != nil:
 		return warn(status.Pause.Line(s.now()), "kubectl nodecleanup resume")
 	}

@@ -103,7 +103,15 @@ func TestEveryCauseGolden(t *testing.T) {
 		"paused": {func(f *found) {
 			f.run = &api.Run{Node: f.name, State: api.Pending}
 			f.agent.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "INC-7"}
-		}, "paused"},
+		}, "pause"},
+		"brake": {func(f *found) {
+			f.run = nil
+			f.agent.Status.Brake = api.Brake{Since: ptr.To(ago(12 * time.Minute)), Reason: "41 of 200 protected nodes are terminating (limit 20%)"}
+		}, "brake"},
+		"window": {func(f *found) {
+			f.run = nil
+			f.agent.Status.Brake = api.Brake{WindowOpensAt: ptr.To(ago(-2 * time.Hour))}
+		}, "window"},
 		"begun-before-a-pause": {func(f *found) {
 			f.agent.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "INC-7"}
 		}, ""},

@@ -71,11 +71,16 @@ func paused(f *found, now time.Time) *printer.Cause {
 	if f.agent == nil || f.run != nil && f.run.Begun() || !f.held() {
 		return nil
 	}
-	pause := inspect.Pause(f.agent.Status)
+	pause := inspect.Pause(f.agent.Status, now)
 	if pause == nil {
 		return nil
 	}
-	return cause("paused", "no cleanup begins: "+strings.ToLower(pause.Line(now)[:1])+pause.Line(now)[1:], "kubectl nodecleanup resume", bypass(f))
+	next := "kubectl nodecleanup resume"
+	if pause.Ends() {
+		next = "wait"
+	}
+	line := pause.Line(now)
+	return cause(string(pause.Cause), "no cleanup begins: "+strings.ToLower(line[:1])+line[1:], next, bypass(f))
 }
 
 func bypass(f *found) string {

@@ -26,7 +26,7 @@ const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
 func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
 	view.Namespace = s.Namespace
-	view.Pause = Pause(s.Status)
+	view.Pause = Pause(s.Status, now)
 	view.Agent = assessAgent(s, now)
 	view.Agent.CLIVersion = cliVersion
 	view.Admission = assessAdmission(s.Webhook, s.Policy, now)
@@ -51,7 +51,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		return cmp.Compare(a.Node, b.Node)
 	})
 	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
-	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0 && view.Pause == nil
+	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0 && (view.Pause == nil || view.Pause.Ends())
 	for _, plugin := range view.Plugins {
 		view.Healthy = view.Healthy && (plugin.Error == "" || !plugin.Critical)
 	}
@@ -60,15 +60,24 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 }
 
 // Pause returns why no cleanup begins, nil while cleanups may begin.
-func Pause(status *api.AgentStatus) *printer.Pause {
-	if status == nil || !status.Pause.Paused {
+func Pause(status *api.AgentStatus, now time.Time) *printer.Pause {
+	if status == nil {
 		return nil
 	}
-	pause := &printer.Pause{By: status.Pause.Who(), Reason: status.Pause.Reason}
-	if at := status.Pause.At; !at.IsZero() {
-		pause.At = &metav1.Time{Time: at}
+	pause, brake := status.Pause, status.Brake
+	switch {
+	case pause.Paused:
+		view := &printer.Pause{Cause: printer.Paused, By: pause.Who(), Reason: pause.Reason}
+		if !pause.At.IsZero() {
+			view.Since = &metav1.Time{Time: pause.At}
+		}
+		return view
+	case brake.Engaged(pause):
+		return &printer.Pause{Cause: printer.Brake, Since: brake.Since, Reason: brake.Reason}
+	case brake.WindowOpensAt != nil && brake.WindowOpensAt.After(now): // Else no agent has updated it.
+		return &printer.Pause{Cause: printer.Window, Until: brake.WindowOpensAt}
 	}
-	return pause
+	return nil
 }
 
 func works(health printer.Health) bool {
@@ -312,7 +321,7 @@ func next(view *printer.Status, stuck int) string {
 		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
-	case view.Pause != nil:
+	case view.Pause != nil && !view.Pause.Ends():
 		return "kubectl nodecleanup resume"
 	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
 		return "kubectl nodecleanup plugins status"

@@ -111,6 +111,16 @@ func TestStatusGolden(t *testing.T) {
 			s.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "storage array down"}
 			s.leave("ip-10-0-8", 5*time.Second, api.Pending, s.Status.Pause.String())
 		}, false},
+		"brake": {func(s *Snapshot) {
+			s.Status.Brake = api.Brake{Since: ptr.To(metav1.NewTime(night.Add(-12 * time.Minute))), Reason: "41 of 200 protected nodes are terminating (limit 20%)"}
+		}, false},
+		"resumed-although-the-brake-is-engaged": {func(s *Snapshot) {
+			s.Status.Brake = api.Brake{Since: ptr.To(metav1.NewTime(night.Add(-12 * time.Minute))), Reason: "41 of 200 protected nodes are terminating (limit 20%)"}
+			s.Status.Pause = api.Pause{By: "alice", At: night.Add(-time.Minute)}
+		}, true},
+		"outside-the-windows": {func(s *Snapshot) {
+			s.Status.Brake = api.Brake{WindowOpensAt: ptr.To(metav1.NewTime(night.Add(2 * time.Hour)))}
+		}, true},
 		"one-of-two": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 1 }, true},
 		"scaled-to-0": {func(s *Snapshot) {
 			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Leadership = ptr.To[int32](0), 0, cluster.Leadership{}

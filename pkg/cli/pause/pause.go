@@ -69,8 +69,9 @@ func NewResume(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "resume",
-		Short: "Let cleanups begin again after a pause",
-		Long: `Let cleanups begin again after a pause. The cleanups of all nodes that waited begin, as
+		Short: "Let cleanups begin again after a pause, or release the brake",
+		Long: `Let cleanups begin again after a pause, or after the brake of the config has been engaged.
+What engaged it does not engage it again: only what happens from now on. The cleanups of all nodes that waited begin, as
 many at the same time as the config allows.`,
 		Example: `  kubectl nodecleanup resume --reason "storage array repaired"`,
 		Args:    command.NoArguments,
@@ -109,18 +110,30 @@ func (o *Options) Run(ctx context.Context) error {
 	if exists && err != nil {
 		return fmt.Errorf("reading whether cleanups are paused: %w", err)
 	}
-	before := api.Pause{}
+	var pause api.Pause
+	var brake api.Brake
 	if exists {
-		before = api.PauseOf(status)
+		pause = api.PauseOf(status)
+		if brake, err = api.BrakeOf(status); err != nil {
+			return err
+		}
 	}
-	if !o.Pause && !before.Paused {
+	engaged := brake.Engaged(pause)
+	if !o.Pause && !pause.Paused && !engaged {
 		fmt.Fprintln(o.Out, "cleanups are not paused")
 		return nil
 	}
-	if before.Paused {
-		o.Say("Until now, %s.", before)
+	if pause.Paused {
+		o.Say("Until now, %s.", pause)
 	}
-	if err := o.store(ctx, clients.Typed, namespace, exists); err != nil {
+	if engaged {
+		o.Say("Until now, %s.", brake)
+	}
+	at := o.ServerTime()
+	if engaged && at.Before(brake.Since.Time) { // A resume releases the brake only if it is not older.
+		at = brake.Since.Time
+	}
+	if err := o.store(ctx, clients.Typed, namespace, exists, at); err != nil {
 		return err
 	}
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
@@ -134,7 +147,7 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 // store writes the request on the status, which exists once an agent was started.
-func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists bool) error {
+func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists bool, at time.Time) error {
 	what := "resuming cleanups"
 	if o.Pause {
 		what = "pausing cleanups"
@@ -142,7 +155,7 @@ func (o *Options) store(ctx context.Context, client kubernetes.Interface, namesp
 	annotations := map[string]any{
 		api.AnnotationPause:       fmt.Sprint(o.Pause),
 		api.AnnotationPauseBy:     command.WhoAmI(ctx, client),
-		api.AnnotationPauseAt:     o.ServerTime().UTC().Format(time.RFC3339),
+		api.AnnotationPauseAt:     at.UTC().Format(time.RFC3339),
 		api.AnnotationPauseReason: o.Reason,
 	}
 	configMaps := client.CoreV1().ConfigMaps(namespace)

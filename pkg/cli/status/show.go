@@ -41,7 +41,9 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 			"config":    fmt.Sprintf("config %s %s", view.Config.Health, view.Config.Problem),
 		}
 		if view.Pause != nil {
-			now[pauseKey] = fmt.Sprintf("cleanups are paused by %s: %s", view.Pause.By, printer.OrDash(view.Pause.Reason))
+			still := *view.Pause
+			still.Since = nil // An age would be a change each time.
+			now[pauseKey] = "no cleanup begins: " + still.Line(view.Time.Time)
 		}
 		for _, cleanup := range view.Cleanups {
 			now["node "+cleanup.Node] = fmt.Sprintf("node %s %s %s %s", cleanup.Node, cleanup.State, printer.OrDash(cleanup.Step), printer.OrDash(cleanup.Reason))

@@ -27,7 +27,7 @@ func changes() []*printer.Status {
 		view := printer.NewStatus(time.Date(2026, 11, 23, 3, 0, i, 0, time.UTC))
 		view.Agent.Health, view.Admission.Health, view.Config.Health, view.Cleanups = printer.Healthy, printer.Healthy, printer.Healthy, cleanups
 		if i == 2 || i == 3 {
-			view.Pause = &printer.Pause{By: "alice", At: &metav1.Time{Time: time.Date(2026, 11, 23, 2, 48, 0, 0, time.UTC)}, Reason: "INC-7"}
+			view.Pause = &printer.Pause{Cause: printer.Paused, By: "alice", Since: &metav1.Time{Time: time.Date(2026, 11, 23, 2, 48, 0, 0, time.UTC)}, Reason: "INC-7"}
 		}
 		all = append(all, view)
 	}

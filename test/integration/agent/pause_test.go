@@ -17,11 +17,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 )
 
+// pausedAt is the time of the requests of these tests.
+const pausedAt = "2026-01-31T04:00:00Z"
+
 // pause writes what the CLI writes to pause or to resume.
-func (f *fixture) pause(value, reason string) {
+func (f *fixture) pause(value, at, reason string) {
 	f.Helper()
-	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:%q,%q:"2026-01-31T04:00:00Z",%q:%q}}}`, api.AnnotationPause, value,
-		api.AnnotationPauseBy, command.WhoAmI(f.Context(), f.client), api.AnnotationPauseAt, api.AnnotationPauseReason, reason)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:%q,%q:%q,%q:%q}}}`, api.AnnotationPause, value,
+		api.AnnotationPauseBy, command.WhoAmI(f.Context(), f.client), api.AnnotationPauseAt, at, api.AnnotationPauseReason, reason)
 	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
 	f.eventually("the pause is written", func(ctx context.Context) (bool, error) {
 		_, err := configMaps.Patch(ctx, api.StatusName, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
@@ -62,10 +65,10 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	running, waits, bypassed := f.protected("begun"), f.protected("waits"), f.protected("bypassed")
 	f.delete(running)
 	<-started
-	f.pause("true", "INC-7")
+	f.pause("true", pausedAt, "INC-7")
 	f.awaitPauseEvent("CleanupsPaused", "INC-7")
 
-	const reason = "since 2026-01-31T04:00:00Z: INC-7"
+	const reason = "since " + pausedAt + ": INC-7"
 	f.delete(waits)
 	if message := f.awaitState(waits, api.Pending); !strings.Contains(message, reason) {
 		t.Errorf("the condition says %q", message)
@@ -95,7 +98,7 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 		}
 	}
 
-	f.pause("false", "repaired")
+	f.pause("false", pausedAt, "repaired")
 	f.awaitGone(waits)
 	f.awaitGone(later)
 	f.awaitPauseEvent("CleanupsResumed", "repaired")
@@ -109,7 +112,7 @@ func TestACleanupOnRequestWaitsForTheEndOfAPause(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: works, plugin: probe}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	f.start(f.options())
-	f.pause("true", "INC-7")
+	f.pause("true", pausedAt, "INC-7")
 	f.awaitPauseEvent("CleanupsPaused", "INC-7")
 	node := f.protected("worker")
 	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationCleanupRequestedAt+`":"2026-01-31T04:00:00Z"}}}`)
@@ -117,6 +120,6 @@ func TestACleanupOnRequestWaitsForTheEndOfAPause(t *testing.T) {
 	if f.read(node).Spec.Unschedulable {
 		t.Error("the node is cordoned although its cleanup has not begun")
 	}
-	f.pause("false", "")
+	f.pause("false", pausedAt, "")
 	f.awaitState(node, api.Succeeded)
 }

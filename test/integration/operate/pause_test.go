@@ -31,8 +31,8 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	stop()
 	f.start()
 	as(viewer, "status").exits(exit.Unhealthy).says("Paused by "+by+" ", " ago: storage array down, INC-4711", "Next: kubectl nodecleanup resume")
-	as(viewer, "check", "--suppress", "agent").says("pause of all cleanups", "Paused by "+by)
-	f.eventuallyDiagnoses("worker", "paused")
+	as(viewer, "check", "--suppress", "agent").says("pause, brake and maintenance windows", "Paused by "+by)
+	f.eventuallyDiagnoses("worker", "pause")
 	as(viewer, "diagnose", "worker").exits(exit.Unhealthy).says("no cleanup begins: paused by "+by, "kubectl nodecleanup resume", `kubectl nodecleanup bypass worker --reason "…"`)
 	if node := f.read("worker"); node == nil || api.Cleanup(node).Reason != string(api.Pending) {
 		t.Errorf("the node does not wait: %+v", node)
@@ -42,4 +42,21 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	as(operator, "resume", "--reason", "array repaired").exits(exit.OK).says("cleanups resumed")
 	f.eventually("the node is released", func(ctx context.Context) (bool, error) { return f.read("worker") == nil, nil })
 	as(viewer, "check", "--suppress", "agent").says("none: cleanups may begin")
+}
+
+func TestAResumeReleasesTheBrake(t *testing.T) {
+	f := setUp(t, "brake: {maxTerminating: 1}\nsteps: [{name: log, plugin: logger}]\n")
+	for _, name := range []string{"a", "b", "c"} {
+		f.node(name, nil)
+	}
+	f.delete("a")
+	f.delete("b")
+	f.start()
+	f.eventuallyDiagnoses("a", "brake")
+	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Brake engaged ", "2 of 3 protected nodes are terminating (limit 1)", "Next: kubectl nodecleanup resume")
+	f.run("resume", "-n", f.namespace).exits(exit.OK).says("Until now, the brake lets no cleanup begin", "cleanups resumed")
+	for _, name := range []string{"a", "b"} {
+		f.eventually("node "+name+" is released", func(context.Context) (bool, error) { return f.read(name) == nil, nil })
+	}
+	f.run("status", "-n", f.namespace).exits(exit.OK)
 }

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BrakeKey is the key of the brake's state in the status ConfigMap.
+const BrakeKey = "brake.json"
+
+// Brake is what the leader stores about the brake and the maintenance windows of the config. The
+// next leader continues with it.
+type Brake struct {
+	// Since is when the brake was engaged, nil while it is released. Reason says why.
+	Since  *metav1.Time `json:"since,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+	// ReleasedAt is when it was last released. What happened before does not engage it again.
+	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
+	// WindowOpensAt is when the next maintenance window opens, nil while cleanups may begin.
+	WindowOpensAt *metav1.Time `json:"windowOpensAt,omitempty"`
+}
+
+// BrakeOf reads the state of the brake from the status ConfigMap. It is the zero value if no
+// leader has stored one.
+func BrakeOf(status *corev1.ConfigMap) (Brake, error) {
+	var brake Brake
+	text, stored := status.Data[BrakeKey]
+	if !stored {
+		return brake, nil
+	}
+	if err := json.Unmarshal([]byte(text), &brake); err != nil {
+		return Brake{}, fmt.Errorf("decoding the state of the brake in configmap %s/%s: %w", status.Namespace, status.Name, err)
+	}
+	return brake, nil
+}
+
+// Engaged reports whether the brake is engaged and no operator has resumed since.
+func (b Brake) Engaged(pause Pause) bool {
+	return b.Since != nil && !pause.resumedAfter(b.Since.Time)
+}
+
+// resumedAfter reports whether the newest request is a resume at that time or later.
+func (p Pause) resumedAfter(at time.Time) bool { return !p.Paused && !p.At.Before(at) }
+
+// String returns what a Node waits for while the brake is engaged.
+func (b Brake) String() string {
+	if b.Since == nil {
+		return ""
+	}
+	return fmt.Sprintf("the brake lets no cleanup begin since %s: %s", b.Since.UTC().Format(time.RFC3339), b.Reason)
+}

@@ -1,0 +1,102 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+const worksProbe = "steps:\n- {name: works, plugin: probe}\n"
+
+// leaving returns nodes of which the first three are deleted, before an agent runs: so that none of
+// their cleanups begins before the third is deleted.
+func (f *fixture) leaving() []*corev1.Node {
+	f.Helper()
+	var nodes []*corev1.Node
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		nodes = append(nodes, f.protected(name))
+	}
+	for _, node := range nodes[:3] {
+		f.delete(node)
+	}
+	return nodes[:3]
+}
+
+func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
+	f := setUp(t, "brake: {maxTerminating: 40%}\n"+worksProbe)
+	var begun atomic.Int32
+	f.probes[""] = func(context.Context, cleanup.Target) error {
+		begun.Add(1)
+		return nil
+	}
+	leaving := f.leaving()
+	stop := f.start(f.options())
+	const reason = "3 of 5 protected nodes are terminating (limit 40%)"
+	f.awaitPauseEvent("BrakeEngaged", reason)
+	message := f.awaitState(leaving[0], api.Pending)
+	if !strings.Contains(message, reason) {
+		t.Errorf("the condition says %q", message)
+	}
+	// The next agent goes on with the state that this one has stored.
+	f.eventually("the state is stored", func(ctx context.Context) (bool, error) {
+		status, err := f.client.CoreV1().ConfigMaps(f.namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		brake, err := api.BrakeOf(status)
+		return brake.Since != nil, err
+	})
+	stop()
+	f.start(f.options())
+	f.patch(leaving[1], `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true"}}}`)
+	f.awaitGone(leaving[1])
+	// Now there are 2, as many as the limit, and they wait all the same.
+	if later := f.awaitState(leaving[2], api.Pending); later != message {
+		t.Errorf("the condition says %q, before %q", later, message)
+	}
+	if begun := begun.Load(); begun != 0 {
+		t.Errorf("%d cleanups began", begun)
+	}
+	f.pause("false", time.Now().UTC().Format(time.RFC3339), "we meant it")
+	f.awaitGone(leaving[0])
+	f.awaitGone(leaving[2])
+	f.awaitPauseEvent("BrakeReleased", "we meant it")
+}
+
+func TestTheBrakeIsReleasedAfterAQuietTime(t *testing.T) {
+	f := setUp(t, "brake: {maxTerminating: 2, releaseAfter: 3s}\n"+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	leaving := f.leaving()
+	f.start(f.options())
+	for _, node := range leaving {
+		f.awaitGone(node)
+	}
+	f.awaitPauseEvent("BrakeEngaged", "3 of 5 protected nodes are terminating (limit 2)")
+	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 3s")
+}
+
+func TestOutsideTheMaintenanceWindowsCleanupsWait(t *testing.T) {
+	// Twelve hours away from now, at whatever time the test runs.
+	opens := time.Now().UTC().Add(12 * time.Hour).Truncate(time.Hour)
+	f := setUp(t, fmt.Sprintf("windows: [{schedule: '0 %d * * *', duration: 1h}]\n", opens.Hour())+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	want := "waiting for the maintenance window that opens at " + opens.Format(time.RFC3339)
+	if message := f.awaitState(node, api.Pending); message != want {
+		t.Errorf("the condition says %q, want %q", message, want)
+	}
+	f.awaitEvent(node, "CleanupWaiting", want)
+	f.configure("windows: [{schedule: '* * * * *', duration: 1h}]\n" + worksProbe)
+	f.awaitGone(node)
+}
