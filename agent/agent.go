@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/admissionpolicy"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/brake"
@@ -71,7 +72,10 @@ func Run(ctx context.Context, options Options) error {
 		options.SetLogger(options.Log)
 	}
 	clock := serverclock.New(options.Log)
-	kube, err := clients.New(clients.Options{REST: options.REST, Version: options.Version, Clock: clock, Election: lead})
+	requests := brake.NewRequests(clock)
+	counted := rest.CopyConfig(options.REST)
+	counted.Wrap(requests.Wrap)
+	kube, err := clients.New(clients.Options{REST: counted, Version: options.Version, Clock: clock, Election: lead})
 	if err != nil {
 		return err
 	}
@@ -108,8 +112,8 @@ func Run(ctx context.Context, options Options) error {
 	var nodes *controller.Controller
 	brakes := brake.New(brake.Options{
 		Client: kube.Leading, Namespace: options.Namespace, Config: settings.Current,
-		Nodes:  func() ([]*nodecache.Node, bool) { return nodes.Nodes() },
-		Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
+		Nodes:    func() ([]*nodecache.Node, bool) { return nodes.Nodes() },
+		Requests: requests, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
 	})
 	nodes = controller.New(controller.Options{
 		Client:    kube.Leading,

@@ -46,11 +46,13 @@ type Options struct {
 	// Config returns the active config.
 	Config func() *config.Config
 	// Nodes returns all Nodes; known is false before they were listed for the first time.
-	Nodes   func() (nodes []*nodecache.Node, known bool)
-	Events  record.EventRecorder
-	Metrics Metrics
-	Clock   clock.WithTicker
-	Log     *slog.Logger
+	Nodes func() (nodes []*nodecache.Node, known bool)
+	// Requests counts the requests to the API server.
+	Requests *Requests
+	Events   record.EventRecorder
+	Metrics  Metrics
+	Clock    clock.WithTicker
+	Log      *slog.Logger
 }
 
 // Brake knows whether cleanups may begin. It is safe for concurrent use.
@@ -98,7 +100,7 @@ func (b *Brake) evaluate() state {
 	defer b.mutex.Unlock()
 	if b.state.known {
 		before := b.state.brake
-		b.state.evaluate(b.Config(), b.Nodes, b.Clock.Now())
+		b.state.evaluate(b.Config(), signals{b.Nodes, b.Requests}, b.Clock.Now())
 		if !equality.Semantic.DeepEqual(before, b.state.brake) {
 			b.wake()
 		}

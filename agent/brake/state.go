@@ -1,6 +1,7 @@
 package brake
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -19,52 +20,67 @@ type state struct {
 	known bool
 	pause api.Pause
 	brake api.Brake
+	// refusing is when the API server last refused too many requests.
+	refusing time.Time
 	// status identifies the ConfigMap that both are in.
 	status corev1.ObjectReference
 }
 
-// nodes returns all Nodes; known is false before they were listed for the first time.
-type nodes func() (all []*nodecache.Node, known bool)
+// signals are what engages the brake.
+type signals struct {
+	// nodes returns all Nodes; known is false before they were listed for the first time.
+	nodes    func() (all []*nodecache.Node, known bool)
+	requests *Requests
+}
+
+// minRequests is the number of requests from which their share says something. A leader renews its
+// Lease thirty times a minute.
+const minRequests = 20
 
 // evaluate engages or releases the brake, and decides whether a maintenance window is open.
 //
 // A Node that waits because of the brake terminates all the same. So the brake never waits until
 // few Nodes terminate: it is released when few were deleted lately. And only what happens after a
 // release engages it again.
-func (s *state) evaluate(settings *config.Config, nodes nodes, now time.Time) {
+func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 	now = now.Truncate(time.Second) // As it is stored.
 	s.brake.WindowOpensAt = nil
 	if _, open := settings.Windows.OpenSince(now); !open {
 		s.brake.WindowOpensAt = stamp(settings.Windows.Next(now))
 	}
-	switch rules := settings.Brake; {
+	rules := settings.Brake
+	refused := tooManyErrors(rules.APIServerErrors, from.requests, s.releasedAt(), now)
+	if refused != "" {
+		s.refusing = now
+	}
+	switch {
 	case s.brake.Since != nil && !s.brake.Engaged(s.pause):
 		s.release(s.pause.At)
 	case s.brake.Since == nil:
-		if reason := tooMany(rules, nodes, s.releasedAt()); reason != "" {
+		if reason := cmp.Or(tooMany(rules, from, s.releasedAt()), refused); reason != "" {
 			s.brake.Since, s.brake.Reason = stamp(now), reason
 		}
-	case !rules.Enabled(), s.quiet(rules, nodes, now):
+	case !rules.Enabled(), s.quiet(rules, from, now):
 		s.release(now)
 	}
 }
 
 // quiet reports whether the brake has been engaged for long enough, and would not have been
 // engaged by what happened meanwhile.
-func (s *state) quiet(rules config.Brake, nodes nodes, now time.Time) bool {
+func (s *state) quiet(rules config.Brake, from signals, now time.Time) bool {
 	since := now.Add(-rules.ReleaseAfter)
-	if _, known := nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) {
+	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.refusing.After(since) {
 		return false
 	}
-	return tooMany(rules, nodes, since) == ""
+	return tooMany(rules, from, since) == ""
 }
 
 // tooMany returns why the brake is engaged by the deletions after a time, "" if it is not.
-func tooMany(rules config.Brake, nodes nodes, after time.Time) string {
+func tooMany(rules config.Brake, from signals, after time.Time) string {
 	if !rules.MaxTerminating.Set() {
 		return ""
 	}
-	all, _ := nodes()
+	all, _ := from.nodes()
 	protected, terminating := 0, 0
 	for _, node := range all {
 		if !api.HasFinalizer(node) {
@@ -79,6 +95,22 @@ func tooMany(rules config.Brake, nodes nodes, after time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d protected nodes are terminating (limit %s)", terminating, protected, rules.MaxTerminating)
+}
+
+// tooManyErrors returns why the brake is engaged by what the API server has answered lately, but
+// after a time; "" if it is not.
+func tooManyErrors(rules config.APIServerErrors, requests *Requests, after, now time.Time) string {
+	if rules.Percent == 0 {
+		return ""
+	}
+	if since := now.Add(-rules.Over); since.After(after) {
+		after = since
+	}
+	refused, all := requests.since(after)
+	if all < minRequests || refused*100 <= rules.Percent*all {
+		return ""
+	}
+	return fmt.Sprintf("the API server refused %d of %d requests within %s with 429 or 5xx (limit %d%%)", refused, all, rules.Over, rules.Percent)
 }
 
 func (s *state) release(at time.Time) {

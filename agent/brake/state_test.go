@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -28,10 +29,14 @@ type fleet struct {
 	now      time.Time
 	unknown  bool
 	all      []*nodecache.Node
+	clock    *clocktesting.FakeClock // It shows now.
+	requests *Requests
 }
 
 func newFleet(t *testing.T, brake config.Brake) *fleet {
 	f := &fleet{T: t, settings: config.Config{Brake: brake}, now: started, state: state{known: true}}
+	f.clock = clocktesting.NewFakeClock(started)
+	f.requests = NewRequests(f.clock)
 	for i := range 11 {
 		node := &nodecache.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i), UID: types.UID(fmt.Sprint("n", i)), Finalizers: []string{api.Finalizer}}}
 		if i == 10 {
@@ -55,7 +60,8 @@ func (f *fleet) delete(n int) {
 // after evaluates every second of a time that passes, and returns why no cleanup begins at its end.
 func (f *fleet) after(passes time.Duration) string {
 	for end := f.now.Add(passes); ; f.now = f.now.Add(time.Second) {
-		f.state.evaluate(&f.settings, func() ([]*nodecache.Node, bool) { return f.all, !f.unknown }, f.now)
+		f.clock.SetTime(f.now)
+		f.state.evaluate(&f.settings, signals{func() ([]*nodecache.Node, bool) { return f.all, !f.unknown }, f.requests}, f.now)
 		if !f.now.Before(end) {
 			return f.state.reason()
 		}

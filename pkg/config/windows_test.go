@@ -73,6 +73,12 @@ func TestFaultyWindowsAndBrake(t *testing.T) {
 - {duration: 4h, zone: UTC}
 brake: {releaseAfter: 0s}
 `
+	// Each document has one brake.
+	const refusing = header + oneStep + "brake: {apiServerErrors: {percent: 100, over: 1h}}\n"
+	if _, err := Parse([]byte(refusing), catalog()); err == nil || !strings.Contains(err.Error(), "line 4: brake.apiServerErrors.percent: must be from 1 to 99, not 100") ||
+		!strings.Contains(err.Error(), "brake.apiServerErrors.over: must be at most 10m0s") {
+		t.Errorf("the faults of the brake are:\n%v", err)
+	}
 	_, err := Parse([]byte(written), catalog())
 	for _, want := range []string{
 		"line 5: windows[0].schedule", "windows[1].schedule: \"CRON_TZ=UTC 0 2 * * *\" is no cron schedule such as \"0 2 * * 1-5\": the time zone belongs into timeZone",

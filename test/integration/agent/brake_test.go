@@ -3,6 +3,8 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,4 +101,39 @@ func TestOutsideTheMaintenanceWindowsCleanupsWait(t *testing.T) {
 	f.awaitEvent(node, "CleanupWaiting", want)
 	f.configure("windows: [{schedule: '* * * * *', duration: 1h}]\n" + worksProbe)
 	f.awaitGone(node)
+}
+
+// refusing answers the first read of a Node in the place of the API server.
+type refusing struct {
+	next http.RoundTripper
+	done *atomic.Bool
+}
+
+func (r refusing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, "/nodes/worker") && !r.done.Swap(true) {
+		answer := httptest.NewRecorder()
+		answer.WriteHeader(http.StatusServiceUnavailable)
+		return answer.Result(), nil
+	}
+	return r.next.RoundTrip(request)
+}
+
+func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
+	// A leader of these tests renews its Lease ten times a second, so that one refusal is about 2 %.
+	f := setUp(t, "brake: {apiServerErrors: {percent: 1, over: 4s}, releaseAfter: 1s}\n"+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	options := f.options()
+	var done atomic.Bool
+	options.REST.Wrap(func(next http.RoundTripper) http.RoundTripper { return refusing{next, &done} })
+	f.start(options)
+	f.eventually("the leader has sent some requests", func(ctx context.Context) (bool, error) {
+		lease, err := f.client.CoordinationV1().Leases(f.namespace).Get(ctx, api.Agent, metav1.GetOptions{})
+		return err == nil && lease.Spec.RenewTime.Sub(lease.Spec.AcquireTime.Time) > 3*time.Second, nil
+	})
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitEvent(node, "CleanupWaiting", "the brake lets no cleanup begin")
+	f.awaitPauseEvent("BrakeEngaged", "the API server refused 1 of ")
+	f.awaitGone(node)
+	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")
 }
