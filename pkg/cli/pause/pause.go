@@ -70,9 +70,10 @@ func NewResume(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume",
 		Short: "Let cleanups begin again after a pause, or release the brake",
-		Long: `Let cleanups begin again after a pause, or after the brake of the config has been engaged.
-What engaged it does not engage it again: only what happens from now on. The cleanups of all nodes that waited begin, as
-many at the same time as the config allows.`,
+		Long: `Let cleanups begin again after a pause, or after the brake of the config has been
+engaged. What engaged the brake does not engage it again: only what happens from now on.
+The cleanups of all nodes that waited begin, as many at the same time as the config
+allows.`,
 		Example: `  kubectl nodecleanup resume --reason "storage array repaired"`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
