@@ -49,10 +49,12 @@ type Options struct {
 	Nodes func() (nodes []*nodecache.Node, known bool)
 	// Requests counts the requests to the API server.
 	Requests *Requests
-	Events   record.EventRecorder
-	Metrics  Metrics
-	Clock    clock.WithTicker
-	Log      *slog.Logger
+	// Prometheus reads alerts.
+	Prometheus Prometheus
+	Events     record.EventRecorder
+	Metrics    Metrics
+	Clock      clock.WithTicker
+	Log        *slog.Logger
 }
 
 // Brake knows whether cleanups may begin. It is safe for concurrent use.
@@ -136,6 +138,7 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 	go func() {
 		failed <- configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, b.set)
 	}()
+	go b.followAlerts(ctx)
 	ticker := b.Clock.NewTicker(period)
 	defer ticker.Stop()
 	var shown, stored state

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +24,11 @@ type state struct {
 	brake api.Brake
 	// refusing is when the API server last refused too many requests.
 	refusing time.Time
+	// firing are the alerts that fired when they were read last, alertsRead says whether they were
+	// read at all. alerting is when one fired last.
+	firing     []string
+	alertsRead bool
+	alerting   time.Time
 	// status identifies the ConfigMap that both are in.
 	status corev1.ObjectReference
 }
@@ -53,11 +60,12 @@ func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 	if refused != "" {
 		s.refusing = now
 	}
+	alerts := s.evaluateAlerts(rules, now)
 	switch {
 	case s.brake.Since != nil && !s.brake.Engaged(s.pause):
 		s.release(s.pause.At)
 	case s.brake.Since == nil:
-		if reason := cmp.Or(tooMany(rules, from, s.releasedAt()), refused); reason != "" {
+		if reason := cmp.Or(tooMany(rules, from, s.releasedAt()), refused, alerts); reason != "" {
 			s.brake.Since, s.brake.Reason = stamp(now), reason
 		}
 	case !rules.Enabled(), s.quiet(rules, from, now):
@@ -69,7 +77,7 @@ func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 // engaged by what happened meanwhile.
 func (s *state) quiet(rules config.Brake, from signals, now time.Time) bool {
 	since := now.Add(-rules.ReleaseAfter)
-	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.refusing.After(since) {
+	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.refusing.After(since) || s.alerting.After(since) {
 		return false
 	}
 	return tooMany(rules, from, since) == ""
@@ -111,6 +119,30 @@ func tooManyErrors(rules config.APIServerErrors, requests *Requests, after, now 
 		return ""
 	}
 	return fmt.Sprintf("the API server refused %d of %d requests within %s with 429 or 5xx (limit %d%%)", refused, all, rules.Over, rules.Percent)
+}
+
+// evaluateAlerts returns why the brake is engaged by alerts, "" if it is not.
+func (s *state) evaluateAlerts(rules config.Brake, now time.Time) string {
+	if len(rules.Alerts.Names) == 0 {
+		s.firing, s.alertsRead, s.brake.Alerts, s.brake.AlertsError = nil, false, nil, ""
+		return ""
+	}
+	if !s.alertsRead {
+		if len(s.brake.Alerts) > 0 { // They may still fire.
+			s.alerting = now
+		}
+		return ""
+	}
+	isNew := func(name string) bool { return !slices.Contains(s.brake.Alerts, name) }
+	engages := slices.ContainsFunc(s.firing, isNew)
+	s.brake.Alerts = s.firing
+	if len(s.firing) > 0 {
+		s.alerting = now
+	}
+	if !engages {
+		return ""
+	}
+	return "alerts are firing: " + strings.Join(s.firing, ", ")
 }
 
 func (s *state) release(at time.Time) {

@@ -20,6 +20,11 @@ type Brake struct {
 	Reason string       `json:"reason,omitempty"`
 	// ReleasedAt is when it was last released. What happened before does not engage it again.
 	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
+	// Alerts are those that fire and have engaged the brake, or that were firing when it was
+	// released. None of them engages it again before it has stopped. AlertsError is why the alerts
+	// cannot be read.
+	Alerts      []string `json:"alerts,omitempty"`
+	AlertsError string   `json:"alertsError,omitempty"`
 	// WindowOpensAt is when the next maintenance window opens, nil while cleanups may begin.
 	WindowOpensAt *metav1.Time `json:"windowOpensAt,omitempty"`
 }

@@ -1,6 +1,11 @@
 package config
 
-import "time"
+import (
+	"net/url"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
 
 // LongestOver is the longest time over which requests are counted.
 const LongestOver = 10 * time.Minute
@@ -15,6 +20,8 @@ type Brake struct {
 	MaxTerminating Limit
 	// APIServerErrors engage it while the API server refuses requests.
 	APIServerErrors APIServerErrors
+	// Alerts engage it while one of them fires.
+	Alerts Alerts
 	// ReleaseAfter is how long it must be quiet before the brake is released; zero for never,
 	// so that an operator has to resume.
 	ReleaseAfter time.Duration
@@ -28,13 +35,34 @@ type APIServerErrors struct {
 	Over time.Duration
 }
 
+// Alerts are alerts of a Prometheus server.
+type Alerts struct {
+	// URL of the server, without /api/v1/alerts.
+	URL string
+	// Names of the alerts; none for no alerts.
+	Names []string
+	// BearerToken is sent along, unless it is empty.
+	BearerToken cleanup.Value
+}
+
 // Enabled reports whether anything engages the brake.
-func (b Brake) Enabled() bool { return b.MaxTerminating.Set() || b.APIServerErrors.Percent > 0 }
+func (b Brake) Enabled() bool {
+	return b.MaxTerminating.Set() || b.APIServerErrors.Percent > 0 || len(b.Alerts.Names) > 0
+}
 
 type fileBrake struct {
 	MaxTerminating  *fileLimit           `yaml:"maxTerminating"`
 	APIServerErrors *fileAPIServerErrors `yaml:"apiServerErrors"`
+	Alerts          *fileAlerts          `yaml:"alerts"`
 	ReleaseAfter    *duration            `yaml:"releaseAfter"`
+}
+
+type fileAlerts struct {
+	URL         string   `yaml:"url"`
+	Names       []string `yaml:"names"`
+	BearerToken *struct {
+		SecretKeyRef cleanup.SecretKey `yaml:"secretKeyRef"`
+	} `yaml:"bearerToken"`
 }
 
 type fileAPIServerErrors struct {
@@ -56,8 +84,28 @@ func (p *parser) brake(written fileBrake) Brake {
 			p.fault("brake.apiServerErrors.over", "must be at most %s", LongestOver)
 		}
 	}
-	if written.MaxTerminating == nil && written.APIServerErrors == nil {
-		p.fault("brake", "names nothing that engages the brake: set maxTerminating or apiServerErrors")
+	if written.Alerts != nil {
+		brake.Alerts = p.alerts(*written.Alerts)
+	}
+	if written.MaxTerminating == nil && written.APIServerErrors == nil && written.Alerts == nil {
+		p.fault("brake", "names nothing that engages the brake: set maxTerminating, apiServerErrors or alerts")
 	}
 	return brake
+}
+
+func (p *parser) alerts(written fileAlerts) Alerts {
+	alerts := Alerts{URL: written.URL, Names: p.names("brake.alerts.names", written.Names)}
+	if len(alerts.Names) == 0 {
+		p.fault("brake.alerts.names", "there are none: name the alerts that engage the brake")
+	}
+	if parsed, err := url.Parse(alerts.URL); err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" {
+		p.fault("brake.alerts.url", "must be an http or https URL such as http://prometheus.monitoring:9090, without user and query")
+	}
+	if token := written.BearerToken; token != nil {
+		alerts.BearerToken = cleanup.FromSecret(token.SecretKeyRef.Name, token.SecretKeyRef.Key)
+		if problem := alerts.BearerToken.Problem(); problem != "" {
+			p.fault("brake.alerts.bearerToken", "%s", problem)
+		}
+	}
+	return alerts
 }

@@ -74,12 +74,19 @@ func TestFaultyWindowsAndBrake(t *testing.T) {
 brake: {releaseAfter: 0s}
 `
 	// Each document has one brake.
+	const alerting = header + oneStep + "brake: {alerts: {url: prometheus, bearerToken: {secretKeyRef: {name: a}}}}\n"
+	_, err := Parse([]byte(alerting), catalog())
+	for _, want := range []string{"line 4: brake.alerts.url: must be an http or https URL", "brake.alerts.names: there are none", "brake.alerts.bearerToken: secretKeyRef needs name and key"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in:\n%v", want, err)
+		}
+	}
 	const refusing = header + oneStep + "brake: {apiServerErrors: {percent: 100, over: 1h}}\n"
 	if _, err := Parse([]byte(refusing), catalog()); err == nil || !strings.Contains(err.Error(), "line 4: brake.apiServerErrors.percent: must be from 1 to 99, not 100") ||
 		!strings.Contains(err.Error(), "brake.apiServerErrors.over: must be at most 10m0s") {
 		t.Errorf("the faults of the brake are:\n%v", err)
 	}
-	_, err := Parse([]byte(written), catalog())
+	_, err = Parse([]byte(written), catalog())
 	for _, want := range []string{
 		"line 5: windows[0].schedule", "windows[1].schedule: \"CRON_TZ=UTC 0 2 * * *\" is no cron schedule such as \"0 2 * * 1-5\": the time zone belongs into timeZone",
 		"windows[2].schedule: \"@every 1h\"", "windows[3].schedule: \"0 0 31 2 *\" never comes", "windows[4].duration: must be longer than 0", "windows[5].duration: is missing",

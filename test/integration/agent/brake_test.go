@@ -137,3 +137,30 @@ func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
 	f.awaitGone(node)
 	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")
 }
+
+func TestTheBrakeIsEngagedWhileAlertsFire(t *testing.T) {
+	var fires atomic.Bool
+	fires.Store(true)
+	prometheus := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		alerts := ""
+		if fires.Load() && request.Header.Get("Authorization") == "Bearer t0ken" {
+			alerts = `{"labels":{"alertname":"EtcdDown"},"state":"firing"}`
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"alerts":[%s]}}`, alerts)
+	}))
+	defer prometheus.Close()
+	f := setUp(t, "brake: {releaseAfter: 1s, alerts: {url: '"+prometheus.URL+"', names: [EtcdDown], bearerToken: {secretKeyRef: {name: prometheus, key: token}}}}\n"+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "prometheus"}, StringData: map[string]string{"token": "t0ken"}}
+	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.start(f.options())
+	f.awaitPauseEvent("BrakeEngaged", "alerts are firing: EtcdDown")
+	node := f.protected("worker")
+	f.delete(node)
+	f.awaitEvent(node, "CleanupWaiting", "alerts are firing: EtcdDown")
+	fires.Store(false)
+	f.awaitGone(node)
+	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")
+}

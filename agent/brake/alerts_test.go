@@ -1,0 +1,113 @@
+package brake
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+type oneSecret struct{}
+
+func (oneSecret) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
+	if key != (cleanup.SecretKey{Name: "prometheus", Key: "token"}) {
+		return "", errors.New("there is no such secret")
+	}
+	return "t0ken\n", nil
+}
+
+func TestAlertsOfPrometheus(t *testing.T) {
+	const alerts = `{"status":"success","data":{"alerts":[
+		{"labels":{"alertname":"EtcdDown","pod":"etcd-1"},"state":"firing","activeAt":"2026-01-31T04:00:00Z","value":"1e+00"},
+		{"labels":{"alertname":"EtcdDown","pod":"etcd-2"},"state":"firing"},
+		{"labels":{"alertname":"KubeAPIDown"},"state":"pending"},
+		{"labels":{"alertname":"Watchdog"},"state":"firing"}]}}`
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		key    string
+		want   []string
+		fails  string
+	}{
+		"two that fire, of one name":   {http.StatusOK, alerts, "token", []string{"EtcdDown"}, ""},
+		"none":                         {http.StatusOK, `{"status":"success","data":{"alerts":[]}}`, "token", []string{}, ""},
+		"an error":                     {http.StatusOK, `{"status":"error"}`, "token", nil, `status "error"`},
+		"no Prometheus":                {http.StatusNotFound, "", "token", nil, "404 Not Found"},
+		"an answer that is no JSON":    {http.StatusOK, "<html>", "token", nil, "invalid character"},
+		"a Secret that does not exist": {http.StatusOK, alerts, "other", nil, "there is no such secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+				if request.URL.Path != "/prometheus/api/v1/alerts" || request.Header.Get("Authorization") != "Bearer t0ken" {
+					t.Errorf("the request is %s with %q", request.URL, request.Header.Get("Authorization"))
+				}
+				w.WriteHeader(test.status)
+				if _, err := w.Write([]byte(test.body)); err != nil {
+					t.Error(err)
+				}
+			}))
+			defer server.Close()
+			firing, err := Prometheus{server.Client(), oneSecret{}}.firing(t.Context(), config.Alerts{
+				URL: server.URL + "/prometheus/", Names: []string{"KubeAPIDown", "EtcdDown"}, BearerToken: cleanup.FromSecret("prometheus", test.key),
+			})
+			if !slices.Equal(firing, test.want) {
+				t.Errorf("%q fire, want %q", firing, test.want)
+			}
+			if (err != nil) != (test.fails != "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+				t.Errorf("the error is %v, want %q", err, test.fails)
+			}
+		})
+	}
+}
+
+func TestTheBrakeIsEngagedByAlerts(t *testing.T) {
+	f := newFleet(t, config.Brake{Alerts: config.Alerts{Names: []string{"EtcdDown", "KubeAPIDown"}}, ReleaseAfter: 10 * time.Minute})
+	fires := func(alerts ...string) { f.state.firing, f.state.alertsRead = alerts, true }
+	f.wants("before the alerts are read", false, f.after(0))
+	fires("EtcdDown")
+	reason := f.after(0)
+	f.wants("when an alert fires", true, reason)
+	if !strings.HasSuffix(reason, ": alerts are firing: EtcdDown") {
+		t.Errorf("a node waits because %q", reason)
+	}
+	f.wants("as long as it fires", true, f.after(time.Hour))
+	fires()
+	f.wants("when it was a while ago", true, f.after(9*time.Minute))
+	f.wants("when it was longer ago", false, f.after(2*time.Minute))
+
+	// A resume is for the alerts that fire, until they stop.
+	fires("EtcdDown")
+	f.wants("when it fires again", true, f.after(time.Minute))
+	f.state.pause = api.Pause{By: "alice", At: f.now}
+	f.wants("after a resume", false, f.after(time.Hour))
+	fires("EtcdDown", "KubeAPIDown")
+	f.wants("when another one fires", true, f.after(0))
+	f.state.pause.At = f.now
+	f.wants("after another resume", false, f.after(time.Minute))
+	// The next leader has not read them yet.
+	f.state.firing, f.state.alertsRead = nil, false
+	f.after(time.Minute)
+	fires("EtcdDown", "KubeAPIDown")
+	f.wants("on another leader", false, f.after(time.Minute))
+	fires()
+	f.after(0)
+	fires("KubeAPIDown")
+	f.wants("when one fires again that had stopped", true, f.after(0))
+}
+
+func TestWithoutAnAnswerTheLastAlertsCount(t *testing.T) {
+	f := newFleet(t, config.Brake{Alerts: config.Alerts{Names: []string{"EtcdDown"}}, ReleaseAfter: time.Minute})
+	f.state.firing, f.state.alertsRead = []string{"EtcdDown"}, true
+	f.after(time.Minute)
+	// A restart, and Prometheus does not answer.
+	f.state.firing, f.state.alertsRead = nil, false
+	f.wants("an hour later", true, f.after(time.Hour))
+}
