@@ -73,12 +73,12 @@ func (r *report) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\n%s, %d rounds\n", r.scenario, len(r.turns[r.names[0]]))
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "\ttime (median)\tshortest\tlongest\tevictions per pod\trefused\treads\tAPI server's CPU\t")
+	fmt.Fprintln(out, "\ttime (median)\tshortest\tlongest\tevictions per pod\trefused\tnot evicted\treads\tAPI server's CPU\t")
 	for _, name := range r.names {
 		times := r.times(name)
-		fmt.Fprintf(out, "%s\t%.1f s\t%.1f s\t%.1f s\t%.2f\t%.0f\t%.0f\t%.1f s\t\n", name, r.median(name), times[0].Seconds(), times[len(times)-1].Seconds(),
+		fmt.Fprintf(out, "%s\t%.1f s\t%.1f s\t%.1f s\t%.2f\t%.0f\t%.0f\t%.0f\t%.1f s\t\n", name, r.median(name), times[0].Seconds(), times[len(times)-1].Seconds(),
 			r.evictionsPerPod(name), r.mean(name, func(t turn) float64 { return float64(t.refused) }),
-			r.mean(name, func(t turn) float64 { return float64(t.reads) }), r.mean(name, func(t turn) float64 { return t.processor.Seconds() }))
+			r.mean(name, func(t turn) float64 { return float64(t.left) }), r.mean(name, func(t turn) float64 { return float64(t.reads) }), r.mean(name, func(t turn) float64 { return t.processor.Seconds() }))
 	}
 	out.Flush()
 	return text.String()
