@@ -39,7 +39,10 @@ const (
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	options := cluster.Options{Name: "agentrights", WithControllerManager: true, WithKwok: true}
+	options := cluster.Options{
+		Name: "agentrights", WithControllerManager: true, WithKwok: true,
+		APIServerFlags: []string{"--feature-gates=EvictionRequestAPI=true", "--runtime-config=lifecycle.k8s.io/v1alpha1=true"},
+	}
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	lifecyclev1alpha1 "k8s.io/api/lifecycle/v1alpha1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -113,6 +114,7 @@ func (s *scene) liveThroughEverything() {
 	if _, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, cluster.MakePod(metav1.NamespaceDefault, "moved", "second"), metav1.CreateOptions{}); err != nil {
 		s.Fatal(err)
 	}
+	s.createWithResponder("answered", "second")
 	s.blockByBudget("moved")
 	resume := s.terminate("second") // Its controller, which counts for budgets too, is paused.
 	s.full.Store(true)
@@ -126,6 +128,7 @@ func (s *scene) liveThroughEverything() {
 		return cleanup != nil && strings.Contains(cleanup.Message, "namespace "+terminating+" is terminating") &&
 			strings.Contains(cleanup.Message, "disruption budget moved"), nil
 	})
+	s.failEvictionRequests()
 	resume()
 	if err := s.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Delete(ctx, "moved", metav1.DeleteOptions{}); err != nil {
 		s.Fatal(err)
@@ -160,6 +163,39 @@ func (s *scene) liveThroughEverything() {
 		_, err := s.client.CoreV1().ConfigMaps(api.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, ask, metav1.PatchOptions{})
 		return err == nil, nil
 	})
+}
+
+// createWithResponder creates a Pod whose eviction is asked for with an EvictionRequest, where the
+// API server serves these. Elsewhere it ignores the responder.
+func (s *scene) createWithResponder(name, node string) {
+	s.Helper()
+	pod := cluster.MakePod(metav1.NamespaceDefault, name, node)
+	pod.Spec.EvictionResponders = []corev1.EvictionResponder{{Name: "db.example.com/operator", Priority: new(int32(10000))}}
+	if _, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(s.Context(), pod, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// failEvictionRequests fails the EvictionRequests, as their controller does if no responder is left.
+func (s *scene) failEvictionRequests() {
+	s.Helper()
+	requests := s.client.LifecycleV1alpha1().EvictionRequests(metav1.NamespaceDefault)
+	list, err := requests.List(s.Context(), metav1.ListOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return // The older API server has none.
+	case err != nil:
+		s.Fatal(err)
+	case len(list.Items) != 1:
+		s.Fatalf("%d EvictionRequests, want 1", len(list.Items))
+	}
+	list.Items[0].Status.Conditions = []metav1.Condition{{
+		Type: string(lifecyclev1alpha1.EvictionConditionFailed), Status: metav1.ConditionTrue, LastTransitionTime: metav1.Now(),
+		Reason: string(lifecyclev1alpha1.EvictionConditionReasonNoFurtherResponder),
+	}}
+	if _, err := requests.UpdateStatus(s.Context(), &list.Items[0], metav1.UpdateOptions{}); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // terminating is a namespace that is deleted.
