@@ -20,7 +20,6 @@ type inventory struct {
 	random   *rand.Rand
 	down     bool
 	accepted map[string]int
-	calls    int
 }
 
 func newInventory(t *testing.T, random *rand.Rand) *inventory {
@@ -68,7 +67,6 @@ func (i *inventory) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 func (i *inventory) fate() float64 {
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
-	i.calls++
 	if i.down {
 		return 0
 	}

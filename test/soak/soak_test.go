@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/soak/checker"
 )
 
 // recovery is how long the remaining cleanups may take when everything is repaired.
@@ -45,10 +46,15 @@ func (w *world) breakThings() {
 	end := time.Now().Add(*duration)
 	tick := time.NewTicker(time.Duration(float64(time.Second) / *rate))
 	defer tick.Stop()
+	// A run that is interrupted has shown something, too.
+	progress := time.NewTicker(time.Minute)
+	defer progress.Stop()
 	for time.Now().Before(end) {
 		select {
 		case <-w.Context().Done():
 			return
+		case <-progress.C:
+			w.summarize()
 		case <-tick.C:
 		}
 		w.repair(w.Context(), false)
@@ -147,12 +153,8 @@ func describe(node *corev1.Node) string {
 
 // report fails the test for each violation.
 func (w *world) report() {
-	w.checking.Lock()
-	report := w.checker.Report()
-	w.checking.Unlock()
 	w.Logf("what happened:%s", w.counted.String())
-	w.Logf("%d nodes were released after their cleanup, %d were bypassed, %d lost their finalizer by hand; the inventory was called %d times; %d races, %d violations",
-		report.Released, report.Bypassed, report.Overridden, w.inventory.calls, len(report.Races), len(report.Violations))
+	report := w.summarize()
 	for _, race := range report.Races {
 		w.Logf("race: %s", race)
 	}
@@ -173,4 +175,14 @@ func (w *world) report() {
 	if report.Released == 0 {
 		w.Error("no node was released: this proves nothing")
 	}
+}
+
+// summarize logs what the checker has found so far, and returns it.
+func (w *world) summarize() checker.Report {
+	w.checking.Lock()
+	defer w.checking.Unlock()
+	report := w.checker.Report()
+	w.Logf("%d nodes were released after their cleanup, %d were bypassed, %d lost their finalizer by hand; %d races, %d violations",
+		report.Released, report.Bypassed, report.Overridden, len(report.Races), len(report.Violations))
+	return report
 }
