@@ -44,6 +44,10 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
 		Log:            r.Log.With("step", step.Name, "attempt", attempt),
 		Progress:       func(text string) { r.progress.say(step.Name, shorten(r.redact(text))) },
+		Counted: func(counts cleanup.Counts) {
+			counts.Blocked = shorten(r.redact(counts.Blocked))
+			r.progress.count(step.Name, counts)
+		},
 	}
 }
 

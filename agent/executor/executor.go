@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -248,9 +249,16 @@ func (r *run) await(ctx context.Context) error {
 
 // noteProgress notes what the steps that run said last, and reports whether that is news.
 func (r *run) noteProgress() (news bool) {
-	for name, text := range r.progress.take() {
-		if step := r.Record.Step(name); step.Progress != text && r.running[name] {
-			step.Progress, news = text, true
+	for name, said := range r.progress.take() {
+		step := r.Record.Step(name)
+		if !r.running[name] {
+			continue
+		}
+		if said.text != nil && step.Progress != *said.text {
+			step.Progress, news = *said.text, true
+		}
+		if said.counts != nil && !reflect.DeepEqual(step.Counts, said.counts) {
+			step.Counts, news = said.counts, true
 		}
 	}
 	return news
@@ -272,7 +280,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	}
 	r.settled = true
 	record := r.Record.Step(done.step.Name)
-	record.Progress = ""
+	record.Progress, record.Counts = "", nil
 	now := metav1.NewTime(r.clock.Now())
 	if done.err == nil {
 		record.State, record.LastError, record.Effects, record.FinishedAt = api.StepSucceeded, "", r.redactEffects(done.effects), &now

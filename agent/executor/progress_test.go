@@ -28,6 +28,38 @@ func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
 	})
 }
 
+// Counts are stored with the progress, by the same writes, and removed when the step ends.
+func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		saves := 0
+		var saved *api.Counts
+		b.onSave = func(record *api.Run) {
+			saves++
+			if counts := record.Steps[0].Counts; counts != nil {
+				saved = counts
+			}
+		}
+		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+			for done := range 50 {
+				target.Progress("some pods left")
+				target.Count(cleanup.Counts{Done: done, Total: 50, Blocked: "shop/cart-0"})
+			}
+			<-time.After(progressPause + time.Second)
+			target.Count(cleanup.Counts{Done: 49, Total: 50, Blocked: "shop/cart-0"}) // No news.
+			<-time.After(progressPause + time.Second)
+			return nil
+		}))
+		b.expect(outcome, err, api.Succeeded)
+		if want := (api.Counts{Done: 49, Total: 50, Blocked: "shop/cart-0"}); saved == nil || *saved != want || saves != 3 {
+			t.Errorf("%d saves, the last counts are %+v, want %+v", saves, saved, want)
+		}
+		if left := b.record.Steps[0].Counts; left != nil {
+			t.Errorf("a step that is done has counts: %+v", left)
+		}
+	})
+}
+
 // A drain that names each pod as it goes ends with what is left, and says no more until that is gone.
 func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

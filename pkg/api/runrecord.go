@@ -94,6 +94,8 @@ type StepRun struct {
 	Failures int `json:"failures,omitempty"`
 	// Progress is what the plugin said last about what it waits for.
 	Progress string `json:"progress,omitempty"`
+	// Counts tell how much of the step that runs is done, if its plugin counts.
+	Counts *Counts `json:"counts,omitempty"`
 	// Reason says why a step was skipped, or why it ran again after it had succeeded.
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.
@@ -109,6 +111,16 @@ type StepRun struct {
 	NextAttemptAt *metav1.MicroTime `json:"nextAttemptAt,omitempty"`
 
 	unknown unknownFields
+}
+
+// Counts tell how much of a step is done.
+type Counts struct {
+	// Done of Total, such as the Pods of a drain. Total can grow.
+	Done  int `json:"done"`
+	Total int `json:"total"`
+	// Blocked is what is blocked for the longest time, and since when: "shop/cart-0".
+	Blocked      string       `json:"blocked,omitempty"`
+	BlockedSince *metav1.Time `json:"blockedSince,omitempty"`
 }
 
 // Step returns the named step of the run, or nil.

@@ -17,6 +17,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Plugin does one kind of cleanup for one Node at a time. Its methods are called
@@ -97,4 +99,18 @@ type Target struct {
 	// Progress tells operators what is being waited for, in a few words. It
 	// may be called often; only the newest text is kept.
 	Progress func(text string)
+	// Counted takes how much of the work is done. Call it by Count: it may be nil.
+	Counted func(Counts)
+}
+
+// Counts tell how much of the work is done. They are stored in run records, so their
+// definition is part of package api.
+type Counts = api.Counts
+
+// Count tells operators how much of the work is done, next to Progress. It may be called
+// often; only the newest counts are kept.
+func (t Target) Count(counts Counts) {
+	if t.Counted != nil {
+		t.Counted(counts)
+	}
 }

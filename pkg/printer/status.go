@@ -7,6 +7,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Health is how a part of the install is.
@@ -47,6 +49,9 @@ type Status struct {
 	Cleanups []Cleanup `json:"cleanups"`
 	// Next is what to do next; empty when there is nothing to do.
 	Next string `json:"next,omitempty"`
+
+	// Bars: the table shows a progress bar for each cleanup that counts.
+	Bars bool `json:"-"`
 }
 
 // NewStatus returns an empty view.
@@ -63,6 +68,8 @@ type Pause struct {
 	Since  *metav1.Time `json:"since,omitempty"`
 	Until  *metav1.Time `json:"until,omitempty"`
 	Reason string       `json:"reason,omitempty"`
+	// Counts tell how much of the step is done, if it counts.
+	Counts *api.Counts `json:"counts,omitempty"`
 }
 
 // PauseCause is what lets no cleanup begin.
@@ -168,6 +175,8 @@ type Cleanup struct {
 	Step   string       `json:"step,omitempty"`
 	Since  *metav1.Time `json:"since,omitempty"`
 	Reason string       `json:"reason,omitempty"`
+	// Counts tell how much of the step is done, if it counts.
+	Counts *api.Counts `json:"counts,omitempty"`
 }
 
 // Text writes a line for each part, a table of the cleanups, and what to do next.
@@ -313,8 +322,12 @@ func (s *Status) row(cleanup Cleanup) []Cell {
 	if cleanup.Stuck {
 		state.Tone = Bad
 	}
+	reason := cleanup.Reason
+	if s.Bars && cleanup.Counts != nil {
+		reason = strings.TrimSuffix(Bar(*cleanup.Counts, s.Time.Time)+"; "+reason, "; ")
+	}
 	return []Cell{
-		{Text: cleanup.Node}, state, {Text: OrDash(cleanup.Step)}, {Text: OrDash(age)}, {Text: OrDash(cleanup.Reason)},
+		{Text: cleanup.Node}, state, {Text: OrDash(cleanup.Step)}, {Text: OrDash(age)}, {Text: OrDash(reason)},
 	}
 }
 

@@ -132,7 +132,7 @@ func (o *Options) Run(ctx context.Context) error {
 	var lock sync.Mutex
 	var unsettled []*preview.Planned
 	command.ForEach(results, requested, len(requested), func(one *preview.Planned) error {
-		follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { results.Progress(one.Node.Name, line) }}
+		follower := follow.New(clients.Typed, namespace, o.Environment, results, one.Node.Name)
 		err := untilCleanedUp(ctx, follower, one.Node, stamp)
 		if settled := (*exit.Error)(nil); err != nil && (!errors.As(err, &settled) || settled.Code == exit.TimedOut) {
 			lock.Lock()

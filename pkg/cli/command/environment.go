@@ -20,6 +20,9 @@ type Environment struct {
 	Terminal bool
 	// Colour: Out is a terminal that may be sent colours.
 	Colour bool
+	// Columns returns the width of the terminal that ErrOut is; nil if it is none, or one that
+	// cannot move its cursor.
+	Columns func() int
 	// Cluster is the way to the API server. Nothing is sent before a command asks.
 	Cluster *Cluster
 	// Now is the clock of this machine, which may be wrong. What is compared with timestamps
@@ -36,6 +39,14 @@ func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
 		Terminal:    redraws(terminal, os.Getenv),
 		Colour:      coloured(terminal, os.Getenv),
 		Now:         time.Now,
+	}
+	if redraws(term.IsTerminal(streams.ErrOut), os.Getenv) {
+		environment.Columns = func() int {
+			if size := (term.TTY{Out: streams.ErrOut}).GetSize(); size != nil {
+				return int(size.Width)
+			}
+			return 80
+		}
 	}
 	environment.Cluster = NewCluster(func() time.Time { return environment.Now() })
 	return environment

@@ -20,30 +20,40 @@ type Results struct {
 	lock sync.Mutex
 	err  error
 	code int
+	// bars are the progress bars by Node, drawn the number of those on the terminal.
+	bars  map[string]string
+	drawn int
 }
 
 // NewResults returns Results without any. The error of a single Node is returned as it is;
 // those of several are reported as they come.
 func (e *Environment) NewResults(several bool) *Results {
-	return &Results{environment: e, several: several}
+	return &Results{environment: e, several: several, bars: map[string]string{}}
 }
 
 // Done writes the result of a Node to Out.
 func (r *Results) Done(format string, arguments ...any) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
+	r.erase()
 	fmt.Fprintf(r.environment.Out, format+"\n", arguments...)
+	r.draw()
 }
 
 // Progress writes a line about a Node to ErrOut.
 func (r *Results) Progress(node, line string) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
+	r.erase()
+	r.environment.Say("%s", r.about(node, line))
+	r.draw()
+}
+
+func (r *Results) about(node, line string) string {
 	if r.several {
-		r.environment.Say("%s: %s", node, line)
-		return
+		return node + ": " + line
 	}
-	r.environment.Say("  %s", line)
+	return "  " + line
 }
 
 // Failed takes the error of a Node, or nil.
@@ -58,7 +68,9 @@ func (r *Results) Failed(err error) {
 		return
 	}
 	r.code = max(r.code, exit.Code(context.Background(), err))
+	r.erase()
 	Report(r.environment.ErrOut, err)
+	r.draw()
 }
 
 // Err returns the error of the command, which chooses the highest exit code of all Nodes.

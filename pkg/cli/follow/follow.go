@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +21,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // Cleanup is where the cleanup of a node stands.
@@ -38,6 +40,21 @@ type Follower struct {
 	Namespace string
 	// Say is given a line for each change.
 	Say func(line string)
+	// Bar, if set, is given the progress bar of the step that runs, as often as it changes; an
+	// empty one if there is none. Say is not given the progress of such a step then.
+	Bar func(text string)
+	// Now is the API server's time, for Bar.
+	Now func() time.Time
+}
+
+// New returns a Follower that reports to the results of a command: progress bars on a
+// terminal, and lines elsewhere.
+func New(client kubernetes.Interface, namespace string, environment *command.Environment, results *command.Results, node string) Follower {
+	f := Follower{Client: client, Namespace: namespace, Say: func(line string) { results.Progress(node, line) }, Now: environment.ServerTime}
+	if results.Bars() {
+		f.Bar = func(text string) { results.Bar(node, text) }
+	}
+	return f
 }
 
 // Until follows the node until reached says so, returns an error, or ctx ends.
@@ -48,6 +65,9 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 	nodes := cluster.Nodes(f.Client, named(node.Name))
 	records := cluster.ConfigMaps(f.Client, f.Namespace, "run record "+f.Namespace+"/"+name, named(name))
 	said := map[string]string{}
+	if f.Bar != nil {
+		defer f.Bar("")
+	}
 	var last Cleanup
 	err := f.watcher().Until(ctx, func(ctx context.Context) (bool, error) {
 		now, err := f.state(ctx, node.UID, nodes.Named(node.Name), name, records.Named(name))
@@ -130,10 +150,19 @@ func (f Follower) tell(now Cleanup, said map[string]string) {
 		if newer := command.Newer(now.Run); newer != "" {
 			once("newer", newer)
 		}
+		bar := ""
 		for i, step := range now.Run.Steps {
+			if f.Bar != nil && step.State == api.StepRunning && step.Counts != nil {
+				bar = fmt.Sprintf("%d/%d %s %s", i+1, len(now.Run.Steps), step.Name, printer.Bar(*step.Counts, f.Now()))
+				bar = strings.TrimSuffix(bar+"; "+step.Progress, "; ")
+				continue
+			}
 			if line := describe(i, len(now.Run.Steps), step); line != "" {
 				once("step/"+step.Name, line)
 			}
+		}
+		if f.Bar != nil {
+			f.Bar(bar)
 		}
 	}
 	if now.Undecodable != nil && now.Node != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,5 +79,23 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("told %q", told)
+	}
+}
+
+// On a terminal a step that counts has a bar, and its progress no lines.
+func TestACountedStepHasABar(t *testing.T) {
+	var told, bars []string
+	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
+	follower := Follower{Say: func(line string) { told = append(told, line) }, Bar: func(text string) { bars = append(bars, text) }, Now: func() time.Time { return now }}
+	said := map[string]string{}
+	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "waiting for 1 pod", Counts: &api.Counts{Done: 1, Total: 2}}, {Name: "tell", State: api.StepPending}}}
+	follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+	run.Steps[0] = api.StepRun{Name: "drain", State: api.StepSucceeded}
+	follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+	if want := []string{"1/2 drain █████░░░░░ 1/2; waiting for 1 pod", ""}; !reflect.DeepEqual(bars, want) {
+		t.Errorf("the bars are %q, want %q", bars, want)
+	}
+	if want := []string{"1/2 drain: done"}; !reflect.DeepEqual(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -58,8 +58,11 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	if at := Current(run); at >= 0 {
 		step := run.Steps[at]
 		row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
-		if said := step.Progress; said != "" && row.State == string(api.Running) {
-			row.Reason = said
+		if row.State == string(api.Running) {
+			row.Counts = step.Counts
+			if step.Progress != "" {
+				row.Reason = step.Progress
+			}
 		}
 	}
 	if newer := command.Newer(run); newer != "" {

@@ -97,7 +97,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return results.Err()
 	}
 	command.ForEach(results, nodes, len(nodes), func(node *corev1.Node) error {
-		follower := follow.Follower{Client: clients.Typed, Namespace: namespace, Say: func(line string) { results.Progress(node.Name, line) }}
+		follower := follow.New(clients.Typed, namespace, o.Environment, results, node.Name)
 		return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
 			if now.Node != nil && now.Undecodable != nil {
 				return false, nil // The agent begins another record because of this request.

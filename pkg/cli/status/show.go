@@ -19,6 +19,7 @@ const clear = "\x1b[H\x1b[2J"
 func screen(environment *command.Environment) func(*printer.Status) error {
 	return func(view *printer.Status) error {
 		var text bytes.Buffer
+		view.Bars = true
 		if err := printer.Print(&text, printer.Table, environment.Colour, view); err != nil {
 			return err
 		}

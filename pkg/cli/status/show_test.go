@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
@@ -53,7 +54,15 @@ func TestScreenIsDrawnAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if pictures := strings.Count(out.String(), clear); pictures != len(changes()) {
-		t.Errorf("%d pictures, want %d", pictures, len(changes()))
+	counted := changes()[1]
+	counted.Cleanups[0].Counts = &api.Counts{Done: 1, Total: 4}
+	if err := show(counted); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "██░░░░░░░░ 1/4; 3 pods left") {
+		t.Errorf("there is no progress bar in %q", out.String())
+	}
+	if pictures := strings.Count(out.String(), clear); pictures != len(changes())+1 {
+		t.Errorf("%d pictures, want %d", pictures, len(changes())+1)
 	}
 }

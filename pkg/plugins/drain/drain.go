@@ -47,7 +47,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err != nil {
 		return fmt.Errorf("listing the pods of node %s: %w", name, err)
 	}
-	d := newDrain(p, target, list(pods))
+	d, counter := newDrain(p, target, list(pods)), newPodCounter()
 	d.follow = func(s selection) (cache.Store, error) { return f.follow(following, s) }
 	defer d.budgets.keep(nil)
 	uncordoned, before := 0, node.ResourceVersion // The informer may have the Node as it was before our own cordon for a while.
@@ -82,6 +82,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			said += "; this may be out of date: " + oneLine(outage)
 		}
 		target.Progress(said)
+		target.Count(counter.count(left, func(pod *corev1.Pod) bool { return d.why(pod) != "" }, d.clock.Now()))
 		if err := d.wait(ctx, f.changed); err != nil {
 			return fmt.Errorf("%s: %w", said, err)
 		}

@@ -3,6 +3,7 @@ package operate_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // growing is what a command writes while somebody reads it.
@@ -51,6 +53,14 @@ func TestStatusFollowsACleanup(t *testing.T) {
 	saysSoon("agent ok")
 	f.delete("worker")
 	saysSoon("node worker Running 1/2 drain")
+	f.eventually("the record counts the pods", func(context.Context) (bool, error) {
+		var view printer.Status
+		if err := json.Unmarshal([]byte(f.quietly("status", "-o", "json").out), &view); err != nil || len(view.Cleanups) != 1 || view.Cleanups[0].Counts == nil {
+			return false, err
+		}
+		counts := view.Cleanups[0].Counts
+		return counts.Total == 1 && counts.Done == 0 && counts.Blocked == "default/cart-0" && counts.BlockedSince != nil, nil
+	})
 	saysSoon("node worker Failed 1/2 drain")
 	f.dropBudget("cart")
 	f.run("retry", "worker").exits(exit.OK)
