@@ -68,6 +68,10 @@ type BlockedCause string
 const (
 	// BlockedByBudget: a PodDisruptionBudget allows no disruption now.
 	BlockedByBudget BlockedCause = "Budget"
+	// BlockedByBudgetStatus: a PodDisruptionBudget cannot be computed.
+	BlockedByBudgetStatus BlockedCause = "BudgetNotComputed"
+	// BlockedByUnready: the Pod is not ready, and its budget has too few healthy Pods.
+	BlockedByUnready BlockedCause = "PodNotReady"
 	// BlockedByBudgets: several budgets select the Pod, which the eviction API does not support.
 	BlockedByBudgets BlockedCause = "MultipleBudgets"
 	// BlockedByOption: an option of the step, named by Option, forbids it.
@@ -76,7 +80,11 @@ const (
 	BlockedByController BlockedCause = "Controller"
 	// BlockedByNamespace: the namespace of the Pod is terminating, and nothing is evicted in it.
 	BlockedByNamespace BlockedCause = "NamespaceTerminating"
-	// BlockedByServer: the API server, or an admission webhook or policy, refuses it.
+	// BlockedByAdmission: an admission webhook or policy denies it.
+	BlockedByAdmission BlockedCause = "Denied"
+	// BlockedByWebhook: an admission webhook cannot be called.
+	BlockedByWebhook BlockedCause = "WebhookFailed"
+	// BlockedByServer: the API server refuses it, or does not answer.
 	BlockedByServer BlockedCause = "Refused"
 )
 
@@ -87,6 +95,8 @@ type Blocker struct {
 	Message string `json:"message"`
 	// Option of the step that would allow it when it is true, with BlockedByOption.
 	Option string `json:"option,omitempty"`
+	// Remedy is what an operator can do about it, empty if only the message says.
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // String returns one line: "evict shop/cart-0 (blocked: …)". The Node of the plan is

@@ -30,11 +30,15 @@ const (
 
 // The causes of a blocked effect.
 const (
-	BlockedByBudget     = api.BlockedByBudget
-	BlockedByBudgets    = api.BlockedByBudgets
-	BlockedByOption     = api.BlockedByOption
-	BlockedByController = api.BlockedByController
-	BlockedByServer     = api.BlockedByServer
+	BlockedByBudget       = api.BlockedByBudget
+	BlockedByBudgets      = api.BlockedByBudgets
+	BlockedByBudgetStatus = api.BlockedByBudgetStatus
+	BlockedByUnready      = api.BlockedByUnready
+	BlockedByOption       = api.BlockedByOption
+	BlockedByController   = api.BlockedByController
+	BlockedByAdmission    = api.BlockedByAdmission
+	BlockedByWebhook      = api.BlockedByWebhook
+	BlockedByServer       = api.BlockedByServer
 )
 
 // The kinds of objects.

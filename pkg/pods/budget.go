@@ -1,7 +1,6 @@
 package pods
 
 import (
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +15,7 @@ import (
 // the API server (pkg/registry/core/pod/storage/eviction.go). A dry-run eviction asks the
 // API server itself and is exact; this is for those who may not evict.
 func Blocking(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []policyv1.PodDisruptionBudget {
-	if pod.Status.Phase == corev1.PodPending || Finished(pod) || Terminating(pod) {
+	if !budgeted(pod) {
 		return nil
 	}
 	var found []policyv1.PodDisruptionBudget
@@ -28,12 +27,6 @@ func Blocking(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []policyv
 	return found
 }
 
-// Blocked returns what a budget that prevents an eviction means for an effect.
-func Blocked(budget policyv1.PodDisruptionBudget) *api.Blocker {
-	return &api.Blocker{Cause: api.BlockedByBudget, Message: fmt.Sprintf("budget %s allows 0 disruptions: needs %d healthy, has %d",
-		budget.Name, budget.Status.DesiredHealthy, budget.Status.CurrentHealthy)}
-}
-
 // Object names the Pod for an effect.
 func Object(pod *corev1.Pod) api.Object {
 	return api.Object{Kind: api.KindPod, Namespace: pod.Namespace, Name: pod.Name}
@@ -43,7 +36,7 @@ func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
 	if budget.Status.DisruptionsAllowed > 0 || !selects(budget, pod) {
 		return false
 	}
-	if ready(pod) {
+	if Ready(pod) {
 		return true
 	}
 	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy != nil && *policy == policyv1.AlwaysAllow {
@@ -53,7 +46,8 @@ func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
 	return status.DesiredHealthy == 0 || status.CurrentHealthy < status.DesiredHealthy
 }
 
-func ready(pod *corev1.Pod) bool {
+// Ready reports whether the Pod is ready, which budgets call healthy.
+func Ready(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,10 +53,10 @@ func TestBlockingBudgets(t *testing.T) {
 			if (len(found) > 0) != test.want {
 				t.Errorf("blocked by %d budgets", len(found))
 			}
-			for _, one := range found {
-				if got, want := Blocked(one).Message, "budget cart allows 0 disruptions: needs "; got[:len(want)] != want {
-					t.Errorf("message is %q", got)
-				}
+			if blocked := Explain(pod, []policyv1.PodDisruptionBudget{budget}); (blocked != nil) != test.want {
+				t.Errorf("explained as %+v", blocked)
+			} else if blocked != nil && (!strings.HasPrefix(blocked.Message, "budget cart allows 0 disruptions: needs ") || blocked.Remedy == "") {
+				t.Errorf("explained as %+v", blocked)
 			}
 		})
 	}

@@ -58,6 +58,11 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 			view.Causes = append(view.Causes, *cause)
 		}
 	}
+	if len(view.Causes) == 0 {
+		if cause := waiting(f, now); cause != nil {
+			view.Causes = append(view.Causes, *cause)
+		}
+	}
 	view.Remarks = append(f.newer(), f.remarks(now)...)
 	return view
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -82,7 +83,7 @@ func TestEveryCauseGolden(t *testing.T) {
 		return policyv1.PodDisruptionBudget{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"},
 			Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}},
-			Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: desired, CurrentHealthy: current},
+			Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: desired, CurrentHealthy: current, ExpectedPods: desired},
 		}
 	}
 	undecodable := &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: errors.New("unexpected end of JSON input")}
@@ -144,6 +145,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.budgets = []policyv1.PodDisruptionBudget{budget(1, 1)}
 			roomy := f.budgets[0]
 			roomy.Name, roomy.Status.DisruptionsAllowed = "roomy", 1
+			roomy.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
 			elsewhere := f.budgets[0]
 			elsewhere.Namespace = "ops"
 			f.budgets = append(f.budgets, roomy, elsewhere)
@@ -157,6 +159,39 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(0, 1)}
 			f.budgets[0].Spec.UnhealthyPodEvictionPolicy = ptr.To(policyv1.AlwaysAllow)
 		}, ""},
+		"budget-of-a-pod-that-is-not-ready-for-long": {func(f *found) {
+			draining(f)
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) {
+				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: ago(3 * time.Hour)}}
+			})}, []policyv1.PodDisruptionBudget{budget(0, 1)}
+		}, "budget-blocking"},
+		"budgets-two-on-one-pod": {func(f *found) {
+			draining(f)
+			second := budget(1, 1)
+			second.Name, second.Status.DisruptionsAllowed = "all", 1
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1), second}
+		}, "budget-blocking"},
+		"budget-not-computed": {func(f *found) {
+			draining(f)
+			odd := budget(1, 1)
+			odd.Status.Conditions = []metav1.Condition{{Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason, Message: "found no controllers for pod cart-0"}}
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{odd}
+		}, "budget-blocking"},
+		"eviction-denied": {func(f *found) {
+			draining(f)
+			f.denied = []cleanup.Effect{{Action: cleanup.Evict, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: "cart-0"}, Blocked: &cleanup.Blocker{
+				Cause: cleanup.BlockedByWebhook, Message: "failed calling webhook evictions.example.com", Remedy: "fix the service behind admission webhook evictions.example.com",
+			}}}
+		}, "eviction-denied"},
+		"step-rights-missing": {func(f *found) {
+			f.lacks = []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "delete", Resource: "pods"}}}}
+		}, "step-rights-missing"},
+		"waiting-for-a-step":      {func(f *found) { f.run.Steps[1].StartedAt = ptr.To(ago(12 * time.Minute)) }, "waiting"},
+		"on-its-way-for-a-moment": {func(f *found) { f.run.Steps[1].StartedAt = ptr.To(ago(30 * time.Second)) }, ""},
+		"waiting-to-begin": {func(f *found) {
+			f.run = nil
+			f.node.Status.Conditions[0] = api.CleanupCondition(api.Pending, "waiting for one of 50 other cleanups", ago(time.Minute))
+		}, "waiting"},
 		"budget-with-enough-others": {func(f *found) {
 			draining(f)
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(2, 2)}
@@ -167,7 +202,7 @@ func TestEveryCauseGolden(t *testing.T) {
 		"budget-with-no-drain-planned": {func(f *found) {
 			f.run, f.planned = nil, []config.Step{{Name: "tell", Plugin: "http"}}
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
-		}, ""},
+		}, "waiting"},
 		"pod-terminating-when-no-step-waits": {func(f *found) {
 			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(ago(9 * time.Minute)) })}
 		}, ""},

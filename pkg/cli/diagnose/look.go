@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
@@ -47,7 +50,10 @@ type found struct {
 	events      []corev1.Event
 	pods        []corev1.Pod
 	budgets     []policyv1.PodDisruptionBudget
-	volumes     []string
+	// denied are the evictions that the API server would not accept now, where no budget that was
+	// read says why.
+	denied  []cleanup.Effect
+	volumes []string
 	// refused is why the config on the cluster is bad.
 	refused error
 	// deadline is what the config says about cleanups that take long.
@@ -89,7 +95,7 @@ func look(ctx context.Context, client kubernetes.Interface, namespace, name stri
 		read func(context.Context, kubernetes.Interface) error
 	}{
 		{"agent", f.readAgent}, {"run record", f.readRun}, {"events", f.readEvents}, {"config", f.readConfig},
-		{"pods", f.readPods}, {"budgets", f.readBudgets}, {"volumes", f.readVolumes},
+		{"pods", f.readPods}, {"budgets", f.readBudgets}, {"evictions (dry run)", f.tryEvictions}, {"volumes", f.readVolumes},
 		{"update of the node (dry run)", f.tryUpdate}, {"rights of the agent", f.readRights},
 	} {
 		if err := part.read(ctx, client); err != nil {
@@ -159,7 +165,7 @@ func seenAt(event corev1.Event) metav1.Time {
 // readConfig checks the config, and whether the secrets are there of the steps that this
 // node still has before it.
 func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) error {
-	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{}))
+	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}}))
 	var faults config.Errors
 	switch {
 	case errors.As(err, &faults):
@@ -226,6 +232,38 @@ func (f *found) readBudgets(ctx context.Context, client kubernetes.Interface) er
 	return nil
 }
 
+// tryEvictions asks the API server by evictions that are dry runs: an admission webhook or policy
+// can deny them. Where a budget is known to block, that is the cause, and nothing is asked.
+func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) error {
+	if !f.held() || !f.waitsFor(api.DrainPlugin) || budget(f, time.Time{}) != nil {
+		return nil
+	}
+	for _, step := range f.planned {
+		previewer, can := step.Bound.(cleanup.Previewer)
+		if step.Plugin != api.DrainPlugin || !can || !f.ahead(step.Name) {
+			continue
+		}
+		effects, err := previewer.Preview(ctx, cleanup.Target{
+			Node: f.node, Attempt: 1, Began: f.now(), IdempotencyKey: string(f.node.UID) + "/" + step.Name,
+			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
+		})
+		if err != nil {
+			return err
+		}
+		for _, effect := range effects {
+			if effect.Blocked != nil && effect.Blocked.Cause != cleanup.BlockedByOption && effect.Blocked.Cause != cleanup.BlockedByController {
+				f.denied = append(f.denied, effect)
+			}
+		}
+		for _, effect := range effects {
+			if effect.Unchecked != "" {
+				return errors.New(effect.Unchecked)
+			}
+		}
+	}
+	return nil
+}
+
 func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (err error) {
 	f.volumes, err = preview.Volumes(ctx, client, f.name)
 	return err
@@ -252,6 +290,7 @@ func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (er
 	if f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace); err != nil {
 		return err
 	}
-	f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, f.planned)
+	ahead := slices.DeleteFunc(slices.Clone(f.planned), func(step config.Step) bool { return !f.ahead(step.Name) })
+	f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, ahead)
 	return err
 }

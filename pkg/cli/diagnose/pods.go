@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,30 +22,44 @@ const volumesPlugin = "volumes"
 // overdue is how long after its grace period a pod should be gone.
 const overdue = 30 * time.Second
 
-// budget names the budgets that let a pod of this node not go now.
+// budget names the Pods of this node that budgets prevent from being evicted now, with the remedy
+// of each cause.
 func budget(f *found, _ time.Time) *printer.Cause {
 	if !f.held() || !f.waitsFor(api.DrainPlugin) {
 		return nil
 	}
-	var held []string
-	var options []string
+	var held, options []string
 	for i := range f.pods {
 		pod := &f.pods[i]
 		if !pods.Movable(pod) {
 			continue
 		}
-		for _, one := range pods.Blocking(pod, f.budgets) {
-			held = append(held, fmt.Sprintf("%s (%s)", pods.Object(pod), pods.Blocked(one).Message))
-			if len(options) == 0 {
-				options = append(options, fmt.Sprintf("scale up what budget %s/%s selects", one.Namespace, one.Name),
-					fmt.Sprintf("kubectl -n %s describe pdb %s", one.Namespace, one.Name), bypass(f))
+		if blocked := pods.Explain(pod, f.budgets); blocked != nil {
+			held = append(held, fmt.Sprintf("%s (%s)", pods.Object(pod), blocked.Message))
+			if len(options) < named && !slices.Contains(options, blocked.Remedy) {
+				options = append(options, blocked.Remedy)
 			}
 		}
 	}
 	if len(held) == 0 {
 		return nil
 	}
-	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), options...)
+	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
+}
+
+// denied names the Pods whose eviction the API server would not accept now.
+func denied(f *found, _ time.Time) *printer.Cause {
+	if len(f.denied) == 0 {
+		return nil
+	}
+	var held, options []string
+	for _, effect := range f.denied {
+		held = append(held, fmt.Sprintf("%s (%s)", effect.Object, effect.Blocked.Message))
+		if remedy := effect.Blocked.Remedy; remedy != "" && len(options) < named && !slices.Contains(options, remedy) {
+			options = append(options, remedy)
+		}
+	}
+	return cause("eviction-denied", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
 }
 
 // terminating names the pods that should have ended by now, where a step waits for that.

@@ -18,7 +18,7 @@ import (
 // one step. A rule returns nil where it has nothing to say.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, paused, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, putBack, budget, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
+	hostReturned, secretMissing, putBack, budget, denied, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {

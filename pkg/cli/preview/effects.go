@@ -110,6 +110,9 @@ func blockers(step config.Step, effects []cleanup.Effect) []printer.Blocker {
 
 // remedy returns what an operator can do about a blocked effect, empty if only the message says.
 func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) string {
+	if blocked.Remedy != "" {
+		return blocked.Remedy
+	}
 	switch blocked.Cause {
 	case cleanup.BlockedByOption:
 		return fmt.Sprintf("delete it yourself, or set %s: true in the options of step %s", blocked.Option, step.Name)

@@ -21,7 +21,7 @@ const (
 	// maxSaid bounds what describe says, in bytes: a run record keeps 1 KiB of it.
 	maxSaid = 800
 	// maxWhy bounds one reason, which may quote what a webhook answers.
-	maxWhy = 240
+	maxWhy = 360
 	// longGrace is a grace period whose end describe says.
 	longGrace = 5 * time.Minute
 )

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // blockedError: the pod cannot be evicted now, but may be later.
@@ -46,7 +47,34 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
 		VersionedParams(options, scheme.ParameterCodec).Body(eviction).MaxRetries(0).
 		Do(ctx).Error()
-	return classify(err)
+	remedy := remedyOf(pod, err)
+	err = classify(err)
+	var blocked blockedError
+	if remedy == "" || !errors.As(err, &blocked) {
+		return err
+	}
+	if dryRun {
+		return remediedError{err, remedy}
+	}
+	blocked.reason += "; " + remedy
+	return blocked
+}
+
+// remediedError is an error with what an operator can do about it.
+type remediedError struct {
+	error
+	remedy string
+}
+
+func (e remediedError) Unwrap() error { return e.error }
+
+// remedyOf returns what an operator can do about the answer to an eviction, as far as the answer
+// and the Pod tell.
+func remedyOf(pod *corev1.Pod, answer error) string {
+	if unready := pods.Unready(pod); unready != "" && apierrors.HasStatusCause(answer, policyv1.DisruptionBudgetCause) {
+		return unready + ": fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow in the budget"
+	}
+	return api.FailureOf(answer).Remedy()
 }
 
 // delete takes the pod away whatever its budgets say. If that is forbidden, it asks for an eviction
@@ -96,16 +124,22 @@ func classify(err error) error {
 	if !errors.As(err, &status) {
 		return blockedError{api.BlockedByServer, oneLine(err), 0} // The API server was not reached.
 	}
+	switch failure := api.FailureOf(err); failure.Kind {
+	case api.WebhookDenied, api.PolicyDenied:
+		// Also webhooks that move a Pod by their own means, and deny its eviction until that is done.
+		return blockedError{api.BlockedByAdmission, oneLine(err), after}
+	case api.WebhookFailed:
+		return blockedError{api.BlockedByWebhook, oneLine(err), after}
+	}
 	switch code := status.Status().Code; {
 	case code == 409:
 		// Another pod has the name by now, which the watch is about to say, or
 		// the pod changed faster than the API server could evict it.
 		return blockedError{api.BlockedByServer, "it changed while it was evicted", after}
 	case code == 429, code >= 500:
-		// Also a budget that many evict under, and webhooks that move a pod
-		// by their own means and turn the eviction down until that is done.
+		// Also a budget that many evict under.
 		if strings.Contains(err.Error(), "more than one PodDisruptionBudget") {
-			return blockedError{api.BlockedByBudgets, "more than one budget selects it, which the eviction API does not support", after}
+			return blockedError{api.BlockedByBudgets, "more than one budget selects it, which the eviction API does not support: delete all but one", after}
 		}
 		return blockedError{api.BlockedByServer, oneLine(err), after}
 	}

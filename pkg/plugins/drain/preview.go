@@ -8,6 +8,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -28,7 +29,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 		effects = append(effects, cleanup.Effect{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name}})
 	}
 	in := circumstancesOf(target.Node, target, p.clock.Now())
-	check := check{plugin: p, rights: map[string]error{}}
+	check := check{plugin: p, rights: map[string]error{}, budgets: map[string]*policyv1.PodDisruptionBudgetList{}}
 	for i := range list.Items {
 		pod := &list.Items[i]
 		in.late = in.cameLate(pod)
@@ -89,6 +90,8 @@ type check struct {
 	*plugin
 	// rights are why the caller may not evict pods of a namespace, nil if it may.
 	rights map[string]error
+	// budgets are those of a namespace, once they were needed.
+	budgets map[string]*policyv1.PodDisruptionBudgetList
 }
 
 // eviction adds to the effect what blocks the eviction of the pod. The error is that of ctx.
@@ -100,6 +103,8 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 	err = c.evict(ctx, pod, grace, true)
 	release()
 	var blocked blockedError
+	var remedied remediedError
+	errors.As(err, &remedied)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -107,7 +112,8 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 	case errors.As(err, &blocked) && blocked.cause == api.BlockedByNamespace:
 		effect.Action, effect.Reason = cleanup.Wait, blocked.reason
 	case errors.As(err, &blocked):
-		effect.Blocked = &cleanup.Blocker{Cause: blocked.cause, Message: blocked.reason}
+		effect.Blocked = &cleanup.Blocker{Cause: blocked.cause, Message: blocked.reason, Remedy: remedied.remedy}
+		c.explain(ctx, effect.Blocked, pod)
 	case apierrors.IsForbidden(err) && c.mayNotEvict(ctx, pod.Namespace):
 		c.readBudgets(ctx, effect, pod, err)
 	default:
@@ -137,15 +143,38 @@ func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
 	return c.rights[namespace] != nil
 }
 
+// explain replaces the cause and the remedy of a Pod that budgets block by those that the budgets
+// tell, for a caller who may read them.
+func (c check) explain(ctx context.Context, blocked *cleanup.Blocker, pod *corev1.Pod) {
+	if blocked.Cause != cleanup.BlockedByBudget && blocked.Cause != cleanup.BlockedByBudgets {
+		return
+	}
+	if known := c.read(ctx, pod); known != nil {
+		blocked.Cause, blocked.Remedy = known.Cause, known.Remedy
+		if known.Cause == cleanup.BlockedByBudgetStatus {
+			// The API server says that it is still processing the budget, which it never ends.
+			blocked.Message = known.Message
+		}
+	}
+}
+
+// read returns how budgets block the Pod, nil if none does or they may not be read.
+func (c check) read(ctx context.Context, pod *corev1.Pod) *cleanup.Blocker {
+	if c.budgets[pod.Namespace] == nil {
+		budgets, err := c.client.PolicyV1().PodDisruptionBudgets(pod.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			budgets = &policyv1.PodDisruptionBudgetList{} // The effect says already what is known without.
+		}
+		c.budgets[pod.Namespace] = budgets
+	}
+	return pods.Explain(pod, c.budgets[pod.Namespace].Items)
+}
+
 // readBudgets names a budget that blocks the pod, for a caller who may read but not evict.
 // Without one the effect stays unchecked: only the API server knows its whole answer.
 func (c check) readBudgets(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, denied error) {
 	effect.Unchecked = oneLine(denied)
-	budgets, err := c.client.PolicyV1().PodDisruptionBudgets(pod.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return // The effect says already that it is not checked.
-	}
-	if blocking := pods.Blocking(pod, budgets.Items); len(blocking) > 0 {
-		effect.Blocked, effect.Unchecked = pods.Blocked(blocking[0]), ""
+	if known := c.read(ctx, pod); known != nil {
+		effect.Blocked, effect.Unchecked = known, ""
 	}
 }

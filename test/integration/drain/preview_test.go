@@ -39,10 +39,11 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 		{Action: cleanup.Evict, Object: on("alone"), Blocked: &cleanup.Blocker{
 			Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "no controller would make it again (option allowUnmanaged)"}},
 		{Action: cleanup.Evict, Object: on("cart"), Blocked: &cleanup.Blocker{
-			Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently"}},
+			Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: f.strict("cart")}},
 		{Action: cleanup.Skip, Object: on("daemon"), Reason: "DaemonSet"},
 		{Action: cleanup.Evict, Object: on("refused"), Blocked: &cleanup.Blocker{
-			Cause: cleanup.BlockedByBudgets, Message: "more than one budget selects it, which the eviction API does not support"}},
+			Cause: cleanup.BlockedByBudgets, Message: "more than one budget selects it, which the eviction API does not support: delete all but one",
+			Remedy: "delete all but one, or change their selectors: kubectl -n " + f.namespace + " get pdb refused refused-too"}},
 		{Action: cleanup.Evict, Object: on("scratch"), Reason: "the data in its emptyDir volume is lost"},
 		{Action: cleanup.Evict, Object: on("web")},
 	}
@@ -61,6 +62,11 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 	}
 }
 
+// strict is the remedy of a budget that wants its only Pod.
+func (f *fixture) strict(budget string) string {
+	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: scale their controller up, or change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
+}
+
 // Whoever may not evict still learns what blocks a pod, if it may read the budgets.
 func TestPreviewWithoutTheRightToEvictReadsTheBudgets(t *testing.T) {
 	f := setUp(t)
@@ -74,7 +80,7 @@ func TestPreviewWithoutTheRightToEvictReadsTheBudgets(t *testing.T) {
 		unchecked string
 	}{
 		"may read budgets": {[]rbacv1.PolicyRule{{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"list"}}},
-			&cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "budget cart allows 0 disruptions: needs 1 healthy, has 1"}, ""},
+			&cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "budget cart allows 0 disruptions: needs 1 healthy, has 1", Remedy: f.strict("cart")}, ""},
 		"may read pods alone": {nil, nil, `cannot create resource "pods/eviction"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -206,10 +206,15 @@ func (f *fixture) pod(name, node string, change ...func(*corev1.Pod)) {
 // budget wants a number of the pods labelled app=name to be healthy.
 func (f *fixture) budget(name string, healthy int32) {
 	f.Helper()
+	f.budgetFor(name, map[string]string{"app": name}, healthy)
+}
+
+func (f *fixture) budgetFor(name string, labels map[string]string, healthy int32) {
+	f.Helper()
 	budgets := f.client.PolicyV1().PodDisruptionBudgets("default")
 	_, err := budgets.Create(f.Context(), &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(healthy)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(healthy)), Selector: &metav1.LabelSelector{MatchLabels: labels}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		f.Fatal(err)

@@ -61,7 +61,7 @@ func TestPlanTellsPodsBudgetsVolumesAndSecrets(t *testing.T) {
 	for _, blocker := range plan.Blocked {
 		blocked[blocker.What] = blocker
 	}
-	if one := blocked["default/cart-0"]; !strings.Contains(one.Reason, "needs 1 healthy pods and has 1 currently") || !strings.Contains(one.Remedy, "get pdb") {
+	if one := blocked["default/cart-0"]; !strings.Contains(one.Reason, "needs 1 healthy pods and has 1 currently") || !strings.Contains(one.Remedy, "describe pdb cart") {
 		t.Errorf("the budget: %+v", one)
 	}
 	if one := blocked["default/alone"]; !strings.Contains(one.Remedy, "allowUnmanaged: true") {

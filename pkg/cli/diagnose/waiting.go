@@ -1,0 +1,46 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// onItsWay is how long a step runs, or a Node waits for its first step, before that is a cause.
+const onItsWay = time.Minute
+
+// waiting is the cause of a deleted Node that is held for long although no rule knows why.
+func waiting(f *found, now time.Time) *printer.Cause {
+	if !f.held() || f.node.DeletionTimestamp == nil || f.unreadable != nil {
+		return nil
+	}
+	since, text := f.node.DeletionTimestamp.Time, ""
+	if f.run != nil {
+		for _, step := range f.run.Steps {
+			switch {
+			case !step.State.Known():
+				return nil // A newer agent knows more.
+			case step.State == api.StepRunning && step.StartedAt == nil:
+				return nil
+			case step.State == api.StepRunning:
+				since, text = step.StartedAt.Time, fmt.Sprintf("step %s (%s) has been running for %s", step.Name, step.Plugin, printer.Age(now.Sub(step.StartedAt.Time)))
+				if step.Progress != "" {
+					text += ": " + step.Progress
+				}
+			}
+		}
+	}
+	if now.Sub(since) < onItsWay {
+		return nil
+	}
+	if text == "" {
+		text = "the node has been held for " + printer.Age(now.Sub(since))
+		if condition := api.Cleanup(f.node); condition != nil {
+			text += strings.TrimSuffix(fmt.Sprintf(", its cleanup is %s: %s", condition.Reason, condition.Message), ": ")
+		}
+	}
+	return cause("waiting", text, fmt.Sprintf("look at the agent's log: kubectl -n %s logs deployment/%s --all-pods | grep %s", f.namespace, api.Agent, f.name), bypass(f))
+}

@@ -1,0 +1,90 @@
+package pods
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// Explain returns how budgets prevent the eviction of the Pod now, and what to do about it. It
+// returns nil if none does.
+func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Blocker {
+	if several := selecting(pod, budgets); len(several) > 1 && budgeted(pod) {
+		return &api.Blocker{
+			Cause:   api.BlockedByBudgets,
+			Message: fmt.Sprintf("budgets %s select the pod, and the eviction API supports one", strings.Join(several, ", ")),
+			Remedy:  fmt.Sprintf("delete all but one, or change their selectors: kubectl -n %s get pdb %s", pod.Namespace, strings.Join(several, " ")),
+		}
+	}
+	blocking := Blocking(pod, budgets)
+	if len(blocking) == 0 {
+		return nil
+	}
+	budget, status := blocking[0], blocking[0].Status
+	describe := fmt.Sprintf("kubectl -n %s describe pdb %s", budget.Namespace, budget.Name)
+	// The numbers mean nothing if the budget was not computed.
+	if condition := meta.FindStatusCondition(status.Conditions, policyv1.DisruptionAllowedCondition); condition != nil &&
+		condition.Status == metav1.ConditionFalse && condition.Reason == policyv1.SyncFailedReason {
+		return &api.Blocker{
+			Cause:   api.BlockedByBudgetStatus,
+			Message: fmt.Sprintf("budget %s cannot be computed: %s", budget.Name, condition.Message),
+			Remedy:  "fix what the message names; for Pods whose controller cannot be scaled, set minAvailable to a number and no maxUnavailable: " + describe,
+		}
+	}
+	message := fmt.Sprintf("budget %s allows 0 disruptions: needs %d healthy, has %d", budget.Name, status.DesiredHealthy, status.CurrentHealthy)
+	switch {
+	case !Ready(pod):
+		return &api.Blocker{
+			Cause: api.BlockedByUnready, Message: message + "; " + cmp.Or(Unready(pod), "the pod is not ready"),
+			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s; or let unready pods go: %s", pod.Namespace, pod.Name, AllowUnready(budget.Namespace, budget.Name)),
+		}
+	case status.DesiredHealthy >= status.ExpectedPods:
+		return &api.Blocker{
+			Cause: api.BlockedByBudget, Message: message,
+			Remedy: fmt.Sprintf("the budget needs %d healthy pods and selects %d, so it never allows a disruption: scale their controller up, or change the budget: %s", status.DesiredHealthy, status.ExpectedPods, describe),
+		}
+	}
+	return &api.Blocker{
+		Cause: api.BlockedByBudget, Message: message,
+		Remedy: fmt.Sprintf("wait until more of its %d pods are healthy, or scale their controller up: %s", status.ExpectedPods, describe),
+	}
+}
+
+// AllowUnready returns the command after which a budget allows the eviction of Pods that are not ready.
+func AllowUnready(namespace, budget string) string {
+	return fmt.Sprintf(`kubectl -n %s patch pdb %s --type merge -p '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}'`, namespace, budget)
+}
+
+// Unready says since when the Pod is not ready. It is empty if the kubelet has not said so.
+func Unready(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady && condition.Status != corev1.ConditionTrue && !condition.LastTransitionTime.IsZero() {
+			return "the pod is not ready since " + condition.LastTransitionTime.UTC().Format(time.RFC3339)
+		}
+	}
+	return ""
+}
+
+// budgeted reports whether the API server asks budgets before it evicts the Pod.
+func budgeted(pod *corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodPending && !Finished(pod) && !Terminating(pod)
+}
+
+// selecting returns the names of the budgets that select the Pod.
+func selecting(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []string {
+	var names []string
+	for _, budget := range budgets {
+		if selects(budget, pod) {
+			names = append(names, budget.Name)
+		}
+	}
+	return names
+}
