@@ -265,8 +265,11 @@ func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) e
 }
 
 func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (err error) {
-	f.volumes, err = preview.Volumes(ctx, client, f.name)
-	return err
+	if f.volumes, err = preview.Volumes(ctx, client, f.name); err != nil {
+		return err
+	}
+	f.volumes = append(f.volumes, api.InTreeVolumes(f.node)...)
+	return nil
 }
 
 // tryUpdate sends a change that is a dry run: a node can hold a value that every

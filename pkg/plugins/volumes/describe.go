@@ -24,7 +24,9 @@ func (a attached) name() string {
 // effect returns that the step waits until the volume is detached.
 func (a attached) effect() cleanup.Effect {
 	object := cleanup.Object{Kind: "VolumeAttachment", Name: a.Name}
-	if name := a.Spec.Source.PersistentVolumeName; name != nil {
+	if a.inTree {
+		object.Kind = "Volume"
+	} else if name := a.Spec.Source.PersistentVolumeName; name != nil {
 		object = cleanup.Object{Kind: "PersistentVolume", Name: *name}
 	}
 	return cleanup.Effect{Action: cleanup.Wait, Object: object, Reason: "until " + a.Spec.Attacher + " has detached it"}
@@ -70,6 +72,10 @@ func fault(one attached) int {
 
 func (p *plugin) why(one attached) string {
 	switch {
+	case one.mounted:
+		return "still mounted by the kubelet (status.volumesInUse)"
+	case one.inTree:
+		return "in status.volumesAttached of the node"
 	case one.Status.DetachError != nil:
 		return "detaching failed: " + one.Status.DetachError.Message
 	case len(one.pods) > 0:

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
@@ -21,13 +22,29 @@ import (
 type attached struct {
 	*storagev1.VolumeAttachment
 	pods []string
+	// inTree: there is no VolumeAttachment, the status of the Node names the volume.
+	inTree bool
+	// mounted: the kubelet says that it uses the volume; of those in the tree.
+	mounted bool
 }
 
 // waitedFor returns the attachments that are to go: all but those of pods that stay. With
 // again, what holds one of them may change though no attachment does.
 func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storagev1.VolumeAttachment, claims *claims) (left []attached, again bool, err error) {
-	if len(all) == 0 {
+	if len(api.InTreeVolumes(node)) > 0 { // They change with the Node, which is not watched.
+		if node, err = p.sameNode(ctx, node); err != nil {
+			return nil, false, err
+		}
+	}
+	unwatched := inTree(node)
+	if len(all) == 0 && len(unwatched) == 0 {
 		return nil, false, nil
+	}
+	var names []string
+	for _, attachment := range all {
+		if name := attachment.Spec.Source.PersistentVolumeName; name != nil {
+			names = append(names, *name)
+		}
 	}
 	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node.Name).String(),
@@ -48,6 +65,9 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 			}
 		}
 		stays := p.stays(pod, node)
+		if stays && mayUseInTree(pod, volumes, names) {
+			unwatched = nil // Whose they are is not known.
+		}
 		for _, volume := range volumes {
 			users[volume] = append(users[volume], pod.Namespace+"/"+pod.Name)
 			staying[volume] = staying[volume] || stays
@@ -60,10 +80,10 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 			volume = *name
 		}
 		if !staying[volume] {
-			left = append(left, attached{attachment, users[volume]})
+			left = append(left, attached{VolumeAttachment: attachment, pods: users[volume]})
 		}
 	}
-	return left, again, nil
+	return append(left, unwatched...), again || len(unwatched) > 0, nil
 }
 
 // stays reports whether a drain leaves the Pod where it is: static Pods, those of

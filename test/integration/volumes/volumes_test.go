@@ -308,6 +308,42 @@ func TestVerifyNamesTheVolumesThatAreAttachedAgain(t *testing.T) {
 	}
 }
 
+// Volumes of iscsi and fc have no VolumeAttachment: the status of the Node names them.
+func TestVolumesWithoutAVolumeAttachmentAreWaitedFor(t *testing.T) {
+	f := setUp(t)
+	node := f.node("iscsi")
+	attached := func(names ...string) {
+		t.Helper()
+		current, err := f.client.CoreV1().Nodes().Get(t.Context(), node.Name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		current.Status.VolumesAttached = nil
+		for _, name := range names {
+			current.Status.VolumesAttached = append(current.Status.VolumesAttached, corev1.AttachedVolume{Name: corev1.UniqueVolumeName(name), DevicePath: "/dev/sdb"})
+		}
+		if _, err := f.client.CoreV1().Nodes().UpdateStatus(t.Context(), current, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const disk = "10.0.0.1:3260:iqn.2026-01.com.example:disk:0"
+	attached("kubernetes.io/iscsi/"+disk, "kubernetes.io/csi/csi.example.com^1")
+	plugin := f.plugin()
+	if undone, err := plugin.(cleanup.Verifier).Verify(t.Context(), f.target(node)); !strings.Contains(undone, disk) || strings.Contains(undone, "csi.example.com") || err != nil {
+		t.Errorf("Verify says %q, %v", undone, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- plugin.Cleanup(t.Context(), f.target(node)) }()
+	f.awaitProgress("1 volume is still attached: volume " + disk + " (kubernetes.io/iscsi), in status.volumesAttached of the node")
+	attached("kubernetes.io/csi/csi.example.com^1")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if undone, err := plugin.(cleanup.Verifier).Verify(t.Context(), f.target(node)); undone != "" || err != nil {
+		t.Errorf("Verify says %q, %v", undone, err)
+	}
+}
+
 func TestConformance(t *testing.T) {
 	f := setUp(t)
 	plugintest.Run(t, plugintest.Suite{
