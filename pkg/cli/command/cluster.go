@@ -70,6 +70,7 @@ func (c *Cluster) wrap(config *rest.Config) *rest.Config {
 	config.QPS, config.Burst = 300, 500
 	config.UserAgent = "kubectl-nodecleanup/" + version.Version
 	config.Wrap(c.time.Wrap)
+	config.Wrap(markSent)
 	return config
 }
 
@@ -135,11 +136,15 @@ func (c *Cluster) Clients() (Clients, error) {
 	compact := rest.CopyConfig(config)
 	compact.ContentType = runtime.ContentTypeProtobuf
 	compact.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	typed, err := kubernetes.NewForConfig(compact)
+	web, err := httpClient(config)
 	if err != nil {
 		return Clients{}, fmt.Errorf("preparing a client: %w", err)
 	}
-	objects, err := dynamic.NewForConfig(config)
+	typed, err := kubernetes.NewForConfigAndClient(compact, web)
+	if err != nil {
+		return Clients{}, fmt.Errorf("preparing a client: %w", err)
+	}
+	objects, err := dynamic.NewForConfigAndClient(config, web)
 	if err != nil {
 		return Clients{}, fmt.Errorf("preparing a client: %w", err)
 	}

@@ -6,15 +6,20 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
 // Next returns what an operator can do about an error, empty when nothing
-// better is known than the error itself.
+// better is known than the error itself. It goes by the types of errors: an answer of the API
+// server proves that it was reached.
 func Next(err error) string {
 	var chosen *exit.Error
 	if errors.As(err, &chosen) && chosen.Next != "" {
@@ -22,13 +27,21 @@ func Next(err error) string {
 	}
 	var network net.Error
 	var untrusted *tls.CertificateVerificationError
+	var credentials *CredentialError
+	var answer apierrors.APIStatus
 	switch {
 	case chosen != nil && chosen.Code == exit.Usage:
 		return "See the same command with --help."
+	case api.FailureOf(err).Kind != "":
+		return sentence(api.FailureOf(err).Remedy())
 	case apierrors.IsUnauthorized(err):
 		return "The API server does not know you: check the user of this context with `kubectl config view --minify`, and sign in again."
 	case apierrors.IsForbidden(err):
 		return "You lack the right that the message names: ask a cluster administrator for it, or use --as or --context to be somebody who has it."
+	case errors.As(err, &answer):
+		return nextAfter(answer.Status().Code)
+	case errors.As(err, &credentials):
+		return credentials.Next()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Run it again, with a longer --timeout if it needs more time: it goes on where it stopped."
 	case errors.As(err, &untrusted):
@@ -37,8 +50,27 @@ func Next(err error) string {
 	// localhost:8080 is where client-go looks when it was told nothing.
 	case errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "http://localhost:8080/"):
 		return "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG."
-	case errors.As(err, &network), strings.Contains(err.Error(), "connection refused"):
+	case errors.As(err, &network):
 		return "The API server cannot be reached: check it with `kubectl cluster-info`, and the context with `kubectl config current-context`."
 	}
 	return ""
+}
+
+// nextAfter returns what to do about an answer of the API server that names no cause.
+func nextAfter(code int32) string {
+	switch {
+	case code == http.StatusServiceUnavailable:
+		return "The API server was reached, and what serves this request is down: see which API is not available: kubectl get apiservices"
+	case code == http.StatusTooManyRequests:
+		return "The API server has too many requests: run it again."
+	case code >= http.StatusInternalServerError:
+		return "The API server was reached, and failed: look at its health: kubectl get --raw '/readyz?verbose'. Then run it again."
+	}
+	return ""
+}
+
+// sentence returns a clause with a capital letter and a full stop.
+func sentence(clause string) string {
+	first, size := utf8.DecodeRuneInString(clause)
+	return string(unicode.ToUpper(first)) + clause[size:] + "."
 }
