@@ -111,7 +111,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		if object.GetKind() == "Namespace" {
 			namespaced = live != nil || !a.DryRun
 			if live != nil && live.GetDeletionTimestamp() != nil {
-				return results, fmt.Errorf("installing into namespace %s: %w", live.GetName(), ErrTerminating)
+				return results, &NamespaceTerminatingError{Namespace: live.GetName(), Holding: heldBy(live)}
 			}
 		}
 		if !namespaced && object.GetNamespace() == options.Namespace {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
@@ -30,11 +33,11 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {
 		return err
 	}
-	remaining := ""
+	var remaining cluster.Held
 	watched := cluster.Dynamic(namespaces, "namespace "+namespace, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()})
 	err = cluster.Watcher{Report: r.Report}.Until(ctx, func(context.Context) (bool, error) {
 		live := watched.Named(namespace)
-		remaining = contentLeft(live)
+		remaining = heldBy(live)
 		return live == nil, nil
 	}, watched)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -49,15 +52,14 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 // NamespaceLeftError: everything else is gone, but the namespace does not go.
 type NamespaceLeftError struct {
 	Namespace string
-	// Holding is what the namespace controller says is left in it; empty when
-	// it has said nothing, as it does where it does not run.
-	Holding string
+	// Holding is what the namespace controller says is left in it.
+	Holding cluster.Held
 	err     error
 }
 
 // Error says what is left.
 func (e *NamespaceLeftError) Error() string {
-	holding := e.Holding
+	holding := e.Holding.Message
 	if holding == "" {
 		holding = "the namespace controller says nothing about it; perhaps none is running"
 	}
@@ -67,20 +69,29 @@ func (e *NamespaceLeftError) Error() string {
 // Unwrap returns the end of the context.
 func (e *NamespaceLeftError) Unwrap() error { return e.err }
 
-// contentLeft returns what the namespace controller says about what is left.
-func contentLeft(namespace *unstructured.Unstructured) string {
+// NamespaceTerminatingError: the namespace is being deleted, so nothing can be created in it.
+type NamespaceTerminatingError struct {
+	Namespace string
+	// Holding is what the namespace controller says is left in it.
+	Holding cluster.Held
+}
+
+// Error says what holds the namespace.
+func (e *NamespaceTerminatingError) Error() string {
+	return strings.TrimSuffix(fmt.Sprintf("installing into namespace %s: %v: %s", e.Namespace, ErrTerminating, e.Holding.Message), ": ")
+}
+
+// Unwrap returns ErrTerminating.
+func (e *NamespaceTerminatingError) Unwrap() error { return ErrTerminating }
+
+// heldBy returns what holds a namespace, nothing if it is gone.
+func heldBy(namespace *unstructured.Unstructured) cluster.Held {
 	if namespace == nil {
-		return ""
+		return cluster.Held{}
 	}
-	conditions, _, _ := unstructured.NestedSlice(namespace.Object, "status", "conditions")
-	for _, one := range conditions {
-		condition, is := one.(map[string]any)
-		if !is || condition["status"] != "True" {
-			continue
-		}
-		if condition["type"] == "NamespaceContentRemaining" || condition["type"] == "NamespaceFinalizersRemaining" {
-			return fmt.Sprint(condition["message"])
-		}
+	var typed corev1.Namespace
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(namespace.Object, &typed); err != nil {
+		return cluster.Held{Message: fmt.Sprintf("its conditions cannot be read: %v", err)}
 	}
-	return ""
+	return cluster.HeldBy(typed.Status.Conditions)
 }

@@ -30,6 +30,7 @@ type check struct {
 var checks = []check{
 	{"server-version", "API server version", true, serverVersion},
 	{"install-rights", "your rights to install", true, installRights},
+	{"namespace", "namespace of the agent", true, namespaceThere},
 	{"shadowed", "kubectl-nodecleanup on the PATH", true, shadowed},
 	{"agent", "agent pods", false, agent},
 	{"leader", "leader election", false, leader},

@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
@@ -29,10 +30,11 @@ func explainWait(err error, namespace string) error {
 
 // explain says what to do about an error of applying.
 func explain(err error) error {
-	if errors.Is(err, install.ErrTerminating) {
+	var terminating *install.NamespaceTerminatingError
+	if errors.As(err, &terminating) {
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Run it again when the namespace is gone. What holds it: kubectl get namespace -o yaml, under status.conditions",
+			Next: "Run it again when the namespace is gone. " + command.Release(terminating.Namespace, terminating.Holding),
 		}
 	}
 	if apierrors.IsConflict(err) {

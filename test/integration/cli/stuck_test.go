@@ -44,12 +44,14 @@ func TestRemoveForcesPodsOfADeadNode(t *testing.T) {
 	defer cancel()
 	err = remover.Remove(ctx, api.Namespace, false)
 	var left *install.NamespaceLeftError
-	if !errors.As(err, &left) || !strings.Contains(left.Holding, othersFinalizer) && !strings.Contains(left.Holding, "configmaps") {
+	if !errors.As(err, &left) || !strings.Contains(left.Holding.Message, othersFinalizer) && !strings.Contains(left.Holding.Message, "configmaps") {
 		t.Errorf("got %v, want an error that names what holds the namespace", err)
 	}
 	wantNothingOfOurs(t, client, api.Namespace)
 	tooEarly := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
 	wantText(t, tooEarly.errOut, "it is being deleted", "when the namespace is gone")
+
+	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check", "--pre")).out, "✗ namespace", "nodecleanup-system is being deleted")
 
 	patch := []byte(`{"metadata":{"finalizers":null}}`)
 	if _, err := client.CoreV1().ConfigMaps(api.Namespace).Patch(t.Context(), "held", "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {

@@ -171,7 +171,7 @@ func TestCheckBeforeAnInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := f.checked(exit.OK, "--pre")
-	if len(before) != 3 {
+	if len(before) != 4 {
 		t.Errorf("checks before an install: %v", before)
 	}
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error, "config": printer.Error, "plugins": printer.Skip, "version": printer.Skip})
