@@ -103,6 +103,9 @@ func (d *drain) why(pod *corev1.Pod) string {
 	why := ""
 	if known := d.tries[pod.UID]; known != nil {
 		why = known.blocked
+		if known.byBudget {
+			why += d.budgetRemedy(pod)
+		}
 	} else if known := d.rollouts[pod.UID]; known != nil && known.waits != "" {
 		why = known.waits
 	} else if rule, name := d.ruleOf(pod); rule.Action == ruleWait {

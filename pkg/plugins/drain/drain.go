@@ -14,7 +14,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
 type plugin struct {
@@ -39,7 +38,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err != nil {
 		return err
 	}
-	if err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node); err != nil {
+	if err := p.cordon(ctx, target, node); err != nil {
 		return err
 	}
 	// Listed only now, so that every pod is there that came before the cordon.
@@ -61,7 +60,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 				return fmt.Errorf("draining node %s: it was uncordoned %d times during the drain", node.Name, uncordoned)
 			}
 			target.Log.Warn("the node was uncordoned during its drain, the agent cordons it again", "times", uncordoned)
-			if err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node); err != nil {
+			if err := p.cordon(ctx, target, node); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // blockedError: the pod cannot be evicted now, but may be later.
@@ -47,7 +46,10 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
 		VersionedParams(options, scheme.ParameterCodec).Body(eviction).MaxRetries(0).
 		Do(ctx).Error()
-	remedy := remedyOf(pod, err)
+	remedy := ""
+	if failure := api.FailureOf(err); failure.Kind != api.NamespaceTerminating {
+		remedy = failure.Remedy()
+	}
 	err = classify(err)
 	var blocked blockedError
 	if remedy == "" || !errors.As(err, &blocked) {
@@ -67,15 +69,6 @@ type remediedError struct {
 }
 
 func (e remediedError) Unwrap() error { return e.error }
-
-// remedyOf returns what an operator can do about the answer to an eviction, as far as the answer
-// and the Pod tell.
-func remedyOf(pod *corev1.Pod, answer error) string {
-	if unready := pods.Unready(pod); unready != "" && apierrors.HasStatusCause(answer, policyv1.DisruptionBudgetCause) {
-		return unready + ": fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow in the budget"
-	}
-	return api.FailureOf(answer).Remedy()
-}
 
 // delete takes the pod away whatever its budgets say. If that is forbidden, it asks for an eviction
 // as before: a right that the agent lacks must not end a drain that budgets may let go on.
