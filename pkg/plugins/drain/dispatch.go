@@ -25,10 +25,8 @@ type dispatcher struct {
 	errs        []error
 	// waiting are the indexes of the Pods whose eviction is not requested yet.
 	waiting []int
-	// inFlight counts requests by the controller of the Pod, used by the budget that the
-	// eviction uses, and total all of them.
+	// inFlight counts requests by the controller of the Pod, and total all of them.
 	inFlight map[types.UID]int
-	used     map[types.UID]int
 	total    int
 	answers  chan answer
 }
@@ -45,7 +43,7 @@ type answer struct {
 func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool) []error {
 	p := &dispatcher{
 		drain: d, unreachable: unreachable, pods: pods, errs: make([]error, len(pods)),
-		inFlight: map[types.UID]int{}, used: map[types.UID]int{}, answers: make(chan answer),
+		inFlight: map[types.UID]int{}, answers: make(chan answer),
 	}
 	for i, pod := range pods {
 		if d.tries[pod.UID] == nil {
@@ -70,6 +68,9 @@ func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool
 			blocked[pod.Namespace] = true
 		}
 	}
+	for _, i := range p.waiting { // For what other Nodes use of a budget.
+		blocked[pods[i].Namespace] = true
+	}
 	d.budgets.keep(blocked)
 	return p.errs
 }
@@ -92,9 +93,6 @@ func (p *dispatcher) send(ctx context.Context) {
 		case now:
 			p.total++
 			p.inFlight[family(pod)]++
-			for _, budget := range used {
-				p.used[budget.UID]++
-			}
 			go func() { p.answers <- answer{i, p.ask(ctx, pod, p.unreachable), used} }()
 		}
 	}
@@ -106,9 +104,7 @@ func (p *dispatcher) receive(ctx context.Context, answer answer) {
 	pod := p.pods[answer.index]
 	p.total--
 	p.inFlight[family(pod)]--
-	for _, budget := range answer.budgets {
-		p.used[budget.UID]--
-	}
+	p.disruptions.end(answer.budgets)
 	p.errs[answer.index] = p.conclude(pod, answer.attempt)
 	if answer.attempt.err == nil {
 		p.window(pod).accepted()
@@ -131,8 +127,8 @@ const (
 	now
 )
 
-// turn decides when the eviction of a Pod is requested, and returns the budgets that it uses,
-// if they are known.
+// turn decides when the eviction of a Pod is requested. If it is now, turn counts it among the
+// disruptions of the budgets that it uses, as far as they are known, and returns these.
 func (p *dispatcher) turn(pod *corev1.Pod) (turn, []*policyv1.PodDisruptionBudget) {
 	known := p.tries[pod.UID]
 	// Accepted before the kubelet fell silent: the Pod gets the short grace period.
@@ -157,20 +153,28 @@ func (p *dispatcher) turn(pod *corev1.Pod) (turn, []*policyv1.PodDisruptionBudge
 	case knowledge != current, !due && !known.byBudget:
 		return never, nil
 	}
-	free := true
+	open := true
 	for _, budget := range used {
-		if why := closed(budget); why != "" && !forced {
+		why := closed(budget)
+		if why != "" && !forced {
 			known.blocked, known.byBudget = why, true
 		}
-		free = free && int(budget.Status.DisruptionsAllowed) > p.used[budget.UID]
+		open = open && why == ""
 	}
+	asked := version(used)
 	switch {
-	case free && (due || version(used) != known.budgets):
-	case due && !known.next.IsZero(): // Refused once. What is known may be out of date, so the API server is asked.
+	case !due && asked == known.budgets: // Refused as they are.
+		return later, nil
+	case p.disruptions.begin(used):
+	case due && !known.next.IsZero(): // What is known may be out of date, so the API server is asked.
+		p.disruptions.force(used)
+	case open: // All that is allowed is in flight, maybe for other Nodes, of which nobody tells the end.
+		p.lookAgain(at.Add(firstDelay))
+		return later, nil
 	default:
 		return later, nil
 	}
-	known.budgets = version(used)
+	known.budgets = asked
 	return now, used
 }
 

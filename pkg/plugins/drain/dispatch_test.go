@@ -158,7 +158,10 @@ func TestWhenAnEvictionIsRequested(t *testing.T) {
 			d := newDrain(&plugin{options: test.options, client: clientOver(nil), clock: clocktesting.NewFakeClock(noon.Add(time.Millisecond))}, target(), nil)
 			known := test.known
 			d.tries[test.pod.UID], d.budgets = &known, test.budgets
-			p := &dispatcher{drain: d, used: map[types.UID]int{"budget-cart": test.used}}
+			for range test.used {
+				d.disruptions.force([]*policyv1.PodDisruptionBudget{budget("cart", 0, "")})
+			}
+			p := &dispatcher{drain: d}
 			if got, _ := p.turn(test.pod); got != test.want || known.blocked != test.blocked {
 				t.Errorf("turn is %d, blocked by %q; want %d, %q", got, known.blocked, test.want, test.blocked)
 			}
@@ -202,4 +205,42 @@ func TestPodsOfAClosedBudgetAreNotTried(t *testing.T) {
 	if !d.due.IsZero() {
 		t.Errorf("it looks again at %s, though only the budget can change something", d.due)
 	}
+}
+
+// When a budget opens, every Node with Pods of it is told. Only as many evictions go out as it allows.
+func TestNodesShareWhatABudgetAllows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &counter{answer: func(string) metav1.Status { return metav1.Status{} }}
+		p := server.plugin(NewLimiter(50))
+		var group sync.WaitGroup
+		for i := range 10 {
+			group.Go(func() {
+				node := ready(corev1.ConditionTrue)
+				node.Name = fmt.Sprintf("node-%d", i)
+				to := target()
+				to.Node = node
+				pod := podsOfController("cart", i+1)[i]
+				d := newDrain(p, to, []*corev1.Pod{pod})
+				d.budgets = knowing(budget("cart", 2, "1"))
+				for !d.accepted(pod) {
+					if _, err := d.advance(t.Context(), node, []*corev1.Pod{pod}); err != nil {
+						t.Error(err)
+						return
+					}
+					if !d.accepted(pod) {
+						_ = d.wait(t.Context(), nil) // The test's context has no end.
+					}
+				}
+			})
+		}
+		group.Wait()
+		if server.highest != 2 || len(server.ended) != 10 {
+			t.Errorf("%d evictions, at most %d at once", len(server.ended), server.highest)
+		}
+	})
+}
+
+func (d *drain) accepted(pod *corev1.Pod) bool {
+	known := d.tries[pod.UID]
+	return known != nil && known.accepted
 }

@@ -38,6 +38,8 @@ type drain struct {
 	// windows of the controllers, by their UID.
 	windows map[types.UID]*window
 	budgets *budgets
+	// disruptions are shared by all drains that share a limiter.
+	disruptions *disruptions
 }
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
@@ -45,6 +47,10 @@ func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
 		plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{},
 		rollouts: map[types.UID]*rollout{}, namespaces: map[string]terminatingNamespace{},
 		windows: map[types.UID]*window{}, budgets: newBudgets(p.client.PolicyV1().RESTClient(), target.Log),
+	}
+	d.disruptions = &disruptions{}
+	if p.limiter != nil {
+		d.disruptions = &p.limiter.disruptions
 	}
 	for _, pod := range pods {
 		d.early[pod.UID] = true

@@ -18,6 +18,8 @@ type Limiter struct {
 	inFlight int
 	// queues are those of the Nodes that wait, the next one first. None is empty.
 	queues []*queue
+	// disruptions has a lock of its own.
+	disruptions disruptions
 }
 
 // queue are the evictions of one Node that wait for a slot, the oldest first. A slot is
