@@ -54,6 +54,12 @@ guard:
   maxTerminating: 10%
   exempt: {users: ["system:serviceaccount:kube-system:node-controller"], groups: [autoscalers]}
   onReadError: refuse
+windows: [{schedule: "0 2 * * 1-5", duration: 4h, timeZone: Europe/Berlin}]
+brake:
+  maxTerminating: 20%
+  apiServerErrors: {percent: 50, over: 2m}
+  alerts: {url: "http://prometheus.monitoring:9090", names: [KubeAPIErrorBudgetBurn], bearerToken: {secretKeyRef: {name: prometheus, key: token}}}
+  releaseAfter: 15m
 steps:
 - name: drain
   plugin: drain

@@ -2,6 +2,7 @@ package agreement_test
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -28,6 +29,9 @@ func TestTheAgentReadsTheConfigAsItWasMeant(t *testing.T) {
 	}
 	if got.NodeSelector.String() != want.NodeSelector.String() || got.Guard.MaxTerminating != want.Guard.MaxTerminating || len(got.Guard.CriticalPods) != 1 {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if len(got.Windows) != 1 || !reflect.DeepEqual(got.Windows, want.Windows) || !reflect.DeepEqual(got.Brake, want.Brake) {
+		t.Errorf("got %+v %+v, want %+v %+v", got.Windows, got.Brake, want.Windows, want.Brake)
 	}
 	if len(got.Steps) != len(want.Steps) {
 		t.Fatalf("%d steps, want %d", len(got.Steps), len(want.Steps))
