@@ -134,7 +134,9 @@ type run struct {
 	// changed in it: where nothing is left to run, that alone may be the end of the run.
 	unsaved bool
 	// settled: a step has ended, and how is not stored yet.
-	settled  bool
+	settled bool
+	// failed: a step has failed since the steps that are done were verified.
+	failed   bool
 	results  chan result
 	progress *latest
 }
@@ -288,6 +290,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 		return nil
 	}
 	r.fail(record, done)
+	r.failed = true
 	return nil
 }
 

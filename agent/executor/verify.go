@@ -12,11 +12,18 @@ import (
 // verifyDone asks the plugins of the steps that are done whether that is still so, once no
 // other step is left. What was true when a step ended may have changed: the Node was uncordoned,
 // and Pods were scheduled to it. A step that is no longer done has failed: it is retried
-// as after any other error, so two controllers that undo each other's work stop at some time. The error is that of ctx.
+// as after any other error, so two controllers that undo each other's work stop at some time.
+//
+// The same is done after a step has failed: it may wait for what another step has to do again,
+// as volumes does for Pods that were scheduled to a Node that was uncordoned. Then only a step
+// that is certainly no longer done runs again. The error is that of ctx.
 func (r *run) verifyDone(ctx context.Context) error {
-	if state, _ := r.summarize(); r.previews || len(r.running) > 0 || state != api.Succeeded {
+	state, _ := r.summarize()
+	last := state == api.Succeeded
+	if r.previews || len(r.running) > 0 || !last && !r.failed {
 		return nil
 	}
+	r.failed = false
 	for _, step := range r.steps {
 		record := r.Record.Step(step.Name)
 		if _, can := step.Bound.(cleanup.Verifier); !can || record.State != api.StepSucceeded {
@@ -26,15 +33,22 @@ func (r *run) verifyDone(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 		}
-		if done.err != nil {
+		if done.err != nil && (last || errors.As(done.err, new(undoneError))) {
 			r.Log.Warn("a step that was done has to run again", "step", step.Name, "err", done.err)
 			record.Reason = shorten("ran again: " + r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
 			r.fail(record, done)
 			r.unsaved = true
 		}
 	}
+	r.holdBlocked()
 	return nil
 }
+
+// undoneError says what has to be done again.
+type undoneError string
+
+// Error implements error.
+func (e undoneError) Error() string { return "no longer done: " + string(e) }
 
 // verify is the call that asks a Verifier.
 func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
@@ -43,7 +57,7 @@ func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) (
 	case err != nil:
 		return nil, fmt.Errorf("verifying that the step is still done: %w", err)
 	case undone != "":
-		return nil, errors.New("no longer done: " + undone)
+		return nil, undoneError(undone)
 	}
 	return nil, nil
 }

@@ -95,6 +95,46 @@ func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
 	})
 }
 
+// A step can wait for what another one has to do again, as volumes does for Pods that came after
+// the drain: neither would end if the drain were verified at the end alone.
+func TestAFailedStepHasTheStepsBeforeItVerified(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer any
+		drains int
+	}{
+		"no longer done": {"a pod is on the node", 2},
+		"unknown":        {errors.New("no answer"), 1}, // It is asked again at the end.
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				drains, attempts := 0, 0
+				drain := b.step("drain", func(context.Context, cleanup.Target) error { drains++; return nil }, retries(3), verified(test.answer))
+				volumes := b.step("volumes", func(context.Context, cleanup.Target) error {
+					if attempts++; attempts == 1 {
+						return errors.New("a volume is attached")
+					}
+					if drains != test.drains {
+						t.Errorf("volumes runs again after %d drains", drains)
+					}
+					return nil
+				}, after("drain"), retries(3))
+				for {
+					outcome, err := b.run(t.Context(), 1, drain, volumes)
+					if err != nil || outcome.State != api.Waiting {
+						b.expect(outcome, err, api.Succeeded)
+						break
+					}
+					<-time.After(time.Until(outcome.RetryAt))
+				}
+				if drains != test.drains || attempts != 2 {
+					t.Errorf("%d drains, %d attempts of volumes", drains, attempts)
+				}
+			})
+		})
+	}
+}
+
 // Two controllers that undo each other's work do not go on for ever.
 func TestAStepThatIsUndoneAgainAndAgainFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
