@@ -143,15 +143,19 @@ func (d *drain) followRequests(ctx context.Context) error {
 	return nil
 }
 
-// cannotRequest decides what follows when EvictionRequests cannot be used.
+// cannotRequest decides what follows when the API server rejects an EvictionRequest. A rejection
+// that an eviction would meet, too, has the same meaning here.
 func (d *drain) cannotRequest(pod *corev1.Pod, err error) (used bool, _ error) {
-	switch denied := apierrors.IsForbidden(err); {
-	case !apierrors.IsNotFound(err) && !denied:
-		return true, blockedError{cause: api.BlockedByServer, reason: "creating its EvictionRequest: " + oneLine(err), after: lastDelay}
-	case d.API == evictionRequest && denied:
-		return true, fmt.Errorf("creating its EvictionRequest: %w", err)
-	case d.API == evictionRequest:
+	var blocked blockedError
+	switch {
+	case errors.As(classify(err), &blocked) && blocked.cause == api.BlockedByNamespace:
+		return false, nil // The eviction is refused alike, and waits for the namespace.
+	case blocked.reason != "":
+		return true, blockedError{blocked.cause, "creating its EvictionRequest: " + blocked.reason, max(blocked.after, lastDelay)}
+	case d.API == evictionRequest && apierrors.IsNotFound(err):
 		return true, errors.New("option api is evictionRequest, but the API server does not serve " + lifecyclev1alpha1.SchemeGroupVersion.String())
+	case d.API == evictionRequest:
+		return true, fmt.Errorf("creating its EvictionRequest: %w", err)
 	}
 	d.requests.unusable = true
 	d.target.Log.Warn("EvictionRequests cannot be used, so the eviction responders of Pods are ignored", "pod", nameOf(pod), "err", err)
