@@ -96,6 +96,15 @@ func (p *plugin) podsOn(node string) selection {
 	return selection{client: p.client.CoreV1().RESTClient(), resource: "pods", kind: &corev1.Pod{}, fields: podsOf(node)}
 }
 
+// listPods returns the Pods of a Node as the API server has them now.
+func (p *plugin) listPods(ctx context.Context, node string) ([]corev1.Pod, error) {
+	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: podsOf(node).String()})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods of node %s: %w", node, err)
+	}
+	return list.Items, nil
+}
+
 func podsOf(node string) fields.Selector { return fields.OneTermEqualSelector("spec.nodeName", node) }
 
 // same returns the Node as it is now. The name may belong to another one by

@@ -3,15 +3,14 @@ package drain
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
@@ -20,9 +19,9 @@ import (
 // Preview implements cleanup.Previewer: what happens to each pod, and whether its
 // budgets would let it go, by an eviction that is a dry run.
 func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
-	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: podsOf(target.Node.Name).String()})
+	list, err := p.listPods(ctx, target.Node.Name)
 	if err != nil {
-		return nil, fmt.Errorf("listing the pods of node %s: %w", target.Node.Name, err)
+		return nil, err
 	}
 	var effects []cleanup.Effect
 	if !target.Node.Spec.Unschedulable {
@@ -30,8 +29,8 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 	}
 	in := circumstancesOf(target.Node, target, p.clock.Now())
 	check := check{plugin: p, rights: map[string]error{}, budgets: map[string]*policyv1.PodDisruptionBudgetList{}}
-	for i := range list.Items {
-		pod := &list.Items[i]
+	for i := range list {
+		pod := &list[i]
 		in.late = in.cameLate(pod)
 		decision := p.decide(pod, in)
 		effect := decision.effect(pod)
@@ -126,15 +125,11 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 // admission webhook or policy, whose answer has the same reason.
 func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
 	if _, known := c.rights[namespace]; !known {
-		review, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "eviction",
-			}},
-		}, metav1.CreateOptions{})
+		allowed, err := access.Self(c.client)(ctx, access.Right{Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "eviction"})
 		switch {
 		case err != nil:
 			c.rights[namespace] = err
-		case !review.Status.Allowed:
+		case !allowed:
 			c.rights[namespace] = errors.New("no right to evict pods")
 		default:
 			c.rights[namespace] = nil

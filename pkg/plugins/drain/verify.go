@@ -23,14 +23,14 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	if !node.Spec.Unschedulable {
 		return "the node is not cordoned", nil
 	}
-	list, err := p.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: podsOf(name).String()})
+	list, err := p.listPods(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("listing the pods of node %s: %w", name, err)
+		return "", err
 	}
 	in := circumstancesOf(node, target, p.clock.Now())
 	remaining, first := 0, ""
-	for i := range list.Items {
-		pod := &list.Items[i]
+	for i := range list {
+		pod := &list[i]
 		in.late = in.cameLate(pod)
 		if p.decide(pod, in).action == leave {
 			continue
