@@ -71,7 +71,7 @@ type remediedError struct {
 func (e remediedError) Unwrap() error { return e.error }
 
 // delete takes the pod away whatever its budgets say. If that is forbidden, it asks for an eviction
-// as before: a right that the agent lacks must not end a drain that budgets may let go on.
+// as before: a right that the agent lacks must not end a drain that can continue by its budgets.
 func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) (evicted bool, err error) {
 	err = classify(p.client.CoreV1().RESTClient().Delete().
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
