@@ -153,7 +153,7 @@ func TestLeavingGoesOnAfterAnError(t *testing.T) {
 		stage: &stage{
 			kubeconfig: filepath.Join(t.TempDir(), "kubeconfig"), list: "their:own", context: "of theirs", rest: c.RESTConfig(),
 		},
-		client: client, bin: bin, patience: time.Second,
+		client: client, bin: bin, timeout: time.Second,
 	}
 	pinned, err := os.ReadFile(c.Kubeconfig())
 	if err != nil {

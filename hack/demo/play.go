@@ -27,8 +27,8 @@ const (
 	// mark is the label and the taint of the demo's nodes; its config selects
 	// them by it.
 	mark = "nodecleanup-demo"
-	// patience is how long the demo waits for each thing that must happen.
-	patience = 2 * time.Minute
+	// stepTimeout is how long the demo waits for each thing that must happen.
+	stepTimeout = 2 * time.Minute
 )
 
 func nodeName(number int) string { return fmt.Sprintf("demo-node-%d", number) }
@@ -104,7 +104,7 @@ func (d *demo) awaitWebhook(ctx context.Context) error {
 }
 
 func (d *demo) await(ctx context.Context, what string, condition wait.ConditionWithContextFunc) error {
-	if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, d.patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, d.timeout, true, condition); err != nil {
 		return fmt.Errorf("waiting until %s: %w", what, err)
 	}
 	return nil
@@ -177,7 +177,7 @@ func (d *demo) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
 
 // deleteAndWatch deletes the Node and tells each Event about it, until it is gone.
 func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, d.patience)
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	events, err := d.client.CoreV1().Events(metav1.NamespaceDefault).Watch(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(node.UID)})
 	if err != nil {

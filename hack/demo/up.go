@@ -47,7 +47,7 @@ type demo struct {
 	began     time.Time
 	// replaced are the pods that took an evicted one's place, by name.
 	replaced map[string]bool
-	patience time.Duration
+	timeout  time.Duration
 }
 
 // up plays the demo. It returns nil only when the Node went for the right reason.
@@ -61,7 +61,7 @@ func up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{stage: stage, bin: filepath.Dir(program), replaced: map[string]bool{}, patience: patience}
+	d := &demo{stage: stage, bin: filepath.Dir(program), replaced: map[string]bool{}, timeout: stepTimeout}
 	if d.client, err = kubernetes.NewForConfig(stage.rest); err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}

@@ -21,8 +21,8 @@ import (
 
 const (
 	// asked has to be set: the test changes this machine's network while it runs.
-	asked    = "NODECLEANUP_E2E"
-	patience = 2 * time.Minute
+	asked       = "NODECLEANUP_E2E"
+	testTimeout = 2 * time.Minute
 
 	repository    = "localhost/nodecleanup-agent"
 	cliRepository = "localhost/kubectl-nodecleanup"

@@ -118,7 +118,7 @@ func write(t *testing.T, name, text string) string {
 
 func eventually(t *testing.T, what string, holds func(context.Context) (bool, error)) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, holds); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, testTimeout, true, holds); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
 	}
 }

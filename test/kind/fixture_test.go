@@ -32,9 +32,9 @@ const (
 	oldVariable        = "NODECLEANUP_KIND_OLD_IMAGE"
 	newVariable        = "NODECLEANUP_KIND_NEW_IMAGE"
 
-	// patience is what a loaded machine of a CI may need to start two Pods.
-	patience = 3 * time.Minute
-	settings = `apiVersion: nodecleanup.io/v1alpha1
+	// testTimeout is what a loaded machine of a CI may need to start two Pods.
+	testTimeout = 3 * time.Minute
+	settings    = `apiVersion: nodecleanup.io/v1alpha1
 kind: Config
 retry: {initialDelay: 1s, maxDelay: 5s}
 steps:
@@ -126,7 +126,7 @@ func (f *fixture) execute(ctx context.Context, t *testing.T, arguments ...string
 
 func (f *fixture) eventually(t *testing.T, what string, holds wait.ConditionWithContextFunc) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, holds); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, testTimeout, true, holds); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
 	}
 }

@@ -29,8 +29,8 @@ const (
 	cniPlugins = "/usr/lib/cni" // where Debian's containernetworking-plugins has them
 	bridge     = "nodecleanup0"
 	podNetwork = "10.244.77.0/24"
-	// patience is how long the node may take to become Ready.
-	patience = 2 * time.Minute
+	// readyTimeout is how long the node may take to become Ready.
+	readyTimeout = 2 * time.Minute
 )
 
 // Address is that of this machine which Pods reach it by: not loopback.
@@ -172,7 +172,7 @@ func (n *Node) commands(c *cluster.Cluster) ([]cluster.Command, error) {
 
 func (n *Node) awaitReady(ctx context.Context, client kubernetes.Interface) error {
 	var last string
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
 		node, err := client.CoreV1().Nodes().Get(ctx, Name, metav1.GetOptions{})
 		if err != nil {
 			last = err.Error()

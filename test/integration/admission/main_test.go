@@ -23,7 +23,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 var shared *cluster.Cluster
 
@@ -113,7 +113,7 @@ func (f *fixture) node(name string) *corev1.Node {
 
 func (f *fixture) eventually(what string, condition wait.ConditionWithContextFunc) {
 	f.Helper()
-	if err := wait.PollUntilContextTimeout(f.Context(), 50*time.Millisecond, patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(f.Context(), 50*time.Millisecond, testTimeout, true, condition); err != nil {
 		f.Fatalf("waiting until %s: %v", what, err)
 	}
 }

@@ -68,7 +68,7 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 	f.takeLease(other, time.Minute)
 	select {
 	case <-told:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("the step was not told to stop")
 	}
 	f.awaitGone(node)

@@ -99,7 +99,7 @@ func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
 	blocked := f.record(node)
 	well.Store(true)
 	// It is the one test that has to wait for what a person waits for.
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testTimeout+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
 		t.Fatalf("waiting until the node is gone: %v", err)
 	}
 	until := blocked.CheckAgainAt.Time

@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	patience = time.Minute
+	testTimeout = time.Minute
 	// user is the agent's service account.
 	user = "system:serviceaccount:" + api.Namespace + ":" + api.Agent
 )
@@ -70,7 +70,7 @@ func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
 		t.Fatalf("the roles have %d rights: they were not read", len(wanted))
 	}
 	var missing []string
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, testTimeout, true, func(context.Context) (bool, error) {
 		used := map[string]bool{bypass: true}
 		for _, s := range []*scene{today, older} {
 			if err := s.addUsed(used); err != nil {
@@ -209,7 +209,7 @@ func (s *scene) run(identity string) (stop func()) {
 
 func (s *scene) eventually(what string, holds func(context.Context) (bool, error)) {
 	s.Helper()
-	if err := wait.PollUntilContextTimeout(s.Context(), 50*time.Millisecond, patience, true, holds); err != nil {
+	if err := wait.PollUntilContextTimeout(s.Context(), 50*time.Millisecond, testTimeout, true, holds); err != nil {
 		s.Fatalf("waiting until %s: %v", what, err)
 	}
 }

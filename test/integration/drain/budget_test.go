@@ -49,7 +49,7 @@ func TestTheNextEvictionFollowsTheOpeningOfTheBudget(t *testing.T) {
 	}
 	f.budget("cart", pods)
 	plugin := f.withoutTime()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- plugin.Cleanup(ctx, f.target()) }()
@@ -84,7 +84,7 @@ func TestABudgetThatIsDeletedBlocksNoMore(t *testing.T) {
 	f.pod("cart-0", f.node, labelled("cart"))
 	f.budget("cart", 1)
 	plugin := f.withoutTime()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- plugin.Cleanup(ctx, f.target()) }()
@@ -129,7 +129,7 @@ func TestWithoutTheRightToWatchBudgetsTheDrainGoesOn(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- plugin.Cleanup(ctx, f.target()) }()

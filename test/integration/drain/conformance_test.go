@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 			waiting := make(chan struct{})
 			go func() {
 				defer close(waiting)
-				err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+				err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, testTimeout, true, func(context.Context) (bool, error) {
 					return len(f.requests(func(event cluster.AuditEvent) bool {
 						return event.Name == app && event.Code == http.StatusTooManyRequests
 					})) > 0, nil

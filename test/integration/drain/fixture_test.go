@@ -25,7 +25,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 // fixture is a node with pods, for one test.
 type fixture struct {
@@ -166,7 +166,7 @@ func (f *fixture) target() cleanup.Target {
 // drain drains the node with options, within what a test may take.
 func (f *fixture) drain(options string) error {
 	f.Helper()
-	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.Context(), testTimeout)
 	defer cancel()
 	return f.plugin(options).Cleanup(ctx, f.target())
 }
@@ -215,7 +215,7 @@ func (f *fixture) pods() map[string]string {
 
 func (f *fixture) eventually(what string, condition wait.ConditionWithContextFunc) {
 	f.Helper()
-	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, testTimeout, true, condition); err != nil {
 		f.Fatalf("waiting until %s: %v", what, err)
 	}
 }

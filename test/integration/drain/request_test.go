@@ -60,7 +60,7 @@ func (f *fixture) observe(request *lifecyclev1alpha1.EvictionRequest, conditions
 
 // start begins to drain the node.
 func (f *fixture) start(plugin cleanup.Plugin) (ended chan error) {
-	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.Context(), testTimeout)
 	f.Cleanup(cancel)
 	ended = make(chan error, 1)
 	target := f.target()

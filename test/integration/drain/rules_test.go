@@ -114,7 +114,7 @@ func TestARolloutRestartReplacesTheOnlyReplica(t *testing.T) {
 	}
 	target := f.target()
 	for _, cut := range []bool{true, false} { // The first attempt is cut off.
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		ended := make(chan error, 1)
 		go func() { ended <- plugin.Cleanup(ctx, target) }()
 		f.eventually("the drain waits for the rollout", func(context.Context) (bool, error) {

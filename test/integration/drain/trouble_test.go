@@ -172,7 +172,7 @@ func TestBudgetsAreRespectedForALimitedTime(t *testing.T) {
 func (f *fixture) awaitTerminating() {
 	f.Helper()
 	late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}}
-	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
 		_, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(ctx, late, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), nil
 	}); err != nil {
@@ -249,7 +249,7 @@ func TestAMissingRightIsNamedAtOnce(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	err := plugin.Cleanup(ctx, f.target())
 	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), `cannot list resource "nodes"`) {

@@ -132,7 +132,7 @@ func (a agents) ask(nodes []*corev1.Node) (allowed []*corev1.Node) {
 	a.Helper()
 	var mutex sync.Mutex
 	all(nodes, func(i int, node *corev1.Node) {
-		ctx, cancel := context.WithTimeout(a.Context(), patience)
+		ctx, cancel := context.WithTimeout(a.Context(), testTimeout)
 		defer cancel()
 		verdict := a.each[i%2].Evaluate(ctx, guard.Request{Name: node.Name, UID: node.UID, User: "ed"})
 		if len(verdict.Unread) > 0 {

@@ -30,7 +30,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 // holder is a finalizer that keeps a deleted Node until the test ends, or frees it.
 const holder = "example.com/holder"
@@ -307,7 +307,7 @@ func (f *fixture) awaitEvent(node *corev1.Node, reason string, says ...string) {
 
 func (f *fixture) eventually(what string, condition wait.ConditionWithContextFunc) {
 	f.Helper()
-	if err := wait.PollUntilContextTimeout(context.WithoutCancel(f.Context()), 20*time.Millisecond, patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(context.WithoutCancel(f.Context()), 20*time.Millisecond, testTimeout, true, condition); err != nil {
 		f.Fatalf("waiting until %s: %v", what, err)
 	}
 }

@@ -77,7 +77,7 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
 	one, two := f.node("one"), f.node("two")
 	first := make(chan guard.Verdict)
-	go func() { first <- f.evaluate(by, one, patience) }()
+	go func() { first <- f.evaluate(by, one, testTimeout) }()
 	<-gate.reached
 	if verdict := f.evaluate(by, two, time.Second); verdict.Allowed || !verdict.Busy || len(verdict.Unread) > 0 || !strings.Contains(verdict.Message, "node two was not deleted: too many node deletions at once; retry with fewer") {
 		t.Errorf("who waits too long is answered %+v", verdict)
@@ -86,7 +86,7 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 	if verdict := <-first; !verdict.Allowed || len(verdict.Warnings) > 0 {
 		t.Errorf("who is looked at is answered %+v", verdict)
 	}
-	if verdict := f.evaluate(by, two, patience); verdict.Allowed || verdict.Busy || !strings.Contains(verdict.Message, "1 other node is terminating") {
+	if verdict := f.evaluate(by, two, testTimeout); verdict.Allowed || verdict.Busy || !strings.Contains(verdict.Message, "1 other node is terminating") {
 		t.Errorf("who tries again is answered %+v", verdict)
 	}
 }
@@ -108,7 +108,7 @@ func TestOneReadServesAllThatWait(t *testing.T) {
 	var allowed atomic.Int32
 	for _, node := range nodes {
 		group.Go(func() {
-			if verdict := f.evaluate(by, node, patience); verdict.Allowed {
+			if verdict := f.evaluate(by, node, testTimeout); verdict.Allowed {
 				allowed.Add(1)
 			}
 		})
@@ -130,11 +130,11 @@ func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}})
 	close(gate.opened)
 	node := f.node("worker")
-	if verdict := f.evaluate(by, node, patience); !verdict.Allowed {
+	if verdict := f.evaluate(by, node, testTimeout); !verdict.Allowed {
 		t.Fatalf("the answer is %+v", verdict)
 	}
 	before := gate.lists.Load()
-	if verdict := f.evaluate(by, node, patience); !verdict.Allowed || gate.lists.Load() != before {
+	if verdict := f.evaluate(by, node, testTimeout); !verdict.Allowed || gate.lists.Load() != before {
 		t.Errorf("the answer is %+v, after %d lists", verdict, gate.lists.Load()-before)
 	}
 	request := guard.Request{Name: node.Name, UID: node.UID, User: "eve", DryRun: true}
@@ -143,7 +143,7 @@ func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	}
 	// The rules that need no list are evaluated each time, on the Node as it is now.
 	f.patch(node, fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, api.AnnotationProtect))
-	if verdict := f.evaluate(by, node, patience); verdict.Allowed {
+	if verdict := f.evaluate(by, node, testTimeout); verdict.Allowed {
 		t.Errorf("a node that was protected meanwhile is answered %+v", verdict)
 	}
 }

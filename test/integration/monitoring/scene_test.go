@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	patience = 60 * time.Second
-	config   = `apiVersion: nodecleanup.io/v1alpha1
+	testTimeout = 60 * time.Second
+	config      = `apiVersion: nodecleanup.io/v1alpha1
 kind: Config
 retry: {maxRetries: 1, initialDelay: 50ms, maxDelay: 50ms}
 steps:
@@ -176,7 +176,7 @@ func (s *scene) refused(t *testing.T, name string) {
 
 func (s *scene) eventually(t *testing.T, what string, holds wait.ConditionWithContextFunc) {
 	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, holds); err != nil {
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testTimeout, true, holds); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
 	}
 }

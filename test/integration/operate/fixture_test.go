@@ -28,8 +28,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 30 * time.Second
 
 // fixture is one install with one agent, for one test.
 type fixture struct {
@@ -150,7 +150,7 @@ func ignoreNotFound(err error) error {
 
 func (f *fixture) eventually(what string, condition wait.ConditionWithContextFunc) {
 	f.Helper()
-	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, patience, true, condition); err != nil {
+	if err := wait.PollUntilContextTimeout(f.Context(), 20*time.Millisecond, testTimeout, true, condition); err != nil {
 		f.Fatalf("waiting until %s: %v", what, err)
 	}
 }

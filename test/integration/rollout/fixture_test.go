@@ -99,7 +99,7 @@ func start(t *testing.T, identity string) *replica {
 		}
 	})
 	t.Cleanup(r.stop)
-	if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probes+"/readyz", nil)
 		if err != nil {
 			return false, err

@@ -30,7 +30,7 @@ type load struct {
 func createAlways(t *testing.T, admin kubernetes.Interface) *load {
 	t.Helper()
 	l := &load{T: t, admin: admin}
-	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
 		protected, err := l.create("probe")
 		return err == nil && protected, nil // The CA is not published yet.
 	}); err != nil {

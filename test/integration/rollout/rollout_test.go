@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	patience = 30 * time.Second
-	restarts = 12
+	testTimeout = 30 * time.Second
+	restarts    = 12
 )
 
 var shared *cluster.Cluster

@@ -44,7 +44,7 @@ func rotate(t *testing.T, admin kubernetes.Interface) {
 	if _, err := admin.CoreV1().Secrets(api.Namespace).Patch(t.Context(), api.CASecretName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, testTimeout, true, func(context.Context) (bool, error) {
 		now := ca(t, admin)
 		return len(now.Data) == 2 && string(now.Data[corev1.TLSCertKey]) != string(before), nil
 	}); err != nil {

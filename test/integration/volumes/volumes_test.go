@@ -25,7 +25,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 // detaching is the finalizer by which a CSI attacher holds what it detaches.
 const detaching = "external-attacher/csi-example-com"
@@ -143,7 +143,7 @@ func (f *fixture) target(node *corev1.Node) cleanup.Target {
 // awaitProgress waits until the plugin says something with that text in it.
 func (f *fixture) awaitProgress(text string) {
 	f.Helper()
-	limit := time.NewTimer(patience)
+	limit := time.NewTimer(testTimeout)
 	defer limit.Stop()
 	for {
 		select {

@@ -34,7 +34,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
 	address := freeAddress(t)
@@ -124,7 +124,7 @@ func (c *caller) deletes(refusal string) {
 		says = []string{`failed calling webhook "` + api.GuardHook + `"`, refusal}
 	}
 	var last string
-	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
 		err := c.admin.CoreV1().Nodes().Delete(ctx, guarded, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
 		last = fmt.Sprintf("%v", err)
 		return !slices.ContainsFunc(says, func(text string) bool { return !strings.Contains(last, text) }), nil
@@ -158,7 +158,7 @@ func (c *caller) recordsVerified() {
 func (c *caller) creates(refusal string) {
 	c.Helper()
 	var last string
-	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
 		node, err := c.admin.CoreV1().Nodes().Create(ctx, cluster.MakeNode("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		switch last = fmt.Sprintf("%v", err); {
 		case err == nil && refusal != "" && api.HasFinalizer(node):
