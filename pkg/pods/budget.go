@@ -15,12 +15,9 @@ import (
 // the API server (pkg/registry/core/pod/storage/eviction.go). A dry-run eviction asks the
 // API server itself and is exact; this is for those who may not evict.
 func Blocking(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []policyv1.PodDisruptionBudget {
-	if !budgeted(pod) {
-		return nil
-	}
 	var found []policyv1.PodDisruptionBudget
 	for _, budget := range budgets {
-		if blocks(budget, pod) {
+		if budget.Status.DisruptionsAllowed <= 0 && UsesBudget(pod, budget) {
 			found = append(found, budget)
 		}
 	}
@@ -32,8 +29,9 @@ func Object(pod *corev1.Pod) api.Object {
 	return api.Object{Kind: api.KindPod, Namespace: pod.Namespace, Name: pod.Name}
 }
 
-func blocks(budget policyv1.PodDisruptionBudget, pod *corev1.Pod) bool {
-	if budget.Status.DisruptionsAllowed > 0 || !selects(budget, pod) {
+// UsesBudget reports whether the API server asks the budget before it evicts the Pod.
+func UsesBudget(pod *corev1.Pod, budget policyv1.PodDisruptionBudget) bool {
+	if !budgeted(pod) || !selects(budget, pod) {
 		return false
 	}
 	if Ready(pod) {

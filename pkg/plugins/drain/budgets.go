@@ -121,10 +121,7 @@ func (b *budgets) of(pod *corev1.Pod) ([]*policyv1.PodDisruptionBudget, knowledg
 	}
 	var used []*policyv1.PodDisruptionBudget
 	for _, object := range followed.store.List() {
-		budget := object.(*policyv1.PodDisruptionBudget)
-		closed := *budget
-		closed.Status.DisruptionsAllowed = 0
-		if len(pods.Blocking(pod, []policyv1.PodDisruptionBudget{closed})) > 0 {
+		if budget := object.(*policyv1.PodDisruptionBudget); pods.UsesBudget(pod, *budget) {
 			used = append(used, budget)
 		}
 	}
