@@ -17,9 +17,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// longestReason keeps a reason readable where it is shown: condition, Event, record.
-const longestReason = 512
-
 // Options of the command.
 type Options struct {
 	*command.Environment
@@ -77,12 +74,12 @@ The exit code is the highest of all nodes.`,
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	o.Reason = strings.TrimSpace(o.Reason)
-	switch {
-	case o.Reason == "":
+	var err error
+	if o.Reason, err = command.CleanReason(o.Reason); err != nil {
+		return err
+	}
+	if o.Reason == "" {
 		return exit.Usagef("bypassing a node needs a --reason")
-	case len(o.Reason) > longestReason || strings.ContainsAny(o.Reason, "\r\n"):
-		return exit.Usagef("--reason must be one line of at most %d bytes", longestReason)
 	}
 	return nil
 }

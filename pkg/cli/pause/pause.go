@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +18,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
-
-// longestReason keeps a reason readable where it is shown: condition, Event, status.
-const longestReason = 512
 
 // Options of both commands.
 type Options struct {
@@ -89,12 +85,12 @@ allows.`,
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
-	o.Reason = strings.TrimSpace(o.Reason)
-	switch {
-	case o.Pause && o.Reason == "":
+	var err error
+	if o.Reason, err = command.CleanReason(o.Reason); err != nil {
+		return err
+	}
+	if o.Pause && o.Reason == "" {
 		return exit.Usagef("pausing all cleanups needs a --reason")
-	case len(o.Reason) > longestReason || strings.ContainsAny(o.Reason, "\r\n"):
-		return exit.Usagef("--reason must be one line of at most %d bytes", longestReason)
 	}
 	return nil
 }
