@@ -111,7 +111,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		if object.GetKind() == "Namespace" {
 			namespaced = live != nil || !a.DryRun
 			if live != nil && live.GetDeletionTimestamp() != nil {
-				return results, &NamespaceTerminatingError{Namespace: live.GetName(), Holding: heldBy(live)}
+				return results, &NamespaceTerminatingError{Namespace: live.GetName(), Holding: blockerOf(live)}
 			}
 		}
 		if !namespaced && object.GetNamespace() == options.Namespace {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
@@ -33,11 +34,11 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {
 		return err
 	}
-	var remaining cluster.Held
+	var remaining api.NamespaceBlocker
 	watched := cluster.Dynamic(namespaces, "namespace "+namespace, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", namespace).String()})
 	err = cluster.Watcher{Report: r.Report}.Until(ctx, func(context.Context) (bool, error) {
 		live := watched.Named(namespace)
-		remaining = heldBy(live)
+		remaining = blockerOf(live)
 		return live == nil, nil
 	}, watched)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -53,7 +54,7 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 type NamespaceLeftError struct {
 	Namespace string
 	// Holding is what the namespace controller says is left in it.
-	Holding cluster.Held
+	Holding api.NamespaceBlocker
 	err     error
 }
 
@@ -73,7 +74,7 @@ func (e *NamespaceLeftError) Unwrap() error { return e.err }
 type NamespaceTerminatingError struct {
 	Namespace string
 	// Holding is what the namespace controller says is left in it.
-	Holding cluster.Held
+	Holding api.NamespaceBlocker
 }
 
 // Error says what holds the namespace.
@@ -84,14 +85,14 @@ func (e *NamespaceTerminatingError) Error() string {
 // Unwrap returns ErrTerminating.
 func (e *NamespaceTerminatingError) Unwrap() error { return ErrTerminating }
 
-// heldBy returns what holds a namespace, nothing if it is gone.
-func heldBy(namespace *unstructured.Unstructured) cluster.Held {
+// blockerOf returns what blocks the deletion of a namespace, nothing if it is gone.
+func blockerOf(namespace *unstructured.Unstructured) api.NamespaceBlocker {
 	if namespace == nil {
-		return cluster.Held{}
+		return api.NamespaceBlocker{}
 	}
 	var typed corev1.Namespace
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(namespace.Object, &typed); err != nil {
-		return cluster.Held{Message: fmt.Sprintf("its conditions cannot be read: %v", err)}
+		return api.NamespaceBlocker{Message: fmt.Sprintf("its conditions cannot be read: %v", err)}
 	}
-	return cluster.HeldBy(typed.Status.Conditions)
+	return api.NamespaceBlockerOf(typed.Status.Conditions)
 }

@@ -8,8 +8,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
 // namespaceThere fails for a namespace that terminates: nothing can be created in it, neither an
@@ -22,8 +22,8 @@ func namespaceThere(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case namespace.DeletionTimestamp != nil:
-		held := cluster.HeldBy(namespace.Status.Conditions)
-		return failed(strings.TrimSuffix(fmt.Sprintf("%s is being deleted: %s", s.namespace, held.Message), ": "), command.Release(s.namespace, held))
+		blocker := api.NamespaceBlockerOf(namespace.Status.Conditions)
+		return failed(strings.TrimSuffix(fmt.Sprintf("%s is being deleted: %s", s.namespace, blocker.Message), ": "), command.Unblock(s.namespace, blocker))
 	}
 	return pass(s.namespace)
 }

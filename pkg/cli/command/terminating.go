@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Release says how a namespace that terminates gets free of what holds it.
-func Release(namespace string, held cluster.Held) string {
-	if len(held.APIServices) == 0 {
+// Unblock says how to unblock the deletion of a namespace.
+func Unblock(namespace string, blocker api.NamespaceBlocker) string {
+	if len(blocker.APIServices) == 0 {
 		return "See what holds the namespace: kubectl get namespace " + namespace + " -o yaml"
 	}
 	return fmt.Sprintf("An API does not answer, so Kubernetes cannot tell what is left in namespace %s: fix the service behind it, or delete it if nobody needs it: kubectl get apiservice %s",
-		namespace, strings.Join(held.APIServices, " "))
+		namespace, strings.Join(blocker.APIServices, " "))
 }

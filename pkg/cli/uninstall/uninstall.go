@@ -164,7 +164,7 @@ func explain(err error) error {
 	case errors.As(err, &namespace):
 		return &exit.Error{
 			Code: exit.TimedOut, Err: err,
-			Next: "Nothing holds a node any more. " + command.Release(namespace.Namespace, namespace.Holding),
+			Next: "Nothing holds a node any more. " + command.Unblock(namespace.Namespace, namespace.Holding),
 		}
 	case errors.As(err, &left) && left.Again:
 		return &exit.Error{

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // terminatingNamespace is a namespace in which nothing is evicted. Its controller deletes the Pods.
@@ -40,17 +42,10 @@ func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 	}
 }
 
-// blocking returns what blocks the deletion of a namespace, the cause before its effects.
+// blocking returns what blocks the deletion of a namespace, after a comma.
 func blocking(namespace *corev1.Namespace) string {
-	for _, kind := range []corev1.NamespaceConditionType{
-		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,
-		corev1.NamespaceFinalizersRemaining, corev1.NamespaceContentRemaining,
-	} {
-		for _, condition := range namespace.Status.Conditions {
-			if condition.Type == kind && condition.Status == corev1.ConditionTrue {
-				return ", blocked: " + condition.Message
-			}
-		}
+	if message := api.NamespaceBlockerOf(namespace.Status.Conditions).Message; message != "" {
+		return ", blocked: " + message
 	}
 	return ""
 }

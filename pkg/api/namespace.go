@@ -1,4 +1,4 @@
-package cluster
+package api
 
 import (
 	"regexp"
@@ -6,32 +6,33 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Held is what holds a namespace that terminates.
-type Held struct {
+// NamespaceBlocker is what blocks the deletion of a namespace.
+type NamespaceBlocker struct {
 	// Message is that of the namespace controller, empty if it has said nothing.
 	Message string
 	// APIServices are those whose discovery fails: the controller does not know what is left.
 	APIServices []string
 }
 
-// HeldBy returns what the conditions of a terminating namespace say.
-func HeldBy(conditions []corev1.NamespaceCondition) Held {
+// NamespaceBlockerOf returns what the conditions of a terminating namespace say, the cause before
+// its effects.
+func NamespaceBlockerOf(conditions []corev1.NamespaceCondition) NamespaceBlocker {
 	for _, kind := range []corev1.NamespaceConditionType{
 		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,
-		corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining,
+		corev1.NamespaceFinalizersRemaining, corev1.NamespaceContentRemaining,
 	} {
 		for _, condition := range conditions {
 			if condition.Type != kind || condition.Status != corev1.ConditionTrue {
 				continue
 			}
-			held := Held{Message: condition.Message}
+			blocker := NamespaceBlocker{Message: condition.Message}
 			if kind == corev1.NamespaceDeletionDiscoveryFailure {
-				held.APIServices = apiServices(condition.Message)
+				blocker.APIServices = apiServices(condition.Message)
 			}
-			return held
+			return blocker
 		}
 	}
-	return Held{}
+	return NamespaceBlocker{}
 }
 
 // groupVersion is how a failed discovery names each group: "metrics.example.com/v1: the server is …"
