@@ -1,4 +1,4 @@
-// Package access compares rights that somebody needs with those that the API server grants.
+// Package access compares the rights that a user needs with those that the API server grants.
 // The agent asks for its own rights, the CLI for those of the agent or of the operator.
 package access
 
@@ -69,7 +69,7 @@ func Of(rule rbacv1.PolicyRule, namespace string) []Right {
 	return rights
 }
 
-// Ask returns whether somebody has a right.
+// Ask returns whether a user has a right.
 type Ask func(ctx context.Context, right Right) (allowed bool, err error)
 
 // Self asks for the rights of the client's own user.

@@ -64,13 +64,13 @@ func FailureOf(err error) Failure {
 func (f Failure) Remedy() string {
 	switch f.Kind {
 	case WebhookFailed:
-		return "fix the service behind admission webhook " + f.Name + ", or delete its configuration if nobody needs it"
+		return "fix the service behind admission webhook " + f.Name + ", or delete its configuration if it is not needed"
 	case WebhookDenied:
 		return "ask the owner of admission webhook " + f.Name
 	case PolicyDenied:
 		return "see what the policy wants: kubectl describe validatingadmissionpolicy " + f.Name
 	case NamespaceTerminating:
-		return "wait until the namespace is gone; see what holds it: kubectl get namespace -o yaml, under status.conditions"
+		return "wait until the namespace is deleted; see what blocks its deletion: kubectl get namespace -o yaml, under status.conditions"
 	}
 	return ""
 }

@@ -34,7 +34,7 @@ func explain(err error) error {
 	if errors.As(err, &terminating) {
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Run it again when the namespace is gone. " + command.Unblock(terminating.Namespace, terminating.Holding),
+			Next: "Run it again when the namespace is deleted. " + command.Unblock(terminating.Namespace, terminating.Holding),
 		}
 	}
 	if apierrors.IsConflict(err) {

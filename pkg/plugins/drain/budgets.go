@@ -84,7 +84,7 @@ func (b *budgets) listed(namespace string, followed *followedBudgets, store cach
 	defer b.mutex.Unlock()
 	defer followed.follower.notify()
 	if followed.store = store; err == nil || b.namespaces[namespace] != followed {
-		return // Or nobody wants to know any more.
+		return // Or keep has stopped it.
 	}
 	followed.stop()
 	delete(b.namespaces, namespace) // The next refusal tries it again.

@@ -168,7 +168,7 @@ func (p *dispatcher) turn(pod *corev1.Pod) (turn, []*policyv1.PodDisruptionBudge
 	case p.disruptions.begin(used):
 	case due && !known.next.IsZero(): // What is known may be out of date, so the API server is asked.
 		p.disruptions.force(used)
-	case open: // All that is allowed is in flight, maybe for other Nodes, of which nobody tells the end.
+	case open: // All that is allowed is in flight, maybe for other Nodes, whose answers this drain does not see.
 		p.lookAgain(at.Add(firstDelay))
 		return later, nil
 	default:
