@@ -58,9 +58,9 @@ type Status interface {
 type Watch struct {
 	Options
 	current atomic.Pointer[config.Config]
-	// rejected is the resourceVersion that was rejected last, so that it is reported once, or
-	// deleted.
-	rejected string
+	// accepted is the resourceVersion of the active config. rejected is the one that was rejected
+	// last, so that it is reported once, or deleted; it is empty if none was since.
+	accepted, rejected string
 }
 
 // Current returns the active config. It is safe for concurrent use.
@@ -115,32 +115,34 @@ const deleted = "deleted"
 
 // onDeleted reports that the config was deleted. That has an effect when an agent starts.
 func (w *Watch) onDeleted(ctx context.Context, configMap *corev1.ConfigMap) {
-	w.rejected = deleted
+	w.accepted, w.rejected = "", deleted
 	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent that starts now finds no config and ends. "+
 		"Make it again (kubectl nodecleanup install, or from where your configs are kept)", configMap.Namespace, configMap.Name))
 }
 
 // consider makes the config in the ConfigMap the active one, or rejects it.
 func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, changed func()) {
+	if configMap.ResourceVersion == w.accepted {
+		return // Only a rejected one is considered again without a change.
+	}
 	text, found := configMap.Data[api.ConfigKey]
 	parsed, err := w.parse([]byte(text))
 	if !found {
 		err = fmt.Errorf("configmap %s/%s has no key %s", configMap.Namespace, configMap.Name, api.ConfigKey)
 	}
-	switch {
-	case err != nil && w.rejected != configMap.ResourceVersion:
-		w.rejected = configMap.ResourceVersion
-		w.reject(ctx, configMap, err)
-	case err != nil:
-	case parsed.Hash != w.Current().Hash || w.rejected != "":
-		if err := w.permitted(ctx, parsed); err != nil {
-			if w.rejected != configMap.ResourceVersion {
-				w.rejected = configMap.ResourceVersion
-				w.reject(ctx, configMap, err)
-			}
-			return
+	if err == nil {
+		err = w.permitted(ctx, parsed)
+	}
+	if err != nil {
+		if w.rejected != configMap.ResourceVersion {
+			w.rejected = configMap.ResourceVersion
+			w.reject(ctx, configMap, err)
 		}
-		w.rejected = ""
+		return
+	}
+	isNew := parsed.Hash != w.Current().Hash || w.rejected != ""
+	w.accepted, w.rejected = configMap.ResourceVersion, ""
+	if isNew {
 		w.Log.Info("config changed", "hash", parsed.Hash, "steps", len(parsed.Steps), "dryRun", parsed.DryRun)
 		w.Metrics.ConfigReloaded(true)
 		w.activate(ctx, parsed)
