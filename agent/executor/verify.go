@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -29,6 +31,10 @@ func (r *run) verifyDone(ctx context.Context) error {
 		if _, can := step.Bound.(cleanup.Verifier); !can || record.State != api.StepSucceeded {
 			continue
 		}
+		now := metav1.NewTime(r.clock.Now())
+		if record.StartedAt == nil { // Somebody has edited the record.
+			record.StartedAt = &now
+		}
 		done := r.attempt(ctx, verify, step, r.target(step, record.Attempts), step.Timeout)
 		if ctx.Err() != nil {
 			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
@@ -36,6 +42,9 @@ func (r *run) verifyDone(ctx context.Context) error {
 		if done.err != nil && (last || errors.As(done.err, new(undoneError))) {
 			r.Log.Warn("a step that was done has to run again", "step", step.Name, "err", done.err)
 			record.Reason = shorten("ran again: " + r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
+			// What counts from the first attempt on begins anew, as totalTimeout and the forceAfter of
+			// a drain: the step had ended before it passed.
+			record.StartedAt = &now
 			r.fail(record, done)
 			r.unsaved = true
 		}

@@ -135,6 +135,41 @@ func TestAFailedStepHasTheStepsBeforeItVerified(t *testing.T) {
 	}
 }
 
+// A drain deletes Pods without asking their budgets once forceAfter has passed since its beginning.
+// The time that other steps took does not count, nor for totalTimeout.
+func TestAStepThatRunsAgainBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var began []time.Duration
+		drain := b.step("drain", func(_ context.Context, target cleanup.Target) error {
+			began = append(began, time.Since(target.Began))
+			return nil
+		}, retries(3), verified("a pod is on the node"), func(step *config.Step) { step.TotalTimeout = time.Hour })
+		slow := b.step("slow", func(ctx context.Context, _ cleanup.Target) error {
+			<-time.After(3 * time.Hour)
+			return nil
+		}, after("drain"), func(step *config.Step) { step.Timeout = 4 * time.Hour })
+		outcome, err := b.run(t.Context(), 1, drain, slow)
+		b.expect(outcome, err, api.Waiting)
+		<-time.After(time.Until(outcome.RetryAt))
+		outcome, err = b.run(t.Context(), 1, drain, slow)
+		b.expect(outcome, err, api.Succeeded)
+		if len(began) != 2 || began[1] > time.Minute {
+			t.Errorf("the attempts are at %v after the beginning", began)
+		}
+	})
+}
+
+func TestADoneStepWithoutItsBeginningIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.record.State = api.Succeeded
+		b.record.Steps = []api.StepRun{{Name: "drain", Plugin: "test", State: api.StepSucceeded, Attempts: 1}}
+		outcome, err := b.run(t.Context(), 1, b.step("drain", succeed, verified()))
+		b.expect(outcome, err, api.Succeeded)
+	})
+}
+
 // Two controllers that undo each other's work do not go on for ever.
 func TestAStepThatIsUndoneAgainAndAgainFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,6 +56,34 @@ func TestANodeThatIsUncordonedAfterItsDrainIsDrainedAgain(t *testing.T) {
 	f.awaitGone(node)
 	if step := f.record(node).Step("drain"); step.Attempts != 2 || !strings.Contains(step.Reason, "no longer done: the node is not cordoned") {
 		t.Errorf("the record says %+v", step)
+	}
+}
+
+// The first drain ended long before forceAfter: the Pods that came since have all of it, too.
+func TestADrainThatRunsAgainRespectsBudgetsAsLongAsTheFirst(t *testing.T) {
+	f := setUp(t, "steps:\n- {name: drain, plugin: drain, retry: {initialDelay: 100ms}, options: {allowUnmanaged: true, forceAfter: 1h}}\n")
+	stop := f.start(f.options())
+	node := f.protected("worker")
+	f.request(node, firstRequest)
+	f.awaitState(node, api.Succeeded)
+	stop()
+	run := f.record(node)
+	run.Steps[0].StartedAt = &metav1.Time{Time: run.Steps[0].StartedAt.Add(-2 * time.Hour)}
+	configMap, err := api.EncodeRun(f.namespace, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.blockedPods(node, 1)
+	f.start(f.options())
+	f.delete(node)
+	f.eventually("the budget blocks the pod", func(context.Context) (bool, error) {
+		return strings.Contains(f.record(node).Step("drain").Progress, "The disruption budget blocks"), nil
+	})
+	if progress := f.record(node).Step("drain").Progress; strings.Contains(progress, "forceAfter has passed") {
+		t.Errorf("the drain did not respect the budget: %s", progress)
 	}
 }
 
