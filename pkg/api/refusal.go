@@ -22,9 +22,10 @@ func Refused(err error) bool {
 }
 
 // Absent reports whether the API server says that the object does not exist. The 404 of a
-// proxy in between does not say so.
+// proxy in between does not say so, nor that of an admission webhook, which chooses the code of
+// its denial.
 func Absent(err error) bool {
-	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
+	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) && FailureOf(err).Kind == ""
 }
 
 // Unanswered reports whether the API server may answer the same request a moment later: it

@@ -64,11 +64,16 @@ func TestOnlyAnInvalidNodeIsAnInvalidError(t *testing.T) {
 	}
 }
 
-// A load balancer may answer 404 without asking the API server.
-func TestTheNotFoundOfAProxyIsAnError(t *testing.T) {
+// A load balancer may answer 404 without asking the API server, and a webhook may deny with 404.
+func TestTheNotFoundOfAnotherIsAnError(t *testing.T) {
 	proxy := apierrors.NewGenericServerResponse(http.StatusNotFound, "PATCH", schema.GroupResource{Resource: "nodes"}, "worker", "404 page not found", 0, true)
 	if err := newClient(t, proxy).RemoveFinalizer(t.Context(), makeNode(nil)); err == nil {
 		t.Error("the node counts as deleted")
+	}
+	webhook := apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, "worker")
+	webhook.ErrStatus.Message = `admission webhook "inventory.example.com" denied the request: the node is not in the inventory`
+	if err := newClient(t, webhook).RemoveFinalizer(t.Context(), makeNode(nil)); err == nil {
+		t.Error("the node counts as deleted because of a webhook")
 	}
 	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, "worker")
 	if err := newClient(t, gone).RemoveFinalizer(t.Context(), makeNode(nil)); err != nil {

@@ -101,7 +101,7 @@ func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {
 // gone, a blockedError if a later request may succeed, and otherwise an error that
 // waiting does not fix.
 func classify(err error) error {
-	if err == nil || apierrors.IsNotFound(err) {
+	if err == nil || api.Absent(err) {
 		return nil
 	}
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {

@@ -115,6 +115,7 @@ func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 		"budget is contended":    {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second, cause: api.BlockedByServer},
 		"a webhook moves it":     {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated", cause: api.BlockedByServer},
 		"a webhook denies it":    {answer: failure(403, metav1.StatusReasonForbidden, `admission webhook "vm" denied the request: it is being migrated`), blocked: `admission webhook "vm" denied the request: it is being migrated; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
+		"a webhook says 404":     {answer: failure(404, metav1.StatusReasonNotFound, `admission webhook "vm" denied the request: the pod is not in my cache`), blocked: `admission webhook "vm" denied the request: the pod is not in my cache; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
 		"API server is in doubt": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later", cause: api.BlockedByServer},
 		"no right":               {answer: failure(403, metav1.StatusReasonForbidden, "cannot create pods/eviction"), failed: "cannot create pods/eviction"},
 		"invalid":                {answer: failure(422, metav1.StatusReasonInvalid, "no"), failed: "no"},

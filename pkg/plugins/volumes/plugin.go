@@ -9,11 +9,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
@@ -116,7 +116,7 @@ func (p *plugin) wait(ctx context.Context, changed <-chan struct{}, again bool) 
 func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
 	node, err := p.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err) || err == nil && node.UID != want.UID:
+	case api.Absent(err) || err == nil && node.UID != want.UID:
 		return nil, cleanup.Permanent(fmt.Errorf("waiting for the volumes of node %s: the node with UID %s is gone", want.Name, want.UID))
 	case err != nil:
 		return nil, fmt.Errorf("reading node %s: %w", want.Name, err)
