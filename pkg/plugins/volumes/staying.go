@@ -145,6 +145,9 @@ func (c *claims) volume(ctx context.Context, of claim) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("reading persistentvolumeclaim %s/%s: %w", of.namespace, of.name, err)
 	}
+	if found.Status.Phase != corev1.ClaimBound {
+		return "", nil // Who creates a claim may name any volume in it. Only the bound one belongs to it.
+	}
 	c.volumes[of] = found.Spec.VolumeName
 	return found.Spec.VolumeName, nil
 }

@@ -125,7 +125,13 @@ func (f *fixture) pod(name, volume string, node *corev1.Node, change func(*corev
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeName: volume, StorageClassName: ptr.To(""),
 		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 	}}
-	if _, err := f.client.CoreV1().PersistentVolumeClaims(f.namespace).Create(f.Context(), claim, metav1.CreateOptions{}); err != nil {
+	claims := f.client.CoreV1().PersistentVolumeClaims(f.namespace)
+	claim, err := claims.Create(f.Context(), claim, metav1.CreateOptions{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	claim.Status.Phase = corev1.ClaimBound
+	if _, err := claims.UpdateStatus(f.Context(), claim, metav1.UpdateOptions{}); err != nil {
 		f.Fatal(err)
 	}
 	pod := cluster.MakePod(f.namespace, name, node.Name)
@@ -192,6 +198,27 @@ func TestItWaitsForTheVolumesOfDrainedPodsAndForNoOthers(t *testing.T) {
 		}
 		if event.User == f.user && event.Verb != "list" && event.Verb != "watch" && event.Verb != "get" {
 			t.Errorf("the plugin wrote: %s %s", event.Verb, event.URI)
+		}
+	}
+}
+
+// Anybody who may create a claim can name the volume of somebody else in it, and create a Pod that
+// looks like one that stays.
+func TestAClaimThatIsNotBoundKeepsNoVolumeOfAnotherOnTheNode(t *testing.T) {
+	f := setUp(t)
+	node := f.node("one")
+	volume := f.namespace + "-1"
+	f.attach(volume, node)
+	f.pod("forged", volume, node, func(pod *corev1.Pod) {
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "agent", UID: "1", Controller: ptr.To(true)}}
+	})
+	claims := f.client.CoreV1().PersistentVolumeClaims(f.namespace)
+	for _, phase := range []corev1.PersistentVolumeClaimPhase{corev1.ClaimPending, corev1.ClaimLost} {
+		if _, err := claims.Patch(t.Context(), "forged", types.MergePatchType, []byte(`{"status":{"phase":"`+string(phase)+`"}}`), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		if undone, err := f.plugin().(cleanup.Verifier).Verify(t.Context(), f.target(node)); !strings.Contains(undone, volume) || err != nil {
+			t.Errorf("while the claim is %s: %q, %v", phase, undone, err)
 		}
 	}
 }
