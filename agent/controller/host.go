@@ -10,7 +10,8 @@ import (
 
 // checkHost holds a Node whose host rebooted or was replaced during the cleanup: the
 // kubelet found the terminating Node, takes itself for registered, and does not register
-// again once the Node is deleted. A retry request says that somebody took care of it.
+// again once the Node is deleted. A retry request says that somebody took care of it, but only one
+// that was made after the Node was held for this: an earlier one asked for something else.
 func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 	if current := r.nodes.Get(c.node.Name); current == nil || current.ResourceVersion != c.node.ResourceVersion {
 		node, err := r.readNode(ctx, c, "")
@@ -24,9 +25,16 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 		return next
 	}
 	difference := was.Difference(is)
-	if requested := c.node.Annotations[api.AnnotationRetryRequestedAt]; requested != "" && requested != c.record.RetryRequestedAt {
+	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
+	if c.record.HostDifference != difference {
+		c.record.HostDifference, c.record.RetryRequestedAt = difference, requested
+		if err := c.stored.Save(ctx, c.record); err != nil {
+			return failed(err)
+		}
+	}
+	if requested != "" && requested != c.record.RetryRequestedAt {
 		c.log.Info("the host that came back is ignored on request", "requestedAt", requested)
-		c.record.RetryRequestedAt, c.record.Host = requested, is
+		c.record.RetryRequestedAt, c.record.Host, c.record.HostDifference = requested, is, ""
 		return failed(c.stored.Save(ctx, c.record))
 	}
 	message := fmt.Sprintf("the host rebooted or was replaced during the cleanup (%s). Its kubelet will not register again after this node is deleted. "+

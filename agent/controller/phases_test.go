@@ -468,13 +468,18 @@ func TestCheckHost(t *testing.T) {
 	was := &api.Host{BootID: "first"}
 	for name, test := range map[string]struct {
 		boot, retry string
-		held        bool
+		// known is the difference that the Node is held for.
+		known string
+		held  bool
 	}{
-		"the same host":           {boot: "first"},
-		"unknown":                 {boot: ""},
-		"rebooted":                {boot: "second", held: true},
-		"rebooted, old retry":     {boot: "second", retry: "before", held: true},
-		"rebooted, taken care of": {boot: "second", retry: "now"},
+		"the same host":                {boot: "first"},
+		"unknown":                      {boot: ""},
+		"rebooted":                     {boot: "second", held: true},
+		"rebooted, old retry":          {boot: "second", retry: "before", held: true},
+		"rebooted after a retry":       {boot: "second", retry: "now", held: true},
+		"held, old retry":              {boot: "second", known: "boot ID was first and is second", retry: "before", held: true},
+		"rebooted, taken care of":      {boot: "second", known: "boot ID was first and is second", retry: "now"},
+		"rebooted again after a retry": {boot: "second", known: "boot ID was first and is third", retry: "now", held: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(func(node *corev1.Node) {
@@ -482,7 +487,7 @@ func TestCheckHost(t *testing.T) {
 				node.Annotations = map[string]string{api.AnnotationRetryRequestedAt: test.retry}
 			})
 			b := newTest(t, node)
-			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Host: was, RetryRequestedAt: "before"})
+			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Host: was, RetryRequestedAt: "before", HostDifference: test.known})
 			if done := b.checkHost(t.Context(), c); done.stop != test.held || done.err != nil {
 				t.Errorf("the result is %+v", done)
 			}

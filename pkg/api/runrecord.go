@@ -51,6 +51,8 @@ type Run struct {
 
 	// Host is what the Node's kubelet said about its machine when the cleanup began.
 	Host *Host `json:"host,omitempty"`
+	// HostDifference is how the machine differs from that, once the Node is held for it.
+	HostDifference string `json:"hostDifference,omitempty"`
 
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
 	StartedAt           metav1.Time  `json:"startedAt"`

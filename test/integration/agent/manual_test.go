@@ -190,6 +190,26 @@ func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
 	f.awaitGone(node)
 }
 
+// Such as one for an eviction that was blocked: the host came back after it.
+func TestARetryInTheMiddleOfAStepSaysNothingAboutAHostThatComesBackLater(t *testing.T) {
+	f := setUp(t, oneProbe)
+	gate := newGate()
+	f.probes["storage"] = gate.pass
+	f.start(f.options())
+	node := f.protected("worker")
+	f.boot(node, "first")
+	f.delete(node)
+	<-gate.began
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
+	f.boot(node, "second")
+	close(gate.open)
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "boot ID was first and is second") {
+		t.Errorf("the condition says %q", message)
+	}
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
+	f.awaitGone(node)
+}
+
 // Then the run that ends has read the node as it is now, and nobody writes it again.
 func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 100, initialDelay: 1s, maxDelay: 1s}\n"+oneProbe)
