@@ -113,7 +113,7 @@ func Run(ctx context.Context, options Options) error {
 	brakes := brake.New(brake.Options{
 		Client: kube.Leading, Namespace: options.Namespace, Config: settings.Current,
 		Nodes:    func() ([]*nodecache.Node, bool) { return nodes.Nodes() },
-		Requests: requests, Prometheus: brake.Prometheus{Client: &http.Client{}, Secrets: redactor}, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
+		Requests: requests, Prometheus: brake.Prometheus{Client: &http.Client{}, Secrets: redactor, Redact: redactor.Redact}, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
 	})
 	nodes = controller.New(controller.Options{
 		Client:    kube.Leading,

@@ -3,6 +3,7 @@ package brake
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -22,6 +23,45 @@ func (oneSecret) Secret(_ context.Context, key cleanup.SecretKey) (string, error
 		return "", errors.New("there is no such secret")
 	}
 	return "t0ken\n", nil
+}
+
+func keep(text string) string { return text }
+
+// A server that gets the token can send it back, and anything else.
+func TestAnAnswerOfPrometheusCannotFillTheStatusOrLeakTheToken(t *testing.T) {
+	long := strings.Repeat("t0ken", 1<<20)
+	for name, handler := range map[string]http.HandlerFunc{
+		"a long status":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"status":%q}`, long) },
+		"the token as a status": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"status":"t0ken"}`) },
+		"a redirect": func(w http.ResponseWriter, request *http.Request) {
+			http.Redirect(w, request, "http://127.0.0.1:1/t0ken", http.StatusFound)
+		},
+		"another form": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"status":"success","data":%q}`, long) },
+		"alerts of another form": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"status":"success","data":{"alerts":[["t0ken"]]}}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(handler)
+			defer server.Close()
+			prometheus := Prometheus{server.Client(), oneSecret{}, func(text string) string { return strings.ReplaceAll(text, "t0ken", "[secret]") }}
+			firing, err := prometheus.firing(t.Context(), config.Alerts{URL: server.URL, Names: []string{"EtcdDown"}, BearerToken: cleanup.FromSecret("prometheus", "token")})
+			if err == nil || len(err.Error()) > 1000 || strings.Contains(err.Error(), "t0ken") {
+				t.Errorf("%q fire, the error has %d bytes: %.1000v", firing, len(fmt.Sprint(err)), err)
+			}
+		})
+	}
+}
+
+// All alerts of a long answer, decoded at once, take more memory than the agent may have.
+func TestAlertsAreDecodedOneAfterTheOther(t *testing.T) {
+	answer := strings.NewReader(`{"status":"success","data":{"alerts":[1` + strings.Repeat(`,{}`, maxAlerts/3))
+	if _, err := decodeAlerts(answer, []string{"EtcdDown"}); err == nil {
+		t.Error("an alert that is a number is no error")
+	}
+	if read := answer.Size() - int64(answer.Len()); read > 64<<10 {
+		t.Errorf("%d bytes were read before the first alert was decoded", read)
+	}
 }
 
 func TestAlertsOfPrometheus(t *testing.T) {
@@ -55,7 +95,7 @@ func TestAlertsOfPrometheus(t *testing.T) {
 				}
 			}))
 			defer server.Close()
-			firing, err := Prometheus{server.Client(), oneSecret{}}.firing(t.Context(), config.Alerts{
+			firing, err := Prometheus{server.Client(), oneSecret{}, keep}.firing(t.Context(), config.Alerts{
 				URL: server.URL + "/prometheus/", Names: []string{"KubeAPIDown", "EtcdDown"}, BearerToken: cleanup.FromSecret("prometheus", test.key),
 			})
 			if !slices.Equal(firing, test.want) {
