@@ -164,7 +164,8 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 			shown = now
 			changed()
 		}
-		if !equality.Semantic.DeepEqual(stored.brake, now.brake) {
+		// A ConfigMap that was deleted and created again does not have it.
+		if stored.status.UID != now.status.UID || !equality.Semantic.DeepEqual(stored.brake, now.brake) {
 			if err := b.store(ctx, now.brake); err != nil {
 				b.Log.Warn("the state of the brake cannot be stored, trying again", "err", err)
 				continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -72,6 +73,33 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 	f.awaitGone(leaving[0])
 	f.awaitGone(leaving[2])
 	f.awaitPauseEvent("BrakeReleased", "we meant it")
+}
+
+// Else status says nothing of the brake while Nodes wait, and the next leader releases it.
+func TestTheBrakeOutlivesTheDeletionOfTheStatus(t *testing.T) {
+	const brake = "brake: {maxTerminating: 2}\n"
+	f := setUp(t, brake+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	f.leaving()
+	f.start(f.options())
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	engaged := func(ctx context.Context) (bool, error) {
+		status, err := configMaps.Get(ctx, api.StatusName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		stored, err := api.BrakeOf(status)
+		return stored.Since != nil, err
+	}
+	f.eventually("the brake is stored", engaged)
+	if err := configMaps.Delete(t.Context(), api.StatusName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.configure(brake + worksProbe + "- {name: more, plugin: probe}\n") // Then the agent writes its status.
+	f.eventually("the brake is stored again", engaged)
 }
 
 func TestTheBrakeIsReleasedAfterAQuietTime(t *testing.T) {
