@@ -62,7 +62,7 @@ func (r *reconciler) run(ctx context.Context) error {
 		return err
 	}
 	r.Log.Info("watching nodes", "nodes", len(r.nodes.Names()))
-	group.Go(func() { r.Pruner.Run(ctx, r.nodes.UIDs) })
+	group.Go(func() { r.Pruner.Run(ctx, r.nodes.UIDs, r.recordFound) })
 	for range workers {
 		group.Go(func() {
 			for r.processNext(ctx) {

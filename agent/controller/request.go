@@ -56,6 +56,18 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 	return next
 }
 
+// recordFound reconciles a Node whose record is about a request that was withdrawn while no agent
+// watched.
+func (r *reconciler) recordFound(run *api.Run) {
+	node := r.nodes.Get(run.Node)
+	if node == nil || node.UID != run.NodeUID || node.DeletionTimestamp != nil || node.Annotations[api.AnnotationCleanupRequestedAt] != "" ||
+		run.CleanupRequestedAt == "" || run.State == api.Canceled {
+		return
+	}
+	r.track(node, func(s *nodeState) { s.withdrawn = true })
+	r.queue.Add(node.Name)
+}
+
 // restart begins a new run; its record replaces the one before.
 func (c *cleanup) restart(now time.Time) {
 	c.record = api.NewRun(c.node, now)

@@ -46,12 +46,12 @@ type Pruner struct {
 }
 
 // Run prunes now and every hour, until ctx ends. It keeps the records of the Nodes whose UIDs
-// present returns.
-func (p *Pruner) Run(ctx context.Context, present func() sets.Set[types.UID]) {
+// present returns, and calls live with each of them.
+func (p *Pruner) Run(ctx context.Context, present func() sets.Set[types.UID], live func(run *api.Run)) {
 	ticker := p.Clock.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		deleted, err := p.prune(ctx, present)
+		deleted, err := p.prune(ctx, present, live)
 		if err != nil && ctx.Err() == nil {
 			p.Log.Error("pruning run records failed, trying again later", "err", err)
 		}
@@ -73,12 +73,12 @@ type ended struct {
 	at   time.Time
 }
 
-func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID]) (deleted int, err error) {
+func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID], live func(run *api.Run)) (deleted int, err error) {
 	if p.Fence() != nil {
 		return 0, nil // The next leader prunes.
 	}
 	// One record that cannot be closed or deleted keeps no other from being pruned.
-	records, err := p.ended(ctx, present())
+	records, err := p.ended(ctx, present(), live)
 	slices.SortFunc(records, func(a, b ended) int { return b.at.Compare(a.at) })
 	history, now := p.History(), p.Clock.Now()
 	for i, record := range records {
@@ -98,10 +98,11 @@ func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID]) 
 	return deleted, err
 }
 
-// ended returns the records of Nodes that are not present, and closes those that are open. A
+// ended returns the records of Nodes that are not present, and closes those that are open. It calls
+// live with the others. A
 // record that cannot be closed is left out; the error names each of them. Without the complete
 // list there are no records.
-func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ended, error) {
+func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID], live func(run *api.Run)) ([]ended, error) {
 	var records []ended
 	var failed error
 	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
@@ -113,7 +114,11 @@ func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID]) ([]ende
 		for i := range list.Items {
 			configMap := &list.Items[i]
 			run, err := api.DecodeRun(configMap)
-			if err != nil || present.Has(run.NodeUID) {
+			if err != nil {
+				continue
+			}
+			if present.Has(run.NodeUID) {
+				live(run)
 				continue
 			}
 			if run.FinishedAt == nil && !run.State.Released() {

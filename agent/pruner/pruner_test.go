@@ -69,7 +69,7 @@ func TestARecordThatCannotBeWrittenKeepsNoOtherFromBeingPruned(t *testing.T) {
 		Clock:       testclock.NewFakeClock(now),
 		Log:         slog.New(slog.DiscardHandler),
 	}
-	deleted, err := p.prune(t.Context(), func() sets.Set[types.UID] { return nil })
+	deleted, err := p.prune(t.Context(), func() sets.Set[types.UID] { return nil }, nil)
 	for _, what := range []string{"closing run record run-a-refused-", "deleting run record run-d-kept-"} {
 		if !errors.Is(err, refused) || !strings.Contains(fmt.Sprint(err), what) {
 			t.Errorf("the error is %v, want %q in it", err, what)

@@ -10,6 +10,41 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
+// An operator's own cordon stays, so that nothing on the Node tells of the cleanup but its condition.
+func TestARequestThatIsWithdrawnWhileNoAgentRunsIsCanceled(t *testing.T) {
+	for name, finishes := range map[string]bool{"in the middle": false, "at the end": true} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, oneProbe)
+			begun := make(chan struct{}, 1)
+			f.probes["storage"] = func(ctx context.Context, _ cleanup.Target) error {
+				begun <- struct{}{}
+				if !finishes {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			}
+			stop := f.start(f.options())
+			node := f.protected("worker")
+			f.patch(node, `{"spec":{"unschedulable":true}}`)
+			f.request(node, firstRequest)
+			<-begun
+			if finishes {
+				f.awaitState(node, api.Succeeded)
+			}
+			stop()
+			f.withdraw(node)
+			f.start(f.options())
+			f.awaitState(node, api.Canceled)
+			if run := f.record(node); run.State != api.Canceled {
+				t.Errorf("the record says %+v", run)
+			}
+			if current := f.read(node); !current.Spec.Unschedulable {
+				t.Error("the operator's cordon was removed")
+			}
+		})
+	}
+}
+
 // TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany: it has left a record, which a deletion in a
 // crowd has to find, for each step of that is called once.
 func TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany(t *testing.T) {
