@@ -222,11 +222,12 @@ func (d *drain) requestFor(pod *corev1.Pod) *lifecyclev1alpha1.EvictionRequest {
 }
 
 // createRequest asks for the eviction of a Pod. The Pod owns the request, so that the garbage
-// collector deletes it when the Pod is deleted.
+// collector deletes it when the Pod is deleted. A Pod may have one of an earlier Node of the same
+// name, which this drain does not see.
 func (p *plugin) createRequest(ctx context.Context, pod *corev1.Pod, node types.UID) error {
 	_, err := p.client.LifecycleV1alpha1().EvictionRequests(pod.Namespace).Create(ctx, &lifecyclev1alpha1.EvictionRequest{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            "nodecleanup-" + string(pod.UID),
+			Name:            fmt.Sprintf("nodecleanup-%s-%s", pod.UID, node),
 			Labels:          map[string]string{api.LabelName: api.LabelNameValue, labelNode: string(node)},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}},
 		},

@@ -201,6 +201,28 @@ func TestRequestsAreWithdrawn(t *testing.T) {
 	}
 }
 
+// The Pods of a Node that was bypassed are still there when it is created again at once.
+func TestTheRequestOfAnEarlierNodeOfThatNameIsNotTakenForItsOwn(t *testing.T) {
+	f := setUp(t)
+	pod := f.pod("db-0", f.node, withResponder)
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		plugin, target := f.plugin(`{}`), f.target()
+		go func() { ended <- plugin.Cleanup(ctx, target) }()
+		f.eventually("the eviction is requested for this node", func(ctx context.Context) (bool, error) {
+			list, err := f.client.LifecycleV1alpha1().EvictionRequests(f.namespace).List(ctx, metav1.ListOptions{LabelSelector: "nodecleanup.io/node-uid=" + string(f.node.UID)})
+			return err == nil && len(list.Items) == 1 && list.Items[0].Spec.Target.Pod.UID == pod.UID, err
+		})
+		cancel()
+		<-ended
+		if err := f.client.CoreV1().Nodes().Delete(t.Context(), f.node.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		f.node = f.createNode(f.node.Name)
+	}
+}
+
 func TestThePreviewNamesTheResponders(t *testing.T) {
 	f := setUp(t)
 	f.pod("db-0", f.node, withResponder)
