@@ -90,7 +90,11 @@ func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err
 	if at, err := time.Parse(time.RFC3339, written); !set || err != nil || at.Before(d.target.Began.Truncate(time.Second)) {
 		if err := d.restartWorkload(ctx, found.Object); err != nil {
 			err = fmt.Errorf("restarting the rollout of %s %s: %w", found.Kind, found.Object, err)
-			if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+			failure := api.FailureOf(err)
+			switch {
+			case failure.Kind != "": // It passes, such as a change freeze, and is waited for as with an eviction.
+				return oneLine(err) + "; " + failure.Remedy(), nil
+			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
 				return "", err
 			}
 			return oneLine(err), nil

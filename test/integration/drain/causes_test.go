@@ -143,14 +143,21 @@ var anyEviction = admissionv1.RuleWithOperations{
 // denyEvictionsOf has a policy deny the evictions of one Pod.
 func (f *fixture) denyEvictionsOf(pod string) {
 	f.Helper()
+	f.deny(anyEviction, "object.metadata.name != '"+pod+"'", "no evictions today")
+	f.awaitRefusal(pod)
+}
+
+// deny has a policy deny requests in the namespace of the test, until the test ends.
+func (f *fixture) deny(rule admissionv1.RuleWithOperations, unless, message string) {
+	f.Helper()
 	policies, bindings := f.client.AdmissionregistrationV1().ValidatingAdmissionPolicies(), f.client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	if _, err := policies.Create(f.Context(), &admissionv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: f.namespace},
 		Spec: admissionv1.ValidatingAdmissionPolicySpec{
 			MatchConstraints: &admissionv1.MatchResources{
-				NamespaceSelector: f.here(), ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: anyEviction}},
+				NamespaceSelector: f.here(), ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: rule}},
 			},
-			Validations: []admissionv1.Validation{{Expression: "object.metadata.name != '" + pod + "'", Message: "no evictions today"}},
+			Validations: []admissionv1.Validation{{Expression: unless, Message: message}},
 		},
 	}, metav1.CreateOptions{}); err != nil {
 		f.Fatal(err)
@@ -167,7 +174,6 @@ func (f *fixture) denyEvictionsOf(pod string) {
 			f.Error(err)
 		}
 	})
-	f.awaitRefusal(pod)
 }
 
 // breakEvictionsOf has a webhook that does not answer stand in the way of the evictions of one Pod.

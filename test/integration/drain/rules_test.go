@@ -2,12 +2,14 @@ package drain_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,6 +100,36 @@ func (f *fixture) bind(app, node string) (bound *corev1.Pod) {
 		f.Fatal(err)
 	}
 	return bound
+}
+
+// Such as a change freeze: the step must not use up its attempts until it ends.
+func TestARolloutRestartThatAPolicyDeniesIsWaitedFor(t *testing.T) {
+	f := setUp(t)
+	f.newDeployment("cart", 1)
+	f.bind("cart", f.node.Name)
+	f.deny(admissionv1.RuleWithOperations{
+		Operations: []admissionv1.OperationType{admissionv1.Update},
+		Rule:       admissionv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments"}},
+	}, "object.spec == oldObject.spec", "change freeze")
+	f.eventually("the policy is in force", func(ctx context.Context) (bool, error) {
+		_, err := f.client.AppsV1().Deployments(f.namespace).Patch(ctx, "cart", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- f.plugin(`{"rules":[{"selector":{"matchLabels":{"app":"cart"}},"action":"rolloutRestart"}]}`).Cleanup(ctx, f.target())
+	}()
+	f.eventually("the drain says which policy denies it", func(context.Context) (bool, error) {
+		select {
+		case err := <-ended:
+			return false, fmt.Errorf("the drain ended: %w", err)
+		default:
+			return f.said("change freeze; see what the policy wants: kubectl describe validatingadmissionpolicy " + f.namespace), nil
+		}
+	})
+	cancel()
+	<-ended
 }
 
 // A budget that wants the only replica blocks each eviction for ever.
