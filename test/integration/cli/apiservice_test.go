@@ -21,6 +21,7 @@ import (
 // not answer that has to be fixed.
 func TestAnAPIThatDoesNotAnswerIsNamedForANamespaceThatDoesNotGo(t *testing.T) {
 	client := admin(t)
+	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	services := dynamic.NewForConfigOrDie(shared.RESTConfig()).Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})
 	const name = "v1.dead.example.com"
 	service := &unstructured.Unstructured{Object: map[string]any{
@@ -39,13 +40,9 @@ func TestAnAPIThatDoesNotAnswerIsNamedForANamespaceThatDoesNotGo(t *testing.T) {
 		}
 	}
 	t.Cleanup(dropService)
+	// The namespace controller looks at a deleted namespace five seconds later.
+	want(t, exit.TimedOut, run(t, shared.Kubeconfig(), "uninstall", "--yes", "--timeout", "6s"))
 	namespaces := client.CoreV1().Namespaces()
-	if _, err := namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: api.Namespace}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := namespaces.Delete(t.Context(), api.Namespace, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	await := func(what string, condition func(*corev1.Namespace, error) bool) {
 		t.Helper()
 		if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
@@ -65,6 +62,8 @@ func TestAnAPIThatDoesNotAnswerIsNamedForANamespaceThatDoesNotGo(t *testing.T) {
 		}
 		return false
 	})
+	left := want(t, exit.TimedOut, run(t, shared.Kubeconfig(), "uninstall", "--yes", "--timeout", "5s"))
+	wantText(t, left.errOut, "waiting for namespace "+api.Namespace, "kubectl get apiservice "+name)
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check", "--pre")).out, "✗ namespace", "kubectl get apiservice "+name)
 	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "install")).errOut, "it is being deleted", "kubectl get apiservice "+name)
 	dropService()

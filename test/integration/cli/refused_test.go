@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
@@ -104,4 +105,39 @@ func TestPodsThatTheAPIServerRefuses(t *testing.T) {
 	stuck := run(t, shared.Kubeconfig(), "status")
 	wantText(t, stuck.out, "2/2 ready", "FailedCreate: pods ", mustBeInRange)
 	wantText(t, run(t, shared.Kubeconfig(), "check").out, "2 of 2 ready; FailedCreate: pods ")
+}
+
+// No kubelet runs in this cluster, so the test says what a kubelet would. The Pods that cannot start
+// are named with the reason, and with what to do about it.
+func TestPodsThatDoNotStart(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused)
+	pods := client.CoreV1().Pods(reused)
+	kubeletSays := func(status string) {
+		t.Helper()
+		patch := `{"status":{"containerStatuses":[{"name":"agent","image":"x","imageID":"","ready":false,"restartCount":3,` + status + `}]}}`
+		soon(t, "both pods have that status", func(ctx context.Context) (bool, error) {
+			list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue})
+			if err != nil || len(list.Items) != 2 {
+				return false, err
+			}
+			for _, pod := range list.Items {
+				if _, err := pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+					return false, err
+				}
+			}
+			return true, nil
+		})
+	}
+	stalls := func(text, next string) {
+		t.Helper()
+		wantText(t, want(t, exit.TimedOut, run(t, shared.Kubeconfig(), "install", "-n", reused, "--wait", "--timeout", "3s")).errOut, text, next)
+		wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "status")).out, text, next)
+		wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check")).out, text)
+	}
+	kubeletSays(`"state":{"waiting":{"reason":"ErrImagePull","message":"registry.example: no such host"}}`)
+	stalls(": ErrImagePull: registry.example: no such host", "describe pod")
+	kubeletSays(`"state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 5m0s"}},"lastState":{"terminated":{"exitCode":2,"reason":"Error","message":"starting\nreading the config: line 3"}}`)
+	stalls(": CrashLoopBackOff: exit code 2: reading the config: line 3", "--previous")
 }
