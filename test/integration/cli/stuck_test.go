@@ -49,7 +49,7 @@ func TestRemoveForcesPodsOfADeadNode(t *testing.T) {
 	}
 	wantNothingOfOurs(t, client, api.Namespace)
 	tooEarly := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
-	wantText(t, tooEarly.errOut, "it is being deleted", "when the namespace is gone")
+	wantText(t, tooEarly.errOut, "it is being deleted", "when the namespace is deleted")
 
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check", "--pre")).out, "✗ namespace", "nodecleanup-system is being deleted")
 
