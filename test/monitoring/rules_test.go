@@ -144,7 +144,7 @@ func TestEachAlertHasARunbookAndEachRunbookAnAlert(t *testing.T) {
 			end = chapters[i+1][0]
 		}
 		written = append(written, name)
-		for _, part := range []string{"**Means:**", "**Shows it:**", "**Fix it:**"} {
+		for _, part := range []string{"**Means:**", "**Check:**", "**Fix:**"} {
 			if !strings.Contains(text[at[1]:end], part) {
 				t.Errorf("the runbook of %s has no part %s", name, part)
 			}
