@@ -207,11 +207,11 @@ func (b *Brake) publish(before, now state) {
 	case before.pause.Paused:
 		b.Events.Event(status, corev1.EventTypeNormal, "CleanupsResumed", resumed(now.pause))
 	case before.brake.Since != nil && now.pause.At.Equal(now.brake.ReleasedAt.Time):
-		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "The brake is released. "+resumed(now.pause))
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "Brake released. "+resumed(now.pause))
 	case before.brake.Since != nil && b.Config().Brake.Enabled():
-		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", fmt.Sprintf("The brake is released: it has been quiet for %s", b.Config().Brake.ReleaseAfter))
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", fmt.Sprintf("Brake released: no new cause for %s", b.Config().Brake.ReleaseAfter))
 	case before.brake.Since != nil:
-		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "The brake is released: the config has none any more")
+		b.Events.Event(status, corev1.EventTypeNormal, "BrakeReleased", "Brake released: the config no longer has a brake")
 	}
 	if reason == "" {
 		b.Log.Info("cleanups may begin")
@@ -221,7 +221,7 @@ func (b *Brake) publish(before, now state) {
 }
 
 func resumed(pause api.Pause) string {
-	text := "Cleanups are resumed by " + pause.Who()
+	text := "Cleanups resumed by " + pause.Who()
 	if pause.Reason != "" {
 		text += ": " + pause.Reason
 	}

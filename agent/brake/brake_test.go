@@ -46,7 +46,7 @@ func TestNoCleanupBeginsBeforeTheStateIsRead(t *testing.T) {
 			}
 		})
 		b.Await(ctx, time.Hour)
-		if reason := b.Reason(); reason != "cleanups are paused by an unknown user" {
+		if reason := b.Reason(); reason != "cleanups paused by an unknown user" {
 			t.Errorf("%s: a node waits because %q", term, reason)
 		}
 		cancel()

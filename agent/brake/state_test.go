@@ -70,7 +70,7 @@ func (f *fleet) after(passes time.Duration) string {
 
 func (f *fleet) wants(what string, engaged bool, reason string) {
 	f.Helper()
-	if is := strings.Contains(reason, "the brake lets no cleanup begin"); is != engaged {
+	if is := strings.Contains(reason, "brake engaged"); is != engaged {
 		f.Fatalf("%s: a node waits because %q", what, reason)
 	}
 }
@@ -86,9 +86,9 @@ func TestTheBrakeIsEngagedByTooManyNodes(t *testing.T) {
 	}{
 		"no brake":                 {config.Brake{}, 10, false, ""},
 		"as many as the share":     {limited, 3, false, ""},
-		"one more than the share":  {limited, 4, false, "the brake lets no cleanup begin since 2026-01-31T04:00:00Z: 4 of 10 protected nodes are terminating (limit 30%)"},
+		"one more than the share":  {limited, 4, false, "brake engaged at 2026-01-31T04:00:00Z: 4 of 10 protected nodes are terminating (limit 30%)"},
 		"as many as the number":    {config.Brake{MaxTerminating: config.Limit{Number: 2}}, 2, false, ""},
-		"one more than the number": {config.Brake{MaxTerminating: config.Limit{Number: 2}}, 3, false, "the brake lets no cleanup begin since 2026-01-31T04:00:00Z: 3 of 10 protected nodes are terminating (limit 2)"},
+		"one more than the number": {config.Brake{MaxTerminating: config.Limit{Number: 2}}, 3, false, "brake engaged at 2026-01-31T04:00:00Z: 3 of 10 protected nodes are terminating (limit 2)"},
 		"nodes are not listed yet": {limited, 4, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestTheReasonThatComesFirst(t *testing.T) {
 	f.after(0)
 	f.state.brake.WindowOpensAt = stamp(started.Add(time.Hour))
 	f.state.pause = api.Pause{Paused: true, By: "alice"}
-	for _, want := range []string{"cleanups are paused by alice", "the brake lets no cleanup begin", "waiting for the maintenance window that opens at 2026-01-31T05:00:00Z", ""} {
+	for _, want := range []string{"cleanups paused by alice", "brake engaged", "waiting for the maintenance window that opens at 2026-01-31T05:00:00Z", ""} {
 		if reason := f.state.reason(); !strings.HasPrefix(reason, want) || want == "" && reason != "" {
 			t.Errorf("the reason is %q, want %q", reason, want)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestAwaitBrake(t *testing.T) {
-	const paused = "cleanups are paused by alice"
+	const paused = "cleanups paused by alice"
 	begun := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Attempts: 1}}}
 	for name, test := range map[string]struct {
 		reason string

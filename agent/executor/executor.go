@@ -243,7 +243,7 @@ func (r *run) await(ctx context.Context) error {
 			if err := r.save(ctx); err != nil {
 				// It is news, and nothing depends on it: the next step's record does.
 				r.unsaved = true
-				r.Log.Warn("progress is not recorded, the steps go on", "err", err)
+				r.Log.Warn("cannot record progress, the steps continue", "err", err)
 			}
 		}
 	}

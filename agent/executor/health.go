@@ -117,5 +117,5 @@ func Blocking(answers []Health) string {
 		return ""
 	}
 	slices.Sort(lines)
-	return "nothing was begun, a critical step would fail: " + strings.Join(lines, "; ")
+	return "not started, a critical step is unhealthy: " + strings.Join(lines, "; ")
 }

@@ -69,7 +69,7 @@ func New() *Metrics {
 		}),
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_paused",
-			Help: "1 while the leader lets no cleanup begin, by cause: pause, brake or window; 0 otherwise and on other agents.",
+			Help: "1 while no cleanup may begin, by cause: pause, brake or window. 0 otherwise, and on agents that do not lead.",
 		}, []string{"cause"}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
@@ -154,7 +154,7 @@ func (m *Metrics) Leading(leads bool) {
 	m.leader.Set(oneIf(leads))
 }
 
-// CleanupsPaused says which of the three lets no cleanup begin.
+// CleanupsPaused reports which of the causes lets no cleanup begin.
 func (m *Metrics) CleanupsPaused(pause, brake, window bool) {
 	m.paused.WithLabelValues("pause").Set(oneIf(pause))
 	m.paused.WithLabelValues("brake").Set(oneIf(brake))

@@ -56,5 +56,5 @@ func (b Brake) String() string {
 	if b.Since == nil {
 		return ""
 	}
-	return fmt.Sprintf("the brake lets no cleanup begin since %s: %s", b.Since.UTC().Format(time.RFC3339), b.Reason)
+	return fmt.Sprintf("brake engaged at %s: %s", b.Since.UTC().Format(time.RFC3339), b.Reason)
 }

@@ -34,8 +34,8 @@ func DrainConditions(run *Run, now metav1.Time) []corev1.NodeCondition {
 		}
 	}
 	return []corev1.NodeCondition{
-		drainCondition(corev1.NodeDrainInProgress, going > 0, "a step of the node's cleanup moves its pods away", now),
-		drainCondition(corev1.NodeDrained, steps > 0 && done == steps, "the node's cleanup has moved its pods away", now),
+		drainCondition(corev1.NodeDrainInProgress, going > 0, "the node's cleanup is evicting its pods", now),
+		drainCondition(corev1.NodeDrained, steps > 0 && done == steps, "the node's cleanup has evicted its pods", now),
 	}
 }
 

@@ -68,7 +68,7 @@ func (f Failure) Remedy() string {
 	case WebhookDenied:
 		return "ask the owner of admission webhook " + f.Name
 	case PolicyDenied:
-		return "see what the policy wants: kubectl describe validatingadmissionpolicy " + f.Name
+		return "see what the policy requires: kubectl describe validatingadmissionpolicy " + f.Name
 	case NamespaceTerminating:
 		return "wait until the namespace is deleted; see what blocks its deletion: kubectl get namespace -o yaml, under status.conditions"
 	}

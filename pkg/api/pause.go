@@ -46,9 +46,9 @@ func (p Pause) String() string {
 	if !p.Paused {
 		return ""
 	}
-	text := "cleanups are paused by " + p.Who()
+	text := "cleanups paused by " + p.Who()
 	if !p.At.IsZero() {
-		text += " since " + p.At.UTC().Format(time.RFC3339)
+		text += " at " + p.At.UTC().Format(time.RFC3339)
 	}
 	if p.Reason != "" {
 		text += ": " + p.Reason

@@ -14,11 +14,11 @@ func TestPauseOf(t *testing.T) {
 		"nobody ever paused": {nil, ""},
 		"paused": {map[string]string{
 			AnnotationPause: "true", AnnotationPauseBy: "alice", AnnotationPauseAt: "2026-01-31T04:00:00Z", AnnotationPauseReason: "INC-7",
-		}, "cleanups are paused by alice since 2026-01-31T04:00:00Z: INC-7"},
+		}, "cleanups paused by alice at 2026-01-31T04:00:00Z: INC-7"},
 		"resumed":             {map[string]string{AnnotationPause: "false", AnnotationPauseBy: "bob", AnnotationPauseReason: "done"}, ""},
-		"nothing but paused":  {map[string]string{AnnotationPause: "true"}, "cleanups are paused by an unknown user"},
-		"an unreadable value": {map[string]string{AnnotationPause: "ja"}, `cleanups are paused by an unknown user: the value "ja" of annotation nodecleanup.io/pause is neither true nor false`},
-		"an unreadable time":  {map[string]string{AnnotationPause: "true", AnnotationPauseBy: "alice", AnnotationPauseAt: "noon"}, "cleanups are paused by alice"},
+		"nothing but paused":  {map[string]string{AnnotationPause: "true"}, "cleanups paused by an unknown user"},
+		"an unreadable value": {map[string]string{AnnotationPause: "ja"}, `cleanups paused by an unknown user: the value "ja" of annotation nodecleanup.io/pause is neither true nor false`},
+		"an unreadable time":  {map[string]string{AnnotationPause: "true", AnnotationPauseBy: "alice", AnnotationPauseAt: "noon"}, "cleanups paused by alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if waits := PauseOf(&metav1.ObjectMeta{Annotations: test.annotations}).String(); waits != test.waits {

@@ -18,9 +18,9 @@ func TestACredentialPluginThatFailsIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ exec, want string }{
-		"is missing":       {"command: no-such-plugin, interactiveMode: Never, installHint: get it at example.com", "from no-such-plugin: install it, or put it on the PATH. get it at example.com"},
+		"is missing":       {"command: no-such-plugin, interactiveMode: Never, installHint: get it at example.com", "runs no-such-plugin to get credentials, but it is not on the PATH: install it. get it at example.com"},
 		"wants a terminal": {"command: " + fails + ", interactiveMode: Always", "which needs a terminal"},
-		"fails":            {"command: " + fails + ", interactiveMode: Never", "which failed"},
+		"fails":            {"command: " + fails + ", interactiveMode: Never", "and it failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")

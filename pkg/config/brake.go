@@ -88,7 +88,7 @@ func (p *parser) brake(written fileBrake) Brake {
 		brake.Alerts = p.alerts(*written.Alerts)
 	}
 	if written.MaxTerminating == nil && written.APIServerErrors == nil && written.Alerts == nil {
-		p.fault("brake", "names nothing that engages the brake: set maxTerminating, apiServerErrors or alerts")
+		p.fault("brake", "must have maxTerminating, apiServerErrors or alerts")
 	}
 	return brake
 }
@@ -96,7 +96,7 @@ func (p *parser) brake(written fileBrake) Brake {
 func (p *parser) alerts(written fileAlerts) Alerts {
 	alerts := Alerts{URL: written.URL, Names: p.names("brake.alerts.names", written.Names)}
 	if len(alerts.Names) == 0 {
-		p.fault("brake.alerts.names", "there are none: name the alerts that engage the brake")
+		p.fault("brake.alerts.names", "is empty: list the alerts that engage the brake")
 	}
 	if parsed, err := url.Parse(alerts.URL); err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" {
 		p.fault("brake.alerts.url", "must be an http or https URL such as http://prometheus.monitoring:9090, without user and query")

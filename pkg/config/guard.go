@@ -136,7 +136,7 @@ func (p *parser) guard(written fileGuard) Guard {
 			continue
 		}
 		if len(pods.Namespaces) == 0 && chosen.Empty() {
-			p.fault(path, "chooses every pod: it must have namespaces or a selector")
+			p.fault(path, "selects all pods: set namespaces or a selector")
 		}
 		guard.CriticalPods = append(guard.CriticalPods, PodSelector{Namespaces: p.names(path+".namespaces", pods.Namespaces), Selector: chosen})
 	}

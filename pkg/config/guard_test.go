@@ -78,7 +78,7 @@ func TestParseRefusesAGuard(t *testing.T) {
 	for name, test := range map[string]struct{ guard, want string }{
 		"unknown field":      {"guard: {exemptions: {}}\n", `line 3: unknown field "exemptions"`},
 		"answers":            {"guard:\n  controlPlane: deny\n  lastSchedulable: Refuse\n  onReadError: 7\n", "line 4: guard.controlPlane: must be allow or refuse, not \"deny\"\nline 5: guard.lastSchedulable: must be allow or refuse, not \"Refuse\"\nline 6: guard.onReadError: must be allow or refuse, not \"7\""},
-		"every pod":          {"guard:\n  criticalPods:\n  - {}\n", "line 5: guard.criticalPods[0]: chooses every pod: it must have namespaces or a selector"},
+		"every pod":          {"guard:\n  criticalPods:\n  - {}\n", "line 5: guard.criticalPods[0]: selects all pods: set namespaces or a selector"},
 		"bad selector":       {"guard:\n  criticalPods:\n  - selector: {matchExpressions: [{key: a, operator: Near}]}\n", `line 5: guard.criticalPods[0].selector: "Near" is not a valid label selector operator`},
 		"empty namespace":    {"guard:\n  criticalPods:\n  - namespaces:\n    - db\n    - ''\n", "line 7: guard.criticalPods[0].namespaces[1]: is empty"},
 		"no nodes":           {"guard: {maxTerminating: 0}\n", `line 3: "0" is neither a number of nodes from 1 nor a share of them such as 10%`},

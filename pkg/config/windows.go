@@ -68,11 +68,11 @@ func (p *parser) windows(written []fileWindow) Windows {
 		}
 		zone, err := time.LoadLocation(one.TimeZone) // "" is UTC.
 		if err != nil || one.TimeZone == "Local" {
-			p.fault(path+".timeZone", "%q is no IANA time zone such as Europe/Berlin", one.TimeZone)
+			p.fault(path+".timeZone", "%q is not an IANA time zone such as Europe/Berlin", one.TimeZone)
 			zone = time.UTC
 		}
 		if window.schedule, err = parseSchedule(one.Schedule); err != nil {
-			p.fault(path+".schedule", "%q is no cron schedule such as \"0 2 * * 1-5\": %v", one.Schedule, err)
+			p.fault(path+".schedule", "%q is not a cron schedule such as \"0 2 * * 1-5\": %v", one.Schedule, err)
 			continue
 		}
 		window.schedule.Location = zone
@@ -87,7 +87,7 @@ func (p *parser) windows(written []fileWindow) Windows {
 // parseSchedule reads the five fields of cron. The time zone is a field of its own.
 func parseSchedule(text string) (*cron.SpecSchedule, error) {
 	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("the time zone belongs into timeZone")
+		return nil, fmt.Errorf("set the time zone in timeZone")
 	}
 	parsed, err := cron.ParseStandard(text)
 	if err != nil {
@@ -95,7 +95,7 @@ func parseSchedule(text string) (*cron.SpecSchedule, error) {
 	}
 	schedule, is := parsed.(*cron.SpecSchedule)
 	if !is {
-		return nil, fmt.Errorf("@every has no time of day")
+		return nil, fmt.Errorf("@every is not supported")
 	}
 	return schedule, nil
 }

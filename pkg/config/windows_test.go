@@ -88,10 +88,10 @@ brake: {releaseAfter: 0s}
 	}
 	_, err = Parse([]byte(written), catalog())
 	for _, want := range []string{
-		"line 5: windows[0].schedule", "windows[1].schedule: \"CRON_TZ=UTC 0 2 * * *\" is no cron schedule such as \"0 2 * * 1-5\": the time zone belongs into timeZone",
+		"line 5: windows[0].schedule", "windows[1].schedule: \"CRON_TZ=UTC 0 2 * * *\" is not a cron schedule such as \"0 2 * * 1-5\": set the time zone in timeZone",
 		"windows[2].schedule: \"@every 1h\"", "windows[3].schedule: \"0 0 31 2 *\" never comes", "windows[4].duration: must be longer than 0", "windows[5].duration: is missing",
-		"windows[6].timeZone: \"Europe/Berlinn\" is no IANA time zone", "windows[7].timeZone: \"Local\"", "unknown field \"zone\"", "windows[8].schedule",
-		"brake.releaseAfter: must be longer than 0", "brake: names nothing that engages the brake",
+		"windows[6].timeZone: \"Europe/Berlinn\" is not an IANA time zone", "windows[7].timeZone: \"Local\"", "unknown field \"zone\"", "windows[8].schedule",
+		"brake.releaseAfter: must be longer than 0", "brake: must have maxTerminating, apiServerErrors or alerts",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)

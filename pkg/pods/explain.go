@@ -36,7 +36,7 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Block
 		return &api.Blocker{
 			Cause:   api.BlockedByBudgetStatus,
 			Message: fmt.Sprintf("budget %s cannot be computed: %s", budget.Name, condition.Message),
-			Remedy:  "fix what the message names; for Pods whose controller cannot be scaled, set minAvailable to a number and no maxUnavailable: " + describe,
+			Remedy:  "fix what the message names; for Pods whose controller cannot be scaled, set minAvailable to a number and remove maxUnavailable: " + describe,
 		}
 	}
 	message := fmt.Sprintf("budget %s allows 0 disruptions: needs %d healthy, has %d", budget.Name, status.DesiredHealthy, status.CurrentHealthy)
@@ -44,7 +44,7 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Block
 	case !Ready(pod):
 		return &api.Blocker{
 			Cause: api.BlockedByUnready, Message: message + "; " + cmp.Or(Unready(pod), "the pod is not ready"),
-			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s; or let unready pods go: %s", pod.Namespace, pod.Name, AllowUnready(budget.Namespace, budget.Name)),
+			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s; or allow the eviction of unready pods: %s", pod.Namespace, pod.Name, AllowUnready(budget.Namespace, budget.Name)),
 		}
 	case status.DesiredHealthy >= status.ExpectedPods:
 		return &api.Blocker{
@@ -67,7 +67,7 @@ func AllowUnready(namespace, budget string) string {
 func Unready(pod *corev1.Pod) string {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady && condition.Status != corev1.ConditionTrue && !condition.LastTransitionTime.IsZero() {
-			return "the pod is not ready since " + condition.LastTransitionTime.UTC().Format(time.RFC3339)
+			return "the pod has not been ready since " + condition.LastTransitionTime.UTC().Format(time.RFC3339)
 		}
 	}
 	return ""

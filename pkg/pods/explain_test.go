@@ -36,7 +36,7 @@ func TestEachCauseHasARemedyOfItsOwn(t *testing.T) {
 		"not computed":     {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", broken)}, api.BlockedByBudgetStatus, "cannot be computed: found no controllers", "minAvailable"},
 		"all wanted":       {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", strict)}, api.BlockedByBudget, "needs 3 healthy, has 3", "needs 3 healthy pods and selects 3, so it never allows"},
 		"others not ready": {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", short)}, api.BlockedByBudget, "needs 2 healthy, has 2", "wait until more of its 3 pods are healthy"},
-		"not ready":        {corev1.ConditionFalse, []policyv1.PodDisruptionBudget{budget("cart", policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 2, CurrentHealthy: 1})}, api.BlockedByUnready, "the pod is not ready since 2026-11-30T01:02:03Z", "AlwaysAllow"},
+		"not ready":        {corev1.ConditionFalse, []policyv1.PodDisruptionBudget{budget("cart", policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 2, CurrentHealthy: 1})}, api.BlockedByUnready, "the pod has not been ready since 2026-11-30T01:02:03Z", "AlwaysAllow"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-0", Labels: map[string]string{"app": "cart"}}}

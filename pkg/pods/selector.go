@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,22 +12,22 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Selector chooses Pods in the options of a plugin. Validate has to be called first.
+// Selector selects Pods in the options of a plugin. Call Validate first.
 type Selector struct {
-	// Namespaces to choose from, all if there are none.
+	// Namespaces of the Pods; empty selects all.
 	Namespaces []string `json:"namespaces"`
-	// Selector of labels; an empty one chooses all Pods of the namespaces.
+	// Selector of labels; an empty one selects all Pods of the namespaces.
 	Selector metav1.LabelSelector `json:"selector"`
 
 	compiled labels.Selector
 }
 
-// Validate returns the faults of a selector whose options are at the path.
+// Validate returns the errors of a selector; path is where its options are.
 func (s *Selector) Validate(path string) []error {
 	var faults []error
 	for _, namespace := range s.Namespaces {
 		if len(validation.IsDNS1123Label(namespace)) > 0 {
-			faults = append(faults, cleanup.OptionError{Path: path + ".namespaces", Problem: "has " + namespace + ", which is no name of a namespace"})
+			faults = append(faults, cleanup.OptionError{Path: path + ".namespaces", Problem: fmt.Sprintf("%q is not a namespace name", namespace)})
 		}
 	}
 	var err error
@@ -36,12 +37,12 @@ func (s *Selector) Validate(path string) []error {
 	return faults
 }
 
-// Everything reports whether each Pod is chosen.
+// Everything reports whether the selector selects all Pods.
 func (s *Selector) Everything() bool {
 	return len(s.Namespaces) == 0 && len(s.Selector.MatchLabels) == 0 && len(s.Selector.MatchExpressions) == 0
 }
 
-// Matches reports whether the Pod is chosen.
+// Matches reports whether the selector selects the Pod.
 func (s *Selector) Matches(pod *corev1.Pod) bool {
 	return (len(s.Namespaces) == 0 || slices.Contains(s.Namespaces, pod.Namespace)) && s.compiled.Matches(labels.Set(pod.Labels))
 }

@@ -1,4 +1,4 @@
-// Package bypass is the command that lets a node go without cleanup.
+// Package bypass is the command that releases nodes without their cleanup.
 package bypass
 
 import (
@@ -38,8 +38,8 @@ func New(environment *command.Environment) *cobra.Command {
 The agent does not run the remaining steps: it evicts no pods, waits for no volumes and
 notifies nobody. The reason is kept on the node, in an Event and in the run record.
 
-A node that is not being deleted is only marked: the bypass takes effect when it is
-deleted. --for limits how long the mark counts. To remove it before:
+On a node that is not being deleted, the bypass takes effect at its deletion. --for limits
+how long it is valid. To remove it:
   kubectl annotate node NODE nodecleanup.io/bypass-
 
 With several nodes, the command asks once. An error of one does not stop the others.
@@ -66,9 +66,9 @@ The exit code is the highest of all nodes.`,
 	}
 	flags := cmd.Flags()
 	o.AddSelector(flags)
-	flags.StringVar(&o.Reason, "reason", "", "Why, for those who ask later (required)")
-	flags.DurationVar(&o.For, "for", 0, "How long the bypass counts, such as 1h (default: until it is taken back)")
-	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
+	flags.StringVar(&o.Reason, "reason", "", "Reason, kept on the record (required)")
+	flags.DurationVar(&o.For, "for", 0, "How long the bypass is valid, such as 1h (default: until it is removed)")
+	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	return cmd
 }
 
@@ -137,7 +137,7 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 func consequence(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) string {
 	switch {
 	case node.DeletionTimestamp == nil:
-		return fmt.Sprintf("Node %s is not being deleted: the bypass waits until it is, and then none of its steps run.", node.Name)
+		return fmt.Sprintf("Node %s is not being deleted. The bypass takes effect when it is deleted: none of its steps run then.", node.Name)
 	case !api.HasFinalizer(node):
 		return fmt.Sprintf("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
 			node.Name, strings.Join(node.Finalizers, ", "))

@@ -45,7 +45,7 @@ func New(environment *command.Environment) *cobra.Command {
 		Short: "Run the plan now, on live nodes",
 		Long: `Run the plan now, on nodes that are not deleted yet. The agent cordons each node and
 runs every step as it would after a delete. The node stays, cordoned; a later delete
-takes effect immediately. So a load balancer loses the node only after its pods moved.
+takes effect immediately. So load balancers keep the node until its pods have moved.
 
 The agent continues when this command ends. To withdraw the request:
   kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-
@@ -72,11 +72,11 @@ The exit code is the highest of all nodes.`,
 	}
 	flags := cmd.Flags()
 	o.AddSelector(flags)
-	flags.StringVar(&o.Plan, "plan", "", "Run only this plan, a `HASH` as the command plan prints it; refuse if the plan is another one by now")
-	flags.BoolVar(&o.Delete, "delete", false, "Delete each node when it is cleaned up; waits for it")
+	flags.StringVar(&o.Plan, "plan", "", "Run only the plan with this `HASH`, which the command plan prints; fail if the plan has changed")
+	flags.BoolVar(&o.Delete, "delete", false, "Delete each node after its cleanup; waits until it is deleted")
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
-	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin although something blocks the plan or refuses the deletion now; the steps wait for it")
-	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
+	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin even if something blocks the plan or the deletion now; the steps wait for it")
+	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	o.AddTimeout(flags, time.Hour)
 	return cmd
 }
@@ -109,7 +109,7 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Time begins when somebody has answered.
+	// The timeout begins after the confirmation.
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
@@ -176,8 +176,8 @@ func notDeleted(node *corev1.Node) error {
 	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, and its cleanup has begun by that", node.Name),
-		Next: fmt.Sprintf("See where it stands: kubectl nodecleanup diagnose %s. Try it again now: kubectl nodecleanup retry %[1]s", node.Name),
+		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, so its cleanup already runs", node.Name),
+		Next: fmt.Sprintf("See its state: kubectl nodecleanup diagnose %s. To retry now: kubectl nodecleanup retry %[1]s", node.Name),
 	}
 }
 
@@ -227,7 +227,7 @@ func (o *Options) allowed(plan *printer.Plan) error {
 	case o.Plan != "" && o.Plan != plan.Hash:
 		return &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("cleaning up node %s by plan %s: the plan is %s by now, because the config or the node's labels have changed; nothing was begun", plan.Node, o.Plan, plan.Hash),
+			Err:  fmt.Errorf("cleaning up node %s by plan %s: the plan is now %s, because the config or the node's labels have changed; nothing was begun", plan.Node, o.Plan, plan.Hash),
 			Next: again,
 		}
 	case len(plan.Blocked) > 0 && !o.EvenIfBlocked:

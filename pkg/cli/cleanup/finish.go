@@ -21,8 +21,8 @@ func untilCleanedUp(ctx context.Context, follower follow.Follower, node *corev1.
 		if now.Node != nil && now.Node.Annotations[api.AnnotationCleanupRequestedAt] != stamp {
 			return false, &exit.Error{
 				Code: exit.Failure,
-				Err:  fmt.Errorf("cleaning up node %s: somebody has taken the request back or made another one", node.Name),
-				Next: "See where it stands: kubectl nodecleanup diagnose " + node.Name,
+				Err:  fmt.Errorf("cleaning up node %s: the request was withdrawn or replaced", node.Name),
+				Next: "See its state: kubectl nodecleanup diagnose " + node.Name,
 			}
 		}
 		return follow.Settled(now, node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == stamp })

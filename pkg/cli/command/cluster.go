@@ -118,7 +118,7 @@ func (c *Cluster) Clients() (Clients, error) {
 		return Clients{}, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("reading the kubeconfig: no cluster is named in %s", strings.Join(c.files(), ", ")),
-			Next: "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG.",
+			Next: "Choose the cluster: set --kubeconfig FILE or KUBECONFIG.",
 		}
 	}
 	if wrong := (*exit.Error)(nil); errors.As(err, &wrong) {

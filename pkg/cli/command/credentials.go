@@ -30,11 +30,11 @@ func (e *CredentialError) Next() string {
 	_, missing := exec.LookPath(e.plugin.Command)
 	switch {
 	case missing != nil:
-		return strings.TrimSpace(fmt.Sprintf("The kubeconfig gets your credentials from %s: install it, or put it on the PATH. %s", e.plugin.Command, e.plugin.InstallHint))
+		return strings.TrimSpace(fmt.Sprintf("The kubeconfig runs %s to get credentials, but it is not on the PATH: install it. %s", e.plugin.Command, e.plugin.InstallHint))
 	case e.plugin.InteractiveMode == clientcmdapi.AlwaysExecInteractiveMode && !(term.TTY{In: os.Stdin}).IsTerminalIn():
-		return fmt.Sprintf("The kubeconfig gets your credentials from %s, which needs a terminal (interactiveMode: Always): run it in one, or use a kubeconfig with other credentials.", e.plugin.Command)
+		return fmt.Sprintf("The kubeconfig runs %s to get credentials, which needs a terminal (interactiveMode: Always): use a terminal, or a kubeconfig with other credentials.", e.plugin.Command)
 	}
-	return fmt.Sprintf("The kubeconfig gets your credentials from %s, which failed: see how it is called with `kubectl config view --minify`, and call it yourself.", e.plugin.Command)
+	return fmt.Sprintf("The kubeconfig runs %s to get credentials, and it failed: find its arguments with `kubectl config view --minify`, and run it yourself.", e.plugin.Command)
 }
 
 // sentKey is the key of a flag in the context of a request: it was sent, so there were credentials.

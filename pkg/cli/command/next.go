@@ -35,21 +35,21 @@ func Next(err error) string {
 	case api.FailureOf(err).Kind != "":
 		return sentence(api.FailureOf(err).Remedy())
 	case apierrors.IsUnauthorized(err):
-		return "The API server does not know you: check the user of this context with `kubectl config view --minify`, and sign in again."
+		return "Not authenticated (401): check the user of this context with `kubectl config view --minify`, and sign in again."
 	case apierrors.IsForbidden(err):
-		return "You lack the right that the message names: ask a cluster administrator for it, or use --as or --context to be somebody who has it."
+		return "Permission denied: ask a cluster administrator for the right that the message names, or use --as or --context."
 	case errors.As(err, &answer):
 		return nextAfter(answer.Status().Code)
 	case errors.As(err, &credentials):
 		return credentials.Next()
 	case errors.Is(err, context.DeadlineExceeded):
-		return "Run it again, with a longer --timeout if it needs more time: it goes on where it stopped."
+		return "Run it again, with a longer --timeout if it needs more time. It continues where it stopped."
 	case errors.As(err, &untrusted):
-		return "What answers there has a certificate that your kubeconfig does not trust: check server and certificate-authority-data of this context " +
-			"with `kubectl config view --minify`, and whether something else answers in the API server's place."
+		return "The kubeconfig does not trust the server's certificate: check server and certificate-authority-data of this context " +
+			"with `kubectl config view --minify`, and whether a proxy answers instead of the API server."
 	// localhost:8080 is where client-go looks when it was told nothing.
 	case errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "http://localhost:8080/"):
-		return "Say which cluster you mean by --kubeconfig FILE or KUBECONFIG."
+		return "Choose the cluster: set --kubeconfig FILE or KUBECONFIG."
 	case errors.As(err, &network):
 		return "The API server cannot be reached: check it with `kubectl cluster-info`, and the context with `kubectl config current-context`."
 	}
@@ -60,11 +60,11 @@ func Next(err error) string {
 func nextAfter(code int32) string {
 	switch {
 	case code == http.StatusServiceUnavailable:
-		return "The API server was reached, and what serves this request is down: see which API is not available: kubectl get apiservices"
+		return "The API server answered 503, so the API for this request is down. See which one: kubectl get apiservices"
 	case code == http.StatusTooManyRequests:
-		return "The API server has too many requests: run it again."
+		return "The API server is overloaded (429): run it again later."
 	case code >= http.StatusInternalServerError:
-		return "The API server was reached, and failed: look at its health: kubectl get --raw '/readyz?verbose'. Then run it again."
+		return "The API server answered with an internal error. Check its health: kubectl get --raw '/readyz?verbose'. Then run it again."
 	}
 	return ""
 }

@@ -41,7 +41,7 @@ func TestNext(t *testing.T) {
 		"API is down":     {apierrors.NewServiceUnavailable("the server is currently unable to handle the request"), "kubectl get apiservices"},
 		"overloaded":      {apierrors.NewTooManyRequests("later", 1), "run it again"},
 		"terminating":     {&apierrors.StatusError{ErrStatus: metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}}}}, "Wait until the namespace is deleted"},
-		"credentials":     {&url.Error{Op: "Get", URL: "https://x", Err: &CredentialError{&clientcmdapi.ExecConfig{Command: "no-such-plugin", InstallHint: "brew install it"}, errors.New("exec: executable not found")}}, "from no-such-plugin: install it, or put it on the PATH. brew install it"},
+		"credentials":     {&url.Error{Op: "Get", URL: "https://x", Err: &CredentialError{&clientcmdapi.ExecConfig{Command: "no-such-plugin", InstallHint: "brew install it"}, errors.New("exec: executable not found")}}, "runs no-such-plugin to get credentials, but it is not on the PATH: install it. brew install it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := Next(test.err); !strings.Contains(got, test.want) || test.want == "" && got != "" {

@@ -12,6 +12,6 @@ func Unblock(namespace string, blocker api.NamespaceBlocker) string {
 	if len(blocker.APIServices) == 0 {
 		return "See what blocks the deletion of the namespace: kubectl get namespace " + namespace + " -o yaml"
 	}
-	return fmt.Sprintf("An API does not answer, so Kubernetes cannot tell what is left in namespace %s: fix the service behind it, or delete it if it is not needed: kubectl get apiservice %s",
+	return fmt.Sprintf("An API does not answer, so Kubernetes cannot list what remains in namespace %s. Fix the service behind the API, or delete the APIService if you do not need it: kubectl get apiservice %s",
 		namespace, strings.Join(blocker.APIServices, " "))
 }

@@ -45,10 +45,10 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 		}
 		fact(printer.Pass, "deletion requested %s ago%s", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)), by)
 	case requested != "":
-		view.Question = fmt.Sprintf("Where does the cleanup of %s stand? (It is not being deleted.)", f.name)
+		view.Question = fmt.Sprintf("Cleanup of %s (the node is not being deleted)", f.name)
 		fact(printer.Pass, "cleanup requested at %s by %s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]))
 	default:
-		view.Question = fmt.Sprintf("Node %s is not being deleted, and nobody has asked for its cleanup.", f.name)
+		view.Question = fmt.Sprintf("Node %s is not being deleted, and no cleanup was requested.", f.name)
 		fact(passed(api.HasFinalizer(f.node)), "%s", protection(api.HasFinalizer(f.node)))
 		return view
 	}
@@ -97,9 +97,9 @@ func passed(good bool) printer.Outcome {
 
 func protection(protected bool) string {
 	if protected {
-		return "it is protected: deleted, it is kept until its cleanup is done"
+		return "it is protected: a delete waits for its cleanup"
 	}
-	return "it is NOT protected: deleted, it goes without cleanup (kubectl nodecleanup check says why)"
+	return "it is NOT protected: a delete removes it without cleanup (kubectl nodecleanup check says why)"
 }
 
 // steps tells each step of the run.

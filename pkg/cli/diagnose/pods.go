@@ -75,7 +75,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 		}
 		text := fmt.Sprintf("%s/%s for %s", pod.Namespace, pod.Name, printer.Age(now.Sub(pod.DeletionTimestamp.Time)))
 		if len(pod.Finalizers) > 0 {
-			text += ", held by finalizer " + strings.Join(pod.Finalizers, ", ")
+			text += ", blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
 		}
 		if first == nil {
 			first = pod.DeepCopy()
@@ -87,7 +87,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	}
 	options := []string{fmt.Sprintf("look at the pod: kubectl -n %s describe pod %s", first.Namespace, first.Name)}
 	if !api.Ready(f.node) {
-		options = append(options, fmt.Sprintf("the node's kubelet does not answer, and no pod of it ends by itself: only when the host is certainly off, or the pod may run twice: kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))
+		options = append(options, fmt.Sprintf("the node's kubelet does not answer, so its pods do not terminate. If the host is powered off (otherwise the pod may run twice): kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))
 	}
 	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", number(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
 }

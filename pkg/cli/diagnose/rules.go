@@ -61,7 +61,7 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		if view.Outside {
 			options = []string{"start the agent that runs outside the cluster again", bypass(f)}
 		}
-		return cause("no-leader", "no agent acts: "+view.Problem, options...)
+		return cause("no-leader", "no agent runs cleanups: "+view.Problem, options...)
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func recordUnreadable(f *found, _ time.Time) *printer.Cause {
 
 func bypassUnreadable(f *found, now time.Time) *printer.Cause {
 	if _, err := api.BypassOf(f.node, now); err != nil {
-		return cause("bypass-unreadable", "there is a bypass that is not followed: "+err.Error(), bypass(f))
+		return cause("bypass-unreadable", "the bypass is invalid and has no effect: "+err.Error(), bypass(f))
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func hostReturned(f *found, _ time.Time) *printer.Cause {
 	if difference == "" {
 		return nil
 	}
-	return cause("host-returned", "the cleanup is done, but the host started anew meanwhile, or another one took its name: "+difference,
+	return cause("host-returned", "the cleanup is done, but the host rebooted or was replaced during the cleanup: "+difference,
 		"stop that host, then "+retry(f)+", and start it again when the node is gone")
 }
 
@@ -165,7 +165,7 @@ func secretMissing(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("secret-missing", strings.Join(f.missing, "; "),
-		fmt.Sprintf("kubectl -n %s create secret generic NAME --from-literal=KEY=…; the cleanup goes on by itself", f.namespace))
+		fmt.Sprintf("kubectl -n %s create secret generic NAME --from-literal=KEY=…; the cleanup continues by itself", f.namespace))
 }
 
 // failing tells the steps that were tried in vain.

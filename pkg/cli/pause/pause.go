@@ -33,17 +33,15 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment, Pause: true}
 	cmd := &cobra.Command{
 		Use:   "pause --reason TEXT",
-		Short: "Let no further cleanup begin on any node",
-		Long: `Let no further cleanup begin on any node, until the cleanups are resumed.
+		Short: "Pause all cleanups that have not begun",
+		Long: `Pause all cleanups that have not begun, on every node, until you run ` + "`resume`" + `.
 
-Deleted nodes wait, and their condition says why. A cleanup that has begun continues with
-all its steps. A bypass releases its node also during a pause. The delete guard is
-another thing: a pause refuses no deletion.
+Nodes can still be deleted: they wait, and their condition says why. A cleanup that has
+begun runs all its steps. A bypass still releases its node.
 
-Who paused, when and why is shown by ` + "`status`" + ` and in an Event. The pause is stored in the
-cluster: it outlives restarts of the agent, and takes effect when an agent that is down
-starts.`,
-		Example: `  # The storage array is being repaired: begin nothing
+` + "`status`" + ` and an Event show who paused, when and why. The pause is stored in the cluster, so it
+survives restarts of the agent. If no agent runs, it takes effect when one starts.`,
+		Example: `  # While the storage array is being repaired
   kubectl nodecleanup pause --reason "storage array down, INC-4711"
 
   # Afterwards
@@ -56,7 +54,7 @@ starts.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&o.Reason, "reason", "", "Why, for those whose nodes wait (required)")
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "Reason, shown on each node that waits (required)")
 	return cmd
 }
 
@@ -65,11 +63,12 @@ func NewResume(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "resume",
-		Short: "Let cleanups begin again after a pause, or release the brake",
-		Long: `Let cleanups begin again after a pause, or after the brake of the config has been
-engaged. What engaged the brake does not engage it again: only what happens from now on.
-The cleanups of all nodes that waited begin, as many at the same time as the config
-allows.`,
+		Short: "Resume cleanups after a pause, or release the brake",
+		Long: `End a pause, or release the brake of the config. The cleanups of all waiting nodes
+begin, as many at the same time as concurrency.nodes in the config allows.
+
+After a release, only new deletions, refused requests or alerts engage the brake again.
+A closed maintenance window stays closed.`,
 		Example: `  kubectl nodecleanup resume --reason "storage array repaired"`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,7 +78,7 @@ allows.`,
 			return o.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&o.Reason, "reason", "", "Why, on the record")
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "Reason, kept on the record")
 	return cmd
 }
 
@@ -121,10 +120,10 @@ func (o *Options) Run(ctx context.Context) error {
 		return nil
 	}
 	if pause.Paused {
-		o.Say("Until now, %s.", pause)
+		o.Say("Previously: %s.", pause)
 	}
 	if engaged {
-		o.Say("Until now, %s.", brake)
+		o.Say("Previously: %s.", brake)
 	}
 	at := o.ServerTime()
 	if engaged && at.Before(brake.Since.Time) { // A resume releases the brake only if it is not older.
@@ -139,7 +138,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return nil
 	}
 	fmt.Fprintln(o.Out, "cleanups paused")
-	o.Say("Cleanups that have begun continue: kubectl nodecleanup status. Let cleanups begin again: kubectl nodecleanup resume")
+	o.Say("Cleanups that have begun continue: kubectl nodecleanup status. To end the pause: kubectl nodecleanup resume")
 	return nil
 }
 

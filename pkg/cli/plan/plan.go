@@ -29,15 +29,15 @@ func New(environment *command.Environment) *cobra.Command {
 		Aliases: []string{"dry-run"},
 		Short:   "Show what a cleanup would do; changes nothing",
 		Long: `Show what a cleanup would do: its steps in waves, the pods with their budgets, the
-volumes, and what would block it. It changes nothing: budgets are asked by evictions
-that are dry runs. It is computed here, with your own rights, by the config on the
-cluster; the agent is not asked.
+volumes, and what would block it. The command changes nothing, and checks budgets by
+dry-run evictions. It uses your own rights and the config on the cluster, and needs no
+agent.
 
 With several nodes or -l it shows one line for each node, and each plan in full with
 -o wide. The exit code is 4 when something would block a cleanup.`,
 		Example: `  kubectl nodecleanup plan ip-10-0-7
 
-  # Each pod with its verdict
+  # What would happen to each pod
   kubectl nodecleanup plan ip-10-0-7 -o wide
 
   # Can a whole rack be deleted?

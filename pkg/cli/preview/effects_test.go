@@ -22,12 +22,12 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Evict, "shop", "cart-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently"}),
 		onPod(cleanup.Evict, "shop", "cache-0", "the data in its emptyDir volume is lost", nil),
 		onPod(cleanup.Wait, "shop", "old", "terminating", nil),
-		onPod(cleanup.Wait, "batch", "job", "not evicted, it has to complete (rules[0])", nil),
+		onPod(cleanup.Wait, "batch", "job", "not evicted, waiting for it to complete (rules[0])", nil),
 		{Action: cleanup.Restart, Object: cleanup.Object{Kind: "Deployment", Namespace: "shop", Name: "single"}},
 		onPod(cleanup.Skip, "kube-system", "proxy", "DaemonSet", nil),
 		onPod(cleanup.Skip, "kube-system", "cni", "DaemonSet", nil),
 		onPod(cleanup.Skip, "kube-system", "etcd", "static", nil),
-		onPod(cleanup.Evict, "ml", "train-x", "", &cleanup.Blocker{Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "no controller would make it again (option allowUnmanaged)"}),
+		onPod(cleanup.Evict, "ml", "train-x", "", &cleanup.Blocker{Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "it has no controller that would create it again (option allowUnmanaged)"}),
 		onPod(cleanup.Evict, "db", "pg-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Message: "more than one budget selects it"}),
 		onPod(cleanup.Evict, "shop", "pinned", "", &cleanup.Blocker{Cause: cleanup.BlockedByController, Message: "controller Deployment shop/pinned puts its Pods back"}),
 		onPod(cleanup.Evict, "vm", "vm-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: "it is being migrated"}),
@@ -38,7 +38,7 @@ func TestEffectsOfADrain(t *testing.T) {
 	}
 	blocked := []printer.Blocker{
 		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "scale up what the budget selects, or wait: kubectl -n shop get pdb"},
-		{What: "ml/train-x", Reason: "no controller would make it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
+		{What: "ml/train-x", Reason: "it has no controller that would create it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
 		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "leave one budget that selects the pod: kubectl -n db get pdb"},
 		{What: "shop/pinned", Reason: "controller Deployment shop/pinned puts its Pods back", Remedy: "remove nodeName from its Pod template, or scale it to 0"},
 		{What: "vm/vm-0", Reason: "it is being migrated"},

@@ -1,4 +1,4 @@
-// Package retry is the command that has a cleanup tried again now.
+// Package retry is the command that retries cleanups now.
 package retry
 
 import (
@@ -31,9 +31,9 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry NODE... | -l SELECTOR",
 		Short: "Retry a failed, waiting or blocked cleanup now",
-		Long: `Retry the cleanup of nodes now: one that failed, waits for its next attempt or is
-blocked. Steps that succeeded are not repeated. The others start again with all their
-attempts, by the newest config.
+		Long: `Retry the cleanups of nodes now, whether they failed, wait for their next attempt or are
+blocked. Steps that succeeded are not repeated. The other steps start again with all
+their attempts and the newest config.
 
 With several nodes, an error of one does not stop the others. The exit code is the
 highest of all nodes.`,
@@ -75,7 +75,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	results := o.NewResults(len(nodes) > 1)
-	nodes = command.ForEach(results, nodes, 1, worthIt)
+	nodes = command.ForEach(results, nodes, 1, hasCleanup)
 	if len(nodes) == 0 {
 		return results.Err()
 	}
@@ -110,16 +110,16 @@ func (o *Options) Run(ctx context.Context) error {
 	return results.Err()
 }
 
-// worthIt refuses where there is no cleanup to try again.
-func worthIt(node *corev1.Node) error {
+// hasCleanup returns an error if the node has no cleanup to retry.
+func hasCleanup(node *corev1.Node) error {
 	refuse := func(why, next string) error {
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("retrying the cleanup of node %s: %s", node.Name, why), Next: next}
 	}
 	switch {
 	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
-		return refuse("it is not held by nodecleanup, but by "+strings.Join(node.Finalizers, ", "), "Ask whoever owns these finalizers: kubectl nodecleanup diagnose "+node.Name)
+		return refuse("it is not held by nodecleanup, but by "+strings.Join(node.Finalizers, ", "), "Ask the owners of these finalizers: kubectl nodecleanup diagnose "+node.Name)
 	case node.DeletionTimestamp == nil && node.Annotations[api.AnnotationCleanupRequestedAt] == "":
-		return refuse("none was begun: it is not being deleted, and nobody has asked for its cleanup", "To clean it up: kubectl nodecleanup cleanup "+node.Name)
+		return refuse("it is not being deleted, and no cleanup was requested", "To clean it up: kubectl nodecleanup cleanup "+node.Name)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ undone, and a deleted node would be released immediately. --force does it nevert
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed and left undone")
-	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask")
+	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: their steps are left undone, and deleted ones are released immediately")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
 	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace, such as one in which others keep things")

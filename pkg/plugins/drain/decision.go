@@ -111,14 +111,14 @@ func terminating(pod *corev1.Pod, in circumstances) (decision, bool) {
 }
 
 func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (decision, bool) {
-	return decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
+	return decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
 }
 
 // returned leaves a Pod that is made for this Node, as those of a DaemonSet are, and came in
 // spite of the cordon: if it were evicted again, its controller would create it here again.
 // Pods of other controllers are evicted a few times, see holdBack.
 func returned(pod *corev1.Pod, in circumstances) (decision, bool) {
-	return decision{action: leave, reason: "made for this node, tolerates the cordon"}, in.late && cordon.Stays(pod)
+	return decision{action: leave, reason: "its affinity binds it to this node, and it tolerates the cordon"}, in.late && cordon.Stays(pod)
 }
 
 func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (decision, bool) {

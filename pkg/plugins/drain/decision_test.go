@@ -94,8 +94,8 @@ func TestDecisions(t *testing.T) {
 		"daemon":        {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: decision{action: leave, reason: "DaemonSet"}},
 		"stateful":      {pod: makePod("a", ownedBy("StatefulSet")), want: decision{action: evict}},
 		"own resource":  {pod: makePod("a", ownedBy("StorageCluster")), want: decision{action: evict}},
-		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
-		"unmanaged":     {pod: makePod("a", unmanaged), want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"unmanaged":     {pod: makePod("a", unmanaged), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
 		"unmanaged may": {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: decision{action: evict}},
 		"emptyDir":      {pod: makePod("a", withEmptyDir), want: decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}},
 		"emptyDir may":  {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: decision{action: evict, reason: emptyDirLost}},
@@ -116,11 +116,11 @@ func TestDecisions(t *testing.T) {
 		"late":              {pod: makePod("a"), in: circumstances{late: true}, want: decision{action: evict}},
 		"late and tolerant": {pod: makePod("a", tolerates(everything)), in: circumstances{late: true}, want: decision{action: evict}},
 		"late, tolerant and made for this node": {
-			pod: makePod("a", ownedBy("StorageCluster"), forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{action: leave, reason: "made for this node, tolerates the cordon"}},
+			pod: makePod("a", ownedBy("StorageCluster"), forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{action: leave, reason: "its affinity binds it to this node, and it tolerates the cordon"}},
 		"late and made for this node":     {pod: makePod("a", ownedBy("StorageCluster"), forItsNode), in: circumstances{late: true}, want: decision{action: evict}},
 		"tolerant and made for this node": {pod: makePod("a", ownedBy("StorageCluster"), forItsNode, tolerates(everything)), want: decision{action: evict}},
 		"late, tolerant and unmanaged": {
-			pod: makePod("a", unmanaged, forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+			pod: makePod("a", unmanaged, forItsNode, tolerates(everything)), in: circumstances{late: true}, want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.now = noon

@@ -109,7 +109,7 @@ func (d *drain) why(pod *corev1.Pod) string {
 	} else if known := d.rollouts[pod.UID]; known != nil && known.waits != "" {
 		why = known.waits
 	} else if rule, name := d.ruleOf(pod); rule.Action == ruleWait {
-		why = "it has to complete, " + name
+		why = "waiting for it to complete, " + name
 	} else {
 		why = d.puttingBack(pod)
 	}
@@ -117,7 +117,7 @@ func (d *drain) why(pod *corev1.Pod) string {
 		grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second
 		switch {
 		case len(pod.Finalizers) > 0:
-			why = "terminating, held by finalizer " + strings.Join(pod.Finalizers, ", ")
+			why = "terminating, blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
 		case grace >= longGrace:
 			why = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
 		}

@@ -28,7 +28,7 @@ func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
 	for n, want := range map[int]string{
 		1: "1 pod left: shop/p4 (budget cart needs 1)",
 		2: "2 pods left: shop/p4 (budget cart needs 1), shop/p3",
-		5: "5 pods left: shop/p2 (terminating, held by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0 and 2 more",
+		5: "5 pods left: shop/p2 (terminating, blocked by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0 and 2 more",
 	} {
 		if got := d.describe(pods[5-n:]); got != want {
 			t.Errorf("said %q, want %q", got, want)

@@ -76,7 +76,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			said += fmt.Sprintf("; the node was uncordoned %d times and cordoned again", uncordoned)
 		}
 		if outage, wait := f.outage(); !wait {
-			return fmt.Errorf("%s; what became of them cannot be seen: %w", said, outage)
+			return fmt.Errorf("%s; their present state is unknown: %w", said, outage)
 		} else if outage != nil {
 			said += "; this may be out of date: " + oneLine(outage)
 		}
@@ -115,7 +115,7 @@ func same(want *corev1.Node, nodes cache.Store) (*corev1.Node, error) {
 			return node, nil
 		}
 	}
-	return nil, cleanup.Permanent(fmt.Errorf("draining node %s: the node with UID %s is gone", want.Name, want.UID))
+	return nil, cleanup.Permanent(fmt.Errorf("draining node %s: the node with UID %s no longer exists", want.Name, want.UID))
 }
 
 // list returns the pods as they are known now, by namespace and name.

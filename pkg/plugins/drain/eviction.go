@@ -128,7 +128,7 @@ func classify(err error) error {
 	case code == 409:
 		// Another pod has the name by now, which the watch is about to say, or
 		// the pod changed faster than the API server could evict it.
-		return blockedError{api.BlockedByServer, "it changed while it was evicted", after}
+		return blockedError{api.BlockedByServer, "the pod changed during the eviction", after}
 	case code == 429, code >= 500:
 		// Also a budget that many evict under.
 		if strings.Contains(err.Error(), "more than one PodDisruptionBudget") {

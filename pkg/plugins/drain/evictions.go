@@ -219,9 +219,9 @@ func (d *drain) conclude(pod *corev1.Pod, made attempt) error {
 		done := "pod evicted"
 		switch {
 		case made.deleted:
-			done = "pod deleted, its budgets were not asked"
+			done = "pod deleted without regard to its budgets (forceAfter)"
 		case known.accepted:
-			done = "pod evicted again, with the shortest grace period"
+			done = "pod evicted again, with a grace period of 1 s"
 		}
 		known.accepted, known.shortened, known.blocked, known.byBudget, known.namespace = true, made.unreachable, "", false, false
 		log := d.target.Log.With("pod", nameOf(pod))

@@ -70,7 +70,7 @@ func (o *options) Validate() []error {
 func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Limiter) cleanup.Descriptor {
 	return cleanup.Descriptor{
 		Name:     api.DrainPlugin,
-		Summary:  "cordons the node, evicts its pods and waits until they are gone",
+		Summary:  "cordons the node, evicts its pods and waits until they are deleted",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
 		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto, DaemonSets: leaveDaemons}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil

@@ -51,7 +51,7 @@ func (r *podRule) validate(path string) []error {
 	case !slices.Contains(ruleActions, r.Action):
 		fault(path+".action", "is %q, must be evict, skip, waitCompleted, last, or rolloutRestart", r.Action)
 	case r.Action == ruleSkip && r.Everything():
-		fault(path, "skips every Pod: it must have namespaces or a selector")
+		fault(path, "skips all Pods: set namespaces or a selector")
 	}
 	if r.Order != 0 && (r.Action == ruleSkip || r.Action == ruleLast) {
 		fault(path+".order", "has no effect with action %s", r.Action)
@@ -84,7 +84,7 @@ func (o options) skipped(pod *corev1.Pod, _ circumstances) (decision, bool) {
 // untilCompleted does not apply on a Node that does not answer: nothing completes there.
 func (o options) untilCompleted(pod *corev1.Pod, in circumstances) (decision, bool) {
 	rule, name := o.ruleOf(pod)
-	return decision{action: await, reason: "not evicted, it has to complete (" + name + ")"}, rule.Action == ruleWait && !in.unreachable
+	return decision{action: await, reason: "not evicted, waiting for it to complete (" + name + ")"}, rule.Action == ruleWait && !in.unreachable
 }
 
 // removal returns how an ordinary Pod is removed.

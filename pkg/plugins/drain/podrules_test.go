@@ -52,7 +52,7 @@ func TestTheFirstRuleThatChoosesAPodApplies(t *testing.T) {
 		"skip an unmanaged one":        {pod: makePod("a", app("agent"), unmanaged), want: decision{action: leave, reason: "skipped by rules[0]"}},
 		"skip a terminating one":       {pod: makePod("a", app("agent"), deleted(time.Hour)), want: decision{action: leave, reason: "skipped by rules[0]"}},
 		"skip one of a DaemonSet":      {pod: makePod("a", app("agent"), ds), want: decision{action: leave, reason: "skipped by rules[0]"}},
-		"to complete":                  {pod: makePod("a", inBatch, unmanaged), want: decision{action: await, reason: "not evicted, it has to complete (rules[1])"}},
+		"to complete":                  {pod: makePod("a", inBatch, unmanaged), want: decision{action: await, reason: "not evicted, waiting for it to complete (rules[1])"}},
 		"completed":                    {pod: makePod("a", inBatch, phase(corev1.PodSucceeded)), want: decision{action: leave, reason: "finished"}},
 		"cannot complete":              {pod: makePod("a", inBatch), in: circumstances{unreachable: true}, want: decision{action: evict}},
 		"evict":                        {pod: makePod("a", app("cache")), want: decision{action: evict}},
@@ -60,7 +60,7 @@ func TestTheFirstRuleThatChoosesAPodApplies(t *testing.T) {
 		"restart":                      {pod: makePod("a", app("single")), want: decision{action: restart}},
 		"restart, emptyDir":            {pod: makePod("a", app("single"), withEmptyDir), want: decision{action: restart, reason: emptyDirLost}},
 		"restart, terminating":         {pod: makePod("a", app("single"), deleted(time.Hour)), want: decision{action: await, reason: "terminating"}},
-		"restart, unmanaged":           {pod: makePod("a", app("single"), unmanaged), want: decision{refuse, "no controller would make it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"restart, unmanaged":           {pod: makePod("a", app("single"), unmanaged), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
 		"no rule":                      {pod: makePod("a"), want: decision{action: evict}},
 		"of a DaemonSet":               {pod: makePod("a", ds), want: decision{action: evict, reason: "DaemonSet, evicted last"}},
 		"of a DaemonSet, terminating":  {pod: makePod("a", ds, deleted(time.Hour)), want: decision{action: await, reason: "terminating"}},
@@ -126,9 +126,9 @@ func TestFaultsInRules(t *testing.T) {
 	all := errors.Join(faults...).Error()
 	for _, want := range []string{
 		`daemonSets: is "evict", must be leave or evictLast`,
-		`rules[0].namespaces: has Shop, which is no name of a namespace`,
+		`rules[0].namespaces: "Shop" is not a namespace name`,
 		`rules[0].action: is "drop", must be evict, skip, waitCompleted, last, or rolloutRestart`,
-		`rules[1]: skips every Pod: it must have namespaces or a selector`,
+		`rules[1]: skips all Pods: set namespaces or a selector`,
 		`rules[2].order: has no effect with action skip`,
 		`rules[2].gracePeriodSeconds: has no effect with action skip`,
 		`rules[3].order: has no effect with action last`,
@@ -156,7 +156,7 @@ func TestWhatARuleWaitsForIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := newDrain(p, target(), nil).describe(left), "1 pod left: batch/a (it has to complete, rules[1])"; got != want {
+	if got, want := newDrain(p, target(), nil).describe(left), "1 pod left: batch/a (waiting for it to complete, rules[1])"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }

@@ -196,7 +196,7 @@ func ofResponders(pod *corev1.Pod) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return " of " + strings.Join(names, ", ")
+	return " from " + strings.Join(names, ", ")
 }
 
 // responders returns the names of the Pod's eviction responders, the first one to act first.

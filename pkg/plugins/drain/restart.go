@@ -119,7 +119,7 @@ func (p *plugin) restartable(ctx context.Context, pod *corev1.Pod) (found worklo
 	case "StatefulSet":
 		found, err = p.statefulSet(ctx, controller)
 	default:
-		return workload{}, "it has no Deployment or StatefulSet", nil
+		return workload{}, "it belongs to neither a Deployment nor a StatefulSet", nil
 	}
 	if apierrors.IsNotFound(err) {
 		return workload{}, fmt.Sprintf("there is no %s %s", controller.Kind, controller), nil
@@ -142,7 +142,7 @@ func (p *plugin) deployment(ctx context.Context, controller api.Object) (workloa
 	case read.Spec.Paused:
 		found.unfit = "its rollout is paused"
 	case !surges(read.Spec.Strategy):
-		found.unfit = "its strategy removes a Pod before it creates the next"
+		found.unfit = "its strategy deletes the old Pod before it creates the new one"
 	}
 	for _, condition := range read.Status.Conditions {
 		if condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse ||

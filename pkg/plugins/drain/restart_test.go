@@ -105,11 +105,11 @@ func TestWorkloadsThatAreNotRestarted(t *testing.T) {
 		pod    *corev1.Pod
 	}{
 		"":                                    {fake.NewClientset(db(func(*appsv1.StatefulSet) {})), ofDB},
-		"it has no Deployment or StatefulSet": {fake.NewClientset(), makePod("a")},
+		"it belongs to neither a Deployment nor a StatefulSet": {fake.NewClientset(), makePod("a")},
 		"there is no Deployment shop/cart":    {fake.NewClientset(), ofCart(0, noon)},
 		"it has more than one replica":        {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })), ofCart(0, noon)},
 		"its rollout is paused":               {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Paused = true })), ofCart(0, noon)},
-		"its strategy removes a Pod before it creates the next": {fake.NewClientset(cart(func(d *appsv1.Deployment) {
+		"its strategy deletes the old Pod before it creates the new one": {fake.NewClientset(cart(func(d *appsv1.Deployment) {
 			d.Spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(0))
 		})), ofCart(0, noon)},
 		"its update strategy is OnDelete": {fake.NewClientset(db(func(s *appsv1.StatefulSet) {

@@ -53,8 +53,8 @@ func (p *plugin) describe(left []attached, unreachable bool) string {
 	}
 	said := fmt.Sprintf("%d %s still attached: %s", len(left), noun, strings.Join(texts, "; "))
 	if unreachable {
-		said += ". The node's kubelet does not answer, so nothing is unmounted there; Kubernetes detaches by force after 6 minutes. " +
-			"Once the machine is certainly off, taint the node node.kubernetes.io/out-of-service=nodeshutdown:NoExecute and it detaches at once"
+		said += ". The node's kubelet does not answer, so it unmounts nothing; Kubernetes detaches by force after 6 minutes. " +
+			"If the machine is powered off, detach now: taint the node with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 	}
 	return said
 }

@@ -31,7 +31,7 @@ func (o *options) Validate() []error {
 		path := fmt.Sprintf("skipPods[%d]", i)
 		faults = append(faults, o.SkipPods[i].Validate(path)...)
 		if o.SkipPods[i].Everything() {
-			faults = append(faults, cleanup.OptionError{Path: path, Problem: "chooses every Pod: it must have namespaces or a selector"})
+			faults = append(faults, cleanup.OptionError{Path: path, Problem: "selects all Pods: set namespaces or a selector"})
 		}
 	}
 	return faults
@@ -117,7 +117,7 @@ func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node,
 	node, err := p.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
 	switch {
 	case api.Absent(err) || err == nil && node.UID != want.UID:
-		return nil, cleanup.Permanent(fmt.Errorf("waiting for the volumes of node %s: the node with UID %s is gone", want.Name, want.UID))
+		return nil, cleanup.Permanent(fmt.Errorf("waiting for the volumes of node %s: the node with UID %s no longer exists", want.Name, want.UID))
 	case err != nil:
 		return nil, fmt.Errorf("reading node %s: %w", want.Name, err)
 	}
@@ -143,7 +143,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 		return nil, err
 	}
 	if len(left) == 0 {
-		return []cleanup.Effect{{Action: cleanup.Skip, Reason: "no volume of a pod that leaves is attached"}}, nil
+		return []cleanup.Effect{{Action: cleanup.Skip, Reason: "no volume of an evicted pod is attached"}}, nil
 	}
 	var effects []cleanup.Effect
 	for _, one := range left {

@@ -141,7 +141,7 @@ func (c *claims) volume(ctx context.Context, of claim) (string, error) {
 	case apierrors.IsNotFound(err):
 		return "", nil // Then its volume belongs to nobody who stays.
 	case apierrors.IsForbidden(err):
-		return "", cleanup.Permanent(fmt.Errorf("reading persistentvolumeclaim %s/%s, which tells whose volume is attached: %w", of.namespace, of.name, err))
+		return "", cleanup.Permanent(fmt.Errorf("reading persistentvolumeclaim %s/%s to find the Pods that use a volume: %w", of.namespace, of.name, err))
 	case err != nil:
 		return "", fmt.Errorf("reading persistentvolumeclaim %s/%s: %w", of.namespace, of.name, err)
 	}

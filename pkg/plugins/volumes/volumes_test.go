@@ -66,7 +66,7 @@ func TestVolumesOfSkippedPodsStay(t *testing.T) {
 		}
 	}
 	_, faults = Descriptor(nil, clocktesting.NewFakeClock(now)).Bind([]byte(`{"skipPods":[{"namespaces":["monitoring"]},{}]}`))
-	if want := "skipPods[1]: chooses every Pod: it must have namespaces or a selector"; len(faults) != 1 || faults[0].Error() != want {
+	if want := "skipPods[1]: selects all Pods: set namespaces or a selector"; len(faults) != 1 || faults[0].Error() != want {
 		t.Errorf("faults are %v, want %s", faults, want)
 	}
 }

@@ -129,7 +129,7 @@ func TestATerminatingNodeStaysCordoned(t *testing.T) {
 	if err := f.admin.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := uncordon(f.as("ed", "editors")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "node worker stays cordoned: it terminates") {
+	if err := uncordon(f.as("ed", "editors")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "node worker stays cordoned: it is being deleted") {
 		t.Errorf("an editor of nodes was answered %v", err)
 	}
 	if err := uncordon(f.as("op", "operators")); err != nil {

@@ -160,7 +160,7 @@ func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
 	})
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitEvent(node, "CleanupWaiting", "the brake lets no cleanup begin")
+	f.awaitEvent(node, "CleanupWaiting", "brake engaged")
 	f.awaitPauseEvent("BrakeEngaged", "the API server refused 1 of ")
 	f.awaitGone(node)
 	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")

@@ -139,7 +139,7 @@ func TestNothingIsEvictedWhileAPodMustNotBe(t *testing.T) {
 	if err == nil || cleanup.IsPermanent(err) {
 		t.Fatalf("error is %v", err)
 	}
-	for _, want := range []string{"/alone: no controller would make it again (option allowUnmanaged)", "/scratch: the data in its emptyDir volume would be lost (option allowEmptyDirData)"} {
+	for _, want := range []string{"/alone: it has no controller that would create it again (option allowUnmanaged)", "/scratch: the data in its emptyDir volume would be lost (option allowEmptyDirData)"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}
@@ -191,7 +191,7 @@ func TestANodeThatIsAnotherByNowIsLeftAlone(t *testing.T) {
 	f.node = f.node.DeepCopy()
 	f.node.UID = "the-one-before"
 	err := f.drain("")
-	if err == nil || !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "UID the-one-before is gone") {
+	if err == nil || !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "UID the-one-before no longer exists") {
 		t.Errorf("error is %v", err)
 	}
 	node, err := f.client.CoreV1().Nodes().Get(t.Context(), f.node.Name, metav1.GetOptions{})

@@ -37,7 +37,7 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 	want := []cleanup.Effect{
 		{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: f.node.Name}},
 		{Action: cleanup.Evict, Object: on("alone"), Blocked: &cleanup.Blocker{
-			Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "no controller would make it again (option allowUnmanaged)"}},
+			Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "it has no controller that would create it again (option allowUnmanaged)"}},
 		{Action: cleanup.Evict, Object: on("cart"), Blocked: &cleanup.Blocker{
 			Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: f.strict("cart")}},
 		{Action: cleanup.Skip, Object: on("daemon"), Reason: "DaemonSet"},

@@ -41,7 +41,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	for _, effect := range effects[1:] {
 		would = append(would, strings.ReplaceAll(effect.String(), f.namespace+"/", ""))
 	}
-	if want := []string{"evict a-last", "evict b-later", "wait c-job (not evicted, it has to complete (rules[2]))", "evict d-first", "skip e-agent (skipped by rules[4])"}; !slices.Equal(would, want) {
+	if want := []string{"evict a-last", "evict b-later", "wait c-job (not evicted, waiting for it to complete (rules[2]))", "evict d-first", "skip e-agent (skipped by rules[4])"}; !slices.Equal(would, want) {
 		t.Errorf("it would %q, want %q", would, want)
 	}
 	mark, err := shared.AuditMark()
@@ -52,7 +52,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	target := f.target()
 	go func() { ended <- plugin.Cleanup(t.Context(), target) }()
 	f.eventually("the drain waits for the job", func(context.Context) (bool, error) {
-		return f.said("4 pods left: ") && f.said("/c-job (it has to complete, rules[2])"), nil
+		return f.said("4 pods left: ") && f.said("/c-job (waiting for it to complete, rules[2])"), nil
 	})
 	f.gone("d-first")
 	order, err := f.podRequestsSince(mark)

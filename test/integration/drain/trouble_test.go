@@ -52,7 +52,7 @@ func TestANodeThatIsReplacedDuringItsDrainIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := f.createNode(f.node.Name)
-	if err := <-ended; err == nil || !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "is gone") {
+	if err := <-ended; err == nil || !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "no longer exists") {
 		t.Errorf("error is %v", err)
 	}
 	node, err := f.client.CoreV1().Nodes().Get(t.Context(), f.node.Name, metav1.GetOptions{})
@@ -232,7 +232,7 @@ func TestAFinalizerThatHoldsAPodIsNamed(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- f.drain("") }()
 	f.eventually("the progress names the finalizer", func(context.Context) (bool, error) {
-		return f.said("/held (terminating, held by finalizer example.com/backup)"), nil
+		return f.said("/held (terminating, blocked by finalizer example.com/backup)"), nil
 	})
 	if _, err := f.client.CoreV1().Pods(f.namespace).Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)

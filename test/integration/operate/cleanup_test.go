@@ -27,7 +27,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	f.pod("web", "worker", app("web"))
 	var plan printer.Plan
 	f.run("plan", "worker", "-o", "json").exits(exit.OK).into(&plan)
-	f.run("cleanup", "worker", "--plan", "000000", "--yes").exits(exit.Failure).says("the plan is "+plan.Hash+" by now", "nothing was begun")
+	f.run("cleanup", "worker", "--plan", "000000", "--yes").exits(exit.Failure).says("the plan is now "+plan.Hash, "nothing was begun")
 	f.run("cleanup", "worker", "--plan", plan.Hash).exits(exit.Usage).says("there is no terminal", "--yes")
 	if node := f.read("worker"); node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
 		t.Fatalf("something was begun: %v", node.Annotations)
@@ -62,7 +62,7 @@ func TestCleanupRefusesWhatIsBlockedAndRetryGoesOn(t *testing.T) {
 	f.pod("cart-0", "worker", app("cart"))
 	f.budget("cart", 1)
 	f.run("cleanup", "worker", "--yes").exits(exit.Blocked).says("default/cart-0", "nothing was begun", "--even-if-blocked")
-	f.run("retry", "worker").exits(exit.Failure).says("none was begun", "cleanup worker")
+	f.run("retry", "worker").exits(exit.Failure).says("it is not being deleted, and no cleanup was requested", "cleanup worker")
 	f.run("cleanup", "worker", "--yes", "--even-if-blocked", "--wait").exits(exit.Unhealthy).says("1/2 drain: failed", "diagnose worker")
 
 	var list printer.NodeList

@@ -27,7 +27,7 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	f.awaitState("worker", api.Pending)
 
 	as(viewer, "pause", "--reason", "r").exits(exit.Failure).says("cannot patch")
-	as(operator, "pause", "--reason", "storage array down, INC-4711").exits(exit.OK).says("Until now, cleanups are paused by", "not yet", "cleanups paused")
+	as(operator, "pause", "--reason", "storage array down, INC-4711").exits(exit.OK).says("Previously: cleanups paused by", "not yet", "cleanups paused")
 	stop()
 	f.start()
 	as(viewer, "status").exits(exit.Unhealthy).says("Paused by "+by+" ", " ago: storage array down, INC-4711", "Next: kubectl nodecleanup resume")
@@ -54,7 +54,7 @@ func TestAResumeReleasesTheBrake(t *testing.T) {
 	f.start()
 	f.eventuallyDiagnoses("a", "brake")
 	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Brake engaged ", "2 of 3 protected nodes are terminating (limit 1)", "Next: kubectl nodecleanup resume")
-	f.run("resume", "-n", f.namespace).exits(exit.OK).says("Until now, the brake lets no cleanup begin", "cleanups resumed")
+	f.run("resume", "-n", f.namespace).exits(exit.OK).says("Previously: brake engaged", "cleanups resumed")
 	for _, name := range []string{"a", "b"} {
 		f.eventually("node "+name+" is released", func(context.Context) (bool, error) { return f.read(name) == nil, nil })
 	}

@@ -60,7 +60,7 @@ func TestCleanupOfSeveralNodesAsksOnceAndWaitsForAll(t *testing.T) {
 
 	f.dropBudget("cart")
 	retried := f.run("retry", "worker-01", "worker-03", "--wait").exits(exit.Failure).says(
-		"Error: retrying the cleanup of node worker-03: none was begun", "node/worker-01 retry requested", "worker-01: 1/2 drain: done")
+		"Error: retrying the cleanup of node worker-03: it is not being deleted, and no cleanup was requested", "node/worker-01 retry requested", "worker-01: 1/2 drain: done")
 	if strings.Contains(retried.out, "worker-03") {
 		t.Errorf("a retry was requested: %s", retried.out)
 	}

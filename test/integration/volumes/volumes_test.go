@@ -300,7 +300,7 @@ func TestAnotherNodeUnderTheNameIsNoneOfItsBusiness(t *testing.T) {
 	}
 	again := f.node("one")
 	f.attach(f.namespace+"-1", again)
-	if err := f.plugin().Cleanup(t.Context(), f.target(old)); !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "is gone") {
+	if err := f.plugin().Cleanup(t.Context(), f.target(old)); !cleanup.IsPermanent(err) || !strings.Contains(err.Error(), "no longer exists") {
 		t.Errorf("the error is %v", err)
 	}
 }
