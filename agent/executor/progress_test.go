@@ -16,12 +16,12 @@ func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
-			target.Progress("2 pods left")
+			target.Progress("2 pods remaining")
 			<-time.After(progressPause + time.Second)
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
-		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods left)", ""}
+		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods remaining)", ""}
 		if !slices.Equal(b.messages, want) {
 			t.Errorf("messages are %q, want %q", b.messages, want)
 		}
@@ -42,7 +42,7 @@ func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
 		}
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
 			for done := range 50 {
-				target.Progress("some pods left")
+				target.Progress("some pods remaining")
 				target.Count(cleanup.Counts{Done: done, Total: 50, Blocked: "shop/cart-0"})
 			}
 			<-time.After(progressPause + time.Second)
@@ -66,15 +66,15 @@ func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 		b := newBench(t)
 		saving, said := make(chan struct{}), make(chan struct{})
 		b.onSave = func(record *api.Run) {
-			if record.Steps[0].Progress == "3 pods left" {
+			if record.Steps[0].Progress == "3 pods remaining" {
 				close(saving)
 				<-said // The run is busy meanwhile.
 			}
 		}
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
-			target.Progress("3 pods left")
+			target.Progress("3 pods remaining")
 			<-saving
-			for _, text := range []string{"2 pods left", "1 pod left", "0 pods left"} {
+			for _, text := range []string{"2 pods remaining", "1 pod remaining", "0 pods remaining"} {
 				target.Progress(text)
 			}
 			close(said)
@@ -82,7 +82,7 @@ func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
-		if want := "0 of 1 steps done, running step a (0 pods left)"; len(b.messages) != 4 || b.messages[2] != want {
+		if want := "0 of 1 steps done, running step a (0 pods remaining)"; len(b.messages) != 4 || b.messages[2] != want {
 			t.Errorf("messages are %q, want %q", b.messages, want)
 		}
 	})

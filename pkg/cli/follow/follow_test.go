@@ -65,7 +65,7 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	var told []string
 	follower := Follower{Say: func(line string) { told = append(told, line) }}
 	said := map[string]string{}
-	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods left"}, {Name: "tell", State: api.StepPending}}}
+	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods remaining"}, {Name: "tell", State: api.StepPending}}}
 	for range 2 {
 		follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
 	}
@@ -74,7 +74,7 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	follower.tell(Cleanup{Node: node(true, "example.com/theirs"), Run: run}, said)
 	follower.tell(Cleanup{Run: run}, said)
 	want := []string{
-		"1/2 drain: 2 pods left", "1/2 drain: done", "2/2 tell: skipped: not for this node",
+		"1/2 drain: 2 pods remaining", "1/2 drain: done", "2/2 tell: skipped: not for this node",
 		"released; still held by the finalizers of others: example.com/theirs", "the node is gone",
 	}
 	if !reflect.DeepEqual(told, want) {

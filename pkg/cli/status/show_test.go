@@ -19,8 +19,8 @@ func changes() []*printer.Status {
 	var all []*printer.Status
 	for i, cleanups := range [][]printer.Cleanup{
 		{},
-		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods left"}},
-		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods left"}},
+		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods remaining"}},
+		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods remaining"}},
 		{{Node: "a", State: "Failed", Step: "1/2 drain", Reason: "no tries left", Stuck: true}},
 		{},
 		{},
@@ -59,7 +59,7 @@ func TestScreenIsDrawnAnew(t *testing.T) {
 	if err := show(counted); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "██░░░░░░░░ 1/4; 3 pods left") {
+	if !strings.Contains(out.String(), "██░░░░░░░░ 1/4; 3 pods remaining") {
 		t.Errorf("there is no progress bar in %q", out.String())
 	}
 	if pictures := strings.Count(out.String(), clear); pictures != len(changes())+1 {

@@ -65,8 +65,8 @@ func TestPodsThatTheirControllerPutsBackAreEvictedAFewTimes(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"2 pods left: shop/cart-4 and 1 more (controller Deployment shop/cart puts its Pods back on this node)",
-		"2 pods left: shop/cart-6 and 1 more (controller Deployment shop/cart puts its Pods back on this node; no further eviction in this attempt)",
+		"2 pods remaining: shop/cart-4 and 1 more (controller Deployment shop/cart puts its Pods back on this node)",
+		"2 pods remaining: shop/cart-6 and 1 more (controller Deployment shop/cart puts its Pods back on this node; no further eviction in this attempt)",
 	} {
 		if !said[want] {
 			t.Errorf("did not say %q but %v", want, said)

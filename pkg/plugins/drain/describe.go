@@ -33,7 +33,7 @@ func (d *drain) describe(left []*corev1.Pod) string {
 	if len(left) == 1 {
 		noun = "pod"
 	}
-	said := fmt.Sprintf("%d %s left: ", len(left), noun)
+	said := fmt.Sprintf("%d %s remaining: ", len(left), noun)
 	groups := d.group(left)
 	for i, each := range groups {
 		text := each.pods[0]

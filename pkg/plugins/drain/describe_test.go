@@ -26,9 +26,9 @@ func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
 	deleted(0)(pods[2])
 	pods[2].Finalizers = []string{"a/b", "c/d"}
 	for n, want := range map[int]string{
-		1: "1 pod left: shop/p4 (budget cart needs 1)",
-		2: "2 pods left: shop/p4 (budget cart needs 1), shop/p3",
-		5: "5 pods left: shop/p2 (terminating, blocked by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0 and 2 more",
+		1: "1 pod remaining: shop/p4 (budget cart needs 1)",
+		2: "2 pods remaining: shop/p4 (budget cart needs 1), shop/p3",
+		5: "5 pods remaining: shop/p2 (terminating, blocked by finalizer a/b, c/d), shop/p4 (budget cart needs 1), shop/p0 and 2 more",
 	} {
 		if got := d.describe(pods[5-n:]); got != want {
 			t.Errorf("said %q, want %q", got, want)
@@ -51,7 +51,7 @@ func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
 	add("shop", "db-0", "budget db needs 1")
 	add("bank", "cart-0", "budget cart needs 4")
 	add("shop", "goes", "")
-	if got, want := d.describe(pods), "7 pods left: bank/cart-0 (budget cart needs 4), shop/cart-0 and 3 more (budget cart needs 4), shop/db-0 (budget db needs 1), shop/goes"; got != want {
+	if got, want := d.describe(pods), "7 pods remaining: bank/cart-0 (budget cart needs 4), shop/cart-0 and 3 more (budget cart needs 4), shop/db-0 (budget db needs 1), shop/goes"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 	for i := range 100 {
@@ -59,7 +59,7 @@ func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
 	}
 	add("many", "long", strings.Repeat("ä", maxWhy))
 	got := d.describe(pods)
-	if len(got) > maxSaid+100 || !utf8.ValidString(got) || !strings.HasPrefix(got, "108 pods left: bank/cart-0 (budget cart needs 4), many/long (ääää") {
+	if len(got) > maxSaid+100 || !utf8.ValidString(got) || !strings.HasPrefix(got, "108 pods remaining: bank/cart-0 (budget cart needs 4), many/long (ääää") {
 		t.Errorf("said, in %d bytes, %q", len(got), got)
 	}
 	listed := strings.Count(got, "(budget ") + strings.Count(got, "(ää")
@@ -75,7 +75,7 @@ func TestAPodThatGoesIsNotSaidToBeBlocked(t *testing.T) {
 	p, clock := s.plugin(t, options{})
 	pods := []*corev1.Pod{makePod("cart")}
 	d := newDrain(p, target(), pods)
-	for _, want := range []string{"1 pod left: shop/cart (budget cart needs 1)", "1 pod left: shop/cart"} {
+	for _, want := range []string{"1 pod remaining: shop/cart (budget cart needs 1)", "1 pod remaining: shop/cart"} {
 		left, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods)
 		if err != nil {
 			t.Fatal(err)

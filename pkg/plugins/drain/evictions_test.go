@@ -249,7 +249,7 @@ func TestAnEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
 	advance(corev1.ConditionUnknown, 1) // Its deletion is not seen yet.
 	pods[0] = makePod("a", deleted(2*time.Hour), grace(7200))
 	advance(corev1.ConditionTrue, 1)
-	if got, want := d.describe(pods), "1 pod left: shop/a (terminating, its grace period of 2h0m0s ends at 2026-01-31T14:00:00Z)"; got != want {
+	if got, want := d.describe(pods), "1 pod remaining: shop/a (terminating, its grace period of 2h0m0s ends at 2026-01-31T14:00:00Z)"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 	for range 3 {

@@ -124,7 +124,7 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 		<-time.After(time.Hour) // The bubble waits for client-go.
 	})
 	lines := slices.Collect(maps.Keys(said))
-	if want := "1 pod left: shop/cart (budget cart needs 1); this may be out of date: watching pods: "; !strings.Contains(strings.Join(lines, "\n"), want) {
+	if want := "1 pod remaining: shop/cart (budget cart needs 1); this may be out of date: watching pods: "; !strings.Contains(strings.Join(lines, "\n"), want) {
 		t.Errorf("said %q, want %q", lines, want)
 	}
 	if err == nil || !strings.Contains(err.Error(), "shop/cart (budget cart needs 1); their present state is unknown: watching pods: ") || !strings.Contains(err.Error(), "the role is gone") || cleanup.IsPermanent(err) {

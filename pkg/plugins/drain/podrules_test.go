@@ -156,7 +156,7 @@ func TestWhatARuleWaitsForIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := newDrain(p, target(), nil).describe(left), "1 pod left: batch/a (waiting for it to complete, rules[1])"; got != want {
+	if got, want := newDrain(p, target(), nil).describe(left), "1 pod remaining: batch/a (waiting for it to complete, rules[1])"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }

@@ -56,7 +56,7 @@ func TestARolloutIsRestartedOnce(t *testing.T) {
 		d.target.Attempt = attempt + 1
 		for range 3 {
 			others, err := d.restartAll(t.Context(), []*corev1.Pod{pod})
-			if err != nil || len(others) != 0 || d.describe([]*corev1.Pod{pod}) != "1 pod left: shop/cart-0 ("+waits+")" {
+			if err != nil || len(others) != 0 || d.describe([]*corev1.Pod{pod}) != "1 pod remaining: shop/cart-0 ("+waits+")" {
 				t.Fatal(others, err, d.describe([]*corev1.Pod{pod}))
 			}
 			clock.SetTime(d.due)
@@ -88,7 +88,7 @@ func TestARolloutThatIsStuckIsNamed(t *testing.T) {
 	if _, err := d.restartAll(t.Context(), []*corev1.Pod{pod}); err != nil || patches(client) != 0 {
 		t.Errorf("%d restarts, %v", patches(client), err)
 	}
-	if got, want := d.describe([]*corev1.Pod{pod}), "1 pod left: shop/cart-0 (waiting for the rollout of Deployment shop/cart: it has timed out progressing)"; got != want {
+	if got, want := d.describe([]*corev1.Pod{pod}), "1 pod remaining: shop/cart-0 (waiting for the rollout of Deployment shop/cart: it has timed out progressing)"; got != want {
 		t.Errorf("said %q", got)
 	}
 }

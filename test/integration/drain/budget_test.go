@@ -54,7 +54,7 @@ func TestTheNextEvictionFollowsTheOpeningOfTheBudget(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- plugin.Cleanup(ctx, f.target()) }()
 	f.eventually("every pod is said to be blocked by the budget", func(context.Context) (bool, error) {
-		return f.said(fmt.Sprintf("8 pods left: %s/cart-0 and 7 more (The disruption budget cart needs 8 healthy pods and has 8 currently", f.namespace)), nil
+		return f.said(fmt.Sprintf("8 pods remaining: %s/cart-0 and 7 more (The disruption budget cart needs 8 healthy pods and has 8 currently", f.namespace)), nil
 	})
 	refused := f.evictions()[http.StatusTooManyRequests]
 	if refused == 0 || refused >= pods {

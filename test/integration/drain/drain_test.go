@@ -116,7 +116,7 @@ func TestABudgetBlocksAndThenOpens(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- f.drain("") }()
 	f.eventually("the progress names the pod, the budget and its numbers", func(context.Context) (bool, error) {
-		return f.said("1 pod left: " + f.namespace + "/cart-0 (The disruption budget cart needs 1 healthy pods and has 1 currently)"), nil
+		return f.said("1 pod remaining: " + f.namespace + "/cart-0 (The disruption budget cart needs 1 healthy pods and has 1 currently)"), nil
 	})
 	if _, there := f.pods()["cart-0"]; !there {
 		t.Fatal("the pod was taken against its budget")
@@ -256,7 +256,7 @@ func TestADrainThatIsCutOffNamesWhatIsLeft(t *testing.T) {
 	cause := errors.New("the lease is lost")
 	ended := make(chan error, 1)
 	go func() { ended <- f.plugin("").Cleanup(ctx, f.target()) }()
-	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod left"), nil })
+	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod remaining"), nil })
 	cancel(cause)
 	if err := <-ended; !errors.Is(err, cause) || !strings.Contains(err.Error(), "/cart (The disruption budget cart") {
 		t.Errorf("error is %v", err)

@@ -79,7 +79,7 @@ func TestAResponderEvictsThePod(t *testing.T) {
 	}
 	f.observe(request)
 	f.eventually("the drain waits for the responder", func(context.Context) (bool, error) {
-		return f.said("1 pod left: " + f.namespace + "/db-0 (eviction requested from db.example.com/operator)"), nil
+		return f.said("1 pod remaining: " + f.namespace + "/db-0 (eviction requested from db.example.com/operator)"), nil
 	})
 	// The responder moves the database, and deletes the Pod.
 	if err := f.client.CoreV1().Pods(f.namespace).Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {

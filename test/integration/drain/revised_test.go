@@ -85,7 +85,7 @@ func TestPodsOfATerminatingNamespaceAreNotCalledEvicted(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- plugin.Cleanup(t.Context(), target) }()
 	f.eventually("the drain says what blocks the namespace", func(context.Context) (bool, error) {
-		return f.said("1 pod left: " + f.namespace + "/cart (namespace " + f.namespace + " is terminating, blocked: metrics.k8s.io/v1beta1 is down)"), nil
+		return f.said("1 pod remaining: " + f.namespace + "/cart (namespace " + f.namespace + " is terminating, blocked: metrics.k8s.io/v1beta1 is down)"), nil
 	})
 	if err := manager.Resume(); err != nil {
 		t.Fatal(err)

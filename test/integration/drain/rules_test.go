@@ -52,7 +52,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	target := f.target()
 	go func() { ended <- plugin.Cleanup(t.Context(), target) }()
 	f.eventually("the drain waits for the job", func(context.Context) (bool, error) {
-		return f.said("4 pods left: ") && f.said("/c-job (waiting for it to complete, rules[2])"), nil
+		return f.said("4 pods remaining: ") && f.said("/c-job (waiting for it to complete, rules[2])"), nil
 	})
 	f.gone("d-first")
 	order, err := f.podRequestsSince(mark)
@@ -150,7 +150,7 @@ func TestARolloutRestartReplacesTheOnlyReplica(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- plugin.Cleanup(ctx, target) }()
 		f.eventually("the drain waits for the rollout", func(context.Context) (bool, error) {
-			return f.said("1 pod left: " + f.namespace + "/" + old.Name + " (waiting for the rollout of Deployment " + f.namespace + "/cart)"), nil
+			return f.said("1 pod remaining: " + f.namespace + "/" + old.Name + " (waiting for the rollout of Deployment " + f.namespace + "/cart)"), nil
 		})
 		if cut {
 			cancel()

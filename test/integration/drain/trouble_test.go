@@ -96,7 +96,7 @@ func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
 	pod := f.newPod("stays", f.node)
 	ended := make(chan error, 1)
 	go func() { ended <- f.drain(`{"gracePeriodSeconds":1}`) }()
-	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod left"), nil })
+	f.eventually("the drain waits", func(context.Context) (bool, error) { return f.said("1 pod remaining"), nil })
 	status(corev1.ConditionUnknown)
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestAPodThatTwoBudgetsSelectIsNamed(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- f.plugin("").Cleanup(ctx, f.target()) }()
 	f.eventually("the progress says why", func(context.Context) (bool, error) {
-		return f.said("1 pod left: " + f.namespace + "/cart (more than one budget selects it"), nil
+		return f.said("1 pod remaining: " + f.namespace + "/cart (more than one budget selects it"), nil
 	})
 	cancel()
 	if err := <-ended; err == nil {
