@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// alertsPeriod is the time between two reads of the alerts, alertsTimeout that of one.
+	// alertsPeriod is the time between two reads of the alerts, alertsTimeout the timeout of one.
 	alertsPeriod  = 10 * time.Second
 	alertsTimeout = 5 * time.Second
-	// maxAlerts is how much of an answer is read, in bytes.
+	// maxAlerts limits how much of a response is read, in bytes.
 	maxAlerts = 16 << 20
 )
 
@@ -168,7 +168,7 @@ func (b *Brake) followAlerts(ctx context.Context) {
 	}
 }
 
-// setAlerts takes over which alerts fire. After an error it is what was read last.
+// setAlerts stores which alerts fire. After an error, the last result stays.
 func (b *Brake) setAlerts(firing []string, err error) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -182,7 +182,7 @@ func (b *Brake) setAlerts(firing []string, err error) {
 	if problem != b.state.brake.AlertsError {
 		b.state.brake.AlertsError = problem
 		if err != nil {
-			b.Log.Warn("the alerts of the brake cannot be read, trying again", "err", err)
+			b.Log.Warn("cannot read the alerts of the brake, retrying", "err", err)
 		}
 	}
 }

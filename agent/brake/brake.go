@@ -1,9 +1,8 @@
-// Package brake decides whether cleanups may begin: not while an operator has paused them, not
-// while the brake of the config is engaged, and not outside the maintenance windows. Cleanups that
-// have begun continue.
+// Package brake decides whether cleanups may begin: not during a pause, not while the brake is
+// engaged, and not outside the maintenance windows. Cleanups that have begun continue.
 //
-// Operators pause and resume by annotations on the status ConfigMap. The leader stores the state of
-// the brake there, too. So both outlive the agent.
+// Operators pause and resume by annotations on the status ConfigMap. The leader also stores the state
+// of the brake there. So both survive a restart of the agent.
 package brake
 
 import (
@@ -28,13 +27,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// period is the time between two evaluations without a cause.
+// period is the time between two evaluations if nothing changes.
 const period = time.Second
 
 // Metrics shows whether cleanups may begin.
 type Metrics interface {
-	// CleanupsPaused says which of the three lets no cleanup begin; none of them while this
-	// agent does not lead.
+	// CleanupsPaused reports which of the causes lets no cleanup begin; none while this agent does
+	// not lead.
 	CleanupsPaused(pause, brake, window bool)
 }
 
@@ -45,7 +44,7 @@ type Options struct {
 	Namespace string
 	// Config returns the active config.
 	Config func() *config.Config
-	// Nodes returns all Nodes; known is false before they were listed for the first time.
+	// Nodes returns all Nodes; known is false before the first list.
 	Nodes func() (nodes []*nodecache.Node, known bool)
 	// Requests counts the requests to the API server.
 	Requests *Requests
@@ -65,11 +64,11 @@ type Brake struct {
 
 	mutex sync.Mutex
 	state state
-	// read is closed when the state is read.
+	// read is closed once the state is read.
 	read chan struct{}
 }
 
-// New returns a Brake that has read nothing yet, so that no cleanup may begin.
+// New returns a Brake that has not read its state yet. No cleanup may begin until then.
 func New(options Options) *Brake {
 	b := &Brake{Options: options, changed: make(chan struct{}, 1)}
 	b.Forget()
@@ -88,15 +87,15 @@ func (b *Brake) OpenFor() time.Duration {
 	return state.openFor(b.Config().Windows, b.Clock.Now())
 }
 
-// Forget makes the Brake read its state again. Call it when this agent has become the leader,
-// before Run and Await: nothing was followed meanwhile.
+// Forget makes the Brake read its state again. Call it when this agent becomes the leader, before
+// Run and Await: another leader may have changed the state.
 func (b *Brake) Forget() {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	b.state, b.read = state{}, make(chan struct{})
 }
 
-// evaluate brings the state up to date and returns it. It wakes Run if the state has changed.
+// evaluate updates and returns the state. It wakes Run if the state has changed.
 func (b *Brake) evaluate() state {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -113,7 +112,7 @@ func (b *Brake) evaluate() state {
 func (b *Brake) wake() {
 	select {
 	case b.changed <- struct{}{}:
-	default: // Run is about to look.
+	default: // Run is about to evaluate.
 	}
 }
 
@@ -126,14 +125,14 @@ func (b *Brake) Await(ctx context.Context, atMost time.Duration) {
 	case <-ctx.Done():
 	case <-read:
 	case <-b.Clock.After(atMost):
-		b.Log.Error("no cleanup begins until the agent has read whether cleanups are paused", "configmap", b.Namespace+"/"+api.StatusName)
+		b.Log.Error("cannot read whether cleanups are paused, no cleanup begins until then", "configmap", b.Namespace+"/"+api.StatusName)
 	}
 }
 
-// Run follows what operators request, and what the config says, until ctx ends. It stores the state
-// and calls changed after each change.
+// Run follows the requests of operators and the config until ctx ends. After each change, it stores
+// the state and calls changed.
 func (b *Brake) Run(ctx context.Context, changed func()) error {
-	defer b.Metrics.CleanupsPaused(false, false, false) // The next leader says it.
+	defer b.Metrics.CleanupsPaused(false, false, false) // The next leader reports it.
 	failed := make(chan error, 1)
 	go func() {
 		failed <- configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, b.set)
@@ -157,7 +156,7 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 		}
 		if !stored.known {
 			stored = now
-			stored.brake = api.Brake{} // It is stored again, which changes nothing.
+			stored.brake = api.Brake{} // The first store changes nothing.
 		}
 		if shown.reason() != now.reason() || !shown.known {
 			b.publish(shown, now)
@@ -167,7 +166,7 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 		// A ConfigMap that was deleted and created again does not have it.
 		if stored.status.UID != now.status.UID || !equality.Semantic.DeepEqual(stored.brake, now.brake) {
 			if err := b.store(ctx, now.brake); err != nil {
-				b.Log.Warn("the state of the brake cannot be stored, trying again", "err", err)
+				b.Log.Warn("cannot store the state of the brake, retrying", "err", err)
 				continue
 			}
 			stored = now
@@ -175,8 +174,8 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 	}
 }
 
-// set takes over what the ConfigMap says. The state of the brake is read once: afterwards this agent
-// knows it best.
+// set updates the state from the ConfigMap. It reads the state of the brake only once: after that, this
+// agent is the only one to change it.
 func (b *Brake) set(status *corev1.ConfigMap) {
 	brake, err := api.BrakeOf(status)
 	b.mutex.Lock()
@@ -187,15 +186,15 @@ func (b *Brake) set(status *corev1.ConfigMap) {
 	if b.state.known {
 		return
 	}
-	if err != nil { // What engages it is evaluated again.
-		b.Log.Error("the stored state of the brake is ignored", "err", err)
+	if err != nil { // The brake is evaluated again.
+		b.Log.Error("ignoring the stored state of the brake", "err", err)
 	}
 	b.state.brake = brake
 	b.state.known = true
 	close(b.read)
 }
 
-// publish shows a change in an Event about the status, in metrics and in the log.
+// publish reports a change by an Event on the status ConfigMap, by metrics and in the log.
 func (b *Brake) publish(before, now state) {
 	b.Metrics.CleanupsPaused(now.pause.Paused, now.brake.Since != nil, now.brake.WindowOpensAt != nil)
 	status, reason := &now.status, now.reason()

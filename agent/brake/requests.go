@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Requests counts the API server's answers to this agent's requests, by the second.
+// Requests counts the API server's answers to this agent's requests, per second.
 type Requests struct {
 	clock clock.PassiveClock
 
@@ -30,7 +30,7 @@ func NewRequests(clock clock.PassiveClock) *Requests { return &Requests{clock: c
 // Wrap returns a transport whose answers are counted.
 func (r *Requests) Wrap(next http.RoundTripper) http.RoundTripper { return counted{next, r} }
 
-// since returns how many requests were answered after a time, and how many of them were refused.
+// since returns how many requests the API server answered after a time, and how many it refused.
 func (r *Requests) since(at time.Time) (refused, all int) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

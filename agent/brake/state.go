@@ -16,41 +16,40 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// state is what the Brake decides by.
+// state is the state of a Brake.
 type state struct {
-	// known: pause and brake are read.
+	// known: pause and brake have been read.
 	known bool
 	pause api.Pause
 	brake api.Brake
 	// refusing is when the API server last refused too many requests.
 	refusing time.Time
-	// firing are the alerts that fired when they were read last, alertsRead says whether they were
-	// read at all. alerting is when one fired last.
+	// firing are the alerts that fired at the last read. alertsRead: there was a read. alerting is
+	// when an alert last fired.
 	firing     []string
 	alertsRead bool
 	alerting   time.Time
-	// status identifies the ConfigMap that both are in.
+	// status refers to the ConfigMap that holds both.
 	status corev1.ObjectReference
 }
 
-// signals are what engages the brake.
+// signals are the inputs of the brake.
 type signals struct {
-	// nodes returns all Nodes; known is false before they were listed for the first time.
+	// nodes returns all Nodes; known is false before the first list.
 	nodes    func() (all []*nodecache.Node, known bool)
 	requests *Requests
 }
 
-// minRequests is the number of requests from which their share says something. A leader renews its
-// Lease thirty times a minute.
+// minRequests is the number of requests below which their share is not significant. A leader renews
+// its Lease thirty times a minute.
 const minRequests = 20
 
 // evaluate engages or releases the brake, and decides whether a maintenance window is open.
 //
-// A Node that waits because of the brake terminates all the same. So the brake never waits until
-// few Nodes terminate: it is released when few were deleted lately. And only what happens after a
-// release engages it again.
+// A Node that waits because of the brake still terminates. So the brake is released when few Nodes were
+// deleted recently, not when few terminate. Only new events after a release engage it again.
 func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
-	now = now.Truncate(time.Second) // As it is stored.
+	now = now.Truncate(time.Second) // Stored times have seconds.
 	s.brake.WindowOpensAt = nil
 	if _, open := settings.Windows.OpenSince(now); !open {
 		s.brake.WindowOpensAt = stamp(settings.Windows.Next(now))
@@ -73,8 +72,7 @@ func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 	}
 }
 
-// quiet reports whether the brake has been engaged for long enough, and would not have been
-// engaged by what happened meanwhile.
+// quiet reports whether nothing would have engaged the brake during releaseAfter.
 func (s *state) quiet(rules config.Brake, from signals, now time.Time) bool {
 	since := now.Add(-rules.ReleaseAfter)
 	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.refusing.After(since) || s.alerting.After(since) {
@@ -83,7 +81,7 @@ func (s *state) quiet(rules config.Brake, from signals, now time.Time) bool {
 	return tooMany(rules, from, since) == ""
 }
 
-// tooMany returns why the brake is engaged by the deletions after a time, "" if it is not.
+// tooMany returns why the deletions after a time engage the brake, "" if they do not.
 func tooMany(rules config.Brake, from signals, after time.Time) string {
 	if !rules.MaxTerminating.Set() {
 		return ""
@@ -105,8 +103,8 @@ func tooMany(rules config.Brake, from signals, after time.Time) string {
 	return fmt.Sprintf("%d of %d protected nodes are terminating (limit %s)", terminating, protected, rules.MaxTerminating)
 }
 
-// tooManyErrors returns why the brake is engaged by what the API server has answered lately, but
-// after a time; "" if it is not.
+// tooManyErrors returns why the recent answers of the API server after a time engage the brake, "" if
+// they do not.
 func tooManyErrors(rules config.APIServerErrors, requests *Requests, after, now time.Time) string {
 	if rules.Percent == 0 {
 		return ""
@@ -121,7 +119,7 @@ func tooManyErrors(rules config.APIServerErrors, requests *Requests, after, now 
 	return fmt.Sprintf("the API server refused %d of %d requests within %s with 429 or 5xx (limit %d%%)", refused, all, rules.Over, rules.Percent)
 }
 
-// evaluateAlerts returns why the brake is engaged by alerts, "" if it is not.
+// evaluateAlerts returns why alerts engage the brake, "" if they do not.
 func (s *state) evaluateAlerts(rules config.Brake, now time.Time) string {
 	if len(rules.Alerts.Names) == 0 {
 		s.firing, s.alertsRead, s.brake.Alerts, s.brake.AlertsError = nil, false, nil, ""
@@ -149,7 +147,7 @@ func (s *state) release(at time.Time) {
 	s.brake.Since, s.brake.Reason, s.brake.ReleasedAt = nil, "", stamp(at)
 }
 
-// releasedAt returns the time before which nothing engages the brake.
+// releasedAt returns the time of the last release: earlier events do not engage the brake.
 func (s *state) releasedAt() time.Time {
 	var at time.Time
 	if s.brake.ReleasedAt != nil {
@@ -171,7 +169,7 @@ func (s *state) reason() string {
 	case s.brake.Since != nil:
 		return s.brake.String()
 	case s.brake.WindowOpensAt != nil:
-		return "waiting for the maintenance window that opens at " + s.brake.WindowOpensAt.UTC().Format(time.RFC3339)
+		return "outside the maintenance windows; the next one opens at " + s.brake.WindowOpensAt.UTC().Format(time.RFC3339)
 	}
 	return ""
 }
@@ -186,7 +184,7 @@ func (s *state) openFor(windows config.Windows, now time.Time) time.Duration {
 		since = opened
 	}
 	if since.IsZero() {
-		return math.MaxInt64 // They always were.
+		return math.MaxInt64 // Cleanups were always allowed.
 	}
 	return max(0, now.Sub(since))
 }

@@ -184,7 +184,7 @@ func TestTheReasonThatComesFirst(t *testing.T) {
 	f.after(0)
 	f.state.brake.WindowOpensAt = stamp(started.Add(time.Hour))
 	f.state.pause = api.Pause{Paused: true, By: "alice"}
-	for _, want := range []string{"cleanups paused by alice", "brake engaged", "waiting for the maintenance window that opens at 2026-01-31T05:00:00Z", ""} {
+	for _, want := range []string{"cleanups paused by alice", "brake engaged", "outside the maintenance windows; the next one opens at 2026-01-31T05:00:00Z", ""} {
 		if reason := f.state.reason(); !strings.HasPrefix(reason, want) || want == "" && reason != "" {
 			t.Errorf("the reason is %q, want %q", reason, want)
 		}
@@ -227,13 +227,13 @@ func TestOpenFor(t *testing.T) {
 func TestOutsideTheWindowsNodesWait(t *testing.T) {
 	f := newFleet(t, config.Brake{})
 	f.settings.Windows = parseWindows(t, "{schedule: '30 4 * * *', duration: 1h}")
-	if reason := f.after(0); reason != "waiting for the maintenance window that opens at 2026-01-31T04:30:00Z" {
+	if reason := f.after(0); reason != "outside the maintenance windows; the next one opens at 2026-01-31T04:30:00Z" {
 		t.Errorf("before the window: %q", reason)
 	}
 	if reason := f.after(30 * time.Minute); reason != "" {
 		t.Errorf("in the window: %q", reason)
 	}
-	if reason := f.after(time.Hour); reason != "waiting for the maintenance window that opens at 2026-02-01T04:30:00Z" {
+	if reason := f.after(time.Hour); reason != "outside the maintenance windows; the next one opens at 2026-02-01T04:30:00Z" {
 		t.Errorf("after the window: %q", reason)
 	}
 }

@@ -37,7 +37,7 @@ func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 		err = r.removeFinalizer(ctx, c)
 	}
 	if errors.Is(err, errUncordoned) {
-		return failed(err) // The next run finds that the drain has to run again, and says why.
+		return failed(err) // The next run runs the drain again, and records why.
 	}
 	if err != nil {
 		return failed(errors.Join(err, r.publishUnreleased(ctx, c, err)))
@@ -55,9 +55,9 @@ func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 // errUncordoned reports that a Node was uncordoned after its last verification.
 var errUncordoned = errors.New("the node was uncordoned before it was released")
 
-// removeFinalizer removes our finalizer. A Node that was drained must still be cordoned in the same
-// write: between the verification and the release somebody may have uncordoned it, and the
-// scheduler may have bound Pods to it.
+// removeFinalizer removes our finalizer. The same write requires that a drained Node is still cordoned:
+// between the verification and the release, a user may have uncordoned it, and the scheduler may
+// have bound Pods to it.
 func (r *reconciler) removeFinalizer(ctx context.Context, c *cleanup) error {
 	if c.record.State != api.Succeeded || !c.record.Drained() {
 		return r.Nodes.RemoveFinalizer(ctx, c.node)

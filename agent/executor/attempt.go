@@ -43,10 +43,10 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 		Began:          r.Record.Step(step.Name).StartedAt.Time,
 		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
 		Log:            r.Log.With("step", step.Name, "attempt", attempt),
-		Progress:       func(text string) { r.progress.say(step.Name, shorten(r.redact(text))) },
+		Progress:       func(text string) { r.progress.setText(step.Name, shorten(r.redact(text))) },
 		Counted: func(counts cleanup.Counts) {
 			counts.Blocked = shorten(r.redact(counts.Blocked))
-			r.progress.count(step.Name, counts)
+			r.progress.setCounts(step.Name, counts)
 		},
 	}
 }
@@ -122,8 +122,8 @@ func explain(ctx context.Context, err error) error {
 	return err
 }
 
-// limit returns how long the attempt that begins now may take. One that an
-// outage of the agent put off beyond the step's own end is made all the same.
+// limit returns how long the attempt that begins now may take. If an outage of the agent has delayed
+// it beyond totalTimeout, it is still made.
 func (r *run) limit(step config.Step) time.Duration {
 	if left := r.remaining(step); step.TotalTimeout > 0 && left > 0 {
 		return min(step.Timeout, left)

@@ -212,9 +212,8 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	return nil
 }
 
-// progressPause is how long news of a plugin's progress are gathered before
-// they are stored: each store is a write to the API server.
-const progressPause = 2 * time.Second
+// progressInterval is how long the run buffers progress before it writes it to the API server.
+const progressInterval = 2 * time.Second
 
 // await waits for a step to end or for a retry to become due.
 func (r *run) await(ctx context.Context) error {
@@ -233,15 +232,15 @@ func (r *run) await(ctx context.Context) error {
 		case result := <-r.results:
 			return r.settle(ctx, result)
 		case <-r.progress.news:
-			if r.noteProgress() && flush == nil {
-				timer := r.clock.NewTimer(progressPause)
+			if r.recordProgress() && flush == nil {
+				timer := r.clock.NewTimer(progressInterval)
 				defer timer.Stop()
 				flush = timer.C()
 			}
 		case <-flush:
 			flush = nil
 			if err := r.save(ctx); err != nil {
-				// It is news, and nothing depends on it: the next step's record does.
+				// Nothing depends on the progress. The next step's save is retried.
 				r.unsaved = true
 				r.Log.Warn("cannot record progress, the steps continue", "err", err)
 			}
@@ -249,21 +248,21 @@ func (r *run) await(ctx context.Context) error {
 	}
 }
 
-// noteProgress notes what the steps that run said last, and reports whether that is news.
-func (r *run) noteProgress() (news bool) {
-	for name, said := range r.progress.take() {
+// recordProgress records the newest progress of the running steps, and reports whether it has changed.
+func (r *run) recordProgress() (changed bool) {
+	for name, report := range r.progress.take() {
 		step := r.Record.Step(name)
 		if !r.running[name] {
 			continue
 		}
-		if said.text != nil && step.Progress != *said.text {
-			step.Progress, news = *said.text, true
+		if report.text != nil && step.Progress != *report.text {
+			step.Progress, changed = *report.text, true
 		}
-		if said.counts != nil && !reflect.DeepEqual(step.Counts, said.counts) {
-			step.Counts, news = said.counts, true
+		if report.counts != nil && !reflect.DeepEqual(step.Counts, report.counts) {
+			step.Counts, changed = report.counts, true
 		}
 	}
-	return news
+	return changed
 }
 
 // settle notes in the record what came of an attempt, unless ctx ended meanwhile:

@@ -308,7 +308,7 @@ func TestNothingThatAPluginSaysIsRecordedWithASecret(t *testing.T) {
 		outcome, err := b.run(t.Context(), 4,
 			b.step("fails", func(_ context.Context, target cleanup.Target) error {
 				target.Progress("waiting for canary")
-				<-time.After(2 * progressPause) // Long enough for the progress to be stored.
+				<-time.After(2 * progressInterval) // Long enough for the progress to be stored.
 				return cleanup.Permanent(errors.New("canary"))
 			}),
 			b.step("panics", func(context.Context, cleanup.Target) error { panic("canary") }))

@@ -7,50 +7,50 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// latest holds the newest that each step said about its progress and that its run has not
-// noted yet: plugins say it, from any goroutine and as often as they like.
+// latest buffers the newest progress of each step until its run records it. Plugins report progress
+// from any goroutine, as often as they like.
 type latest struct {
-	mutex sync.Mutex
-	said  map[string]said
-	// news is told when there is something to take.
+	mutex   sync.Mutex
+	reports map[string]report
+	// news has an element when there is something to take.
 	news chan struct{}
 }
 
-// said is what a step said about its progress. What is nil was not said.
-type said struct {
+// report is the progress of a step. A nil field was not reported.
+type report struct {
 	text   *string
 	counts *api.Counts
 }
 
-func newLatest() *latest { return &latest{said: map[string]said{}, news: make(chan struct{}, 1)} }
+func newLatest() *latest { return &latest{reports: map[string]report{}, news: make(chan struct{}, 1)} }
 
-// say replaces what the step said before.
-func (l *latest) say(step, text string) {
-	l.change(step, func(s *said) { s.text = &text })
+// setText replaces the step's text.
+func (l *latest) setText(step, text string) {
+	l.change(step, func(r *report) { r.text = &text })
 }
 
-// count replaces what the step counted before.
-func (l *latest) count(step string, counts api.Counts) {
-	l.change(step, func(s *said) { s.counts = &counts })
+// setCounts replaces the step's counts.
+func (l *latest) setCounts(step string, counts api.Counts) {
+	l.change(step, func(r *report) { r.counts = &counts })
 }
 
-func (l *latest) change(step string, change func(*said)) {
+func (l *latest) change(step string, change func(*report)) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	now := l.said[step]
-	change(&now)
-	l.said[step] = now
+	current := l.reports[step]
+	change(&current)
+	l.reports[step] = current
 	select {
 	case l.news <- struct{}{}:
-	default: // It is told already.
+	default: // The run has yet to take the earlier one.
 	}
 }
 
-// take returns what was said since, by step.
-func (l *latest) take() map[string]said {
+// take returns the reports since the last call, by step.
+func (l *latest) take() map[string]report {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	taken := maps.Clone(l.said)
-	clear(l.said)
+	taken := maps.Clone(l.reports)
+	clear(l.reports)
 	return taken
 }

@@ -17,7 +17,7 @@ func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
 			target.Progress("2 pods remaining")
-			<-time.After(progressPause + time.Second)
+			<-time.After(progressInterval + time.Second)
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
@@ -45,9 +45,9 @@ func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
 				target.Progress("some pods remaining")
 				target.Count(cleanup.Counts{Done: done, Total: 50, Blocked: "shop/cart-0"})
 			}
-			<-time.After(progressPause + time.Second)
+			<-time.After(progressInterval + time.Second)
 			target.Count(cleanup.Counts{Done: 49, Total: 50, Blocked: "shop/cart-0"}) // No news.
-			<-time.After(progressPause + time.Second)
+			<-time.After(progressInterval + time.Second)
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
@@ -78,7 +78,7 @@ func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 				target.Progress(text)
 			}
 			close(said)
-			<-time.After(2 * progressPause)
+			<-time.After(2 * progressInterval)
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
@@ -95,7 +95,7 @@ func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
 			b.saveErr = errors.New("etcd is away")
 			target.Progress("2 pods are left")
 			select {
-			case <-time.After(2 * progressPause):
+			case <-time.After(2 * progressInterval):
 				synctest.Wait()
 				b.saveErr = nil
 				return nil

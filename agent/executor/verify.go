@@ -11,14 +11,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// verifyDone asks the plugins of the steps that are done whether that is still so, once no
-// other step is left. What was true when a step ended may have changed: the Node was uncordoned,
-// and Pods were scheduled to it. A step that is no longer done has failed: it is retried
-// as after any other error, so two controllers that undo each other's work stop at some time.
+// verifyDone calls the Verifiers of the succeeded steps once no other step remains. The cluster may
+// have changed after a step succeeded: the Node was uncordoned, and Pods were scheduled to it. A step
+// that is no longer done counts as failed, and is retried as after any other error. So two
+// controllers that undo each other's work stop in the end.
 //
-// The same is done after a step has failed: it may wait for what another step has to do again,
-// as volumes does for Pods that were scheduled to a Node that was uncordoned. Then only a step
-// that is certainly no longer done runs again. The error is that of ctx.
+// verifyDone does the same after a step has failed, because that step may wait for another one:
+// volumes waits for Pods that were scheduled to an uncordoned Node. Then only a step that is certainly
+// no longer done runs again. The error is that of ctx.
 func (r *run) verifyDone(ctx context.Context) error {
 	state, _ := r.summarize()
 	last := state == api.Succeeded
@@ -41,9 +41,8 @@ func (r *run) verifyDone(ctx context.Context) error {
 		}
 		if done.err != nil && (last || errors.As(done.err, new(undoneError))) {
 			r.Log.Warn("a step that was done has to run again", "step", step.Name, "err", done.err)
-			record.Reason = shorten("ran again: " + r.redact(done.err.Error())) // An attempt that succeeds clears the error, and this stays.
-			// What counts from the first attempt on begins anew, as totalTimeout and the forceAfter of
-			// a drain: the step had ended before it passed.
+			record.Reason = shorten("ran again: " + r.redact(done.err.Error())) // The next success clears the error, but not the reason.
+			// totalTimeout, and forceAfter of a drain, count from here: the step had succeeded before.
 			record.StartedAt = &now
 			r.fail(record, done)
 			r.unsaved = true
@@ -53,13 +52,13 @@ func (r *run) verifyDone(ctx context.Context) error {
 	return nil
 }
 
-// undoneError says what has to be done again.
+// undoneError is why a step is no longer done.
 type undoneError string
 
 // Error implements error.
 func (e undoneError) Error() string { return "no longer done: " + string(e) }
 
-// verify is the call that asks a Verifier.
+// verify calls a Verifier.
 func verify(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
 	undone, err := plugin.(cleanup.Verifier).Verify(ctx, target)
 	switch {

@@ -16,8 +16,8 @@ import (
 // withdrawTimeout limits one call of Withdraw.
 const withdrawTimeout = 30 * time.Second
 
-// Withdraw has the plugins of the steps take back what an unfinished cleanup of the Node has
-// asked others to do. The error joins those of the plugins.
+// Withdraw makes the plugins of the steps withdraw the requests that an unfinished cleanup of the Node
+// has made to other programs. It joins the errors of the plugins.
 func (e *Executor) Withdraw(ctx context.Context, steps []config.Step, node *corev1.Node, log *slog.Logger) error {
 	var failed []error
 	for _, step := range steps {

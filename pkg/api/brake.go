@@ -18,19 +18,19 @@ type Brake struct {
 	// Since is when the brake was engaged, nil while it is released. Reason says why.
 	Since  *metav1.Time `json:"since,omitempty"`
 	Reason string       `json:"reason,omitempty"`
-	// ReleasedAt is when it was last released. What happened before does not engage it again.
+	// ReleasedAt is when it was last released. Earlier events do not engage it again.
 	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
-	// Alerts are those that fire and have engaged the brake, or that were firing when it was
-	// released. None of them engages it again before it has stopped. AlertsError is why the alerts
-	// cannot be read.
+	// Alerts are the firing alerts that engaged the brake, or that fired when it was released. Each
+	// has to stop before it can engage the brake again. AlertsError is why the agent cannot read
+	// the alerts.
 	Alerts      []string `json:"alerts,omitempty"`
 	AlertsError string   `json:"alertsError,omitempty"`
 	// WindowOpensAt is when the next maintenance window opens, nil while cleanups may begin.
 	WindowOpensAt *metav1.Time `json:"windowOpensAt,omitempty"`
 }
 
-// BrakeOf reads the state of the brake from the status ConfigMap. It is the zero value if no
-// leader has stored one.
+// BrakeOf reads the state of the brake from the status ConfigMap. It returns the zero value if no leader
+// has stored one.
 func BrakeOf(status *corev1.ConfigMap) (Brake, error) {
 	var brake Brake
 	text, stored := status.Data[BrakeKey]
@@ -51,7 +51,7 @@ func (b Brake) Engaged(pause Pause) bool {
 // resumedAfter reports whether the newest request is a resume at that time or later.
 func (p Pause) resumedAfter(at time.Time) bool { return !p.Paused && !p.At.Before(at) }
 
-// String returns what a Node waits for while the brake is engaged.
+// String returns why a Node waits while the brake is engaged.
 func (b Brake) String() string {
 	if b.Since == nil {
 		return ""

@@ -22,15 +22,15 @@ const (
 	NamespaceTerminating FailureKind = "NamespaceTerminating"
 )
 
-// Failure is what made the API server refuse or fail a request, besides itself.
+// Failure is the cause of a refused or failed request, unless it is the API server itself.
 type Failure struct {
-	// Kind is empty if it was the API server itself: missing rights, an invalid object, overload.
+	// Kind is empty if the cause is the API server itself: missing rights, an invalid object, overload.
 	Kind FailureKind
 	// Name of the webhook or the policy.
 	Name string
 }
 
-// An API server names the webhook or the policy in the message alone: see
+// The API server names the webhook or the policy only in the message: see
 // k8s.io/apiserver/pkg/admission/plugin/webhook/errors/statuserror.go and
 // k8s.io/apiserver/pkg/util/webhook/error.go.
 var failures = []struct {
@@ -42,7 +42,7 @@ var failures = []struct {
 	{PolicyDenied, regexp.MustCompile(`ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' denied request`)},
 }
 
-// FailureOf returns the failure that an answer of the API server names. Any other error has none.
+// FailureOf returns the failure that an API server's answer names. Any other error has none.
 func FailureOf(err error) Failure {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -59,8 +59,7 @@ func FailureOf(err error) Failure {
 	return Failure{}
 }
 
-// Remedy returns what an operator can do about the failure, in one clause, empty if only the
-// message says.
+// Remedy returns the remedy in one clause, empty if there is none besides the message.
 func (f Failure) Remedy() string {
 	switch f.Kind {
 	case WebhookFailed:

@@ -8,14 +8,14 @@ import (
 
 // NamespaceBlocker is what blocks the deletion of a namespace.
 type NamespaceBlocker struct {
-	// Message is that of the namespace controller, empty if it has said nothing.
+	// Message is the namespace controller's, empty if it has not reported a cause.
 	Message string
-	// APIServices are those whose discovery fails: the controller does not know what is left.
+	// APIServices are those whose discovery fails, so the controller does not know what remains.
 	APIServices []string
 }
 
-// NamespaceBlockerOf returns what the conditions of a terminating namespace say, the cause before
-// its effects.
+// NamespaceBlockerOf returns what blocks a terminating namespace, from its conditions. A cause comes
+// before its effects.
 func NamespaceBlockerOf(conditions []corev1.NamespaceCondition) NamespaceBlocker {
 	for _, kind := range []corev1.NamespaceConditionType{
 		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,

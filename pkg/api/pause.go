@@ -12,16 +12,16 @@ import (
 type Pause struct {
 	// Paused: no cleanup begins.
 	Paused bool
-	// By is who paused or resumed, At when, Reason why. They are empty if nobody ever did.
+	// By is who last paused or resumed, At when, Reason why. They are empty before the first pause.
 	By, Reason string
 	At         time.Time
 }
 
-// PauseOf reads the annotations of the status ConfigMap. A value that cannot be read pauses.
+// PauseOf reads the annotations of the status ConfigMap. An invalid value pauses.
 func PauseOf(status metav1.Object) Pause {
 	annotations := status.GetAnnotations()
 	pause := Pause{By: annotations[AnnotationPauseBy], Reason: annotations[AnnotationPauseReason]}
-	if at, err := time.Parse(time.RFC3339, annotations[AnnotationPauseAt]); err == nil { // Else it is not shown.
+	if at, err := time.Parse(time.RFC3339, annotations[AnnotationPauseAt]); err == nil { // An invalid time is not shown.
 		pause.At = at.UTC()
 	}
 	if value, set := annotations[AnnotationPause]; set {
@@ -41,7 +41,7 @@ func (p Pause) Who() string {
 	return p.By
 }
 
-// String returns what a Node waits for, "" if cleanups are not paused.
+// String returns why a Node waits, "" if cleanups are not paused.
 func (p Pause) String() string {
 	if !p.Paused {
 		return ""

@@ -7,13 +7,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// LongestOver is the longest time over which requests are counted.
+// LongestOver is the maximum of Over.
 const LongestOver = 10 * time.Minute
 
-// DefaultOver is the time over which requests are counted.
+// DefaultOver is the default of Over.
 const DefaultOver = time.Minute
 
-// Brake says when no cleanup may begin by itself. Those that have begun continue.
+// Brake configures when the agent begins no cleanup. Cleanups that have begun continue.
 type Brake struct {
 	// MaxTerminating is how many protected Nodes may terminate at the same time; not set for
 	// any number.
@@ -22,8 +22,8 @@ type Brake struct {
 	APIServerErrors APIServerErrors
 	// Alerts engage it while one of them fires.
 	Alerts Alerts
-	// ReleaseAfter is how long it must be quiet before the brake is released; zero for never,
-	// so that an operator has to resume.
+	// ReleaseAfter is the time without a cause after which the brake is released. Zero is never: an
+	// operator has to resume.
 	ReleaseAfter time.Duration
 }
 
@@ -41,7 +41,7 @@ type Alerts struct {
 	URL string
 	// Names of the alerts; none for no alerts.
 	Names []string
-	// BearerToken is sent along, unless it is empty.
+	// BearerToken is sent with each request, unless it is empty.
 	BearerToken cleanup.Value
 }
 

@@ -23,8 +23,8 @@ func (w Window) opening(after time.Time) time.Time {
 	return w.schedule.Next(after.In(w.schedule.Location))
 }
 
-// OpenSince returns when the window opened that is open at a time. It is zero if there are no
-// windows at all; open is false outside the windows.
+// OpenSince returns when the window that is open at a time opened. It is zero if there are no windows.
+// open is false outside the windows.
 func (w Windows) OpenSince(now time.Time) (opened time.Time, open bool) {
 	for _, window := range w {
 		at := window.opening(now.Add(-window.Duration))
@@ -55,7 +55,7 @@ type fileWindow struct {
 	TimeZone string    `yaml:"timeZone"`
 }
 
-// reference is a time to try schedules with.
+// reference is the time with which schedules are validated.
 var reference = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (p *parser) windows(written []fileWindow) Windows {
@@ -77,7 +77,7 @@ func (p *parser) windows(written []fileWindow) Windows {
 		}
 		window.schedule.Location = zone
 		if window.opening(reference).IsZero() {
-			p.fault(path+".schedule", "%q never comes", one.Schedule)
+			p.fault(path+".schedule", "%q never opens the window", one.Schedule)
 		}
 		windows = append(windows, window)
 	}

@@ -76,7 +76,7 @@ brake: {releaseAfter: 0s}
 	// Each document has one brake.
 	const alerting = header + oneStep + "brake: {alerts: {url: prometheus, bearerToken: {secretKeyRef: {name: a}}}}\n"
 	_, err := Parse([]byte(alerting), catalog())
-	for _, want := range []string{"line 4: brake.alerts.url: must be an http or https URL", "brake.alerts.names: there are none", "brake.alerts.bearerToken: secretKeyRef needs name and key"} {
+	for _, want := range []string{"line 4: brake.alerts.url: must be an http or https URL", "brake.alerts.names: is empty", "brake.alerts.bearerToken: secretKeyRef needs name and key"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)
 		}
@@ -89,7 +89,7 @@ brake: {releaseAfter: 0s}
 	_, err = Parse([]byte(written), catalog())
 	for _, want := range []string{
 		"line 5: windows[0].schedule", "windows[1].schedule: \"CRON_TZ=UTC 0 2 * * *\" is not a cron schedule such as \"0 2 * * 1-5\": set the time zone in timeZone",
-		"windows[2].schedule: \"@every 1h\"", "windows[3].schedule: \"0 0 31 2 *\" never comes", "windows[4].duration: must be longer than 0", "windows[5].duration: is missing",
+		"windows[2].schedule: \"@every 1h\"", "windows[3].schedule: \"0 0 31 2 *\" never opens the window", "windows[4].duration: must be longer than 0", "windows[5].duration: is missing",
 		"windows[6].timeZone: \"Europe/Berlinn\" is not an IANA time zone", "windows[7].timeZone: \"Local\"", "unknown field \"zone\"", "windows[8].schedule",
 		"brake.releaseAfter: must be longer than 0", "brake: must have maxTerminating, apiServerErrors or alerts",
 	} {

@@ -68,8 +68,6 @@ type Pause struct {
 	Since  *metav1.Time `json:"since,omitempty"`
 	Until  *metav1.Time `json:"until,omitempty"`
 	Reason string       `json:"reason,omitempty"`
-	// Counts tell how much of the step is done, if it counts.
-	Counts *api.Counts `json:"counts,omitempty"`
 }
 
 // PauseCause is what lets no cleanup begin.

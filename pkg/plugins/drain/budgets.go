@@ -20,9 +20,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// budgets follows the PodDisruptionBudgets of the namespaces in which evictions were refused,
-// so that the next eviction is requested as soon as a budget allows one, and none before.
-// Without the right to watch them, Pods are tried again by their backoff alone.
+// budgets watches the PodDisruptionBudgets of the namespaces in which evictions were refused, so
+// that the drain requests the next eviction as soon as a budget allows one, and none before.
+// Without the right to watch them, the drain retries by backoff.
 type budgets struct {
 	client rest.Interface
 	log    *slog.Logger
@@ -30,13 +30,13 @@ type budgets struct {
 	changed chan struct{}
 
 	mutex sync.Mutex
-	// namespaces are those that are followed.
+	// namespaces that are watched.
 	namespaces map[string]*followedBudgets
-	// denied: the right to watch budgets is missing. It is not asked for again.
+	// denied: the right to watch budgets is missing, so no watch is tried again.
 	denied bool
 }
 
-// followedBudgets are those of one namespace.
+// followedBudgets are the budgets of one namespace.
 type followedBudgets struct {
 	follower *follower
 	stop     context.CancelFunc
@@ -44,23 +44,23 @@ type followedBudgets struct {
 	store cache.Store
 }
 
-// knowledge is what is known about the budgets of a namespace.
-type knowledge int
+// cacheState is the state of the cache of a namespace's budgets.
+type cacheState int
 
 const (
-	// unknown: they are not watched, or cannot be at present.
-	unknown knowledge = iota
-	// listing: they will be known in a moment.
-	listing
-	// current: they are known as the API server has them.
-	current
+	// notWatched: the drain does not watch them, or cannot at present.
+	notWatched cacheState = iota
+	// syncing: the first list has not arrived.
+	syncing
+	// synced: the cache is complete.
+	synced
 )
 
 func newBudgets(client rest.Interface, log *slog.Logger) *budgets {
 	return &budgets{client: client, log: log, changed: make(chan struct{}, 1), namespaces: map[string]*followedBudgets{}}
 }
 
-// follow begins to follow the budgets of a namespace, if it does not yet. It does not wait.
+// follow starts to watch the budgets of a namespace, unless it does so already. It does not block.
 func (b *budgets) follow(ctx context.Context, namespace string) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -84,15 +84,15 @@ func (b *budgets) listed(namespace string, followed *followedBudgets, store cach
 	defer b.mutex.Unlock()
 	defer followed.follower.notify()
 	if followed.store = store; err == nil || b.namespaces[namespace] != followed {
-		return // Or keep has stopped it.
+		return // keep may have stopped it.
 	}
 	followed.stop()
-	delete(b.namespaces, namespace) // The next refusal tries it again.
+	delete(b.namespaces, namespace) // The next refused eviction starts it again.
 	b.denied = b.denied || apierrors.IsForbidden(err)
-	b.log.Info("budgets are not watched, blocked pods are evicted by backoff", "namespace", namespace, "error", err)
+	b.log.Info("cannot watch budgets, retrying blocked evictions by backoff", "namespace", namespace, "error", err)
 }
 
-// keep stops to follow the budgets of all other namespaces.
+// keep stops watching the budgets of all other namespaces.
 func (b *budgets) keep(namespaces map[string]bool) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -104,20 +104,20 @@ func (b *budgets) keep(namespaces map[string]bool) {
 	})
 }
 
-// of returns what is known about the budgets of the Pod's namespace, and those that an
-// eviction of the Pod would use, by their name.
-func (b *budgets) of(pod *corev1.Pod) ([]*policyv1.PodDisruptionBudget, knowledge) {
+// of returns the budgets that an eviction of the Pod would use, sorted by name, and the state of the
+// cache.
+func (b *budgets) of(pod *corev1.Pod) ([]*policyv1.PodDisruptionBudget, cacheState) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	followed := b.namespaces[pod.Namespace]
 	if followed == nil {
-		return nil, unknown
+		return nil, notWatched
 	}
 	if outage, _ := followed.follower.outage(); outage != nil {
-		return nil, unknown
+		return nil, notWatched
 	}
 	if followed.store == nil {
-		return nil, listing
+		return nil, syncing
 	}
 	var used []*policyv1.PodDisruptionBudget
 	for _, object := range followed.store.List() {
@@ -126,12 +126,12 @@ func (b *budgets) of(pod *corev1.Pod) ([]*policyv1.PodDisruptionBudget, knowledg
 		}
 	}
 	slices.SortFunc(used, func(a, b *policyv1.PodDisruptionBudget) int { return strings.Compare(a.Name, b.Name) })
-	return used, current
+	return used, synced
 }
 
-// version changes with each change of the budgets, also when there are none any more. It is
-// never empty, which stands for budgets that are not known.
-func version(budgets []*policyv1.PodDisruptionBudget) string {
+// versionOf returns a text that changes with each change of the budgets. It is never empty: an empty
+// text stands for budgets that are not known.
+func versionOf(budgets []*policyv1.PodDisruptionBudget) string {
 	versions := []string{"known"}
 	for _, each := range budgets {
 		versions = append(versions, each.Name+"/"+each.ResourceVersion)
@@ -139,9 +139,9 @@ func version(budgets []*policyv1.PodDisruptionBudget) string {
 	return strings.Join(versions, " ")
 }
 
-// closed returns why a budget allows no eviction at present, in the words of the API server
+// refusal returns why a budget allows no eviction at present, in the words of the API server
 // (checkAndDecrement of pkg/registry/core/pod/storage/eviction.go), or "" if it allows one.
-func closed(budget *policyv1.PodDisruptionBudget) string {
+func refusal(budget *policyv1.PodDisruptionBudget) string {
 	status := budget.Status
 	failing := meta.FindStatusCondition(status.Conditions, policyv1.DisruptionAllowedCondition)
 	if failing != nil && (failing.Status != metav1.ConditionFalse || failing.Message == "") {

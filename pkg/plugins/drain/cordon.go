@@ -11,25 +11,25 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
 )
 
-// cordon cordons the Node. While the API server does not answer, or a webhook on Nodes does not, it
-// waits as an eviction does: the attempts of a step are for what does not pass by itself.
+// cordon cordons the Node. It retries with the backoff of evictions while the API server or a webhook
+// on Nodes does not answer, so that a short outage does not use up the attempts of the step.
 func (p *plugin) cordon(ctx context.Context, target cleanup.Target, node *corev1.Node) error {
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node)
 		if err == nil || !api.Unanswered(err) || ctx.Err() != nil {
 			return err
 		}
-		said := oneLine(err)
+		problem := oneLine(err)
 		if remedy := api.FailureOf(err).Remedy(); remedy != "" {
-			said += "; " + remedy
+			problem += "; " + remedy
 		}
-		target.Progress(said)
+		target.Progress(problem)
 		timer := p.clock.NewTimer(delay)
 		select {
 		case <-timer.C():
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%s: %w", said, context.Cause(ctx))
+			return fmt.Errorf("%s: %w", problem, context.Cause(ctx))
 		}
 	}
 }

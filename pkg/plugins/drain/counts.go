@@ -12,7 +12,7 @@ import (
 
 // podCounter counts the Pods of one drain.
 type podCounter struct {
-	// awaited are all Pods that the drain has waited for.
+	// awaited are all Pods that had to leave the Node.
 	awaited map[types.UID]bool
 	// blocked is since when each Pod has been blocked.
 	blocked map[types.UID]time.Time
@@ -22,12 +22,12 @@ func newPodCounter() podCounter {
 	return podCounter{awaited: map[types.UID]bool{}, blocked: map[types.UID]time.Time{}}
 }
 
-// count returns how many Pods have left the Node of those that have to, and which is blocked
-// for the longest time.
-func (c podCounter) count(left []*corev1.Pod, blocked func(*corev1.Pod) bool, now time.Time) cleanup.Counts {
+// count returns how many Pods have left the Node, of all that have to, and which one has been blocked
+// longest.
+func (c podCounter) count(remaining []*corev1.Pod, blocked func(*corev1.Pod) bool, now time.Time) cleanup.Counts {
 	counts := cleanup.Counts{}
 	var oldest time.Time
-	for _, pod := range left {
+	for _, pod := range remaining {
 		c.awaited[pod.UID] = true
 		if !blocked(pod) {
 			delete(c.blocked, pod.UID)
@@ -44,6 +44,6 @@ func (c podCounter) count(left []*corev1.Pod, blocked func(*corev1.Pod) bool, no
 		counts.BlockedSince = &metav1.Time{Time: oldest}
 	}
 	counts.Total = len(c.awaited)
-	counts.Done = counts.Total - len(left)
+	counts.Done = counts.Total - len(remaining)
 	return counts
 }

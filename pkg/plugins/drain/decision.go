@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,23 +12,23 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// action is what the drain does about one pod.
+// action is what the drain does with a Pod.
 type action string
 
 const (
-	// evict: the pod is evicted and waited for.
+	// evict the Pod and wait for it.
 	evict action = "evict"
-	// await: the pod goes already, it is waited for.
+	// await: the Pod terminates or completes by itself.
 	await action = "await"
-	// leave: the pod may stay.
+	// leave the Pod on the Node.
 	leave action = "leave"
-	// restart: the rollout of the Pod's controller is restarted, which replaces the Pod.
+	// restart the rollout of the Pod's controller, which replaces the Pod.
 	restart action = "restart"
-	// refuse: the pod may neither stay nor be evicted; nothing is evicted then.
+	// refuse: the Pod may neither stay nor be evicted, so the drain evicts nothing.
 	refuse action = "refuse"
 )
 
-// decision is what the drain does about one pod, and why.
+// decision is what the drain does with a Pod, and why.
 type decision struct {
 	action action
 	// reason in a few words, empty for an ordinary pod.
@@ -36,20 +37,20 @@ type decision struct {
 	option string
 }
 
-// circumstances are what a decision depends on beside the pod.
+// circumstances are what a decision depends on besides the Pod.
 type circumstances struct {
-	// unreachable: the kubelet does not answer, so no pod ever finishes terminating.
+	// unreachable: the kubelet does not answer, so no Pod finishes terminating.
 	unreachable bool
 	now         time.Time
 	// began is when the first attempt of the step did.
 	began time.Time
-	// cordoned is when the Node was cordoned, zero if it does not tell.
+	// cordoned is when the Node was cordoned, zero if unknown.
 	cordoned time.Time
-	// late: the pod came when the Node was cordoned already.
+	// late: the Pod came after the cordon.
 	late bool
 }
 
-// circumstancesOf returns what the Node and the target say.
+// circumstancesOf returns the circumstances of all Pods of the Node.
 func circumstancesOf(node *corev1.Node, target cleanup.Target, now time.Time) circumstances {
 	return circumstances{unreachable: unreachable(node), now: now, began: target.Began.Truncate(time.Second), cordoned: cordon.At(node)}
 }
@@ -69,7 +70,7 @@ func (o options) decide(pod *corev1.Pod, in circumstances) decision {
 			return decision
 		}
 	}
-	return decision{action: o.removal(pod)}
+	return decision{action: o.removal(pod), reason: o.orderReason(pod)}
 }
 
 func finished(pod *corev1.Pod, _ circumstances) (decision, bool) {
@@ -80,8 +81,8 @@ func mirror(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{action: leave, reason: "static"}, pods.Mirror(pod)
 }
 
-// daemon evicts, if that is asked for, the Pods of DaemonSets that were there when the step
-// began. Those that came later are their replacements.
+// daemon evicts Pods of DaemonSets, if the options say so, that were created before the step began.
+// Later ones are their replacements.
 func (o options) daemon(pod *corev1.Pod, in circumstances) (decision, bool) {
 	switch {
 	case !pods.OfDaemonSet(pod):
@@ -99,7 +100,7 @@ func terminating(pod *corev1.Pod, in circumstances) (decision, bool) {
 		return decision{}, false
 	}
 	if in.unreachable {
-		// The timestamp has the grace period in it.
+		// deletionTimestamp includes the grace period.
 		if pod.DeletionTimestamp.Time.Before(in.now) {
 			return decision{action: leave, reason: "terminating on an unreachable node"}, true
 		}
@@ -114,9 +115,9 @@ func (o options) unmanaged(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}, !o.AllowUnmanaged && metav1.GetControllerOf(pod) == nil
 }
 
-// returned leaves a Pod that is made for this Node, as those of a DaemonSet are, and came in
-// spite of the cordon: if it were evicted again, its controller would create it here again.
-// Pods of other controllers are evicted a few times, see holdBack.
+// returned leaves a Pod that came despite the cordon and is bound to this Node by its affinity, like
+// the Pods of a DaemonSet: its controller would create it here again. Pods of other controllers are
+// evicted a few times, see backOff.
 func returned(pod *corev1.Pod, in circumstances) (decision, bool) {
 	return decision{action: leave, reason: "its affinity binds it to this node, and it tolerates the cordon"}, in.late && cordon.Stays(pod)
 }
@@ -127,7 +128,7 @@ func (o options) emptyDir(pod *corev1.Pod, _ circumstances) (decision, bool) {
 			continue
 		}
 		if o.AllowEmptyDirData {
-			return decision{action: o.removal(pod), reason: emptyDirLost}, true
+			return decision{action: o.removal(pod), reason: strings.TrimSuffix(emptyDirLost+"; "+o.orderReason(pod), "; ")}, true
 		}
 		return decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}, true
 	}

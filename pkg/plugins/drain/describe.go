@@ -11,55 +11,55 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// group are pods that are waited for out of one reason, "" for those that go by themselves.
+// group are the remaining Pods that one reason blocks, "" for Pods that nothing blocks.
 type group struct {
-	why  string
-	pods []string
+	reason string
+	pods   []string
 }
 
 const (
-	// maxSaid bounds what describe says, in bytes: a run record keeps 1 KiB of it.
-	maxSaid = 800
-	// maxWhy bounds one reason, which may quote what a webhook answers.
-	maxWhy = 360
-	// longGrace is a grace period whose end describe says.
+	// maxDescription limits the text of describe, in bytes: a run record keeps 1 KiB.
+	maxDescription = 800
+	// maxReason limits one reason, which may quote a webhook.
+	maxReason = 360
+	// longGrace is the shortest grace period whose end describe shows.
 	longGrace = 5 * time.Minute
 )
 
-// describe says how many pods are left and why, each reason once: the one budget that
-// blocks is named whatever else is left. Where there are too many reasons, it says how many.
-func (d *drain) describe(left []*corev1.Pod) string {
+// describe returns how many Pods remain and why, each reason once, those with a reason first. If
+// there is no space for all reasons, it returns their number.
+func (d *drain) describe(remaining []*corev1.Pod) string {
 	noun := "pods"
-	if len(left) == 1 {
+	if len(remaining) == 1 {
 		noun = "pod"
 	}
-	said := fmt.Sprintf("%d %s remaining: ", len(left), noun)
-	groups := d.group(left)
+	description := fmt.Sprintf("%d %s remaining: ", len(remaining), noun)
+	groups := d.group(remaining)
 	for i, each := range groups {
 		text := each.pods[0]
 		if more := len(each.pods) - 1; more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
-		if each.why != "" {
-			text += " (" + each.why + ")"
+		if each.reason != "" {
+			text += " (" + each.reason + ")"
 		}
 		if i > 0 {
 			text = ", " + text
 		}
-		if i > 0 && len(said)+len(text) > maxSaid {
-			return said + remaining(groups[i:])
+		if i > 0 && len(description)+len(text) > maxDescription {
+			return description + omitted(groups[i:])
 		}
-		said += text
+		description += text
 	}
-	return said
+	return description
 }
 
-// remaining says what there is no room for.
-func remaining(groups []group) string {
+// omitted counts the Pods and reasons that the description does not show.
+func omitted(groups []group) string {
 	pods, reasons := 0, 0
 	for _, each := range groups {
 		pods += len(each.pods)
-		if each.why != "" {
+		if each.reason != "" {
 			reasons++
 		}
 	}
@@ -69,18 +69,18 @@ func remaining(groups []group) string {
 	return fmt.Sprintf(", and %d more for %d other reasons", pods, reasons)
 }
 
-// group returns the pods by reason: first those that something stands in the way of, by
-// name. Budgets of one name in two namespaces are two reasons.
-func (d *drain) group(left []*corev1.Pod) []group {
-	type key struct{ namespace, why string }
+// group returns the Pods by reason, blocked ones first, then by name. Budgets of the same name in two
+// namespaces are two reasons.
+func (d *drain) group(remaining []*corev1.Pod) []group {
+	type key struct{ namespace, reason string }
 	groups := map[key]*group{}
-	for _, pod := range left {
-		of := key{why: d.why(pod)}
-		if of.why != "" {
+	for _, pod := range remaining {
+		of := key{reason: d.blockedReason(pod)}
+		if of.reason != "" {
 			of.namespace = pod.Namespace
 		}
 		if groups[of] == nil {
-			groups[of] = &group{why: of.why}
+			groups[of] = &group{reason: of.reason}
 		}
 		groups[of].pods = append(groups[of].pods, nameOf(pod))
 	}
@@ -90,40 +90,40 @@ func (d *drain) group(left []*corev1.Pod) []group {
 		sorted = append(sorted, *each)
 	}
 	slices.SortFunc(sorted, func(a, b group) int {
-		if (a.why == "") != (b.why == "") {
-			return cmp.Compare(len(b.why), len(a.why))
+		if (a.reason == "") != (b.reason == "") {
+			return cmp.Compare(len(b.reason), len(a.reason))
 		}
 		return cmp.Compare(a.pods[0], b.pods[0])
 	})
 	return sorted
 }
 
-// why returns what stands in the way of a pod, or "".
-func (d *drain) why(pod *corev1.Pod) string {
-	why := ""
-	if known := d.tries[pod.UID]; known != nil {
-		why = known.blocked
-		if known.byBudget {
-			why += d.budgetRemedy(pod)
+// blockedReason returns what blocks a Pod, or "".
+func (d *drain) blockedReason(pod *corev1.Pod) string {
+	reason := ""
+	if state := d.evictions[pod.UID]; state != nil {
+		reason = state.blocked
+		if state.byBudget {
+			reason += d.budgetRemedy(pod)
 		}
-	} else if known := d.rollouts[pod.UID]; known != nil && known.waits != "" {
-		why = known.waits
+	} else if rollout := d.rollouts[pod.UID]; rollout != nil && rollout.waits != "" {
+		reason = rollout.waits
 	} else if rule, name := d.ruleOf(pod); rule.Action == ruleWait {
-		why = "waiting for it to complete, " + name
+		reason = "waiting for it to complete, " + name
 	} else {
-		why = d.puttingBack(pod)
+		reason = d.recreatedBy(pod)
 	}
 	if pod.DeletionTimestamp != nil {
 		grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second
 		switch {
 		case len(pod.Finalizers) > 0:
-			why = "terminating, blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
+			reason = "terminating, blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
 		case grace >= longGrace:
-			why = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
+			reason = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
 		}
 	}
-	if len(why) > maxWhy {
-		why = strings.ToValidUTF8(why[:maxWhy], "") + "…"
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
 	}
-	return why
+	return reason
 }

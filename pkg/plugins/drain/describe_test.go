@@ -21,8 +21,8 @@ func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
 	for i := range 5 {
 		pods = append(pods, makePod(fmt.Sprintf("p%d", i)))
 	}
-	d.tries[pods[4].UID] = &try{blocked: "budget cart needs 1"}
-	d.tries[pods[3].UID] = &try{accepted: true}
+	d.evictions[pods[4].UID] = &evictionState{blocked: "budget cart needs 1"}
+	d.evictions[pods[3].UID] = &evictionState{accepted: true}
 	deleted(0)(pods[2])
 	pods[2].Finalizers = []string{"a/b", "c/d"}
 	for n, want := range map[int]string{
@@ -42,7 +42,7 @@ func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
 	var pods []*corev1.Pod
 	add := func(namespace, name, blocked string) {
 		pod := makePod(name, func(pod *corev1.Pod) { pod.Namespace, pod.UID = namespace, types.UID(namespace+name) })
-		d.tries[pod.UID] = &try{blocked: blocked}
+		d.evictions[pod.UID] = &evictionState{blocked: blocked}
 		pods = append(pods, pod)
 	}
 	for i := range 4 {
@@ -57,9 +57,9 @@ func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
 	for i := range 100 {
 		add("many", fmt.Sprintf("p%02d", i), fmt.Sprintf("budget %02d needs 1", i))
 	}
-	add("many", "long", strings.Repeat("ä", maxWhy))
+	add("many", "long", strings.Repeat("ä", maxReason))
 	got := d.describe(pods)
-	if len(got) > maxSaid+100 || !utf8.ValidString(got) || !strings.HasPrefix(got, "108 pods remaining: bank/cart-0 (budget cart needs 4), many/long (ääää") {
+	if len(got) > maxDescription+100 || !utf8.ValidString(got) || !strings.HasPrefix(got, "108 pods remaining: bank/cart-0 (budget cart needs 4), many/long (ääää") {
 		t.Errorf("said, in %d bytes, %q", len(got), got)
 	}
 	listed := strings.Count(got, "(budget ") + strings.Count(got, "(ää")
@@ -84,7 +84,7 @@ func TestAPodThatGoesIsNotSaidToBeBlocked(t *testing.T) {
 			t.Errorf("said %q, want %q", got, want)
 		}
 		answer = metav1.Status{}
-		clock.SetTime(d.due)
+		clock.SetTime(d.requeue)
 	}
 }
 

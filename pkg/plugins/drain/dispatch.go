@@ -11,13 +11,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// atOnce is how many evictions of one Node are requested at the same time, if the limiter
-// has as many slots. Each takes the API server up to 100 ms, for it waits until its cache of
-// budgets is the newest.
-const atOnce = 10
+// maxConcurrent limits the eviction requests of one Node in flight, besides the limiter. For each
+// request, the API server waits up to 100 ms until its cache of budgets is current.
+const maxConcurrent = 10
 
-// dispatcher requests evictions in one pass over the Pods, each at most once. All decisions are
-// made by one goroutine; only the requests are sent by others.
+// dispatcher requests evictions in one pass over the Pods, each at most once. One goroutine makes
+// all decisions; others only send the requests.
 type dispatcher struct {
 	*drain
 	unreachable bool
@@ -28,26 +27,26 @@ type dispatcher struct {
 	// inFlight counts requests by the controller of the Pod, and total all of them.
 	inFlight map[types.UID]int
 	total    int
-	answers  chan answer
+	outcomes chan outcome
 }
 
-// answer is what came of one request.
-type answer struct {
+// outcome is the result of the request for one Pod, and the budgets that it used.
+type outcome struct {
 	index   int
-	attempt attempt
+	result  result
 	budgets []*policyv1.PodDisruptionBudget
 }
 
-// tryAll tries each Pod and returns the error of each. It ends when no request is in flight
-// and none can be sent.
-func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool) []error {
+// dispatchAll requests the evictions of the Pods that are ready, and returns an error for each Pod.
+// It returns when no request is in flight and none can be sent.
+func (d *drain) dispatchAll(ctx context.Context, pods []*corev1.Pod, unreachable bool) []error {
 	p := &dispatcher{
 		drain: d, unreachable: unreachable, pods: pods, errs: make([]error, len(pods)),
-		inFlight: map[types.UID]int{}, answers: make(chan answer),
+		inFlight: map[types.UID]int{}, outcomes: make(chan outcome),
 	}
 	for i, pod := range pods {
-		if d.tries[pod.UID] == nil {
-			d.tries[pod.UID] = &try{delay: firstDelay}
+		if d.evictions[pod.UID] == nil {
+			d.evictions[pod.UID] = &evictionState{delay: firstDelay}
 		}
 		p.waiting = append(p.waiting, i)
 	}
@@ -57,18 +56,18 @@ func (d *drain) tryAll(ctx context.Context, pods []*corev1.Pod, unreachable bool
 			break
 		}
 		select {
-		case answer := <-p.answers:
-			p.receive(ctx, answer)
+		case outcome := <-p.outcomes:
+			p.receive(ctx, outcome)
 		case <-d.budgets.changed:
 		}
 	}
 	blocked := map[string]bool{}
 	for _, pod := range pods {
-		if known := d.tries[pod.UID]; !known.accepted && known.byBudget {
+		if state := d.evictions[pod.UID]; !state.accepted && state.byBudget {
 			blocked[pod.Namespace] = true
 		}
 	}
-	for _, i := range p.waiting { // For what other Nodes use of a budget.
+	for _, i := range p.waiting { // Other Nodes use their budgets.
 		blocked[pods[i].Namespace] = true
 	}
 	d.budgets.keep(blocked)
@@ -83,114 +82,116 @@ func (p *dispatcher) send(ctx context.Context) {
 	var waiting []int
 	for _, i := range p.waiting {
 		pod := p.pods[i]
-		if p.total >= atOnce || p.inFlight[family(pod)] >= p.window(pod).limit() {
+		if p.total >= maxConcurrent || p.inFlight[controllerOf(pod)] >= p.window(pod).limit() {
 			waiting = append(waiting, i)
 			continue
 		}
-		switch turn, used := p.turn(pod); turn {
-		case later:
+		switch readiness, used := p.readiness(pod); readiness {
+		case awaitsBudget:
 			waiting = append(waiting, i)
-		case now:
+		case isReady:
 			p.total++
-			p.inFlight[family(pod)]++
-			go func() { p.answers <- answer{i, p.ask(ctx, pod, p.unreachable), used} }()
+			p.inFlight[controllerOf(pod)]++
+			go func() { p.outcomes <- outcome{i, p.evictOrDelete(ctx, pod, p.unreachable), used} }()
 		}
 	}
 	p.waiting = waiting
 }
 
-// receive records what came of a request.
-func (p *dispatcher) receive(ctx context.Context, answer answer) {
-	pod := p.pods[answer.index]
+// receive records the outcome of a request.
+func (p *dispatcher) receive(ctx context.Context, outcome outcome) {
+	pod := p.pods[outcome.index]
 	p.total--
-	p.inFlight[family(pod)]--
-	p.disruptions.end(answer.budgets)
-	p.errs[answer.index] = p.conclude(pod, answer.attempt)
-	if answer.attempt.err == nil {
+	p.inFlight[controllerOf(pod)]--
+	p.disruptions.release(outcome.budgets)
+	p.errs[outcome.index] = p.record(pod, outcome.result)
+	if outcome.result.err == nil {
 		p.window(pod).accepted()
 	} else {
 		p.window(pod).refused()
 	}
-	if p.tries[pod.UID].byBudget {
+	if p.evictions[pod.UID].byBudget {
 		p.budgets.follow(ctx, pod.Namespace)
 	}
 }
 
-// turn is when the eviction of a Pod is requested.
-type turn int
+// readiness says whether to request the eviction of a Pod.
+type readiness int
 
 const (
-	// never in this pass.
-	never turn = iota
-	// later: a budget must change first.
-	later
-	now
+	// notDue: not in this pass.
+	notDue readiness = iota
+	// awaitsBudget: a budget must change first.
+	awaitsBudget
+	// isReady: now.
+	isReady
 )
 
-// turn decides when the eviction of a Pod is requested. If it is now, turn counts it among the
-// disruptions of the budgets that it uses, as far as they are known, and returns these.
-func (p *dispatcher) turn(pod *corev1.Pod) (turn, []*policyv1.PodDisruptionBudget) {
-	known := p.tries[pod.UID]
-	// Accepted before the kubelet fell silent: the Pod gets the short grace period.
-	again := pods.Terminating(pod) && p.unreachable && !known.shortened
-	if known.accepted && !again {
-		return never, nil
+// readiness returns whether to request the eviction of a Pod. If so, it reserves a disruption of each
+// budget that the eviction uses, as far as these are known, and returns them.
+func (p *dispatcher) readiness(pod *corev1.Pod) (readiness, []*policyv1.PodDisruptionBudget) {
+	state := p.evictions[pod.UID]
+	// Accepted before the kubelet stopped answering: evict again with the short grace period.
+	again := pods.Terminating(pod) && p.unreachable && !state.shortened
+	if state.accepted && !again {
+		return notDue, nil
 	}
 	at := p.clock.Now()
-	due := !at.Before(known.next) // Also if it was never tried.
+	due := !at.Before(state.next) // Also if it was never requested.
 	forceAt, forces := p.forceAt()
 	forced := forces && !at.Before(forceAt)
 	if forced && due {
-		return now, nil
+		return isReady, nil
 	}
-	used, knowledge := p.budgets.of(pod)
+	used, cache := p.budgets.of(pod)
 	switch {
-	case knowledge == listing && (known.next.IsZero() || !due):
-		return later, nil
-	case knowledge != current && due:
-		known.budgets = ""
-		return now, nil
-	case knowledge != current, !due && !known.byBudget:
-		return never, nil
+	case cache == syncing && (state.next.IsZero() || !due):
+		return awaitsBudget, nil
+	case cache != synced && due:
+		state.budgets = ""
+		return isReady, nil
+	case cache != synced, !due && !state.byBudget:
+		return notDue, nil
 	}
 	open := true
 	for _, budget := range used {
-		why := closed(budget)
-		if why != "" && !forced {
-			known.blocked, known.byBudget = why, true
+		reason := refusal(budget)
+		if reason != "" && !forced {
+			state.blocked, state.byBudget = reason, true
 		}
-		open = open && why == ""
+		open = open && reason == ""
 	}
-	asked := version(used)
+	versions := versionOf(used)
 	switch {
-	case !due && asked == known.budgets: // Refused as they are.
-		return later, nil
-	case p.disruptions.begin(used):
-	case due && !known.next.IsZero(): // What is known may be out of date, so the API server is asked.
-		p.disruptions.force(used)
-	case open: // All that is allowed is in flight, maybe for other Nodes, whose answers this drain does not see.
-		p.lookAgain(at.Add(firstDelay))
-		return later, nil
+	case !due && versions == state.budgets: // The API server refused with the budgets as they are.
+		return awaitsBudget, nil
+	case p.disruptions.tryReserve(used):
+	case due && !state.next.IsZero(): // The cache may be out of date, so ask the API server.
+		p.disruptions.reserve(used)
+	case open: // All allowed disruptions are in flight, maybe for other Nodes, whose results this drain does not see.
+		p.requeueAt(at.Add(firstDelay))
+		return awaitsBudget, nil
 	default:
-		return later, nil
+		return awaitsBudget, nil
 	}
-	known.budgets = asked
-	return now, used
+	state.budgets = versions
+	return isReady, used
 }
 
-// family is the controller of a Pod, whose Pods mostly share a budget.
-func family(pod *corev1.Pod) types.UID {
+// controllerOf returns the UID of the Pod's controller, whose Pods usually share a budget. Without a
+// controller, it returns the UID of the Pod.
+func controllerOf(pod *corev1.Pod) types.UID {
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		return owner.UID
 	}
 	return pod.UID
 }
 
-// window is that of the Pod's controller.
+// window returns the window of the Pod's controller.
 func (d *drain) window(pod *corev1.Pod) *window {
-	family := family(pod)
-	if d.windows[family] == nil {
-		d.windows[family] = &window{firstWindow}
+	controller := controllerOf(pod)
+	if d.windows[controller] == nil {
+		d.windows[controller] = &window{firstWindow}
 	}
-	return d.windows[family]
+	return d.windows[controller]
 }

@@ -45,7 +45,7 @@ func TestEvictionsOfOneControllerGrowInNumberUntilTheyAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Each request takes a second: 4, 5, 6, 7, 8, 8, 8, 8, and the rest.
-		if took := time.Since(began); server.highest != lastWindow || len(server.ended) != pods || took > 10*time.Second {
+		if took := time.Since(began); server.highest != maxWindow || len(server.ended) != pods || took > 10*time.Second {
 			t.Errorf("%d evictions in %s, at most %d in flight", len(server.ended), took, server.highest)
 		}
 		answer, server.highest = overBudget(0), 0
@@ -79,7 +79,7 @@ func TestControllersDoNotWaitForEachOther(t *testing.T) {
 				evicted++
 			}
 		}
-		if evicted != 20 || server.highest != atOnce {
+		if evicted != 20 || server.highest != maxConcurrent {
 			t.Errorf("%d pods of other controllers were evicted, at most %d at once", evicted, server.highest)
 		}
 	})
@@ -109,11 +109,11 @@ func TestWhenAnEvictionIsRequested(t *testing.T) {
 	pod := podsOfController("cart", 1)[0]
 	unready := pod.DeepCopy()
 	unready.Status.Conditions = nil
-	refused := try{delay: 2 * time.Second, next: noon.Add(time.Second), byBudget: true, blocked: "as it was", budgets: version([]*policyv1.PodDisruptionBudget{budget("cart", 1, "1")})}
+	refused := evictionState{delay: 2 * time.Second, next: noon.Add(time.Second), byBudget: true, blocked: "as it was", budgets: versionOf([]*policyv1.PodDisruptionBudget{budget("cart", 1, "1")})}
 	duly := refused
 	duly.next = noon
 	unwatched, none := refused, refused
-	unwatched.budgets, none.budgets = "", version(nil)
+	unwatched.budgets, none.budgets = "", versionOf(nil)
 	byServer := refused
 	byServer.byBudget = false
 	listingBudgets := knowing()
@@ -124,46 +124,46 @@ func TestWhenAnEvictionIsRequested(t *testing.T) {
 	for name, test := range map[string]struct {
 		options options
 		pod     *corev1.Pod
-		known   try
+		state   evictionState
 		budgets *budgets
 		used    int
-		want    turn
+		want    readiness
 		blocked string
 	}{
-		"never tried, budgets not known":               {pod: pod, budgets: newBudgets(nil, nil), want: now},
-		"accepted":                                     {pod: pod, known: try{accepted: true}, budgets: knowing(budget("cart", 1, "2")), want: never},
-		"refused, budgets not known":                   {pod: pod, known: refused, budgets: newBudgets(nil, nil), want: never, blocked: "as it was"},
-		"refused and due, budgets not known":           {pod: pod, known: duly, budgets: newBudgets(nil, nil), want: now, blocked: "as it was"},
-		"never tried, budgets are listed":              {pod: pod, budgets: listingBudgets, want: later},
-		"refused, budgets are listed":                  {pod: pod, known: refused, budgets: listingBudgets, want: later, blocked: "as it was"},
-		"refused and due, budgets are listed":          {pod: pod, known: duly, budgets: listingBudgets, want: now, blocked: "as it was"},
-		"never tried, the budget is closed":            {pod: pod, budgets: knowing(budget("cart", 0, "2")), want: later, blocked: why},
-		"refused, the budget is closed":                {pod: pod, known: refused, budgets: knowing(budget("cart", 0, "2")), want: later, blocked: why},
-		"refused and due, the budget is closed":        {pod: pod, known: duly, budgets: knowing(budget("cart", 0, "2")), want: now, blocked: why},
-		"refused, the budget has opened":               {pod: pod, known: refused, budgets: knowing(budget("cart", 1, "2")), want: now, blocked: "as it was"},
-		"refused, the budget is as it was":             {pod: pod, known: refused, budgets: knowing(budget("cart", 1, "1")), want: later, blocked: "as it was"},
-		"refused, the budget is deleted":               {pod: pod, known: refused, budgets: knowing(), want: now, blocked: "as it was"},
-		"refused while budgets were not known":         {pod: pod, known: unwatched, budgets: knowing(), want: now, blocked: "as it was"},
-		"refused though there is no budget":            {pod: pod, known: none, budgets: knowing(), want: later, blocked: "as it was"},
-		"refused by the server, the budget has opened": {pod: pod, known: byServer, budgets: knowing(budget("cart", 1, "2")), want: never, blocked: "as it was"},
-		"the budget is for others":                     {pod: pod, budgets: knowing(budget("web", 0, "2")), want: now},
-		"what the budget allows is used":               {pod: pod, budgets: knowing(budget("cart", 2, "2")), used: 2, want: later},
-		"the budget allows one more":                   {pod: pod, budgets: knowing(budget("cart", 3, "2")), used: 2, want: now},
-		"unready, with enough healthy ones":            {pod: unready, budgets: knowing(budget("cart", 0, "2")), want: now},
-		"the watch is interrupted":                     {pod: pod, budgets: outdated, want: now},
+		"never tried, budgets not known":               {pod: pod, budgets: newBudgets(nil, nil), want: isReady},
+		"accepted":                                     {pod: pod, state: evictionState{accepted: true}, budgets: knowing(budget("cart", 1, "2")), want: notDue},
+		"refused, budgets not known":                   {pod: pod, state: refused, budgets: newBudgets(nil, nil), want: notDue, blocked: "as it was"},
+		"refused and due, budgets not known":           {pod: pod, state: duly, budgets: newBudgets(nil, nil), want: isReady, blocked: "as it was"},
+		"never tried, budgets are listed":              {pod: pod, budgets: listingBudgets, want: awaitsBudget},
+		"refused, budgets are listed":                  {pod: pod, state: refused, budgets: listingBudgets, want: awaitsBudget, blocked: "as it was"},
+		"refused and due, budgets are listed":          {pod: pod, state: duly, budgets: listingBudgets, want: isReady, blocked: "as it was"},
+		"never tried, the budget is closed":            {pod: pod, budgets: knowing(budget("cart", 0, "2")), want: awaitsBudget, blocked: why},
+		"refused, the budget is closed":                {pod: pod, state: refused, budgets: knowing(budget("cart", 0, "2")), want: awaitsBudget, blocked: why},
+		"refused and due, the budget is closed":        {pod: pod, state: duly, budgets: knowing(budget("cart", 0, "2")), want: isReady, blocked: why},
+		"refused, the budget has opened":               {pod: pod, state: refused, budgets: knowing(budget("cart", 1, "2")), want: isReady, blocked: "as it was"},
+		"refused, the budget is as it was":             {pod: pod, state: refused, budgets: knowing(budget("cart", 1, "1")), want: awaitsBudget, blocked: "as it was"},
+		"refused, the budget is deleted":               {pod: pod, state: refused, budgets: knowing(), want: isReady, blocked: "as it was"},
+		"refused while budgets were not known":         {pod: pod, state: unwatched, budgets: knowing(), want: isReady, blocked: "as it was"},
+		"refused though there is no budget":            {pod: pod, state: none, budgets: knowing(), want: awaitsBudget, blocked: "as it was"},
+		"refused by the server, the budget has opened": {pod: pod, state: byServer, budgets: knowing(budget("cart", 1, "2")), want: notDue, blocked: "as it was"},
+		"the budget is for others":                     {pod: pod, budgets: knowing(budget("web", 0, "2")), want: isReady},
+		"what the budget allows is used":               {pod: pod, budgets: knowing(budget("cart", 2, "2")), used: 2, want: awaitsBudget},
+		"the budget allows one more":                   {pod: pod, budgets: knowing(budget("cart", 3, "2")), used: 2, want: isReady},
+		"unready, with enough healthy ones":            {pod: unready, budgets: knowing(budget("cart", 0, "2")), want: isReady},
+		"the watch is interrupted":                     {pod: pod, budgets: outdated, want: isReady},
 		"budgets are not respected any more": {options: options{ForceAfter: metav1.Duration{Duration: time.Nanosecond}}, pod: pod,
-			budgets: knowing(budget("cart", 0, "2")), want: now},
+			budgets: knowing(budget("cart", 0, "2")), want: isReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDrain(&plugin{options: test.options, client: clientOver(nil), clock: clocktesting.NewFakeClock(noon.Add(time.Millisecond))}, target(), nil)
-			known := test.known
-			d.tries[test.pod.UID], d.budgets = &known, test.budgets
+			state := test.state
+			d.evictions[test.pod.UID], d.budgets = &state, test.budgets
 			for range test.used {
-				d.disruptions.force([]*policyv1.PodDisruptionBudget{budget("cart", 0, "")})
+				d.disruptions.reserve([]*policyv1.PodDisruptionBudget{budget("cart", 0, "")})
 			}
 			p := &dispatcher{drain: d}
-			if got, _ := p.turn(test.pod); got != test.want || known.blocked != test.blocked {
-				t.Errorf("turn is %d, blocked by %q; want %d, %q", got, known.blocked, test.want, test.blocked)
+			if got, _ := p.readiness(test.pod); got != test.want || state.blocked != test.blocked {
+				t.Errorf("readiness is %d, blocked by %q; want %d, %q", got, state.blocked, test.want, test.blocked)
 			}
 		})
 	}
@@ -202,8 +202,8 @@ func TestPodsOfAClosedBudgetAreNotTried(t *testing.T) {
 	if got, want := d.describe(left), "20 pods remaining: shop/cart-0 and 19 more (The disruption budget cart needs 4 healthy pods and has 4 currently; the budget needs 4 healthy pods"; !strings.HasPrefix(got, want) {
 		t.Errorf("said %q, want %q", got, want)
 	}
-	if !d.due.IsZero() {
-		t.Errorf("it looks again at %s, though only the budget can change something", d.due)
+	if !d.requeue.IsZero() {
+		t.Errorf("it looks again at %s, though only the budget can change something", d.requeue)
 	}
 }
 
@@ -241,6 +241,6 @@ func TestNodesShareWhatABudgetAllows(t *testing.T) {
 }
 
 func (d *drain) accepted(pod *corev1.Pod) bool {
-	known := d.tries[pod.UID]
+	known := d.evictions[pod.UID]
 	return known != nil && known.accepted
 }

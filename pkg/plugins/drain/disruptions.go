@@ -7,16 +7,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// disruptions counts the evictions in flight by the budget that they use, over all Nodes. When
-// a budget opens, every Node with Pods of it is told; without the count, each would request an
-// eviction, and all but a few would be refused.
+// disruptions counts the evictions in flight for each budget, over all Nodes. When a budget allows
+// a disruption, the drain of every Node sees it. Without the count, each would request an eviction,
+// and the API server would refuse most.
 type disruptions struct {
 	mutex    sync.Mutex
 	inFlight map[types.UID]int
 }
 
-// begin counts one more eviction that uses the budgets, if each of them allows one more.
-func (d *disruptions) begin(budgets []*policyv1.PodDisruptionBudget) bool {
+// tryReserve counts one more eviction that uses the budgets, if each of them allows one more.
+func (d *disruptions) tryReserve(budgets []*policyv1.PodDisruptionBudget) bool {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	for _, budget := range budgets {
@@ -28,15 +28,15 @@ func (d *disruptions) begin(budgets []*policyv1.PodDisruptionBudget) bool {
 	return true
 }
 
-// force counts one more, whatever the budgets allow.
-func (d *disruptions) force(budgets []*policyv1.PodDisruptionBudget) {
+// reserve counts one more, whatever the budgets allow.
+func (d *disruptions) reserve(budgets []*policyv1.PodDisruptionBudget) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.add(budgets, 1)
 }
 
-// end counts one less.
-func (d *disruptions) end(budgets []*policyv1.PodDisruptionBudget) {
+// release counts one less.
+func (d *disruptions) release(budgets []*policyv1.PodDisruptionBudget) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.add(budgets, -1)

@@ -41,7 +41,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err := p.cordon(ctx, target, node); err != nil {
 		return err
 	}
-	// Listed only now, so that every pod is there that came before the cordon.
+	// Listed after the cordon, so that the list has every Pod that came before it.
 	pods, err := f.follow(following, p.podsOn(name))
 	if err != nil {
 		return fmt.Errorf("listing the pods of node %s: %w", name, err)
@@ -64,32 +64,32 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 				return err
 			}
 		}
-		left, err := d.advance(ctx, node, list(pods))
+		remaining, err := d.advance(ctx, node, list(pods))
 		if err != nil {
 			return err
 		}
-		if len(left) == 0 {
+		if len(remaining) == 0 {
 			return nil
 		}
-		said := d.describe(left)
+		progress := d.describe(remaining)
 		if uncordoned > 0 {
-			said += fmt.Sprintf("; the node was uncordoned %d times and cordoned again", uncordoned)
+			progress += fmt.Sprintf("; the node was uncordoned and cordoned again (%d of at most %d times)", uncordoned, maxUncordoned)
 		}
 		if outage, wait := f.outage(); !wait {
-			return fmt.Errorf("%s; their present state is unknown: %w", said, outage)
+			return fmt.Errorf("%s; their present state is unknown: %w", progress, outage)
 		} else if outage != nil {
-			said += "; this may be out of date: " + oneLine(outage)
+			progress += "; this may be out of date: " + oneLine(outage)
 		}
-		target.Progress(said)
-		target.Count(counter.count(left, func(pod *corev1.Pod) bool { return d.why(pod) != "" }, d.clock.Now()))
+		target.Progress(progress)
+		target.Count(counter.count(remaining, func(pod *corev1.Pod) bool { return d.blockedReason(pod) != "" }, d.clock.Now()))
 		if err := d.wait(ctx, f.changed); err != nil {
-			return fmt.Errorf("%s: %w", said, err)
+			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
 }
 
-// maxUncordoned is how often one call cordons a Node again. Another controller that uncordons
-// it each time must not cause evictions without end.
+// maxUncordoned is how often one call cordons a Node again: a controller that uncordons it each time
+// must not cause endless evictions.
 const maxUncordoned = 5
 
 func (p *plugin) podsOn(node string) selection {
@@ -107,8 +107,7 @@ func (p *plugin) listPods(ctx context.Context, node string) ([]corev1.Pod, error
 
 func podsOf(node string) fields.Selector { return fields.OneTermEqualSelector("spec.nodeName", node) }
 
-// same returns the Node as it is now. The name may belong to another one by
-// now, whose pods are none of our business.
+// same returns the present Node of the same UID. Another Node may have its name by now.
 func same(want *corev1.Node, nodes cache.Store) (*corev1.Node, error) {
 	for _, object := range nodes.List() {
 		if node := object.(*corev1.Node); node.UID == want.UID {
@@ -118,7 +117,7 @@ func same(want *corev1.Node, nodes cache.Store) (*corev1.Node, error) {
 	return nil, cleanup.Permanent(fmt.Errorf("draining node %s: the node with UID %s no longer exists", want.Name, want.UID))
 }
 
-// list returns the pods as they are known now, by namespace and name.
+// list returns the Pods of the cache, sorted by namespace and name.
 func list(pods cache.Store) []*corev1.Pod {
 	var listed []*corev1.Pod
 	for _, object := range pods.List() {
@@ -130,7 +129,7 @@ func list(pods cache.Store) []*corev1.Pod {
 	return listed
 }
 
-// unreachable reports whether the control plane has not heard of the kubelet for long.
+// unreachable reports whether the node controller considers the kubelet unreachable.
 func unreachable(node *corev1.Node) bool {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {

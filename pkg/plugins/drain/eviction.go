@@ -17,19 +17,19 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// blockedError: the pod cannot be evicted now, but may be later.
+// blockedError reports that a Pod cannot be evicted now, but may be later.
 type blockedError struct {
 	cause  api.BlockedCause
 	reason string
-	// after is how long the API server asks to wait, 0 when it does not say.
+	// after is the delay that the API server asks for, 0 for none.
 	after time.Duration
 }
 
 func (e blockedError) Error() string { return e.reason }
 
-// evict asks for the eviction of one pod. The UID is a precondition: a
-// StatefulSet's pod comes back elsewhere under the same name, and must not be
-// evicted there. nil means that the pod goes, or has gone.
+// evict requests the eviction of one Pod. nil means that the Pod terminates or is deleted. The UID is a
+// precondition: a StatefulSet creates its Pod again under the same name, and the new one must not be
+// evicted.
 func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRun bool) error {
 	eviction := &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
@@ -62,7 +62,7 @@ func (p *plugin) evict(ctx context.Context, pod *corev1.Pod, grace *int64, dryRu
 	return blocked
 }
 
-// remediedError is an error with what an operator can do about it.
+// remediedError is an error with its remedy.
 type remediedError struct {
 	error
 	remedy string
@@ -70,8 +70,8 @@ type remediedError struct {
 
 func (e remediedError) Unwrap() error { return e.error }
 
-// delete takes the pod away whatever its budgets say. If that is forbidden, it asks for an eviction
-// as before: a right that the agent lacks must not end a drain that can continue by its budgets.
+// delete deletes the Pod whatever its budgets say. If that is forbidden, it requests an eviction
+// instead: a missing right must not fail a drain that can continue within the budgets.
 func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) (evicted bool, err error) {
 	err = classify(p.client.CoreV1().RESTClient().Delete().
 		Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
@@ -80,14 +80,14 @@ func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) (evi
 	if !apierrors.IsForbidden(err) {
 		return false, err
 	}
-	why := "the agent lacks the right to delete pods (kubectl nodecleanup check prints the rule)"
+	reason := "the agent lacks the right to delete pods (kubectl nodecleanup check prints the rule)"
 	if allowed, askErr := access.Self(p.client)(ctx, access.Right{Verb: "delete", Resource: "pods", Namespace: pod.Namespace}); allowed || askErr != nil {
-		why = "deleting it is denied: " + oneLine(err)
+		reason = "deleting it is denied: " + oneLine(err)
 	}
 	err = p.evict(ctx, pod, grace, false)
 	var blocked blockedError
 	if errors.As(err, &blocked) {
-		blocked.reason += "; forceAfter has passed, but " + why
+		blocked.reason += "; forceAfter has passed, but " + reason
 		err = blocked
 	}
 	return true, err

@@ -21,21 +21,21 @@ import (
 type drain struct {
 	*plugin
 	target cleanup.Target
-	// early are the pods that were there when the Node had been cordoned.
-	early map[types.UID]bool
-	tries map[types.UID]*try
-	// comebacks are the controllers whose Pods came after the cordon.
-	comebacks map[api.Object]*comeback
-	// rollouts are those that replace Pods.
+	// beforeCordon are the Pods of the first list after the cordon.
+	beforeCordon map[types.UID]bool
+	evictions    map[types.UID]*evictionState
+	// controllers are those whose Pods came after the cordon.
+	controllers map[api.Object]*controllerBackoff
+	// rollouts by the UID of the Pod that they replace.
 	rollouts map[types.UID]*rollout
-	// namespaces are those that terminate and have Pods on the Node.
+	// namespaces that terminate and have Pods on the Node.
 	namespaces map[string]terminatingNamespace
 	// follow watches further objects until the call returns.
 	follow   func(selection) (cache.Store, error)
 	requests requests
-	// due is when there is something to do though no pod changed, zero for never.
-	due time.Time
-	// windows of the controllers, by their UID.
+	// requeue is when to advance next if no object changes, zero for never.
+	requeue time.Time
+	// windows by the UID of the controller.
 	windows map[types.UID]*window
 	budgets *budgets
 	// disruptions are shared by all drains that share a limiter.
@@ -44,7 +44,7 @@ type drain struct {
 
 func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
 	d := &drain{
-		plugin: p, target: target, early: map[types.UID]bool{}, tries: map[types.UID]*try{}, comebacks: map[api.Object]*comeback{},
+		plugin: p, target: target, beforeCordon: map[types.UID]bool{}, evictions: map[types.UID]*evictionState{}, controllers: map[api.Object]*controllerBackoff{},
 		rollouts: map[types.UID]*rollout{}, namespaces: map[string]terminatingNamespace{},
 		windows: map[types.UID]*window{}, budgets: newBudgets(p.client.PolicyV1().RESTClient(), target.Log),
 	}
@@ -53,54 +53,56 @@ func newDrain(p *plugin, target cleanup.Target, pods []*corev1.Pod) *drain {
 		d.disruptions = &p.limiter.disruptions
 	}
 	for _, pod := range pods {
-		d.early[pod.UID] = true
+		d.beforeCordon[pod.UID] = true
 	}
 	return d
 }
 
-// try is what came of the evictions of one pod.
-type try struct {
+// evictionState is the state of the eviction of one Pod.
+type evictionState struct {
 	accepted bool
-	// shortened: what was accepted is the short grace period of a Node that does not answer.
+	// shortened: the accepted grace period is that for a kubelet that does not answer.
 	shortened bool
-	blocked   string
-	// byBudget: what blocks it is a budget.
+	// blocked is why the eviction is blocked.
+	blocked string
+	// byBudget: a budget blocks it.
 	byBudget bool
 	// budgets is the version of its budgets at the last request, empty if they were not known.
 	budgets string
 	// namespace: the API server refuses because the namespace of the Pod is terminating.
 	namespace bool
-	delay     time.Duration
-	next      time.Time
+	// delay is the backoff, next the time of the next request.
+	delay time.Duration
+	next  time.Time
 }
 
-// Delays between evictions of a pod that a budget blocks.
+// Backoff of blocked evictions.
 const (
 	firstDelay = time.Second
 	lastDelay  = 10 * time.Second
 )
 
-// work is what there is to do about the pods of a Node.
+// work is what advance does with the Pods of a Node.
 type work struct {
-	// evict are the pods whose turn it is.
+	// evict are the Pods of the lowest rank.
 	evict []*corev1.Pod
-	// restart are those whose controllers replace them.
+	// restart are the Pods of the lowest rank that a rollout replaces.
 	restart []*corev1.Pod
-	// late are those that came after the cordon.
+	// late are the Pods that came after the cordon.
 	late map[types.UID]bool
-	// left are all that are waited for.
-	left []*corev1.Pod
+	// remaining are all Pods that have to leave the Node.
+	remaining []*corev1.Pod
 	// refused says why nothing may be evicted.
 	refused []string
 }
 
-// sort decides what there is to do.
+// sort decides what to do with each Pod.
 func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 	w := work{late: map[types.UID]bool{}}
 	lowest := rank{tier: own + 1}
 	for _, pod := range pods {
 		// In the second of the cordon, the first list tells which Pods were there before.
-		in.late = !d.early[pod.UID] || in.cameLate(pod) && !pod.CreationTimestamp.Time.Equal(in.cordoned)
+		in.late = !d.beforeCordon[pod.UID] || in.cameLate(pod) && !pod.CreationTimestamp.Time.Equal(in.cordoned)
 		switch decision := d.decide(pod, in); decision.action {
 		case leave:
 			continue
@@ -113,7 +115,7 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 			w.restart = append(w.restart, pod)
 		}
 		w.late[pod.UID] = in.late
-		w.left = append(w.left, pod)
+		w.remaining = append(w.remaining, pod)
 		if ranked := d.rankOf(pod); ranked.less(lowest) {
 			lowest = ranked
 		}
@@ -123,44 +125,44 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 	return w
 }
 
-// advance evicts what can be evicted now, and returns the pods that are waited
-// for. While there is a pod that may neither stay nor be evicted, nothing is.
+// advance evicts the Pods that can be evicted now, and returns the remaining ones. If a Pod may
+// neither stay nor be evicted, it evicts none.
 func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.Pod) ([]*corev1.Pod, error) {
 	in := circumstancesOf(node, d.target, d.clock.Now())
 	w := d.sort(pods, in)
 	if len(w.refused) > 0 {
 		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
 	}
-	d.due = time.Time{}
+	d.requeue = time.Time{}
 	others, failed := d.restartAll(ctx, w.restart)
-	w.evict = d.holdBack(append(w.evict, others...), w.late, in.now)
+	w.evict = d.backOff(append(w.evict, others...), w.late, in.now)
 	var notRequested error
 	if w.evict, notRequested = d.requestAll(ctx, w.evict); notRequested != nil {
 		failed = inOneLine(failed, notRequested)
 	}
-	for i, err := range d.tryAll(ctx, w.evict, in.unreachable) {
-		// One pod that cannot be evicted keeps no other from it.
+	for i, err := range d.dispatchAll(ctx, w.evict, in.unreachable) {
+		// An error of one Pod does not stop the others.
 		if err != nil {
 			failed = inOneLine(failed, fmt.Errorf("evicting pod %s: %w", nameOf(w.evict[i]), err))
-		} else if known := d.tries[w.evict[i].UID]; !known.accepted {
-			d.lookAgain(d.nextTry(known))
+		} else if state := d.evictions[w.evict[i].UID]; !state.accepted {
+			d.requeueAt(d.nextRequest(state))
 		}
 	}
-	d.readNamespaces(ctx, w.left)
+	d.readNamespaces(ctx, w.remaining)
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("%s: %w", d.describe(w.left), context.Cause(ctx))
+		return nil, fmt.Errorf("%s: %w", d.describe(w.remaining), context.Cause(ctx))
 	}
 	if in.unreachable {
-		for _, pod := range w.left {
-			if pod.DeletionTimestamp != nil { // Nobody tells when its grace period has passed.
-				d.lookAgain(pod.DeletionTimestamp.Add(time.Second))
+		for _, pod := range w.remaining {
+			if pod.DeletionTimestamp != nil { // No watch event tells that its grace period has passed.
+				d.requeueAt(pod.DeletionTimestamp.Add(time.Second))
 			}
 		}
 	}
-	return w.left, failed
+	return w.remaining, failed
 }
 
-// inOneLine joins two errors, the first of which may be nil, unlike errors.Join in one line.
+// inOneLine joins two errors in one line, unlike errors.Join. The first may be nil.
 func inOneLine(first, second error) error {
 	if first == nil {
 		return second
@@ -168,76 +170,77 @@ func inOneLine(first, second error) error {
 	return fmt.Errorf("%w; %w", first, second)
 }
 
-// nextTry is when a pod is tried again unless a budget changes, zero for never.
-func (d *drain) nextTry(known *try) time.Time {
-	if forceAt, forces := d.forceAt(); forces && known.next.IsZero() {
+// nextRequest is when the eviction is requested again if no budget changes, zero for never.
+func (d *drain) nextRequest(state *evictionState) time.Time {
+	if forceAt, forces := d.forceAt(); forces && state.next.IsZero() {
 		return forceAt
 	}
-	return known.next
+	return state.next
 }
 
-func (d *drain) lookAgain(at time.Time) {
-	if !at.IsZero() && (d.due.IsZero() || at.Before(d.due)) {
-		d.due = at
+// requeueAt makes the drain advance at that time or earlier.
+func (d *drain) requeueAt(at time.Time) {
+	if !at.IsZero() && (d.requeue.IsZero() || at.Before(d.requeue)) {
+		d.requeue = at
 	}
 }
 
-// attempt is what came of one request.
-type attempt struct {
-	// at is when it was sent.
-	at time.Time
-	// forced: budgets were not respected any more, and deleted: nor was the eviction asked for.
+// result is the result of one request.
+type result struct {
+	// sentAt is when the request was sent.
+	sentAt time.Time
+	// forced: budgets were no longer respected. deleted: the Pod was deleted, not evicted.
 	forced, deleted bool
-	// unreachable: the Pod got the grace period of a Node that does not answer.
+	// unreachable: the Pod got the grace period for a kubelet that does not answer.
 	unreachable bool
 	err         error
 }
 
-// ask evicts a pod, or deletes it if budgets are not respected any more. It is called by
-// several goroutines at once.
-func (d *drain) ask(ctx context.Context, pod *corev1.Pod, unreachable bool) attempt {
+// evictOrDelete evicts a Pod, or deletes it if forceAfter has passed. It is safe for concurrent use.
+func (d *drain) evictOrDelete(ctx context.Context, pod *corev1.Pod, unreachable bool) result {
 	release, err := d.limiter.acquire(ctx, pod.Spec.NodeName)
 	if err != nil {
-		return attempt{err: err}
+		return result{err: err}
 	}
 	defer release()
 	now := d.clock.Now()
 	forceAt, forces := d.forceAt()
 	if forces && !now.Before(forceAt) {
 		evicted, err := d.delete(ctx, pod, d.grace(pod, unreachable))
-		return attempt{at: now, forced: true, deleted: !evicted, unreachable: unreachable, err: err}
+		return result{sentAt: now, forced: true, deleted: !evicted, unreachable: unreachable, err: err}
 	}
-	return attempt{at: now, unreachable: unreachable, err: d.evict(ctx, pod, d.grace(pod, unreachable), false)}
+	return result{sentAt: now, unreachable: unreachable, err: d.evict(ctx, pod, d.grace(pod, unreachable), false)}
 }
 
-// conclude records what came of a request. The error is one that waiting does not fix.
-func (d *drain) conclude(pod *corev1.Pod, made attempt) error {
-	known := d.tries[pod.UID]
+// record updates the state of an eviction by the result of a request. It returns the error of
+// the request if waiting does not help.
+func (d *drain) record(pod *corev1.Pod, result result) error {
+	state := d.evictions[pod.UID]
 	var blocked blockedError
 	switch {
-	case made.err == nil:
-		done := "pod evicted"
+	case result.err == nil:
+		message := "pod evicted"
 		switch {
-		case made.deleted:
-			done = "pod deleted without regard to its budgets (forceAfter)"
-		case known.accepted:
-			done = "pod evicted again, with a grace period of 1 s"
+		case result.deleted:
+			message = "pod deleted without regard to its budgets (forceAfter)"
+		case state.accepted:
+			message = "pod evicted again, with a grace period of 1 s"
 		}
-		known.accepted, known.shortened, known.blocked, known.byBudget, known.namespace = true, made.unreachable, "", false, false
+		state.accepted, state.shortened, state.blocked, state.byBudget, state.namespace = true, result.unreachable, "", false, false
 		log := d.target.Log.With("pod", nameOf(pod))
-		if reason := d.decide(pod, circumstances{unreachable: made.unreachable}).reason; reason != "" {
+		if reason := d.decide(pod, circumstances{unreachable: result.unreachable}).reason; reason != "" {
 			log = log.With("reason", reason)
 		}
-		log.Info(done)
-	case errors.As(made.err, &blocked):
-		known.blocked, known.byBudget, known.namespace = blocked.reason, blocked.cause == api.BlockedByBudget, blocked.cause == api.BlockedByNamespace
-		known.next = made.at.Add(max(known.delay, blocked.after))
-		if forceAt, forces := d.forceAt(); forces && !made.forced && forceAt.Before(known.next) {
-			known.next = forceAt
+		log.Info(message)
+	case errors.As(result.err, &blocked):
+		state.blocked, state.byBudget, state.namespace = blocked.reason, blocked.cause == api.BlockedByBudget, blocked.cause == api.BlockedByNamespace
+		state.next = result.sentAt.Add(max(state.delay, blocked.after))
+		if forceAt, forces := d.forceAt(); forces && !result.forced && forceAt.Before(state.next) {
+			state.next = forceAt
 		}
-		known.delay = min(2*known.delay, lastDelay)
+		state.delay = min(2*state.delay, lastDelay)
 	default:
-		return made.err
+		return result.err
 	}
 	return nil
 }
@@ -246,8 +249,8 @@ func (d *drain) conclude(pod *corev1.Pod, made attempt) error {
 // has ended.
 const shortest = 1
 
-// grace is the time that a pod gets to end, nil for its own. On a Node that does
-// not answer it would only be waited for: nothing ends there.
+// grace returns the grace period of a Pod, nil for the Pod's own. If the kubelet does not answer,
+// no container ends, so a longer one has no use.
 func (p *plugin) grace(pod *corev1.Pod, unreachable bool) *int64 {
 	if unreachable {
 		return ptr.To[int64](shortest)
@@ -258,16 +261,16 @@ func (p *plugin) grace(pod *corev1.Pod, unreachable bool) *int64 {
 	return p.GracePeriodSeconds
 }
 
-// forceAt is from when on budgets are not asked any more, and whether it ever comes to that.
+// forceAt returns when forceAfter has passed, and whether it is set.
 func (d *drain) forceAt() (time.Time, bool) {
 	return d.target.Began.Add(d.ForceAfter.Duration), d.ForceAfter.Duration > 0
 }
 
-// wait returns when a pod or the Node changed or an eviction is due again.
+// wait returns when an object changed, or at the time of requeue.
 func (d *drain) wait(ctx context.Context, changed <-chan struct{}) error {
 	var due <-chan time.Time
-	if !d.due.IsZero() {
-		timer := d.clock.NewTimer(d.due.Sub(d.clock.Now()))
+	if !d.requeue.IsZero() {
+		timer := d.clock.NewTimer(d.requeue.Sub(d.clock.Now()))
 		defer timer.Stop()
 		due = timer.C()
 	}

@@ -38,17 +38,17 @@ func TestABlockedPodIsTriedLessAndLessOften(t *testing.T) {
 		if err != nil || len(left) != 1 {
 			t.Fatal(left, err)
 		}
-		if wait := d.due.Sub(clock.Now()); wait != want*time.Second {
+		if wait := d.requeue.Sub(clock.Now()); wait != want*time.Second {
 			t.Errorf("after try %d the next one is due in %s, want %ds", i+1, wait, want)
 		}
-		clock.SetTime(d.due.Add(-time.Millisecond))
+		clock.SetTime(d.requeue.Add(-time.Millisecond))
 		if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
 			t.Fatal(err)
 		}
 		if asked := len(s.asked()); asked != i+1 {
 			t.Fatalf("%d requests before try %d was due, want %d", asked, i+2, i+1)
 		}
-		clock.SetTime(d.due)
+		clock.SetTime(d.requeue)
 	}
 }
 
@@ -65,8 +65,8 @@ func TestItLooksAgainWhenTheFirstOfManyIsDue(t *testing.T) {
 	if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
 		t.Fatal(err)
 	}
-	if d.due != noon.Add(firstDelay) {
-		t.Errorf("it looks again at %s", d.due)
+	if d.requeue != noon.Add(firstDelay) {
+		t.Errorf("it looks again at %s", d.requeue)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestAnEvictionThatWasAcceptedIsNotRepeated(t *testing.T) {
 		if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), []*corev1.Pod{again}); err != nil {
 			t.Fatal(err)
 		}
-		clock.Step(comebackDelays[0])
+		clock.Step(controllerDelays[0])
 	}
 	if asked := s.asked(); len(asked) != 2 {
 		t.Errorf("another pod of that name was not evicted: %q", asked)
@@ -164,7 +164,7 @@ func TestBudgetsAreRespectedOnlyAsLongAsConfigured(t *testing.T) {
 		if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
 			t.Fatal(err)
 		}
-		clock.SetTime(d.due)
+		clock.SetTime(d.requeue)
 	}
 	if since := clock.Since(noon); since != 5*time.Second {
 		t.Errorf("it looks again after %s, want 5s", since)
@@ -221,10 +221,10 @@ func TestOnAnUnreachableNodeAGracePeriodIsWaitedForAndNoMore(t *testing.T) {
 	pods := []*corev1.Pod{makePod("a", deleted(30*time.Second))}
 	d := newDrain(p, target(), pods)
 	left, err := d.advance(t.Context(), ready(corev1.ConditionUnknown), pods)
-	if err != nil || len(left) != 1 || d.due != noon.Add(31*time.Second) {
-		t.Fatalf("%d pods left, it looks again at %s, %v", len(left), d.due, err)
+	if err != nil || len(left) != 1 || d.requeue != noon.Add(31*time.Second) {
+		t.Fatalf("%d pods left, it looks again at %s, %v", len(left), d.requeue, err)
 	}
-	clock.SetTime(d.due)
+	clock.SetTime(d.requeue)
 	if left, err = d.advance(t.Context(), ready(corev1.ConditionUnknown), pods); err != nil || len(left) != 0 {
 		t.Errorf("%d pods left, %v", len(left), err)
 	}

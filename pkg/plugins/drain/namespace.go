@@ -10,19 +10,20 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// terminatingNamespace is a namespace in which nothing is evicted. Its controller deletes the Pods.
+// terminatingNamespace describes a namespace that is being deleted. The API server refuses evictions
+// in it; the namespace controller deletes the Pods.
 type terminatingNamespace struct {
 	text   string
 	readAt time.Time
 }
 
 // readNamespaces adds what blocks a namespace to the reason of its Pods, if their evictions
-// were refused because it is terminating. It reads each namespace once in a while.
+// were refused because it is terminating. It reads each namespace at most once in lastDelay.
 func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 	now := d.clock.Now()
 	for _, pod := range pods {
-		known := d.tries[pod.UID]
-		if known == nil || !known.namespace {
+		state := d.evictions[pod.UID]
+		if state == nil || !state.namespace {
 			continue
 		}
 		found, read := d.namespaces[pod.Namespace]
@@ -38,7 +39,7 @@ func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 			found = terminatingNamespace{text, now}
 			d.namespaces[pod.Namespace] = found
 		}
-		known.blocked = found.text
+		state.blocked = found.text
 	}
 }
 

@@ -1,6 +1,5 @@
-// Package drain is the plugin that moves the pods off a Node: it cordons the
-// Node, evicts its pods through the eviction API so that their budgets are
-// respected, and waits until they are gone.
+// Package drain is the plugin that drains a Node: it cordons the Node, evicts its Pods by the eviction
+// API, which respects their budgets, and waits until they are deleted.
 package drain
 
 import (
@@ -17,24 +16,24 @@ import (
 )
 
 type options struct {
-	// AllowUnmanaged evicts pods that no controller will make again elsewhere.
+	// AllowUnmanaged evicts Pods without a controller, which nothing creates again.
 	AllowUnmanaged bool `json:"allowUnmanaged"`
-	// AllowEmptyDirData evicts pods although what is in their emptyDir volumes is lost.
+	// AllowEmptyDirData evicts Pods with emptyDir volumes, whose data is lost.
 	AllowEmptyDirData bool `json:"allowEmptyDirData"`
-	// GracePeriodSeconds replaces each pod's own; nil leaves it.
+	// GracePeriodSeconds overrides that of each Pod; nil keeps it.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
-	// ForceAfter is how long budgets are respected, from the beginning of the
-	// first attempt. Pods that are left then are deleted without asking. 0 is for ever.
+	// ForceAfter is how long budgets are respected, from the first attempt on. After that, the drain
+	// deletes the remaining Pods. 0 means always.
 	ForceAfter metav1.Duration `json:"forceAfter"`
-	// Rules say what is done about some Pods. The first that chooses a Pod applies.
+	// Rules for certain Pods. The first that selects a Pod applies.
 	Rules []podRule `json:"rules"`
 	// DaemonSets is leave or evictLast.
 	DaemonSets daemonSets `json:"daemonSets"`
-	// API is how evictions are asked for: auto, eviction, or evictionRequest.
+	// API is how evictions are requested: auto, eviction, or evictionRequest.
 	API evictionAPI `json:"api"`
 }
 
-// daemonSets is what the drain does about the Pods of DaemonSets.
+// daemonSets is what the drain does with the Pods of DaemonSets.
 type daemonSets string
 
 const (
@@ -47,7 +46,7 @@ const (
 func (o *options) Validate() []error {
 	var faults []error
 	if o.GracePeriodSeconds != nil && *o.GracePeriodSeconds < shortest {
-		// 0 would take pods out of the API before their containers have ended.
+		// 0 would delete Pods from the API before their containers have ended.
 		faults = append(faults, cleanup.OptionError{Path: "gracePeriodSeconds", Problem: "must be at least 1"})
 	}
 	if o.ForceAfter.Duration < 0 {

@@ -11,14 +11,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// ruleAction is what a rule does about the Pods that it chooses.
+// ruleAction is what the drain does with the Pods that a rule selects.
 type ruleAction string
 
 const (
 	ruleEvict ruleAction = "evict"
 	// ruleSkip leaves the Pods on the Node.
 	ruleSkip ruleAction = "skip"
-	// ruleWait waits until the Pods have completed, and evicts none.
+	// ruleWait waits until the Pods have completed.
 	ruleWait ruleAction = "waitCompleted"
 	// ruleLast evicts the Pods after all others of their tier.
 	ruleLast ruleAction = "last"
@@ -28,14 +28,15 @@ const (
 
 var ruleActions = []ruleAction{ruleEvict, ruleSkip, ruleWait, ruleLast, ruleRestart}
 
-// podRule says what the drain does about some Pods.
+// podRule says what the drain does with certain Pods.
 type podRule struct {
 	pods.Selector
 	// Action is evict if it is empty.
 	Action ruleAction `json:"action"`
-	// Order of the Pods in their tier: lower first, each gone before the next. 0 without a rule.
+	// Order of the Pods in their tier: a lower number is deleted before the next is evicted. 0
+	// without a rule.
 	Order int32 `json:"order"`
-	// GracePeriodSeconds replaces that of the step.
+	// GracePeriodSeconds overrides that of the step.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
 }
 
@@ -66,7 +67,7 @@ func (r *podRule) validate(path string) []error {
 	return faults
 }
 
-// ruleOf returns the first rule that chooses the Pod, and its name: "rules[0]".
+// ruleOf returns the first rule that selects the Pod, and its name: "rules[0]".
 func (o options) ruleOf(pod *corev1.Pod) (podRule, string) {
 	for i := range o.Rules {
 		if o.Rules[i].Matches(pod) {
@@ -81,7 +82,7 @@ func (o options) skipped(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{action: leave, reason: "skipped by " + name}, rule.Action == ruleSkip
 }
 
-// untilCompleted does not apply on a Node that does not answer: nothing completes there.
+// untilCompleted does not apply if the kubelet does not answer: no Pod completes then.
 func (o options) untilCompleted(pod *corev1.Pod, in circumstances) (decision, bool) {
 	rule, name := o.ruleOf(pod)
 	return decision{action: await, reason: "not evicted, waiting for it to complete (" + name + ")"}, rule.Action == ruleWait && !in.unreachable
@@ -95,7 +96,19 @@ func (o options) removal(pod *corev1.Pod) action {
 	return evict
 }
 
-// rank orders Pods: those of a lower one are gone before the next are evicted.
+// orderReason names the rule that sets when an ordinary Pod is evicted, or returns "".
+func (o options) orderReason(pod *corev1.Pod) string {
+	rule, name := o.ruleOf(pod)
+	switch {
+	case rule.Action == ruleLast:
+		return "last of its group, " + name
+	case rule.Order != 0:
+		return fmt.Sprintf("order %d, %s", rule.Order, name)
+	}
+	return ""
+}
+
+// rank orders Pods: those of a lower rank are deleted before the next are evicted.
 type rank struct {
 	tier  tier
 	order int64

@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// Preview implements cleanup.Previewer: what happens to each pod, and whether its
-// budgets would let it go, by an eviction that is a dry run.
+// Preview implements cleanup.Previewer. It returns what would happen to each Pod, and checks the
+// budgets by dry-run evictions.
 func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
 	list, err := p.listPods(ctx, target.Node.Name)
 	if err != nil {
@@ -40,9 +40,9 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 				continue
 			}
 		}
-		foresee(&effect, pod)
+		predictReturn(&effect, pod)
 		if effect.Action == cleanup.Evict && effect.Blocked == nil && p.byRequest(pod) {
-			effect.Reason = strings.TrimPrefix(effect.Reason+"; eviction requested"+ofResponders(pod), "; ")
+			effect.Reason = strings.TrimPrefix(effect.Reason+"; eviction requested"+fromResponders(pod), "; ")
 		} else if effect.Action == cleanup.Evict && effect.Blocked == nil {
 			if err := check.eviction(ctx, &effect, pod, p.grace(pod, in.unreachable)); err != nil {
 				return nil, err
@@ -73,9 +73,9 @@ func (d decision) effect(pod *corev1.Pod) cleanup.Effect {
 
 // previewRestart returns whether the rollout of the Pod's controller would be restarted.
 func (p *plugin) previewRestart(ctx context.Context, pod *corev1.Pod) cleanup.Effect {
-	found, why, err := p.restartable(ctx, pod)
-	if why != "" {
-		return cleanup.Effect{Action: cleanup.Evict, Object: pods.Object(pod), Reason: "rollout not restarted, " + why}
+	found, unsuitable, err := p.restartable(ctx, pod)
+	if unsuitable != "" {
+		return cleanup.Effect{Action: cleanup.Evict, Object: pods.Object(pod), Reason: "rollout not restarted, " + unsuitable}
 	}
 	if err != nil {
 		controller, _ := pods.Controller(pod)
@@ -87,9 +87,9 @@ func (p *plugin) previewRestart(ctx context.Context, pod *corev1.Pod) cleanup.Ef
 // check finds out whether evictions are blocked, for one preview.
 type check struct {
 	*plugin
-	// rights are why the caller may not evict pods of a namespace, nil if it may.
+	// rights has, by namespace, why the caller may not evict Pods, nil if it may.
 	rights map[string]error
-	// budgets are those of a namespace, once they were needed.
+	// budgets by namespace, read when first needed.
 	budgets map[string]*policyv1.PodDisruptionBudgetList
 }
 
@@ -124,7 +124,7 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 // mayNotEvict reports whether RBAC is why an eviction was refused, rather than an
 // admission webhook or policy, whose answer has the same reason.
 func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
-	if _, known := c.rights[namespace]; !known {
+	if _, checked := c.rights[namespace]; !checked {
 		allowed, err := access.Self(c.client)(ctx, access.Right{Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "eviction"})
 		switch {
 		case err != nil:
@@ -138,17 +138,17 @@ func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
 	return c.rights[namespace] != nil
 }
 
-// explain replaces the cause and the remedy of a Pod that budgets block by those that the budgets
-// tell, for a caller who may read them.
+// explain replaces the cause and the remedy by more exact ones from the budgets, if the caller may read
+// them.
 func (c check) explain(ctx context.Context, blocked *cleanup.Blocker, pod *corev1.Pod) {
 	if blocked.Cause != cleanup.BlockedByBudget && blocked.Cause != cleanup.BlockedByBudgets {
 		return
 	}
-	if known := c.read(ctx, pod); known != nil {
-		blocked.Cause, blocked.Remedy = known.Cause, known.Remedy
-		if known.Cause == cleanup.BlockedByBudgetStatus {
-			// The API server says that it is still processing the budget, which it never ends.
-			blocked.Message = known.Message
+	if explained := c.read(ctx, pod); explained != nil {
+		blocked.Cause, blocked.Remedy = explained.Cause, explained.Remedy
+		if explained.Cause == cleanup.BlockedByBudgetStatus {
+			// The API server only says that it is still processing the budget, which never ends.
+			blocked.Message = explained.Message
 		}
 	}
 }
@@ -158,7 +158,7 @@ func (c check) read(ctx context.Context, pod *corev1.Pod) *cleanup.Blocker {
 	if c.budgets[pod.Namespace] == nil {
 		budgets, err := c.client.PolicyV1().PodDisruptionBudgets(pod.Namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
-			budgets = &policyv1.PodDisruptionBudgetList{} // The effect says already what is known without.
+			budgets = &policyv1.PodDisruptionBudgetList{} // The effect has the error of the eviction already.
 		}
 		c.budgets[pod.Namespace] = budgets
 	}
@@ -166,10 +166,10 @@ func (c check) read(ctx context.Context, pod *corev1.Pod) *cleanup.Blocker {
 }
 
 // readBudgets names a budget that blocks the pod, for a caller who may read but not evict.
-// Without one the effect stays unchecked: only the API server knows its whole answer.
+// If no budget blocks, the effect stays unchecked: an eviction can fail for other reasons.
 func (c check) readBudgets(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, denied error) {
 	effect.Unchecked = oneLine(denied)
-	if known := c.read(ctx, pod); known != nil {
-		effect.Blocked, effect.Unchecked = known, ""
+	if blocked := c.read(ctx, pod); blocked != nil {
+		effect.Blocked, effect.Unchecked = blocked, ""
 	}
 }

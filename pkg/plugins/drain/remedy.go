@@ -7,8 +7,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// budgetRemedy returns what an operator can do about a Pod that its budget blocks, as far as the Pod
-// and the budgets that are followed tell, after "; ".
+// budgetRemedy returns the remedy for a Pod that its budget blocks, after "; ". It is empty if the
+// Pod and the watched budgets do not show the cause.
 func (d *drain) budgetRemedy(pod *corev1.Pod) string {
 	if unready := pods.Unready(pod); unready != "" {
 		return "; " + unready + ": fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow in the budget"
@@ -16,8 +16,8 @@ func (d *drain) budgetRemedy(pod *corev1.Pod) string {
 	if d.budgets == nil {
 		return ""
 	}
-	used, knowledge := d.budgets.of(pod)
-	if knowledge != current {
+	used, cache := d.budgets.of(pod)
+	if cache != synced {
 		return ""
 	}
 	var budgets []policyv1.PodDisruptionBudget

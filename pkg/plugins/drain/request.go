@@ -22,7 +22,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// evictionAPI is how the drain asks for evictions.
+// evictionAPI is how the drain requests evictions.
 type evictionAPI string
 
 const (
@@ -50,13 +50,13 @@ const unobservedAfter = 30 * time.Second
 type requests struct {
 	// store has those of the Node. It is nil until the first Pod needs one.
 	store cache.Store
-	// unusable: the option api allows EvictionRequests, and the API server does not.
+	// unusable: the API server does not accept EvictionRequests, and option api is auto.
 	unusable bool
-	// direct are the Pods whose EvictionRequest came to nothing, and that the drain evicts itself.
+	// direct are the Pods whose EvictionRequest failed, and that the drain evicts itself.
 	direct map[types.UID]bool
 }
 
-// byRequest reports whether the Pod's eviction is asked for with an EvictionRequest.
+// byRequest reports whether the drain creates an EvictionRequest for the Pod.
 func (o options) byRequest(pod *corev1.Pod) bool {
 	switch {
 	case pod.Spec.SchedulingGroup != nil: // Such a Pod cannot be the target of one (k8s.io/api/lifecycle/v1alpha1).
@@ -67,8 +67,8 @@ func (o options) byRequest(pod *corev1.Pod) bool {
 	return o.API == auto && len(pod.Spec.EvictionResponders) > 0
 }
 
-// requestAll asks for the evictions of the Pods that need an EvictionRequest, and returns the
-// Pods that the drain evicts itself.
+// requestAll creates the EvictionRequests that the Pods need, and returns the Pods that the drain
+// evicts itself.
 func (d *drain) requestAll(ctx context.Context, pods []*corev1.Pod) (others []*corev1.Pod, failed error) {
 	forceAt, forces := d.forceAt()
 	if forces && !d.clock.Now().Before(forceAt) {
@@ -89,18 +89,18 @@ func (d *drain) requestAll(ctx context.Context, pods []*corev1.Pod) (others []*c
 			failed = inOneLine(failed, fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
 			continue
 		}
-		d.tries[pod.UID] = &try{delay: firstDelay, blocked: blocked.reason}
-		d.lookAgain(d.clock.Now().Add(blocked.after))
+		d.evictions[pod.UID] = &evictionState{delay: firstDelay, blocked: blocked.reason}
+		d.requeueAt(d.clock.Now().Add(blocked.after))
 		if forces {
-			d.lookAgain(forceAt)
+			d.requeueAt(forceAt)
 		}
 	}
 	return others, failed
 }
 
-// request creates the EvictionRequest of a Pod, or reads what became of it. The error is a
-// blockedError, which says what the Pod waits for, unless waiting does not help. used is false
-// if the drain has to evict the Pod itself.
+// request creates the EvictionRequest of a Pod, or checks the existing one. The error is a
+// blockedError, which names what the drain waits for, unless waiting does not help. used is false if
+// the drain has to evict the Pod itself.
 func (d *drain) request(ctx context.Context, pod *corev1.Pod) (used bool, err error) {
 	if d.requests.unusable {
 		return false, nil
@@ -143,13 +143,13 @@ func (d *drain) followRequests(ctx context.Context) error {
 	return nil
 }
 
-// cannotRequest decides what follows when the API server rejects an EvictionRequest. A rejection
-// that an eviction would meet, too, has the same meaning here.
+// cannotRequest decides how to continue after the API server has rejected an EvictionRequest. A
+// rejection that an eviction would get, too, has the same meaning here.
 func (d *drain) cannotRequest(pod *corev1.Pod, err error) (used bool, _ error) {
 	var blocked blockedError
 	switch {
 	case errors.As(classify(err), &blocked) && blocked.cause == api.BlockedByNamespace:
-		return false, nil // The eviction is refused alike, and waits for the namespace.
+		return false, nil // The API server refuses the eviction, too, which waits for the namespace.
 	case blocked.reason != "":
 		return true, blockedError{blocked.cause, "creating its EvictionRequest: " + blocked.reason, max(blocked.after, lastDelay)}
 	case d.API == evictionRequest && apierrors.IsNotFound(err):
@@ -162,7 +162,7 @@ func (d *drain) cannotRequest(pod *corev1.Pod, err error) (used bool, _ error) {
 	return false, nil
 }
 
-// assess reads what became of the Pod's EvictionRequest.
+// assess checks the state of the Pod's EvictionRequest.
 func (d *drain) assess(ctx context.Context, pod *corev1.Pod, current *lifecyclev1alpha1.EvictionRequest) (used bool, err error) {
 	failure := ""
 	switch failed := meta.FindStatusCondition(current.Status.Conditions, string(lifecyclev1alpha1.EvictionConditionFailed)); {
@@ -173,7 +173,7 @@ func (d *drain) assess(ctx context.Context, pod *corev1.Pod, current *lifecyclev
 	default:
 		return true, awaiting(pod)
 	}
-	// A new request has to replace it in any case: a controller never takes up a failed one.
+	// Controllers ignore a failed request, so a new one has to replace it.
 	if err := d.deleteRequest(ctx, current); err != nil {
 		return true, blockedError{cause: api.BlockedByServer, reason: failure + "; withdrawing it: " + oneLine(err), after: lastDelay}
 	}
@@ -185,13 +185,13 @@ func (d *drain) assess(ctx context.Context, pod *corev1.Pod, current *lifecyclev
 	return false, nil
 }
 
-// awaiting says what a Pod with an EvictionRequest waits for.
+// awaiting returns the error of a Pod that waits for its EvictionRequest.
 func awaiting(pod *corev1.Pod) blockedError {
-	return blockedError{reason: "eviction requested" + ofResponders(pod), after: unobservedAfter}
+	return blockedError{reason: "eviction requested" + fromResponders(pod), after: unobservedAfter}
 }
 
-// ofResponders names the Pod's eviction responders after a verb, empty if it has none.
-func ofResponders(pod *corev1.Pod) string {
+// fromResponders returns " from " and the Pod's eviction responders, empty if it has none.
+func fromResponders(pod *corev1.Pod) string {
 	names := responders(pod)
 	if len(names) == 0 {
 		return ""
@@ -221,8 +221,8 @@ func (d *drain) requestFor(pod *corev1.Pod) *lifecyclev1alpha1.EvictionRequest {
 	return nil
 }
 
-// createRequest asks for the eviction of a Pod. The Pod owns the request, so that the garbage
-// collector deletes it when the Pod is deleted. A Pod may have one of an earlier Node of the same
+// createRequest creates the EvictionRequest of a Pod. The Pod owns it, so that the garbage collector
+// deletes it with the Pod. A Pod may have one from an earlier Node of the same
 // name, which this drain does not see.
 func (p *plugin) createRequest(ctx context.Context, pod *corev1.Pod, node types.UID) error {
 	_, err := p.client.LifecycleV1alpha1().EvictionRequests(pod.Namespace).Create(ctx, &lifecyclev1alpha1.EvictionRequest{
@@ -257,7 +257,7 @@ func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
 	}
 	list, err := p.client.LifecycleV1alpha1().EvictionRequests(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: requestsOf(target.Node.UID).String()})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return nil // Without the API, or the right to use it, there is no request.
+		return nil // Without the API, or the right to use it, no request exists.
 	}
 	if err != nil {
 		return fmt.Errorf("listing the EvictionRequests of node %s: %w", target.Node.Name, err)

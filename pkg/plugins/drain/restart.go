@@ -22,51 +22,51 @@ import (
 // (k8s.io/kubectl/pkg/polymorphichelpers/objectrestarter.go). A change of it is a rollout.
 const restartedAt = "kubectl.kubernetes.io/restartedAt"
 
-// restartCheck is how often a rollout is read that has not replaced the Pod yet.
+// restartCheck is the time between two reads of a rollout that has not replaced the Pod yet.
 const restartCheck = 10 * time.Second
 
-// workload is what the drain needs to know of a Deployment or a StatefulSet.
+// workload is a Deployment or a StatefulSet.
 type workload struct {
 	api.Object
 	template corev1.PodTemplateSpec
-	// unfit says why a restart would not replace the Pod by a better way than its eviction, or "".
-	unfit string
-	// stuck says why the rollout does not progress, or "".
+	// unsuitable is why a restart is no better than an eviction, or "".
+	unsuitable string
+	// stuck is why the rollout does not progress, or "".
 	stuck string
 }
 
-// rollout is what the drain knows of the Pod of a workload that is restarted.
+// rollout is the state of a Pod that a restarted rollout replaces.
 type rollout struct {
-	// waits says what the Pod waits for, "" if it is evicted as others are.
+	// waits is what the drain waits for, "" if it evicts the Pod instead.
 	waits string
 	// next is when the workload is read again.
 	next time.Time
 }
 
 // restartAll restarts the rollouts of the Pods, each workload once, and returns the Pods that
-// are evicted as others are.
+// to evict instead.
 func (d *drain) restartAll(ctx context.Context, pods []*corev1.Pod) (others []*corev1.Pod, failed error) {
 	forceAt, forces := d.forceAt()
 	now := d.clock.Now()
 	for _, pod := range pods {
-		known := d.rollouts[pod.UID]
+		current := d.rollouts[pod.UID]
 		if forces && !now.Before(forceAt) {
-			known = &rollout{}
+			current = &rollout{}
 		}
-		if known == nil || known.waits != "" && !now.Before(known.next) {
+		if current == nil || current.waits != "" && !now.Before(current.next) {
 			waits, err := d.restart(ctx, pod)
 			if err != nil {
 				failed = inOneLine(failed, err)
 				continue
 			}
-			known = &rollout{waits, now.Add(restartCheck)}
+			current = &rollout{waits, now.Add(restartCheck)}
 		}
-		d.rollouts[pod.UID] = known
-		if known.waits == "" {
+		d.rollouts[pod.UID] = current
+		if current.waits == "" {
 			others = append(others, pod)
 			continue
 		}
-		d.lookAgain(known.next)
+		d.requeueAt(current.next)
 	}
 	return others, failed
 }
@@ -76,14 +76,14 @@ func (d *drain) restartAll(ctx context.Context, pods []*corev1.Pod) (others []*c
 // evicted. The annotation has the time when the step began, so that neither another attempt
 // nor another agent restarts the workload again.
 func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err error) {
-	found, why, err := d.restartable(ctx, pod)
+	found, unsuitable, err := d.restartable(ctx, pod)
 	switch {
 	case apierrors.IsForbidden(err):
 		return "", err
 	case err != nil:
 		return oneLine(err), nil
-	case why != "":
-		d.target.Log.Info("the rollout of a pod's controller is not restarted, the pod is evicted", "pod", nameOf(pod), "reason", why)
+	case unsuitable != "":
+		d.target.Log.Info("evicting the pod instead of restarting its rollout", "pod", nameOf(pod), "reason", unsuitable)
 		return "", nil
 	}
 	written, set := found.template.Annotations[restartedAt]
@@ -101,7 +101,7 @@ func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err
 		}
 		d.target.Log.Info("rollout restarted", "kind", found.Kind, "controller", found.Object.String(), "pod", nameOf(pod))
 	} else if pod.Annotations[restartedAt] == written {
-		return "", nil // It is the new Pod.
+		return "", nil // The Pod is the new one.
 	}
 	waits = fmt.Sprintf("waiting for the rollout of %s %s", found.Kind, found.Object)
 	if found.stuck != "" {
@@ -110,8 +110,8 @@ func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err
 	return waits, nil
 }
 
-// restartable returns the workload of the Pod, or why it is not one to restart.
-func (p *plugin) restartable(ctx context.Context, pod *corev1.Pod) (found workload, why string, err error) {
+// restartable returns the workload of the Pod, or why the drain should evict the Pod instead.
+func (p *plugin) restartable(ctx context.Context, pod *corev1.Pod) (found workload, unsuitable string, err error) {
 	controller, _ := pods.Controller(pod)
 	switch controller.Kind {
 	case "Deployment":
@@ -127,7 +127,7 @@ func (p *plugin) restartable(ctx context.Context, pod *corev1.Pod) (found worklo
 	if err != nil {
 		return workload{}, "", fmt.Errorf("reading %s %s: %w", controller.Kind, controller, err)
 	}
-	return found, found.unfit, nil
+	return found, found.unsuitable, nil
 }
 
 func (p *plugin) deployment(ctx context.Context, controller api.Object) (workload, error) {
@@ -138,11 +138,11 @@ func (p *plugin) deployment(ctx context.Context, controller api.Object) (workloa
 	found := workload{Object: controller, template: read.Spec.Template}
 	switch {
 	case ptr.Deref(read.Spec.Replicas, 1) > 1:
-		found.unfit = "it has more than one replica"
+		found.unsuitable = "it has more than one replica"
 	case read.Spec.Paused:
-		found.unfit = "its rollout is paused"
+		found.unsuitable = "its rollout is paused"
 	case !surges(read.Spec.Strategy):
-		found.unfit = "its strategy deletes the old Pod before it creates the new one"
+		found.unsuitable = "its strategy deletes the old Pod before it creates the new one"
 	}
 	for _, condition := range read.Status.Conditions {
 		if condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse ||
@@ -171,11 +171,11 @@ func (p *plugin) statefulSet(ctx context.Context, controller api.Object) (worklo
 	rolling := read.Spec.UpdateStrategy.RollingUpdate
 	switch {
 	case ptr.Deref(read.Spec.Replicas, 1) > 1:
-		found.unfit = "it has more than one replica"
+		found.unsuitable = "it has more than one replica"
 	case read.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
-		found.unfit = "its update strategy is OnDelete"
+		found.unsuitable = "its update strategy is OnDelete"
 	case rolling != nil && ptr.Deref(rolling.Partition, 0) > 0:
-		found.unfit = "its update strategy has a partition"
+		found.unsuitable = "its update strategy has a partition"
 	}
 	return found, nil
 }

@@ -59,8 +59,8 @@ func TestARolloutIsRestartedOnce(t *testing.T) {
 			if err != nil || len(others) != 0 || d.describe([]*corev1.Pod{pod}) != "1 pod remaining: shop/cart-0 ("+waits+")" {
 				t.Fatal(others, err, d.describe([]*corev1.Pod{pod}))
 			}
-			clock.SetTime(d.due)
-			d.due = time.Time{}
+			clock.SetTime(d.requeue)
+			d.requeue = time.Time{}
 		}
 	}
 	read, err := client.AppsV1().Deployments("shop").Get(t.Context(), "cart", metav1.GetOptions{})
@@ -104,11 +104,11 @@ func TestWorkloadsThatAreNotRestarted(t *testing.T) {
 		client *fake.Clientset
 		pod    *corev1.Pod
 	}{
-		"":                                    {fake.NewClientset(db(func(*appsv1.StatefulSet) {})), ofDB},
+		"": {fake.NewClientset(db(func(*appsv1.StatefulSet) {})), ofDB},
 		"it belongs to neither a Deployment nor a StatefulSet": {fake.NewClientset(), makePod("a")},
-		"there is no Deployment shop/cart":    {fake.NewClientset(), ofCart(0, noon)},
-		"it has more than one replica":        {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })), ofCart(0, noon)},
-		"its rollout is paused":               {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Paused = true })), ofCart(0, noon)},
+		"there is no Deployment shop/cart":                     {fake.NewClientset(), ofCart(0, noon)},
+		"it has more than one replica":                         {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })), ofCart(0, noon)},
+		"its rollout is paused":                                {fake.NewClientset(cart(func(d *appsv1.Deployment) { d.Spec.Paused = true })), ofCart(0, noon)},
 		"its strategy deletes the old Pod before it creates the new one": {fake.NewClientset(cart(func(d *appsv1.Deployment) {
 			d.Spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(0))
 		})), ofCart(0, noon)},

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// tier orders pods: those of a lower tier are gone before the next are evicted.
+// tier orders Pods: those of a lower tier are deleted before the next are evicted.
 type tier int
 
 const (
@@ -18,14 +18,14 @@ const (
 	critical
 	// storage drivers unmount and detach the volumes of all others.
 	storage
-	// daemons are those of DaemonSets, which serve all others, if they are evicted at all.
+	// daemons are the Pods of DaemonSets, which serve all others.
 	daemons
-	// own is the agent itself: with its pod the drain moves to another agent.
+	// own is the agent itself. When its Pod ends, another agent continues the drain.
 	own
 )
 
-// systemCritical is the lowest priority of the classes that Kubernetes keeps for
-// itself (HighestUserDefinablePriority is one billion).
+// systemCritical is the lowest priority of Kubernetes' own priority classes
+// (HighestUserDefinablePriority is one billion).
 const systemCritical = 2_000_000_000
 
 func tierOf(pod *corev1.Pod) tier {
@@ -40,11 +40,9 @@ func tierOf(pod *corev1.Pod) tier {
 	return ordinary
 }
 
-// storageDriver reports whether the pod is part of a CSI driver. Nothing in the
-// API says so, but what a driver needs does: a node plugin keeps its socket in a
-// folder of the kubelet, and a controller has the sidecars of
-// https://kubernetes-csi.github.io/docs/sidecar-containers.html, each of which is
-// told by --csi-address where the driver listens.
+// storageDriver reports whether the Pod is part of a CSI driver. The API does not say so, but the Pod's
+// spec shows it: a node plugin has its socket in a directory of the kubelet, and a controller has the
+// sidecars of https://kubernetes-csi.github.io/docs/sidecar-containers.html, which need --csi-address.
 func storageDriver(pod *corev1.Pod) bool {
 	for _, volume := range pod.Spec.Volumes {
 		if volume.HostPath == nil {

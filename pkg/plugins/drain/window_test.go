@@ -12,7 +12,7 @@ func TestAWindowGrowsByOneAndShrinksToHalf(t *testing.T) {
 		"not a whole window yet":     {"aaa", firstWindow},
 		"a window":                   {"aaaaa", firstWindow + 1},
 		"two windows":                {"aaaaaaaaaaa", firstWindow + 2},
-		"never more than the last":   {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", lastWindow},
+		"never more than the last":   {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", maxWindow},
 		"half after a refusal":       {"r", firstWindow / 2},
 		"one at least":               {"rrrrrrrr", 1},
 		"grows again from one":       {"rrrrrrrra", 2},

@@ -21,7 +21,7 @@ func (a attached) name() string {
 	return fmt.Sprintf("%s (%s)", volume, a.Spec.Attacher)
 }
 
-// effect returns that the step waits until the volume is detached.
+// effect describes that the step waits until the volume is detached.
 func (a attached) effect() cleanup.Effect {
 	object := cleanup.Object{Kind: "VolumeAttachment", Name: a.Name}
 	if a.inTree {
@@ -32,34 +32,33 @@ func (a attached) effect() cleanup.Effect {
 	return cleanup.Effect{Action: cleanup.Wait, Object: object, Reason: "until " + a.Spec.Attacher + " has detached it"}
 }
 
-// describe names the volumes that are waited for, those with a fault first, and
-// what each waits for.
-func (p *plugin) describe(left []attached, unreachable bool) string {
+// describe names the remaining volumes, those with an error first, and what each waits for.
+func (p *plugin) describe(remaining []attached, unreachable bool) string {
 	const named = 3
-	sorted := slices.Clone(left)
+	sorted := slices.Clone(remaining)
 	slices.SortStableFunc(sorted, func(a, b attached) int {
 		return cmp.Compare(fault(b), fault(a))
 	})
 	var texts []string
 	for _, one := range sorted[:min(named, len(sorted))] {
-		texts = append(texts, one.name()+", "+p.why(one))
+		texts = append(texts, one.name()+", "+p.reason(one))
 	}
 	if len(sorted) > named {
 		texts = append(texts, "…")
 	}
 	noun := "volumes are"
-	if len(left) == 1 {
+	if len(remaining) == 1 {
 		noun = "volume is"
 	}
-	said := fmt.Sprintf("%d %s still attached: %s", len(left), noun, strings.Join(texts, "; "))
+	description := fmt.Sprintf("%d %s still attached: %s", len(remaining), noun, strings.Join(texts, "; "))
 	if unreachable {
-		said += ". The node's kubelet does not answer, so it unmounts nothing; Kubernetes detaches by force after 6 minutes. " +
+		description += ". The node's kubelet does not answer, so it unmounts nothing; Kubernetes detaches by force after 6 minutes. " +
 			"If the machine is powered off, detach now: taint the node with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 	}
-	return said
+	return description
 }
 
-// fault ranks what stands in the way.
+// fault ranks volumes by what blocks them.
 func fault(one attached) int {
 	switch {
 	case one.Status.DetachError != nil:
@@ -70,7 +69,8 @@ func fault(one attached) int {
 	return 0
 }
 
-func (p *plugin) why(one attached) string {
+// reason returns why the volume is still attached.
+func (p *plugin) reason(one attached) string {
 	switch {
 	case one.mounted:
 		return "still mounted by the kubelet (status.volumesInUse)"
@@ -86,7 +86,7 @@ func (p *plugin) why(one attached) string {
 	return "not being detached yet"
 }
 
-// unreachable reports whether the control plane has not heard of the kubelet for long.
+// unreachable reports whether the node controller considers the kubelet unreachable.
 func unreachable(node *corev1.Node) bool {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {

@@ -33,8 +33,8 @@ func inTree(node *corev1.Node) []attached {
 	return volumes
 }
 
-// mayUseInTree reports whether the Pod may use a volume that has no VolumeAttachment: one that it
-// names itself, or that of a claim whose volume is none of the attached ones.
+// mayUseInTree reports whether the Pod may use a volume that has no VolumeAttachment: it names one
+// itself, or the volume of its claim is not among the attached ones.
 func mayUseInTree(pod *corev1.Pod, volumes, attached []string) bool {
 	for _, volume := range pod.Spec.Volumes {
 		if volume.ISCSI != nil || volume.FC != nil {

@@ -1,6 +1,6 @@
-// Package volumes is the plugin that waits until the volumes of a Node's drained
-// pods are detached: a pod that comes back elsewhere cannot mount a volume that is
-// still attached here, and a Node that goes too early leaves it attached for good.
+// Package volumes is the plugin that waits until the volumes of a Node's drained Pods are detached. A
+// Pod that starts elsewhere cannot mount a volume that is still attached here. If the Node is deleted
+// first, the volume can stay attached.
 package volumes
 
 import (
@@ -20,7 +20,7 @@ import (
 
 // The step's timeout is the limit of the wait.
 type options struct {
-	// SkipPods are Pods that a rule of the drain leaves on the Node. Their volumes stay attached.
+	// SkipPods selects the Pods that a rule of the drain leaves on the Node. Their volumes stay attached.
 	SkipPods []pods.Selector `json:"skipPods"`
 }
 
@@ -70,35 +70,36 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 	defer watch.stop()
 	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
-	said := ""
+	progress := ""
 	for {
-		left, again, err := p.waitedFor(ctx, node, watch.list(), &claims)
-		if err != nil && said != "" {
-			err = fmt.Errorf("%s: %w", said, err)
+		remaining, poll, err := p.awaited(ctx, node, watch.list(), &claims)
+		if err != nil && progress != "" {
+			err = fmt.Errorf("%s: %w", progress, err)
 		}
 		if err != nil {
 			return err
 		}
-		if len(left) == 0 {
+		if len(remaining) == 0 {
 			return nil
 		}
-		said = p.describe(left, unreachable(node))
-		target.Progress(said)
-		if err := p.wait(ctx, watch.changed, again); err != nil {
-			return fmt.Errorf("%s: %w", said, err)
+		progress = p.describe(remaining, unreachable(node))
+		target.Progress(progress)
+		if err := p.wait(ctx, watch.changed, poll); err != nil {
+			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
 }
 
-// lookAgain is how often a pod is looked at that tolerates the cordon and was there before
-// it: evicted, it may come back and stay, with its volume attached all the time.
-const lookAgain = 10 * time.Second
+// pollPeriod is the time between two reads of what is not watched: in-tree volumes, and Pods that
+// tolerate the cordon. Such a Pod may come back after its eviction and stay, while its volume stays
+// attached.
+const pollPeriod = 10 * time.Second
 
-// wait returns when an attachment changed, or when it is time to look again.
-func (p *plugin) wait(ctx context.Context, changed <-chan struct{}, again bool) error {
+// wait returns when a VolumeAttachment changed or, with poll, after pollPeriod.
+func (p *plugin) wait(ctx context.Context, changed <-chan struct{}, poll bool) error {
 	var due <-chan time.Time
-	if again {
-		timer := p.clock.NewTimer(lookAgain)
+	if poll {
+		timer := p.clock.NewTimer(pollPeriod)
 		defer timer.Stop()
 		due = timer.C()
 	}
@@ -132,27 +133,27 @@ func (p *plugin) remaining(ctx context.Context, node *corev1.Node) ([]attached, 
 	}
 	defer watch.stop()
 	claims := claims{client: p.client.CoreV1(), volumes: map[claim]string{}}
-	remaining, _, err := p.waitedFor(ctx, node, watch.list(), &claims)
+	remaining, _, err := p.awaited(ctx, node, watch.list(), &claims)
 	return remaining, err
 }
 
 // Preview implements cleanup.Previewer.
 func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
-	left, err := p.remaining(ctx, target.Node)
+	remaining, err := p.remaining(ctx, target.Node)
 	if err != nil {
 		return nil, err
 	}
-	if len(left) == 0 {
+	if len(remaining) == 0 {
 		return []cleanup.Effect{{Action: cleanup.Skip, Reason: "no volume of an evicted pod is attached"}}, nil
 	}
 	var effects []cleanup.Effect
-	for _, one := range left {
+	for _, one := range remaining {
 		effects = append(effects, one.effect())
 	}
 	return effects, nil
 }
 
-// CheckHealth implements cleanup.HealthChecker: may VolumeAttachments be read at all.
+// CheckHealth implements cleanup.HealthChecker: it checks the right to list VolumeAttachments.
 func (p *plugin) CheckHealth(ctx context.Context) error {
 	if _, err := p.client.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
 		return fmt.Errorf("listing volumeattachments: %w", err)

@@ -18,20 +18,20 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// attached is a volume that is waited for, and the pods that use it.
+// attached is a volume that the step waits for, and the Pods that use it.
 type attached struct {
 	*storagev1.VolumeAttachment
 	pods []string
-	// inTree: there is no VolumeAttachment, the status of the Node names the volume.
+	// inTree: the volume has no VolumeAttachment; the status of the Node names it.
 	inTree bool
-	// mounted: the kubelet says that it uses the volume; of those in the tree.
+	// mounted: the kubelet reports an in-tree volume as in use.
 	mounted bool
 }
 
-// waitedFor returns the attachments that are to go: all but those of pods that stay. With
-// again, what holds one of them may change though no attachment does.
-func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storagev1.VolumeAttachment, claims *claims) (left []attached, again bool, err error) {
-	if len(api.InTreeVolumes(node)) > 0 { // They change with the Node, which is not watched.
+// awaited returns the volumes that must be detached: all but those of Pods that stay. poll reports that
+// the result can change although no VolumeAttachment does.
+func (p *plugin) awaited(ctx context.Context, node *corev1.Node, all []*storagev1.VolumeAttachment, claims *claims) (remaining []attached, poll bool, err error) {
+	if len(api.InTreeVolumes(node)) > 0 { // They are in the status of the Node, which is not watched.
 		if node, err = p.sameNode(ctx, node); err != nil {
 			return nil, false, err
 		}
@@ -66,13 +66,13 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 		}
 		stays := p.stays(pod, node)
 		if stays && mayUseInTree(pod, volumes, names) {
-			unwatched = nil // Whose they are is not known.
+			unwatched = nil // The Pod may use them.
 		}
 		for _, volume := range volumes {
 			users[volume] = append(users[volume], pod.Namespace+"/"+pod.Name)
 			staying[volume] = staying[volume] || stays
 		}
-		again = again || len(volumes) > 0 && !stays && cordon.Tolerated(pod)
+		poll = poll || len(volumes) > 0 && !stays && cordon.Tolerated(pod)
 	}
 	for _, attachment := range all {
 		var volume string
@@ -80,15 +80,15 @@ func (p *plugin) waitedFor(ctx context.Context, node *corev1.Node, all []*storag
 			volume = *name
 		}
 		if !staying[volume] {
-			left = append(left, attached{VolumeAttachment: attachment, pods: users[volume]})
+			remaining = append(remaining, attached{VolumeAttachment: attachment, pods: users[volume]})
 		}
 	}
-	return append(left, unwatched...), again || len(unwatched) > 0, nil
+	return append(remaining, unwatched...), poll || len(unwatched) > 0, nil
 }
 
-// stays reports whether a drain leaves the Pod where it is: static Pods, those of
-// DaemonSets, those that it skips, and those that came after the cordon and are made for this Node. One
-// that was there before the cordon is evicted once, whatever it tolerates.
+// stays reports whether a drain leaves the Pod on the Node: static Pods, Pods of DaemonSets, skipped
+// Pods, and Pods that came after the cordon and are bound to this Node by their affinity. A Pod from
+// before the cordon is evicted once, whatever it tolerates.
 func (o options) stays(pod *corev1.Pod, node *corev1.Node) bool {
 	if pods.Terminating(pod) || pods.Finished(pod) {
 		return false
@@ -139,7 +139,7 @@ func (c *claims) volume(ctx context.Context, of claim) (string, error) {
 	found, err := c.client.PersistentVolumeClaims(of.namespace).Get(ctx, of.name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", nil // Then its volume belongs to nobody who stays.
+		return "", nil // Then no Pod that stays uses its volume.
 	case apierrors.IsForbidden(err):
 		return "", cleanup.Permanent(fmt.Errorf("reading persistentvolumeclaim %s/%s to find the Pods that use a volume: %w", of.namespace, of.name, err))
 	case err != nil:

@@ -122,7 +122,7 @@ func TestOutsideTheMaintenanceWindowsCleanupsWait(t *testing.T) {
 	f.start(f.options())
 	node := f.protected("worker")
 	f.delete(node)
-	want := "waiting for the maintenance window that opens at " + opens.Format(time.RFC3339)
+	want := "outside the maintenance windows; the next one opens at " + opens.Format(time.RFC3339)
 	if message := f.awaitState(node, api.Pending); message != want {
 		t.Errorf("the condition says %q, want %q", message, want)
 	}

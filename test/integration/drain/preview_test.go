@@ -64,7 +64,7 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 
 // strict is the remedy of a budget that wants its only Pod.
 func (f *fixture) strict(budget string) string {
-	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: scale their controller up, or change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
+	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
 }
 
 // Whoever may not evict still learns what blocks a pod, if it may read the budgets.

@@ -41,7 +41,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	for _, effect := range effects[1:] {
 		would = append(would, strings.ReplaceAll(effect.String(), f.namespace+"/", ""))
 	}
-	if want := []string{"evict a-last", "evict b-later", "wait c-job (not evicted, waiting for it to complete (rules[2]))", "evict d-first", "skip e-agent (skipped by rules[4])"}; !slices.Equal(would, want) {
+	if want := []string{"evict a-last (last of its group, rules[0])", "evict b-later (order 7, rules[1])", "wait c-job (not evicted, waiting for it to complete (rules[2]))", "evict d-first (order -7, rules[3])", "skip e-agent (skipped by rules[4])"}; !slices.Equal(would, want) {
 		t.Errorf("it would %q, want %q", would, want)
 	}
 	mark, err := shared.AuditMark()

@@ -48,16 +48,16 @@ func TestPodsThatTheirControllerPutsBackAreEvictedAFewTimes(t *testing.T) {
 				}
 				said[d.describe(left)] = true
 				for i, pod := range on {
-					if known := d.tries[pod.UID]; known != nil && known.accepted {
+					if known := d.evictions[pod.UID]; known != nil && known.accepted {
 						on[i] = ofCart(made, clock.Now()) // Its controller replaces it at once, here.
 						made++
 					}
 				}
 			}
-			if d.due.IsZero() {
+			if d.requeue.IsZero() {
 				clock.SetTime(noon.Add(time.Duration(attempt+1) * time.Hour))
 			} else {
-				clock.SetTime(d.due)
+				clock.SetTime(d.requeue)
 			}
 		}
 		if got, want := len(s.asked()), 2+4*(attempt+1); got != want {
@@ -84,10 +84,10 @@ func TestPodsThatWereBoundAtTheTimeOfTheCordonAreEvicted(t *testing.T) {
 	if _, err := d.advance(t.Context(), cordonedNode(), on); err != nil {
 		t.Fatal(err)
 	}
-	if asked := s.asked(); len(asked) != 1 || !strings.HasSuffix(asked[0], "/cart-0/eviction") || d.due != noon.Add(time.Second) {
-		t.Errorf("asked %q, looks again at %s", asked, d.due)
+	if asked := s.asked(); len(asked) != 1 || !strings.HasSuffix(asked[0], "/cart-0/eviction") || d.requeue != noon.Add(time.Second) {
+		t.Errorf("asked %q, looks again at %s", asked, d.requeue)
 	}
-	clock.SetTime(d.due)
+	clock.SetTime(d.requeue)
 	if _, err := d.advance(t.Context(), cordonedNode(), on); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestWhatAControllerWillDoIsForeseen(t *testing.T) {
 		"DaemonSet": {pod: makePod("a", named, ownedBy("DaemonSet"), tolerant), reason: "DaemonSet"},
 	} {
 		effect := options{AllowUnmanaged: true, AllowEmptyDirData: true}.decide(test.pod, circumstances{now: noon}).effect(test.pod)
-		foresee(&effect, test.pod)
+		predictReturn(&effect, test.pod)
 		blocked := cleanup.Blocker{}
 		if effect.Blocked != nil {
 			blocked = *effect.Blocked
