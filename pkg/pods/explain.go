@@ -3,6 +3,7 @@ package pods
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -49,13 +51,26 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Block
 	case status.DesiredHealthy >= status.ExpectedPods:
 		return &api.Blocker{
 			Cause: api.BlockedByBudget, Message: message,
-			Remedy: fmt.Sprintf("the budget needs %d healthy pods and selects %d, so it never allows a disruption: scale their controller up, or change the budget: %s", status.DesiredHealthy, status.ExpectedPods, describe),
+			Remedy: fmt.Sprintf("the budget needs %d healthy pods and selects %d, so it never allows a disruption: %schange the budget: %s", status.DesiredHealthy, status.ExpectedPods, scaleUp(pod, budget), describe),
 		}
 	}
 	return &api.Blocker{
 		Cause: api.BlockedByBudget, Message: message,
-		Remedy: fmt.Sprintf("wait until more of its %d pods are healthy, or scale their controller up: %s", status.ExpectedPods, describe),
+		Remedy: fmt.Sprintf("wait until more of its %d pods are healthy: %s", status.ExpectedPods, describe),
 	}
+}
+
+// scaleUp returns the command that gives the budget one more Pod, if that helps: a budget with
+// maxUnavailable 0 or minAvailable 100% needs every Pod, however many there are.
+func scaleUp(pod *corev1.Pod, budget policyv1.PodDisruptionBudget) string {
+	controller, managed := Controller(pod)
+	if needed := budget.Spec.MinAvailable; !managed || needed == nil || needed.Type != intstr.Int {
+		return ""
+	}
+	if !slices.Contains([]string{"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"}, controller.Kind) {
+		return ""
+	}
+	return fmt.Sprintf("add a replica (kubectl -n %s scale %s %s --replicas=%d), or ", controller.Namespace, strings.ToLower(controller.Kind), controller.Name, budget.Status.ExpectedPods+1)
 }
 
 // AllowUnready returns the command after which a budget allows the eviction of Pods that are not ready.

@@ -125,7 +125,7 @@ func late(name string, last Cleanup) error {
 		record := command.UndecodableOf(last.Node, last.Undecodable)
 		return &exit.Error{
 			Code: exit.TimedOut,
-			Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, record.What),
+			Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the --timeout; %s", name, record.What),
 			Next: record.Next,
 		}
 	case last.Run != nil:
@@ -133,8 +133,8 @@ func late(name string, last Cleanup) error {
 	}
 	return &exit.Error{
 		Code: exit.TimedOut,
-		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the time to wait; %s", name, where),
-		Next: "It goes on without you; follow it again with a longer --timeout. See what holds it: kubectl nodecleanup diagnose " + name,
+		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the --timeout; %s", name, where),
+		Next: "The agent continues. To follow it longer, set a longer --timeout. See what blocks it: kubectl nodecleanup diagnose " + name,
 	}
 }
 

@@ -117,6 +117,7 @@ func (o *Options) Run(ctx context.Context) error {
 	engaged := brake.Engaged(pause)
 	if !o.Pause && !pause.Paused && !engaged {
 		fmt.Fprintln(o.Out, "cleanups are not paused")
+		o.sayWindow(brake)
 		return nil
 	}
 	if pause.Paused {
@@ -135,11 +136,19 @@ func (o *Options) Run(ctx context.Context) error {
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	if !o.Pause {
 		fmt.Fprintln(o.Out, "cleanups resumed")
+		o.sayWindow(brake)
 		return nil
 	}
 	fmt.Fprintln(o.Out, "cleanups paused")
 	o.Say("Cleanups that have begun continue: kubectl nodecleanup status. To end the pause: kubectl nodecleanup resume")
 	return nil
+}
+
+// sayWindow says that a resume opens no maintenance window.
+func (o *Options) sayWindow(brake api.Brake) {
+	if opens := brake.WindowOpensAt; opens != nil {
+		o.Say("Cleanups begin when the next maintenance window opens, at %s.", opens.UTC().Format(time.RFC3339))
+	}
 }
 
 // store writes the request on the status, which exists once an agent was started.

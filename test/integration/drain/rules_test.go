@@ -125,7 +125,7 @@ func TestARolloutRestartThatAPolicyDeniesIsWaitedFor(t *testing.T) {
 		case err := <-ended:
 			return false, fmt.Errorf("the drain ended: %w", err)
 		default:
-			return f.said("change freeze; see what the policy wants: kubectl describe validatingadmissionpolicy " + f.namespace), nil
+			return f.said("change freeze; see what the policy requires: kubectl describe validatingadmissionpolicy " + f.namespace), nil
 		}
 	})
 	cancel()
