@@ -48,6 +48,9 @@ type turn struct {
 // after 20 conflicts at the budget (409), while it remembers that the Pod is in its queue.
 const maxTurn = 3 * time.Minute
 
+// idleTime is the processor time per second up to which the API server counts as idle.
+const idleTime = 150 * time.Millisecond
+
 func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
 	b := &bench{cluster: c}
 	var err error
@@ -83,6 +86,9 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	if err != nil {
 		return t, fmt.Errorf("starting: %w", err)
 	}
+	if err := b.idle(ctx); err != nil {
+		return t, err
+	}
 	mark, err := b.cluster.AuditMark()
 	if err != nil {
 		return t, err
@@ -111,6 +117,29 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 		return t, fmt.Errorf("the nodes are said to be drained and have %d pods", t.left)
 	}
 	return t, b.clear(ctx, append(nodes, others...))
+}
+
+// idle waits until the API server has little to do. After hundreds of Pods were made or deleted,
+// the controllers write for seconds, and the tool that starts first would pay for that.
+func (b *bench) idle(ctx context.Context) error {
+	server := b.cluster.Component(cluster.APIServer).PID()
+	before := measure.ProcessorTime(server)
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	limited, cancel := context.WithTimeout(ctx, wanted)
+	defer cancel()
+	for {
+		select {
+		case <-limited.Done():
+			return fmt.Errorf("waiting until the API server is idle: %w", context.Cause(limited))
+		case <-ticker.C:
+		}
+		now := measure.ProcessorTime(server)
+		if now-before <= idleTime {
+			return nil
+		}
+		before = now
+	}
 }
 
 // count adds the requests of a tool since the mark.
