@@ -84,21 +84,34 @@ func (r *report) table() string {
 	return text.String()
 }
 
-// bars returns what was measured beside what is allowed.
+// bars returns what was measured beside what is allowed, without the bars of tools that were not
+// measured.
 func (r *report) bars() []measure.Bar {
-	var bars []measure.Bar
-	if r.scenario.nodes == 1 {
-		best := floorOf(callers[0])
-		for _, n := range callers[1:] {
-			if r.median(floorOf(n)) < r.median(best) {
-				best = floorOf(n)
-			}
-		}
-		bars = append(bars,
-			measure.Bar{Name: "time, in parts of " + best, Got: r.median(ours) / r.median(best), Want: maxFloor},
-			measure.Bar{Name: "time, in parts of " + kubectl, Got: r.median(ours) / r.median(kubectl), Want: maxKubectl})
+	if len(r.turns[ours]) == 0 {
+		return nil
 	}
-	return append(bars,
-		measure.Bar{Name: "time, in parts of " + karpenter, Got: r.median(ours) / r.median(karpenter), Want: maxKarpenter},
-		measure.Bar{Name: "eviction requests per pod", Got: r.evictionsPerPod(ours), Want: maxEvictions})
+	var bars []measure.Bar
+	add := func(tool string, want float64) {
+		if len(r.turns[tool]) > 0 {
+			bars = append(bars, measure.Bar{Name: "time, in parts of " + tool, Got: r.median(ours) / r.median(tool), Want: want})
+		}
+	}
+	if r.scenario.nodes == 1 {
+		add(r.fasterFloor(), maxFloor)
+		add(kubectl, maxKubectl)
+	}
+	add(karpenter, maxKarpenter)
+	return append(bars, measure.Bar{Name: "eviction requests per pod", Got: r.evictionsPerPod(ours), Want: maxEvictions})
+}
+
+// fasterFloor returns the floor with the shortest median, "" if none was measured.
+func (r *report) fasterFloor() string {
+	best := ""
+	for _, n := range callers {
+		floor := floorOf(n)
+		if len(r.turns[floor]) > 0 && (best == "" || r.median(floor) < r.median(best)) {
+			best = floor
+		}
+	}
+	return best
 }
