@@ -46,6 +46,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/serving"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/servingcert"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/status"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
@@ -133,14 +134,15 @@ func Run(ctx context.Context, options Options) error {
 			},
 			Fence: lead.Fence, Clock: clock, Log: options.Log,
 		},
-		Reporter:  reporter,
-		Deletions: guard.NewDeletions(kube.Work, options.Namespace, clock),
-		Brake:     brakes,
-		Secrets:   writes,
-		Metrics:   meters,
-		Fence:     lead.Fence,
-		Clock:     clock,
-		Log:       options.Log,
+		Reporter:      reporter,
+		Deletions:     guard.NewDeletions(kube.Work, options.Namespace, clock),
+		Brake:         brakes,
+		NamesEnforced: func(ctx context.Context) (bool, error) { return access.NamesEnforced(ctx, kube.Work) },
+		Secrets:       writes,
+		Metrics:       meters,
+		Fence:         lead.Fence,
+		Clock:         clock,
+		Log:           options.Log,
 	})
 	meters.Controller(nodes.Stats)
 	checks := status.NewHealthChecker(status.HealthOptions{

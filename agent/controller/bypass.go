@@ -18,18 +18,33 @@ func (r *reconciler) onBypass(ctx context.Context, c *cleanup) result {
 		c.report.Publish(nodeevent.BypassInvalid(err))
 	}
 	if bypass.Active {
-		message := "bypassed by an operator: " + bypass.Reason
+		message := "bypassed by " + bypass.Who() + ": " + bypass.Reason
 		if bypass.Reason == "" {
-			message = "bypassed by an operator who gave no reason"
+			message = "bypassed by " + bypass.Who() + " without a reason"
 		}
 		c.record.BypassReason = bypass.Reason
+		c.record.BypassedBy, c.record.BypassedByVerified = bypass.By, r.nameVerified(ctx, c, bypass.By)
 		return r.releaseBypassed(ctx, c, message, true)
 	}
 	if c.record.State == api.Bypassed && !r.deadlineReleases(c) {
 		c.log.Warn("the record says Bypassed, but no bypass is active: the cleanup continues")
-		c.record.State, c.record.Message, c.record.BypassReason, c.record.FinishedAt = api.Pending, "", "", nil
+		c.record.State, c.record.Message, c.record.FinishedAt = api.Pending, "", nil
+		c.record.BypassReason, c.record.BypassedBy, c.record.BypassedByVerified = "", "", false
 	}
 	return next
+}
+
+// nameVerified reports whether the API server has verified that a request on the Node was sent by
+// the user whom it names. Only the record depends on it.
+func (r *reconciler) nameVerified(ctx context.Context, c *cleanup, name string) bool {
+	if name == "" {
+		return false
+	}
+	enforced, err := r.NamesEnforced(ctx)
+	if err != nil {
+		c.log.Warn("whether the admission policy verifies the names in requests is not known: recorded as unverified", "err", err)
+	}
+	return enforced && err == nil
 }
 
 // releaseBypassed records that the Node is released without its whole cleanup, then

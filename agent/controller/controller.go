@@ -65,6 +65,8 @@ type Options struct {
 	Reporter  *report.Reporter
 	Deletions Deletions
 	Brake     Brake
+	// NamesEnforced reports whether the API server accepts no request in the name of another user.
+	NamesEnforced func(ctx context.Context) (bool, error)
 	// Secrets tells which Secrets were written.
 	Secrets *secrets.Writes
 	Metrics Metrics

@@ -54,6 +54,7 @@ type bench struct {
 	fence    error
 	counts   counts
 	brake    fakeBrake
+	enforced bool
 }
 
 // fakeBrake says what a test sets.
@@ -106,18 +107,19 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 	noJitter := func() float64 { return 0 }
 	b.reconciler = newReconciler(Options{
 		Client: b.client, Metadata: b.metadata, Nodes: nodepatch.New(b.metadata),
-		Config:    func() *config.Config { return b.config },
-		Executor:  executor.New(b.clock, noJitter, keep),
-		Previewer: executor.NewPreviewer(b.clock, noJitter, keep),
-		Records:   runstore.New(b.client.CoreV1(), "ns"),
-		Reporter:  report.New(nodepatch.New(b.metadata), b.events, &b.counts, b.clock),
-		Deletions: noDeletions{},
-		Brake:     &b.brake,
-		Secrets:   secrets.NewWrites(b.clock.Now),
-		Metrics:   &b.counts,
-		Fence:     func() error { return b.fence },
-		Clock:     b.clock,
-		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Config:        func() *config.Config { return b.config },
+		Executor:      executor.New(b.clock, noJitter, keep),
+		Previewer:     executor.NewPreviewer(b.clock, noJitter, keep),
+		Records:       runstore.New(b.client.CoreV1(), "ns"),
+		Reporter:      report.New(nodepatch.New(b.metadata), b.events, &b.counts, b.clock),
+		Deletions:     noDeletions{},
+		Brake:         &b.brake,
+		NamesEnforced: func(context.Context) (bool, error) { return b.enforced, nil },
+		Secrets:       secrets.NewWrites(b.clock.Now),
+		Metrics:       &b.counts,
+		Fence:         func() error { return b.fence },
+		Clock:         b.clock,
+		Log:           slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	for _, node := range nodes {
 		b.seen(node)

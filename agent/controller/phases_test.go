@@ -226,7 +226,7 @@ func TestOnBypass(t *testing.T) {
 		released    bool
 	}{
 		"no bypass":            {},
-		"an active bypass":     {annotations: map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "fire"}, released: true},
+		"an active bypass":     {annotations: map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "fire", api.AnnotationBypassBy: "jane"}, released: true},
 		"an invalid bypass":    {annotations: map[string]string{api.AnnotationBypass: "perhaps"}},
 		"an expired bypass":    {annotations: map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassUntil: "2020-01-01T00:00:00Z"}},
 		"a record that claims": {run: &api.Run{Node: "worker", NodeUID: "uid", State: api.Bypassed, BypassReason: "forged"}},
@@ -234,6 +234,7 @@ func TestOnBypass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			node := deletedNode(func(node *corev1.Node) { node.Annotations = test.annotations })
 			b := newTest(t, node)
+			b.enforced = true
 			c := b.loaded(node, test.run)
 			done := b.onBypass(t.Context(), c)
 			if done.stop != test.released || len(b.patches()) > 0 != test.released || b.states.get("uid").released != test.released {
@@ -245,10 +246,10 @@ func TestOnBypass(t *testing.T) {
 				}
 				return
 			}
-			if run := b.stored(); run.State != api.Bypassed || run.BypassReason != "fire" || run.FinishedAt == nil {
+			if run := b.stored(); run.State != api.Bypassed || run.BypassReason != "fire" || run.Bypasser() != "jane" || run.FinishedAt == nil {
 				t.Errorf("the record is %+v", run)
 			}
-			b.wantEvent("CleanupBypassed")
+			b.wantEvent("CleanupBypassed Cleanup bypassed by jane, ")
 		})
 	}
 }

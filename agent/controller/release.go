@@ -44,7 +44,7 @@ func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 	}
 	r.states.update(c.node.UID, func(s *nodeState) { s.released = true })
 	if c.record.State == api.Bypassed {
-		c.report.Publish(nodeevent.CleanupBypassed(c.record.BypassReason))
+		c.report.Publish(nodeevent.CleanupBypassed(c.record))
 	} else {
 		c.report.Publish(nodeevent.CleanupCompleted(c.record))
 	}

@@ -39,7 +39,8 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 		return blocked("the config's nodeSelector excludes this node: a cleanup on request does nothing", nil)
 	case c.record.CleanupRequestedAt != request:
 		c.restart(r.Clock.Now())
-		c.record.CleanupRequestedAt, c.record.RequestedBy = request, c.node.Annotations[api.AnnotationCleanupRequestedBy]
+		by := c.node.Annotations[api.AnnotationCleanupRequestedBy]
+		c.record.CleanupRequestedAt, c.record.RequestedBy, c.record.RequestedByVerified = request, by, r.nameVerified(ctx, c, by)
 	case c.record.State == api.Canceled:
 		return result{stop: true, err: r.uncordon(ctx, c)}
 	case c.record.Begun() && !c.record.DryRun && !c.node.Spec.Unschedulable:

@@ -7,11 +7,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	contract "github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
 // awaitRetry stops a cleanup that failed or waits, unless there is a reason to retry now.
 func (r *reconciler) awaitRetry(ctx context.Context, c *cleanup) result {
-	r.resetForRetry(c)
+	r.resetForRetry(ctx, c)
 	now := r.Clock.Now()
 	if c.record.State == api.Failed {
 		if err := c.report.State(ctx, api.Failed, c.record.Message); err != nil {
@@ -34,13 +35,18 @@ func (r *reconciler) awaitRetry(ctx context.Context, c *cleanup) result {
 
 // resetForRetry resets the failed and waiting steps of a run if there is a reason to retry
 // them now.
-func (r *reconciler) resetForRetry(c *cleanup) {
+func (r *reconciler) resetForRetry(ctx context.Context, c *cleanup) {
 	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
 	reason := retryReason(c.record, c.config.Hash, requested, r.secretWrittenSince(c))
 	if reason == "" {
 		return
 	}
 	c.log.Info("retrying the cleanup", "reason", reason)
+	if reason == retryRequested {
+		by := c.node.Annotations[api.AnnotationRetryRequestedBy]
+		c.record.RetryRequestedBy, c.record.RetryRequestedByVerified = by, r.nameVerified(ctx, c, by)
+		c.report.Publish(nodeevent.CleanupRetried(c.record))
+	}
 	c.record.RetryRequestedAt = requested
 	c.record.Reset()
 }

@@ -150,7 +150,11 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	now := metav1.NewTime(r.Clock.Now())
 	c.record.State, c.record.FinishedAt = api.Failed, &now
 	c.record.Message = pruner.NodeRemoved
-	if err := c.stored.Save(ctx, c.record); err != nil && !apierrors.IsConflict(err) {
+	err := c.stored.Save(ctx, c.record)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return // Whoever released the Node has recorded that, such as the CLI by a bypass.
+	}
+	if err != nil {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
 	}
 	if r.nodes.Has(c.node) {

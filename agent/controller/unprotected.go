@@ -42,6 +42,13 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.FinalizerLost())
 	default:
 		c.log.Info("node released, other finalizers remain", "finalizers", c.cached.Finalizers)
+		if !state.released { // The CLI did that, or an agent that ended before it published it.
+			node, err := r.readNode(ctx, c, "")
+			if err != nil || node == nil {
+				return failed(err)
+			}
+			c.logUnpublished(r.Reporter.ForNode(node).Run(ctx, record))
+		}
 	}
 	return stop
 }

@@ -87,12 +87,18 @@ func (d Deletion) String() string { return userName(d.User, d.Verified) }
 // Requester returns who deleted the Node or asked for its cleanup, for people. It is empty if
 // that is not known.
 func (r *Run) Requester() string {
-	// A request for a cleanup is an annotation: the name in it is what the user says.
-	return userName(r.RequestedBy, r.RequestedByVerified || r.CleanupRequestedAt != "" || r.RequestedBy == "")
+	return userName(r.RequestedBy, r.RequestedByVerified)
 }
 
+// Bypasser returns who bypassed the cleanup, for people. It is empty if that is not known.
+func (r *Run) Bypasser() string { return userName(r.BypassedBy, r.BypassedByVerified) }
+
+// Retrier returns who requested the newest retry, for people. It is empty if that is not known.
+func (r *Run) Retrier() string { return userName(r.RetryRequestedBy, r.RetryRequestedByVerified) }
+
+// userName returns a user, and that the name is not verified if it is not.
 func userName(user string, verified bool) string {
-	if verified {
+	if verified || user == "" {
 		return user
 	}
 	return user + " (unverified)"

@@ -81,7 +81,8 @@ func TestANameThatIsNotVerifiedIsMarked(t *testing.T) {
 		"":                  {},
 		"jane (unverified)": {RequestedBy: "jane"},
 		"jane":              {RequestedBy: "jane", RequestedByVerified: true},
-		"rita":              {RequestedBy: "rita", CleanupRequestedAt: "q"},
+		"rita":              {RequestedBy: "rita", RequestedByVerified: true, CleanupRequestedAt: "q"},
+		"ed (unverified)":   {RequestedBy: "ed", CleanupRequestedAt: "q"},
 	} {
 		if got := run.Requester(); got != want {
 			t.Errorf("it is %q, want %q", got, want)

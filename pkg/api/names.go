@@ -68,12 +68,19 @@ const (
 	AnnotationBypassReason = "nodecleanup.io/bypass-reason"
 	// AnnotationBypassUntil is when the bypass ends, RFC 3339.
 	AnnotationBypassUntil = "nodecleanup.io/bypass-until"
+	// AnnotationBypassBy says who set the bypass. The admission policy accepts only the name of
+	// the user who sends the request. No decision depends on it.
+	AnnotationBypassBy = "nodecleanup.io/bypass-by"
 	// AnnotationRetryRequestedAt asks for a new try of a failed cleanup, RFC 3339.
 	AnnotationRetryRequestedAt = "nodecleanup.io/retry-requested-at"
+	// AnnotationRetryRequestedBy says who requested the retry. The admission policy accepts no
+	// name of another user.
+	AnnotationRetryRequestedBy = "nodecleanup.io/retry-requested-by"
 	// AnnotationCleanupRequestedAt asks for the cleanup of a Node that is not
 	// deleted, RFC 3339. Taking it off gives that cleanup up.
 	AnnotationCleanupRequestedAt = "nodecleanup.io/cleanup-requested-at"
-	// AnnotationCleanupRequestedBy says who asks, as far as the asker told.
+	// AnnotationCleanupRequestedBy says who requested the cleanup. The admission policy accepts no
+	// name of another user.
 	AnnotationCleanupRequestedBy = "nodecleanup.io/cleanup-requested-by"
 	// AnnotationProtect set to "true" has the delete guard refuse the Node's deletion.
 	AnnotationProtect = "nodecleanup.io/protect"

@@ -1,10 +1,7 @@
 package api
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,39 +27,6 @@ func OtherFinalizers(object metav1.Object) []string {
 		}
 	}
 	return others
-}
-
-// Bypass says whether a Node may go without cleanup, and what was said about it.
-type Bypass struct {
-	// Active: the annotation is set and has not expired.
-	Active bool
-	// Reason in the operator's words, empty when none was given.
-	Reason string
-}
-
-// BypassOf reads the bypass annotations of a Node at a time. What cannot be
-// read (a value that is no boolean, a time that does not parse) is an error
-// and never an active bypass: in doubt the finalizer stays.
-func BypassOf(object metav1.Object, now time.Time) (Bypass, error) {
-	annotations := object.GetAnnotations()
-	value, set := annotations[AnnotationBypass]
-	if !set {
-		return Bypass{}, nil
-	}
-	bypass := Bypass{Reason: annotations[AnnotationBypassReason]}
-	wanted, err := strconv.ParseBool(value)
-	if err != nil {
-		return bypass, fmt.Errorf("reading annotation %s: %q is neither true nor false", AnnotationBypass, value)
-	}
-	if until, limited := annotations[AnnotationBypassUntil]; limited {
-		end, err := time.Parse(time.RFC3339, until)
-		if err != nil {
-			return bypass, fmt.Errorf("reading annotation %s: %q is no RFC 3339 time such as 2026-01-31T04:00:00Z", AnnotationBypassUntil, until)
-		}
-		wanted = wanted && now.Before(end)
-	}
-	bypass.Active = wanted
-	return bypass, nil
 }
 
 // Ready reports whether the Node's kubelet says it is ready.

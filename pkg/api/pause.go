@@ -34,12 +34,7 @@ func PauseOf(status metav1.Object) Pause {
 }
 
 // Who returns who paused or resumed.
-func (p Pause) Who() string {
-	if p.By == "" {
-		return "an unknown user"
-	}
-	return p.By
-}
+func (p Pause) Who() string { return orUnknown(p.By) }
 
 // String returns why a Node waits, "" if cleanups are not paused.
 func (p Pause) String() string {

@@ -34,6 +34,10 @@ type Run struct {
 	DeadlinePassed bool `json:"deadlinePassed,omitempty"`
 	// BypassReason is what the operator gave when State is Bypassed.
 	BypassReason string `json:"bypassReason,omitempty"`
+	// BypassedBy is the operator's name. BypassedByVerified: the admission policy accepted no
+	// other name than that of the user who bypassed.
+	BypassedBy         string `json:"bypassedBy,omitempty"`
+	BypassedByVerified bool   `json:"bypassedByVerified,omitempty"`
 
 	// CheckAgainAt is when a blocked cleanup looks again whether it may begin.
 	CheckAgainAt *metav1.MicroTime `json:"checkAgainAt,omitempty"`
@@ -43,7 +47,8 @@ type Run struct {
 	CleanupRequestedAt string `json:"cleanupRequestedAt,omitempty"`
 	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
 	RequestedBy string `json:"requestedBy,omitempty"`
-	// RequestedByVerified: the API server named RequestedBy, by a client certificate.
+	// RequestedByVerified: the API server named RequestedBy by a client certificate, or the
+	// admission policy accepted no other name than that of the user who requested the cleanup.
 	RequestedByVerified bool `json:"requestedByVerified,omitempty"`
 	// BreakGlassReason is what the operator gave who had the Node deleted whatever the
 	// delete guard would refuse.
@@ -59,6 +64,10 @@ type Run struct {
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
 	// RetryRequestedAt is the newest retry request that this run has honoured.
 	RetryRequestedAt string `json:"retryRequestedAt,omitempty"`
+	// RetryRequestedBy is who requested it, where that is known. RetryRequestedByVerified is like
+	// BypassedByVerified.
+	RetryRequestedBy         string `json:"retryRequestedBy,omitempty"`
+	RetryRequestedByVerified bool   `json:"retryRequestedByVerified,omitempty"`
 
 	Steps []StepRun `json:"steps"`
 

@@ -16,7 +16,7 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 	next := metav1.NewMicroTime(now.Add(1500 * time.Microsecond))
 	run := &Run{
 		Node: "worker", NodeUID: "0123456789", ConfigHash: "c", PlanHash: "p", DryRun: true, State: Waiting, Message: "m",
-		DeadlinePassed: true, CheckAgainAt: &next, BypassReason: "b", DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
+		DeadlinePassed: true, CheckAgainAt: &next, BypassReason: "b", BypassedBy: "alice", BypassedByVerified: true, RetryRequestedBy: "bob", RetryRequestedByVerified: true, DeletionRequestedAt: &now, StartedAt: now, FinishedAt: &now, RetryRequestedAt: "r",
 		CleanupRequestedAt: "q", RequestedBy: "jane", RequestedByVerified: true, BreakGlassReason: "g", Host: &Host{BootID: "1", MachineID: "2", SystemUUID: "3"},
 		Steps: []StepRun{{
 			Name: "drain", Plugin: "drain", Critical: true, State: StepRetrying, Attempts: 3, Failures: 2, Progress: "2 pods", Reason: "x",

@@ -135,8 +135,9 @@ func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
 	}
 	policy, _, _ := unstructured.NestedSlice(objects["ValidatingAdmissionPolicy/"+api.WebhookName].Object, "spec", "matchConditions")
 	for _, word := range []string{
-		api.Finalizer, api.AnnotationBypass, api.AnnotationBypassReason, api.AnnotationBypassUntil, api.AnnotationProtect, api.AnnotationBreakGlass,
+		api.Finalizer, api.AnnotationBypass, api.AnnotationBypassReason, api.AnnotationBypassUntil, api.AnnotationBypassBy, api.AnnotationProtect, api.AnnotationBreakGlass,
 		api.AnnotationBreakGlassUntil, api.AnnotationDeletionRequestedBy, api.AnnotationDeletionRequestedAt,
+		api.AnnotationCleanupRequestedAt, api.AnnotationCleanupRequestedBy, api.AnnotationRetryRequestedAt, api.AnnotationRetryRequestedBy,
 	} {
 		if !strings.Contains(fmt.Sprint(policy), "'"+word+"'") {
 			t.Errorf("the policy does not look at %s", word)

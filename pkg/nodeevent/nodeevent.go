@@ -157,17 +157,38 @@ func CleanupFailed(node, message string) Event {
 		strings.TrimSuffix(message, "."), node, node))
 }
 
+// CleanupBypassedWithoutAgent says that the CLI releases a Node without its cleanup. Undone says which
+// steps are left.
+func CleanupBypassedWithoutAgent(run *api.Run, undone string) Event {
+	bypassed := CleanupBypassed(run)
+	bypassed.Message += fmt.Sprintf(". kubectl nodecleanup releases the node, because no agent is leading; %s", undone)
+	return bypassed
+}
+
+// CleanupRetried says that an operator requested a retry.
+func CleanupRetried(run *api.Run) Event {
+	text := "Retry requested"
+	if who := run.Retrier(); who != "" {
+		text += " by " + who
+	}
+	return normal("CleanupRetried", text+": the steps that are not done start again")
+}
+
 // BypassInvalid says that the annotations of a bypass are ignored.
 func BypassInvalid(err error) Event {
 	return warning("BypassInvalid", "The bypass is ignored: "+err.Error())
 }
 
 // CleanupBypassed says that a Node is released without its cleanup.
-func CleanupBypassed(reason string) Event {
+func CleanupBypassed(run *api.Run) Event {
+	text, reason := "Cleanup bypassed", run.BypassReason
+	if who := run.Bypasser(); who != "" {
+		text += " by " + who
+	}
 	if reason == "" {
 		reason = "none given"
 	}
-	return warning("CleanupBypassed", "Cleanup bypassed, the node is released without its complete cleanup. Reason: "+reason)
+	return warning("CleanupBypassed", text+", the node is released without its complete cleanup. Reason: "+reason)
 }
 
 // NodeUnprotected says that a Node was deleted without our finalizer.

@@ -24,7 +24,7 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{Name: "log", State: api.StepFailed, LastError: "no route", StartedAt: &began, FinishedAt: &ended},
 	}}
 	onRequest := *timed
-	onRequest.CleanupRequestedAt = "2026-01-31T04:00:00Z"
+	onRequest.CleanupRequestedAt, onRequest.RequestedByVerified = "2026-01-31T04:00:00Z", true
 	step := func(change func(*api.StepRun)) *api.StepRun {
 		s := &api.StepRun{Name: "drain", Plugin: "d", Attempts: 2, LastError: "no answer.", Reason: "not here"}
 		change(s)
@@ -50,7 +50,9 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{CleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
 		{CleanupCompleted(&api.Run{}), "Normal CleanupCompleted Cleanup done, the node is released. No steps"},
 		{BypassInvalid(errors.New("no time")), "Warning BypassInvalid The bypass is ignored: no time"},
-		{CleanupBypassed(""), "Warning CleanupBypassed Cleanup bypassed, the node is released without its complete cleanup. Reason: none given"},
+		{CleanupRetried(&api.Run{RetryRequestedBy: "rita"}), "Normal CleanupRetried Retry requested by rita (unverified): the steps that are not done start again"},
+		{CleanupBypassed(&api.Run{BypassedBy: "jane", BypassedByVerified: true, BypassReason: "fire"}), "Cleanup bypassed by jane, the node is released without its complete cleanup. Reason: fire"},
+		{CleanupBypassed(&api.Run{}), "Warning CleanupBypassed Cleanup bypassed, the node is released without its complete cleanup. Reason: none given"},
 		{CleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the cleanup continues"},
 		{CleanupDeadline(2*time.Hour, true), "because deadline.action is Release"},
 		{NodeUnprotected(), "no cleanup runs for it"},

@@ -2,6 +2,7 @@ package printer
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,10 +18,13 @@ type NodeList struct {
 
 // Node is one node.
 type Node struct {
-	Name      string `json:"name"`
-	UID       string `json:"uid"`
-	Protected bool   `json:"protected"`
-	Cordoned  bool   `json:"cordoned,omitempty"`
+	Name string `json:"name"`
+	UID  string `json:"uid"`
+	// Protected: deleted, it is kept until its cleanup is done.
+	Protected bool `json:"protected"`
+	// Bypass is marked on a live node, which is not protected then.
+	Bypass   *Bypass `json:"bypass,omitempty"`
+	Cordoned bool    `json:"cordoned,omitempty"`
 	// State of its cleanup; empty while there is none.
 	State   string      `json:"state,omitempty"`
 	Stuck   bool        `json:"stuck,omitempty"`
@@ -53,6 +57,11 @@ func (l *NodeList) write(text *Text, wide bool) {
 		if !node.Protected {
 			protected.Tone = Warn
 		}
+		reason := node.Reason
+		if node.Bypass != nil {
+			protected.Text = "bypass"
+			reason = strings.TrimPrefix(reason+"; "+node.Bypass.Line(), "; ")
+		}
 		if node.Stuck {
 			state.Tone = Bad
 		}
@@ -62,25 +71,40 @@ func (l *NodeList) write(text *Text, wide bool) {
 			if node.Since != nil {
 				since = Age(l.Time.Sub(node.Since.Time))
 			}
-			row = append(row, Cells(yesNo(node.Cordoned), OrDash(since), node.UID, OrDash(node.Reason))...)
+			row = append(row, Cells(yesNo(node.Cordoned), OrDash(since), node.UID, OrDash(reason))...)
 		}
 		rows = append(rows, row)
 	}
 	text.Table(rows)
+	if wide {
+		return
+	}
+	for _, node := range l.Nodes {
+		if node.Bypass != nil {
+			text.Line("Note: node %s: %s", node.Name, node.Bypass.Line())
+		}
+	}
 }
 
 // Short writes the sums.
 func (l *NodeList) Short(text *Text) {
-	protected, cleaning := 0, 0
+	protected, bypassed, cleaning := 0, 0, 0
 	for _, node := range l.Nodes {
 		if node.Protected {
 			protected++
+		}
+		if node.Bypass != nil {
+			bypassed++
 		}
 		if node.State != "" {
 			cleaning++
 		}
 	}
-	text.Line("%d nodes: %d protected, %d unprotected, %d being cleaned up", len(l.Nodes), protected, len(l.Nodes)-protected, cleaning)
+	marked := ""
+	if bypassed > 0 {
+		marked = fmt.Sprintf("%d bypass marked, ", bypassed)
+	}
+	text.Line("%d nodes: %d protected, %d unprotected, %s%d being cleaned up", len(l.Nodes), protected, len(l.Nodes)-protected-bypassed, marked, cleaning)
 }
 
 // Names returns the nodes.
@@ -113,16 +137,35 @@ type PastRun struct {
 	DryRun      bool   `json:"dryRun,omitempty"`
 	RequestedBy string `json:"requestedBy,omitempty"`
 	// RequestedByVerified: an authenticated API server named RequestedBy. Requester is that for people.
-	RequestedByVerified bool         `json:"requestedByVerified,omitempty"`
-	Requester           string       `json:"-"`
-	Bypass              string       `json:"bypass,omitempty"`
-	BreakGlass          string       `json:"breakGlass,omitempty"`
-	PlanHash            string       `json:"planHash"`
-	StartedAt           metav1.Time  `json:"startedAt"`
-	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
-	Steps               []PastStep   `json:"steps"`
+	RequestedByVerified bool   `json:"requestedByVerified,omitempty"`
+	Requester           string `json:"-"`
+	Bypass              string `json:"bypass,omitempty"`
+	// BypassedBy is who bypassed, RetryRequestedBy who requested the newest retry, with whether the
+	// API server verified it. Bypasser and Retrier are that for people.
+	BypassedBy               string       `json:"bypassedBy,omitempty"`
+	BypassedByVerified       bool         `json:"bypassedByVerified,omitempty"`
+	Bypasser                 string       `json:"-"`
+	RetryRequestedBy         string       `json:"retryRequestedBy,omitempty"`
+	RetryRequestedByVerified bool         `json:"retryRequestedByVerified,omitempty"`
+	Retrier                  string       `json:"-"`
+	BreakGlass               string       `json:"breakGlass,omitempty"`
+	PlanHash                 string       `json:"planHash"`
+	StartedAt                metav1.Time  `json:"startedAt"`
+	FinishedAt               *metav1.Time `json:"finishedAt,omitempty"`
+	Steps                    []PastStep   `json:"steps"`
 	// Newer says that a newer version wrote the record, and what this CLI does not know in it.
 	Newer string `json:"newer,omitempty"`
+}
+
+// bypassed says who bypassed and why, empty if nobody did.
+func (r PastRun) bypassed() string {
+	switch {
+	case r.Bypasser == "" && r.Bypass == "":
+		return ""
+	case r.Bypasser == "":
+		return "bypassed: " + r.Bypass
+	}
+	return strings.TrimSuffix("bypassed by "+r.Bypasser+": "+r.Bypass, ": ")
 }
 
 // PastStep is one step of it.
@@ -165,8 +208,11 @@ func (h *History) Wide(text *Text) {
 		if run.Requester != "" {
 			text.Line("  requested by %s", run.Requester)
 		}
-		if run.Bypass != "" {
-			text.Line("  bypassed: %s", run.Bypass)
+		if run.Retrier != "" {
+			text.Line("  retry requested by %s", run.Retrier)
+		}
+		if bypassed := run.bypassed(); bypassed != "" {
+			text.Line("  %s", bypassed)
 		}
 		if run.BreakGlass != "" {
 			text.Line("  against the delete guard: %s", run.BreakGlass)
@@ -204,8 +250,8 @@ func (h *History) row(run PastRun) []Cell {
 		}
 	}
 	message := run.Message
-	if run.Bypass != "" {
-		message = "bypassed: " + run.Bypass
+	if bypassed := run.bypassed(); bypassed != "" {
+		message = bypassed
 	}
 	return []Cell{
 		{Text: run.Node}, state, {Text: Age(h.Time.Sub(run.StartedAt.Time)) + " ago"}, {Text: took},

@@ -23,6 +23,8 @@ type Plan struct {
 	// Excluded says why the config leaves this node out although it has the finalizer: then
 	// it is cleaned up when it is deleted, and not on request.
 	Excluded string `json:"excluded,omitempty"`
+	// Bypass is marked on the node: deleted, it is released without these steps.
+	Bypass *Bypass `json:"bypass,omitempty"`
 	// DryRun: the config has the agent only preview.
 	DryRun  bool          `json:"dryRun,omitempty"`
 	Steps   []PlanStep    `json:"steps"`
@@ -75,6 +77,9 @@ func (p *Plan) Wide(text *Text) { p.write(text, true) }
 
 func (p *Plan) write(text *Text, effects bool) {
 	text.Line("Plan %s · %s · nothing was changed", p.Hash, p.Node)
+	if p.Bypass != nil {
+		text.Line("Bypass marked: %s", p.Bypass.Line())
+	}
 	if p.Unprotected != "" {
 		text.Line("No cleanup: %s", p.Unprotected)
 		return
@@ -133,7 +138,11 @@ func blockers(text *Text, blocked []Blocker) {
 
 // Short writes one line.
 func (p *Plan) Short(text *Text) {
-	text.Line("%s plan %s: %d steps, %d blockers", p.Node, p.Hash, len(p.Steps), len(p.Blocked))
+	marked := ""
+	if p.Bypass != nil {
+		marked = "; " + p.Bypass.Line()
+	}
+	text.Line("%s plan %s: %d steps, %d blockers%s", p.Node, p.Hash, len(p.Steps), len(p.Blocked), marked)
 }
 
 // Names returns the node.
@@ -166,6 +175,11 @@ func (l *PlanList) Text(text *Text) {
 		})
 	}
 	text.Table(rows)
+	for _, plan := range l.Plans {
+		if plan.Bypass != nil {
+			text.Line("Note: node %s: %s", plan.Node, plan.Bypass.Line())
+		}
+	}
 	text.Line("%d nodes, %d blocked; nothing was changed", len(l.Plans), blocked)
 }
 

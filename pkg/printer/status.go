@@ -45,6 +45,8 @@ type Status struct {
 	// Plugins as the leader found them, one for each step of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
 	Nodes   NodeCounts     `json:"nodes"`
+	// Bypasses are the bypasses on live nodes.
+	Bypasses []Bypass `json:"bypasses,omitempty"`
 	// Cleanups that hold a node, worst first.
 	Cleanups []Cleanup `json:"cleanups"`
 	// Next is what to do next; empty when there is nothing to do.
@@ -154,12 +156,14 @@ type Config struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// NodeCounts counts nodes. Cleaning is by the state of the cleanup; its nodes
+// NodeCounts counts nodes. Bypassed are the live nodes with our finalizer that a bypass releases
+// when they are deleted: they are not protected. Cleaning is by the state of the cleanup; its nodes
 // are counted in Protected too.
 type NodeCounts struct {
 	Total       int            `json:"total"`
 	Protected   int            `json:"protected"`
 	Unprotected int            `json:"unprotected"`
+	Bypassed    int            `json:"bypassed,omitempty"`
 	Cleaning    map[string]int `json:"cleaning,omitempty"`
 }
 
@@ -181,6 +185,9 @@ type Cleanup struct {
 func (s *Status) Text(text *Text) {
 	if s.Pause != nil {
 		text.Line("%s", s.Pause.Line(s.Time.Time))
+	}
+	s.bypasses(text)
+	if s.Pause != nil || len(s.Bypasses) > 0 {
 		text.Line("")
 	}
 	parts := [][]Cell{
@@ -216,6 +223,7 @@ func (s *Status) Short(text *Text) {
 	if s.Pause != nil {
 		text.Line("%s", s.Pause.Line(s.Time.Time))
 	}
+	s.bypasses(text)
 	text.Line("agent %s, admission %s, nodes: %s", s.Agent.Health, s.Admission.Health, s.nodes())
 	for _, cleanup := range s.Cleanups {
 		if cleanup.Stuck {
@@ -299,6 +307,9 @@ func (s *Status) nodes() string {
 	parts := []string{fmt.Sprintf("%d protected", s.Nodes.Protected)}
 	if s.Nodes.Unprotected > 0 {
 		parts = append(parts, fmt.Sprintf("%d unprotected", s.Nodes.Unprotected))
+	}
+	if s.Nodes.Bypassed > 0 {
+		parts = append(parts, fmt.Sprintf("%d bypass marked", s.Nodes.Bypassed))
 	}
 	var states []string
 	for state := range s.Nodes.Cleaning {

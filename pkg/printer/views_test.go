@@ -26,13 +26,26 @@ func nodes() printer.View {
 	return list
 }
 
+func nodesMarked() printer.View {
+	list := printer.NewNodeList(night)
+	list.Nodes = []printer.Node{
+		{Name: "ip-10-0-8", UID: "u-8", Protected: true, Created: *ago(time.Hour)},
+		{Name: "ip-10-0-9", UID: "u-9", Created: *ago(time.Hour), Bypass: bypass("ip-10-0-9")},
+	}
+	return list
+}
+
+func bypass(node string) *printer.Bypass {
+	return &printer.Bypass{Node: node, By: "alice", Until: ago(-24 * time.Hour), Reason: "hardware lost"}
+}
+
 func history() printer.View {
 	view := printer.NewHistory(night)
 	view.Runs = []printer.PastRun{
 		{Record: "run-ip-10-0-7-u7", Node: "ip-10-0-7", NodeUID: "u-7", State: "Failed", Message: "no tries left", PlanHash: "9f3c1a", StartedAt: *ago(14 * time.Minute), Steps: []printer.PastStep{
 			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
 		}},
-		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BreakGlass: "rack burns", RequestedBy: "jane", Requester: "jane (unverified)", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
+		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BypassedBy: "bob", BypassedByVerified: true, Bypasser: "bob", RetryRequestedBy: "rita", Retrier: "rita (unverified)", BreakGlass: "rack burns", RequestedBy: "jane", Requester: "jane (unverified)", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
 		{Record: "run-ip-10-0-5-u5", Node: "ip-10-0-5", NodeUID: "u-5", State: "Verifying", PlanHash: "9f3c1a", StartedAt: *ago(2 * time.Hour), Newer: "a newer version wrote run record run-ip-10-0-5-u5: this CLI does not know state Verifying; upgrade it", Steps: []printer.PastStep{
 			{Name: "bmc", Plugin: "redfish", State: "PoweringOff", Attempts: 1},
 		}},
@@ -54,6 +67,7 @@ func plan() *printer.Plan {
 	view.Skipped = []printer.SkippedStep{{Name: "gpu", Reason: "the node's labels do not match"}}
 	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}, {What: "step tell-ops", Reason: "secret is missing"}}
 	view.Notes = []string{"you are not allowed to list volumeattachments"}
+	view.Bypass = bypass("ip-10-0-7")
 	return view
 }
 
@@ -106,7 +120,7 @@ func checks() printer.View {
 func TestViewsGolden(t *testing.T) {
 	yes, no := true, false
 	for name, view := range map[string]printer.View{
-		"nodes": nodes(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
+		"nodes": nodes(), "nodes-marked": nodesMarked(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
 		"plans": printer.NewPlanList([]*printer.Plan{plan(), printer.NewPlan("ip-10-0-8")}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
 	} {
 		for _, form := range printer.Forms {

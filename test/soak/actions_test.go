@@ -186,7 +186,7 @@ func (w *world) bypass(ctx context.Context) error {
 	if node == nil {
 		return errNothing
 	}
-	return w.annotate(ctx, node, fmt.Sprintf("%q:%q,%q:%q", api.AnnotationBypass, "true", api.AnnotationBypassReason, "soak"))
+	return w.annotate(ctx, node, fmt.Sprintf("%q:%q,%q:%q,%q:%q", api.AnnotationBypass, "true", api.AnnotationBypassReason, "soak", api.AnnotationBypassBy, "olga"))
 }
 
 // removeFinalizer declares it before, for the checker.

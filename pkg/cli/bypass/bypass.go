@@ -3,7 +3,9 @@ package bypass
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,11 +13,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
+
+// defaultFor is how long a bypass counts. A mark on a live node that nobody remembers must not
+// release it a year later.
+const defaultFor = 24 * time.Hour
 
 // Options of the command.
 type Options struct {
@@ -36,11 +43,17 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Release nodes without their cleanup, on the record.
 
 The agent does not run the remaining steps: it evicts no pods, waits for no volumes and
-notifies nobody. The reason is kept on the node, in an Event and in the run record.
+notifies nobody. Your name and the reason are kept in an Event and in the run record.
 
-On a node that is not being deleted, the bypass takes effect at its deletion. --for limits
-how long it is valid. To remove it:
+A node that is being deleted is released now. If no agent is leading, this command
+writes the run record and the Event, and releases the node itself.
+
+A node that is not being deleted is marked: if it is deleted within the time of --for, it
+is released without its cleanup. status, nodes list, plan, check and diagnose show the
+mark. To remove it before:
   kubectl annotate node NODE nodecleanup.io/bypass-
+
+There is no bypass without an end. For a long one, give a long time: --for 8760h
 
 With several nodes, the command asks once. An error of one does not stop the others.
 The exit code is the highest of all nodes.`,
@@ -58,16 +71,13 @@ The exit code is the highest of all nodes.`,
 			if err := o.Validate(); err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("for") && o.For <= 0 {
-				return exit.Usagef("--for must be longer than 0, not %s", o.For)
-			}
 			return o.Run(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
 	o.AddSelector(flags)
 	flags.StringVar(&o.Reason, "reason", "", "Reason, kept on the record (required)")
-	flags.DurationVar(&o.For, "for", 0, "How long the bypass is valid, such as 1h (default: until it is removed)")
+	flags.DurationVar(&o.For, "for", defaultFor, "How long the bypass is valid")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	return cmd
 }
@@ -80,6 +90,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Reason == "" {
 		return exit.Usagef("bypassing a node needs a --reason")
+	}
+	if o.For <= 0 {
+		return exit.Usagef("--for must be longer than 0, not %s", o.For)
 	}
 	return nil
 }
@@ -94,50 +107,133 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.consequences(ctx, clients.Typed, nodes); err != nil {
+	release, err := o.consequences(ctx, clients.Typed, nodes)
+	if err != nil {
 		return err
 	}
 	if !o.Yes {
-		question, word := fmt.Sprintf("Release node %s without cleanup?", nodes[0].Name), nodes[0].Name
-		if len(nodes) > 1 {
-			question, word = fmt.Sprintf("Release these %d nodes without cleanup?", len(nodes)), fmt.Sprint(len(nodes))
-		}
+		question, word := question(nodes)
 		if err := o.ConfirmByTyping(ctx, question, word); err != nil {
 			return err
 		}
 	}
+	by := command.WhoAmI(ctx, clients.Typed)
 	results := o.NewResults(len(nodes) > 1)
 	command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
-		if err := o.mark(ctx, clients.Typed, node); err != nil {
+		current, err := o.mark(ctx, clients.Typed, node, by)
+		if err != nil {
 			return err
 		}
-		results.Done("node/%s bypassed", node.Name)
-		return nil
+		if current.DeletionTimestamp == nil {
+			results.Done("node/%s marked", node.Name)
+			results.Progress(node.Name, command.TakeBack(node.Name))
+			return nil
+		}
+		if release == nil || !api.HasFinalizer(current) {
+			results.Done("node/%s bypassed", node.Name)
+			return nil
+		}
+		return o.release(ctx, release, results, current)
 	})
 	return results.Err()
 }
 
-// consequences says what the bypass will do and leave undone, for the first of many nodes.
-func (o *Options) consequences(ctx context.Context, client kubernetes.Interface, nodes []*corev1.Node) error {
+// release releases a marked node without an agent.
+func (o *Options) release(ctx context.Context, releaser *releaser, results *command.Results, node *corev1.Node) error {
+	err := releaser.release(ctx, node)
+	switch {
+	case err == nil:
+		results.Done("node/%s bypassed and released", node.Name)
+		return nil
+	case errors.Is(err, errLeads):
+		results.Done("node/%s bypassed", node.Name)
+		results.Progress(node.Name, "An agent leads now and releases the node.")
+		return nil
+	case errors.Is(err, errReleased):
+		results.Done("node/%s bypassed", node.Name)
+		results.Progress(node.Name, "Somebody else has released the node. Who and why: kubectl nodecleanup history "+node.Name)
+		return nil
+	case errors.Is(err, errOvertaken):
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("releasing node %s: %w; this command has not released it", node.Name, err),
+			Next: fmt.Sprintf("See who has changed it: kubectl nodecleanup diagnose %s, or if the node is gone: kubectl nodecleanup history %[1]s", node.Name),
+		}
+	}
+	return err
+}
+
+// question asks about all nodes at once, and returns the word to type.
+func question(nodes []*corev1.Node) (question, word string) {
+	which, word := "node "+nodes[0].Name, nodes[0].Name
+	if len(nodes) > 1 {
+		which, word = fmt.Sprintf("these %d nodes", len(nodes)), fmt.Sprint(len(nodes))
+	}
+	if slices.ContainsFunc(nodes, func(node *corev1.Node) bool { return node.DeletionTimestamp != nil }) {
+		return fmt.Sprintf("Release %s without cleanup?", which), word
+	}
+	return fmt.Sprintf("Mark %s, so that a deletion releases without cleanup?", which), word
+}
+
+// consequences says what the bypass will do and leave undone, for the first of many nodes. It
+// returns what releases terminating nodes if no agent does.
+func (o *Options) consequences(ctx context.Context, client kubernetes.Interface, nodes []*corev1.Node) (*releaser, error) {
 	namespace, err := o.Cluster.Namespace(ctx, client)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	release, err := o.withoutAgent(ctx, client, namespace, nodes)
+	if err != nil {
+		return nil, err
 	}
 	listed, more := command.Bounded(nodes)
 	for _, node := range listed {
-		o.Say("%s", consequence(ctx, client, namespace, node))
+		o.Say("%s", o.consequence(ctx, client, namespace, node))
 	}
 	if more > 0 {
 		o.Say("And %d more nodes.", more)
 	}
-	o.WarnWithoutLeader(ctx, client, namespace)
-	return nil
+	if release != nil {
+		o.Say("No agent in namespace %s is leading. This command records the bypass and releases the nodes that are being deleted.", namespace)
+	} else {
+		o.WarnWithoutLeader(ctx, client, namespace)
+	}
+	return release, nil
 }
 
-func consequence(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) string {
+// withoutAgent returns what releases nodes if no agent does: nil if an agent leads, if that is not
+// known, or if no node is held that is being deleted.
+func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface, namespace string, nodes []*corev1.Node) (*releaser, error) {
+	if !slices.ContainsFunc(nodes, held) {
+		return nil, nil
+	}
+	lease := &cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: o.ServerTime}
+	leadership, err := lease.Read(ctx)
+	if err != nil {
+		o.Say("Whether an agent is leading is not known: %v", err)
+		return nil, nil
+	}
+	if leadership.Leads {
+		return nil, nil
+	}
+	// A record in a namespace where no agent ever is would be found by nobody.
+	if err := command.CheckNamespace(ctx, client, namespace, "releasing nodes from", "Leave --namespace out."); err != nil {
+		return nil, err
+	}
+	verified, err := access.NamesEnforced(ctx, client)
+	if err != nil {
+		o.Say("Your name is recorded as unverified: %v", err)
+	}
+	return &releaser{client: client, namespace: namespace, now: o.ServerTime, lease: lease, verified: verified && err == nil}, nil
+}
+
+// held reports whether the node is being deleted and has our finalizer.
+func held(node *corev1.Node) bool { return node.DeletionTimestamp != nil && api.HasFinalizer(node) }
+
+func (o *Options) consequence(ctx context.Context, client kubernetes.Interface, namespace string, node *corev1.Node) string {
 	switch {
 	case node.DeletionTimestamp == nil:
-		return fmt.Sprintf("Node %s is not being deleted. The bypass takes effect when it is deleted: none of its steps run then.", node.Name)
+		return fmt.Sprintf("Node %s is not being deleted: if it is deleted before %s, none of its steps run.", node.Name, o.until())
 	case !api.HasFinalizer(node):
 		return fmt.Sprintf("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
 			node.Name, strings.Join(node.Finalizers, ", "))
@@ -145,16 +241,15 @@ func consequence(ctx context.Context, client kubernetes.Interface, namespace str
 	return fmt.Sprintf("Node %s will be released immediately; %s.", node.Name, command.UndoneOf(cluster.RunOf(ctx, client, namespace, node)))
 }
 
-// mark puts the bypass on the node.
-func (o *Options) mark(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
-	annotations := map[string]any{
+// until is when the bypass ends.
+func (o *Options) until() string { return o.ServerTime().Add(o.For).UTC().Format(time.RFC3339) }
+
+// mark sets the bypass on the node, in the name of the caller, and returns the node.
+func (o *Options) mark(ctx context.Context, client kubernetes.Interface, node *corev1.Node, by any) (*corev1.Node, error) {
+	return command.Annotate(ctx, client, node, map[string]any{
 		api.AnnotationBypass:       "true",
+		api.AnnotationBypassBy:     by,
 		api.AnnotationBypassReason: o.Reason,
-		// An end that an earlier bypass had does not count for this one.
-		api.AnnotationBypassUntil: nil,
-	}
-	if o.For > 0 {
-		annotations[api.AnnotationBypassUntil] = o.ServerTime().Add(o.For).UTC().Format(time.RFC3339)
-	}
-	return command.Annotate(ctx, client, node, annotations)
+		api.AnnotationBypassUntil:  o.until(),
+	})
 }

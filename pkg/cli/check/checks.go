@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -44,6 +45,7 @@ var checks = []check{
 	{"admission", "finalizer on a new node (dry run)", false, admission},
 	{"plugins", "plugins of the steps", false, plugins},
 	{"nodes", "protected nodes", false, nodes},
+	{"bypasses", "live nodes that are marked for a bypass", false, bypasses},
 	{"cleanups", "cleanups", false, cleanups},
 	{"metrics", "metrics of the agent", false, metrics},
 	{"operate-rights", "your rights to act on nodes", false, operateRights},
@@ -162,6 +164,21 @@ func nodes(ctx context.Context, s *subject) result {
 			"kubectl nodecleanup nodes list shows which; the agent adds the finalizer to those that the config's nodeSelector chooses")
 	}
 	return pass(fmt.Sprintf("%d of %d", status.Nodes.Protected, status.Nodes.Total))
+}
+
+func bypasses(ctx context.Context, s *subject) result {
+	status, err := s.look(ctx)
+	if err != nil {
+		return skip(err)
+	}
+	marked := status.Bypasses
+	switch len(marked) {
+	case 0:
+		return pass("none")
+	case 1:
+		return warn(fmt.Sprintf("node %s: %s", marked[0].Node, marked[0].Line()), command.TakeBack(marked[0].Node))
+	}
+	return warn(fmt.Sprintf("%d nodes; node %s: %s", len(marked), marked[0].Node, marked[0].Line()), "kubectl nodecleanup nodes list shows which. "+command.TakeBack(marked[0].Node))
 }
 
 func cleanups(ctx context.Context, s *subject) result {

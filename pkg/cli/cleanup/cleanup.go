@@ -116,7 +116,7 @@ func (o *Options) Run(ctx context.Context) error {
 	stamp := o.Stamp()
 	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, clients.Typed)}
 	requested := command.ForEach(results, planned, 1, func(one *preview.Planned) error {
-		if err := command.Annotate(ctx, clients.Typed, one.Node, annotations); err != nil {
+		if _, err := command.Annotate(ctx, clients.Typed, one.Node, annotations); err != nil {
 			return err
 		}
 		results.Done("node/%s cleanup requested", one.Node.Name)

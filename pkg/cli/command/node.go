@@ -49,30 +49,35 @@ func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev
 }
 
 // Annotate sets annotations on the node that was looked at, and on no other that
-// has come under its name since. A nil value takes one off.
-func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) error {
+// has come under its name since. A nil value takes one off. It returns the node as it is then.
+func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) (*corev1.Node, error) {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "annotations": annotations}})
 	if err != nil {
-		return fmt.Errorf("marking node %s: %w", node.Name, err)
+		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)
 	}
-	_, err = client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
+	current, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
 	switch {
 	case apierrors.IsNotFound(err):
-		return &exit.Error{
+		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("marking node %s: it has gone meanwhile; there is nothing left to do for it", node.Name),
 			Next: "See what became of it: kubectl nodecleanup history " + node.Name,
 		}
 	case apierrors.IsConflict(err), apierrors.IsInvalid(err):
-		return &exit.Error{
+		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
 			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, fix what the message names.",
 		}
 	case err != nil:
-		return fmt.Errorf("marking node %s: %w", node.Name, err)
+		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)
 	}
-	return nil
+	return current, nil
+}
+
+// TakeBack says how to remove the bypass from a live node.
+func TakeBack(node string) string {
+	return fmt.Sprintf("To remove the bypass: kubectl annotate node %s %s-", node, api.AnnotationBypass)
 }
 
 // Leads reports whether an agent leads in the namespace. It is true also if the lease cannot

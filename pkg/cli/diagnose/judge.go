@@ -8,6 +8,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -49,9 +50,13 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 		fact(printer.Pass, "cleanup requested at %s by %s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]))
 	default:
 		view.Question = fmt.Sprintf("Node %s is not being deleted, and no cleanup was requested.", f.name)
-		fact(passed(api.HasFinalizer(f.node)), "%s", protection(api.HasFinalizer(f.node)))
+		if bypass := inspect.Bypass(f.node, now); bypass == nil {
+			fact(passed(api.HasFinalizer(f.node)), "%s", protection(api.HasFinalizer(f.node)))
+		}
+		f.marked(view, fact, now)
 		return view
 	}
+	f.marked(view, fact, now)
 	f.steps(fact, now)
 	for _, rule := range rules {
 		if cause := rule(f, now); cause != nil {
@@ -63,7 +68,7 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 			view.Causes = append(view.Causes, *cause)
 		}
 	}
-	view.Remarks = append(f.newer(), f.remarks(now)...)
+	view.Remarks = append(view.Remarks, append(f.newer(), f.remarks(now)...)...)
 	return view
 }
 
@@ -86,6 +91,19 @@ func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string,
 	}
 	slices.Sort(view.Remarks)
 	view.Remarks = slices.Compact(view.Remarks)
+}
+
+// marked tells of the bypass on a node that is not being deleted.
+func (f *found) marked(view *printer.Diagnosis, fact func(printer.Outcome, string, ...any), now time.Time) {
+	if f.node.DeletionTimestamp != nil {
+		return
+	}
+	if bypass := inspect.Bypass(f.node, now); bypass != nil {
+		fact(printer.Warning, "%s", bypass.Line())
+		view.Remarks = append(view.Remarks, command.TakeBack(f.name))
+	} else if _, err := api.BypassOf(f.node, now); err != nil {
+		fact(printer.Warning, "its bypass is ignored: %v", err)
+	}
 }
 
 func passed(good bool) printer.Outcome {

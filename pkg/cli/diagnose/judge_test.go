@@ -258,6 +258,14 @@ func TestEveryCauseGolden(t *testing.T) {
 		"blocked": {func(f *found) {
 			f.node.Status.Conditions[0] = api.CleanupCondition(api.Blocked, "step storage is not healthy: no route to host", ago(time.Minute))
 		}, "blocked"},
+		"bypass-marked": {func(f *found) {
+			f.node.DeletionTimestamp = nil
+			f.node.Annotations = map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "alice", api.AnnotationBypassReason: "rebuild", api.AnnotationBypassUntil: night.Add(time.Hour).Format(time.RFC3339)}
+		}, ""},
+		"bypass-marked-and-requested": {func(f *found) {
+			f.node.DeletionTimestamp = nil
+			f.node.Annotations = map[string]string{api.AnnotationBypass: "yess", api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}
+		}, "bypass-unreadable"},
 		"not-deleted": {func(f *found) { f.node.DeletionTimestamp = nil }, ""},
 		"requested": {func(f *found) {
 			f.node.DeletionTimestamp = nil

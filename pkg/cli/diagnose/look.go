@@ -275,7 +275,9 @@ func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (e
 // tryUpdate sends a change that is a dry run: a node can hold a value that every
 // update is refused for, the one that takes the finalizer off too.
 func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": f.node.UID, "annotations": map[string]any{api.AnnotationRetryRequestedAt: "dry run"}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": f.node.UID, "annotations": map[string]any{
+		api.AnnotationRetryRequestedAt: "dry run", api.AnnotationRetryRequestedBy: nil, // Nobody sends it in the name of another user.
+	}}})
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,14 @@ func cause(id, text string, options ...string) *printer.Cause {
 
 func (f *found) held() bool { return api.HasFinalizer(f.node) }
 
+// wasOurs reports whether nodecleanup held the node. The CLI, which releases a node if no agent does,
+// writes a record and no condition.
+func (f *found) wasOurs() bool {
+	return api.Cleanup(f.node) != nil || f.run != nil && f.run.State.Released()
+}
+
 func released(f *found, _ time.Time) *printer.Cause {
-	if f.held() || f.node.DeletionTimestamp == nil || api.Cleanup(f.node) == nil {
+	if f.held() || f.node.DeletionTimestamp == nil || !f.wasOurs() {
 		return nil
 	}
 	return cause("other-finalizers", "nodecleanup has released the node; others hold it: "+strings.Join(f.node.Finalizers, ", "),
@@ -36,7 +42,7 @@ func released(f *found, _ time.Time) *printer.Cause {
 }
 
 func unprotected(f *found, _ time.Time) *printer.Cause {
-	if f.held() || f.node.DeletionTimestamp == nil || api.Cleanup(f.node) != nil {
+	if f.held() || f.node.DeletionTimestamp == nil || f.wasOurs() {
 		return nil
 	}
 	return cause("unprotected", "the node was deleted without our finalizer, so there is no cleanup; others hold it: "+strings.Join(f.node.Finalizers, ", "),

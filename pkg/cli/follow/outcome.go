@@ -78,8 +78,11 @@ func gone(run *api.Run, name string) error {
 
 func bypassed(run *api.Run, name string) error {
 	why := ""
+	if who := run.Bypasser(); who != "" {
+		why = " by " + who
+	}
 	if run.BypassReason != "" {
-		why = fmt.Sprintf(" (%s)", run.BypassReason)
+		why += fmt.Sprintf(" (%s)", run.BypassReason)
 	}
 	return failure(exit.Failure, name, fmt.Sprintf("bypassed%s; %s", why, command.Undone(run)), "See what was done: kubectl nodecleanup history "+name+" -o wide")
 }

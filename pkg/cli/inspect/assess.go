@@ -34,6 +34,18 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view.Config = assessConfig(s.Status)
 	view.Plugins = assessPlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
+	for _, node := range s.Marked {
+		bypass := Bypass(node, now)
+		if bypass == nil {
+			continue
+		}
+		view.Bypasses = append(view.Bypasses, *bypass)
+		if api.HasFinalizer(node) {
+			view.Nodes.Protected--
+			view.Nodes.Bypassed++
+		}
+	}
+	slices.SortFunc(view.Bypasses, func(a, b printer.Bypass) int { return cmp.Compare(a.Node, b.Node) })
 	for _, node := range s.Leaving {
 		row := Cleanup(node, s.Runs[node.UID], s.Unreadable[node.UID])
 		if api.HasFinalizer(node) {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -111,6 +112,18 @@ func TestStatusGolden(t *testing.T) {
 			s.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "storage array down"}
 			s.leave("ip-10-0-8", 5*time.Second, api.Pending, s.Status.Pause.String())
 		}, false},
+		"bypass-marked": {func(s *Snapshot) {
+			s.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute)}
+			s.mark("ip-10-0-8", api.AnnotationBypassUntil, night.Add(time.Hour).Format(time.RFC3339), api.AnnotationBypassBy, "alice", api.AnnotationBypassReason, "rebuild of rack 7")
+			s.mark("ip-10-0-7")
+			s.mark("expired", api.AnnotationBypassUntil, night.Format(time.RFC3339))
+			s.mark("invalid", api.AnnotationBypassUntil, "tomorrow")
+		}, false},
+		"bypass-marked-on-many": {func(s *Snapshot) {
+			for i := range 5 {
+				s.mark(fmt.Sprintf("ip-10-0-%d", i))
+			}
+		}, true},
 		"brake": {func(s *Snapshot) {
 			s.Status.Brake = api.Brake{Since: ptr.To(metav1.NewTime(night.Add(-12 * time.Minute))), Reason: "41 of 200 protected nodes are terminating (limit 20%)"}
 		}, false},
@@ -166,6 +179,15 @@ func TestStatusGolden(t *testing.T) {
 			printertest.Golden(t, name+".txt", out.String())
 		})
 	}
+}
+
+// mark adds a live node with a bypass, and with more annotations in pairs.
+func (s *Snapshot) mark(name string, pairs ...string) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{api.Finalizer}, Annotations: map[string]string{api.AnnotationBypass: "true"}}}
+	for i := 0; i < len(pairs); i += 2 {
+		node.Annotations[pairs[i]] = pairs[i+1]
+	}
+	s.count(node)
 }
 
 func outsideAgent(s *Snapshot) {

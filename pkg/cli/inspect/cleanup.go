@@ -24,7 +24,7 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 	row := printer.Cleanup{Node: node.Name, Since: node.DeletionTimestamp}
 	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
 		row.State = unprotected
-		if api.Cleanup(node) != nil {
+		if api.Cleanup(node) != nil || run != nil && run.State.Released() {
 			row.State = released
 		}
 		row.Reason = "held by the finalizers of others: " + strings.Join(api.OtherFinalizers(node), ", ")

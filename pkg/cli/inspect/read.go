@@ -53,7 +53,9 @@ type Snapshot struct {
 	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
 	// large cluster nothing else is kept.
 	Leaving []*corev1.Node
-	Runs    map[types.UID]*api.Run
+	// Marked are the live nodes with a bypass, also with one that has expired.
+	Marked []*corev1.Node
+	Runs   map[types.UID]*api.Run
 	// Unreadable are the errors of run records that cannot be decoded.
 	Unreadable map[types.UID]error
 }
@@ -134,15 +136,23 @@ func optional[T any](object *T, err error) (*T, error) {
 
 func (s *Snapshot) readNodes(ctx context.Context, client kubernetes.Interface) error {
 	return cluster.EachNode(ctx, client.CoreV1(), func(node *corev1.Node) error {
-		s.Total++
-		if api.HasFinalizer(node) {
-			s.Protected++
-		}
-		if IsLeaving(node) {
+		if s.count(node) {
 			s.Leaving = append(s.Leaving, Trim(node))
 		}
 		return nil
 	})
+}
+
+// count counts a node, and reports whether it is leaving.
+func (s *Snapshot) count(node *corev1.Node) (leaving bool) {
+	s.Total++
+	if api.HasFinalizer(node) {
+		s.Protected++
+	}
+	if node.DeletionTimestamp == nil && node.Annotations[api.AnnotationBypass] != "" {
+		s.Marked = append(s.Marked, Trim(node))
+	}
+	return IsLeaving(node)
 }
 
 // Trim returns what is shown of a node, without its images, labels and the
@@ -151,7 +161,7 @@ func Trim(node *corev1.Node) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: node.Name, UID: node.UID, CreationTimestamp: node.CreationTimestamp,
-			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers,
+			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers, Annotations: bypassAnnotations(node),
 		},
 		Spec:   corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable},
 		Status: corev1.NodeStatus{Conditions: node.Status.Conditions},
@@ -198,13 +208,10 @@ func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 
 // SetNodes sets nodes and run records that were read by other means, such as a watch.
 func (s *Snapshot) SetNodes(nodes []*corev1.Node, record func(name string) *corev1.ConfigMap) {
-	s.Total, s.Protected, s.Leaving = len(nodes), 0, nil
+	s.Total, s.Protected, s.Leaving, s.Marked = 0, 0, nil, nil
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	for _, node := range nodes {
-		if api.HasFinalizer(node) {
-			s.Protected++
-		}
-		if !IsLeaving(node) {
+		if !s.count(node) {
 			continue
 		}
 		s.Leaving = append(s.Leaving, node)

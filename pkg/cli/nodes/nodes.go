@@ -42,8 +42,10 @@ func list(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List every node: protected or not, state, step, age",
-		Long: `List every node: whether the finalizer is on it, the state of its cleanup, the step
-that it is at, and its age. It only reads, and it needs no agent to answer.`,
+		Long: `List every node: whether it is protected, the state of its cleanup, the step that it is
+at, and its age. PROTECTED is yes if a deletion keeps the node until its cleanup is done,
+no if the node lacks the finalizer, and bypass if an operator has marked it, so that a
+deletion releases it without cleanup. The command only reads, and needs no agent.`,
 		Example: `  kubectl nodecleanup nodes list
 
   # Nodes that a delete would take away without cleanup
@@ -99,8 +101,9 @@ func (o *Options) Run(ctx context.Context) error {
 func view(nodes []*corev1.Node, leaving *inspect.Snapshot, now time.Time) *printer.NodeList {
 	list := printer.NewNodeList(now)
 	for _, node := range nodes {
+		bypass := inspect.Bypass(node, now)
 		row := printer.Node{
-			Name: node.Name, UID: string(node.UID), Protected: api.HasFinalizer(node), Cordoned: node.Spec.Unschedulable, Created: node.CreationTimestamp,
+			Name: node.Name, UID: string(node.UID), Protected: api.HasFinalizer(node) && bypass == nil, Bypass: bypass, Cordoned: node.Spec.Unschedulable, Created: node.CreationTimestamp,
 		}
 		if condition := api.Cleanup(node); node.DeletionTimestamp != nil || condition != nil {
 			cleanup := inspect.Cleanup(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID])

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -85,6 +86,7 @@ func (o *Options) Run(ctx context.Context) error {
 	var plans []*printer.Plan
 	blocked := false
 	for _, planned := range previewer.Plans(ctx, results, nodes) {
+		planned.Plan.Bypass = inspect.Bypass(planned.Node, o.ServerTime())
 		plans = append(plans, planned.Plan)
 		blocked = blocked || len(planned.Plan.Blocked) > 0
 	}

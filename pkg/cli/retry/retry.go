@@ -81,8 +81,9 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
 	stamp := o.Stamp()
+	annotations := map[string]any{api.AnnotationRetryRequestedAt: stamp, api.AnnotationRetryRequestedBy: command.WhoAmI(ctx, clients.Typed)}
 	nodes = command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
-		if err := command.Annotate(ctx, clients.Typed, node, map[string]any{api.AnnotationRetryRequestedAt: stamp}); err != nil {
+		if _, err := command.Annotate(ctx, clients.Typed, node, annotations); err != nil {
 			return err
 		}
 		results.Done("node/%s retry requested", node.Name)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
@@ -63,10 +64,13 @@ func MissingOfMine(ctx context.Context, client kubernetes.Interface, wanted []Ri
 }
 
 // ToOperate are the rights for acting on cleanups: requests are annotations on Nodes, a
-// bypass needs a verb of its own, and preflight asks by an annotation on the agent's status.
+// bypass needs a verb of its own, and preflight asks by an annotation on the agent's status. A
+// bypass without an agent writes a run record and an Event.
 func ToOperate(namespace string) []Right {
 	return []Right{
 		{Verb: "get", Resource: "nodes"}, {Verb: "patch", Resource: "nodes"}, {Verb: "bypass", Resource: "nodes"},
 		{Verb: "patch", Resource: "configmaps", Name: api.StatusName, Namespace: namespace},
+		{Verb: "create", Resource: "configmaps", Namespace: namespace}, {Verb: "update", Resource: "configmaps", Namespace: namespace},
+		{Verb: "create", Resource: "events", Namespace: metav1.NamespaceDefault},
 	}
 }

@@ -31,6 +31,9 @@ func screen(environment *command.Environment) func(*printer.Status) error {
 // pauseKey is the line about a pause. It is absent while cleanups may begin.
 const pauseKey = "cleanups"
 
+// bypassKey begins the key of the line about a bypass on a live node.
+const bypassKey = "bypass of node "
+
 // lines shows what has changed since the last time, a line for each: what a pipe
 // or the log of a job can take.
 func lines(environment *command.Environment) func(*printer.Status) error {
@@ -46,6 +49,9 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 			still.Since = nil // An age would be a change each time.
 			now[pauseKey] = "no cleanup begins: " + still.Line(view.Time.Time)
 		}
+		for _, bypass := range view.Bypasses {
+			now[bypassKey+bypass.Node] = fmt.Sprintf("bypass marked on node %s: %s", bypass.Node, bypass.Line())
+		}
 		for _, cleanup := range view.Cleanups {
 			now["node "+cleanup.Node] = fmt.Sprintf("node %s %s %s %s", cleanup.Node, cleanup.State, printer.OrDash(cleanup.Step), printer.OrDash(cleanup.Reason))
 		}
@@ -54,6 +60,9 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 				now[key] = key + " is not being cleaned up any more"
 				if key == pauseKey {
 					now[key] = "cleanups may begin"
+				}
+				if node, is := strings.CutPrefix(key, bypassKey); is {
+					now[key] = fmt.Sprintf("node %s is not marked for a bypass any more", node)
 				}
 				defer delete(said, key) // It is reported once, and the node forgotten.
 			}

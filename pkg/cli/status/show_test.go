@@ -30,6 +30,9 @@ func changes() []*printer.Status {
 		if i == 2 || i == 3 {
 			view.Pause = &printer.Pause{Cause: printer.Paused, By: "alice", Since: &metav1.Time{Time: time.Date(2026, 11, 23, 2, 48, 0, 0, time.UTC)}, Reason: "INC-7"}
 		}
+		if i == 1 || i == 2 {
+			view.Bypasses = []printer.Bypass{{Node: "b", By: "alice", Reason: "INC-8"}}
+		}
 		all = append(all, view)
 	}
 	return all

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,5 +53,6 @@ func (l *live) run(ctx context.Context) error {
 
 // matters reports whether a change of a node shows: most are heartbeats.
 func matters(before, after *corev1.Node) bool {
-	return before.UID != after.UID || api.HasFinalizer(before) != api.HasFinalizer(after) || inspect.IsLeaving(before) || inspect.IsLeaving(after)
+	return before.UID != after.UID || api.HasFinalizer(before) != api.HasFinalizer(after) || inspect.IsLeaving(before) || inspect.IsLeaving(after) ||
+		!maps.Equal(before.Annotations, after.Annotations) // They are those of a bypass alone, see inspect.Trim.
 }

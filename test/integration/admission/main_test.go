@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -79,6 +80,16 @@ func (f *fixture) bindTo(group, role string) {
 
 func (f *fixture) as(user string, groups ...string) kubernetes.Interface {
 	return kubernetes.NewForConfigOrDie(shared.RESTConfigFor(user, groups...))
+}
+
+// nameOf returns the name of a client's user.
+func nameOf(t *testing.T, client kubernetes.Interface) string {
+	t.Helper()
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.UserInfo.Username
 }
 
 // kubelet returns the credentials of the node's own kubelet.

@@ -38,7 +38,7 @@ var attempts = map[string]func(t *testing.T, client kubernetes.Interface, node *
 		return err
 	},
 	"bypass by nodes": func(t *testing.T, client kubernetes.Interface, node *corev1.Node) error {
-		_, err := client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true"}}}`), metav1.PatchOptions{})
+		_, err := client.CoreV1().Nodes().Patch(t.Context(), node.Name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"`+nameOf(t, client)+`"}}}`), metav1.PatchOptions{})
 		return err
 	},
 	"bypass by nodes/status": func(t *testing.T, client kubernetes.Interface, node *corev1.Node) error {

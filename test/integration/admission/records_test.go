@@ -200,6 +200,45 @@ func TestAPreflightNeedsNoBypass(t *testing.T) {
 		patchOf(`{"metadata":{"annotations":{"`+api.AnnotationPreflightRequestedAt+`":"2026-01-31T05:00:00Z"}},"data":{"a":"forged"}}`)(t.Context(), asker, configMap(api.StatusName, nil)))
 }
 
+// An operator writes run records when no agent runs. Its Role cannot name them, and is not to
+// change what the agent does.
+func TestTheRoleOfAnOperatorChangesNoConfig(t *testing.T) {
+	f := setUpRecords(t)
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "test-operators", Namespace: api.Namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: api.Operator},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "oncall"}},
+	}
+	if _, err := f.admin.RbacV1().RoleBindings(api.Namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	for who, groups := range map[string][]string{"with both roles": {"operators", "oncall"}, "with the Role alone": {"oncall"}} {
+		client := f.as("op", groups...).CoreV1().ConfigMaps(api.Namespace)
+		f.eventually("the Role is bound", func(ctx context.Context) (bool, error) {
+			_, err := client.Create(ctx, configMap("runner", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err == nil, nil
+		})
+		record, err := client.Create(t.Context(), configMap("run-op-01234567", runLabel), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if (err == nil) != (len(groups) == 2) {
+			t.Errorf("%s, a run record: %+v, %v", who, record, err)
+		}
+		config, err := f.admin.CoreV1().ConfigMaps(api.Namespace).Get(t.Context(), api.ConfigName, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Data = map[string]string{api.ConfigKey: "steps: []"}
+		if _, err := client.Update(t.Context(), config, metav1.UpdateOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "configures nodecleanup-agent") {
+			t.Errorf("%s, an update of the config: %v", who, err)
+		}
+		if _, err := client.Create(t.Context(), configMap("nodecleanup-webhook-clients", nil), metav1.CreateOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "the right to patch this ConfigMap") {
+			t.Errorf("%s, creating the CA of the webhook's clients: %v", who, err)
+		}
+		if _, err := f.admin.CoreV1().ConfigMaps(api.Namespace).Update(t.Context(), config, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			t.Errorf("an administrator: %v", err)
+		}
+	}
+}
+
 func TestOtherConfigMapsAreNotOurs(t *testing.T) {
 	f := setUpRecords(t)
 	for what, object := range map[string]*corev1.ConfigMap{

@@ -17,7 +17,10 @@ import (
 )
 
 // requests are the annotations that ask for something, and what the answer goes by.
-var requests = []string{api.AnnotationCleanupRequestedAt, api.AnnotationCleanupRequestedBy, api.AnnotationRetryRequestedAt, api.AnnotationCordonedBy, api.AnnotationProtect}
+var requests = []string{
+	api.AnnotationCleanupRequestedAt, api.AnnotationCleanupRequestedBy, api.AnnotationRetryRequestedAt, api.AnnotationRetryRequestedBy,
+	api.AnnotationCordonedBy, api.AnnotationProtect,
+}
 
 // annotate sets an annotation, or takes it off where the value is empty, without storing it.
 func annotate(t *testing.T, client kubernetes.Interface, node, key, value string, subresources ...string) error {
@@ -35,7 +38,11 @@ func (f *fixture) asked(name string) *corev1.Node {
 	f.Helper()
 	f.node(name)
 	for _, key := range requests {
-		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, key)
+		value := "true"
+		if strings.HasSuffix(key, "-requested-by") {
+			value = nameOf(f.T, f.admin) // Nobody asks in the name of another.
+		}
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
 		if _, err := f.admin.CoreV1().Nodes().Patch(f.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			f.Fatal(err)
 		}
@@ -109,7 +116,7 @@ func TestOverridesNeedTheVerbByEveryWay(t *testing.T) {
 	f.node("worker")
 	reporter := f.reporter()
 	for key, says := range map[string]string{
-		api.AnnotationBypass: "without its cleanup", api.AnnotationBypassReason: "without its cleanup", api.AnnotationBypassUntil: "without its cleanup",
+		api.AnnotationBypass: "without its cleanup", api.AnnotationBypassBy: "without its cleanup", api.AnnotationBypassReason: "without its cleanup", api.AnnotationBypassUntil: "without its cleanup",
 		api.AnnotationBreakGlass: "annotations of the delete guard", api.AnnotationBreakGlassUntil: "annotations of the delete guard",
 		api.AnnotationDeletionRequestedBy: "annotations of the delete guard", api.AnnotationDeletionRequestedAt: "annotations of the delete guard",
 	} {
@@ -144,6 +151,9 @@ func TestOverridesNeedTheVerbByEveryWay(t *testing.T) {
 func (f *fixture) register(client kubernetes.Interface, key string) error {
 	node := cluster.MakeNode("new", nil)
 	node.Annotations[key] = "true"
+	if key == api.AnnotationBypass {
+		node.Annotations[api.AnnotationBypassBy] = nameOf(f.T, client)
+	}
 	_, err := client.CoreV1().Nodes().Create(f.Context(), node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	return err
 }

@@ -172,7 +172,7 @@ func TestBypassLetsANodeGoWhileAStepHangs(t *testing.T) {
 	node := f.protected("worker")
 	f.delete(node)
 	<-hang.began
-	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "the rack burned down"})
+	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "the rack burned down"})
 	f.awaitGone(node)
 	f.awaitEvent(node, "CleanupBypassed", "the rack burned down")
 	if record := f.record(node); record.State != api.Bypassed || record.BypassReason != "the rack burned down" {

@@ -60,7 +60,7 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 	})
 	stop()
 	f.start(f.options())
-	f.patch(leaving[1], `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true"}}}`)
+	f.patch(leaving[1], `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"admin"}}}`)
 	f.awaitGone(leaving[1])
 	// Now there are 2, as many as the limit, and they wait all the same.
 	if later := f.awaitState(leaving[2], api.Pending); later != message {

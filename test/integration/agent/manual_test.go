@@ -48,7 +48,7 @@ func (c counted) want(calls int) {
 
 func (f *fixture) request(node *corev1.Node, at string) {
 	f.Helper()
-	f.annotate(node, map[string]string{api.AnnotationCleanupRequestedAt: at, api.AnnotationCleanupRequestedBy: "jane"})
+	f.annotate(node, map[string]string{api.AnnotationCleanupRequestedAt: at, api.AnnotationCleanupRequestedBy: "admin"})
 }
 
 func (f *fixture) patch(node *corev1.Node, patch string) {
@@ -79,7 +79,7 @@ func TestALiveNodeIsCleanedUpOnRequestAndThenGoesAtOnce(t *testing.T) {
 	if !current.Spec.Unschedulable || !api.HasFinalizer(current) || current.Annotations[api.AnnotationCordonedBy] != api.Agent {
 		t.Errorf("the node is %+v %+v", current.ObjectMeta, current.Spec)
 	}
-	if record := f.record(node); record.CleanupRequestedAt != firstRequest || record.RequestedBy != "jane" || record.DeletionRequestedAt != nil {
+	if record := f.record(node); record.CleanupRequestedAt != firstRequest || record.Requester() != "admin" || record.DeletionRequestedAt != nil {
 		t.Errorf("the run record says %+v", record)
 	}
 	f.delete(node)

@@ -76,7 +76,7 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	f.awaitEvent(waits, "CleanupWaiting", reason)
 	f.delete(bypassed)
 	f.awaitState(bypassed, api.Pending)
-	f.patch(bypassed, `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true"}}}`)
+	f.patch(bypassed, `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"admin"}}}`)
 	f.awaitGone(bypassed)
 	// What has begun goes on with all its steps.
 	close(finish)

@@ -100,7 +100,7 @@ func TestARecordThatCannotBeWrittenIsToldAndTriedAgain(t *testing.T) {
 }
 
 func TestABypassGoesOverARecord(t *testing.T) {
-	bypass := map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "gone to the scrapyard"}
+	bypass := map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "gone to the scrapyard"}
 	t.Run("that cannot be read", func(t *testing.T) {
 		f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")
 		gate := newGate()

@@ -140,6 +140,15 @@ func (s *scene) liveThroughEverything() {
 	s.full.Store(false)
 	s.isGone("second")
 
+	// Whether the name of the operator is verified is on the record.
+	s.create("bypassed")
+	bypass := []byte(`{"metadata":{"annotations":{"` + api.AnnotationBypass + `":"true","` + api.AnnotationBypassBy + `":"admin"}}}`)
+	if _, err := s.client.CoreV1().Nodes().Patch(ctx, "bypassed", types.MergePatchType, bypass, metav1.PatchOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	s.delete("bypassed")
+	s.isGone("bypassed")
+
 	rotate := []byte(`{"metadata":{"annotations":{"` + api.AnnotationRotate + `":"now"}}}`)
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Patch(ctx, api.CASecretName, types.MergePatchType, rotate, metav1.PatchOptions{}); err != nil {
 		s.Fatal(err)

@@ -23,31 +23,29 @@ func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
 	actAsAgent(t, client, "bypassing", node)
 
 	waits := must(t, "bypass", "stuck", "--reason", "rebuild", "--yes")
-	wantText(t, waits.errOut, "is not being deleted", "no agent in namespace bypassing is leading")
+	wantText(t, waits.errOut, "is not being deleted", "no agent in namespace bypassing is leading", "To remove the bypass: kubectl annotate node stuck nodecleanup.io/bypass-")
+	wantText(t, waits.out, "node/stuck marked\n")
+
+	must(t, "bypass", "node/stuck", "--reason", "hardware lost", "--for", "1h", "--yes")
+	for after, active := range map[time.Duration]bool{59 * time.Minute: true, 61 * time.Minute: false} {
+		bypass, err := api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(after))
+		if err != nil || bypass.Active != active || bypass.Reason != "hardware lost" || bypass.By != "admin" {
+			t.Errorf("in %s the bypass is %+v, error %v", after, bypass, err)
+		}
+	}
+	// An end that an earlier bypass had does not end this one.
+	must(t, "bypass", "stuck", "--reason", "for a day", "--yes")
+	for after, active := range map[time.Duration]bool{23 * time.Hour: true, 25 * time.Hour: false} {
+		if bypass, err := api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(after)); err != nil || bypass.Active != active {
+			t.Errorf("without --for, in %s the bypass is %+v, error %v", after, bypass, err)
+		}
+	}
 
 	deleteNode(t, client, "stuck")
 	unanswered := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
 	wantText(t, unanswered.errOut, "left undone: storage", "--yes")
-	if got := getNode(t, client, "stuck").Annotations[api.AnnotationBypassReason]; got != "rebuild" {
+	if got := getNode(t, client, "stuck").Annotations[api.AnnotationBypassReason]; got != "for a day" {
 		t.Errorf("a command that could not ask set the reason %q", got)
-	}
-
-	result := must(t, "bypass", "node/stuck", "--reason", "hardware lost", "--for", "1h", "--yes")
-	wantText(t, result.out, "node/stuck bypassed")
-	bypass, err := api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(59*time.Minute))
-	if err != nil || !bypass.Active || bypass.Reason != "hardware lost" {
-		t.Errorf("in 59 minutes the bypass is %+v, error %v", bypass, err)
-	}
-	bypass, err = api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(61*time.Minute))
-	if err != nil || bypass.Active {
-		t.Errorf("in 61 minutes the bypass is %+v, error %v", bypass, err)
-	}
-
-	// An end that an earlier bypass had does not end this one.
-	must(t, "bypass", "stuck", "--reason", "for good", "--yes")
-	bypass, err = api.BypassOf(getNode(t, client, "stuck"), time.Now().Add(61*time.Minute))
-	if err != nil || !bypass.Active {
-		t.Errorf("without --for the bypass ends: %+v, error %v", bypass, err)
 	}
 }
 

@@ -2,45 +2,11 @@ package cli_test
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"path/filepath"
 	"testing"
-
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// proxy returns a kubeconfig of an administrator whose requests go by a hook. A
-// hook that answers returns true; otherwise the API server answers.
+// proxy is the Proxy of the cluster of all tests.
 func proxy(t *testing.T, hook func(http.ResponseWriter, *http.Request) bool) string {
 	t.Helper()
-	target, err := url.Parse(shared.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport, err := rest.TransportFor(shared.RESTConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	forward := httputil.NewSingleHostReverseProxy(target)
-	forward.Transport = transport
-	forward.FlushInterval = -1 // a watch
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !hook(w, r) {
-			forward.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(server.Close)
-	config := clientcmdapi.NewConfig()
-	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: server.URL}
-	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
-	config.CurrentContext = "proxy"
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return shared.Proxy(t, hook)
 }

@@ -146,7 +146,7 @@ func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
 		"bypassed": {func(node string) {
 			f.run("bypass", node, "--reason", "hardware lost", "--yes").exits(exit.OK)
 			f.delete(node)
-		}, "cleaning up node bypassed: bypassed (hardware lost); left undone: drain"},
+		}, "cleaning up node bypassed: bypassed by admin (hardware lost); left undone: drain"},
 		"stripped": {func(node string) {
 			f.delete(node)
 			f.patch(node, `{"metadata":{"finalizers":null}}`)

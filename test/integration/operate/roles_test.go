@@ -127,5 +127,5 @@ func TestAnOperatorCanAct(t *testing.T) {
 	act("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("cleaned up")
 	act("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("nothing was begun", `cannot delete resource "nodes"`, "ask a cluster administrator")
 	act("cleanup", "worker", "--yes", "--delete", "--even-if-blocked").exits(exit.Failure).says("deleting node worker, which is cleaned up", "kubectl delete node worker")
-	act("bypass", "lost", "--reason", "hardware lost", "--yes").exits(exit.OK).says("node/lost bypassed")
+	act("bypass", "lost", "--reason", "hardware lost", "--yes").exits(exit.OK).says("node/lost marked")
 }

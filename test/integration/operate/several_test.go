@@ -73,9 +73,9 @@ func TestBypassOfSeveralNodes(t *testing.T) {
 	f.node("a", rack)
 	f.node("b", rack)
 	f.node("other", nil)
-	f.run("bypass", "-l", "rack=r7", "--reason", "fire").exits(exit.Usage).says("Node a is not being deleted", "Node b is not", "Release these 2 nodes without cleanup?", "--yes")
+	f.run("bypass", "-l", "rack=r7", "--reason", "fire").exits(exit.Usage).says("Node a is not being deleted", "Node b is not", "Mark these 2 nodes, so that a deletion releases without cleanup?", "--yes")
 	f.unmarked("a", "b")
-	f.run("bypass", "-l", "rack=r7", "--reason", "fire", "--yes").exits(exit.OK).says("node/a bypassed\nnode/b bypassed\n")
+	f.run("bypass", "-l", "rack=r7", "--reason", "fire", "--yes").exits(exit.OK).says("node/a marked\nnode/b marked\n")
 	for _, name := range []string{"a", "b"} {
 		if reason := f.read(name).Annotations[api.AnnotationBypassReason]; reason != "fire" {
 			t.Errorf("node %s has the reason %q", name, reason)

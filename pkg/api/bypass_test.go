@@ -8,6 +8,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+func TestABypassSaysWhoUntilWhenAndWhy(t *testing.T) {
+	for want, annotations := range map[string]map[string]string{
+		"bypass by an unknown user, without an end, without a reason": {AnnotationBypass: "true"},
+		"bypass by alice until 2026-01-31T04:00:00Z: hardware lost": {
+			AnnotationBypass: "true", AnnotationBypassBy: "alice", AnnotationBypassUntil: "2026-01-31T05:00:00+01:00", AnnotationBypassReason: "hardware lost",
+		},
+	} {
+		if bypass, err := BypassOf(&metav1.ObjectMeta{Annotations: annotations}, time.Time{}); err != nil || bypass.String() != want {
+			t.Errorf("it is %q, %v; want %q", bypass, err, want)
+		}
+	}
+}
+
 func TestBypassOf(t *testing.T) {
 	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {

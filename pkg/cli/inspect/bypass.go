@@ -1,0 +1,38 @@
+package inspect
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Bypass returns the bypass that is marked on a live node at a time, nil if there is none.
+func Bypass(node *corev1.Node, now time.Time) *printer.Bypass {
+	bypass, err := api.BypassOf(node, now)
+	if err != nil || !bypass.Active || node.DeletionTimestamp != nil {
+		return nil
+	}
+	view := &printer.Bypass{Node: node.Name, By: bypass.By, Reason: bypass.Reason}
+	if !bypass.Until.IsZero() {
+		view.Until = &metav1.Time{Time: bypass.Until}
+	}
+	return view
+}
+
+// bypassAnnotations returns the annotations by which BypassOf decides, nil if no bypass is set.
+func bypassAnnotations(node *corev1.Node) map[string]string {
+	if _, set := node.Annotations[api.AnnotationBypass]; !set {
+		return nil
+	}
+	kept := map[string]string{}
+	for _, key := range []string{api.AnnotationBypass, api.AnnotationBypassBy, api.AnnotationBypassReason, api.AnnotationBypassUntil} {
+		if value, set := node.Annotations[key]; set {
+			kept[key] = value
+		}
+	}
+	return kept
+}
