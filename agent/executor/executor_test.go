@@ -168,7 +168,7 @@ func TestAFailedCriticalStepStopsWhatDependsOnItAndNothingElse(t *testing.T) {
 			b.step("child", succeed, after("bad")), b.step("other", succeed))
 		b.expect(outcome, err, api.Failed)
 		b.happened("bad started", "bad failed", "other started", "other succeeded")
-		if want := "critical step bad failed once: no disk"; outcome.Message != want {
+		if want := "critical step bad failed, attempt 1: no disk"; outcome.Message != want {
 			t.Errorf("message is %q, want %q", outcome.Message, want)
 		}
 	})

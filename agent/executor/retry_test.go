@@ -38,8 +38,14 @@ func TestRetriesWaitLongerEachTimeAndGiveTheWorkerBack(t *testing.T) {
 		}
 		outcome, err := b.run(t.Context(), 1, step)
 		b.expect(outcome, err, api.Failed)
-		if calls != 3 || outcome.Message != "critical step a failed 3 times: try 3" {
+		if calls != 3 || outcome.Message != "critical step a failed, attempt 3: try 3" {
 			t.Errorf("%d calls, %q", calls, outcome.Message)
+		}
+		b.record.Reset() // An operator has requested a retry.
+		outcome, err = b.run(t.Context(), 1, step)
+		b.expect(outcome, err, api.Waiting)
+		if at := outcome.RetryAt.UTC().Format(time.RFC3339); calls != 4 || outcome.Message != "step a failed, attempt 4, and is tried again at "+at+": try 4" {
+			t.Errorf("after a retry: %d calls, %q", calls, outcome.Message)
 		}
 	})
 }
@@ -119,7 +125,7 @@ func TestAStepThatIsTriedAgainWaitsForWhatItDependsOn(t *testing.T) {
 				outcome, err := b.run(t.Context(), 2,
 					b.step("a", func(context.Context, cleanup.Target) error { return errors.New("no disk") }), b.step("b", succeed, after("a")))
 				b.expect(outcome, err, api.Failed)
-				if outcome.Message != "critical step a failed once: no disk" || !outcome.RetryAt.IsZero() {
+				if outcome.Message != "critical step a failed, attempt 1: no disk" || !outcome.RetryAt.IsZero() {
 					t.Errorf("the outcome is %+v", outcome)
 				}
 			})

@@ -100,11 +100,11 @@ func (r *run) summarize() (api.State, string) {
 			}
 			running = append(running, name)
 		case api.StepRetrying:
-			retrying = append(retrying, fmt.Sprintf("%s failed %s and is tried again at %s: %s",
-				name, times(step.Failures), step.NextAttemptAt.UTC().Format(time.RFC3339), step.LastError))
+			retrying = append(retrying, fmt.Sprintf("%s failed, attempt %d, and is tried again at %s: %s",
+				name, step.Attempts, step.NextAttemptAt.UTC().Format(time.RFC3339), step.LastError))
 		case api.StepFailed:
 			if step.Critical {
-				failed = append(failed, fmt.Sprintf("critical %s failed %s: %s", name, times(step.Failures), step.LastError))
+				failed = append(failed, fmt.Sprintf("critical %s failed, attempt %d: %s", name, step.Attempts, step.LastError))
 				continue
 			}
 			done++
@@ -130,11 +130,4 @@ func (r *run) summarize() (api.State, string) {
 		return api.Running, fmt.Sprintf("%d of %d steps done", done, len(r.Record.Steps))
 	}
 	return api.Succeeded, ""
-}
-
-func times(n int) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
 }

@@ -24,14 +24,14 @@ func TestATimeoutIsNamedAsTheCause(t *testing.T) {
 		change []func(*config.Step)
 		want   string
 	}{
-		"the error of the context": {hangs, nil, "critical step a failed once: step a was not done within 1m0s"},
+		"the error of the context": {hangs, nil, "critical step a failed, attempt 1: step a was not done within 1m0s"},
 		"what it waited for": {func(ctx context.Context, target cleanup.Target) error {
 			return fmt.Errorf("waiting for pod cart: %w", hangs(ctx, target))
-		}, nil, "critical step a failed once: step a was not done within 1m0s: waiting for pod cart: context deadline exceeded"},
+		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s: waiting for pod cart: context deadline exceeded"},
 		"the cause": {func(ctx context.Context, _ cleanup.Target) error {
 			<-ctx.Done()
 			return fmt.Errorf("waiting for pod cart: %w", context.Cause(ctx))
-		}, nil, "critical step a failed once: waiting for pod cart: step a was not done within 1m0s"},
+		}, nil, "critical step a failed, attempt 1: waiting for pod cart: step a was not done within 1m0s"},
 		"a request": {func(ctx context.Context, _ cleanup.Target) error {
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://api/", nil)
 			if err != nil {
@@ -46,22 +46,22 @@ func TestATimeoutIsNamedAsTheCause(t *testing.T) {
 				response.Body.Close()
 			}
 			return err
-		}, nil, `critical step a failed once: step a was not done within 1m0s: Get "http://api/": context deadline exceeded`},
+		}, nil, `critical step a failed, attempt 1: step a was not done within 1m0s: Get "http://api/": context deadline exceeded`},
 		"a context of its own": {func(ctx context.Context, target cleanup.Target) error {
 			own, cancel := context.WithCancel(ctx)
 			defer cancel()
 			return hangs(own, target)
-		}, nil, "critical step a failed once: step a was not done within 1m0s"},
+		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s"},
 		"another error": {func(ctx context.Context, target cleanup.Target) error {
 			_ = hangs(ctx, target)
 			return errors.New("no disk")
-		}, nil, "critical step a failed once: no disk"},
+		}, nil, "critical step a failed, attempt 1: no disk"},
 		"one that does not return": {func(ctx context.Context, target cleanup.Target) error {
 			_ = hangs(ctx, target)
 			<-time.After(time.Hour)
 			return nil
-		}, nil, "critical step a failed once: step a was not done within 1m0s, and plugin test did not stop when it was told to"},
-		"the limit in all": {hangs, []func(*config.Step){inTotal}, "critical step a failed 2 times: step a was not done within 5s, the rest of its totalTimeout of 1m15s"},
+		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s, and plugin test did not stop when it was told to"},
+		"the limit in all": {hangs, []func(*config.Step){inTotal}, "critical step a failed, attempt 2: step a was not done within 5s, the rest of its totalTimeout of 1m15s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

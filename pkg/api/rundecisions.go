@@ -90,5 +90,11 @@ func (r *Run) Reset() {
 	r.State, r.Message, r.FinishedAt = Pending, "", nil
 }
 
+// Interrupted reports whether the run ended while the step was running or waited for its next
+// attempt: the cleanup was bypassed or canceled, or another client removed the Node.
+func (r *Run) Interrupted(step StepRun) bool {
+	return r.FinishedAt != nil && (step.State == StepRunning || step.State == StepRetrying)
+}
+
 // Stalled reports whether a cleanup in this state makes no progress by itself right now.
 func (s State) Stalled() bool { return s == Blocked || s == Failed || s == Waiting }

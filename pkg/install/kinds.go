@@ -110,6 +110,8 @@ type Object struct {
 	kind
 	Namespace string
 	Name      string
+	// Record: the object is a run record, of which there can be thousands.
+	Record bool
 }
 
 // String returns "deployment.apps/nodecleanup-agent", as kubectl writes it.

@@ -62,10 +62,17 @@ func (r *Remover) removePhase(ctx context.Context, phase phase, namespace string
 		if err != nil {
 			return err
 		}
+		records := 0
 		for _, object := range objects {
 			if err := r.delete(ctx, object); err != nil {
 				return err
 			}
+			if object.Record {
+				records++
+			}
+		}
+		if records > 0 {
+			r.say("run records deleted: %d", records)
 		}
 	}
 	return nil
@@ -80,7 +87,9 @@ func (r *Remover) delete(ctx context.Context, object Object) error {
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", object, err)
 	}
-	r.say("%s deleted", object)
+	if !object.Record {
+		r.say("%s deleted", object)
+	}
 	return nil
 }
 

@@ -128,7 +128,7 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 			continue
 		}
 		found[item.GetName()] = true
-		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName()})
+		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName(), Record: item.GetLabels()[api.LabelRun] != ""})
 	}
 	for _, name := range kind.names {
 		if found[name] {

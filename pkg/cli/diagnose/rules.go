@@ -182,10 +182,10 @@ func failing(f *found, now time.Time) *printer.Cause {
 	for _, step := range f.run.Steps {
 		switch {
 		case step.State == api.StepRetrying:
-			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed %d times, %s; last error: %s", step.Name, step.Plugin, step.Failures, nextTry(step, now), step.LastError),
+			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, nextTry(step, now), step.LastError),
 				"wait", "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))
 		case step.State == api.StepFailed && step.Critical:
-			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed %d times and will not be retried; last error: %s", step.Name, step.Plugin, step.Failures, step.LastError),
+			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),
 				"fix it, then "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
 		}
 	}

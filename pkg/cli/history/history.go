@@ -92,7 +92,7 @@ func (o *Options) Run(ctx context.Context) error {
 				view.Unreadable = append(view.Unreadable, undecodable(node, err))
 			}
 		case o.wants(run):
-			view.Runs = append(view.Runs, past(configMap.Name, run))
+			view.Runs = append(view.Runs, past(configMap.Name, run, o.ServerTime()))
 		}
 	})
 	if err != nil {
@@ -138,7 +138,10 @@ func undecodable(node string, err error) string {
 	return command.UndecodablePast(node, err).String()
 }
 
-func past(record string, run *api.Run) printer.PastRun {
+// interrupted is shown for a step that the end of its run has cut off.
+const interrupted = "Interrupted"
+
+func past(record string, run *api.Run, now time.Time) printer.PastRun {
 	view := printer.PastRun{
 		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
 		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
@@ -151,8 +154,15 @@ func past(record string, run *api.Run) printer.PastRun {
 		if step.LastError == "" { // Why it was skipped, or ran again.
 			row.Error = step.Reason
 		}
-		if step.StartedAt != nil && step.FinishedAt != nil {
-			row.Seconds = int64(step.FinishedAt.Sub(step.StartedAt.Time).Seconds())
+		end := step.FinishedAt
+		switch {
+		case run.Interrupted(step):
+			row.State, end = interrupted, run.FinishedAt
+		case step.State == api.StepRunning:
+			end = &metav1.Time{Time: now}
+		}
+		if step.StartedAt != nil && end != nil {
+			row.Seconds = int64(end.Sub(step.StartedAt.Time).Seconds())
 		}
 		view.Steps = append(view.Steps, row)
 	}

@@ -18,13 +18,20 @@ func describe(out io.Writer, survey *install.Survey) {
 			line("  the finalizer and marks on nodes: %d (with the finalizer: %d)", survey.Marked, survey.Protected)
 		}
 	}
-	told := false
+	told, records := false, 0
 	for _, object := range survey.Objects {
 		if !told && object.AfterNodes() {
 			nodes()
 			told = true
 		}
+		if object.Record {
+			records++
+			continue
+		}
 		line("  %s", object)
+	}
+	if records > 0 {
+		line("  run records: %d (kubectl nodecleanup history lists them)", records)
 	}
 	if !told {
 		nodes()

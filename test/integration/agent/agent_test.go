@@ -137,7 +137,7 @@ func TestAFailingCriticalStepKeepsTheNodeAndSaysWhyAndARetryLetsItGo(t *testing.
 	f.start(f.options())
 	node := f.protected("worker")
 	f.delete(node)
-	if message := f.awaitState(node, api.Failed); message != "critical step storage failed 2 times: volume vol-7 is still attached" {
+	if message := f.awaitState(node, api.Failed); message != "critical step storage failed, attempt 2: volume vol-7 is still attached" {
 		t.Errorf("the condition says %q", message)
 	}
 	f.awaitEvent(node, "StepFailed", "volume vol-7 is still attached")

@@ -69,7 +69,7 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 	node := f.protected("worker")
 	f.delete(node)
 	message := f.awaitState(node, api.Failed)
-	for _, want := range []string{"step panics failed once: plugin probe panicked: index out of range", "step refuses failed", "403"} {
+	for _, want := range []string{"step panics failed, attempt 1: plugin probe panicked: index out of range", "step refuses failed", "403"} {
 		if !strings.Contains(message, want) {
 			t.Errorf("%q is missing in %q", want, message)
 		}

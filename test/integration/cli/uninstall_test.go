@@ -269,7 +269,11 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	webhook(t, client)
 
 	setCondition(t, client, "alive", api.CleanupCondition(api.Succeeded, "every step is done", metav1.Now()))
-	must(t, "uninstall", "--yes")
+	removed := must(t, "uninstall", "--yes")
+	wantText(t, removed.errOut, "run records: 1", "run records deleted: 1")
+	if strings.Contains(removed.errOut, "configmap/run-") {
+		t.Errorf("it lists each run record: %s", removed.errOut)
+	}
 	if node := getNode(t, client, "alive"); node.DeletionTimestamp != nil || api.HasFinalizer(node) {
 		t.Errorf("the node is %v, finalizers %v", node.DeletionTimestamp, node.Finalizers)
 	}

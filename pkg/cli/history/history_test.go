@@ -1,0 +1,43 @@
+package history
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+func TestAStepThatTheEndOfItsRunHasCutOff(t *testing.T) {
+	began := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
+	after := func(seconds int) *metav1.Time {
+		at := metav1.NewTime(began.Add(time.Duration(seconds) * time.Second))
+		return &at
+	}
+	running := api.StepRun{State: api.StepRunning, StartedAt: after(10)}
+	for name, test := range map[string]struct {
+		state    api.State
+		finished *metav1.Time
+		step     api.StepRun
+		want     string
+		seconds  int64
+	}{
+		"it runs":                  {api.Running, nil, running, "Running", 50},
+		"bypassed":                 {api.Bypassed, after(40), running, "Interrupted", 30},
+		"withdrawn":                {api.Canceled, after(40), running, "Interrupted", 30},
+		"removed":                  {api.Failed, after(40), running, "Interrupted", 30},
+		"between two attempts":     {api.Bypassed, after(40), api.StepRun{State: api.StepRetrying, StartedAt: after(10)}, "Interrupted", 30},
+		"waits":                    {api.Waiting, nil, api.StepRun{State: api.StepRetrying, StartedAt: after(10)}, "Retrying", 0},
+		"done before the end":      {api.Bypassed, after(40), api.StepRun{State: api.StepSucceeded, StartedAt: after(10), FinishedAt: after(15)}, "Succeeded", 5},
+		"not begun before the end": {api.Bypassed, after(40), api.StepRun{State: api.StepPending}, "Pending", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := &api.Run{Node: "n", State: test.state, FinishedAt: test.finished, Steps: []api.StepRun{test.step}}
+			step := past("run-n", run, began.Add(time.Minute)).Steps[0]
+			if step.State != test.want || step.Seconds != test.seconds {
+				t.Errorf("%s for %d s, want %s for %d s", step.State, step.Seconds, test.want, test.seconds)
+			}
+		})
+	}
+}
