@@ -111,7 +111,7 @@ func TestTheBrakeIsReleasedAfterAQuietTime(t *testing.T) {
 		f.awaitGone(node)
 	}
 	f.awaitPauseEvent("BrakeEngaged", "3 of 5 protected nodes are terminating (limit 2)")
-	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 3s")
+	f.awaitPauseEvent("BrakeReleased", "no new cause for 3s")
 }
 
 func TestOutsideTheMaintenanceWindowsCleanupsWait(t *testing.T) {
@@ -163,7 +163,7 @@ func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
 	f.awaitEvent(node, "CleanupWaiting", "brake engaged")
 	f.awaitPauseEvent("BrakeEngaged", "the API server refused 1 of ")
 	f.awaitGone(node)
-	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")
+	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }
 
 func TestTheBrakeIsEngagedWhileAlertsFire(t *testing.T) {
@@ -190,5 +190,5 @@ func TestTheBrakeIsEngagedWhileAlertsFire(t *testing.T) {
 	f.awaitEvent(node, "CleanupWaiting", "alerts are firing: EtcdDown")
 	fires.Store(false)
 	f.awaitGone(node)
-	f.awaitPauseEvent("BrakeReleased", "it has been quiet for 1s")
+	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }

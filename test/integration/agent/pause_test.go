@@ -68,7 +68,7 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	f.pause("true", pausedAt, "INC-7")
 	f.awaitPauseEvent("CleanupsPaused", "INC-7")
 
-	const reason = "since " + pausedAt + ": INC-7"
+	const reason = "at " + pausedAt + ": INC-7"
 	f.delete(waits)
 	if message := f.awaitState(waits, api.Pending); !strings.Contains(message, reason) {
 		t.Errorf("the condition says %q", message)
