@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // setting is one thing that --set can change: of which kind of object, of which other kind
@@ -45,14 +46,22 @@ var settings = map[string]setting{
 		return eachMap(object.Object, func(container map[string]any) error { container["imagePullPolicy"] = value; return nil }, "spec", "template", "spec", "containers")
 	}},
 	// Some clusters admit Pods of a class only where a quota names it.
-	"priorityClassName": {kind: "Deployment", also: "ResourceQuota", apply: func(object *unstructured.Unstructured, _, value string) error {
+	"priorityClassName": {kind: "Deployment", also: "ResourceQuota", apply: func(object *unstructured.Unstructured, key, value string) error {
 		if object.GetKind() == "ResourceQuota" {
 			return eachMap(object.Object, func(scope map[string]any) error { scope["values"] = []any{value}; return nil }, "spec", "scopeSelector", "matchExpressions")
+		}
+		if value != "" {
+			if problems := validation.IsDNS1123Subdomain(value); len(problems) > 0 {
+				return fmt.Errorf("%s=%q: %s", key, value, strings.Join(problems, "; "))
+			}
 		}
 		return unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", "priorityClassName")
 	}},
 	nodeSelectorPrefix + "LABEL": {kind: "Deployment", apply: func(object *unstructured.Unstructured, key, value string) error {
 		label := strings.TrimPrefix(key, nodeSelectorPrefix)
+		if problems := append(validation.IsQualifiedName(label), validation.IsValidLabelValue(value)...); len(problems) > 0 {
+			return fmt.Errorf("%s=%q: %s", key, value, strings.Join(problems, "; "))
+		}
 		return unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", "nodeSelector", label)
 	}},
 	"hostNetwork":   {kind: "Deployment", also: "Namespace", apply: hostNetwork},

@@ -49,6 +49,9 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 		"hostNetwork=yes":                      "true or false",
 		"ports.webhook=443":                    "1024 to 65535",
 		"ports.other=4430":                     "no setting",
+		"priorityClassName=a\nb: c":            "priorityClassName=",
+		"nodeSelector.a b=c":                   "nodeSelector.a b=",
+		"nodeSelector.pool=a\nb":               "nodeSelector.pool=",
 	} {
 		key, value, _ := strings.Cut(setting, "=")
 		err := Options{Set: map[string]string{key: value}}.Validate()

@@ -91,7 +91,7 @@ func known(t *testing.T, schema map[string]any, of, name string) bool {
 	return true
 }
 
-func read(t *testing.T, file string) string {
+func read(t testing.TB, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {

@@ -171,7 +171,7 @@ func readValues(t *testing.T, file string) map[string]any {
 	return parse(t, string(written))
 }
 
-func parse(t *testing.T, written string) map[string]any {
+func parse(t testing.TB, written string) map[string]any {
 	t.Helper()
 	values := map[string]any{}
 	if err := marshal.Unmarshal([]byte(written), &values); err != nil {
