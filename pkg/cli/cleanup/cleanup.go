@@ -3,10 +3,7 @@ package cleanup
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,7 +44,9 @@ func New(environment *command.Environment) *cobra.Command {
 runs every step as it would after a delete. The node stays, cordoned; a later delete
 takes effect immediately. So load balancers keep the node until its pods have moved.
 
-The agent continues when this command ends. To withdraw the request:
+The agent continues when this command ends, but only this command deletes the node
+(--delete). Run it again to follow a cleanup that was requested before. To withdraw the
+request:
   kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-
 
 With several nodes, the command asks once. An error of one does not stop the others.
@@ -97,63 +96,62 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	results := o.NewResults(len(nodes) > 1)
-	planned, err := o.plan(ctx, clients.Typed, namespace, results, nodes)
+	fresh, begun := o.divide(ctx, clients.Typed, namespace, results, nodes)
+	planned, err := o.plan(ctx, clients.Typed, namespace, results, fresh)
 	if err != nil {
 		return err
 	}
-	if len(planned) == 0 {
+	if len(planned)+len(begun) == 0 {
 		return results.Err()
 	}
-	if !o.Yes {
-		if err := o.Confirm(ctx, o.question(planned)); err != nil {
+	if !o.Yes && (len(planned) > 0 || o.Delete) {
+		if err := o.Confirm(ctx, o.question(planned, begun)); err != nil {
 			return err
 		}
 	}
 	// The timeout begins after the confirmation.
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
-	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
+	agent, stop := follow.ObserveAgent(ctx, clients.Typed, namespace, o.ServerTime, results.Say)
+	defer stop()
+	requested := o.request(ctx, clients.Typed, results, planned)
+	for _, one := range begun {
+		results.Done("node/%s %s", one.node.Name, one.since())
+	}
+	requested = append(requested, begun...)
+	switch {
+	case len(requested) == 0:
+	case o.Wait || o.Delete:
+		o.follow(ctx, clients.Typed, namespace, results, agent, requested)
+	default:
+		o.Say("Follow the cleanup: kubectl nodecleanup cleanup %s --wait. To withdraw the request: %s", names(requested), withdraw(requested))
+	}
+	return results.Err()
+}
+
+// request marks the nodes for their cleanup.
+func (o *Options) request(ctx context.Context, client kubernetes.Interface, results *command.Results, planned []*preview.Planned) []request {
+	if len(planned) == 0 {
+		return nil
+	}
 	stamp := o.Stamp()
-	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, clients.Typed)}
-	requested := command.ForEach(results, planned, 1, func(one *preview.Planned) error {
-		if _, err := command.Annotate(ctx, clients.Typed, one.Node, annotations); err != nil {
+	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, client)}
+	var requested []request
+	for _, one := range command.ForEach(results, planned, 1, func(one *preview.Planned) error {
+		if _, err := command.Annotate(ctx, client, one.Node, annotations); err != nil {
 			return err
 		}
 		results.Done("node/%s cleanup requested", one.Node.Name)
 		return nil
-	})
-	if len(requested) == 0 {
-		return results.Err()
+	}) {
+		requested = append(requested, request{node: one.Node, stamp: stamp})
 	}
-	if !o.Wait && !o.Delete {
-		o.Say("Follow the cleanup: kubectl nodecleanup status -w. To withdraw the request: %s", withdraw(requested))
-		return results.Err()
-	}
-	var lock sync.Mutex
-	var unsettled []*preview.Planned
-	command.ForEach(results, requested, len(requested), func(one *preview.Planned) error {
-		follower := follow.New(clients.Typed, namespace, o.Environment, results, one.Node.Name)
-		err := untilCleanedUp(ctx, follower, one.Node, stamp)
-		if settled := (*exit.Error)(nil); err != nil && (!errors.As(err, &settled) || settled.Code == exit.TimedOut) {
-			lock.Lock()
-			defer lock.Unlock()
-			unsettled = append(unsettled, one)
-		}
-		if err != nil {
-			return err
-		}
-		return o.finish(ctx, clients.Typed, follower, results, one.Node)
-	})
-	if len(unsettled) > 0 {
-		o.Say("The agent continues. To withdraw the request: %s", withdraw(unsettled))
-	}
-	return results.Err()
+	return requested
 }
 
 // plan returns the nodes that may be cleaned up now, with their plans. What it refuses is in
 // results; nothing was begun.
 func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) ([]*preview.Planned, error) {
-	nodes = command.ForEach(results, nodes, 1, notDeleted)
 	if len(nodes) == 0 {
 		return nil, nil
 	}
@@ -165,24 +163,18 @@ func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespa
 		if err := o.allowed(one.Plan); err != nil || !o.Delete {
 			return err
 		}
-		return o.deletable(ctx, client, one.Node)
+		return o.deletable(ctx, client, one.Node, o.EvenIfBlocked)
 	}), nil
 }
 
-// notDeleted refuses a node that is being deleted.
-func notDeleted(node *corev1.Node) error {
-	if node.DeletionTimestamp == nil {
-		return nil
-	}
-	return &exit.Error{
-		Code: exit.Failure,
-		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, so its cleanup already runs", node.Name),
-		Next: fmt.Sprintf("See its state: kubectl nodecleanup diagnose %s. To retry now: kubectl nodecleanup retry %[1]s", node.Name),
-	}
-}
-
 // question asks for all nodes at once. Several are listed before it.
-func (o *Options) question(planned []*preview.Planned) string {
+func (o *Options) question(planned []*preview.Planned, begun []request) string {
+	if len(planned) == 0 {
+		return fmt.Sprintf("The cleanup of %s was already requested. Delete it afterwards?", counted(begun))
+	}
+	if o.Delete && len(begun) > 0 {
+		o.Say("The cleanup of %s was already requested. It is followed by the deletion, too.", counted(begun))
+	}
 	if len(planned) == 1 {
 		one := planned[0]
 		question := fmt.Sprintf("Cordon node %s and run the %d steps of plan %s?", one.Node.Name, len(one.Plan.Steps), one.Plan.Hash)
@@ -205,12 +197,8 @@ func (o *Options) question(planned []*preview.Planned) string {
 }
 
 // withdraw is the command that withdraws the requests.
-func withdraw(requested []*preview.Planned) string {
-	names := make([]string, len(requested))
-	for i, one := range requested {
-		names[i] = one.Node.Name
-	}
-	return fmt.Sprintf("kubectl annotate node %s %s-", strings.Join(names, " "), api.AnnotationCleanupRequestedAt)
+func withdraw(requested []request) string {
+	return fmt.Sprintf("kubectl annotate node %s %s-", names(requested), api.AnnotationCleanupRequestedAt)
 }
 
 // allowed refuses a plan that is not the one that was meant, or that cannot be done now.
@@ -243,8 +231,8 @@ func (o *Options) allowed(plan *printer.Plan) error {
 
 // deletable asks by a dry run whether the Node may be deleted, so that nobody waits for a
 // cleanup after which it is kept. What refuses now may let it go then: the delete guard a
-// Node whose critical pods have moved, for example.
-func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+// Node whose critical pods have moved, for example. With anyway it only says so.
+func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, node *corev1.Node, anyway bool) error {
 	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{
 		DryRun: []string{metav1.DryRunAll}, Preconditions: &metav1.Preconditions{UID: &node.UID},
 	})
@@ -253,7 +241,7 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 		return nil
 	case !apierrors.IsForbidden(err):
 		return fmt.Errorf("asking whether node %s may be deleted (dry run); nothing was begun: %w", node.Name, err)
-	case o.EvenIfBlocked:
+	case anyway:
 		o.Say("Deleting node %s would be refused now, and is tried when it is cleaned up: %v", node.Name, err)
 		return nil
 	}

@@ -3,6 +3,8 @@ package cleanup
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,30 +17,90 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/follow"
 )
 
-// untilCleanedUp follows a node until the cleanup that was requested has ended.
-func untilCleanedUp(ctx context.Context, follower follow.Follower, node *corev1.Node, stamp string) error {
-	return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
-		if now.Node != nil && now.Node.Annotations[api.AnnotationCleanupRequestedAt] != stamp {
-			return false, &exit.Error{
-				Code: exit.Failure,
-				Err:  fmt.Errorf("cleaning up node %s: the request was withdrawn or replaced", node.Name),
-				Next: "See its state: kubectl nodecleanup diagnose " + node.Name,
+// follow follows the cleanups to their end, and deletes the nodes where that is wanted.
+func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, requests []request) {
+	var lock sync.Mutex
+	var unfinished, undeleted []request
+	add := func(to *[]request, one request) {
+		lock.Lock()
+		defer lock.Unlock()
+		*to = append(*to, one)
+	}
+	command.ForEach(results, requests, len(requests), func(one request) error {
+		follower := follow.New(client, namespace, o.Environment, results, one.node.Name)
+		err := untilCleanedUp(ctx, follower, one)
+		if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
+			add(&unfinished, one)
+			if len(requests) == 1 {
+				ended.Next = o.resume(agent, unfinished)
 			}
 		}
-		return follow.Settled(now, node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == stamp })
+		if err != nil {
+			return err
+		}
+		if !o.Delete && one.stamp != "" {
+			add(&undeleted, one)
+		}
+		return o.finish(ctx, client, follower, results, one)
+	})
+	if len(unfinished) > 0 && len(requests) > 1 {
+		results.Say("Next:  %s", o.resume(agent, unfinished))
+	}
+	if len(undeleted) > 0 {
+		results.Say("Next:  kubectl delete node %s", names(undeleted))
+	}
+}
+
+// resume says what becomes of cleanups that this command no longer waits for, and the command
+// that waits for them again.
+func (o *Options) resume(agent *follow.Agent, unfinished []request) string {
+	alive := slices.DeleteFunc(slices.Clone(unfinished), func(one request) bool { return one.stamp == "" })
+	again, stays := "kubectl nodecleanup cleanup "+names(unfinished)+" --wait", ""
+	if o.Delete {
+		again = "kubectl nodecleanup cleanup " + names(unfinished) + " --delete"
+		if len(alive) > 0 {
+			stays = "Afterwards it deletes no node. "
+			again += " --yes"
+		}
+	}
+	text := agent.Next(stays, again)
+	if len(alive) > 0 {
+		text += ". To withdraw the request: " + withdraw(alive)
+	}
+	return text
+}
+
+// untilCleanedUp follows a node until the cleanup that was requested has ended.
+func untilCleanedUp(ctx context.Context, follower follow.Follower, one request) error {
+	return follower.Until(ctx, one.node, func(now follow.Cleanup) (bool, error) {
+		if one.stamp == "" {
+			return follow.Settled(now, one.node.Name, func(run *api.Run) bool { return run.DeletionRequestedAt != nil })
+		}
+		if now.Node != nil && now.Node.Annotations[api.AnnotationCleanupRequestedAt] != one.stamp {
+			return false, &exit.Error{
+				Code: exit.Failure,
+				Err:  fmt.Errorf("cleaning up node %s: the request was withdrawn or replaced", one.node.Name),
+				Next: "See its state: kubectl nodecleanup diagnose " + one.node.Name,
+			}
+		}
+		return follow.Settled(now, one.node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == one.stamp })
 	})
 }
 
 // finish deletes a node that is cleaned up where that is wanted.
-func (o *Options) finish(ctx context.Context, client kubernetes.Interface, follower follow.Follower, results *command.Results, node *corev1.Node) error {
-	if !o.Delete {
-		results.Done("node/%s cleaned up; it stays cordoned until it is deleted", node.Name)
+func (o *Options) finish(ctx context.Context, client kubernetes.Interface, follower follow.Follower, results *command.Results, one request) error {
+	switch {
+	case !o.Delete && one.stamp == "":
+		results.Done("node/%s cleaned up and released", one.node.Name)
+		return nil
+	case !o.Delete:
+		results.Done("node/%s cleaned up; it stays cordoned until it is deleted", one.node.Name)
 		return nil
 	}
-	if err := deleteCleaned(ctx, client, follower, node); err != nil {
+	if err := deleteCleaned(ctx, client, follower, one.node); err != nil {
 		return err
 	}
-	results.Done("node/%s cleaned up and deleted", node.Name)
+	results.Done("node/%s cleaned up and deleted", one.node.Name)
 	return nil
 }
 
@@ -47,6 +109,9 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 	err := follower.Retry(ctx, func(ctx context.Context) error {
 		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("deleting node %s, which is cleaned up: whether the API server has received that is not known; see kubectl get node %[1]s: %w", node.Name, ctx.Err())
+	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return &exit.Error{
 			Code: exit.Failure,
@@ -61,6 +126,9 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		// Uncordoned meanwhile, it was cleaned up anew, and that may have been bypassed.
 		return follow.Settled(now, node.Name, nil)
 	})
+	if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
+		ended.Next = fmt.Sprintf("It is deleted, and gone as soon as nothing holds it: kubectl nodecleanup diagnose %s. To wait for that: kubectl wait --for=delete node/%[1]s", node.Name)
+	}
 	if err != nil {
 		return fmt.Errorf("waiting for node %s to be gone: %w", node.Name, err)
 	}

@@ -42,6 +42,8 @@ func Next(err error) string {
 		return nextAfter(answer.Status().Code)
 	case errors.As(err, &credentials):
 		return credentials.Next()
+	case errors.Is(err, context.Canceled):
+		return "" // An operator interrupted it. That a request did not end says nothing about the API server.
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Run it again, with a longer --timeout if it needs more time. It continues where it stopped."
 	case errors.As(err, &untrusted):

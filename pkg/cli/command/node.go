@@ -88,10 +88,15 @@ func Leads(ctx context.Context, client kubernetes.Interface, namespace string, n
 	return err != nil || leadership.Leads
 }
 
+// NoLeader is the warning that no agent acts on a request.
+func NoLeader(namespace string) string {
+	return fmt.Sprintf("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
+}
+
 // WarnWithoutLeader says so where a request will wait for an agent.
 func (e *Environment) WarnWithoutLeader(ctx context.Context, client kubernetes.Interface, namespace string) {
 	if !Leads(ctx, client, namespace, e.ServerTime) {
-		e.Say("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
+		e.Say("%s", NoLeader(namespace))
 	}
 }
 

@@ -49,6 +49,15 @@ func (r *Results) Progress(node, line string) {
 	r.draw()
 }
 
+// Say writes a line that is about no single Node to ErrOut.
+func (r *Results) Say(format string, arguments ...any) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.erase()
+	r.environment.Say(format, arguments...)
+	r.draw()
+}
+
 func (r *Results) about(node, line string) string {
 	if r.several {
 		return node + ": " + line

@@ -20,7 +20,8 @@ const (
 	Declined  = 5
 	TimedOut  = 124
 	// signalBase plus the number of a signal that ended the command.
-	signalBase = 128
+	signalBase  = 128
+	Interrupted = signalBase + int(syscall.SIGINT)
 )
 
 // Error is an error that chooses the exit code, and says what to do next.
@@ -57,6 +58,9 @@ type signalled struct{ syscall.Signal }
 
 // Error names the signal.
 func (s signalled) Error() string { return "stopped by signal: " + s.Signal.String() }
+
+// Is makes it a context.Canceled: net/http returns the cause of a context, not its error.
+func (s signalled) Is(target error) bool { return target == context.Canceled }
 
 // OnSignal returns a context that SIGINT or SIGTERM ends. A second signal ends
 // the program at once. The function that is returned ends the watch for signals.

@@ -39,6 +39,9 @@ func TestSignalDecidesTheCode(t *testing.T) {
 	if got := Code(ctx, ctx.Err()); got != 128+15 {
 		t.Errorf("got %d, want 143", got)
 	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		t.Errorf("the cause %v, which net/http returns, is not context.Canceled", cause)
+	}
 	if got := Code(ctx, nil); got != OK {
 		t.Errorf("a command that was done already: got %d, want 0", got)
 	}

@@ -81,8 +81,11 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 		last = now
 		return reached(now)
 	}, nodes, records)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return late(node.Name, last)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return unfinished(node.Name, last, exit.TimedOut, "not done within the --timeout")
+	case errors.Is(err, context.Canceled):
+		return unfinished(node.Name, last, exit.Interrupted, "interrupted")
 	}
 	return err
 }
@@ -115,27 +118,6 @@ func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, n
 // Retry sends a request until the API server responds, or ctx ends, and returns its error.
 func (f Follower) Retry(ctx context.Context, request func(context.Context) error) error {
 	return f.watcher().Retry(ctx, request)
-}
-
-// late says where a cleanup was when the time to wait for it was over.
-func late(name string, last Cleanup) error {
-	where := "no agent has begun it"
-	switch {
-	case last.Undecodable != nil && last.Node != nil:
-		record := command.UndecodableOf(last.Node, last.Undecodable)
-		return &exit.Error{
-			Code: exit.TimedOut,
-			Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the --timeout; %s", name, record.What),
-			Next: record.Next,
-		}
-	case last.Run != nil:
-		where = strings.TrimSuffix("it is "+string(last.Run.State)+": "+last.Run.Message, ": ")
-	}
-	return &exit.Error{
-		Code: exit.TimedOut,
-		Err:  fmt.Errorf("waiting for the cleanup of node %s: not done within the --timeout; %s", name, where),
-		Next: "The agent continues. To follow it longer, set a longer --timeout. See what blocks it: kubectl nodecleanup diagnose " + name,
-	}
 }
 
 // tell says what has changed since it was said last.

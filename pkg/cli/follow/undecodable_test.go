@@ -78,7 +78,7 @@ func TestARecordThatCannotBeDecodedIsToldOnce(t *testing.T) {
 }
 
 func TestATimeThatWasNotEnoughForARecordThatCannotBeDecoded(t *testing.T) {
-	err := late("n", Cleanup{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken})
+	err := unfinished("n", Cleanup{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
 	var told *exit.Error
 	if !errors.As(err, &told) || told.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(told.Next, "retry n") {
 		t.Errorf("%#v", err)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -79,7 +81,8 @@ func (o *Options) Run(ctx context.Context) error {
 	if len(nodes) == 0 {
 		return results.Err()
 	}
-	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
+	agent, stop := follow.ObserveAgent(ctx, clients.Typed, namespace, o.ServerTime, results.Say)
+	defer stop()
 	stamp := o.Stamp()
 	annotations := map[string]any{api.AnnotationRetryRequestedAt: stamp, api.AnnotationRetryRequestedBy: command.WhoAmI(ctx, clients.Typed)}
 	nodes = command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
@@ -97,9 +100,20 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		return results.Err()
 	}
+	o.follow(ctx, clients.Typed, namespace, results, agent, nodes, stamp)
+	return results.Err()
+}
+
+// follow follows the cleanups to their end.
+func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, nodes []*corev1.Node, stamp string) {
+	resume := func(names ...string) string {
+		return agent.Next("", "kubectl nodecleanup retry "+strings.Join(names, " ")+" --wait")
+	}
+	var lock sync.Mutex
+	var unfinished []string
 	command.ForEach(results, nodes, len(nodes), func(node *corev1.Node) error {
-		follower := follow.New(clients.Typed, namespace, o.Environment, results, node.Name)
-		return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+		follower := follow.New(client, namespace, o.Environment, results, node.Name)
+		err := follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
 			if now.Node != nil && now.Undecodable != nil {
 				return false, nil // The agent begins another record because of this request.
 			}
@@ -107,8 +121,18 @@ func (o *Options) Run(ctx context.Context) error {
 				return run.RetryRequestedAt == stamp || run.State.Released()
 			})
 		})
+		if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
+			lock.Lock()
+			defer lock.Unlock()
+			if unfinished = append(unfinished, node.Name); len(nodes) == 1 {
+				ended.Next = resume(node.Name)
+			}
+		}
+		return err
 	})
-	return results.Err()
+	if len(unfinished) > 0 && len(nodes) > 1 {
+		results.Say("Next:  %s", resume(unfinished...))
+	}
 }
 
 // hasCleanup returns an error if the node has no cleanup to retry.

@@ -3,6 +3,8 @@ package operate_test
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -10,6 +12,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
+
+// nanoseconds matches a duration or a time that is finer than anybody reads.
+var nanoseconds = regexp.MustCompile(`\d\.\d{4,}m?s|:\d\d\.\d+(Z|[+-]\d)`)
 
 // ran is what a command did.
 type ran struct {
@@ -40,6 +45,9 @@ func (f *fixture) silently(kubeconfig string, arguments ...string) ran {
 	var out, errOut bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}
 	err := cli.Execute(f.Context(), streams, append(arguments, "--kubeconfig", kubeconfig))
+	if long := nanoseconds.FindString(out.String() + errOut.String()); long != "" && !slices.Contains(arguments, "-o") {
+		f.Errorf("%v prints a time as %s", arguments, long)
+	}
 	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
 }
 

@@ -72,8 +72,13 @@ func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 
 // begin runs a command until it ends, or the test does.
 func (f *fixture) begin(arguments ...string) (out *growing, ended <-chan error) {
+	return f.beginIn(f.Context(), arguments...)
+}
+
+// beginIn is begin with a context whose end stands for Ctrl-C.
+func (f *fixture) beginIn(ctx context.Context, arguments ...string) (out *growing, ended <-chan error) {
 	out, end := &growing{}, make(chan error, 1)
-	ctx, cancel := context.WithCancel(f.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	f.Cleanup(cancel)
 	go func() {
 		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: out}

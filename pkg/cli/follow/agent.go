@@ -1,0 +1,62 @@
+package follow
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+)
+
+// readLeaseEvery is how often the Lease is read: a leader renews it every 2 seconds.
+const readLeaseEvery = 2 * time.Second
+
+// Agent observes whether an agent leads while a command waits for cleanups.
+type Agent struct {
+	namespace string
+	lease     cluster.LeaseReader
+	say       func(format string, arguments ...any)
+	// absent: no agent leads.
+	absent atomic.Bool
+}
+
+// ObserveAgent reads the agent's Lease now and until stop is called, and reports when no agent
+// leads and when one leads again.
+func ObserveAgent(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time, say func(format string, arguments ...any)) (agent *Agent, stop func()) {
+	agent = &Agent{namespace: namespace, lease: cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now}, say: say}
+	agent.read(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { wait.UntilWithContext(ctx, agent.read, readLeaseEvery) })
+	return agent, func() {
+		cancel()
+		group.Wait()
+	}
+}
+
+// read changes nothing if the Lease cannot be read: whether an agent leads is not known then.
+func (a *Agent) read(ctx context.Context) {
+	leadership, err := a.lease.Read(ctx)
+	switch {
+	case err != nil || ctx.Err() != nil:
+	case !leadership.Leads && a.absent.CompareAndSwap(false, true):
+		a.say("%s", command.NoLeader(a.namespace))
+	case leadership.Leads && a.absent.CompareAndSwap(true, false):
+		a.say("An agent in namespace %s is leading again.", a.namespace)
+	}
+}
+
+// Next says what becomes of cleanups that the command no longer waits for, and which command
+// waits for them again. Stays is what is not done without that command, if anything.
+func (a *Agent) Next(stays, again string) string {
+	if a.absent.Load() {
+		return fmt.Sprintf("No agent in namespace %s is leading, so that the cleanup does not continue until one does: kubectl nodecleanup check says why. %sTo wait for it again: %s", a.namespace, stays, again)
+	}
+	return fmt.Sprintf("The agent continues the cleanup. %sTo wait for it again: %s", stays, again)
+}

@@ -1,0 +1,97 @@
+package operate_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+)
+
+const onlyDrain = "steps: [{name: drain, plugin: drain}]\n"
+
+// endsWith wants the error of a command that was stopped, and what it says to do next.
+func (f *fixture) endsWith(err error, text, next string) {
+	f.Helper()
+	told := &exit.Error{}
+	if !errors.As(err, &told) || !strings.Contains(told.Error(), text) || !strings.Contains(told.Next, next) {
+		f.Errorf("it ended with: %v\nNext: %s\nwant %q and %q", err, told.Next, text, next)
+	}
+}
+
+// The agent deletes no node: whoever interrupts cleanup --delete must know, and must be able to
+// go on where it was.
+func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
+	f := setUp(t, onlyDrain)
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+
+	interrupted, interrupt := context.WithCancel(t.Context())
+	_, ended := f.beginIn(interrupted, "cleanup", "worker", "--even-if-blocked", "--delete", "--yes")
+	f.awaitState("worker", api.Running)
+	interrupt()
+	const again = "kubectl nodecleanup cleanup worker --delete --yes"
+	f.endsWith(<-ended, "waiting for the cleanup of node worker: interrupted; it is Running: 0 of 1 steps done",
+		"The agent continues the cleanup. Afterwards it deletes no node. To wait for it again: "+again+". To withdraw the request: kubectl annotate node worker")
+	stamp := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]
+
+	f.run("cleanup", "worker").exits(exit.OK).says("node/worker cleanup already requested by admin")
+	f.run("cleanup", "worker", "--plan", "000000", "--wait").exits(exit.Failure).says("the cleanup that was already requested runs plan")
+	f.run("cleanup", "worker", "--delete").exits(exit.Usage).says("The cleanup of node worker was already requested. Delete it afterwards?", "--yes")
+	f.run("cleanup", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("The agent continues the cleanup. To wait for it again: kubectl nodecleanup cleanup worker --wait")
+	arguments := strings.Fields(strings.TrimPrefix(again, "kubectl nodecleanup "))
+	f.run(append(arguments, "--timeout", "1s")...).exits(exit.TimedOut).says("1/1 drain: ", "not done within the --timeout; it is Running", "Afterwards it deletes no node", again)
+	if now := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]; now != stamp {
+		t.Errorf("the request was %q and is %q: the cleanup began anew", stamp, now)
+	}
+
+	out, ended := f.begin(arguments...)
+	f.eventually("it follows", func(context.Context) (bool, error) { return strings.Contains(out.String(), "1/1 drain: "), nil })
+	f.dropBudget("cart")
+	if err := <-ended; err != nil || !strings.Contains(out.String(), "node/worker cleaned up and deleted") {
+		t.Errorf("it ended with %v:\n%s", err, out)
+	}
+	if f.read("worker") != nil {
+		t.Error("the node is still there")
+	}
+}
+
+func TestTheCleanupOfADeletedNodeIsFollowed(t *testing.T) {
+	f := setUp(t, onlyDrain)
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.delete("worker")
+	f.awaitState("worker", api.Running)
+	out, ended := f.begin("cleanup", "worker", "--delete", "--yes")
+	f.eventually("it follows", func(context.Context) (bool, error) { return strings.Contains(out.String(), "1/1 drain: "), nil })
+	f.dropBudget("cart")
+	if err := <-ended; err != nil || !strings.Contains(out.String(), "node/worker is being deleted already") {
+		t.Errorf("it ended with %v:\n%s", err, out)
+	}
+}
+
+func TestAWaitSaysThatNoAgentLeadsAnyMore(t *testing.T) {
+	f := setUp(t, onlyDrain)
+	stop := f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	for _, arguments := range [][]string{{"cleanup", "worker", "--even-if-blocked", "--wait", "--yes"}, {"retry", "worker", "--wait"}} {
+		interrupted, interrupt := context.WithCancel(t.Context())
+		out, ended := f.beginIn(interrupted, arguments...)
+		f.awaitState("worker", api.Running)
+		stop()
+		f.eventually("it says that no agent leads", func(context.Context) (bool, error) {
+			said := out.String()
+			return strings.Contains(said, "WARNING: no agent in namespace "+f.namespace+" is leading") && strings.Contains(said, "1/1 drain: "), nil
+		})
+		interrupt()
+		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")
+	}
+}
