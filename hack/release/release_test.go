@@ -98,13 +98,22 @@ func TestKrewInstallsTheReleaseAndKubectlRunsIt(t *testing.T) {
 		t.Errorf("kubectl nodecleanup version: %v: %s", err, out)
 	}
 
-	// Through the link, the shim for completion goes into the folder on the PATH.
+	// Krew fails if its folder holds a file that it did not put there.
+	local := filepath.Join(t.TempDir(), ".local", "bin")
+	if err := os.MkdirAll(local, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	home, path := "HOME="+filepath.Dir(filepath.Dir(local)), "PATH="+strings.Join([]string{bin, local, os.Getenv("PATH")}, string(os.PathListSeparator))
 	shim := exec.CommandContext(t.Context(), filepath.Join(bin, program), "completion", "kubectl", "--install")
-	if out, err := shim.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != filepath.Join(bin, "kubectl_complete-nodecleanup") {
+	shim.Env = append(os.Environ(), home, path)
+	if out, err := shim.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != filepath.Join(local, "kubectl_complete-nodecleanup") {
 		t.Fatalf("completion kubectl --install: %v: %s", err, out)
 	}
+	if entries, err := os.ReadDir(bin); err != nil || len(entries) != 1 {
+		t.Errorf("Krew's folder holds %v, %v", entries, err)
+	}
 	complete := exec.CommandContext(t.Context(), kubectl(t), "__complete", "nodecleanup", "diag")
-	complete.Env = command.Env
+	complete.Env = append(os.Environ(), path)
 	if out, err := complete.Output(); err != nil || !strings.Contains(string(out), "diagnose") {
 		t.Errorf("kubectl completes nodecleanup diag to %q, error %v", out, err)
 	}

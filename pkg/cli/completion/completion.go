@@ -50,7 +50,8 @@ past cleanups.
 
 kubectl completes "kubectl nodecleanup <TAB>" by a program of its own on the PATH,
 kubectl_complete-nodecleanup. "completion kubectl --install" writes it beside this
-program, or into Krew's folder where Krew has installed this. The other shells' output
+program. If Krew has installed this, it writes it into ~/.local/bin or ~/bin, whichever is on
+the PATH: Krew stops working if its own folder holds a file of others. The other shells' output
 is for this program called by its own name, kubectl-nodecleanup.`,
 		Example: `  # Once; then: kubectl nodecleanup diagnose <TAB>
   kubectl nodecleanup completion kubectl --install
@@ -97,7 +98,7 @@ func forKubectl(environment *command.Environment, install bool) error {
 		_, err := fmt.Fprint(environment.Out, content)
 		return err
 	}
-	folder, err := folder()
+	folder, err := folder(name, content)
 	if err != nil {
 		return err
 	}
@@ -116,9 +117,8 @@ func forKubectl(environment *command.Environment, install bool) error {
 	return nil
 }
 
-// folder is where the program goes: into Krew's, which is on the PATH, where
-// Krew has put this program into its store; else beside this program.
-func folder() (string, error) {
+// folder is where the program goes. What an earlier version wrote into Krew's folder is removed.
+func folder(name, content string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("finding out where this program is: %w", err)
@@ -127,12 +127,34 @@ func folder() (string, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("finding out where this program is: %w", err)
 	}
-	return FolderFor(self, resolved), nil
+	krews := krewFolder(resolved)
+	if krews == "" {
+		return filepath.Dir(self), nil
+	}
+	if err := removeFormer(krews, name, content); err != nil {
+		return "", err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a folder that is not Krew's: %w", err)
+	}
+	target := folderOnPath(home, filepath.SplitList(os.Getenv("PATH")))
+	if target == "" {
+		local := filepath.Join(home, ".local", "bin")
+		return "", &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("finding a folder for %s: neither %s nor %s is on the PATH, and Krew works with no file of others in %s", shimName, local, filepath.Join(home, "bin"), krews),
+			Next: fmt.Sprintf("Create %s, add it to your PATH, and run this again", local),
+		}
+	}
+	return target, nil
 }
 
-// FolderFor chooses the folder for a program that was called by one path and is
-// stored, links followed, under another.
-func FolderFor(called, stored string) string {
+// krewFolder returns the folder of links on the PATH of the Krew that has stored this program,
+// or nothing. Only Krew may write there: if it holds a file and Krew has installed nothing, every
+// krew command fails with "krew home outdated".
+// https://github.com/kubernetes-sigs/krew/blob/v0.4.5/internal/receiptsmigration/migration.go
+func krewFolder(stored string) string {
 	const store = "store"
 	parts := strings.Split(filepath.ToSlash(stored), "/")
 	for i := len(parts) - 2; i > 0; i-- {
@@ -141,5 +163,36 @@ func FolderFor(called, stored string) string {
 			return filepath.FromSlash(strings.Join(append(parts[:i:i], "bin"), "/"))
 		}
 	}
-	return filepath.Dir(called)
+	return ""
+}
+
+// folderOnPath returns the folder for programs in a home folder that is on the PATH, or nothing.
+func folderOnPath(home string, path []string) string {
+	for _, folder := range []string{filepath.Join(home, ".local", "bin"), filepath.Join(home, "bin")} {
+		for _, on := range path {
+			if filepath.Clean(on) != folder {
+				continue
+			}
+			if info, err := os.Stat(folder); err == nil && info.IsDir() {
+				return folder
+			}
+		}
+	}
+	return ""
+}
+
+// removeFormer removes the program that an earlier version wrote into Krew's folder.
+func removeFormer(krews, name, content string) error {
+	former := filepath.Join(krews, name)
+	written, err := os.ReadFile(former)
+	if errors.Is(err, os.ErrNotExist) || err == nil && string(written) != content {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(former)
+	}
+	if err != nil {
+		return fmt.Errorf("removing what an earlier version wrote into Krew's folder: %w", err)
+	}
+	return nil
 }
