@@ -169,6 +169,6 @@ func (r *reconciler) publishInvalid(node metav1.Object, err error) bool {
 		return false
 	}
 	r.Log.Error("the API server rejects every update of this node until somebody fixes it", "node", node.GetName(), "err", err)
-	r.Reporter.ForMetadata(node).Publish(nodeevent.NodeInvalid(invalid))
+	r.Reporter.ForMetadata(node).Publish(nodeevent.NodeInvalid(node.GetName(), invalid))
 	return true
 }

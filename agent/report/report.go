@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -50,6 +51,8 @@ type Node struct {
 	conditions api.KnownConditions
 	// buffer is nil when nothing is delayed.
 	buffer *buffer
+	// invalid: the Event that every update is rejected was published.
+	invalid bool
 }
 
 // ForNode returns the publisher for a Node whose current conditions are known.
@@ -124,6 +127,18 @@ func (n *Node) StepChanged(step *api.StepRun, took time.Duration) {
 	n.metrics.StepChanged(step, took)
 }
 
+// checkValid publishes that the API server rejects every update of the Node, if it does: the
+// conditions cannot say so.
+func (n *Node) checkValid(ctx context.Context) error {
+	err := n.nodes.Check(ctx, &n.node)
+	if invalid := (nodepatch.InvalidError{}); errors.As(err, &invalid) {
+		n.invalid = true
+		n.record(nodeevent.NodeInvalid(n.node.Name, invalid))
+		return nil
+	}
+	return err
+}
+
 // write patches the conditions that changed, all in one request.
 func (n *Node) write(ctx context.Context, wanted []corev1.NodeCondition) error {
 	changes := n.conditions.Changes(wanted)
@@ -131,6 +146,9 @@ func (n *Node) write(ctx context.Context, wanted []corev1.NodeCondition) error {
 		return nil
 	}
 	written, err := n.nodes.SetConditions(ctx, &n.node, changes)
+	if apierrors.IsInvalid(err) && !n.invalid {
+		err = errors.Join(err, n.checkValid(ctx))
+	}
 	if err != nil || !written {
 		return err
 	}

@@ -204,9 +204,9 @@ func NodeRemoved() Event {
 }
 
 // NodeInvalid says that the API server rejects every update of a Node.
-func NodeInvalid(err error) Event {
+func NodeInvalid(node string, err error) Event {
 	return warning("NodeInvalid",
-		"The API server rejects every update of this node, so it cannot be released. Fix the node (kubectl edit node shows the error): "+err.Error())
+		"The API server rejects every update of this node, so it cannot be released. Fix the node ("+api.EditCommand(node, err)+"): "+err.Error())
 }
 
 // FinalizerLost says that somebody removed our finalizer before the cleanup was done.

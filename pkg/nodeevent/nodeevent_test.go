@@ -57,7 +57,7 @@ func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
 		{CleanupDeadline(2*time.Hour, true), "because deadline.action is Release"},
 		{NodeUnprotected(), "no cleanup runs for it"},
 		{FinalizerLost(), "The finalizer nodecleanup.io/finalizer was removed before the cleanup was done"},
-		{NodeInvalid(errors.New("duplicate address")), "Fix the node (kubectl edit node shows the error): duplicate address"},
+		{NodeInvalid("worker", errors.New("status.addresses[1]: Duplicate value")), "Fix the node (kubectl edit node worker --subresource=status): status.addresses[1]: Duplicate value"},
 	} {
 		if got := test.event.Type + " " + test.event.Reason + " " + test.event.Message; !strings.Contains(got, test.want) {
 			t.Errorf("got\n  %s\nwant\n  %s", got, test.want)

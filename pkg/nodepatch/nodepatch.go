@@ -96,6 +96,23 @@ func (c Client) SetConditions(ctx context.Context, node metav1.Object, condition
 	return set, nil
 }
 
+// Check tries an update of the Node that changes nothing, as a dry run. Its error is an
+// InvalidError if the API server rejects every update.
+func (c Client) Check(ctx context.Context, node metav1.Object) error {
+	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.GetUID()}})
+	if err != nil {
+		return fmt.Errorf("encoding the patch: %w", err)
+	}
+	_, err = c.nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+	switch {
+	case api.Absent(err):
+		return nil
+	case apierrors.IsInvalid(err):
+		return c.explain(ctx, node, err)
+	}
+	return err
+}
+
 // patch returns false without an error if no Node of that name has that UID any more.
 func (c Client) patch(ctx context.Context, node metav1.Object, change map[string]any, subresources ...string) (bool, error) {
 	change["metadata"].(map[string]any)["uid"] = node.GetUID()

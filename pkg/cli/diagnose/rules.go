@@ -114,7 +114,7 @@ func nodeInvalid(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("node-invalid", "the API server refuses every update of this node, also the one that would release it: "+f.invalid.Error(),
-		"fix what the message names: kubectl edit node "+f.name)
+		"fix what the message names: "+api.EditCommand(f.name, f.invalid))
 }
 
 func rightsMissing(f *found, _ time.Time) *printer.Cause {

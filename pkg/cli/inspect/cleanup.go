@@ -31,6 +31,10 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 		return row
 	}
 	row.State = string(api.Pending)
+	if run != nil {
+		// No condition can be written on a node whose every update is rejected.
+		row.State, row.Reason = string(run.State), run.Message
+	}
 	if condition := api.Cleanup(node); condition != nil {
 		row.State = condition.Reason
 		row.Reason = condition.Message

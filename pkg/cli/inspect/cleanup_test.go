@@ -23,9 +23,14 @@ func TestCleanupShowsTheRecordThatTheConditionFollows(t *testing.T) {
 		{api.Running, api.Waiting, "Waiting", false},
 		{api.Blocked, api.Running, "Blocked", true},
 		{api.Failed, api.Running, "Failed", true},
+		// The API server rejects every update of the node, also that of a condition.
+		{"", api.Failed, "Failed", true},
+		{"", api.Running, "Running", false},
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
-		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
+		if test.condition != "" {
+			node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
+		}
 		row := Cleanup(node, &api.Run{State: test.record, Message: "r"}, nil)
 		if row.State != test.want || row.Stuck != test.stuck {
 			t.Errorf("condition %s, record %s: %s, stuck %v", test.condition, test.record, row.State, row.Stuck)
