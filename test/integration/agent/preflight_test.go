@@ -46,7 +46,7 @@ func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
 	if !strings.Contains(message, "step inventory (http): finding the header Authorization: reading key token of secret inventory") {
 		t.Errorf("the condition says %q", message)
 	}
-	f.awaitEvent(node, "CleanupWaiting", "nothing was begun")
+	f.awaitEvent(node, "CleanupWaiting", "not started, a critical step is unhealthy")
 	if len(begun) > 0 {
 		t.Fatal("a step ran")
 	}
