@@ -147,12 +147,17 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	if r.states.get(c.node.UID).released {
 		return
 	}
-	now := metav1.NewTime(r.Clock.Now())
-	c.record.State, c.record.FinishedAt = api.Failed, &now
-	c.record.Message = pruner.NodeRemoved
-	err := c.stored.Save(ctx, c.record)
+	err := r.closeRecord(ctx, c)
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		return // Whoever released the Node has recorded that, such as the CLI by a bypass.
+		// Another client has written the record, such as the CLI that released the Node by a bypass.
+		var current *api.Run
+		if current, c.stored, err = r.Records.Load(ctx, c.node.Name, c.node.UID); err == nil {
+			if current == nil || current.FinishedAt != nil {
+				return
+			}
+			c.record = current
+			err = r.closeRecord(ctx, c)
+		}
 	}
 	if err != nil {
 		c.log.Error("the end of the cleanup cannot be recorded", "err", err)
@@ -160,6 +165,13 @@ func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
 	if r.nodes.Has(c.node) {
 		r.publish(ctx, c) // Other finalizers hold it.
 	}
+}
+
+// closeRecord records that the Node was removed before its cleanup was done.
+func (r *reconciler) closeRecord(ctx context.Context, c *cleanup) error {
+	now := metav1.NewTime(r.Clock.Now())
+	c.record.State, c.record.FinishedAt, c.record.Message = api.Failed, &now, pruner.NodeRemoved
+	return c.stored.Save(ctx, c.record)
 }
 
 // backOff delays the next run and publishes the reason from the second

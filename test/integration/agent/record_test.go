@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -64,6 +66,36 @@ func TestWhatOthersDoToARecordStopsNoStep(t *testing.T) {
 				t.Errorf("the record is %+v, %v", configMap, err)
 			}
 		})
+	}
+}
+
+// The write of another client, or of this one whose answer was lost, leaves no record that runs for ever.
+func TestARecordIsClosedAlsoIfAnotherClientHasWrittenIt(t *testing.T) {
+	f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")
+	gate := newGate()
+	f.probes[""] = gate.pass
+	f.start(f.options())
+	node := f.protected("worker")
+	f.delete(node)
+	<-gate.began
+	run := f.record(node)
+	run.Steps[0].Progress = "written by another client"
+	configMap, err := api.EncodeRun(f.namespace, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.patchRecord(node, string(patch))
+	f.patch(node, `{"metadata":{"finalizers":null}}`)
+	f.eventually("the record is closed", func(context.Context) (bool, error) {
+		run = f.record(node)
+		return run.FinishedAt != nil, nil
+	})
+	if run.State != api.Failed || run.Message != pruner.NodeRemoved {
+		t.Errorf("the record says %s, %q", run.State, run.Message)
 	}
 }
 
