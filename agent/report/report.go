@@ -146,7 +146,7 @@ func (n *Node) write(ctx context.Context, wanted []corev1.NodeCondition) error {
 		return nil
 	}
 	written, err := n.nodes.SetConditions(ctx, &n.node, changes)
-	if apierrors.IsInvalid(err) && !n.invalid {
+	if apierrors.IsInvalid(err) && nodepatch.NamesField(err) && !n.invalid {
 		err = errors.Join(err, n.checkValid(ctx))
 	}
 	if err != nil || !written {

@@ -155,15 +155,15 @@ func (c Client) explain(ctx context.Context, node metav1.Object, cause error) er
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w; reading the node to find out why: %w", cause, err)
-	case !namesField(cause):
+	case !NamesField(cause):
 		return cause
 	}
 	return InvalidError{cause, current.DeletionTimestamp != nil}
 }
 
-// namesField reports whether an error is about a field of the object. A
+// NamesField reports whether an error is about a field of the object. A
 // ValidatingAdmissionPolicy without a reason denies with 422, too, and names none.
-func namesField(err error) bool {
+func NamesField(err error) bool {
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return false
