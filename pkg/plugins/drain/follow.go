@@ -112,16 +112,20 @@ func (f *follower) follow(ctx context.Context, s selection) (cache.Store, error)
 		return nil, err
 	}
 	go informer.RunWithContext(ctx)
-	select {
-	case <-informer.HasSyncedChecker().Done():
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case err := <-failed:
-		if !informer.HasSynced() {
-			return nil, err
+	for {
+		select {
+		case <-informer.HasSyncedChecker().Done():
+			return informer.GetStore(), nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case err := <-failed:
+			// With a version, the list has arrived and is on its way into the store: then the error is that of
+			// a watch.
+			if informer.LastSyncResourceVersion() == "" {
+				return nil, err
+			}
 		}
 	}
-	return informer.GetStore(), nil
 }
 
 // selection are the objects of one resource that a selector selects.
