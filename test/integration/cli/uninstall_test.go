@@ -259,10 +259,10 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 // A cleanup on request ends with the agent too, although its node stays.
 func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	client := admin(t)
-	makeNamespace(t, client, "refusing")
+	makeNamespace(t, client, "refusing-alive")
 	node := makeNode(t, client, "alive", finalizers(api.Finalizer))
-	must(t, "install", "-n", "refusing", "--agent-url", "https://127.0.0.1:1")
-	actAsAgent(t, client, "refusing", node)
+	must(t, "install", "-n", "refusing-alive", "--agent-url", "https://127.0.0.1:1")
+	actAsAgent(t, client, "refusing-alive", node)
 	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
 	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; left undone: storage", "would be left undone: alive; nothing was removed", "--force")
