@@ -130,7 +130,8 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 	if !found {
 		err = fmt.Errorf("configmap %s/%s has no key %s", configMap.Namespace, configMap.Name, api.ConfigKey)
 	}
-	if err == nil {
+	isNew := err == nil && (parsed.Hash != w.Current().Hash || w.rejected != "")
+	if isNew {
 		err = w.permitted(ctx, parsed)
 	}
 	if err != nil {
@@ -140,7 +141,6 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 		}
 		return
 	}
-	isNew := parsed.Hash != w.Current().Hash || w.rejected != ""
 	w.accepted, w.rejected = configMap.ResourceVersion, ""
 	if isNew {
 		w.Log.Info("config changed", "hash", parsed.Hash, "steps", len(parsed.Steps), "dryRun", parsed.DryRun)
