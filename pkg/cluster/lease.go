@@ -54,30 +54,53 @@ type LeaseReader struct {
 // rereadEvery is how often the Lease is read while a renewal is awaited.
 const rereadEvery = 250 * time.Millisecond
 
-// awaitRenewal returns how long to wait for a renewal: with the usual lease of 15 s that is
+// renewsWithin returns how long to wait for a renewal: with the usual lease of 15 s that is
 // renewed every 2 s, it is 5 s.
-func awaitRenewal(duration time.Duration) time.Duration { return duration / 3 }
+func renewsWithin(duration time.Duration) time.Duration { return duration / 3 }
 
 // Read returns at once, unless the holder seems to be gone and was not observed yet.
 func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 	if err := r.observe(ctx); err != nil {
 		return Leadership{}, err
 	}
-	duration, held := leaseDuration(r.read)
-	if !held || r.leads(duration) {
+	if duration, held := leaseDuration(r.read); !held || r.leads(duration) {
 		return Leadership{Lease: r.read, Leads: held}, nil
 	}
-	if remaining := awaitRenewal(duration) - time.Since(r.changedAt); !r.renewed && remaining > 0 {
-		err := wait.PollUntilContextTimeout(ctx, rereadEvery, remaining, false, func(context.Context) (bool, error) {
-			err := r.observe(ctx) // Not cut short by the end of the wait.
-			return r.renewed, err
-		})
-		if err != nil && (ctx.Err() != nil || !wait.Interrupted(err)) {
-			return Leadership{}, fmt.Errorf("waiting for a renewal of lease %s/%s: %w", r.Namespace, api.Agent, err)
-		}
-		duration, held = leaseDuration(r.read)
+	if err := r.awaitRenewal(ctx); err != nil {
+		return Leadership{}, err
 	}
+	duration, held := leaseDuration(r.read)
 	return Leadership{Lease: r.read, Leads: held && r.leads(duration)}, nil
+}
+
+// Observe is Read for a caller to whom only an observed renewal counts: the Lease of an agent
+// that ended a moment ago looks renewed for as long as it lasts.
+func (r *LeaseReader) Observe(ctx context.Context) (Leadership, error) {
+	if err := r.observe(ctx); err != nil {
+		return Leadership{}, err
+	}
+	if err := r.awaitRenewal(ctx); err != nil {
+		return Leadership{}, err
+	}
+	duration, held := leaseDuration(r.read)
+	return Leadership{Lease: r.read, Leads: held && r.renewed && r.leads(duration)}, nil
+}
+
+// awaitRenewal reads the Lease until a renewal was observed, for as long as one may take.
+func (r *LeaseReader) awaitRenewal(ctx context.Context) error {
+	duration, held := leaseDuration(r.read)
+	remaining := renewsWithin(duration) - time.Since(r.changedAt)
+	if !held || r.renewed || remaining <= 0 {
+		return nil
+	}
+	err := wait.PollUntilContextTimeout(ctx, rereadEvery, remaining, false, func(context.Context) (bool, error) {
+		err := r.observe(ctx) // Not cut short by the end of the wait.
+		return r.renewed, err
+	})
+	if err != nil && (ctx.Err() != nil || !wait.Interrupted(err)) {
+		return fmt.Errorf("waiting for a renewal of lease %s/%s: %w", r.Namespace, api.Agent, err)
+	}
+	return nil
 }
 
 // leads reports whether the lease that was read last is in force.

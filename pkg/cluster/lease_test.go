@@ -81,6 +81,37 @@ func TestWhoLeadsWhateverTheClocksSay(t *testing.T) {
 	}
 }
 
+// An agent that was killed a moment ago has left a Lease that Read takes for held.
+func TestOnlyAnObservedRenewalCountsForObserve(t *testing.T) {
+	for name, test := range map[string]struct {
+		stopped time.Duration
+		want    bool
+		takes   time.Duration
+	}{
+		"renewed":            {-time.Hour, true, 2 * time.Second},
+		"stopped 1 s ago":    {time.Second, false, 5 * time.Second},
+		"stopped 1 hour ago": {time.Hour, false, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				<-time.After(2*time.Hour + time.Millisecond)
+				read := time.Now()
+				reader := LeaseReader{Now: time.Now, Client: leases{lease: func() *coordinationv1.Lease {
+					return lease(began, 0, 2*time.Hour-test.stopped)
+				}}}
+				got, err := reader.Observe(t.Context())
+				if err != nil || got.Leads != test.want {
+					t.Errorf("leads: %v, %v", got.Leads, err)
+				}
+				if took := time.Since(read); took > test.takes {
+					t.Errorf("it took %s, want at most %s", took, test.takes)
+				}
+			})
+		})
+	}
+}
+
 // Once a renewal was observed, no clock but this machine's monotonic one counts.
 func TestAnObservedRenewalLastsForTheLeaseDuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -112,7 +112,12 @@ type Object struct {
 	Name      string
 	// Record: the object is a run record, of which there can be thousands.
 	Record bool
+	// HelmRelease is the name of the Helm release that applied it, if one did.
+	HelmRelease string
 }
+
+// AnnotationHelmRelease names the Helm release that applied an object.
+const AnnotationHelmRelease = "meta.helm.sh/release-name"
 
 // String returns "deployment.apps/nodecleanup-agent", as kubectl writes it.
 func (o Object) String() string {

@@ -39,9 +39,28 @@ type Survey struct {
 	Running []RunningNode
 	// Cordoned are the nodes that the agent made unschedulable and that stay so.
 	Cordoned []string
-	// Leader holds a lease that is being renewed by an agent that is no pod of
-	// the namespace; empty when there is none.
+	// Leader renews the Lease and is no Pod of the namespace: an agent outside the cluster.
+	// Empty if there is none.
 	Leader string
+}
+
+// Installed reports whether the agent's Deployment or config exists. Without both, as after
+// kubectl delete of the manifests, no agent continues the cleanups.
+func (s *Survey) Installed() bool {
+	return slices.ContainsFunc(s.Objects, func(object Object) bool {
+		return object.Kind == "Deployment" || object.Kind == "ConfigMap" && object.Name == api.ConfigName
+	})
+}
+
+// HelmRelease returns the name of the Helm release that the objects belong to, empty if there
+// is none.
+func (s *Survey) HelmRelease() string {
+	for _, object := range s.Objects {
+		if object.HelmRelease != "" {
+			return object.HelmRelease
+		}
+	}
+	return ""
 }
 
 // RunningNode is a deleted Node that our finalizer keeps, or one that is cleaned up alive.
@@ -128,7 +147,7 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 			continue
 		}
 		found[item.GetName()] = true
-		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName(), Record: item.GetLabels()[api.LabelRun] != ""})
+		objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName(), Record: item.GetLabels()[api.LabelRun] != "", HelmRelease: item.GetAnnotations()[AnnotationHelmRelease]})
 	}
 	for _, name := range kind.names {
 		if found[name] {
@@ -186,27 +205,33 @@ func cleanedUpAlive(node *corev1.Node) bool {
 	return slices.Contains([]api.State{api.Pending, api.Preflight, api.Running, api.Waiting, api.Blocked}, api.State(condition.Reason))
 }
 
-// outsideLeader returns the holder of a live lease that is not a pod here.
+// outsideLeader returns the identity that renews the Lease, if it is no Pod of the namespace.
 func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, error) {
 	lease := cluster.LeaseReader{Client: r.Nodes.CoordinationV1(), Namespace: namespace, Now: r.Now}
 	leadership, err := lease.Read(ctx)
-	if err != nil {
+	if err != nil || leadership.Holder() == "" {
 		return "", err
 	}
-	holder := leadership.Holder()
-	if holder == "" {
-		return "", nil
+	if inside, err := r.isPod(ctx, namespace, leadership.Holder()); inside || err != nil {
+		return "", err
 	}
+	// The Pod may be gone because it was deleted a moment ago.
+	if leadership, err = lease.Observe(ctx); err != nil {
+		return "", err
+	}
+	if inside, err := r.isPod(ctx, namespace, leadership.Holder()); inside || err != nil {
+		return "", err
+	}
+	return leadership.Holder(), nil
+}
+
+// isPod reports whether a holder of the Lease is a Pod of the namespace.
+func (r *Remover) isPod(ctx context.Context, namespace, holder string) (bool, error) {
 	pods, err := kindNamed("Pod").client(r.Objects, namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
 	if err != nil {
-		return "", fmt.Errorf("listing the agent's pods: %w", err)
+		return false, fmt.Errorf("listing the agent's pods: %w", err)
 	}
-	for _, pod := range pods.Items {
-		if holds(&pod, holder) {
-			return "", nil
-		}
-	}
-	return holder, nil
+	return slices.ContainsFunc(pods.Items, func(pod unstructured.Unstructured) bool { return holds(&pod, holder) }), nil
 }
 
 // holds: an identity is a pod's name, or the name and something unique.

@@ -282,7 +282,7 @@ func (o *Options) notHelms(ctx context.Context, clients command.Clients) error {
 	}
 	return &exit.Error{
 		Code: exit.Failure, Err: fmt.Errorf("installing: the install that is there is Helm's, release %s in namespace %s",
-			binding.Annotations["meta.helm.sh/release-name"], binding.Annotations["meta.helm.sh/release-namespace"]),
+			binding.Annotations[install.AnnotationHelmRelease], binding.Annotations["meta.helm.sh/release-namespace"]),
 		Next: "Change it by Helm: helm upgrade, with the values it has. To take it over: --force-conflicts",
 	}
 }

@@ -38,27 +38,44 @@ func describe(out io.Writer, survey *install.Survey) {
 	}
 	if len(survey.Foreign) > 0 {
 		line("Not ours, but goes with namespace %s:", survey.Namespace)
-		for _, object := range survey.Foreign {
+		foreign, more := command.Bounded(survey.Foreign)
+		for _, object := range foreign {
 			line("  %s", object)
+		}
+		if more > 0 {
+			line("  and %d more objects", more)
 		}
 	}
 	if len(survey.Unseen) > 0 {
 		line("Whether others keep these in namespace %s, you are not allowed to see: %s", survey.Namespace, strings.Join(survey.Unseen, ", "))
 	}
-	if len(survey.Running) > 0 {
-		line("Being cleaned up now:")
-		for _, running := range survey.Running {
-			becomes := "stays, its cleanup ends"
-			if running.Deleted {
-				becomes = "will be released immediately"
-			}
-			line("  node/%s: %s; %s", running.Name, becomes, command.UndoneOf(running.Run, running.RunError))
-		}
+	running, more := command.Bounded(survey.Running)
+	if len(running) > 0 {
+		line("%s", header(survey))
 	}
-	for _, name := range survey.Cordoned {
+	for _, one := range running {
+		becomes := "stays, its cleanup ends"
+		if one.Deleted {
+			becomes = "will be released immediately"
+		}
+		line("  node/%s: %s; %s", one.Name, becomes, command.UndoneOf(one.Run, one.RunError))
+	}
+	if more > 0 {
+		line("  and %d more nodes", more)
+	}
+	cordoned, more := command.Bounded(survey.Cordoned)
+	for _, name := range cordoned {
 		line("Stays cordoned, as the agent left it: node/%s (kubectl uncordon %s)", name, name)
 	}
-	if survey.Leader != "" {
-		line("WARNING: an agent outside the cluster is running (%s): stop it first, or it adds the finalizer again.", survey.Leader)
+	if more > 0 {
+		line("And %d more nodes stay cordoned", more)
 	}
+}
+
+// header says whose cleanups end with the uninstall.
+func header(survey *install.Survey) string {
+	if survey.Installed() {
+		return "Being cleaned up now:"
+	}
+	return "Being cleaned up, but no agent is installed that continues the cleanup:"
 }

@@ -42,7 +42,12 @@ rights last. A finalizer of somebody else stays where it is. It can be run again
 an error: it goes on where it stopped.
 
 While a node is being cleaned up, deleted or alive, it refuses: its steps would be left
-undone, and a deleted node would be released immediately. --force does it nevertheless.`,
+undone, and a deleted node would be released immediately. --force does it nevertheless.
+If the manifests were deleted before, no agent continues these cleanups, and it does not
+refuse.
+
+While an agent runs outside the cluster, it always refuses: that agent would add the
+finalizer again. Stop the agent first.`,
 		Example: `  # See what would go, and what it would leave undone
   kubectl nodecleanup uninstall --dry-run
 
@@ -133,15 +138,40 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
+// refuse returns an error if an agent outside the cluster would undo the uninstall, or if
+// cleanups would be left undone that an agent can continue.
 func (o *Options) refuse(survey *install.Survey) error {
-	if len(survey.Running) == 0 || o.Force {
-		return nil
+	again := "kubectl nodecleanup uninstall"
+	if release := survey.HelmRelease(); release != "" {
+		again = fmt.Sprintf("helm uninstall %s -n %s", release, survey.Namespace)
 	}
-	return &exit.Error{
-		Code: exit.Failure,
-		Err:  fmt.Errorf("uninstalling: %s; nothing was removed", cleanedUpNow(survey.Running)),
-		Next: "Wait until they are done (kubectl nodecleanup status says how far they are, and whether there is an agent that does them), or add --force to leave their steps undone.",
+	switch {
+	case survey.Leader != "":
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("uninstalling: an agent outside the cluster is running (%s) and would add the finalizer again; nothing was removed", survey.Leader),
+			Next: fmt.Sprintf("Stop the agent %s, then run: %s", survey.Leader, again),
+		}
+	case len(survey.Running) > 0 && survey.Installed() && !o.Force:
+		return &exit.Error{
+			Code: exit.Failure,
+			Err:  fmt.Errorf("uninstalling: %s; nothing was removed", cleanedUpNow(survey.Running)),
+			Next: afterCleanups(survey, again),
+		}
 	}
+	return nil
+}
+
+// afterCleanups says how to go on while nodes are being cleaned up. Helm marks its release as
+// uninstalling before the hook runs, and from then on refuses to upgrade it.
+func afterCleanups(survey *install.Survey, again string) string {
+	next := "Wait until they are done (kubectl nodecleanup status shows the progress), then run: " + again
+	next += "\n  or:  To leave their steps undone, run: kubectl nodecleanup uninstall --force"
+	if release := survey.HelmRelease(); release != "" {
+		next += "; then run: " + again
+		next += fmt.Sprintf("\n  or:  To keep the release, run: helm rollback %s REVISION -n %s, with the newest revision of helm history", release, survey.Namespace)
+	}
+	return next
 }
 
 // cleanedUpNow names the nodes; the first few of many are enough to find the others.

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,10 +33,7 @@ func installWithAgent(t *testing.T, client kubernetes.Interface, version string)
 	if _, err := client.CoreV1().ConfigMaps(api.Namespace).Create(t.Context(), status, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	renewLease(t, client, api.Namespace, "laptop", time.Now())
-	if _, err := client.CoordinationV1().Leases(api.Namespace).Patch(t.Context(), api.Agent, types.MergePatchType, []byte(`{"spec":{"leaseDurationSeconds":3600}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	lead(t, client, api.Namespace, "laptop")
 	publishCA(t, client, "agent's CA")
 }
 

@@ -3,10 +3,13 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,11 +18,15 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -237,12 +244,11 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	must(t, "install", "-n", "refusing", "--agent-url", "https://127.0.0.1:1")
 	actAsAgent(t, client, "refusing", node)
 	deleteNode(t, client, "leaving")
-	renewLease(t, client, "refusing", "laptop", time.Now())
 
 	const user = "hasty"
 	mark := auditMark(t)
 	refused := want(t, exit.Failure, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/leaving: will be released immediately; left undone: storage", "--force", "outside the cluster is running (laptop)")
+	wantText(t, refused.errOut, "node/leaving: will be released immediately; left undone: storage", "--force")
 	wantNoWrites(t, requestsOf(t, user, mark))
 
 	must(t, "uninstall", "--yes", "--force", "--keep-history")
@@ -253,6 +259,104 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	record, err := client.CoreV1().ConfigMaps("refusing").Get(t.Context(), api.RunName("leaving", node.UID), metav1.GetOptions{})
 	if err != nil || record.Labels[api.LabelRun] == "" {
 		t.Errorf("--keep-history did not keep the run record: %v", err)
+	}
+}
+
+func TestUninstallRefusesWhileAnAgentRunsOutsideTheCluster(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, "outside")
+	makeNode(t, client, "kept", finalizers(api.Finalizer))
+	must(t, "install", "-n", "outside", "--agent-url", "https://127.0.0.1:1")
+	kill := lead(t, client, "outside", "laptop")
+
+	const user = "hasty-outside"
+	mark := auditMark(t)
+	for _, more := range [][]string{{"--yes"}, {"--yes", "--force"}, {"--dry-run"}} {
+		refused := want(t, exit.Failure, run(t, kubeconfigFor(t, user, "system:masters"), append([]string{"uninstall"}, more...)...))
+		wantText(t, refused.errOut, "an agent outside the cluster is running (laptop)", "nothing was removed", "Stop the agent laptop, then run: kubectl nodecleanup uninstall\n")
+	}
+	wantNoWrites(t, requestsOf(t, user, mark))
+
+	kill() // It has renewed its Lease a moment ago.
+	must(t, "uninstall", "--yes")
+	wantNothingOfOurs(t, client, "outside")
+}
+
+// lead holds the Lease as an agent does, until kill is called.
+func lead(t *testing.T, client kubernetes.Interface, namespace, holder string) (kill func()) {
+	t.Helper()
+	renewLease(t, client, namespace, holder, time.Now())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var group sync.WaitGroup
+	group.Go(func() {
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-every.C:
+				patch := fmt.Sprintf(`{"spec":{"renewTime":%q}}`, now.UTC().Format(metav1.RFC3339Micro))
+				if _, err := client.CoordinationV1().Leases(namespace).Patch(ctx, api.Agent, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil && ctx.Err() == nil {
+					t.Errorf("renewing the Lease: %v", err)
+				}
+			}
+		}
+	})
+	kill = func() {
+		cancel()
+		group.Wait()
+	}
+	t.Cleanup(kill)
+	return kill
+}
+
+// The cleanups that were running have no agent and no config any more.
+func TestUninstallAfterTheManifestsWereDeleted(t *testing.T) {
+	client := admin(t)
+	leaving := makeNode(t, client, "leaving", finalizers(api.Finalizer))
+	alive := makeNode(t, client, "alive", finalizers(api.Finalizer))
+	deleteNode(t, client, "leaving")
+	must(t, "install")
+	actAsAgent(t, client, api.Namespace, leaving, alive)
+	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
+	wantText(t, refused.errOut, "their steps would be left undone: alive, leaving; nothing was removed")
+
+	deleteManifests(t, client, must(t, "install", "--dry-run=client", "-o", "yaml").out)
+	removed := must(t, "uninstall", "--yes")
+	wantText(t, removed.errOut, "Being cleaned up, but no agent is installed that continues the cleanup:", "node/leaving: will be released immediately", "node/alive: stays, its cleanup ends")
+	wantNothingOfOurs(t, client, api.Namespace)
+	wantGone(t, client, "leaving")
+}
+
+// deleteManifests deletes objects in their order and waits until they are gone, as kubectl delete -f does.
+func deleteManifests(t *testing.T, client kubernetes.Interface, manifests string) {
+	t.Helper()
+	objects := dynamic.NewForConfigOrDie(shared.RESTConfig())
+	background := metav1.DeletePropagationBackground
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		resource, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+		err := objects.Resource(resource).Namespace(object.GetNamespace()).Delete(t.Context(), object.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+	}
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().Namespaces().Get(ctx, api.Namespace, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, err
+		}
+		return err != nil, nil
+	}); err != nil {
+		t.Fatalf("waiting until the namespace is deleted: %v", err)
 	}
 }
 
