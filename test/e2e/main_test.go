@@ -86,7 +86,7 @@ func withNode(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if helmProgram, err = buildHelm(ctx); err != nil {
+	if helmProgram, err = cluster.Helm(ctx, os.Stdout); err != nil {
 		return 1, err
 	}
 	for version, sources := range map[string]string{oldVersion: previous, newVersion: root} {

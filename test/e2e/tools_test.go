@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,31 +17,10 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
-	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// helmProgram is the path of Helm, of the version in hack/tools/chart/go.mod.
+// helmProgram is the path of Helm.
 var helmProgram string
-
-// buildHelm compiles Helm, where that has not been done.
-func buildHelm(ctx context.Context) (string, error) {
-	cache, err := cluster.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(cache, "helm", "helm")
-	if _, err := os.Stat(program); err != nil {
-		fmt.Println("Building Helm from its Go module: minutes, but only this once; it is kept in", filepath.Dir(program))
-	}
-	// go leaves a program alone that is up to date.
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "-ldflags=-s -w", "helm.sh/helm/v4/cmd/helm")
-	build.Dir = filepath.Join(root, "hack", "tools", "chart")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false", "GOGC=off", "GOMEMLIMIT=1GiB")
-	if said, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building Helm: %w\n%s", err, said)
-	}
-	return program, nil
-}
 
 // run runs a command of nodecleanup as an administrator and wants an exit code.
 func run(t *testing.T, code int, arguments ...string) string {
