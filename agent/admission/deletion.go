@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/guard"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Evaluator says whether a Node may be deleted, before ctx ends.
@@ -42,7 +43,11 @@ func GuardHandler(evaluator Evaluator, authenticated func(*http.Request) bool, m
 			Name: node.Name, UID: node.UID, Labels: node.Labels, Annotations: node.Annotations, User: asked.UserInfo.Username, Groups: asked.UserInfo.Groups,
 			Verified: authenticated(request), DryRun: asked.DryRun,
 		})
-		writeAnswer(writer, request, answerDeletion(asked.UID, verdict), log)
+		response := answerDeletion(asked.UID, verdict)
+		if asked.DryRun && verdict.Allowed {
+			response.Warnings = append(response.Warnings, api.DryRunWarning(api.GuardHook))
+		}
+		writeAnswer(writer, request, response, log)
 		metrics.WebhookRequest(string(asked.Operation), outcome(verdict), time.Since(began))
 	})
 }

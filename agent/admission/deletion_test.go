@@ -68,7 +68,7 @@ func TestGuardHandlerAsks(t *testing.T) {
 	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if answer.APIVersion != "admission.k8s.io/v1" || answer.Kind != "AdmissionReview" || !reflect.DeepEqual(answer.Response, &admissionv1.AdmissionResponse{UID: "u", Allowed: true, Warnings: []string{"careful"}}) {
+	if answer.APIVersion != "admission.k8s.io/v1" || answer.Kind != "AdmissionReview" || !reflect.DeepEqual(answer.Response, &admissionv1.AdmissionResponse{UID: "u", Allowed: true, Warnings: []string{"careful", api.DryRunWarning(api.GuardHook)}}) {
 		t.Errorf("answered %s", recorder.Body)
 	}
 	if counts["DELETE allowed"] != 1 || len(counts) != 1 {

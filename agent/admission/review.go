@@ -21,6 +21,9 @@ var (
 func answerCreation(request *request, selector labels.Selector) (result string, response *admissionv1.AdmissionResponse) {
 	node := request.Object.Metadata
 	response = &admissionv1.AdmissionResponse{UID: request.UID, Allowed: true}
+	if request.DryRun {
+		response.Warnings = []string{api.DryRunWarning(api.WebhookHook)}
+	}
 	meta := &metav1.ObjectMeta{Finalizers: node.Finalizers, DeletionTimestamp: node.DeletionTimestamp}
 	if !api.NeedsFinalizer(meta) || !selector.Matches(labels.Set(node.Labels)) {
 		return "unchanged", response

@@ -40,9 +40,14 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the install, or with --pre whether a cluster is ready for one",
-		Long: `Check the install: the agent, its rights and version, the config, the plugins, and
-that admission really puts the finalizer on a node, by a create that is a dry run. It
-changes nothing. What cannot be looked at is skipped, and said.
+		Long: `Check the install: the agent, its rights and version, the config, and the plugins.
+
+The API server hides the errors of webhooks with failurePolicy Ignore. Therefore check
+also creates and deletes a node in a dry run: the finalizer must be on the new node, and
+the delete guard must answer. The policy that adds the finalizer is told apart from the
+webhook where that is possible. This needs the rights to create and delete nodes.
+
+Nothing is changed. A check that needs a right that you lack is skipped, and names it.
 
 Each check has an ID that stays the same; --list shows them. The exit code is 3 when a
 check failed: with --fail-on=warning also one that only warns.`,

@@ -127,33 +127,6 @@ func secretsThere(ctx context.Context, s *subject) result {
 	return pass(fmt.Sprintf("%d keys", number))
 }
 
-// admission creates a node that is not stored, and looks for the finalizer on it.
-func admission(ctx context.Context, s *subject) result {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-check-"}}
-	settings, err := s.settings(ctx)
-	if err == nil {
-		chosen, found := api.LabelsFor(settings.NodeSelector)
-		if !found {
-			return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", settings.NodeSelector))
-		}
-		node.Labels = chosen
-	}
-	created, err := s.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager})
-	switch {
-	case apierrors.IsForbidden(err):
-		return skip(err)
-	case err != nil:
-		return failed("the API server refuses a new node: "+err.Error(), "kubectl get mutatingwebhookconfiguration "+api.WebhookName+" -o yaml")
-	case !api.HasFinalizer(created):
-		hint := fmt.Sprintf("kubectl -n %s get endpointslices; kubectl -n %[1]s get pods", s.namespace)
-		if status, err := s.look(ctx); err == nil && status.Agent.Outside {
-			hint = s.logs(status, "")
-		}
-		return failed("it has none: the API server does not reach the agent, and lets nodes join without it. The agent adds the finalizer later", hint)
-	}
-	return pass("it has it")
-}
-
 // metrics reads them by way of the API server, which needs no port of this machine.
 func metrics(ctx context.Context, s *subject) result {
 	status, err := s.look(ctx)

@@ -66,7 +66,7 @@ func certificate(ctx context.Context, s *subject) result {
 	return pass(byPolicy + "valid " + printer.Age(left))
 }
 
-// guard is asked of every replica; where none answers, the failure policy decides.
+// guard checks the webhook configuration, then that the API server reaches the agent with it.
 func guard(ctx context.Context, s *subject) result {
 	status, err := s.look(ctx)
 	if err != nil {
@@ -82,13 +82,17 @@ func guard(ctx context.Context, s *subject) result {
 	}
 	agent := status.Agent
 	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {
-		follows := "deletions of nodes are not guarded"
-		if status.Guard.FailurePolicy == "Fail" {
-			follows = "every deletion of a node is refused"
-		}
-		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", follows, status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
+		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", guardFails(status), status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
 	}
-	return pass("failurePolicy " + status.Guard.FailurePolicy)
+	return s.probeGuard(ctx, status)
+}
+
+// guardFails says what follows if the API server gets no answer from the delete guard.
+func guardFails(status *printer.Status) string {
+	if status.Guard.FailurePolicy == "Fail" {
+		return "every deletion of a node is refused"
+	}
+	return "deletions of nodes are not guarded"
 }
 
 // plugins names every one that is not well, those of critical steps first.

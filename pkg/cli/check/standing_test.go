@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -23,7 +24,7 @@ func led(change func(*printer.Status)) *subject {
 	status.Guard = printer.Guard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
 	status.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}, {Step: "tell", Plugin: "http"}}
 	change(status)
-	return &subject{namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
+	return &subject{client: fake.NewClientset(), namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
 }
 
 func stop(status *printer.Status) {
@@ -58,10 +59,10 @@ func TestWhatAnAgentAnswersFor(t *testing.T) {
 		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
 		}, printer.Warning, "it ends in 60m"},
-		"guard":                   {of(t, guard), func(*printer.Status) {}, printer.Pass, "failurePolicy Ignore"},
+		"guard":                   {of(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
 		"guard, nobody answers":   {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
 		"guard, nobody and Fail":  {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
-		"guard, outside":          {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Pass, ""},
+		"guard, outside":          {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
 		"plugins":                 {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
 		"plugins, nobody looks":   {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
 		"plugins, none is told":   {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},

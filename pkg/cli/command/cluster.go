@@ -69,6 +69,7 @@ func (c *Cluster) wrap(config *rest.Config) *rest.Config {
 	// an hour. The API server guards itself by priority and fairness.
 	config.QPS, config.Burst = 300, 500
 	config.UserAgent = "kubectl-nodecleanup/" + version.Version
+	config.WarningHandlerWithContext = warnings{}
 	config.Wrap(c.time.Wrap)
 	config.Wrap(markSent)
 	return config

@@ -1,0 +1,96 @@
+package check
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// hookClient is how the API server calls a webhook.
+type hookClient struct {
+	bundle []byte
+	// injected: something else than the agent publishes the CA, such as cert-manager.
+	injected bool
+}
+
+func (s *subject) guardClient() *hookClient {
+	if s.seen.Guard == nil {
+		return nil
+	}
+	for _, hook := range s.seen.Guard.Webhooks {
+		if hook.Name == api.GuardHook {
+			return &hookClient{hook.ClientConfig.CABundle, injected(&s.seen.Guard.ObjectMeta)}
+		}
+	}
+	return nil
+}
+
+func (s *subject) mutatingClient() *hookClient {
+	if s.seen.Webhook == nil {
+		return nil
+	}
+	for _, hook := range s.seen.Webhook.Webhooks {
+		if hook.Name == api.WebhookHook {
+			return &hookClient{hook.ClientConfig.CABundle, injected(&s.seen.Webhook.ObjectMeta)}
+		}
+	}
+	return nil
+}
+
+func injected(meta *metav1.ObjectMeta) bool {
+	for key := range meta.Annotations {
+		if strings.HasPrefix(key, "cert-manager.io/") {
+			return true
+		}
+	}
+	return false
+}
+
+// cause returns a sentence that says why the API server cannot trust the agent: the CA bundle
+// of the webhook does not verify the agent's CA. It is empty if that is not known: the Secret
+// is not readable or not there, or something else publishes the CA.
+func (s *subject) cause(ctx context.Context, client *hookClient) string {
+	if client == nil || client.injected {
+		return ""
+	}
+	secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})
+	if err != nil {
+		return ""
+	}
+	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
+	if block == nil {
+		return ""
+	}
+	authority, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return ""
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(client.bundle)
+	_, err = authority.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: s.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err == nil {
+		return ""
+	}
+	return fmt.Sprintf("The CA bundle of the webhook does not match the CA in Secret %s/%s: %v. ", s.namespace, api.CASecretName, err)
+}
+
+// webhookRemedy returns how to find out why the API server does not reach the webhooks, and
+// how to repair it.
+func (s *subject) webhookRemedy(status *printer.Status) string {
+	if status.Agent.Stopped {
+		return inspect.ScaleUp
+	}
+	if status.Agent.Outside {
+		return "start the agent outside the cluster again, which publishes its CA (make run-local), or run: kubectl nodecleanup install --wait"
+	}
+	return fmt.Sprintf("kubectl -n %s rollout restart deployment/%s, which publishes its CA again; if that does not help: kubectl -n %[1]s get endpointslices", s.namespace, api.Agent)
+}
