@@ -88,7 +88,10 @@ func test(environment *command.Environment) *cobra.Command {
 		Use:   "test STEP|PLUGIN",
 		Short: "Have the agent check one step's plugin now, or one plugin in each step",
 		Long: `Have the agent check the plugin of one step now, or one plugin in every step that uses
-it. No step is run. The exit code is 3 when it is not well, critical or not.`,
+it. No step is run. The exit code is 3 when it is not well, critical or not.
+
+The plugin http opens a connection, with TLS and through the proxy, and sends no request.
+So "ok" does not prove that the other side accepts the credentials or the document.`,
 		Example: `  kubectl nodecleanup plugins test deregister-lb`,
 		Args: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) != 1 {

@@ -148,14 +148,18 @@ func withoutRedirects(client *http.Client) *http.Client {
 	return &own
 }
 
-// CheckHealth implements cleanup.HealthChecker: the URL and the headers can be
-// found. It does not call the other side, which has no call without an effect.
+// CheckHealth implements cleanup.HealthChecker: the URL and the headers can be found, and the
+// destination accepts a connection. It sends no request, because no request is free of effects.
 func (p *plugin) CheckHealth(ctx context.Context) error {
-	if _, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}}); err != nil {
+	request, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}})
+	if err != nil {
 		return err
 	}
-	_, err := p.clientFor(ctx)
-	return err
+	client, err := p.clientFor(ctx)
+	if err != nil {
+		return err
+	}
+	return p.dial(ctx, client, request)
 }
 
 // Preview implements cleanup.Previewer.

@@ -258,7 +258,7 @@ func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
 	}
 }
 
-func TestHealthIsThatURLAndHeadersCanBeFound(t *testing.T) {
+func TestHealthIsThatURLAndHeadersCanBeFoundAndNothingIsSent(t *testing.T) {
 	url, last, _ := serve(t, 200, nil, "")
 	stored := secrets{"s/url": url}
 	checker := bind(t, stored, `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"A":{"secretKeyRef":{"name":"s","key":"token"}}}}`).(cleanup.HealthChecker)

@@ -2,6 +2,8 @@ package operate_test
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -40,8 +42,10 @@ func (f *fixture) wantOutcomes(checks map[string]printer.Check, want map[string]
 }
 
 func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
+	inventory := httptest.NewServer(http.NotFoundHandler())
+	defer inventory.Close()
 	f := setUp(t, "steps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n")
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"url": "http://127.0.0.1:1/"}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"url": inventory.URL}}
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,7 @@ func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
 	f.node("worker", nil)
 	f.wantOutcomes(f.checked(exit.OK, "--suppress", "shadowed"), map[string]printer.Outcome{
 		"server-version": printer.Pass, "install-rights": printer.Pass, "leader": printer.Pass, "version": printer.Pass,
-		"agent-rights": printer.Pass, "config": printer.Pass, "secrets": printer.Pass, "certificate": printer.Pass, "admission": printer.Pass,
+		"agent-rights": printer.Pass, "config": printer.Pass, "secrets": printer.Pass, "certificate": printer.Pass, "admission": printer.Pass, "guard": printer.Pass,
 		"plugins": printer.Pass, "nodes": printer.Pass, "cleanups": printer.Pass, "operate-rights": printer.Pass,
 		// In this test it runs outside the cluster.
 		"agent": printer.Warning, "metrics": printer.Skip, "shadowed": printer.Suppressed,
@@ -57,6 +61,10 @@ func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
 	f.wantsNoWrites("check")
 	f.wantsNoWrites("plugins", "status")
 	f.checked(exit.Unhealthy, "--fail-on", "warning")
+
+	inventory.Close()
+	f.run("preflight").exits(exit.Unhealthy).says("tell", "FAILED", "connecting to the URL in secret inventory/url: connection refused")
+	f.run("plugins", "test", "tell").exits(exit.Unhealthy).says("connection refused")
 
 	if err := f.client.CoreV1().Secrets(f.namespace).Delete(t.Context(), "inventory", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -85,6 +93,7 @@ func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
 	f.eventually("the agent has published its CA in the delete guard", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "that of the delete guard is valid"), nil
 	})
+	f.node("worker", nil)
 	checks := f.checked(exit.OK)
 	f.wantOutcomes(checks, map[string]printer.Outcome{"certificate": printer.Pass, "guard": printer.Pass, "admission": printer.Pass})
 	if detail := checks["certificate"].Detail; !strings.Contains(detail, "no webhook, by choice: the policy inside the API server does it") {
@@ -156,7 +165,7 @@ func TestCheckWithFewRights(t *testing.T) {
 	f.start()
 	reader := f.userWith("reader", rule("", "nodes", "get", "list"), rule("", "configmaps", "get", "list", "watch"),
 		rule("apps", "deployments", "get"), rule("coordination.k8s.io", "leases", "get"), rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "get"))
-	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights", "! install-rights", "- admission", "✓ config", "fix:")
+	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights", "! install-rights", "- admission", "you lack: create nodes", "✓ config", "fix:")
 	f.runAs(reader, "status", "-n", f.namespace).exits(exit.OK)
 	f.runAs(reader, "plugins", "test", "drain", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "plugins status")
 	f.runAs(reader, "preflight", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "ask a cluster administrator")
