@@ -82,6 +82,22 @@ func TestHandlerAnswers(t *testing.T) {
 	}
 }
 
+func TestEachDryRunIsAnsweredWithAWarning(t *testing.T) {
+	for name, test := range map[string]struct{ selector, body, want string }{
+		"dry run":               {"", question(`"uid":"u"`, `"uid":"u","dryRun":true`), `"warnings":["nodecleanup: webhook finalizer.nodecleanup.io answered this dry run"]`},
+		"dry run, not selected": {"pool=red", question(`"uid":"u"`, `"uid":"u","dryRun":true`), `"warnings":["nodecleanup: webhook finalizer.nodecleanup.io answered this dry run"]`},
+		"no dry run":            {"", question(), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorder, _ := ask(t, test.selector, http.MethodPost, "application/json", test.body)
+			body := recorder.Body.String()
+			if !strings.Contains(body, test.want) || strings.Contains(body, "warnings") != (test.want != "") {
+				t.Errorf("answered %s", body)
+			}
+		})
+	}
+}
+
 func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, contentType, body string

@@ -25,7 +25,8 @@ import (
 // whether the API server reaches the webhook.
 func admission(ctx context.Context, s *subject) result {
 	chosen, selector := labels.Set{}, labels.Everything()
-	if settings, err := s.settings(ctx); err == nil {
+	settings, unknown := s.settings(ctx)
+	if unknown == nil {
 		found := false
 		selector = settings.NodeSelector
 		if chosen, found = api.LabelsFor(selector); !found {
@@ -44,8 +45,14 @@ func admission(ctx context.Context, s *subject) result {
 		return skip(selected.lacks("create nodes"))
 	case selected.err != nil:
 		return failed("the API server refuses a new node: "+selected.err.Error(), "kubectl get mutatingwebhookconfiguration "+api.WebhookName+" -o yaml")
+	case !selected.finalizer && unknown != nil:
+		// The agent may protect only Nodes that the nodeSelector of an earlier config selects.
+		return skip(errors.New("not tested: the config cannot be read or is not valid, so the nodeSelector is not known"))
 	case !selected.finalizer:
 		return failed("a new node has none: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingClient())+"The agent adds the finalizer later", s.webhookRemedy(status))
+	case selected.answered && slices.Contains(status.Admission.Ways, "policy"):
+		return warn("the webhook adds it, but the policy does not: new nodes join without the finalizer while no agent runs",
+			"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings "+api.WebhookName+" -o yaml; kubectl nodecleanup install applies both again")
 	case selected.answered:
 		return pass("the webhook adds it")
 	case !slices.Contains(status.Admission.Ways, "policy"):
@@ -68,11 +75,11 @@ func admission(ctx context.Context, s *subject) result {
 	case !version.Fits(version.Version, status.Agent.Version):
 		return skip(errors.New("the policy adds it; the webhook was not tested: " + otherVersion(status)))
 	}
-	return failed("the policy adds it, but the API server got no answer from the webhook "+api.WebhookHook+unsaid, s.webhookRemedy(status))
+	return failed("the policy adds it, but the API server got no answer from the webhook "+api.WebhookHook+hidden, s.webhookRemedy(status))
 }
 
-// unsaid is why a client does not see the error of a webhook that fails open.
-const unsaid = " (failurePolicy Ignore hides the error; it is in the API server's log)"
+// hidden is why a client does not see the error of a webhook with failurePolicy Ignore.
+const hidden = " (failurePolicy Ignore hides the error; it is in the API server's log)"
 
 func otherVersion(status *printer.Status) string {
 	return fmt.Sprintf("the agent (%s) is of another version than this CLI (%s) and may not say that it answered", status.Agent.Version, version.Version)
@@ -84,8 +91,9 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	var node *corev1.Node
 	var answer dryRun
 	// The API server learns of a new webhook configuration by a watch, and a Node may begin to
-	// terminate: then the webhook is not called.
-	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, 3*time.Second, true, func(ctx context.Context) (bool, error) {
+	// terminate: then the webhook is not called. A webhook that times out takes longer than this
+	// waits, so the wait does not limit the requests.
+	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, 3*time.Second, true, func(context.Context) (bool, error) {
 		var err error
 		if node, err = s.nodeToDelete(ctx); err != nil || node == nil {
 			return true, err
@@ -115,7 +123,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	if cause == "" && !version.Fits(version.Version, status.Agent.Version) {
 		return skip(errors.New("it was not tested: " + otherVersion(status)))
 	}
-	return failed(fmt.Sprintf("the API server got no answer from it in a dry run of deleting node %s%s, so %s. %s", node.Name, unsaid, guardFails(status), cause), s.webhookRemedy(status))
+	return failed(fmt.Sprintf("the API server got no answer from it in a dry run of deleting node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status))
 }
 
 // maxNodes limits how many Nodes are read to find a protected one.

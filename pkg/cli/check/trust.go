@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +19,7 @@ import (
 // hookClient is how the API server calls a webhook.
 type hookClient struct {
 	bundle []byte
-	// injected: something else than the agent publishes the CA, such as cert-manager.
+	// injected: cert-manager publishes the CA, not the agent.
 	injected bool
 }
 
@@ -57,9 +58,9 @@ func injected(meta *metav1.ObjectMeta) bool {
 
 // cause returns a sentence that says why the API server cannot trust the agent: the CA bundle
 // of the webhook does not verify the agent's CA. It is empty if that is not known: the Secret
-// is not readable or not there, or something else publishes the CA.
+// is not readable or not there, or the agent's certificate comes from another issuer.
 func (s *subject) cause(ctx context.Context, client *hookClient) string {
-	if client == nil || client.injected {
+	if client == nil || client.injected || s.certificateFromFile() {
 		return ""
 	}
 	secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})
@@ -83,6 +84,12 @@ func (s *subject) cause(ctx context.Context, client *hookClient) string {
 	return fmt.Sprintf("The CA bundle of the webhook does not match the CA in Secret %s/%s: %v. ", s.namespace, api.CASecretName, err)
 }
 
+func (s *subject) certificateFromFile() bool {
+	return s.seen.Deployment != nil && slices.ContainsFunc(s.seen.Deployment.Spec.Template.Spec.Containers, func(container corev1.Container) bool {
+		return slices.ContainsFunc(container.Args, func(argument string) bool { return strings.HasPrefix(argument, "--webhook-cert-file") })
+	})
+}
+
 // webhookRemedy returns how to find out why the API server does not reach the webhooks, and
 // how to repair it.
 func (s *subject) webhookRemedy(status *printer.Status) string {
@@ -90,7 +97,7 @@ func (s *subject) webhookRemedy(status *printer.Status) string {
 		return inspect.ScaleUp
 	}
 	if status.Agent.Outside {
-		return "start the agent outside the cluster again, which publishes its CA (make run-local), or run: kubectl nodecleanup install --wait"
+		return "start the agent outside the cluster again (make run-local), which publishes its CA"
 	}
 	return fmt.Sprintf("kubectl -n %s rollout restart deployment/%s, which publishes its CA again; if that does not help: kubectl -n %[1]s get endpointslices", s.namespace, api.Agent)
 }

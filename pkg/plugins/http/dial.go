@@ -8,7 +8,12 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
+	"time"
 )
+
+// connectTimeout is less than the time that a health check has, so that the error names the
+// destination.
+const connectTimeout = 8 * time.Second
 
 // errNotSent is the error of every write after the connection is established.
 var errNotSent = errors.New("the health check sends no request")
@@ -17,6 +22,8 @@ var errNotSent = errors.New("the health check sends no request")
 // and with the same CAs, and sends nothing. If a proxy forwards plain HTTP, it only reaches
 // the proxy.
 func (p *plugin) dial(ctx context.Context, client *http.Client, request *http.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	var connected atomic.Bool
 	transport := plainTransport(client.Transport).Clone()
 	defer transport.CloseIdleConnections()

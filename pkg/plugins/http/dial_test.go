@@ -3,13 +3,16 @@ package http
 import (
 	"bufio"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
@@ -41,6 +44,35 @@ func TestHealthIsThatTheDestinationAcceptsAConnection(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, test.says)
 			}
 		})
+	}
+	if sent := requests.Load(); sent != 0 {
+		t.Errorf("the health check sent %d requests", sent)
+	}
+}
+
+// With HTTP/2, the handshake sends frames before the request.
+func TestHealthOverHTTP2SendsNoRequestAndLeavesNoConnection(t *testing.T) {
+	closed, requests := make(chan struct{}, 1), new(atomic.Int64)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
+	server.EnableHTTP2 = true
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	options, err := json.Marshal(map[string]string{"url": server.URL, "caBundle": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bind(t, nil, "%s", options).(cleanup.HealthChecker).CheckHealth(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection stays open")
 	}
 	if sent := requests.Load(); sent != 0 {
 		t.Errorf("the health check sent %d requests", sent)

@@ -65,6 +65,24 @@ func (f *fixture) keepCA() {
 	})
 }
 
+// withoutPolicy runs a function while the policy has no binding.
+func (f *fixture) withoutPolicy(run func()) {
+	f.Helper()
+	bindings := f.client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
+	binding, err := bindings.Get(f.Context(), api.WebhookName, metav1.GetOptions{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := bindings.Delete(f.Context(), api.WebhookName, metav1.DeleteOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	run()
+	binding.ResourceVersion, binding.UID = "", ""
+	if _, err := bindings.Create(f.Context(), binding, metav1.CreateOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
 // The policy puts the finalizer on every Node, and the leader is alive, but no call of the API
 // server gets through to the webhooks.
 func TestCheckFindsAGuardThatTheAPIServerCannotCall(t *testing.T) {
@@ -77,6 +95,14 @@ func TestCheckFindsAGuardThatTheAPIServerCannotCall(t *testing.T) {
 		return strings.Contains(f.quietly("check").out, "it denied a dry run of deleting node worker"), nil
 	})
 	f.eventually("the webhook is told apart from the policy", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "the policy adds it, and the webhook answers"), nil
+	})
+	f.withoutPolicy(func() {
+		f.eventually("only the webhook adds the finalizer", func(context.Context) (bool, error) {
+			return strings.Contains(f.quietly("check").out, "! admission: finalizer on a new node (dry run) · the webhook adds it, but the policy does not"), nil
+		})
+	})
+	f.eventually("the policy is back", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "the policy adds it, and the webhook answers"), nil
 	})
 	f.keepCA()
