@@ -67,7 +67,7 @@ func (c Client) RemoveFinalizerIfCordoned(ctx context.Context, node metav1.Objec
 		{"op": "test", "path": "/spec/unschedulable", "value": true},
 		{"op": "test", "path": path, "value": api.Finalizer},
 		{"op": "remove", "path": path},
-	})
+	}, metav1.PatchOptions{})
 	if err != nil {
 		return fmt.Errorf("removing finalizer: %w", err)
 	}
@@ -99,33 +99,24 @@ func (c Client) SetConditions(ctx context.Context, node metav1.Object, condition
 // Check tries an update of the Node that changes nothing, as a dry run. Its error is an
 // InvalidError if the API server rejects every update.
 func (c Client) Check(ctx context.Context, node metav1.Object) error {
-	data, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.GetUID()}})
-	if err != nil {
-		return fmt.Errorf("encoding the patch: %w", err)
-	}
-	_, err = c.nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
-	switch {
-	case api.Absent(err):
-		return nil
-	case apierrors.IsInvalid(err):
-		return c.explain(ctx, node, err)
-	}
+	nothing := map[string]any{"metadata": map[string]any{"uid": node.GetUID()}}
+	_, err := c.send(ctx, node, types.StrategicMergePatchType, nothing, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 	return err
 }
 
 // patch returns false without an error if no Node of that name has that UID any more.
 func (c Client) patch(ctx context.Context, node metav1.Object, change map[string]any, subresources ...string) (bool, error) {
 	change["metadata"].(map[string]any)["uid"] = node.GetUID()
-	return c.send(ctx, node, types.StrategicMergePatchType, change, subresources...)
+	return c.send(ctx, node, types.StrategicMergePatchType, change, metav1.PatchOptions{}, subresources...)
 }
 
-// send is patch with a patch of any type, which has to name the UID.
-func (c Client) send(ctx context.Context, node metav1.Object, kind types.PatchType, patch any, subresources ...string) (bool, error) {
+// send is patch with a patch of any type, which has to name the UID, and with options.
+func (c Client) send(ctx context.Context, node metav1.Object, kind types.PatchType, patch any, options metav1.PatchOptions, subresources ...string) (bool, error) {
 	data, err := json.Marshal(patch)
 	if err != nil {
 		return false, fmt.Errorf("encoding the patch: %w", err)
 	}
-	_, err = c.nodes.Patch(ctx, node.GetName(), kind, data, metav1.PatchOptions{}, subresources...)
+	_, err = c.nodes.Patch(ctx, node.GetName(), kind, data, options, subresources...)
 	switch {
 	case api.Absent(err):
 		return false, nil
