@@ -1,12 +1,21 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// UnknownUser stands for a user whose name is not known.
+const UnknownUser = "an unknown user"
+
+// BypassAnnotations returns the annotations by which BypassOf decides.
+func BypassAnnotations() []string {
+	return []string{AnnotationBypass, AnnotationBypassBy, AnnotationBypassReason, AnnotationBypassUntil}
+}
 
 // Bypass says whether a Node is released without cleanup when it is deleted, and who set that.
 type Bypass struct {
@@ -43,7 +52,7 @@ func BypassOf(object metav1.Object, now time.Time) (Bypass, error) {
 }
 
 // Who returns who set the bypass.
-func (b Bypass) Who() string { return orUnknown(b.By) }
+func (b Bypass) Who() string { return cmp.Or(b.By, UnknownUser) }
 
 // String returns who set the bypass, until when, and why.
 func (b Bypass) String() string {
@@ -57,11 +66,4 @@ func (b Bypass) String() string {
 		return text + ", without a reason"
 	}
 	return text + ": " + b.Reason
-}
-
-func orUnknown(user string) string {
-	if user == "" {
-		return "an unknown user"
-	}
-	return user
 }

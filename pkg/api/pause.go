@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -34,7 +35,7 @@ func PauseOf(status metav1.Object) Pause {
 }
 
 // Who returns who paused or resumed.
-func (p Pause) Who() string { return orUnknown(p.By) }
+func (p Pause) Who() string { return cmp.Or(p.By, UnknownUser) }
 
 // String returns why a Node waits, "" if cleanups are not paused.
 func (p Pause) String() string {

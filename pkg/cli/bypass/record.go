@@ -1,6 +1,7 @@
 package bypass
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, err
 	configMaps := r.client.CoreV1().ConfigMaps(r.namespace)
 	name := api.RunName(node.Name, node.UID)
 	stored, err := configMaps.Get(ctx, name, metav1.GetOptions{})
-	exists := !apierrors.IsNotFound(err)
+	exists := !api.Absent(err)
 	if exists && err != nil {
 		return nil, fmt.Errorf("reading run record %s/%s: %w", r.namespace, name, err)
 	}
@@ -111,11 +112,7 @@ func (r *releaser) close(run *api.Run, node *corev1.Node) {
 	run.BypassReason = node.Annotations[api.AnnotationBypassReason]
 	run.BypassedBy = node.Annotations[api.AnnotationBypassBy]
 	run.BypassedByVerified = r.verified && run.BypassedBy != ""
-	by := run.Bypasser()
-	if by == "" {
-		by = "an unknown user"
-	}
-	run.Message = fmt.Sprintf("bypassed by %s: %s; released by kubectl nodecleanup because no agent was leading; %s", by, run.BypassReason, command.Undone(run))
+	run.Message = fmt.Sprintf("bypassed by %s: %s; released by kubectl nodecleanup because no agent was leading; %s", cmp.Or(run.Bypasser(), api.UnknownUser), run.BypassReason, command.Undone(run))
 }
 
 // undo restores the record of a Node that was not released after all. A record that somebody else

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -102,12 +103,7 @@ func (r *releaser) again(ctx context.Context, marked *corev1.Node) (*corev1.Node
 
 // sameMark reports whether both have the same bypass.
 func sameMark(a, b *corev1.Node) bool {
-	for _, key := range []string{api.AnnotationBypass, api.AnnotationBypassBy, api.AnnotationBypassReason, api.AnnotationBypassUntil} {
-		if a.Annotations[key] != b.Annotations[key] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(api.BypassAnnotations(), func(key string) bool { return a.Annotations[key] != b.Annotations[key] })
 }
 
 // publish writes the Event.

@@ -29,7 +29,7 @@ func bypassAnnotations(node *corev1.Node) map[string]string {
 		return nil
 	}
 	kept := map[string]string{}
-	for _, key := range []string{api.AnnotationBypass, api.AnnotationBypassBy, api.AnnotationBypassReason, api.AnnotationBypassUntil} {
+	for _, key := range api.BypassAnnotations() {
 		if value, set := node.Annotations[key]; set {
 			kept[key] = value
 		}
