@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,34 +18,14 @@ import (
 
 // follow follows the cleanups to their end, and deletes the nodes where that is wanted.
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, requests []request) {
-	var lock sync.Mutex
-	var unfinished, undeleted []request
-	add := func(to *[]request, one request) {
-		lock.Lock()
-		defer lock.Unlock()
-		*to = append(*to, one)
-	}
-	command.ForEach(results, requests, len(requests), func(one request) error {
+	done := follow.Each(results, requests, func(one request) error {
 		follower := follow.New(client, namespace, o.Environment, results, one.node.Name)
-		err := untilCleanedUp(ctx, follower, one)
-		if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
-			add(&unfinished, one)
-			if len(requests) == 1 {
-				ended.Next = o.resume(agent, unfinished)
-			}
-		}
-		if err != nil {
+		if err := untilCleanedUp(ctx, follower, one); err != nil {
 			return err
 		}
-		if !o.Delete && one.stamp != "" {
-			add(&undeleted, one)
-		}
 		return o.finish(ctx, client, follower, results, one)
-	})
-	if len(unfinished) > 0 && len(requests) > 1 {
-		results.Say("Next:  %s", o.resume(agent, unfinished))
-	}
-	if len(undeleted) > 0 {
+	}, func(unfinished []request) string { return o.resume(agent, unfinished) })
+	if undeleted := slices.DeleteFunc(done, func(one request) bool { return o.Delete || one.stamp == "" }); len(undeleted) > 0 {
 		results.Say("Next:  kubectl delete node %s", names(undeleted))
 	}
 }

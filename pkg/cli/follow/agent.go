@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -33,7 +32,18 @@ func ObserveAgent(ctx context.Context, client kubernetes.Interface, namespace st
 	agent.read(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { wait.UntilWithContext(ctx, agent.read, readLeaseEvery) })
+	group.Go(func() {
+		ticker := time.NewTicker(readLeaseEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				agent.read(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	return agent, func() {
 		cancel()
 		group.Wait()

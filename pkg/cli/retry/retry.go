@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,14 +105,9 @@ func (o *Options) Run(ctx context.Context) error {
 
 // follow follows the cleanups to their end.
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, nodes []*corev1.Node, stamp string) {
-	resume := func(names ...string) string {
-		return agent.Next("", "kubectl nodecleanup retry "+strings.Join(names, " ")+" --wait")
-	}
-	var lock sync.Mutex
-	var unfinished []string
-	command.ForEach(results, nodes, len(nodes), func(node *corev1.Node) error {
+	follow.Each(results, nodes, func(node *corev1.Node) error {
 		follower := follow.New(client, namespace, o.Environment, results, node.Name)
-		err := follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+		return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
 			if now.Node != nil && now.Undecodable != nil {
 				return false, nil // The agent begins another record because of this request.
 			}
@@ -121,18 +115,13 @@ func (o *Options) follow(ctx context.Context, client kubernetes.Interface, names
 				return run.RetryRequestedAt == stamp || run.State.Released()
 			})
 		})
-		if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
-			lock.Lock()
-			defer lock.Unlock()
-			if unfinished = append(unfinished, node.Name); len(nodes) == 1 {
-				ended.Next = resume(node.Name)
-			}
+	}, func(unfinished []*corev1.Node) string {
+		again := "kubectl nodecleanup retry"
+		for _, node := range unfinished {
+			again += " " + node.Name
 		}
-		return err
+		return agent.Next("", again+" --wait")
 	})
-	if len(unfinished) > 0 && len(nodes) > 1 {
-		results.Say("Next:  %s", resume(unfinished...))
-	}
 }
 
 // hasCleanup returns an error if the node has no cleanup to retry.
