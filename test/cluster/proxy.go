@@ -17,6 +17,17 @@ import (
 // hook that answers returns true; otherwise the API server answers.
 func (c *Cluster) Proxy(t *testing.T, hook func(http.ResponseWriter, *http.Request) bool) (kubeconfig string) {
 	t.Helper()
+	forward := c.Forward(t)
+	return KubeconfigOf(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hook(w, r) {
+			forward.ServeHTTP(w, r)
+		}
+	}))
+}
+
+// Forward returns a proxy that sends each request to the API server, as an administrator.
+func (c *Cluster) Forward(t *testing.T) *httputil.ReverseProxy {
+	t.Helper()
 	target, err := url.Parse(c.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -27,12 +38,15 @@ func (c *Cluster) Proxy(t *testing.T, hook func(http.ResponseWriter, *http.Reque
 	}
 	forward := httputil.NewSingleHostReverseProxy(target)
 	forward.Transport = transport
-	forward.FlushInterval = -1 // a watch
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !hook(w, r) {
-			forward.ServeHTTP(w, r)
-		}
-	}))
+	forward.FlushInterval = -1 // A watch.
+	return forward
+}
+
+// KubeconfigOf serves a handler in place of an API server until the test ends, and returns a
+// kubeconfig for it.
+func KubeconfigOf(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	config := clientcmdapi.NewConfig()
 	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: server.URL}

@@ -24,6 +24,12 @@ func (f *fixture) forge(node *corev1.Node, change func(run *api.Run)) {
 		Steps: []api.StepRun{{Name: "storage", Plugin: "probe", Critical: true, State: api.StepSucceeded, Attempts: 1, StartedAt: &at, FinishedAt: &at}},
 	}
 	change(run)
+	f.store(run)
+}
+
+// store writes a run record in place of the stored one, if there is one.
+func (f *fixture) store(run *api.Run) {
+	f.Helper()
 	configMap, err := api.EncodeRun(f.namespace, run)
 	if err != nil {
 		f.Fatal(err)

@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -80,15 +79,7 @@ func TestARecordIsClosedAlsoIfAnotherClientHasWrittenIt(t *testing.T) {
 	<-gate.began
 	run := f.record(node)
 	run.Steps[0].Progress = "written by another client"
-	configMap, err := api.EncodeRun(f.namespace, run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.patchRecord(node, string(patch))
+	f.store(run)
 	f.patch(node, `{"metadata":{"finalizers":null}}`)
 	f.eventually("the record is closed", func(context.Context) (bool, error) {
 		run = f.record(node)

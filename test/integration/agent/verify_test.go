@@ -69,13 +69,7 @@ func TestADrainThatRunsAgainRespectsBudgetsAsLongAsTheFirst(t *testing.T) {
 	stop()
 	run := f.record(node)
 	run.Steps[0].StartedAt = &metav1.Time{Time: run.Steps[0].StartedAt.Add(-2 * time.Hour)}
-	configMap, err := api.EncodeRun(f.namespace, run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.client.CoreV1().ConfigMaps(f.namespace).Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	f.store(run)
 	f.blockedPods(node, 1)
 	f.start(f.options())
 	f.delete(node)

@@ -3,10 +3,6 @@ package operate_test
 import (
 	"bytes"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,15 +11,13 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
 // skews are how far the clock of an operator's machine is off.
@@ -107,30 +101,10 @@ func TestTheClockOfAnAPIServerIsWrong(t *testing.T) {
 // behindClock returns a kubeconfig for the API server as if its clock were off.
 func behindClock(t *testing.T, skew time.Duration) string {
 	t.Helper()
-	target, err := url.Parse(shared.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport, err := rest.TransportFor(shared.RESTConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	forward := httputil.NewSingleHostReverseProxy(target)
-	forward.Transport = transport
-	forward.FlushInterval = -1 // A watch.
+	forward := shared.Forward(t)
 	forward.ModifyResponse = func(response *http.Response) error {
 		response.Header.Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
 		return nil
 	}
-	server := httptest.NewServer(forward)
-	t.Cleanup(server.Close)
-	config := clientcmdapi.NewConfig()
-	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: server.URL}
-	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
-	config.CurrentContext = "proxy"
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return cluster.KubeconfigOf(t, forward)
 }
