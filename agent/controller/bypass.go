@@ -42,7 +42,7 @@ func (r *reconciler) nameVerified(ctx context.Context, c *cleanup, name string) 
 	}
 	enforced, err := r.NamesEnforced(ctx)
 	if err != nil {
-		c.log.Warn("whether the admission policy verifies the names in requests is not known: recorded as unverified", "err", err)
+		c.log.Warn("cannot read whether the admission policy verifies names, recording the name as unverified", "err", err)
 	}
 	return enforced && err == nil
 }

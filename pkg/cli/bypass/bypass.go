@@ -151,7 +151,7 @@ func (o *Options) release(ctx context.Context, releaser *releaser, results *comm
 		return nil
 	case errors.Is(err, errReleased):
 		results.Done("node/%s bypassed", node.Name)
-		results.Progress(node.Name, "Somebody else has released the node. Who and why: kubectl nodecleanup history "+node.Name)
+		results.Progress(node.Name, "Another user or an agent has released the node. To see who and why: kubectl nodecleanup history "+node.Name)
 		return nil
 	case errors.Is(err, errOvertaken):
 		return &exit.Error{
@@ -210,7 +210,7 @@ func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface,
 	lease := &cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: o.ServerTime}
 	leadership, err := lease.Read(ctx)
 	if err != nil {
-		o.Say("Whether an agent is leading is not known: %v", err)
+		o.Say("Cannot read whether an agent is leading: %v", err)
 		return nil, nil
 	}
 	if leadership.Leads {

@@ -31,7 +31,7 @@ type written struct {
 const interrupted = "interrupted: no agent was leading when the node was released"
 
 // record writes that the caller bypasses the cleanup: it closes the open record of the Node, or
-// creates one. It fails with Conflict or AlreadyExists if somebody else writes at the same time.
+// creates one. It fails with Conflict or AlreadyExists if another client writes at the same time.
 func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, error) {
 	configMaps := r.client.CoreV1().ConfigMaps(r.namespace)
 	name := api.RunName(node.Name, node.UID)
@@ -50,7 +50,7 @@ func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, err
 		if err != nil {
 			run, unknown = nil, fmt.Sprintf("; which of its steps are done is not known: %v", err)
 		}
-		if run != nil && run.State == api.Bypassed { // Of an attempt before, or of somebody whose mark is newer.
+		if run != nil && run.State == api.Bypassed { // Written by an earlier attempt, or by a user whose mark is newer.
 			if _, err := r.again(ctx, node); err != nil {
 				return nil, err
 			}
@@ -115,8 +115,8 @@ func (r *releaser) close(run *api.Run, node *corev1.Node) {
 	run.Message = fmt.Sprintf("bypassed by %s: %s; released by kubectl nodecleanup because no agent was leading; %s", cmp.Or(run.Bypasser(), api.UnknownUser), run.BypassReason, command.Undone(run))
 }
 
-// undo restores the record of a Node that was not released after all. A record that somebody else
-// has changed since is theirs.
+// undo restores the record of a Node that was not released after all. It keeps a record that another
+// client has changed since.
 func (r *releaser) undo(ctx context.Context, record *written) error {
 	if record == nil {
 		return nil

@@ -36,9 +36,9 @@ type releaser struct {
 	verified bool
 }
 
-// Ways in which somebody else decides about the Node.
+// Reasons why this command does not release the Node.
 var (
-	errReleased  = errors.New("somebody else has released the node")
+	errReleased  = errors.New("another user or an agent has released the node")
 	errLeads     = errors.New("an agent leads now and releases the node")
 	errOvertaken = errors.New("the bypass was changed or removed meanwhile")
 )
@@ -87,7 +87,8 @@ func (r *releaser) release(ctx context.Context, node *corev1.Node) error {
 	return fmt.Errorf("releasing node %s: others change the node or its run record all the time; run it again", node.Name)
 }
 
-// again reads a Node that somebody else has changed. It returns an error if that decides about it.
+// again reads a Node that another client has changed. It returns an error if this command must not
+// release it any more.
 func (r *releaser) again(ctx context.Context, marked *corev1.Node) (*corev1.Node, error) {
 	node, err := r.client.CoreV1().Nodes().Get(ctx, marked.Name, metav1.GetOptions{})
 	switch {
@@ -154,6 +155,6 @@ func (r *releaser) unreleased(ctx context.Context, node *corev1.Node, record *wr
 	return &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("releasing node %s without an agent: %w; %s", node.Name, cause, what),
-		Next: fmt.Sprintf("Fix what the message names, or have somebody with the missing right run the same command. To release the node without a run record: kubectl patch node %s -p '%s'", node.Name, patch),
+		Next: fmt.Sprintf("Fix what the message names, or ask a user with the missing right to run the same command. To release the node without a run record: kubectl patch node %s -p '%s'", node.Name, patch),
 	}
 }

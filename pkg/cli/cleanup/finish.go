@@ -89,7 +89,7 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	})
 	if ctx.Err() != nil {
-		return fmt.Errorf("deleting node %s, which is cleaned up: whether the API server has received that is not known; see kubectl get node %[1]s: %w", node.Name, ctx.Err())
+		return fmt.Errorf("deleting node %s, which is cleaned up: it is not known whether the API server received the deletion; see kubectl get node %[1]s: %w", node.Name, ctx.Err())
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return &exit.Error{
@@ -106,7 +106,7 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		return follow.Settled(now, node.Name, nil)
 	})
 	if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
-		ended.Next = fmt.Sprintf("It is deleted, and gone as soon as nothing holds it: kubectl nodecleanup diagnose %s. To wait for that: kubectl wait --for=delete node/%[1]s", node.Name)
+		ended.Next = fmt.Sprintf("The deletion was accepted. To see what holds the node: kubectl nodecleanup diagnose %s. To wait until it is deleted: kubectl wait --for=delete node/%[1]s", node.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for node %s to be gone: %w", node.Name, err)

@@ -51,7 +51,7 @@ past cleanups.
 kubectl completes "kubectl nodecleanup <TAB>" by a program of its own on the PATH,
 kubectl_complete-nodecleanup. "completion kubectl --install" writes it beside this
 program. If Krew has installed this, it writes it into ~/.local/bin or ~/bin, whichever is on
-the PATH: Krew stops working if its own folder holds a file of others. The other shells' output
+the PATH: Krew fails if its own folder holds a file of another program. The other shells' output
 is for this program called by its own name, kubectl-nodecleanup.`,
 		Example: `  # Once; then: kubectl nodecleanup diagnose <TAB>
   kubectl nodecleanup completion kubectl --install
@@ -143,7 +143,7 @@ func folder(name, content string) (string, error) {
 		local := filepath.Join(home, ".local", "bin")
 		return "", &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("finding a folder for %s: neither %s nor %s is on the PATH, and Krew works with no file of others in %s", shimName, local, filepath.Join(home, "bin"), krews),
+			Err:  fmt.Errorf("finding a folder for %s: neither %s nor %s is on the PATH, and Krew fails if %s holds a file of another program", shimName, local, filepath.Join(home, "bin"), krews),
 			Next: fmt.Sprintf("Create %s, add it to your PATH, and run this again", local),
 		}
 	}

@@ -235,7 +235,7 @@ func before(t *testing.T, request string, act func()) string {
 	})
 }
 
-// Whatever the order, the record names whoever released the node.
+// In any order, the record names the user who released the node.
 func TestOfTwoBypassesAtOnceTheRecordNamesTheOneThatReleased(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
@@ -251,7 +251,7 @@ func TestOfTwoBypassesAtOnceTheRecordNamesTheOneThatReleased(t *testing.T) {
 		if request == "mark" {
 			wantText(t, want(t, exit.Failure, result).errOut, "it has gone meanwhile")
 		} else {
-			wantText(t, want(t, exit.OK, result).errOut, "Somebody else has released the node")
+			wantText(t, want(t, exit.OK, result).errOut, "Another user or an agent has released the node")
 		}
 		if strings.Contains(result.out, "released") {
 			t.Errorf("%s: it says that it has released the node", request)

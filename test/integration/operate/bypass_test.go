@@ -167,7 +167,7 @@ func TestAnAgentThatStartsDuringABypassAndTheRecordIsTrue(t *testing.T) {
 				}
 				return false
 			})
-			f.runAs(kubeconfig, "bypass", "worker", "--reason", "hardware lost", "--yes", "-n", f.namespace).exits(exit.OK).says("node/worker bypassed\n", "Somebody else has released the node")
+			f.runAs(kubeconfig, "bypass", "worker", "--reason", "hardware lost", "--yes", "-n", f.namespace).exits(exit.OK).says("node/worker bypassed\n", "Another user or an agent has released the node")
 			if run := f.decoded(f.runOf(node)); run.State != api.Bypassed || run.Bypasser() != "admin" || run.Message != "bypassed by admin: hardware lost" || run.FinishedAt == nil {
 				t.Errorf("the record is %+v", run)
 			}

@@ -21,8 +21,8 @@ func (f *fixture) endsWith(err error, text, next string) {
 	}
 }
 
-// The agent deletes no node: whoever interrupts cleanup --delete must know, and must be able to
-// go on where it was.
+// The agent deletes no node. A user who interrupts cleanup --delete is told so, and can continue
+// with the printed command.
 func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.start()
