@@ -18,7 +18,7 @@ import (
 const (
 	DefaultNodes         = 50
 	DefaultStepsPerNode  = 4
-	DefaultEvictions     = 50
+	DefaultEvictions     = 100
 	DefaultMaxAge        = 30 * 24 * time.Hour
 	DefaultMaxRuns       = 1000
 	DefaultTimeout       = 5 * time.Minute

@@ -64,7 +64,7 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Concurrency != (Concurrency{Nodes: 50, StepsPerNode: 4, Evictions: 50}) || config.Deadline != (Deadline{Action: Hold}) || config.History != (History{MaxAge: 720 * time.Hour, MaxRuns: 1000}) {
+	if config.Concurrency != (Concurrency{Nodes: 50, StepsPerNode: 4, Evictions: 100}) || config.Deadline != (Deadline{Action: Hold}) || config.History != (History{MaxAge: 720 * time.Hour, MaxRuns: 1000}) {
 		t.Errorf("concurrency and deadline are %+v, %+v", config.Concurrency, config.Deadline)
 	}
 	if !config.NodeSelector.Matches(labels.Set{"pool": "blue"}) || config.NodeSelector.Matches(labels.Set{"pool": "red"}) {

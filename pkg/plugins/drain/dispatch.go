@@ -13,7 +13,7 @@ import (
 
 // maxConcurrent limits the eviction requests of one Node in flight, besides the limiter. For each
 // request, the API server waits up to 100 ms until its cache of budgets is current.
-const maxConcurrent = 10
+const maxConcurrent = 30
 
 // dispatcher requests evictions in one pass over the Pods, each at most once. One goroutine makes
 // all decisions; others only send the requests.

@@ -67,9 +67,11 @@ func TestControllersDoNotWaitForEachOther(t *testing.T) {
 			return metav1.Status{}
 		}}
 		var all []*corev1.Pod
-		for _, controller := range []string{"blocked", "cart", "web"} {
-			all = append(all, podsOfController(controller, 10)...)
+		const controllers = maxConcurrent/firstWindow + 1
+		for i := range controllers {
+			all = append(all, podsOfController(fmt.Sprintf("cart-%d", i), 10)...)
 		}
+		all = append(podsOfController("blocked", 10), all...)
 		d := newDrain(server.plugin(nil), target(), all)
 		for range 2 { // The first pass may end while the budgets are listed.
 			if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), all); err != nil {
@@ -83,7 +85,7 @@ func TestControllersDoNotWaitForEachOther(t *testing.T) {
 				evicted++
 			}
 		}
-		if evicted != 20 || server.highest != maxConcurrent {
+		if evicted != 10*controllers || server.highest != maxConcurrent {
 			t.Errorf("%d pods of other controllers were evicted, at most %d at once", evicted, server.highest)
 		}
 	})
