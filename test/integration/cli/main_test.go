@@ -6,12 +6,14 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 
@@ -118,8 +120,8 @@ func sweep(t *testing.T, client kubernetes.Interface) {
 
 // releaseAll takes every finalizer off a node that is being deleted.
 func releaseAll(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
-	node.Finalizers = nil
-	_, err := client.CoreV1().Nodes().Update(ctx, node, metav1.UpdateOptions{})
+	patch := fmt.Appendf(nil, `{"metadata": {"uid": %q, "finalizers": null}}`, node.UID)
+	_, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 
