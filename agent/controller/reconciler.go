@@ -87,16 +87,16 @@ func (r *reconciler) NodeAdded(node *nodecache.Node) {
 
 // NodeUpdated queues a Node that changed.
 func (r *reconciler) NodeUpdated(before, node *nodecache.Node) {
-	request := before.Annotations[api.AnnotationCleanupRequestedAt]
+	request := api.CleanupRequestOf(before)
 	switch {
 	case before.UID != node.UID:
 		r.NodeDeleted(before)
-	case request != "" && request != node.Annotations[api.AnnotationCleanupRequestedAt]:
+	case request.At != "" && request != api.CleanupRequestOf(node):
 		r.track(node, func(s *nodeState) {
 			s.withdrawn = true
 			s.interrupt(errWithdrawn)
 		})
-	case request == "" && before.DeletionTimestamp == nil && node.DeletionTimestamp != nil:
+	case request.At == "" && before.DeletionTimestamp == nil && node.DeletionTimestamp != nil:
 		r.track(node, func(s *nodeState) { s.unrecorded = s.state == "" })
 	}
 	r.NodeAdded(node)

@@ -27,9 +27,9 @@ func (r *reconciler) requested(node *nodecache.Node) bool {
 
 // onRequest decides what follows for a Node that is not deleted.
 func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
-	request := c.node.Annotations[api.AnnotationCleanupRequestedAt]
+	request := api.CleanupRequestOf(c.node)
 	switch {
-	case request == "":
+	case request.At == "":
 		if err := r.cancel(ctx, c, "the request was withdrawn"); err != nil {
 			return failed(err)
 		}
@@ -37,10 +37,11 @@ func (r *reconciler) onRequest(ctx context.Context, c *cleanup) result {
 		return stop
 	case !r.selected(c.node):
 		return blocked("the config's nodeSelector excludes this node: a cleanup on request does nothing", nil)
-	case c.record.CleanupRequestedAt != request:
+	case !c.record.RequestStands(c.node):
 		c.restart(r.Clock.Now())
 		by := c.node.Annotations[api.AnnotationCleanupRequestedBy]
-		c.record.CleanupRequestedAt, c.record.RequestedBy, c.record.RequestedByVerified = request, by, r.nameVerified(ctx, c, by)
+		c.record.CleanupRequestedAt, c.record.RequestedPlan = request.At, request.Plan
+		c.record.RequestedBy, c.record.RequestedByVerified = by, r.nameVerified(ctx, c, by)
 	case c.record.State == api.Canceled:
 		return result{stop: true, err: r.uncordon(ctx, c)}
 	case c.record.Begun() && !c.record.DryRun && !c.node.Spec.Unschedulable:
@@ -78,15 +79,20 @@ func (c *cleanup) restart(now time.Time) {
 // cancel ends the cleanup of a Node that is not deleted, and removes our cordon. A
 // deletion starts from the first step.
 func (r *reconciler) cancel(ctx context.Context, c *cleanup, reason string) error {
+	return r.end(ctx, c, "canceled: "+reason, nodeevent.CleanupCanceled(reason))
+}
+
+// end is cancel with the message of the record and the Event.
+func (r *reconciler) end(ctx context.Context, c *cleanup, message string, event nodeevent.Event) error {
 	if c.record.CleanupRequestedAt != "" && c.record.State != api.Canceled {
 		now := metav1.NewTime(r.Clock.Now())
-		c.record.State, c.record.Message, c.record.FinishedAt = api.Canceled, "canceled: "+reason, &now
+		c.record.State, c.record.Message, c.record.FinishedAt = api.Canceled, message, &now
 		// Before the cordon is removed: after that, what was drained does not count.
 		if err := c.stored.Save(ctx, c.record); err != nil {
 			return err
 		}
-		c.log.Info("cleanup on request canceled", "reason", reason)
-		c.report.Publish(nodeevent.CleanupCanceled(reason))
+		c.log.Info("cleanup on request canceled", "reason", message)
+		c.report.Publish(event)
 	}
 	return r.uncordon(ctx, c)
 }

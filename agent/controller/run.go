@@ -50,10 +50,13 @@ func (r *reconciler) buildPlan(ctx context.Context, c *cleanup) (done result) {
 	isNew := c.record.PlanHash == ""
 	c.plan = plan.Build(c.config.Steps, c.node, plan.Applied(c.record, c.config.Hash)...)
 	c.plan.Record(c.record, c.config.Hash, c.config.DryRun)
+	if done := r.comparePlan(ctx, c); done.stop {
+		return done
+	}
 	c.report.Buffer(ctx, c.logUnpublished)
 	if isNew {
 		c.report.Publish(nodeevent.CleanupStarted(c.record))
-		c.log.Info("cleanup started", "plan", c.plan.Hash, "dryRun", c.config.DryRun)
+		c.log.Info("cleanup started", "plan", c.plan.StepsHash, "dryRun", c.config.DryRun)
 	}
 	return next
 }

@@ -1,6 +1,10 @@
 package api
 
-import "strings"
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Action names the kind of change that an effect is. Plugins may define further ones, in
 // the same form: an imperative that begins with a capital letter.
@@ -31,6 +35,9 @@ type Effect struct {
 	Action Action `json:"action"`
 	// Object is what the effect is about.
 	Object Object `json:"object,omitzero"`
+	// UID is that of the Pod or the VolumeAttachment that the effect is about, also if Object is
+	// its controller or its volume. The hash of a plan identifies the effect by it.
+	UID types.UID `json:"uid,omitempty"`
 	// Reason says in a few words why, empty if that is plain.
 	Reason string `json:"reason,omitempty"`
 	// Blocked is what prevents the effect now, nil if nothing does.

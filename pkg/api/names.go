@@ -82,6 +82,9 @@ const (
 	// AnnotationCleanupRequestedBy says who requested the cleanup. The admission policy accepts no
 	// name of another user.
 	AnnotationCleanupRequestedBy = "nodecleanup.io/cleanup-requested-by"
+	// AnnotationCleanupRequestedPlan is the hash of the only plan that the requested cleanup may
+	// run. Without it, the cleanup runs any plan.
+	AnnotationCleanupRequestedPlan = "nodecleanup.io/cleanup-requested-plan"
 	// AnnotationProtect set to "true" has the delete guard refuse the Node's deletion.
 	AnnotationProtect = "nodecleanup.io/protect"
 	// AnnotationBreakGlass has the delete guard let a deletion through that it would

@@ -40,7 +40,7 @@ func (r *Run) Begun() bool {
 
 // RequestStands reports whether the Node still has the request that the run is about.
 func (r *Run) RequestStands(node metav1.Object) bool {
-	return r.CleanupRequestedAt != "" && node.GetAnnotations()[AnnotationCleanupRequestedAt] == r.CleanupRequestedAt
+	return r.CleanupRequestedAt != "" && CleanupRequestOf(node) == CleanupRequest{At: r.CleanupRequestedAt, Plan: r.RequestedPlan}
 }
 
 // Mismatch returns why the run does not describe the deletion of a terminating Node, or "".

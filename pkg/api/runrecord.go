@@ -23,7 +23,7 @@ type Run struct {
 	// Node and NodeUID say which Node this is about; only the UID identifies it.
 	Node    string    `json:"node"`
 	NodeUID types.UID `json:"nodeUID"`
-	// ConfigHash and PlanHash name the config and the plan that the run began with.
+	// ConfigHash and PlanHash name the config and the steps that the run began with.
 	ConfigHash string `json:"configHash"`
 	PlanHash   string `json:"planHash"`
 	DryRun     bool   `json:"dryRun,omitempty"`
@@ -45,6 +45,11 @@ type Run struct {
 	// CleanupRequestedAt is the request that began the cleanup of a Node that was
 	// not deleted, empty for a deletion.
 	CleanupRequestedAt string `json:"cleanupRequestedAt,omitempty"`
+	// RequestedPlan is the hash of the only plan that the run may have, which the agent compares
+	// when the run begins. It is empty for any plan.
+	RequestedPlan string `json:"requestedPlan,omitempty"`
+	// Refused: the agent canceled the cleanup because its plan is not RequestedPlan.
+	Refused bool `json:"refused,omitempty"`
 	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
 	RequestedBy string `json:"requestedBy,omitempty"`
 	// RequestedByVerified: the API server named RequestedBy by a client certificate, or the

@@ -145,6 +145,11 @@ func CleanupCanceled(message string) Event {
 	return normal("CleanupCanceled", "Cleanup on request canceled: "+message)
 }
 
+// CleanupRefused says that a cleanup does not run, because its plan is not the one that was requested.
+func CleanupRefused(message string) Event {
+	return warning("CleanupRefused", "Cleanup refused: "+message)
+}
+
 // HostChanged says that the host rebooted or was replaced during its cleanup.
 func HostChanged(message string) Event {
 	return warning("HostChanged", message)

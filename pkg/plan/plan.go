@@ -24,9 +24,9 @@ type Plan struct {
 	Waves [][]config.Step
 	// Skipped steps, in the order of the config, and why.
 	Skipped []Skip
-	// Hash names the plan: two plans with the same steps, options and
+	// StepsHash names the steps: two plans with the same steps, options and
 	// skips have the same one. 6 hexadecimal digits, for people to compare.
-	Hash string
+	StepsHash string
 }
 
 // Skip is a step that does not apply to the Node.
@@ -54,7 +54,7 @@ func Build(steps []config.Step, node *corev1.Node, kept ...string) Plan {
 		applying = append(applying, step)
 	}
 	plan.Waves = waves(steps, applying)
-	plan.Hash = hash(plan)
+	plan.StepsHash = stepsHash(plan)
 	return plan
 }
 
@@ -114,7 +114,7 @@ func waves(all, applying []config.Step) [][]config.Step {
 	return result
 }
 
-func hash(plan Plan) string {
+func stepsHash(plan Plan) string {
 	type line struct {
 		Wave            int
 		Name, Plugin    string

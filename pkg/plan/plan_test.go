@@ -93,10 +93,10 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-func TestHashChangesWithWhatWouldBeDone(t *testing.T) {
+func TestStepsHashChangesWithWhatWouldBeDone(t *testing.T) {
 	node := &corev1.Node{}
-	base := Build([]config.Step{step("a"), step("b")}, node).Hash
-	if again := Build([]config.Step{step("b"), step("a")}, node).Hash; again != base {
+	base := Build([]config.Step{step("a"), step("b")}, node).StepsHash
+	if again := Build([]config.Step{step("b"), step("a")}, node).StepsHash; again != base {
 		t.Errorf("the order in the file does not matter, but the hashes are %s and %s", base, again)
 	}
 	for what, steps := range map[string][]config.Step{
@@ -106,7 +106,7 @@ func TestHashChangesWithWhatWouldBeDone(t *testing.T) {
 		"criticality":   {with(step("a"), func(s *config.Step) { s.Critical = true }), step("b")},
 		"a skip":        {with(step("a"), func(s *config.Step) { s.Bound = plugin{refuses: "no"} }), step("b")},
 	} {
-		if hash := Build(steps, node).Hash; hash == base {
+		if hash := Build(steps, node).StepsHash; hash == base {
 			t.Errorf("%s leaves the hash as it is", what)
 		}
 	}

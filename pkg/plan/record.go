@@ -45,5 +45,5 @@ func (p Plan) Record(run *api.Run, configHash string, dryRun bool) {
 	for _, skip := range p.Skipped {
 		keep(skip.Step.Name, skip.Step.Plugin, skip.Step.Critical, true)
 	}
-	run.Steps, run.ConfigHash, run.PlanHash = steps, configHash, p.Hash
+	run.Steps, run.ConfigHash, run.PlanHash = steps, configHash, p.StepsHash
 }

@@ -25,9 +25,9 @@ func TestRecordKeepsWhatStepsWentThroughAndTakesTheRestFromThePlan(t *testing.T)
 		{Name: "was-skipped", Plugin: "x", State: api.StepSkipped, Reason: "no disk"},
 	}}
 	p := Plan{
-		Waves:   [][]config.Step{{planned("done", "x", true), planned("replaced", "y", true), planned("was-skipped", "x", false), planned("never-attempted", "x", true)}, {planned("new", "x", true)}},
-		Skipped: []Skip{{Step: planned("skipped", "x", true), Reason: "not here"}},
-		Hash:    "p",
+		Waves:     [][]config.Step{{planned("done", "x", true), planned("replaced", "y", true), planned("was-skipped", "x", false), planned("never-attempted", "x", true)}, {planned("new", "x", true)}},
+		Skipped:   []Skip{{Step: planned("skipped", "x", true), Reason: "not here"}},
+		StepsHash: "p",
 	}
 	p.Record(run, "c", false)
 	want := []api.StepRun{

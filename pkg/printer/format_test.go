@@ -32,7 +32,7 @@ func TestExpressions(t *testing.T) {
 		"jsonpath-as-json={.volumes}":                                      {plan(), "[\n    [\n        \"pv-1\",\n        \"pv-2\"\n    ]\n]\n"},
 		"custom-columns=NAME:.name,PROTECTED:{.protected},STEP:step":       {nodes(), "NAME        PROTECTED   STEP\nip-10-0-7   true        2/4 storage\nip-10-0-8   true        <none>\nip-10-0-9   false       <none>\n"},
 		"custom-columns=RECORD:.record,STEPS:.steps[*].name":               {history(), "RECORD             STEPS\nrun-ip-10-0-7-u7   drain,storage\nrun-ip-10-0-6-u6   <none>\nrun-ip-10-0-5-u5   bmc\n"},
-		"custom-columns=PLAN:.hash,NODE:.node":                             {plan(), "PLAN     NODE\n9f3c1a   ip-10-0-7\n"},
+		"custom-columns=PLAN:.hash,NODE:.node":                             {plan(), "PLAN                      NODE\n9f3c1-0a2b4-77d1e-c0ffe   ip-10-0-7\n"},
 		"custom-columns-file=" + file("NODE  UID\n.name {.uid}\n"):         {nodes(), "NODE        UID\nip-10-0-7   u-7\nip-10-0-8   u-8\nip-10-0-9   u-9\n"},
 	} {
 		var out bytes.Buffer

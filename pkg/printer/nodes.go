@@ -150,6 +150,7 @@ type PastRun struct {
 	Retrier                  string       `json:"-"`
 	BreakGlass               string       `json:"breakGlass,omitempty"`
 	PlanHash                 string       `json:"planHash"`
+	RequestedPlan            string       `json:"requestedPlan,omitempty"`
 	StartedAt                metav1.Time  `json:"startedAt"`
 	FinishedAt               *metav1.Time `json:"finishedAt,omitempty"`
 	Steps                    []PastStep   `json:"steps"`
@@ -207,6 +208,9 @@ func (h *History) Wide(text *Text) {
 		text.Line("%s (%s) %s, started %s, plan %s", run.Node, run.NodeUID, run.State, run.StartedAt.UTC().Format(time.RFC3339), OrDash(run.PlanHash))
 		if run.Requester != "" {
 			text.Line("  requested by %s", run.Requester)
+		}
+		if run.RequestedPlan != "" {
+			text.Line("  requested plan %s", run.RequestedPlan)
 		}
 		if run.Retrier != "" {
 			text.Line("  retry requested by %s", run.Retrier)

@@ -14,8 +14,10 @@ type Plan struct {
 	Kind       string `json:"kind"`
 	Node       string `json:"node"`
 	NodeUID    string `json:"nodeUID"`
-	// Hash names the plan; cleanup --plan takes it.
-	Hash string `json:"hash"`
+	// Hash identifies the plan for cleanup --plan. It is empty if there is no plan, or if NoHash
+	// says why the plan has none.
+	Hash   string `json:"hash"`
+	NoHash string `json:"noHash,omitempty"`
 	// Deleting: the node is being deleted; its cleanup has begun, or does when there is an agent.
 	Deleting bool `json:"deleting,omitempty"`
 	// Unprotected says why the config leaves this node out; then there are no steps.
@@ -76,7 +78,7 @@ func (p *Plan) Text(text *Text) { p.write(text, false) }
 func (p *Plan) Wide(text *Text) { p.write(text, true) }
 
 func (p *Plan) write(text *Text, effects bool) {
-	text.Line("Plan %s · %s · nothing was changed", p.Hash, p.Node)
+	text.Line("%s · %s · nothing was changed", strings.TrimSpace("Plan "+p.Hash), p.Node)
 	if p.Bypass != nil {
 		text.Line("Bypass marked: %s", p.Bypass.Line())
 	}
@@ -111,11 +113,17 @@ func (p *Plan) write(text *Text, effects bool) {
 	for _, note := range p.Notes {
 		text.Line("Note: %s", note)
 	}
+	if p.NoHash != "" {
+		text.Line("Note: the plan has no hash, so that cleanup --plan cannot run exactly this plan: %s", p.NoHash)
+	}
 	blockers(text, p.Blocked)
 	switch {
 	case p.Deleting:
 		text.Line("It is being deleted: kubectl nodecleanup diagnose %s", p.Node)
-	case p.Excluded == "":
+	case p.Excluded != "" || len(p.Blocked) > 0:
+	case p.Hash == "":
+		text.Line("Run it, without --plan: kubectl nodecleanup cleanup %s", p.Node)
+	default:
 		text.Line("Run it: kubectl nodecleanup cleanup %s --plan %s", p.Node, p.Hash)
 	}
 }
@@ -142,7 +150,7 @@ func (p *Plan) Short(text *Text) {
 	if p.Bypass != nil {
 		marked = "; " + p.Bypass.Line()
 	}
-	text.Line("%s plan %s: %d steps, %d blockers%s", p.Node, p.Hash, len(p.Steps), len(p.Blocked), marked)
+	text.Line("%s plan %s: %d steps, %d blockers%s", p.Node, OrDash(p.Hash), len(p.Steps), len(p.Blocked), marked)
 }
 
 // Names returns the node.
@@ -171,7 +179,7 @@ func (l *PlanList) Text(text *Text) {
 			tone, first = Bad, plan.Blocked[0].What+": "+plan.Blocked[0].Reason
 		}
 		rows = append(rows, []Cell{
-			{Text: plan.Node}, {Text: plan.Hash}, {Text: fmt.Sprint(len(plan.Steps))}, {Text: fmt.Sprint(len(plan.Blocked)), Tone: tone}, {Text: OrDash(first)},
+			{Text: plan.Node}, {Text: OrDash(plan.Hash)}, {Text: fmt.Sprint(len(plan.Steps))}, {Text: fmt.Sprint(len(plan.Blocked)), Tone: tone}, {Text: OrDash(first)},
 		})
 	}
 	text.Table(rows)

@@ -56,7 +56,7 @@ func history() printer.View {
 
 func plan() *printer.Plan {
 	view := printer.NewPlan("ip-10-0-7")
-	view.NodeUID, view.Hash, view.EstimateSeconds, view.Volumes = "u-7", "9f3c1a", 95, []string{"pv-1", "pv-2"}
+	view.NodeUID, view.Hash, view.EstimateSeconds, view.Volumes = "u-7", "9f3c1-0a2b4-77d1e-c0ffe", 95, []string{"pv-1", "pv-2"}
 	view.Steps = []printer.PlanStep{
 		{Wave: 1, Name: "drain", Plugin: "drain", Critical: true, Summary: "evict 2 pods, 1 BLOCKED", Effects: []api.Effect{
 			{Action: api.ActionEvict, Object: api.Object{Kind: api.KindPod, Namespace: "shop", Name: "web-1"}},
@@ -68,6 +68,18 @@ func plan() *printer.Plan {
 	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}, {What: "step tell-ops", Reason: "secret is missing"}}
 	view.Notes = []string{"you are not allowed to list volumeattachments"}
 	view.Bypass = bypass("ip-10-0-7")
+	return view
+}
+
+func unhashed() *printer.Plan {
+	view := printer.NewPlan("ip-10-0-8")
+	view.NoHash = "you lack the rights to preview step drain"
+	return view
+}
+
+func runnable() *printer.Plan {
+	view := printer.NewPlan("ip-10-0-9")
+	view.Hash = "0f3c1-0a2b4-77d1e-c0ffe"
 	return view
 }
 
@@ -121,7 +133,7 @@ func TestViewsGolden(t *testing.T) {
 	yes, no := true, false
 	for name, view := range map[string]printer.View{
 		"nodes": nodes(), "nodes-marked": nodesMarked(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
-		"plans": printer.NewPlanList([]*printer.Plan{plan(), printer.NewPlan("ip-10-0-8")}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
+		"plans": printer.NewPlanList([]*printer.Plan{plan(), unhashed(), runnable()}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
 	} {
 		for _, form := range printer.Forms {
 			t.Run(name+"/"+string(form), func(t *testing.T) {

@@ -19,13 +19,15 @@ import (
 // request is a cleanup that was requested, by this command or before.
 type request struct {
 	node *corev1.Node
-	// stamp is the value of the annotation; "" for a node that is being deleted.
-	stamp string
+	// asked is zero for a node that is being deleted.
+	asked api.CleanupRequest
+	// plan is the hash of the only plan that this command accepts, empty for any.
+	plan string
 }
 
 // since says that the cleanup was requested before, and by whom.
 func (r request) since() string {
-	if r.stamp == "" {
+	if r.asked.At == "" {
 		return "is being deleted already"
 	}
 	if by := r.node.Annotations[api.AnnotationCleanupRequestedBy]; by != "" {
@@ -38,15 +40,15 @@ func (r request) since() string {
 // before and is not over: a second request would begin it anew. What it refuses is in results.
 func (o *Options) divide(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) (fresh []*corev1.Node, begun []request) {
 	command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
-		one := request{node: node}
+		one := request{node: node, plan: o.Plan}
 		if node.DeletionTimestamp != nil {
-			if !api.HasFinalizer(node) || !o.Wait && !o.Delete {
+			if !api.HasFinalizer(node) || o.Plan != "" || !o.Wait && !o.Delete {
 				return beingDeleted(node)
 			}
 			begun = append(begun, one)
 			return nil
 		}
-		if one.stamp = node.Annotations[api.AnnotationCleanupRequestedAt]; one.stamp == "" {
+		if one.asked = api.CleanupRequestOf(node); one.asked.At == "" {
 			fresh = append(fresh, node)
 			return nil
 		}
@@ -58,8 +60,8 @@ func (o *Options) divide(ctx context.Context, client kubernetes.Interface, names
 			return nil
 		case err != nil:
 			return err
-		case o.Plan != "" && run != nil && run.RequestStands(node) && run.PlanHash != "" && run.PlanHash != o.Plan:
-			return anotherPlan(node, run, o.Plan)
+		case o.Plan != "" && one.asked.Plan != o.Plan:
+			return anotherPlan(node, o.Plan)
 		case o.Delete:
 			if err := o.deletable(ctx, client, node, true); err != nil {
 				return err
@@ -96,11 +98,17 @@ func beingDeleted(node *corev1.Node) error {
 	}
 }
 
-func anotherPlan(node *corev1.Node, run *api.Run, hash string) error {
+// anotherPlan refuses a plan because the cleanup that was requested before is not by this plan.
+func anotherPlan(node *corev1.Node, hash string) error {
+	already := request{node: node, asked: api.CleanupRequestOf(node)}
+	by := "any plan"
+	if already.asked.Plan != "" {
+		by = "plan " + already.asked.Plan
+	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("cleaning up node %s by plan %s: the cleanup that was already requested runs plan %s", node.Name, hash, run.PlanHash),
-		Next: fmt.Sprintf("Follow it: kubectl nodecleanup cleanup %s --wait", node.Name),
+		Err:  fmt.Errorf("cleaning up node %s by plan %s: %s, and it runs %s; this command requested nothing", node.Name, hash, already.since(), by),
+		Next: fmt.Sprintf("Follow that cleanup: kubectl nodecleanup cleanup %s --wait", node.Name),
 	}
 }
 

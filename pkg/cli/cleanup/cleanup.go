@@ -17,6 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/follow"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -26,7 +27,7 @@ type Options struct {
 	command.Timeout
 	command.Nodes
 
-	// Plan is the hash that the plan must still have, empty for any.
+	// Plan is the hash of the only plan that may run, empty for any.
 	Plan          string
 	Delete        bool
 	Wait          bool
@@ -49,11 +50,17 @@ The agent continues when this command ends, but only this command deletes the no
 request:
   kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-
 
+With --plan HASH, the agent runs only this plan: it computes the plan again before the
+first step, and refuses the request if the config, the node's labels, its pods or its
+volumes have changed. If it refuses, the condition of the node says what changed. If
+another user has requested a cleanup of the node, the command follows it only if that is
+by the same plan.
+
 With several nodes, the command asks once. An error of one does not stop the others.
 The exit code is the highest of all nodes.`,
 		Example: `  # Look, then run exactly that plan
   kubectl nodecleanup plan ip-10-0-7
-  kubectl nodecleanup cleanup ip-10-0-7 --plan 9f3c1a --wait
+  kubectl nodecleanup cleanup ip-10-0-7 --plan 9f3c1-0a2b4-77d1e-c0ffe --wait
 
   # Clean up and delete
   kubectl nodecleanup cleanup ip-10-0-7 ip-10-0-8 --delete --yes
@@ -71,7 +78,7 @@ The exit code is the highest of all nodes.`,
 	}
 	flags := cmd.Flags()
 	o.AddSelector(flags)
-	flags.StringVar(&o.Plan, "plan", "", "Run only the plan with this `HASH`, which the command plan prints; fail if the plan has changed")
+	flags.StringVar(&o.Plan, "plan", "", "Run only the plan with this `HASH`, which the command plan prints, on one node. The agent refuses any other plan")
 	flags.BoolVar(&o.Delete, "delete", false, "Delete each node after its cleanup; waits until it is deleted")
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
 	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin even if something blocks the plan or the deletion now; the steps wait for it")
@@ -82,6 +89,11 @@ The exit code is the highest of all nodes.`,
 
 // Validate checks the flags.
 func (o *Options) Validate() error {
+	if o.Plan != "" {
+		if _, err := plan.ParseHash(o.Plan); err != nil {
+			return exit.Usagef("--plan: %w", err)
+		}
+	}
 	return o.ValidateTimeout()
 }
 
@@ -94,6 +106,9 @@ func (o *Options) Run(ctx context.Context) error {
 	nodes, err := o.Read(ctx, clients.Typed)
 	if err != nil {
 		return err
+	}
+	if o.Plan != "" && len(nodes) > 1 {
+		return exit.Usagef("--plan names the plan of one node, and these are %d nodes", len(nodes))
 	}
 	results := o.NewResults(len(nodes) > 1)
 	fresh, begun := o.divide(ctx, clients.Typed, namespace, results, nodes)
@@ -129,26 +144,6 @@ func (o *Options) Run(ctx context.Context) error {
 	return results.Err()
 }
 
-// request marks the nodes for their cleanup.
-func (o *Options) request(ctx context.Context, client kubernetes.Interface, results *command.Results, planned []*preview.Planned) []request {
-	if len(planned) == 0 {
-		return nil
-	}
-	stamp := o.Stamp()
-	annotations := map[string]any{api.AnnotationCleanupRequestedAt: stamp, api.AnnotationCleanupRequestedBy: command.WhoAmI(ctx, client)}
-	var requested []request
-	for _, one := range command.ForEach(results, planned, 1, func(one *preview.Planned) error {
-		if _, err := command.Annotate(ctx, client, one.Node, annotations); err != nil {
-			return err
-		}
-		results.Done("node/%s cleanup requested", one.Node.Name)
-		return nil
-	}) {
-		requested = append(requested, request{node: one.Node, stamp: stamp})
-	}
-	return requested
-}
-
 // plan returns the nodes that may be cleaned up now, with their plans. What it refuses is in
 // results; nothing was begun.
 func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) ([]*preview.Planned, error) {
@@ -177,15 +172,18 @@ func (o *Options) question(planned []*preview.Planned, begun []request) string {
 	}
 	if len(planned) == 1 {
 		one := planned[0]
-		question := fmt.Sprintf("Cordon node %s and run the %d steps of plan %s?", one.Node.Name, len(one.Plan.Steps), one.Plan.Hash)
-		if o.Delete {
-			question = fmt.Sprintf("Cordon node %s, run the %d steps of plan %s and delete the node?", one.Node.Name, len(one.Plan.Steps), one.Plan.Hash)
+		steps := fmt.Sprintf("the %d steps of its plan", len(one.Plan.Steps))
+		if o.Plan != "" {
+			steps = fmt.Sprintf("the %d steps of plan %s", len(one.Plan.Steps), o.Plan)
 		}
-		return question
+		if o.Delete {
+			return fmt.Sprintf("Cordon node %s, run %s and delete the node?", one.Node.Name, steps)
+		}
+		return fmt.Sprintf("Cordon node %s and run %s?", one.Node.Name, steps)
 	}
 	listed, more := command.Bounded(planned)
 	for _, one := range listed {
-		o.Say("Node %s: plan %s, %d steps", one.Node.Name, one.Plan.Hash, len(one.Plan.Steps))
+		o.Say("Node %s: %d steps", one.Node.Name, len(one.Plan.Steps))
 	}
 	if more > 0 {
 		o.Say("And %d more nodes.", more)
@@ -202,31 +200,43 @@ func withdraw(requested []request) string {
 }
 
 // allowed refuses a plan that is not the one that was meant, or that cannot be done now.
-func (o *Options) allowed(plan *printer.Plan) error {
-	again := "Look at it again: kubectl nodecleanup plan " + plan.Node
+func (o *Options) allowed(planned *printer.Plan) error {
+	again := "Look at it again: kubectl nodecleanup plan " + planned.Node
 	switch {
-	case plan.Unprotected != "":
-		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", plan.Node, plan.Unprotected), Next: "Change nodeSelector in the config if it is to be cleaned up."}
-	case plan.Excluded != "":
+	case planned.Unprotected != "":
+		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", planned.Node, planned.Unprotected), Next: "Change nodeSelector in the config if it is to be cleaned up."}
+	case planned.Excluded != "":
 		return &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", plan.Node, plan.Excluded),
-			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To let it go without its cleanup: kubectl nodecleanup bypass %[1]s", plan.Node),
+			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", planned.Node, planned.Excluded),
+			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To let it go without its cleanup: kubectl nodecleanup bypass %[1]s", planned.Node),
 		}
-	case o.Plan != "" && o.Plan != plan.Hash:
-		return &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("cleaning up node %s by plan %s: the plan is now %s, because the config or the node's labels have changed; nothing was begun", plan.Node, o.Plan, plan.Hash),
-			Next: again,
-		}
-	case len(plan.Blocked) > 0 && !o.EvenIfBlocked:
-		first := plan.Blocked[0]
+	case o.Plan != "" && o.Plan != planned.Hash:
+		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was begun", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}
+	case len(planned.Blocked) > 0 && !o.EvenIfBlocked:
+		first := planned.Blocked[0]
 		return &exit.Error{
 			Code: exit.Blocked,
-			Err:  fmt.Errorf("cleaning up node %s: %d things block its plan, first %s: %s; nothing was begun", plan.Node, len(plan.Blocked), first.What, first.Reason),
+			Err:  fmt.Errorf("cleaning up node %s: %d things block its plan, first %s: %s; nothing was begun", planned.Node, len(planned.Blocked), first.What, first.Reason),
 			Next: again + ". To begin nevertheless and have the steps wait: --even-if-blocked",
 		}
 	}
 	return nil
+}
+
+// outdated says why a plan is not the one with the hash.
+func outdated(hash string, planned *printer.Plan) string {
+	if planned.NoHash != "" {
+		return "cannot compare it with the plan of now: " + planned.NoHash
+	}
+	requested, err := plan.ParseHash(hash)
+	if err != nil {
+		return err.Error()
+	}
+	now, err := plan.ParseHash(planned.Hash)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s; the plan is now %s", requested.Changes(now), planned.Hash)
 }
 
 // deletable asks by a dry run whether the Node may be deleted, so that nobody waits for a

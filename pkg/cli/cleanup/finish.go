@@ -25,7 +25,7 @@ func (o *Options) follow(ctx context.Context, client kubernetes.Interface, names
 		}
 		return o.finish(ctx, client, follower, results, one)
 	}, func(unfinished []request) string { return o.resume(agent, unfinished) })
-	if undeleted := slices.DeleteFunc(done, func(one request) bool { return o.Delete || one.stamp == "" }); len(undeleted) > 0 {
+	if undeleted := slices.DeleteFunc(done, func(one request) bool { return o.Delete || one.asked.At == "" }); len(undeleted) > 0 {
 		results.Say("Next:  kubectl delete node %s", names(undeleted))
 	}
 }
@@ -33,10 +33,14 @@ func (o *Options) follow(ctx context.Context, client kubernetes.Interface, names
 // resume says what becomes of cleanups that this command no longer waits for, and the command
 // that waits for them again.
 func (o *Options) resume(agent *follow.Agent, unfinished []request) string {
-	alive := slices.DeleteFunc(slices.Clone(unfinished), func(one request) bool { return one.stamp == "" })
-	again, stays := "kubectl nodecleanup cleanup "+names(unfinished)+" --wait", ""
+	alive := slices.DeleteFunc(slices.Clone(unfinished), func(one request) bool { return one.asked.At == "" })
+	only := ""
+	if o.Plan != "" {
+		only = " --plan " + o.Plan
+	}
+	again, stays := "kubectl nodecleanup cleanup "+names(unfinished)+only+" --wait", ""
 	if o.Delete {
-		again = "kubectl nodecleanup cleanup " + names(unfinished) + " --delete"
+		again = "kubectl nodecleanup cleanup " + names(unfinished) + only + " --delete"
 		if len(alive) > 0 {
 			stays = "Afterwards it deletes no node. "
 			again += " --yes"
@@ -52,31 +56,73 @@ func (o *Options) resume(agent *follow.Agent, unfinished []request) string {
 // untilCleanedUp follows a node until the cleanup that was requested has ended.
 func untilCleanedUp(ctx context.Context, follower follow.Follower, one request) error {
 	return follower.Until(ctx, one.node, func(now follow.Cleanup) (bool, error) {
-		if one.stamp == "" {
+		if one.asked.At == "" {
 			return follow.Settled(now, one.node.Name, func(run *api.Run) bool { return run.DeletionRequestedAt != nil })
 		}
-		if now.Node != nil && now.Node.Annotations[api.AnnotationCleanupRequestedAt] != one.stamp {
-			return false, &exit.Error{
-				Code: exit.Failure,
-				Err:  fmt.Errorf("cleaning up node %s: the request was withdrawn or replaced", one.node.Name),
-				Next: "See its state: kubectl nodecleanup diagnose " + one.node.Name,
+		if now.Node != nil && api.CleanupRequestOf(now.Node) != one.asked {
+			return false, replaced(now.Node)
+		}
+		answers := func(run *api.Run) bool { return run.CleanupRequestedAt == one.asked.At }
+		if now.Run != nil && answers(now.Run) {
+			if err := one.compare(now.Run); err != nil {
+				return false, err
 			}
 		}
-		return follow.Settled(now, one.node.Name, func(run *api.Run) bool { return run.CleanupRequestedAt == one.stamp })
+		done, err := follow.Settled(now, one.node.Name, answers)
+		if done && err == nil {
+			err = one.compare(now.Run)
+		}
+		return done, err
 	})
+}
+
+// replaced is the error of a request that the node does not have any more.
+func replaced(node *corev1.Node) error {
+	what := "was withdrawn"
+	if now := (request{node: node, asked: api.CleanupRequestOf(node)}); now.asked.At != "" {
+		what = "was replaced: " + now.since()
+		if now.asked.Plan != "" {
+			what += ", by plan " + now.asked.Plan
+		}
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("cleaning up node %s: the request %s", node.Name, what),
+		Next: "See its state: kubectl nodecleanup diagnose " + node.Name,
+	}
+}
+
+// compare returns an error if the run that answers the request is not by its plan.
+func (r request) compare(run *api.Run) error {
+	var what string
+	switch {
+	case r.plan == "" || run != nil && run.RequestedPlan == r.plan:
+		return nil
+	case run == nil:
+		what = "there is no run record that says which plan ran"
+	case run.DeletionRequestedAt != nil:
+		what = "the node was deleted, and its cleanup then runs any plan"
+	default:
+		what = "the agent does not compare plans, and runs any plan"
+	}
+	return &exit.Error{
+		Code: exit.Failure,
+		Err:  fmt.Errorf("cleaning up node %s by plan %s: %s", r.node.Name, r.plan, what),
+		Next: "See what was done: kubectl nodecleanup history " + r.node.Name + " -o wide. If the agent is older than the CLI, upgrade it: kubectl nodecleanup upgrade",
+	}
 }
 
 // finish deletes a node that is cleaned up where that is wanted.
 func (o *Options) finish(ctx context.Context, client kubernetes.Interface, follower follow.Follower, results *command.Results, one request) error {
 	switch {
-	case !o.Delete && one.stamp == "":
+	case !o.Delete && one.asked.At == "":
 		results.Done("node/%s cleaned up and released", one.node.Name)
 		return nil
 	case !o.Delete:
 		results.Done("node/%s cleaned up; it stays cordoned until it is deleted", one.node.Name)
 		return nil
 	}
-	if err := deleteCleaned(ctx, client, follower, one.node); err != nil {
+	if err := deleteCleaned(ctx, client, follower, one); err != nil {
 		return err
 	}
 	results.Done("node/%s cleaned up and deleted", one.node.Name)
@@ -84,7 +130,8 @@ func (o *Options) finish(ctx context.Context, client kubernetes.Interface, follo
 }
 
 // deleteCleaned deletes a node that is cleaned up, and waits until it does not exist any more.
-func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower follow.Follower, node *corev1.Node) error {
+func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower follow.Follower, one request) error {
+	node := one.node
 	err := follower.Retry(ctx, func(ctx context.Context) error {
 		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	})
@@ -103,7 +150,11 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 			return false, nil
 		}
 		// Uncordoned meanwhile, it was cleaned up anew, and that may have been bypassed.
-		return follow.Settled(now, node.Name, nil)
+		done, err := follow.Settled(now, node.Name, nil)
+		if err == nil {
+			err = one.compare(now.Run)
+		}
+		return done, err
 	})
 	if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
 		ended.Next = fmt.Sprintf("The deletion was accepted. To see what holds the node: kubectl nodecleanup diagnose %s. To wait until it is deleted: kubectl wait --for=delete node/%[1]s", node.Name)

@@ -51,7 +51,16 @@ func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev
 // Annotate sets annotations on the node that was looked at, and on no other that
 // has come under its name since. A nil value takes one off. It returns the node as it is then.
 func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) (*corev1.Node, error) {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "annotations": annotations}})
+	return annotate(ctx, client, node, map[string]any{"uid": node.UID, "annotations": annotations})
+}
+
+// AnnotateUnchanged is Annotate, but it returns a conflict if the node has changed since it was read.
+func AnnotateUnchanged(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) (*corev1.Node, error) {
+	return annotate(ctx, client, node, map[string]any{"uid": node.UID, "resourceVersion": node.ResourceVersion, "annotations": annotations})
+}
+
+func annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, metadata map[string]any) (*corev1.Node, error) {
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)
 	}

@@ -47,7 +47,14 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 		fact(printer.Pass, "deletion requested %s ago%s", printer.Age(now.Sub(f.node.DeletionTimestamp.Time)), by)
 	case requested != "":
 		view.Question = fmt.Sprintf("Cleanup of %s (the node is not being deleted)", f.name)
-		fact(printer.Pass, "cleanup requested at %s by %s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]))
+		if at, err := time.Parse(time.RFC3339, requested); err == nil {
+			requested = at.UTC().Format(time.RFC3339) // The CLI writes nanoseconds.
+		}
+		only := ""
+		if plan := f.node.Annotations[api.AnnotationCleanupRequestedPlan]; plan != "" {
+			only = ", only plan " + plan
+		}
+		fact(printer.Pass, "cleanup requested at %s by %s%s", requested, printer.OrDash(f.node.Annotations[api.AnnotationCleanupRequestedBy]), only)
 	default:
 		view.Question = fmt.Sprintf("Node %s is not being deleted, and no cleanup was requested.", f.name)
 		if bypass := inspect.Bypass(f.node, now); bypass == nil {
@@ -58,6 +65,10 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 	}
 	f.marked(view, fact, now)
 	f.steps(fact, now)
+	if f.run != nil && f.run.Refused {
+		fact(printer.Error, "%s", f.run.Message)
+		view.Remarks = append(view.Remarks, "look at the plan of now: kubectl nodecleanup plan "+f.name)
+	}
 	for _, rule := range rules {
 		if cause := rule(f, now); cause != nil {
 			view.Causes = append(view.Causes, *cause)

@@ -53,6 +53,9 @@ func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, erro
 	case api.Blocked:
 		return false, fail(exit.Blocked, "blocked", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Canceled:
+		if now.Run.Refused {
+			return false, failure(exit.Failure, name, now.Run.Message, "Look at the plan of now: kubectl nodecleanup plan "+name)
+		}
 		return false, fail(exit.Failure, "given up", "Ask for it again when you want it: kubectl nodecleanup cleanup "+name)
 	}
 	return false, nil

@@ -144,7 +144,7 @@ const interrupted = "Interrupted"
 func past(record string, run *api.Run, now time.Time) printer.PastRun {
 	view := printer.PastRun{
 		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
-		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
+		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, RequestedPlan: run.RequestedPlan, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		BypassedBy: run.BypassedBy, BypassedByVerified: run.BypassedByVerified, Bypasser: run.Bypasser(),
 		RetryRequestedBy: run.RetryRequestedBy, RetryRequestedByVerified: run.RetryRequestedByVerified, Retrier: run.Retrier(),
 		Steps: []printer.PastStep{}, Newer: command.Newer(run),

@@ -34,6 +34,10 @@ volumes, and what would block it. The command changes nothing, and checks budget
 dry-run evictions. It uses your own rights and the config on the cluster, and needs no
 agent.
 
+The first line has the hash of the plan, for "cleanup NODE --plan HASH". The hash covers
+the node, the config, the steps, and the pods and volumes with what happens to each. If
+you may not read the pods, the plan has no hash.
+
 With several nodes or -l it shows one line for each node, and each plan in full with
 -o wide. The exit code is 4 when something would block a cleanup.`,
 		Example: `  kubectl nodecleanup plan ip-10-0-7

@@ -146,7 +146,6 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 		view.Notes = append(view.Notes, view.Excluded)
 	}
 	planned := plan.Build(p.config.Steps, node)
-	view.Hash = planned.Hash
 	for _, skip := range planned.Skipped {
 		view.Skipped = append(view.Skipped, printer.SkippedStep{Name: skip.Step.Name, Reason: skip.Reason})
 	}
@@ -157,8 +156,21 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 			}
 		}
 	}
+	view.Hash = hash(planned, node, p.config, view)
 	view.EstimateSeconds = int64(p.estimate(planned).Seconds())
 	return view, p.volumes(ctx, view)
+}
+
+// hash returns the hash of the plan, or "" if the preview of a step has failed.
+func hash(planned plan.Plan, node *corev1.Node, settings *config.Config, view *printer.Plan) string {
+	if view.NoHash != "" {
+		return ""
+	}
+	effects := map[string][]cleanup.Effect{}
+	for _, step := range view.Steps {
+		effects[step.Name] = step.Effects
+	}
+	return planned.Hash(node.UID, settings).WithEffects(effects).String()
 }
 
 func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step config.Step, node *corev1.Node) error {
@@ -176,9 +188,11 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 			return ctx.Err()
 		case apierrors.IsForbidden(err):
 			row.Summary = "not known: you lack the rights to look"
+			view.NoHash = fmt.Sprintf("you lack the rights to preview step %s", step.Name)
 			view.Notes = append(view.Notes, fmt.Sprintf("step %s could not be previewed: %v", step.Name, err))
 		case err != nil:
 			row.Summary = "not known: " + err.Error()
+			view.NoHash = fmt.Sprintf("step %s cannot be previewed", step.Name)
 			view.Blocked = append(view.Blocked, printer.Blocker{What: "step " + step.Name, Reason: err.Error()})
 		default:
 			row.Effects = effects

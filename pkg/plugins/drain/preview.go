@@ -55,7 +55,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 
 // effect returns the decision about a pod as others read it.
 func (d decision) effect(pod *corev1.Pod) cleanup.Effect {
-	effect := cleanup.Effect{Object: pods.Object(pod), Reason: d.reason}
+	effect := cleanup.Effect{Object: pods.Object(pod), UID: pod.UID, Reason: d.reason}
 	switch d.action {
 	case await:
 		effect.Action = cleanup.Wait
@@ -75,13 +75,13 @@ func (d decision) effect(pod *corev1.Pod) cleanup.Effect {
 func (p *plugin) previewRestart(ctx context.Context, pod *corev1.Pod) cleanup.Effect {
 	found, unsuitable, err := p.restartable(ctx, pod)
 	if unsuitable != "" {
-		return cleanup.Effect{Action: cleanup.Evict, Object: pods.Object(pod), Reason: "rollout not restarted, " + unsuitable}
+		return cleanup.Effect{Action: cleanup.Evict, Object: pods.Object(pod), UID: pod.UID, Reason: "rollout not restarted, " + unsuitable}
 	}
 	if err != nil {
 		controller, _ := pods.Controller(pod)
-		return cleanup.Effect{Action: cleanup.Restart, Object: controller, Unchecked: oneLine(err)}
+		return cleanup.Effect{Action: cleanup.Restart, Object: controller, UID: pod.UID, Unchecked: oneLine(err)}
 	}
-	return cleanup.Effect{Action: cleanup.Restart, Object: found.Object, Reason: "its rollout replaces pod " + nameOf(pod)}
+	return cleanup.Effect{Action: cleanup.Restart, Object: found.Object, UID: pod.UID, Reason: "its rollout replaces pod " + nameOf(pod)}
 }
 
 // check finds out whether evictions are blocked, for one preview.

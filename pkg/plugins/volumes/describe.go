@@ -29,7 +29,7 @@ func (a attached) effect() cleanup.Effect {
 	} else if name := a.Spec.Source.PersistentVolumeName; name != nil {
 		object = cleanup.Object{Kind: "PersistentVolume", Name: *name}
 	}
-	return cleanup.Effect{Action: cleanup.Wait, Object: object, Reason: "until " + a.Spec.Attacher + " has detached it"}
+	return cleanup.Effect{Action: cleanup.Wait, Object: object, UID: a.UID, Reason: "until " + a.Spec.Attacher + " has detached it"}
 }
 
 // describe names the remaining volumes, those with an error first, and what each waits for.

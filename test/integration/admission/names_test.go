@@ -79,6 +79,9 @@ func TestNobodyRequestsInTheNameOfAnother(t *testing.T) {
 			t.Errorf("%s in the own name: %v", request, err)
 		}
 		denied("a newer one that leaves the name", annotateAll(t, eve, "worker", fmt.Sprintf("%q:%q", request+"-at", "still later")))
+		if request+"-plan" == api.AnnotationCleanupRequestedPlan {
+			denied("another plan that leaves the name", annotateAll(t, eve, "worker", fmt.Sprintf("%q:%q", request+"-plan", "p")))
+		}
 		if err := annotateAll(t, eve, "worker", fmt.Sprintf("%q:null", request+"-at")); err != nil {
 			t.Errorf("%s is withdrawn by another: %v", request, err)
 		}

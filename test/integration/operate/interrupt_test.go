@@ -40,7 +40,7 @@ func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	stamp := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]
 
 	f.run("cleanup", "worker").exits(exit.OK).says("node/worker cleanup already requested by admin")
-	f.run("cleanup", "worker", "--plan", "000000", "--wait").exits(exit.Failure).says("the cleanup that was already requested runs plan")
+	f.run("cleanup", "worker", "--plan", "00000-00000-00000-00000", "--wait").exits(exit.Failure).says("cleanup already requested by admin, and it runs any plan")
 	f.run("cleanup", "worker", "--delete").exits(exit.Usage).says("The cleanup of node worker was already requested. Delete it afterwards?", "--yes")
 	f.run("cleanup", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("The agent continues the cleanup. To wait for it again: kubectl nodecleanup cleanup worker --wait")
 	arguments := strings.Fields(strings.TrimPrefix(again, "kubectl nodecleanup "))

@@ -45,7 +45,7 @@ func TestPlanTellsPodsBudgetsVolumesAndSecrets(t *testing.T) {
 
 	var plan printer.Plan
 	f.run("plan", "worker", "-o", "json").exits(exit.Blocked).into(&plan)
-	if plan.APIVersion != printer.APIVersion || plan.Kind != "Plan" || len(plan.Hash) != 6 {
+	if plan.APIVersion != printer.APIVersion || plan.Kind != "Plan" || len(plan.Hash) != 23 {
 		t.Errorf("the view is a %s %s, hash %q", plan.APIVersion, plan.Kind, plan.Hash)
 	}
 	if len(plan.Steps) != 2 || plan.Steps[0].Summary != "cordon; evict 3 pods, 2 BLOCKED" || plan.Steps[1].Wave != 2 {
@@ -70,7 +70,10 @@ func TestPlanTellsPodsBudgetsVolumesAndSecrets(t *testing.T) {
 	if one := blocked["step tell"]; !strings.Contains(one.Reason, "inventory is missing") || !strings.Contains(one.Remedy, "create secret generic inventory") {
 		t.Errorf("the secret: %+v", one)
 	}
-	f.run("dry-run", "worker").exits(exit.Blocked).says("evict 3 pods, 2 BLOCKED", "nothing was changed", "cleanup worker --plan "+plan.Hash)
+	f.run("dry-run", "worker").exits(exit.Blocked).says("Plan "+plan.Hash, "evict 3 pods, 2 BLOCKED", "nothing was changed")
+	if text := f.run("plan", "worker").out; strings.Contains(text, "Run it") {
+		t.Errorf("the plan is blocked, and this offers to run it:\n%s", text)
+	}
 	f.run("plan", "worker", "-o", "wide").exits(exit.Blocked).says("drain: evict default/web")
 	f.run("plan", "worker", "-o", "short").exits(exit.Blocked).says("worker plan "+plan.Hash, "3 blockers")
 	f.run("plan", "worker", "-o", "name").exits(exit.Blocked).says("node/worker\n")
@@ -157,7 +160,10 @@ func TestPlanSaysWhatItMayNotRead(t *testing.T) {
 	reader := f.userWith("reader", rule("", "nodes", "get"), rule("", "configmaps", "get"))
 	f.runAs(reader, "plan", "worker").exits(exit.Failure).says("--namespace")
 	f.runAs(reader, "plan", "worker", "-n", f.namespace).exits(exit.OK).says(
+		"Plan · worker", "cleanup --plan cannot run exactly this plan: you lack the rights to preview step drain", "Run it, without --plan: kubectl nodecleanup cleanup worker\n",
 		"step drain could not be previewed", "you are not allowed to read secret inventory", "you are not allowed to list volumeattachments", "no estimate")
+	f.runAs(reader, "cleanup", "worker", "-n", f.namespace, "--plan", "00000-00000-00000-00000", "--yes").exits(exit.Failure).says(
+		"cannot compare it with the plan of now: you lack the rights to preview step drain; nothing was begun")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "plan", "worker").exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }

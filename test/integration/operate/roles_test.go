@@ -59,7 +59,7 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	look("history").exits(exit.OK)
 	look("plugins", "status").exits(exit.OK)
 	look("check", "--suppress", "agent").exits(exit.OK)
-	look("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you are not allowed to evict pods")
+	look("plan", "worker").exits(exit.OK).says("Plan "+f.planOf("worker"), "evict 1 pod, budgets not known", "you are not allowed to evict pods")
 	look("diagnose", "worker").exits(exit.OK).says("it is protected")
 	look("version").exits(exit.OK).says("Fit     yes")
 

@@ -41,7 +41,7 @@ func TestCleanupOfSeveralNodesAsksOnceAndWaitsForAll(t *testing.T) {
 		f.node(fmt.Sprintf("worker-%02d", i), rack)
 	}
 	f.run("cleanup", "-l", "rack=r7").exits(exit.Usage).says(
-		"Node worker-00: plan ", "Node worker-09: plan ", "And 2 more nodes.", "Cordon these 12 nodes and run their plans?", "no terminal", "--yes")
+		"Node worker-00: 2 steps", "Node worker-09: 2 steps", "And 2 more nodes.", "Cordon these 12 nodes and run their plans?", "no terminal", "--yes")
 	f.unmarked("worker-00", "worker-11")
 
 	f.pod("cart-0", "worker-01", app("cart"))
