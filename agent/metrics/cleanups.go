@@ -8,14 +8,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Cleanups counts Nodes and cleanups, as the leader sees them; zero on other agents.
+// Cleanups counts Nodes and cleanups. It is zero on agents that are not the leader.
 type Cleanups struct {
-	// WithFinalizer counts Nodes that have our finalizer, Unprotected those that the
-	// config selects and that lack it and do not terminate.
+	// WithFinalizer counts Nodes that have our finalizer. Unprotected counts Nodes that the
+	// config selects, that lack it, and that are not being deleted.
 	WithFinalizer, Unprotected int
 	// Active counts the runs in progress.
 	Active int
-	// Queued counts Nodes that wait for a reconcile.
+	// Queued counts changed Nodes that wait for a reconcile.
 	Queued int
 	// Unfinished counts cleanups that are not done, by state.
 	Unfinished map[api.State]int
@@ -30,12 +30,12 @@ type cleanups struct{ read func() Cleanups }
 func (m *Metrics) Controller(read func() Cleanups) { m.registry.MustRegister(cleanups{read}) }
 
 var (
-	withFinalizer = prometheus.NewDesc("node_cleanup_nodes_with_finalizer", "Nodes that have the finalizer, as the leader sees them.", nil, nil)
-	unprotected   = prometheus.NewDesc("node_cleanup_nodes_unprotected", "Nodes that config selects and that lack the finalizer, as the leader sees them.", nil, nil)
-	active        = prometheus.NewDesc("node_cleanup_runs_active", "Cleanups whose steps are running now.", nil, nil)
-	queued        = prometheus.NewDesc("node_cleanup_queue_depth", "Nodes that changed and wait to be looked at.", nil, nil)
-	unfinished    = prometheus.NewDesc("node_cleanup_runs_unfinished", "Cleanups that are not done, by state: Pending, Running, Waiting, Blocked or Failed.", []string{"state"}, nil)
-	oldest        = prometheus.NewDesc("node_cleanup_oldest_unfinished_run_timestamp_seconds", "When the oldest cleanup that is not done began, in seconds since 1970; absent when there is none.", nil, nil)
+	withFinalizer = prometheus.NewDesc("node_cleanup_nodes_with_finalizer", "Nodes that have the finalizer. Leader only.", nil, nil)
+	unprotected   = prometheus.NewDesc("node_cleanup_nodes_unprotected", "Nodes that the config selects and that lack the finalizer, except Nodes that are being deleted. Leader only.", nil, nil)
+	active        = prometheus.NewDesc("node_cleanup_runs_active", "Cleanups whose steps are running. Leader only.", nil, nil)
+	queued        = prometheus.NewDesc("node_cleanup_queue_depth", "Changed Nodes that wait for a reconcile. Leader only.", nil, nil)
+	unfinished    = prometheus.NewDesc("node_cleanup_runs_unfinished", "Cleanups that are not done. Leader only.", []string{"state"}, nil)
+	oldest        = prometheus.NewDesc("node_cleanup_oldest_unfinished_run_timestamp_seconds", "Unix time when the oldest unfinished cleanup began. Absent if there is none. Leader only.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -1,4 +1,4 @@
-// Package metrics is what the agent counts, for Prometheus.
+// Package metrics has the Prometheus metrics of the agent. docs/metrics.md describes them.
 package metrics
 
 import (
@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -39,82 +38,81 @@ func New() *Metrics {
 		registry: prometheus.NewRegistry(),
 		webhookRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_webhook_requests_total",
-			Help: "Admission requests, by operation and by result: a CREATE is patched or unchanged, a DELETE allowed, refused or (where something could not be read) error; what is no question is refused, without an operation.",
+			Help: "Admission requests. A CREATE is patched or unchanged. A DELETE is allowed, refused, or error: the guard could not read what it needs, or answered 429. An invalid request is refused, with an empty operation.",
 		}, []string{"operation", "result"}),
 		webhookDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_webhook_duration_seconds",
-			Help:    "Time to answer an admission request, by operation.",
+			Help:    "Time to answer an admission request.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 2},
 		}, []string{"operation"}),
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_operations_total",
-			Help: "Attempts of steps, by plugin and by result: success, error or skipped.",
+			Help: "Attempts of steps, and skipped steps.",
 		}, []string{"plugin", "result"}),
 		operationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_duration_seconds",
-			Help:    "Time of one attempt of a step, by plugin.",
+			Help:    "Time of one attempt of a step.",
 			Buckets: []float64{.01, .1, .5, 1, 5, 15, 60, 300, 900, 1800, 3600},
 		}, []string{"plugin"}),
 		unprotected: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "node_cleanup_unprotected_deletions_total",
-			Help: "Nodes that were deleted without the finalizer, so that no cleanup was run, or not all of it.",
+			Help: "Nodes that were deleted without the finalizer, or that lost it before their cleanup was done.",
 		}),
 		finalizersAdded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "node_cleanup_finalizers_backfilled_total",
-			Help: "Nodes that admission let through without the finalizer and that got it from the watcher.",
+			Help: "Nodes that lacked the finalizer and got it from the leader.",
 		}),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_leader",
-			Help: "1 while this agent is the one that cleans, 0 otherwise.",
+			Help: "1 on the leader, 0 on the other agents.",
 		}),
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_paused",
-			Help: "1 while no cleanup may begin, by cause: pause, brake or window. 0 otherwise, and on agents that do not lead.",
+			Help: "1 while no cleanup may begin: an operator paused cleanups, the brake is engaged, or no maintenance window is open. Leader only.",
 		}, []string{"cause"}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
-			Help: "Changes of the config while the agent ran, by result: success or error.",
+			Help: "Changes of the config since the agent started.",
 		}, []string{"result"}),
 		configOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_successful",
-			Help: "1 while the newest config is in force, 0 while it is refused and the last good one stays.",
+			Help: "1 while the newest config is in force, 0 while the agent refuses it.",
 		}),
 		configInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_info",
-			Help: "1 for the config in force, by its hash.",
+			Help: "1 for the config in force.",
 		}, []string{"hash"}),
 		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_success_timestamp_seconds",
-			Help: "When the config in force took effect, in seconds since 1970.",
+			Help: "Unix time when the config in force took effect.",
 		}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_retries_total",
-			Help: "Attempts of steps after their first, by plugin.",
+			Help: "Attempts of steps after their first attempt.",
 		}, []string{"plugin"}),
 		pluginHealthy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_plugin_healthy",
-			Help: "1 for a step whose plugin answered the last health check well, 0 for one that did not; only plugins that can tell, only of the leader.",
+			Help: "1 if the plugin of the step passed the last health check, 0 if it failed. Absent for plugins without a health check. Leader only.",
 		}, []string{"step", "plugin"}),
 		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
-			Help: "When the CA of the webhook's serving certificate ends, in seconds since 1970.",
+			Help: "Unix time when the CA of the webhook expires. With a certificate from files: when that certificate expires.",
 		}),
 		servingExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_serving_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate ends by which this agent's webhook was last served, in seconds since 1970.",
+			Help: "Unix time when the serving certificate of this agent expires. 0 before the first connection.",
 		}),
 	}
-	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded, m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK,
-		m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded,
+		m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK, m.configInfo, m.configLoaded, m.retries, m.pluginHealthy)
 	m.CleanupsPaused(false, false, false)
 	m.configOK.Set(1) // Without a good config the agent does not start.
 	return m
 }
 
-// Handler serves the metrics.
+// Handler serves the metrics of the agent and of client-go.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, clientGo}, promhttp.HandlerOpts{})
 }
 
 // WebhookRequest counts an admission request.
@@ -146,29 +144,27 @@ func (m *Metrics) StepChanged(step *api.StepRun, took time.Duration) {
 // NodeUnprotected counts a Node that was deleted without our finalizer.
 func (m *Metrics) NodeUnprotected() { m.unprotected.Inc() }
 
-// FinalizerAdded counts a Node that got our finalizer from the watcher.
+// FinalizerAdded counts a Node that lacked our finalizer and got it from the leader.
 func (m *Metrics) FinalizerAdded() { m.finalizersAdded.Inc() }
 
-// Leading says whether this agent is the leader.
-func (m *Metrics) Leading(leads bool) {
-	m.leader.Set(oneIf(leads))
-}
+// Leading records whether this agent is the leader.
+func (m *Metrics) Leading(leads bool) { m.leader.Set(oneIf(leads)) }
 
-// CleanupsPaused reports which of the causes lets no cleanup begin.
+// CleanupsPaused records which causes keep cleanups from beginning.
 func (m *Metrics) CleanupsPaused(pause, brake, window bool) {
 	m.paused.WithLabelValues("pause").Set(oneIf(pause))
 	m.paused.WithLabelValues("brake").Set(oneIf(brake))
 	m.paused.WithLabelValues("window").Set(oneIf(window))
 }
 
-// ConfigInForce says which config is in force since when.
+// ConfigInForce records which config is in force, and since when.
 func (m *Metrics) ConfigInForce(hash string, since time.Time) {
 	m.configInfo.Reset()
 	m.configInfo.WithLabelValues(hash).Set(1)
 	m.configLoaded.Set(float64(since.Unix()))
 }
 
-// PluginHealth says how the plugins of all steps are; those it does not name are forgotten.
+// PluginHealth records the health checks of all steps. It replaces those of the call before.
 func (m *Metrics) PluginHealth(plugins []api.PluginHealth) {
 	m.pluginHealthy.Reset()
 	for _, plugin := range plugins {
@@ -185,12 +181,12 @@ func oneIf(is bool) float64 {
 	return 0
 }
 
-// ServingCertificateExpiresAt says when the certificate ends that callers are shown.
+// ServingCertificateExpiresAt records when the serving certificate of this agent expires.
 func (m *Metrics) ServingCertificateExpiresAt(end time.Time) {
 	m.servingExpiry.Set(float64(end.Unix()))
 }
 
-// CertificateExpiresAt says when the serving certificate ends.
+// CertificateExpiresAt records when the CA expires, or the certificate from files.
 func (m *Metrics) CertificateExpiresAt(end time.Time) { m.certificateExpiry.Set(float64(end.Unix())) }
 
 // ConfigReloaded counts a change of the config that was accepted or refused.

@@ -12,12 +12,18 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// agents is what an agent serves in which everything was counted once: a metric with
-// labels is there only then. TestDocumentedMetrics sees what is forgotten here.
+// agents returns what an agent serves after each event has happened once: a metric with labels
+// appears with its first event.
 func agents(t *testing.T) string {
 	t.Helper()
 	m := metrics.New()
@@ -28,6 +34,7 @@ func agents(t *testing.T) string {
 	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true}})
 	m.ConfigInForce("abc", time.Unix(8, 0))
 	m.ConfigReloaded(true)
+	useClientGo(t)
 	recorder := httptest.NewRecorder()
 	m.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text, err := io.ReadAll(recorder.Body)
@@ -35,6 +42,25 @@ func agents(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// useClientGo sends a request to an API server, and one item through a work queue.
+func useClientGo(t *testing.T) {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Nodes().Get(t.Context(), "worker", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	queue := workqueue.NewTypedRateLimitingQueueWithConfig(workqueue.DefaultTypedControllerRateLimiter[string](), workqueue.TypedRateLimitingQueueConfig[string]{Name: "nodes"})
+	defer queue.ShutDown()
+	queue.Add("worker")
+	item, _ := queue.Get()
+	queue.Done(item)
 }
 
 var (

@@ -23,7 +23,7 @@ type Rule struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// Target is a query of a panel; Expr has Grafana's variables in it.
+// Target is a query of a panel. Expr contains Grafana's variables.
 type Target struct {
 	RefID string `json:"refId"`
 	Expr  string `json:"expr"`
@@ -90,7 +90,7 @@ func Panels() ([]Panel, error) {
 }
 
 var (
-	metric = regexp.MustCompile(`\b(node_cleanup|apiserver|process|go)_[a-z0-9_]+(\([a-z_|]+\)_[a-z_]+)?`)
+	metric = regexp.MustCompile(`\b(node_cleanup|apiserver|rest_client|workqueue|leader_election|process|go)_[a-z0-9_]+(\([a-z_|]+\)_[a-z_]+)?`)
 	choice = regexp.MustCompile(`^(.*)\(([a-z_]+)\|([a-z_]+)\)(.*)$`)
 )
 
