@@ -117,8 +117,8 @@ func (a *Authenticator) reread() error {
 	return nil
 }
 
-// Fence refuses requests from other networks.
-func (a *Authenticator) Fence(next http.Handler) http.Handler {
+// RestrictNetworks refuses requests from other networks.
+func (a *Authenticator) RestrictNetworks(next http.Handler) http.Handler {
 	if len(a.options.Networks) == 0 {
 		return next
 	}

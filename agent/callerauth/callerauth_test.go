@@ -77,13 +77,13 @@ func serve(t *testing.T, ca *issuer) *fixture {
 	t.Helper()
 	f := &fixture{T: t, file: filepath.Join(t.TempDir(), "ca.crt")}
 	f.store(ca.pem())
-	guard, err := New(Options{CAFile: f.file, Subjects: []string{"api", "other"}}, time.Now, slog.New(slog.DiscardHandler))
+	authenticator, err := New(Options{CAFile: f.file, Subjects: []string{"api", "other"}}, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(writer, "in") }))
 	f.server.TLS = &tls.Config{}
-	guard.Require(f.server.TLS)
+	authenticator.Require(f.server.TLS)
 	f.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelWarn)
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
@@ -182,7 +182,7 @@ func TestTheCAIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestAGuardThatCouldGuardNothingIsAnError(t *testing.T) {
+func TestOptionsThatAuthenticateNobodyAreAnError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(file, newCA(t).pem(), 0o600); err != nil {
 		t.Fatal(err)
@@ -203,12 +203,12 @@ func TestAGuardThatCouldGuardNothingIsAnError(t *testing.T) {
 	}
 }
 
-func TestFence(t *testing.T) {
-	guard, err := New(Options{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/8")}}, time.Now, slog.New(slog.DiscardHandler))
+func TestRestrictNetworks(t *testing.T) {
+	authenticator, err := New(Options{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/8")}}, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := guard.Fence(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { writer.WriteHeader(http.StatusNoContent) }))
+	handler := authenticator.RestrictNetworks(http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) { writer.WriteHeader(http.StatusNoContent) }))
 	for from, want := range map[string]int{
 		"10.0.3.4:5": 204, "[::ffff:10.0.3.4]:5": 204, "[fd00::1]:5": 204, "10.1.0.1:5": 403, "[fe80::1]:5": 403, "[::ffff:10.1.0.1]:5": 403, "": 403, "pipe": 403,
 	} {

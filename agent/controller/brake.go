@@ -14,7 +14,7 @@ func (r *reconciler) awaitBrake(ctx context.Context, c *cleanup) result {
 	if reason == "" || c.record.Begun() || c.record.State.Released() {
 		return next
 	}
-	if condition := api.Cleanup(c.node); (condition == nil || condition.Message != reason) && !r.bulk() {
+	if condition := api.CleanupConditionOf(c.node); (condition == nil || condition.Message != reason) && !r.bulk() {
 		c.report.Publish(nodeevent.CleanupWaiting(reason))
 	}
 	return result{stop: true, after: r.orDeadline(c, 0), err: c.show(ctx, api.Pending, reason)}

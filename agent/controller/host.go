@@ -39,7 +39,7 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 	}
 	message := fmt.Sprintf("the host rebooted or was replaced during the cleanup (%s). Its kubelet will not register again after this node is deleted. "+
 		"Stop the kubelet, then run: kubectl nodecleanup retry %s. Start the kubelet again when the node is deleted", difference, c.node.Name)
-	if condition := api.Cleanup(c.node); condition == nil || condition.Message != message {
+	if condition := api.CleanupConditionOf(c.node); condition == nil || condition.Message != message {
 		c.log.Warn("the host came back during its cleanup, the node is held", "difference", difference)
 		c.report.Publish(nodeevent.HostChanged(message))
 	}

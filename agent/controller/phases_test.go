@@ -595,8 +595,8 @@ func TestOnInterrupted(t *testing.T) {
 	}{
 		"once":                   {err: errors.New("boom"), backsOff: firstRetry},
 		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.failures = 1 }) }, says: "the cleanup cannot go on, trying again: boom", backsOff: 2 * firstRetry},
-		"the node is deleted":    {err: fmt.Errorf("running: %w", errNodeGone), state: api.Failed},
-		"this agent released it": {err: errNodeGone, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.released = true }) }},
+		"the node is deleted":    {err: fmt.Errorf("running: %w", errNodeDeleted), state: api.Failed},
+		"this agent released it": {err: errNodeDeleted, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.released = true }) }},
 		"a withdrawn request":    {err: errWithdrawn},
 		"the leadership is lost": {err: errors.New("boom"), prepare: func(b *bench) { b.fence = errors.New("not the leader") }},
 		"an invalid node":        {err: nodepatch.InvalidError{Cause: errors.New("duplicate address")}, backsOff: invalidRetry},

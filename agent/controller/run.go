@@ -18,10 +18,10 @@ import (
 
 // Causes that end a run.
 var (
-	errNodeGone  = errors.New("the node was deleted, or our finalizer was removed")
-	errBypassed  = errors.New("an operator bypassed the cleanup")
-	errDeadline  = errors.New("the cleanup exceeded its deadline")
-	errWithdrawn = errors.New("the request for this cleanup was withdrawn")
+	errNodeDeleted = errors.New("the node was deleted, or our finalizer was removed")
+	errBypassed    = errors.New("an operator bypassed the cleanup")
+	errDeadline    = errors.New("the cleanup exceeded its deadline")
+	errWithdrawn   = errors.New("the request for this cleanup was withdrawn")
 )
 
 // startRun starts the phases of the run in a goroutine, which takes over the slot. Its end
@@ -69,15 +69,15 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		engine = r.Previewer
 	}
 	outcome, err := engine.Run(ctx, executor.Job{
-		Plan:     c.plan,
-		Record:   c.record,
-		Node:     c.node,
-		Parallel: c.config.Concurrency.StepsPerNode,
-		Save:     func(ctx context.Context, _ *api.Run) error { return r.save(ctx, c) },
-		Passing:  api.Unanswered,
-		Guard:    func(context.Context) error { return r.mayContinue(c.record) },
-		Observer: c.report,
-		Log:      c.log,
+		Plan:        c.plan,
+		Record:      c.record,
+		Node:        c.node,
+		Parallel:    c.config.Concurrency.StepsPerNode,
+		Save:        func(ctx context.Context, _ *api.Run) error { return r.save(ctx, c) },
+		Retriable:   api.Retriable,
+		MayContinue: func(context.Context) error { return r.mayContinue(c.record) },
+		Observer:    c.report,
+		Log:         c.log,
 	})
 	switch {
 	case err != nil:
@@ -105,11 +105,11 @@ func (r *reconciler) mayContinue(run *api.Run) error {
 	}
 	switch node := r.nodes.Get(run.Node); {
 	case node == nil || node.UID != run.NodeUID:
-		return errNodeGone
+		return errNodeDeleted
 	case node.DeletionTimestamp == nil && !run.RequestStands(node):
 		return errWithdrawn
 	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
-		return errNodeGone
+		return errNodeDeleted
 	}
 	return nil
 }
@@ -133,8 +133,8 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWrites)
 	defer cancel()
 	switch {
-	case errors.Is(err, errNodeGone):
-		r.recordNodeGone(ctx, c)
+	case errors.Is(err, errNodeDeleted):
+		r.recordNodeDeleted(ctx, c)
 	case requested:
 		c.logUnpublished(c.report.Flush(ctx))
 	case r.publishInvalid(c.node, err):
@@ -144,8 +144,8 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 	}
 }
 
-// recordNodeGone records the end of a run whose Node was deleted by somebody else.
-func (r *reconciler) recordNodeGone(ctx context.Context, c *cleanup) {
+// recordNodeDeleted records the end of a run whose Node was deleted by somebody else.
+func (r *reconciler) recordNodeDeleted(ctx context.Context, c *cleanup) {
 	c.report.Discard(false)
 	if r.states.get(c.node.UID).released {
 		return

@@ -114,7 +114,7 @@ func (s *states) forget(uid types.UID) {
 	defer s.mutex.Unlock()
 	if state, known := s.byUID[uid]; known {
 		state.deleted = true
-		state.interrupt(errNodeGone)
+		state.interrupt(errNodeDeleted)
 		s.drop(uid, state)
 	}
 }

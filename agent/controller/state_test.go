@@ -69,7 +69,7 @@ func TestNoStateSurvivesItsNode(t *testing.T) {
 		begun <- context.Cause(ctx)
 	}, func() { close(ended) })
 	s.forget("b")
-	if cause := <-begun; !errors.Is(cause, errNodeGone) {
+	if cause := <-begun; !errors.Is(cause, errNodeDeleted) {
 		t.Errorf("the run ended with %v", cause)
 	}
 	<-ended

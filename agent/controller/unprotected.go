@@ -16,7 +16,7 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 	if !r.states.track(c.cached, func() bool { return r.nodes.Has(c.cached) }) {
 		return stop
 	}
-	r.states.update(c.cached.UID, func(s *nodeState) { s.interrupt(errNodeGone) })
+	r.states.update(c.cached.UID, func(s *nodeState) { s.interrupt(errNodeDeleted) })
 	state := r.states.get(c.cached.UID)
 	if state.settled || !r.selected(c.cached) {
 		return stop

@@ -43,13 +43,13 @@ type Job struct {
 	// Save stores Record. It is called before each side effect; when it fails,
 	// nothing further begins.
 	Save func(ctx context.Context, record *api.Run) error
-	// Passing reports whether a Save that failed may succeed a moment later.
-	Passing func(error) bool
-	// Guard is asked right before each side effect whether it may still happen:
+	// Retriable reports whether a failed Save may succeed if it is retried.
+	Retriable func(error) bool
+	// MayContinue is called before each side effect and returns why it must not happen:
 	// is this agent still the leader, is this still the same Node.
-	Guard    func(ctx context.Context) error
-	Observer Observer
-	Log      *slog.Logger
+	MayContinue func(ctx context.Context) error
+	Observer    Observer
+	Log         *slog.Logger
 }
 
 // Outcome is where a run stands when nothing of it is running any more.
@@ -183,7 +183,7 @@ func (r *run) holdBlocked() {
 func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	if len(steps) == 0 {
 		if r.unsaved {
-			return r.saveSurely(ctx)
+			return r.saveWithRetry(ctx)
 		}
 		return nil
 	}
@@ -196,10 +196,10 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 			record.StartedAt = &now
 		}
 	}
-	if err := r.saveSurely(ctx); err != nil {
+	if err := r.saveWithRetry(ctx); err != nil {
 		return err
 	}
-	if err := r.Guard(ctx); err != nil {
+	if err := r.MayContinue(ctx); err != nil {
 		return fmt.Errorf("beginning step %s of node %s: %w", steps[0].Name, r.Node.Name, err)
 	}
 	for _, step := range steps {
@@ -273,7 +273,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 	}
-	if err := r.Guard(ctx); err != nil {
+	if err := r.MayContinue(ctx); err != nil {
 		return fmt.Errorf("recording step %s of node %s: %w", done.step.Name, r.Node.Name, err)
 	}
 	if r.previews {

@@ -37,7 +37,7 @@ type bench struct {
 	mutex           sync.Mutex
 	events          []string
 	saved, messages []string
-	guard           error
+	mayContinue     error
 	saveErr         error
 	// onSave is called with each record before it is saved, where it is not nil.
 	onSave func(*api.Run)
@@ -101,8 +101,8 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 			b.messages = append(b.messages, record.Message)
 			return b.saveErr
 		},
-		Passing: func(err error) bool { return errors.Is(err, errPasses) },
-		Guard:   func(context.Context) error { return b.guard },
+		Retriable:   func(err error) bool { return errors.Is(err, errTransient) },
+		MayContinue: func(context.Context) error { return b.mayContinue },
 	})
 }
 

@@ -11,33 +11,33 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// A save is tried for so long, with pauses that double: an API server that is restarted is
+// A save is tried for so long, with a backoff that doubles: an API server that is restarted is
 // back by then.
 const (
-	saveFor        = 30 * time.Second
-	firstSavePause = 200 * time.Millisecond
-	lastSavePause  = 5 * time.Second
+	saveFor          = 30 * time.Second
+	firstSaveBackoff = 200 * time.Millisecond
+	lastSaveBackoff  = 5 * time.Second
 )
 
-// saveSurely is save for what the next thing, or the end of the run, depends on. It gives up
+// saveWithRetry is save for what the next thing, or the end of the run, depends on. It gives up
 // at once only where nothing is lost with the run: what steps did that have ended or still
 // run would have to be done again.
-func (r *run) saveSurely(ctx context.Context) error {
+func (r *run) saveWithRetry(ctx context.Context) error {
 	began := r.clock.Now()
-	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
+	for backoff := firstSaveBackoff; ; backoff = min(2*backoff, lastSaveBackoff) {
 		err := r.save(ctx)
-		if err == nil || ctx.Err() != nil || !r.settled && len(r.running) == 0 || !r.Passing(err) || r.clock.Since(began)+pause > saveFor {
+		if err == nil || ctx.Err() != nil || !r.settled && len(r.running) == 0 || !r.Retriable(err) || r.clock.Since(began)+backoff > saveFor {
 			return err
 		}
-		r.Log.Warn("the run record cannot be saved, trying again", "in", pause, "err", err)
-		timer := r.clock.NewTimer(pause)
+		r.Log.Warn("the run record cannot be saved, trying again", "in", backoff, "err", err)
+		timer := r.clock.NewTimer(backoff)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 		case <-timer.C():
 		}
-		if err := r.Guard(ctx); err != nil {
+		if err := r.MayContinue(ctx); err != nil {
 			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
 		}
 	}

@@ -58,8 +58,8 @@ func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T
 	synctest.Test(t, func(t *testing.T) {
 		forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
 		b := newBench(t)
-		b.guard = errors.New("not the leader")
-		if _, err := b.run(t.Context(), 1, b.step("a", forbidden)); !errors.Is(err, b.guard) {
+		b.mayContinue = errors.New("not the leader")
+		if _, err := b.run(t.Context(), 1, b.step("a", forbidden)); !errors.Is(err, b.mayContinue) {
 			t.Errorf("error is %v", err)
 		}
 		b = newBench(t)
@@ -70,7 +70,7 @@ func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T
 	})
 }
 
-var errPasses = errors.New("connection refused")
+var errTransient = errors.New("connection refused")
 
 // An API server that is restarted is back after some seconds.
 func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
@@ -85,7 +85,7 @@ func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
 		_, err = b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
 			calls++
 			began = time.Now()
-			b.saveErr = errPasses
+			b.saveErr = errTransient
 			return nil
 		}), b.step("b", succeed, after("a")))
 		return b, calls, time.Since(began), err
@@ -102,7 +102,7 @@ func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		b, _, took, err := run(t, func(*bench, time.Duration) {})
-		if !errors.Is(err, errPasses) || took > saveFor || took < saveFor-lastSavePause {
+		if !errors.Is(err, errTransient) || took > saveFor || took < saveFor-lastSaveBackoff {
 			t.Errorf("for ever: %v after %s", err, took)
 		}
 		b.happened("a started", "a succeeded")
@@ -111,7 +111,7 @@ func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
 		no := errors.New("not the leader")
 		_, _, took, err := run(t, func(b *bench, since time.Duration) {
 			if since > time.Second {
-				b.guard = no
+				b.mayContinue = no
 			}
 		})
 		if !errors.Is(err, no) || took > 3*time.Second {
@@ -120,8 +120,8 @@ func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		b, began := newBench(t), time.Now()
-		b.saveErr = errPasses
-		if _, err := b.run(t.Context(), 1, b.step("a", succeed)); !errors.Is(err, errPasses) || time.Since(began) != 0 {
+		b.saveErr = errTransient
+		if _, err := b.run(t.Context(), 1, b.step("a", succeed)); !errors.Is(err, errTransient) || time.Since(began) != 0 {
 			t.Errorf("before anything was done: %v after %s", err, time.Since(began))
 		}
 	})

@@ -38,7 +38,7 @@ func TestConflictsInTheLedgerAreRetriedWithBackoff(t *testing.T) {
 			lists++
 			return false, nil, nil
 		})
-		settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.Guard{Enabled: true, LastSchedulable: config.Refuse}}
+		settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.DeleteGuard{Enabled: true, LastSchedulable: config.Refuse}}
 		guard := New(Options{
 			Client: client, Namespace: "ns", Config: func() *config.Config { return settings },
 			Events: record.NewFakeRecorder(1), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
@@ -73,7 +73,7 @@ func TestAReadThatEndsLateBecauseOfOthersIsDenied(t *testing.T) {
 				<-time.After(test.read)
 				return true, nil, context.DeadlineExceeded
 			})
-			settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.Guard{Enabled: true, OnReadError: config.Allow}}
+			settings := &config.Config{NodeSelector: labels.Everything(), Guard: config.DeleteGuard{Enabled: true, OnReadError: config.Allow}}
 			guard := New(Options{
 				Client: client, Namespace: "ns", Config: func() *config.Config { return settings },
 				Events: record.NewFakeRecorder(1), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),

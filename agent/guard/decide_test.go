@@ -22,7 +22,7 @@ var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 func everything() *config.Config {
 	return &config.Config{
 		NodeSelector: labels.SelectorFromSet(labels.Set{"pool": "blue"}),
-		Guard: config.Guard{
+		Guard: config.DeleteGuard{
 			Enabled: true, ControlPlane: config.Refuse, LastSchedulable: config.Refuse, MaxTerminating: config.Limit{Number: 2}, OnReadError: config.Allow,
 			CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}},
 			ExemptUsers:  []string{"system:serviceaccount:kube-system:cluster-autoscaler"}, ExemptGroups: []string{"cloud"},
@@ -284,7 +284,7 @@ func TestOnlyWhatMattersIsNeeded(t *testing.T) {
 		want   []Rule
 	}{
 		"all":                 {func(*config.Config, *Deletion) {}, []Rule{CriticalPods, LastSchedulable, MaxTerminating}},
-		"by default":          {func(c *config.Config, _ *Deletion) { c.Guard = config.Guard{Enabled: true} }, nil},
+		"by default":          {func(c *config.Config, _ *Deletion) { c.Guard = config.DeleteGuard{Enabled: true} }, nil},
 		"off":                 {func(c *config.Config, _ *Deletion) { c.Guard.Enabled = false }, nil},
 		"exempt":              {func(_ *config.Config, r *Deletion) { r.Groups = []string{"cloud"} }, nil},
 		"terminating already": {func(_ *config.Config, r *Deletion) { r.Node.DeletionTimestamp = &metav1.Time{Time: night} }, nil},

@@ -44,7 +44,7 @@ func (g *Guard) readNode(ctx context.Context, request Request) (*corev1.Node, er
 }
 
 // readOwn reads the facts that no other deletion changes.
-func (g *Guard) readOwn(ctx context.Context, facts *Facts, guard config.Guard, node string, needed []Rule) {
+func (g *Guard) readOwn(ctx context.Context, facts *Facts, guard config.DeleteGuard, node string, needed []Rule) {
 	if !slices.Contains(needed, CriticalPods) {
 		return
 	}

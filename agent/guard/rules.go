@@ -14,7 +14,7 @@ import (
 // rule returns what blocks a deletion, or nil.
 type rule struct {
 	name   Rule
-	blocks func(config.Guard, Deletion, Facts) *Blocker
+	blocks func(config.DeleteGuard, Deletion, Facts) *Blocker
 }
 
 // rules of the config, in the order of a message. Each applies to the Nodes that nodeSelector
@@ -42,7 +42,7 @@ func protected(node *corev1.Node) *Blocker {
 // clusters still have it.
 var controlPlaneLabels = []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
 
-func controlPlane(guard config.Guard, deletion Deletion, _ Facts) *Blocker {
+func controlPlane(guard config.DeleteGuard, deletion Deletion, _ Facts) *Blocker {
 	if guard.ControlPlane != config.Refuse {
 		return nil
 	}
@@ -54,7 +54,7 @@ func controlPlane(guard config.Guard, deletion Deletion, _ Facts) *Blocker {
 		"delete it with the tool that created it, whose user guard.exempt can name"}
 }
 
-func criticalPods(_ config.Guard, deletion Deletion, facts Facts) *Blocker {
+func criticalPods(_ config.DeleteGuard, deletion Deletion, facts Facts) *Blocker {
 	if len(facts.CriticalPods) == 0 {
 		return nil
 	}
@@ -62,7 +62,7 @@ func criticalPods(_ config.Guard, deletion Deletion, facts Facts) *Blocker {
 		fmt.Sprintf("move them first: kubectl nodecleanup cleanup %s --wait", deletion.Node.Name)}
 }
 
-func lastSchedulable(guard config.Guard, deletion Deletion, facts Facts) *Blocker {
+func lastSchedulable(guard config.DeleteGuard, deletion Deletion, facts Facts) *Blocker {
 	if guard.LastSchedulable != config.Refuse || facts.OtherSchedulable || !worker(deletion.Node) {
 		return nil
 	}
@@ -70,7 +70,7 @@ func lastSchedulable(guard config.Guard, deletion Deletion, facts Facts) *Blocke
 		"add a node, or uncordon one: kubectl get nodes; kubectl uncordon NODE"}
 }
 
-func maxTerminating(guard config.Guard, _ Deletion, facts Facts) *Blocker {
+func maxTerminating(guard config.DeleteGuard, _ Deletion, facts Facts) *Blocker {
 	if !guard.MaxTerminating.Set() || len(facts.Terminating) < guard.MaxTerminating.Of(facts.Nodes) {
 		return nil
 	}

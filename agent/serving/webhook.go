@@ -40,7 +40,7 @@ func (s *Servers) AddWebhook(w Webhook) {
 		w.Metrics.WebhookRequest("", "refused", 0)
 		log.Warn("refusing an admission request", "from", request.RemoteAddr, "err", why)
 	}
-	server := s.add("webhook", w.Address, w.Callers.Fence(httplimit.Bodies(admission.MaxBody, refused, paths)))
+	server := s.add("webhook", w.Address, w.Callers.RestrictNetworks(httplimit.Bodies(admission.MaxBody, refused, paths)))
 	server.webhook = true
 	// With HTTP/2, one connection carries hundreds of requests at once, and the limit on
 	// connections would not limit the memory.

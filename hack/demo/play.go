@@ -232,7 +232,7 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 				d.tell("%s", d.released(ctx, node))
 				continue
 			}
-			if cleanup := api.Cleanup(current); cleanup != nil && cleanup.Message != condition {
+			if cleanup := api.CleanupConditionOf(current); cleanup != nil && cleanup.Message != condition {
 				condition = cleanup.Message
 				d.tell("condition  %-16s %s", cleanup.Reason, cleanup.Message)
 			}

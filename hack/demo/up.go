@@ -99,7 +99,7 @@ func up(ctx context.Context) (err error) {
 		return err
 	}
 	headline(6, "Did it go for the right reason?")
-	if err := d.judge(ctx, doomed); err != nil {
+	if err := d.verify(ctx, doomed); err != nil {
 		return err
 	}
 	d.farewell(metrics)

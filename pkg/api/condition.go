@@ -55,8 +55,8 @@ func CleanupCondition(state State, message string, now metav1.Time) corev1.NodeC
 	}
 }
 
-// Cleanup returns the Node's cleanup condition, or nil where there is none.
-func Cleanup(node *corev1.Node) *corev1.NodeCondition {
+// CleanupConditionOf returns the Node's cleanup condition, or nil where there is none.
+func CleanupConditionOf(node *corev1.Node) *corev1.NodeCondition {
 	for i := range node.Status.Conditions {
 		if node.Status.Conditions[i].Type == ConditionCleanup {
 			return &node.Status.Conditions[i]

@@ -28,9 +28,9 @@ func Absent(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) && FailureOf(err).Kind == ""
 }
 
-// Unanswered reports whether the API server may answer the same request a moment later: it
+// Retriable reports whether the API server may answer the same request a moment later: it
 // could not be reached, or said that it cannot answer now.
-func Unanswered(err error) bool {
+func Retriable(err error) bool {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
 		code := status.Status().Code

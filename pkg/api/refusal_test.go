@@ -15,8 +15,8 @@ import (
 func TestWhatTheAPIServerMeans(t *testing.T) {
 	nodes := schema.GroupResource{Resource: "nodes"}
 	for _, test := range []struct {
-		err                 error
-		refused, unanswered bool
+		err                error
+		refused, retriable bool
 	}{
 		{nil, false, false},
 		{apierrors.NewForbidden(nodes, "n", errors.New("no")), true, false},
@@ -33,8 +33,8 @@ func TestWhatTheAPIServerMeans(t *testing.T) {
 		if err != nil {
 			err = fmt.Errorf("reading node n: %w", err)
 		}
-		if Refused(err) != test.refused || Unanswered(err) != test.unanswered {
-			t.Errorf("%v: refused %v, unanswered %v", err, Refused(err), Unanswered(err))
+		if Refused(err) != test.refused || Retriable(err) != test.retriable {
+			t.Errorf("%v: refused %v, retriable %v", err, Refused(err), Retriable(err))
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (w Watcher) Retry(ctx context.Context, try func(context.Context) error) err
 	var last error
 	err := wait.PollUntilContextCancel(ctx, retryAfter, true, func(ctx context.Context) (bool, error) {
 		last = try(ctx)
-		if api.Unanswered(last) && ctx.Err() == nil {
+		if api.Retriable(last) && ctx.Err() == nil {
 			connection.answered(reading, last)
 			return false, nil
 		}
@@ -165,7 +165,7 @@ func (c *connection) answered(whom int, err error) bool {
 		return true
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
 		return true
-	case !api.Unanswered(err):
+	case !api.Retriable(err):
 		return false
 	case !down:
 		c.say("the API server is unavailable, retrying: " + err.Error())

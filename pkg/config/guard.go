@@ -19,8 +19,8 @@ const (
 	Refuse Answer = "refuse"
 )
 
-// Guard says which deletions of Nodes are refused.
-type Guard struct {
+// DeleteGuard says which deletions of Nodes are refused.
+type DeleteGuard struct {
 	// Enabled: false refuses none, that of a Node that is annotated to be protected neither.
 	Enabled bool
 	// CriticalPods keep the Node on which one of them runs.
@@ -113,8 +113,8 @@ func (l *fileLimit) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-func (p *parser) guard(written fileGuard) Guard {
-	guard := Guard{
+func (p *parser) guard(written fileGuard) DeleteGuard {
+	guard := DeleteGuard{
 		Enabled:         written.Enabled == nil || *written.Enabled,
 		ControlPlane:    p.answer("guard.controlPlane", written.ControlPlane),
 		LastSchedulable: p.answer("guard.lastSchedulable", written.LastSchedulable),

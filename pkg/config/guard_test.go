@@ -9,7 +9,7 @@ import (
 
 const oneStep = "steps: [{name: a, plugin: tell}]\n"
 
-func parseGuard(t *testing.T, guard string) Guard {
+func parseGuard(t *testing.T, guard string) DeleteGuard {
 	t.Helper()
 	config, err := Parse([]byte(header+guard+oneStep), catalog())
 	if err != nil {
@@ -20,7 +20,7 @@ func parseGuard(t *testing.T, guard string) Guard {
 
 func TestTheGuardByDefault(t *testing.T) {
 	for name, written := range map[string]string{"not written": "", "empty": "guard: {}\n"} {
-		want := Guard{Enabled: true, ControlPlane: Allow, LastSchedulable: Allow, OnReadError: Allow}
+		want := DeleteGuard{Enabled: true, ControlPlane: Allow, LastSchedulable: Allow, OnReadError: Allow}
 		if got := parseGuard(t, written); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: the guard is %+v, want %+v", name, got, want)
 		}

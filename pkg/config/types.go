@@ -34,7 +34,7 @@ type Config struct {
 	// Brake says when no cleanup may begin by itself.
 	Brake Brake
 	// Guard says which deletions are refused.
-	Guard Guard
+	Guard DeleteGuard
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
 	Steps []Step

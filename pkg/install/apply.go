@@ -72,7 +72,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	given := options.given()
+	stored := options.toStore()
 	options = options.withDefaults()
 	if options.Config == nil {
 		// It is what the user gave.
@@ -100,7 +100,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	for i, object := range objects {
 		if i == 1 && namespaced {
 			// Before anything is made that would have to be found again.
-			if begun, err = a.record(ctx, options.Namespace, union(before, now), given); err != nil {
+			if begun, err = a.record(ctx, options.Namespace, union(before, now), stored); err != nil {
 				return results, err
 			}
 		}
@@ -118,7 +118,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 			add(Result{Action: Unchecked, Object: object, Note: "its namespace does not exist yet"})
 			continue
 		}
-		if note := keep(object, live, options); note != "" {
+		if note := preserve(object, live, options); note != "" {
 			add(Result{Action: Kept, Object: live, Before: live, Note: note})
 			continue
 		}
@@ -145,7 +145,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	if !namespaced {
 		return results, nil
 	}
-	result, err := a.record(ctx, options.Namespace, now, given)
+	result, err := a.record(ctx, options.Namespace, now, stored)
 	if err != nil {
 		return results, err
 	}
@@ -159,10 +159,10 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	return results, nil
 }
 
-// keep decides whether what is on the cluster stays as it is, and says why. It
+// preserve decides whether what is on the cluster stays as it is, and says why. It
 // also carries over into the object what the operator has set and these options
 // do not speak about.
-func keep(object, live *unstructured.Unstructured, options Options) string {
+func preserve(object, live *unstructured.Unstructured, options Options) string {
 	if live == nil {
 		return ""
 	}
@@ -216,13 +216,13 @@ func difference(before, after *unstructured.Unstructured) Action {
 	if before == nil {
 		return Created
 	}
-	if equality.Semantic.DeepEqual(essence(before), essence(after)) {
+	if equality.Semantic.DeepEqual(trim(before), trim(after)) {
 		return Unchanged
 	}
 	return Configured
 }
 
-func essence(object *unstructured.Unstructured) map[string]any {
+func trim(object *unstructured.Unstructured) map[string]any {
 	stripped := maps.Clone(object.Object)
 	delete(stripped, "status")
 	if metadata, is := stripped["metadata"].(map[string]any); is {

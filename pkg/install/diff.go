@@ -84,7 +84,7 @@ func text(object *unstructured.Unstructured) (string, error) {
 	if object == nil {
 		return "", nil
 	}
-	stripped := essence(object)
+	stripped := trim(object)
 	if metadata, is := stripped["metadata"].(map[string]any); is {
 		for _, made := range []string{"uid", "creationTimestamp"} {
 			delete(metadata, made)

@@ -45,12 +45,12 @@ func (e entry) object() *unstructured.Unstructured {
 }
 
 // inventory returns the ConfigMap that lists the entries, and the options that were given.
-func inventory(namespace string, entries []entry, given Given) (*unstructured.Unstructured, error) {
+func inventory(namespace string, entries []entry, stored PreviousOptions) (*unstructured.Unstructured, error) {
 	data, err := json.Marshal(entries)
 	if err != nil {
 		return nil, fmt.Errorf("writing the inventory: %w", err)
 	}
-	options, err := json.Marshal(given)
+	options, err := json.Marshal(stored)
 	if err != nil {
 		return nil, fmt.Errorf("writing the options into the inventory: %w", err)
 	}
@@ -63,7 +63,7 @@ func inventory(namespace string, entries []entry, given Given) (*unstructured.Un
 				"app.kubernetes.io/component": "inventory", labelManagedBy: api.FieldManager,
 			},
 		},
-		"data": map[string]any{inventoryKey: string(data), givenKey: string(options)},
+		"data": map[string]any{inventoryKey: string(data), optionsKey: string(options)},
 	}}, nil
 }
 
@@ -88,8 +88,8 @@ func (a Applier) recorded(ctx context.Context, namespace string) ([]entry, error
 }
 
 // record writes the inventory.
-func (a Applier) record(ctx context.Context, namespace string, entries []entry, given Given) (Result, error) {
-	object, err := inventory(namespace, entries, given)
+func (a Applier) record(ctx context.Context, namespace string, entries []entry, stored PreviousOptions) (Result, error) {
+	object, err := inventory(namespace, entries, stored)
 	if err != nil {
 		return Result{}, err
 	}

@@ -145,7 +145,7 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (ma
 
 // isMarked reports whether something of ours is on the node.
 func isMarked(node *corev1.Node) bool {
-	return api.HasFinalizer(node) || api.Cleanup(node) != nil || len(ourAnnotations(node)) > 0
+	return api.HasFinalizer(node) || api.CleanupConditionOf(node) != nil || len(ourAnnotations(node)) > 0
 }
 
 func ourAnnotations(node *corev1.Node) []string {

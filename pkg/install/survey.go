@@ -198,7 +198,7 @@ func (r *Remover) surveyNodes(ctx context.Context, survey *Survey) error {
 
 // cleanedUpAlive: a cleanup on request is under way. One that failed rests, and its Node stays.
 func cleanedUpAlive(node *corev1.Node) bool {
-	condition := api.Cleanup(node)
+	condition := api.CleanupConditionOf(node)
 	if condition == nil {
 		return false
 	}

@@ -47,7 +47,7 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 	if err := w.webhook(ctx, "ValidatingWebhookConfiguration"); err != nil {
 		return err
 	}
-	if err := w.answers(ctx, options.Namespace); err != nil || options.AgentURL != "" {
+	if err := w.waitForAdmission(ctx, options.Namespace); err != nil || options.AgentURL != "" {
 		return err
 	}
 	return w.leader(ctx, options.Namespace)

@@ -20,7 +20,7 @@ func TestControlCharactersAreShownAndNotSent(t *testing.T) {
 		t.Errorf("cleaned to %q", got)
 	}
 	status := NewStatus(time.Unix(0, 0))
-	status.Cleanups = []Cleanup{{Node: "n", State: "Failed", Stuck: true, Reason: nasty}}
+	status.Cleanups = []CleanupRow{{Node: "n", State: "Failed", Stuck: true, Reason: nasty}}
 	diagnosis := NewDiagnosis("n", time.Unix(0, 0))
 	diagnosis.Causes, diagnosis.Events = []Cause{{ID: "blocked", Text: nasty, Options: []string{nasty}}}, []string{nasty}
 	checks := NewChecks(time.Unix(0, 0))

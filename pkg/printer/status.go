@@ -37,18 +37,18 @@ type Status struct {
 	Healthy   bool        `json:"healthy"`
 	Namespace string      `json:"namespace"`
 	// Pause is why no cleanup begins; nil while cleanups may begin.
-	Pause     *Pause    `json:"pause,omitempty"`
-	Agent     Agent     `json:"agent"`
-	Admission Admission `json:"admission"`
-	Guard     Guard     `json:"guard"`
-	Config    Config    `json:"config"`
+	Pause     *Pause      `json:"pause,omitempty"`
+	Agent     Agent       `json:"agent"`
+	Admission Admission   `json:"admission"`
+	Guard     DeleteGuard `json:"guard"`
+	Config    Config      `json:"config"`
 	// Plugins as the leader found them, one for each step of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
 	Nodes   NodeCounts     `json:"nodes"`
 	// Bypasses are the bypasses on live nodes.
 	Bypasses []Bypass `json:"bypasses,omitempty"`
 	// Cleanups that hold a node, worst first.
-	Cleanups []Cleanup `json:"cleanups"`
+	Cleanups []CleanupRow `json:"cleanups"`
 	// Next is what to do next; empty when there is nothing to do.
 	Next string `json:"next,omitempty"`
 
@@ -58,7 +58,7 @@ type Status struct {
 
 // NewStatus returns an empty view.
 func NewStatus(now time.Time) *Status {
-	return &Status{APIVersion: APIVersion, Kind: "Status", Time: metav1.NewTime(now), Cleanups: []Cleanup{}}
+	return &Status{APIVersion: APIVersion, Kind: "Status", Time: metav1.NewTime(now), Cleanups: []CleanupRow{}}
 }
 
 // Pause is why no cleanup begins.
@@ -138,8 +138,8 @@ type Admission struct {
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
 }
 
-// Guard is how deletions are guarded.
-type Guard struct {
+// DeleteGuard is the state of the delete guard.
+type DeleteGuard struct {
 	Health        Health `json:"health"`
 	Problem       string `json:"problem,omitempty"`
 	FailurePolicy string `json:"failurePolicy,omitempty"`
@@ -167,8 +167,8 @@ type NodeCounts struct {
 	Cleaning    map[string]int `json:"cleaning,omitempty"`
 }
 
-// Cleanup is one node that is being cleaned up.
-type Cleanup struct {
+// CleanupRow is one node that is being cleaned up.
+type CleanupRow struct {
 	Node  string `json:"node"`
 	State string `json:"state"`
 	// Stuck: it goes on only when somebody acts.
@@ -322,7 +322,7 @@ func (s *Status) nodes() string {
 	return strings.Join(parts, " · ")
 }
 
-func (s *Status) row(cleanup Cleanup) []Cell {
+func (s *Status) row(cleanup CleanupRow) []Cell {
 	age := ""
 	if cleanup.Since != nil {
 		age = Age(s.Time.Sub(cleanup.Since.Time))

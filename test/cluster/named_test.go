@@ -49,7 +49,7 @@ func TestUpAndDown(t *testing.T) {
 	if err := again.Component(Etcd).Kill(); err != nil {
 		t.Fatal(err)
 	}
-	mended, err := Up(ctx, options)
+	repaired, err := Up(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestUpAndDown(t *testing.T) {
 	// They were ended through another Cluster value; this one hears of it a moment later.
 	eventually(t, "nothing of the clusters before is left", func(context.Context) (bool, error) {
 		return !extra.Running() && !first.Component(APIServer).Running() && !again.Component(Kwok).Running() &&
-			!mended.Component(APIServer).Running(), nil
+			!repaired.Component(APIServer).Running(), nil
 	})
 	if names, err := Names(); err != nil || len(names) != 1 {
 		t.Errorf("got clusters %q, %v; want one", names, err)

@@ -99,7 +99,7 @@ func TestHelm(t *testing.T) {
 			}
 			wantAgents(t, newVersion)
 			unblock()
-			eventually(t, "node helm-2 is gone", isGone("helm-2"))
+			eventually(t, "node helm-2 is gone", isDeleted("helm-2"))
 			if !inventory.knows("helm-2") {
 				t.Errorf("the inventory was told of %v, want helm-2 once", inventory.told)
 			}

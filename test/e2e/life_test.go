@@ -74,7 +74,7 @@ func leaderKilled(name string) func(*testing.T) {
 			return holder != "" && holder != killed, nil
 		})
 		unblock()
-		eventually(t, "node "+name+" is gone", isGone(name))
+		eventually(t, "node "+name+" is gone", isDeleted(name))
 		eventually(t, "two agents are ready again", func(context.Context) (bool, error) {
 			ready := 0
 			for _, pod := range agents(t) {
@@ -144,7 +144,7 @@ func underLoad(t *testing.T, upgrade func()) {
 	})
 	t.Cleanup(end)
 	upgrade()
-	awaitOldGone(t)
+	awaitOldDeleted(t)
 	end()
 	t.Logf("%d creations during the upgrade: %d failed, %d unprotected", calls.Load(), failed.Load(), unprotected.Load())
 	if calls.Load() == 0 || failed.Load() > 0 || unprotected.Load() > 0 {

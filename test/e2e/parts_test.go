@@ -86,7 +86,7 @@ func drains(node, steps string) func(*testing.T) {
 	return func(t *testing.T) {
 		makePods(t, node, 3)
 		deleteNode(t, node)
-		eventually(t, "node "+node+" is gone", isGone(node))
+		eventually(t, "node "+node+" is gone", isDeleted(node))
 		if said := run(t, exit.OK, "history", node); !strings.Contains(said, "Succeeded") || !strings.Contains(said, steps) {
 			t.Errorf("history: %s", said)
 		}
@@ -111,7 +111,7 @@ func wantAgents(t *testing.T, version string) {
 	}
 }
 
-func awaitOldGone(t *testing.T) {
+func awaitOldDeleted(t *testing.T) {
 	t.Helper()
 	eventually(t, "the old agents are gone", func(context.Context) (bool, error) { return len(agents(t)) == 2, nil })
 }
@@ -197,7 +197,7 @@ func deleteBlocked(t *testing.T, name string) (unblock func()) {
 		if err != nil {
 			return false, err
 		}
-		condition := api.Cleanup(blocked)
+		condition := api.CleanupConditionOf(blocked)
 		return condition != nil && strings.Contains(condition.Message, name), nil
 	})
 	return func() {
@@ -208,7 +208,7 @@ func deleteBlocked(t *testing.T, name string) (unblock func()) {
 	}
 }
 
-func isGone(name string) func(context.Context) (bool, error) {
+func isDeleted(name string) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
@@ -223,8 +223,8 @@ func wantNothingLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, one := range nodes.Items {
-		if api.HasFinalizer(&one) || api.Cleanup(&one) != nil {
-			t.Errorf("node %s still has finalizers %v, condition %v", one.Name, one.Finalizers, api.Cleanup(&one))
+		if api.HasFinalizer(&one) || api.CleanupConditionOf(&one) != nil {
+			t.Errorf("node %s still has finalizers %v, condition %v", one.Name, one.Finalizers, api.CleanupConditionOf(&one))
 		}
 	}
 	objects := dynamic.NewForConfigOrDie(shared.RESTConfig())

@@ -147,8 +147,8 @@ func switched(t *testing.T, f *fixture) {
 func uninstalled(t *testing.T, f *fixture) {
 	f.nodecleanup(t, exit.OK, "uninstall", "--yes")
 	for _, node := range f.nodes(t) {
-		if api.HasFinalizer(&node) || api.Cleanup(&node) != nil {
-			t.Errorf("node %s has the finalizers %v, condition %v", node.Name, node.Finalizers, api.Cleanup(&node))
+		if api.HasFinalizer(&node) || api.CleanupConditionOf(&node) != nil {
+			t.Errorf("node %s has the finalizers %v, condition %v", node.Name, node.Finalizers, api.CleanupConditionOf(&node))
 		}
 	}
 	f.wantNothingLeft(t)

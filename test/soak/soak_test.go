@@ -125,7 +125,7 @@ func (w *world) awaitReleases() {
 		w.removeOtherFinalizers(ctx)
 		left := w.nodes(terminating)
 		for _, node := range left {
-			condition := api.Cleanup(node)
+			condition := api.CleanupConditionOf(node)
 			if condition == nil || condition.Reason != string(api.Failed) && condition.Reason != string(api.Blocked) || time.Since(retried[node.UID]) < 10*time.Second {
 				continue
 			}
@@ -145,7 +145,7 @@ func (w *world) awaitReleases() {
 
 func describe(node *corev1.Node) string {
 	text := fmt.Sprintf("node %s, finalizers %q", node.Name, node.Finalizers)
-	if condition := api.Cleanup(node); condition != nil {
+	if condition := api.CleanupConditionOf(node); condition != nil {
 		text += fmt.Sprintf(", %s: %s", condition.Reason, condition.Message)
 	}
 	return text

@@ -33,7 +33,7 @@ func admission(ctx context.Context, s *subject) result {
 			return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", selector))
 		}
 	}
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}

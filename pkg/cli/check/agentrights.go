@@ -41,7 +41,7 @@ func agentRights(ctx context.Context, s *subject) result {
 
 // reportedRights returns what the agent has reported.
 func (s *subject) reportedRights(ctx context.Context, denied error) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(errors.Join(denied, err))
 	}

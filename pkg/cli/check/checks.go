@@ -79,8 +79,8 @@ func warn(detail, hint string) result   { return result{printer.Warning, detail,
 // skip is for what could not be looked at.
 func skip(err error) result { return result{outcome: printer.Skip, detail: err.Error()} }
 
-// look reads the whole state once.
-func (s *subject) look(ctx context.Context) (*printer.Status, error) {
+// readStatus reads the state of the install once.
+func (s *subject) readStatus(ctx context.Context) (*printer.Status, error) {
 	if s.status == nil && s.statusErr == nil {
 		if s.seen, s.statusErr = inspect.NewReader(s.client, s.namespace, s.now).All(ctx); s.statusErr == nil {
 			s.status = inspect.Assess(s.seen, version.Version, s.now())
@@ -101,7 +101,7 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 }
 
 func agent(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)
@@ -127,7 +127,7 @@ func agent(ctx context.Context, s *subject) result {
 }
 
 func leader(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)
@@ -138,7 +138,7 @@ func leader(ctx context.Context, s *subject) result {
 }
 
 func versions(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)
@@ -155,7 +155,7 @@ func versions(ctx context.Context, s *subject) result {
 }
 
 func nodes(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)
@@ -167,7 +167,7 @@ func nodes(ctx context.Context, s *subject) result {
 }
 
 func bypasses(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}
@@ -182,7 +182,7 @@ func bypasses(ctx context.Context, s *subject) result {
 }
 
 func cleanups(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}
@@ -195,7 +195,7 @@ func cleanups(ctx context.Context, s *subject) result {
 }
 
 func paused(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)

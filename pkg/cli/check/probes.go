@@ -76,7 +76,7 @@ func configValid(ctx context.Context, s *subject) result {
 	if err != nil {
 		return failed(err.Error(), hint)
 	}
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(fmt.Errorf("it is valid; whether the agent follows it is not known: %w", err))
@@ -129,7 +129,7 @@ func secretsThere(ctx context.Context, s *subject) result {
 
 // metrics reads them by way of the API server, which needs no port of this machine.
 func metrics(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}

@@ -26,7 +26,7 @@ func (u Undecodable) String() string { return u.What + ". " + u.Next }
 // UndecodableOf is about the record of a node that is there. An agent of another version may
 // decode what this CLI cannot; if it cannot either, its condition says Blocked.
 func UndecodableOf(node *corev1.Node, err error) Undecodable {
-	condition := api.Cleanup(node)
+	condition := api.CleanupConditionOf(node)
 	if anotherVersion(err) && (condition == nil || condition.Reason != string(api.Blocked)) {
 		return Undecodable{What: cannotDecode(err), Next: "Another version wrote the record: upgrade the CLI"}
 	}
@@ -36,13 +36,13 @@ func UndecodableOf(node *corev1.Node, err error) Undecodable {
 // UndecodablePast is about a record of a node that may be gone.
 func UndecodablePast(node string, err error) Undecodable {
 	if anotherVersion(err) {
-		return UndecodableGone(err)
+		return UndecodableOfDeletedNode(err)
 	}
 	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, its cleanup is paused", cannotDecode(err), node), Next: resume(node)}
 }
 
-// UndecodableGone is about a record of a node that is gone.
-func UndecodableGone(err error) Undecodable {
+// UndecodableOfDeletedNode is about a record of a node that is gone.
+func UndecodableOfDeletedNode(err error) Undecodable {
 	return Undecodable{What: cannotDecode(err), Next: "If a newer version wrote the record, upgrade the CLI"}
 }
 

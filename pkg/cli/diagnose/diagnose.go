@@ -61,7 +61,7 @@ func (o *Options) Validate() error {
 	return o.Output.Validate()
 }
 
-// Run reads, judges and prints.
+// Run reads, assesses and prints.
 func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
@@ -69,11 +69,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := look(ctx, clients.Typed, namespace, o.Node, o.ServerTime)
+	found, err := collect(ctx, clients.Typed, namespace, o.Node, o.ServerTime)
 	if err != nil {
 		return err
 	}
-	view := judge(found, o.ServerTime())
+	view := assess(found, o.ServerTime())
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}

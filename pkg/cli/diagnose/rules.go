@@ -30,7 +30,7 @@ func (f *found) held() bool { return api.HasFinalizer(f.node) }
 // wasOurs reports whether nodecleanup held the node. The CLI, which releases a node if no agent does,
 // writes a record and no condition.
 func (f *found) wasOurs() bool {
-	return api.Cleanup(f.node) != nil || f.run != nil && f.run.State.Released()
+	return api.CleanupConditionOf(f.node) != nil || f.run != nil && f.run.State.Released()
 }
 
 func released(f *found, _ time.Time) *printer.Cause {
@@ -194,7 +194,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 
 // blocked tells what holds the whole run, where no rule before knows it better.
 func blocked(f *found, now time.Time) *printer.Cause {
-	condition := api.Cleanup(f.node)
+	condition := api.CleanupConditionOf(f.node)
 	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
 		return nil
 	}

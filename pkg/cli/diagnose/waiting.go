@@ -38,7 +38,7 @@ func waiting(f *found, now time.Time) *printer.Cause {
 	}
 	if text == "" {
 		text = "the node has been held for " + printer.Age(now.Sub(since))
-		if condition := api.Cleanup(f.node); condition != nil {
+		if condition := api.CleanupConditionOf(f.node); condition != nil {
 			text += strings.TrimSuffix(fmt.Sprintf(", its cleanup is %s: %s", condition.Reason, condition.Message), ": ")
 		}
 	}

@@ -24,8 +24,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// Cleanup is where the cleanup of a node stands.
-type Cleanup struct {
+// Snapshot is the state of one node and its cleanup.
+type Snapshot struct {
 	// Node is nil when it is gone.
 	Node *corev1.Node
 	// Run is nil while there is no record that can be decoded.
@@ -60,7 +60,7 @@ func New(client kubernetes.Interface, namespace string, environment *command.Env
 // Until follows the node until reached says so, returns an error, or ctx ends.
 // It is asked once at the beginning and after each change. While the API server is
 // unavailable it waits.
-func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cleanup) (bool, error)) error {
+func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Snapshot) (bool, error)) error {
 	name := api.RunName(node.Name, node.UID)
 	nodes := cluster.Nodes(f.Client, named(node.Name))
 	records := cluster.ConfigMaps(f.Client, f.Namespace, "run record "+f.Namespace+"/"+name, named(name))
@@ -68,13 +68,13 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Cle
 	if f.Bar != nil {
 		defer f.Bar("")
 	}
-	var last Cleanup
+	var last Snapshot
 	err := f.watcher().Until(ctx, func(ctx context.Context) (bool, error) {
 		now, err := f.state(ctx, node.UID, nodes.Named(node.Name), name, records.Named(name))
 		if err != nil {
 			return false, err
 		}
-		f.tell(now, said)
+		f.report(now, said)
 		if now.Run == nil {
 			now.Run = last.Run // A record that was pruned meanwhile has told the outcome.
 		}
@@ -94,8 +94,8 @@ func (f Follower) watcher() cluster.Watcher { return cluster.Watcher{Report: f.S
 
 // state returns the cleanup from the node and the record as watched. The two watches are not
 // in step: a node may be seen deleted before the record that tells why. So that one is read.
-func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, name string, record *corev1.ConfigMap) (Cleanup, error) {
-	var now Cleanup
+func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, name string, record *corev1.ConfigMap) (Snapshot, error) {
+	var now Snapshot
 	if node != nil && node.UID == uid {
 		now.Node = node
 	} else {
@@ -121,7 +121,7 @@ func (f Follower) Retry(ctx context.Context, request func(context.Context) error
 }
 
 // tell says what has changed since it was said last.
-func (f Follower) tell(now Cleanup, said map[string]string) {
+func (f Follower) report(now Snapshot, said map[string]string) {
 	once := func(key, line string) {
 		if said[key] != line {
 			said[key] = line
@@ -157,7 +157,7 @@ func (f Follower) tell(now Cleanup, said map[string]string) {
 	if others := api.OtherFinalizers(now.Node); now.Node.DeletionTimestamp != nil && !api.HasFinalizer(now.Node) {
 		once("node", "released; still held by the finalizers of others: "+strings.Join(others, ", "))
 	}
-	if condition := api.Cleanup(now.Node); condition != nil {
+	if condition := api.CleanupConditionOf(now.Node); condition != nil {
 		switch state := api.State(condition.Reason); state {
 		case api.Running, api.Pending: // The steps tell it.
 		default:

@@ -23,30 +23,30 @@ func node(deleted bool, finalizers ...string) *corev1.Node {
 
 func TestSettled(t *testing.T) {
 	for name, test := range map[string]struct {
-		now  Cleanup
+		now  Snapshot
 		done bool
 		code int
 	}{
-		"gone, cleaned up":              {Cleanup{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"gone in a dry run":             {Cleanup{Run: &api.Run{State: api.Succeeded, DryRun: true}}, true, exit.Failure},
-		"a live node in a dry run":      {Cleanup{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded, DryRun: true}}, false, exit.Failure},
-		"gone without a record":         {Cleanup{}, true, exit.Failure},
-		"gone by a bypass":              {Cleanup{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
-		"gone while it ran":             {Cleanup{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},
-		"gone after it was given up":    {Cleanup{Run: &api.Run{State: api.Canceled}}, true, exit.Failure},
-		"no record yet":                 {Cleanup{Node: node(false)}, false, exit.OK},
-		"the record answers another":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
-		"running":                       {Cleanup{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
-		"waits for its next attempt":    {Cleanup{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
-		"a live node is cleaned up":     {Cleanup{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"a deleted one is still held":   {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
-		"a deleted one is let go by us": {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"a deleted one is bypassed":     {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
-		"failed":                        {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
-		"gone, says the record first":   {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, true, exit.Failure},
-		"stripped, and held by others":  {Cleanup{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, false, exit.Unhealthy},
-		"blocked":                       {Cleanup{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
-		"given up":                      {Cleanup{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
+		"gone, cleaned up":              {Snapshot{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"gone in a dry run":             {Snapshot{Run: &api.Run{State: api.Succeeded, DryRun: true}}, true, exit.Failure},
+		"a live node in a dry run":      {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded, DryRun: true}}, false, exit.Failure},
+		"gone without a record":         {Snapshot{}, true, exit.Failure},
+		"gone by a bypass":              {Snapshot{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
+		"gone while it ran":             {Snapshot{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},
+		"gone after it was given up":    {Snapshot{Run: &api.Run{State: api.Canceled}}, true, exit.Failure},
+		"no record yet":                 {Snapshot{Node: node(false)}, false, exit.OK},
+		"the record answers another":    {Snapshot{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
+		"running":                       {Snapshot{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
+		"waits for its next attempt":    {Snapshot{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
+		"a live node is cleaned up":     {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is still held":   {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
+		"a deleted one is let go by us": {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is bypassed":     {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
+		"failed":                        {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
+		"gone, says the record first":   {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, true, exit.Failure},
+		"stripped, and held by others":  {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, false, exit.Unhealthy},
+		"blocked":                       {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
+		"given up":                      {Snapshot{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			done, err := Settled(test.now, "n", func(run *api.Run) bool { return run.PlanHash != "old" })
@@ -67,12 +67,12 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	said := map[string]string{}
 	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods remaining"}, {Name: "tell", State: api.StepPending}}}
 	for range 2 {
-		follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+		follower.report(Snapshot{Node: node(true, api.Finalizer), Run: run}, said)
 	}
 	run.Steps[0] = api.StepRun{Name: "drain", State: api.StepSucceeded}
 	run.Steps[1] = api.StepRun{Name: "tell", State: api.StepSkipped, Reason: "not for this node"}
-	follower.tell(Cleanup{Node: node(true, "example.com/theirs"), Run: run}, said)
-	follower.tell(Cleanup{Run: run}, said)
+	follower.report(Snapshot{Node: node(true, "example.com/theirs"), Run: run}, said)
+	follower.report(Snapshot{Run: run}, said)
 	want := []string{
 		"1/2 drain: 2 pods remaining", "1/2 drain: done", "2/2 tell: skipped: not for this node",
 		"released; still held by the finalizers of others: example.com/theirs", "the node is gone",
@@ -89,9 +89,9 @@ func TestACountedStepHasABar(t *testing.T) {
 	follower := Follower{Say: func(line string) { told = append(told, line) }, Bar: func(text string) { bars = append(bars, text) }, Now: func() time.Time { return now }}
 	said := map[string]string{}
 	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "waiting for 1 pod", Counts: &api.Counts{Done: 1, Total: 2}}, {Name: "tell", State: api.StepPending}}}
-	follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+	follower.report(Snapshot{Node: node(true, api.Finalizer), Run: run}, said)
 	run.Steps[0] = api.StepRun{Name: "drain", State: api.StepSucceeded}
-	follower.tell(Cleanup{Node: node(true, api.Finalizer), Run: run}, said)
+	follower.report(Snapshot{Node: node(true, api.Finalizer), Run: run}, said)
 	if want := []string{"1/2 drain █████░░░░░ 1/2; waiting for 1 pod", ""}; !reflect.DeepEqual(bars, want) {
 		t.Errorf("the bars are %q, want %q", bars, want)
 	}

@@ -22,10 +22,10 @@ func newer() *api.Run {
 func TestStatesOfANewerVersionAreTold(t *testing.T) {
 	var told []string
 	follower := Follower{Say: func(line string) { told = append(told, line) }}
-	now, said := Cleanup{Node: node(true, api.Finalizer), Run: newer()}, map[string]string{}
+	now, said := Snapshot{Node: node(true, api.Finalizer), Run: newer()}, map[string]string{}
 	now.Node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition("Verifying", "looking again", metav1.Now())}
 	for range 2 {
-		follower.tell(now, said)
+		follower.report(now, said)
 	}
 	want := []string{
 		"a newer version wrote run record run-n-u: this CLI does not know state Verifying, state PoweringOff of step bmc; upgrade it",
@@ -39,10 +39,10 @@ func TestStatesOfANewerVersionAreTold(t *testing.T) {
 // What the state means is not known: that somebody took the finalizer off would be a guess.
 func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
 	answered := func(*api.Run) bool { return true }
-	if done, err := Settled(Cleanup{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {
+	if done, err := Settled(Snapshot{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {
 		t.Errorf("while the node is there: %v, %v", done, err)
 	}
-	done, err := Settled(Cleanup{Run: newer()}, "n", answered)
+	done, err := Settled(Snapshot{Run: newer()}, "n", answered)
 	var told *exit.Error
 	if !done || !errors.As(err, &told) || told.Code != exit.Failure {
 		t.Fatalf("when it is gone: %v, %v", done, err)
@@ -52,7 +52,7 @@ func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
 	}
 	finished := newer()
 	finished.State = api.Succeeded // Its steps may be in any state.
-	if done, err := Settled(Cleanup{Run: finished}, "n", answered); !done || err != nil {
+	if done, err := Settled(Snapshot{Run: finished}, "n", answered); !done || err != nil {
 		t.Errorf("when it has succeeded: %v, %v", done, err)
 	}
 }

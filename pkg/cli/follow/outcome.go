@@ -15,9 +15,9 @@ import (
 // answers what was asked; until it does, what it says is about something before.
 //
 // That the node is gone does not mean that it was cleaned up: the record decides.
-func Settled(now Cleanup, name string, answered func(*api.Run) bool) (bool, error) {
+func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, error) {
 	if now.Node == nil && now.Undecodable != nil {
-		record := command.UndecodableGone(now.Undecodable)
+		record := command.UndecodableOfDeletedNode(now.Undecodable)
 		return true, failure(exit.Failure, name, "the node is gone, and whether its cleanup was done is not known: "+record.What, record.Next)
 	}
 	if now.Node == nil {

@@ -26,18 +26,18 @@ func in(state api.State) *corev1.Node {
 
 func TestSettledWithARecordThatCannotBeDecoded(t *testing.T) {
 	for name, test := range map[string]struct {
-		now  Cleanup
+		now  Snapshot
 		done bool
 		code int
 		says []string
 	}{
-		"broken": {Cleanup{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
+		"broken": {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
 		// What the record said before is no outcome.
-		"broken after it failed":        {Cleanup{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
-		"another version, the agent is": {Cleanup{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
-		"another version, paused":       {Cleanup{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},
-		"gone":                          {Cleanup{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
-		"gone while it ran":             {Cleanup{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
+		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
+		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
+		"another version, paused":       {Snapshot{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},
+		"gone":                          {Snapshot{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
+		"gone while it ran":             {Snapshot{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			done, err := Settled(test.now, "n", func(*api.Run) bool { return true })
@@ -65,20 +65,20 @@ func TestARecordThatCannotBeDecodedIsToldOnce(t *testing.T) {
 	follower := Follower{Say: func(line string) { told = append(told, line) }}
 	said := map[string]string{}
 	for range 2 {
-		follower.tell(Cleanup{Node: in(api.Running), Undecodable: broken}, said)
+		follower.report(Snapshot{Node: in(api.Running), Undecodable: broken}, said)
 	}
 	if len(told) != 1 || !strings.HasPrefix(told[0], "cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused. If a newer version wrote") {
 		t.Errorf("told %q", told)
 	}
 	told = nil
-	follower.tell(Cleanup{Node: in(api.Running), Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, said)
+	follower.report(Snapshot{Node: in(api.Running), Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, said)
 	if !slices.Equal(told, []string{"1/1 drain: running"}) {
 		t.Errorf("told %q of the record that follows", told)
 	}
 }
 
 func TestATimeThatWasNotEnoughForARecordThatCannotBeDecoded(t *testing.T) {
-	err := unfinished("n", Cleanup{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
+	err := unfinished("n", Snapshot{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
 	var told *exit.Error
 	if !errors.As(err, &told) || told.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(told.Next, "retry n") {
 		t.Errorf("%#v", err)

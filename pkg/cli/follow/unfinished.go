@@ -11,7 +11,7 @@ import (
 
 // unfinished is the error of a wait that ended before the cleanup: by its timeout or by
 // Ctrl-C. It says where the cleanup was.
-func unfinished(name string, last Cleanup, code int, why string) *exit.Error {
+func unfinished(name string, last Snapshot, code int, why string) *exit.Error {
 	where, next := "no agent has begun it", ""
 	switch {
 	case last.Undecodable != nil && last.Node != nil:

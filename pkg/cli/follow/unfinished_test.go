@@ -12,12 +12,12 @@ import (
 // Whoever waited in vain is told for what.
 func TestATimeThatWasNotEnoughIsTold(t *testing.T) {
 	for name, test := range map[string]struct {
-		last Cleanup
+		last Snapshot
 		want []string
 	}{
-		"no agent": {Cleanup{}, []string{"node worker-3", "no agent has begun it"}},
-		"it runs":  {Cleanup{Run: &api.Run{State: api.Running, Message: "0 of 3 steps done, running step drain"}}, []string{"it is Running: 0 of 3 steps done, running step drain"}},
-		"it waits": {Cleanup{Run: &api.Run{State: api.Waiting, Message: "step lb failed, next try in 40s"}}, []string{"it is Waiting: step lb failed"}},
+		"no agent": {Snapshot{}, []string{"node worker-3", "no agent has begun it"}},
+		"it runs":  {Snapshot{Run: &api.Run{State: api.Running, Message: "0 of 3 steps done, running step drain"}}, []string{"it is Running: 0 of 3 steps done, running step drain"}},
+		"it waits": {Snapshot{Run: &api.Run{State: api.Waiting, Message: "step lb failed, next try in 40s"}}, []string{"it is Waiting: step lb failed"}},
 	} {
 		err := unfinished("worker-3", test.last, exit.TimedOut, "not done within the --timeout")
 		var told *exit.Error

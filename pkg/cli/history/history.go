@@ -133,7 +133,7 @@ func (o *Options) wants(run *api.Run) bool {
 
 func undecodable(node string, err error) string {
 	if node == "" {
-		return command.UndecodableGone(err).String()
+		return command.UndecodableOfDeletedNode(err).String()
 	}
 	return command.UndecodablePast(node, err).String()
 }

@@ -47,13 +47,13 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	}
 	slices.SortFunc(view.Bypasses, func(a, b printer.Bypass) int { return cmp.Compare(a.Node, b.Node) })
 	for _, node := range s.Leaving {
-		row := Cleanup(node, s.Runs[node.UID], s.Unreadable[node.UID])
+		row := CleanupRow(node, s.Runs[node.UID], s.Unreadable[node.UID])
 		if api.HasFinalizer(node) {
 			view.Nodes.Cleaning[row.State]++
 		}
 		view.Cleanups = append(view.Cleanups, row)
 	}
-	slices.SortFunc(view.Cleanups, func(a, b printer.Cleanup) int {
+	slices.SortFunc(view.Cleanups, func(a, b printer.CleanupRow) int {
 		if a.Stuck != b.Stuck {
 			if a.Stuck {
 				return -1
@@ -62,7 +62,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		}
 		return cmp.Compare(a.Node, b.Node)
 	})
-	stuck := slices.IndexFunc(view.Cleanups, func(c printer.Cleanup) bool { return c.Stuck })
+	stuck := slices.IndexFunc(view.Cleanups, func(c printer.CleanupRow) bool { return c.Stuck })
 	view.Healthy = works(view.Agent.Health) && works(view.Admission.Health) && !view.Guard.Health.Bad() && works(view.Config.Health) && stuck < 0 && (view.Pause == nil || view.Pause.Ends())
 	for _, plugin := range view.Plugins {
 		view.Healthy = view.Healthy && (plugin.Error == "" || !plugin.Critical)
@@ -218,20 +218,20 @@ func assessCA(bundle []byte, follows string, now time.Time) (*metav1.Time, strin
 }
 
 // assessGuard says whether the API server asks before a node is deleted.
-func assessGuard(s *Snapshot, now time.Time) printer.Guard {
+func assessGuard(s *Snapshot, now time.Time) printer.DeleteGuard {
 	const follows = "deletions are not guarded"
 	switch {
 	case s.GuardHidden:
-		return printer.Guard{Health: printer.Unknown, Problem: "you are not allowed to see validatingwebhookconfigurations"}
+		return printer.DeleteGuard{Health: printer.Unknown, Problem: "you are not allowed to see validatingwebhookconfigurations"}
 	case s.Guard == nil:
-		return printer.Guard{Health: printer.Missing, Problem: fmt.Sprintf("no validatingwebhookconfiguration %s: %s", api.WebhookName, follows)}
+		return printer.DeleteGuard{Health: printer.Missing, Problem: fmt.Sprintf("no validatingwebhookconfiguration %s: %s", api.WebhookName, follows)}
 	}
 	at := slices.IndexFunc(s.Guard.Webhooks, func(w admissionv1.ValidatingWebhook) bool { return w.Name == api.GuardHook })
 	if at < 0 {
-		return printer.Guard{Health: printer.Missing, Problem: fmt.Sprintf("validatingwebhookconfiguration %s has no webhook %s: %s", api.WebhookName, api.GuardHook, follows)}
+		return printer.DeleteGuard{Health: printer.Missing, Problem: fmt.Sprintf("validatingwebhookconfiguration %s has no webhook %s: %s", api.WebhookName, api.GuardHook, follows)}
 	}
 	hook := s.Guard.Webhooks[at]
-	guard := printer.Guard{Health: printer.Healthy}
+	guard := printer.DeleteGuard{Health: printer.Healthy}
 	if hook.FailurePolicy != nil {
 		guard.FailurePolicy = string(*hook.FailurePolicy)
 	}

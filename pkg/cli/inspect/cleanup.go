@@ -18,13 +18,13 @@ const (
 	unprotected = "Unprotected"
 )
 
-// Cleanup is the row of one node: the condition says where its cleanup stands,
+// CleanupRow is the row of one node: the condition says where its cleanup stands,
 // the run record which step it is at.
-func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup {
-	row := printer.Cleanup{Node: node.Name, Since: node.DeletionTimestamp}
+func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.CleanupRow {
+	row := printer.CleanupRow{Node: node.Name, Since: node.DeletionTimestamp}
 	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
 		row.State = unprotected
-		if api.Cleanup(node) != nil || run != nil && run.State.Released() {
+		if api.CleanupConditionOf(node) != nil || run != nil && run.State.Released() {
 			row.State = released
 		}
 		row.Reason = "held by the finalizers of others: " + strings.Join(api.OtherFinalizers(node), ", ")
@@ -35,7 +35,7 @@ func Cleanup(node *corev1.Node, run *api.Run, unreadable error) printer.Cleanup 
 		// No condition can be written on a node whose every update is rejected.
 		row.State, row.Reason = string(run.State), run.Message
 	}
-	if condition := api.Cleanup(node); condition != nil {
+	if condition := api.CleanupConditionOf(node); condition != nil {
 		row.State = condition.Reason
 		row.Reason = condition.Message
 		if row.Since == nil {

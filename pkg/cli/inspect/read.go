@@ -173,7 +173,7 @@ func IsLeaving(node *corev1.Node) bool {
 	if node.DeletionTimestamp != nil {
 		return true
 	}
-	condition := api.Cleanup(node)
+	condition := api.CleanupConditionOf(node)
 	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
 }
 

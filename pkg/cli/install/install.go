@@ -249,24 +249,24 @@ func (o *Options) render(ctx context.Context) error {
 // completed returns the options with what the install before was given and they leave open.
 func (o *Options) completed(ctx context.Context, clients command.Clients, namespace string) (install.Options, error) {
 	options := o.options(namespace)
-	given, err := install.ReadGiven(ctx, clients.Dynamic, namespace)
+	previous, err := install.ReadPreviousOptions(ctx, clients.Dynamic, namespace)
 	switch {
 	case err != nil:
 		return options, err
-	case given.Newer() && !o.AllowDowngrade:
+	case previous.Newer() && !o.AllowDowngrade:
 		return options, &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("installing %s over %s, which is newer", version.Version, given.Version),
+			Code: exit.Failure, Err: fmt.Errorf("installing %s over %s, which is newer", version.Version, previous.Version),
 			Next: "Use a CLI of that version or newer: kubectl krew upgrade nodecleanup. To go back nevertheless: --allow-downgrade",
 		}
 	case o.ResetValues:
 		return options, nil
-	case given.Kustomized && o.Kustomization == "":
+	case previous.Kustomized && o.Kustomization == "":
 		return options, &exit.Error{
 			Code: exit.Failure, Err: fmt.Errorf("installing into namespace %s without a kustomization: the install there was made with one, and what that changed and added would be taken away", namespace),
 			Next: "Give its folder again by -k. To go on without it: --reset-values",
 		}
 	}
-	options, kept := given.Complete(options)
+	options, kept := previous.Complete(options)
 	if len(kept) > 0 {
 		o.Say("As the install before had it: %s. To begin from the defaults: --reset-values", strings.Join(kept, ", "))
 	}

@@ -82,10 +82,10 @@ func (o *Options) Run(ctx context.Context) error {
 	var nodes []*corev1.Node
 	leaving := &inspect.Snapshot{Namespace: namespace}
 	err = cluster.EachNode(ctx, clients.Typed.CoreV1(), func(node *corev1.Node) error {
-		essence := inspect.Trim(node)
-		nodes = append(nodes, essence)
+		trimmed := inspect.Trim(node)
+		nodes = append(nodes, trimmed)
 		if inspect.IsLeaving(node) {
-			leaving.Leaving = append(leaving.Leaving, essence)
+			leaving.Leaving = append(leaving.Leaving, trimmed)
 		}
 		return nil
 	})
@@ -105,8 +105,8 @@ func view(nodes []*corev1.Node, leaving *inspect.Snapshot, now time.Time) *print
 		row := printer.Node{
 			Name: node.Name, UID: string(node.UID), Protected: api.HasFinalizer(node) && bypass == nil, Bypass: bypass, Cordoned: node.Spec.Unschedulable, Created: node.CreationTimestamp,
 		}
-		if condition := api.Cleanup(node); node.DeletionTimestamp != nil || condition != nil {
-			cleanup := inspect.Cleanup(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID])
+		if condition := api.CleanupConditionOf(node); node.DeletionTimestamp != nil || condition != nil {
+			cleanup := inspect.CleanupRow(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID])
 			row.State, row.Stuck, row.Step, row.Reason, row.Since = cleanup.State, cleanup.Stuck, cleanup.Step, cleanup.Reason, cleanup.Since
 		}
 		list.Nodes = append(list.Nodes, row)

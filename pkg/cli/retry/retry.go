@@ -107,7 +107,7 @@ func (o *Options) Run(ctx context.Context) error {
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, nodes []*corev1.Node, stamp string) {
 	follow.Each(results, nodes, func(node *corev1.Node) error {
 		follower := follow.New(client, namespace, o.Environment, results, node.Name)
-		return follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+		return follower.Until(ctx, node, func(now follow.Snapshot) (bool, error) {
 			if now.Node != nil && now.Undecodable != nil {
 				return false, nil // The agent begins another record because of this request.
 			}

@@ -17,7 +17,7 @@ import (
 
 func changes() []*printer.Status {
 	var all []*printer.Status
-	for i, cleanups := range [][]printer.Cleanup{
+	for i, cleanups := range [][]printer.CleanupRow{
 		{},
 		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods remaining"}},
 		{{Node: "a", State: "Running", Step: "1/2 drain", Reason: "3 pods remaining"}},

@@ -16,7 +16,7 @@ import (
 func (p *plugin) cordon(ctx context.Context, target cleanup.Target, node *corev1.Node) error {
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		err := cordon.Set(ctx, p.client.CoreV1().Nodes(), node)
-		if err == nil || !api.Unanswered(err) || ctx.Err() != nil {
+		if err == nil || !api.Retriable(err) || ctx.Err() != nil {
 			return err
 		}
 		problem := oneLine(err)

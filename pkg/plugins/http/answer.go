@@ -13,8 +13,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// judge decides what an answer means: done, try again, or never.
-func (p *plugin) judge(response *http.Response) error {
+// classify decides what an answer means: done, try again, or never.
+func (p *plugin) classify(response *http.Response) error {
 	code := response.StatusCode
 	if code/100 == 2 || slices.Contains(p.AlsoAccept, code) {
 		return nil

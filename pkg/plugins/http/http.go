@@ -74,7 +74,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	// The status decides. A body that does not come keeps no step waiting.
 	slow := time.AfterFunc(bodyTimeout, cancel)
 	defer slow.Stop()
-	err = p.judge(response)
+	err = p.classify(response)
 	// A connection whose answer was read to its end can serve the next Node. What stops the
 	// reading does not matter.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxDiscard))

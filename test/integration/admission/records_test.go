@@ -180,24 +180,24 @@ func TestAPreflightNeedsNoBypass(t *testing.T) {
 	f := setUpRecords(t)
 	f.store(t, configMap(api.StatusName, nil))
 	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "test-askers", Namespace: api.Namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: "test-requesters", Namespace: api.Namespace},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: api.Operator},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"}},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "requesters"}},
 	}
 	if _, err := f.admin.RbacV1().RoleBindings(api.Namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	asker := f.as("asker", "askers")
+	requester := f.as("requester", "requesters")
 	ask := patchOf(`{"metadata":{"annotations":{"` + api.AnnotationPreflightRequestedAt + `":"2026-01-31T04:00:00Z"}}}`)
 	f.eventually("a request for a preflight is stored", func(ctx context.Context) (bool, error) {
-		err := ask(ctx, asker, configMap(api.StatusName, nil))
+		err := ask(ctx, requester, configMap(api.StatusName, nil))
 		if apierrors.IsForbidden(err) && !strings.Contains(err.Error(), api.RecordsPolicyName) {
 			return false, nil // The binding is not seen by the authorizer yet.
 		}
 		return err == nil, err
 	})
 	wantRefused(t, "a request with a change", api.StatusName,
-		patchOf(`{"metadata":{"annotations":{"`+api.AnnotationPreflightRequestedAt+`":"2026-01-31T05:00:00Z"}},"data":{"a":"forged"}}`)(t.Context(), asker, configMap(api.StatusName, nil)))
+		patchOf(`{"metadata":{"annotations":{"`+api.AnnotationPreflightRequestedAt+`":"2026-01-31T05:00:00Z"}},"data":{"a":"forged"}}`)(t.Context(), requester, configMap(api.StatusName, nil)))
 }
 
 // An operator writes run records when no agent runs. Its Role cannot name them, and is not to

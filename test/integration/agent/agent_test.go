@@ -110,7 +110,7 @@ func TestADeletedNodeStaysUntilItsStepsHaveRunAndThenGoes(t *testing.T) {
 		t.Error("the finalizer went before the steps were done")
 	}
 	close(first.open)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if !slices.Equal(order, []string{"first", "second"}) {
 		t.Errorf("steps ran as %q", order)
 	}
@@ -149,7 +149,7 @@ func TestAFailingCriticalStepKeepsTheNodeAndSaysWhyAndARetryLetsItGo(t *testing.
 	err = nil
 	mutex.Unlock()
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: "2026-01-01T00:00:00Z"})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 func (f *fixture) annotate(node *corev1.Node, annotations map[string]string) {
@@ -173,7 +173,7 @@ func TestBypassLetsANodeGoWhileAStepHangs(t *testing.T) {
 	f.delete(node)
 	<-hang.began
 	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "the rack burned down"})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitEvent(node, "CleanupBypassed", "the rack burned down")
 	if record := f.record(node); record.State != api.Bypassed || record.BypassReason != "the rack burned down" {
 		t.Errorf("the run record says %+v", record)
@@ -190,7 +190,7 @@ func TestAnotherControllersFinalizerSurvives(t *testing.T) {
 	if !slices.Equal(current.Finalizers, []string{"example.com/other"}) {
 		t.Fatalf("finalizers are %q", current.Finalizers)
 	}
-	if condition := api.Cleanup(current); condition == nil || condition.Reason != string(api.Succeeded) || condition.Status != corev1.ConditionTrue {
+	if condition := api.CleanupConditionOf(current); condition == nil || condition.Reason != string(api.Succeeded) || condition.Status != corev1.ConditionTrue {
 		t.Errorf("the node that another holds says %+v", condition)
 	}
 }
@@ -215,7 +215,7 @@ func TestANodeThatIsCreatedAgainIsNotTouchedByTheOldRun(t *testing.T) {
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), old.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.awaitGone(old)
+	f.awaitDeleted(old)
 	mark, err := shared.AuditMark()
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestANodeThatIsCreatedAgainIsNotTouchedByTheOldRun(t *testing.T) {
 	f.eventually("the old run has ended", func(context.Context) (bool, error) { return f.record(old).State == api.Failed, nil })
 	stop()
 	current := f.read(again)
-	if current == nil || !api.HasFinalizer(current) || current.Spec.Unschedulable || api.Cleanup(current) != nil || current.ResourceVersion != again.ResourceVersion {
+	if current == nil || !api.HasFinalizer(current) || current.Spec.Unschedulable || api.CleanupConditionOf(current) != nil || current.ResourceVersion != again.ResourceVersion {
 		t.Errorf("the new node was touched: %+v", current)
 	}
 	requests, err := shared.AuditSince(mark)
@@ -256,7 +256,7 @@ func TestADryRunDoesNothingAndLetsTheNodeGo(t *testing.T) {
 	f.start(options)
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if record := f.record(node); !record.DryRun || len(record.Step("real").Effects) == 0 {
 		t.Errorf("the run record says %+v", record)
 	}
@@ -311,7 +311,7 @@ func TestNobodyTakesAStepOutOfADeletionByALabel(t *testing.T) {
 	fails = false
 	f.start(f.options())
 	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationRetryRequestedAt+`":"and again"}}}`)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if step := f.record(node).Step("storage"); step == nil || step.State != api.StepSucceeded {
 		t.Errorf("the record says %+v", step)
 	}

@@ -73,7 +73,7 @@ steps:
 		}
 	}
 	for _, node := range nodes {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 	}
 	mutex.Lock()
 	defer mutex.Unlock()

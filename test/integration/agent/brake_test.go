@@ -61,7 +61,7 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 	stop()
 	f.start(f.options())
 	f.patch(leaving[1], `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"admin"}}}`)
-	f.awaitGone(leaving[1])
+	f.awaitDeleted(leaving[1])
 	// Now there are 2, as many as the limit, and they wait all the same.
 	if later := f.awaitState(leaving[2], api.Pending); later != message {
 		t.Errorf("the condition says %q, before %q", later, message)
@@ -70,8 +70,8 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 		t.Errorf("%d cleanups began", begun)
 	}
 	f.pause("false", time.Now().UTC().Format(time.RFC3339), "we meant it")
-	f.awaitGone(leaving[0])
-	f.awaitGone(leaving[2])
+	f.awaitDeleted(leaving[0])
+	f.awaitDeleted(leaving[2])
 	f.awaitPauseEvent("BrakeReleased", "we meant it")
 }
 
@@ -108,7 +108,7 @@ func TestTheBrakeIsReleasedAfterAQuietTime(t *testing.T) {
 	leaving := f.leaving()
 	f.start(f.options())
 	for _, node := range leaving {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 	}
 	f.awaitPauseEvent("BrakeEngaged", "3 of 5 protected nodes are terminating (limit 2)")
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 3s")
@@ -128,7 +128,7 @@ func TestOutsideTheMaintenanceWindowsCleanupsWait(t *testing.T) {
 	}
 	f.awaitEvent(node, "CleanupWaiting", want)
 	f.configure("windows: [{schedule: '* * * * *', duration: 1h}]\n" + worksProbe)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 // refusing answers the first read of a Node in the place of the API server.
@@ -162,7 +162,7 @@ func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
 	f.delete(node)
 	f.awaitEvent(node, "CleanupWaiting", "brake engaged")
 	f.awaitPauseEvent("BrakeEngaged", "the API server refused 1 of ")
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }
 
@@ -189,6 +189,6 @@ func TestTheBrakeIsEngagedWhileAlertsFire(t *testing.T) {
 	f.delete(node)
 	f.awaitEvent(node, "CleanupWaiting", "alerts are firing: EtcdDown")
 	fires.Store(false)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }

@@ -88,7 +88,7 @@ func TestADeadlinePassesAlsoByAnAPIServerThatIsBehind(t *testing.T) {
 	f.start(options)
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if run := f.record(node); run.BypassReason != "the config's deadline of 2s" {
 		t.Errorf("the record says %+v", run)
 	}
@@ -102,7 +102,7 @@ func TestTheTimeInTheRecordIsTheAPIServers(t *testing.T) {
 	f.start(options)
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if run := f.record(node); run.FinishedAt.Sub(run.DeletionRequestedAt.Time) < time.Hour {
 		t.Errorf("the record says %+v", run)
 	}

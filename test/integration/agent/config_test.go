@@ -41,7 +41,7 @@ func TestAChangedConfigTakesEffectWithoutARestart(t *testing.T) {
 		t.Fatal("a node that is not selected has the finalizer")
 	}
 	f.configure("steps: [{name: step, plugin: probe, options: {do: succeed}}]\n")
-	f.awaitGone(failed)
+	f.awaitDeleted(failed)
 	f.eventually("the node is selected by the new config", func(context.Context) (bool, error) { return api.HasFinalizer(f.read(unselected)), nil })
 }
 
@@ -71,7 +71,7 @@ func TestABadChangeOfTheConfigIsRefusedAndTheLastGoodOneStays(t *testing.T) {
 	})
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if len(ran) != 1 {
 		t.Errorf("the step of the last good config ran %d times", len(ran))
 	}

@@ -45,7 +45,7 @@ func TestADeletedConfigIsToldAndTheLastGoodOneStays(t *testing.T) {
 	}
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	configMap.ResourceVersion, configMap.UID = "", ""
 	if _, err := configMaps.Create(t.Context(), configMap, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

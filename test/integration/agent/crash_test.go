@@ -107,7 +107,7 @@ steps:
 		t.Fatal(err)
 	}
 	for _, node := range nodes {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 	}
 	mutex.Lock()
 	defer mutex.Unlock()

@@ -96,7 +96,7 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 	}
 	close(done)
 	for _, node := range []*corev1.Node{first, second, third} {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		if told := f.late(node); told != 1 || !f.record(node).DeadlinePassed {
 			t.Errorf("of node %s it was said %d times, the record says %v", node.Name, told, f.record(node).DeadlinePassed)
 		}
@@ -118,7 +118,7 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 	<-began // The condition says so a second later, and a deletion is as old as its whole second.
 	f.delete(waits)
 	for _, node := range []*corev1.Node{runs, waits} {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		run := f.record(node)
 		if run.State != api.Bypassed || run.BypassReason != "the config's deadline of 2s" || !run.DeadlinePassed {
 			t.Errorf("the record of %s says %s, %q", node.Name, run.State, run.BypassReason)
@@ -142,7 +142,7 @@ func TestADeadlineThatConfigGetsWhileAStepRunsEndsIt(t *testing.T) {
 	f.delete(node)
 	f.awaitState(node, api.Running)
 	f.configure("deadline: {after: 1s, action: Release}\n" + steps)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	<-cancelled
 	if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "the config's deadline of 1s" {
 		t.Errorf("the record says %s, %q", run.State, run.BypassReason)

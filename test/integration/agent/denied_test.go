@@ -76,7 +76,7 @@ func TestTheNotFoundOfAWebhookIsADenial(t *testing.T) {
 	f.start(f.options())
 	f.delete(node)
 	f.eventually("the condition names the webhook that denies the eviction", func(context.Context) (bool, error) {
-		condition := api.Cleanup(f.read(node))
+		condition := api.CleanupConditionOf(f.read(node))
 		return condition != nil && strings.Contains(condition.Message, `admission webhook "evictions.example.com" denied the request: not in my cache`), nil
 	})
 	allowEvictions()
@@ -86,5 +86,5 @@ func TestTheNotFoundOfAWebhookIsADenial(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	allowRelease()
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }

@@ -17,19 +17,19 @@ func TestTheEventsOfAQuickCleanupTellItStepByStep(t *testing.T) {
 	f.start(f.options())
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitEvent(node, "CleanupStarted", "Steps: storage")
 	f.awaitEvent(node, "StepStarted", "Step storage (probe) started")
 	f.awaitEvent(node, "StepSucceeded", "Step storage (probe) done in ")
 	f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded in ")
 }
 
-func TestInACrowdOneEventTellsAQuickCleanup(t *testing.T) {
-	const crowd = 30
+func TestInBulkOneEventTellsAQuickCleanup(t *testing.T) {
+	const bulk = 30
 	f := setUp(t, "concurrency: {nodes: 2}\n"+oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }
 	var nodes []*corev1.Node
-	for i := range crowd {
+	for i := range bulk {
 		node := f.protected(fmt.Sprintf("worker-%d", i))
 		f.delete(node) // Before the agent looks, so that it finds all at once.
 		nodes = append(nodes, node)
@@ -42,8 +42,8 @@ func TestInACrowdOneEventTellsAQuickCleanup(t *testing.T) {
 	for _, node := range nodes {
 		told += f.events(node, "CleanupStarted")
 	}
-	// The last ones are no crowd any more.
-	if told == 0 || told > crowd/2 {
-		t.Errorf("of %d nodes, %d have all Events, want the last few", crowd, told)
+	// The last ones are no bulk any more.
+	if told == 0 || told > bulk/2 {
+		t.Errorf("of %d nodes, %d have all Events, want the last few", bulk, told)
 	}
 }

@@ -96,7 +96,7 @@ func TestEvictionsOfAllNodesShareTheLimitOfTheConfig(t *testing.T) {
 			return err == nil && current.DeletionTimestamp != nil, err
 		})
 		f.kill(pod)
-		f.awaitGone(nodes[i])
+		f.awaitDeleted(nodes[i])
 	}
 	if _, highest := g.counts(); highest != 4 {
 		t.Errorf("%d evictions were in flight, the limit is 4", highest)

@@ -154,7 +154,7 @@ func TestTenOthersEditTheFinalizersAllTheTime(t *testing.T) {
 	}
 	group.Wait()
 	for _, node := range all {
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		if run := f.record(node); run.State != api.Succeeded || !done[node.UID] {
 			t.Errorf("node %s went with %+v", node.Name, run)
 		}
@@ -322,7 +322,7 @@ func TestTheAPIServerIsAwayForAMinute(t *testing.T) {
 	if took := stopped.Sub(left); took > 3*time.Second {
 		t.Errorf("the step was told to stop %s after the API server went away", took)
 	}
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if attempt := <-began; attempt != 2 {
 		t.Errorf("the second attempt is number %d", attempt)
 	}

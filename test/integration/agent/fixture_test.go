@@ -230,7 +230,7 @@ func (f *fixture) read(node *corev1.Node) *corev1.Node {
 	return current
 }
 
-func (f *fixture) awaitGone(node *corev1.Node) {
+func (f *fixture) awaitDeleted(node *corev1.Node) {
 	f.Helper()
 	f.eventually("node "+node.Name+" is gone", func(context.Context) (bool, error) { return f.read(node) == nil, nil })
 }
@@ -244,7 +244,7 @@ func (f *fixture) awaitState(node *corev1.Node, state api.State) string {
 		if current == nil {
 			return false, fmt.Errorf("the node is gone")
 		}
-		condition := api.Cleanup(current)
+		condition := api.CleanupConditionOf(current)
 		if condition == nil || condition.Reason != string(state) {
 			return false, nil
 		}

@@ -63,7 +63,7 @@ func TestEachRequestOfTheAgentIsOfItsFlow(t *testing.T) {
 	stop := f.start(options)
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitEvent(node, "CleanupCompleted", "")
 	stop()
 	mutex.Lock()

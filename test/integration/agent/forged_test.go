@@ -77,7 +77,7 @@ func TestAForgedRecordSkipsNoStep(t *testing.T) {
 				f.awaitState(node, api.Failed)
 				return
 			}
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			if len(calls) != 1 {
 				t.Errorf("the step was called %d times", len(calls))
 			}
@@ -104,7 +104,7 @@ func TestARecordThatIsForgedDuringTheRunSkipsNoStep(t *testing.T) {
 		run.Steps[0] = api.StepRun{Name: "storage", Plugin: "probe", State: api.StepPending}
 	})
 	close(gate.open)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if len(gate.began) == 0 {
 		t.Error("the step did not run again, although its record does not say that it succeeded")
 	}
@@ -131,7 +131,7 @@ func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 		t.Error("the step ran before somebody asked for it")
 	}
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if run := f.record(node); len(calls) != 1 || run.State != api.Succeeded {
 		t.Errorf("%d calls, the run record says %+v", len(calls), run)
 	}

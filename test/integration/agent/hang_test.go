@@ -29,7 +29,7 @@ func TestAPluginThatHangsIsNotNoticedByOtherNodes(t *testing.T) {
 	for _, name := range []string{"one", "two", "three"} {
 		other := f.protected(name)
 		f.delete(other)
-		f.awaitGone(other)
+		f.awaitDeleted(other)
 	}
 	if run := f.record(node); run.State != api.Running {
 		t.Errorf("the others are done and the one that hangs is %s: this proves nothing", run.State)

@@ -34,6 +34,6 @@ func TestANodeWhoseEveryUpdateIsInvalidIsNamedWhileItsStepsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	gate.open <- struct{}{}
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	close(gate.open)
 }

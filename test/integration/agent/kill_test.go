@@ -58,7 +58,7 @@ func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
 	if err := agent.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	mutex.Lock()
 	defer mutex.Unlock()
 	if calls["/first"] != 1 || calls["/second"] != 2 || keys[string(node.UID)+"/second"] != 2 || len(keys) != 2 {

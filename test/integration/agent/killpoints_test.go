@@ -124,7 +124,7 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 				if err := agent.Start(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				f.awaitGone(node)
+				f.awaitDeleted(node)
 				if err := agent.Stop(t.Context()); err != nil {
 					t.Fatal(err)
 				}

@@ -71,7 +71,7 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 	case <-time.After(testTimeout):
 		t.Fatal("the step was not told to stop")
 	}
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	mutex.Lock()
 	defer mutex.Unlock()
 	before, step := string(node.UID)+"/before", string(node.UID)+"/step"

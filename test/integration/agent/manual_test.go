@@ -83,7 +83,7 @@ func TestALiveNodeIsCleanedUpOnRequestAndThenGoesAtOnce(t *testing.T) {
 		t.Errorf("the run record says %+v", record)
 	}
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	storage.want(0)
 	if record := f.record(node); record.State != api.Succeeded || record.DeletionRequestedAt == nil {
 		t.Errorf("the run record says %+v", record)
@@ -107,7 +107,7 @@ func TestWithdrawingARequestGivesBackOurCordonAndADeletionBeginsAnew(t *testing.
 	f.delete(node)
 	<-gate.began
 	close(gate.open)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if record := f.record(node); record.State != api.Succeeded || record.CleanupRequestedAt != "" {
 		t.Errorf("the run record says %+v", record)
 	}
@@ -142,7 +142,7 @@ func TestANodeThatWasUncordonedIsCleanedUpAnewWhenItIsDeleted(t *testing.T) {
 	f.patch(node, `{"spec":{"unschedulable":false}}`)
 	f.delete(node)
 	f.start(f.options())
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if got := len(storage.calls); got != 1 {
 		t.Errorf("the step was called %d times after the node had been uncordoned", got)
 	}
@@ -187,7 +187,7 @@ func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
 	}
 	f.awaitEvent(node, "HostChanged", "boot ID was first and is second")
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 // Such as one for an eviction that was blocked: the host came back after it.
@@ -207,7 +207,7 @@ func TestARetryInTheMiddleOfAStepSaysNothingAboutAHostThatComesBackLater(t *test
 		t.Errorf("the condition says %q", message)
 	}
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 // Then the run that ends has read the node as it is now, and nobody writes it again.
@@ -231,7 +231,7 @@ func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 // On a node that somebody cordoned nothing else would tell that nothing was done.
@@ -250,7 +250,7 @@ func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
 	f.configure(oneProbe)
 	f.start(f.options())
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	storage.want(1)
 }
 
@@ -269,5 +269,5 @@ func TestARequestIsGivenUpThoughThereIsNoRoomForACleanup(t *testing.T) {
 	f.withdraw(first)
 	f.awaitState(first, api.Canceled)
 	close(gate.open)
-	f.awaitGone(second)
+	f.awaitDeleted(second)
 }

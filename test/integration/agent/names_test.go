@@ -26,7 +26,7 @@ func TestTheRecordSaysWhoRetriedAndWhoBypassed(t *testing.T) {
 		return run.RetryRequestedAt == firstRequest && run.State == api.Failed, nil
 	})
 	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassReason: "scrap", api.AnnotationBypassBy: "admin"})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitEvent(node, "CleanupBypassed", "Cleanup bypassed by admin, ")
 	if run := f.record(node); run.Bypasser() != "admin" || run.Retrier() != "admin" || run.Message != "bypassed by admin: scrap" {
 		t.Errorf("the run record says %+v", run)
@@ -48,7 +48,7 @@ func TestANameThatNoPolicyVerifiesIsRecordedAsUnverified(t *testing.T) {
 			[]byte(`{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"jane"}}}`), metav1.PatchOptions{})
 		return err == nil, nil
 	})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.awaitEvent(node, "CleanupBypassed", "Cleanup bypassed by jane (unverified), ")
 	if run := f.record(node); run.Bypasser() != "jane (unverified)" {
 		t.Errorf("the run record says %+v", run)

@@ -77,11 +77,11 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	f.delete(bypassed)
 	f.awaitState(bypassed, api.Pending)
 	f.patch(bypassed, `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"admin"}}}`)
-	f.awaitGone(bypassed)
+	f.awaitDeleted(bypassed)
 	// What has begun goes on with all its steps.
 	close(finish)
 	<-started
-	f.awaitGone(running)
+	f.awaitDeleted(running)
 
 	// The next agent reads the pause before any cleanup begins.
 	stop()
@@ -93,14 +93,14 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 		t.Errorf("%d steps began, want the 2 of the cleanup that had begun before the pause", begun)
 	}
 	for _, node := range []*corev1.Node{waits, later} {
-		if condition := api.Cleanup(f.read(node)); condition.Reason != string(api.Pending) || !strings.Contains(condition.Message, reason) {
+		if condition := api.CleanupConditionOf(f.read(node)); condition.Reason != string(api.Pending) || !strings.Contains(condition.Message, reason) {
 			t.Errorf("node %s is %s: %s", node.Name, condition.Reason, condition.Message)
 		}
 	}
 
 	f.pause("false", pausedAt, "repaired")
-	f.awaitGone(waits)
-	f.awaitGone(later)
+	f.awaitDeleted(waits)
+	f.awaitDeleted(later)
 	f.awaitPauseEvent("CleanupsResumed", "repaired")
 	if begun := begun.Load(); begun != 6 {
 		t.Errorf("%d steps began, want 6", begun)

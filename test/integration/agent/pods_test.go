@@ -116,7 +116,7 @@ func TestThePodsOfAllNodesAreNeverAskedFor(t *testing.T) {
 		return err == nil && current.DeletionTimestamp != nil, err
 	})
 	f.kill(moves)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if current, err := pods.Get(t.Context(), stays.Name, metav1.GetOptions{}); err != nil || current.DeletionTimestamp != nil {
 		t.Errorf("the other node's pod is %+v, %v", current, err)
 	}

@@ -55,7 +55,7 @@ func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.awaitGone(node) // That the secret is there now is enough.
+	f.awaitDeleted(node) // That the secret is there now is enough.
 	if got := <-heard; got != canary {
 		t.Errorf("the inventory heard %q", got)
 	}
@@ -78,7 +78,7 @@ func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	close(slow)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
@@ -124,7 +124,7 @@ func TestASecretThatIsMissingKeepsNoOtherStep(t *testing.T) {
 		defer stop()
 		node := f.protected("optional")
 		f.delete(node)
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		run := f.record(node)
 		if missing := run.Step("inventory"); missing.State != api.StepFailed || !strings.Contains(missing.LastError, "reading key token of secret inventory") {
 			t.Errorf("the step without its secret: %+v", missing)
@@ -158,7 +158,7 @@ func TestASecretThatIsMissingKeepsNoOtherStep(t *testing.T) {
 		f.token("there again")
 		<-asked
 		answer <- http.StatusOK
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 	})
 }
 
@@ -261,7 +261,7 @@ func TestASecretThatChangesWhileAStepRunsGivesItANewStart(t *testing.T) {
 	answer <- http.StatusUnauthorized
 	<-asked
 	answer <- http.StatusOK
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 func TestASecretThatChangesWhileNobodyLeadsGivesAFailedCleanupANewStart(t *testing.T) {
@@ -285,5 +285,5 @@ func TestASecretThatChangesWhileNobodyLeadsGivesAFailedCleanupANewStart(t *testi
 	f.start(f.options())
 	<-asked
 	answer <- http.StatusOK
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }

@@ -47,7 +47,7 @@ func TestWhatOthersDoToARecordStopsNoStep(t *testing.T) {
 			<-again.began
 			do(f, node)
 			close(again.open)
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			if more := len(gate.began) + len(again.began); more > 0 {
 				t.Errorf("steps were called again: %d", more)
 			}
@@ -119,7 +119,7 @@ func TestARecordThatCannotBeWrittenIsToldAndTriedAgain(t *testing.T) {
 		t.Errorf("four tries took no more than %s", took)
 	}
 	allow()
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }
 
 func TestABypassGoesOverARecord(t *testing.T) {
@@ -139,7 +139,7 @@ func TestABypassGoesOverARecord(t *testing.T) {
 			t.Errorf("the condition says %q", message)
 		}
 		f.annotate(node, bypass)
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "gone to the scrapyard" {
 			t.Errorf("the record says %+v", run)
 		}
@@ -152,7 +152,7 @@ func TestABypassGoesOverARecord(t *testing.T) {
 		f.delete(node)
 		f.awaitState(node, api.Blocked)
 		f.annotate(node, bypass)
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		f.awaitEvent(node, "CleanupBypassed", "gone to the scrapyard")
 	})
 }
@@ -172,5 +172,5 @@ func TestAPluginThatPanicsWhenItIsAskedHoldsItsNodeAlone(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	f.delete(good)
-	f.awaitGone(good)
+	f.awaitDeleted(good)
 }

@@ -111,9 +111,9 @@ func TestANodeThatCannotBeReleasedSaysWhyAndGoesOnceItCan(t *testing.T) {
 	f.delete(works)
 	<-gate.began
 	allow()
-	f.awaitGone(done)
+	f.awaitDeleted(done)
 	close(gate.open)
-	f.awaitGone(works)
+	f.awaitDeleted(works)
 }
 
 // An agent that ends between the two has to find what is left to do.
@@ -133,7 +133,7 @@ func TestACordonThatCannotBeGivenBackYetIsGivenBackLater(t *testing.T) {
 			allow := f.refuse("", "nodes", "object."+cordonedBy+" == oldObject."+cordonedBy, patching(node, `{"metadata":{"annotations":{"`+api.AnnotationCordonedBy+`":null}}}`))
 			giveUp(f, node)
 			f.eventually("the record says that the cleanup was given up", func(context.Context) (bool, error) { return f.record(node).State == api.Canceled, nil })
-			if current := f.read(node); api.Cleanup(current).Reason == string(api.Canceled) {
+			if current := f.read(node); api.CleanupConditionOf(current).Reason == string(api.Canceled) {
 				t.Errorf("the condition says so before it is: %+v", current)
 			}
 			stop()

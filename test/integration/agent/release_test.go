@@ -24,7 +24,7 @@ func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T)
 		}},
 		"which is replaced": {func(f *fixture, node *corev1.Node) *corev1.Node {
 			f.patch(node, `{"metadata":{"finalizers":null}}`)
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			return f.protected(node.Name)
 		}},
 	} {
@@ -56,7 +56,7 @@ func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T)
 			stays := test.meanwhile(f, node)
 			close(goOn)
 			<-answered
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			if err := agent.Stop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +97,7 @@ func TestANodeThatIsUncordonedWhileItsReleaseIsOnTheWayIsDrainedAgain(t *testing
 	close(goOn)
 	f.awaitEviction(pod, node)
 	f.kill(pod)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if step := f.record(node).Step("drain"); step.Attempts != 2 || !strings.Contains(step.Reason, "the node is not cordoned") {
 		t.Errorf("the record says %+v", step)
 	}

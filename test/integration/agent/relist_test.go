@@ -38,7 +38,7 @@ func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) 
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), old.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.awaitGone(old)
+	f.awaitDeleted(old)
 	again := f.protected("worker")
 	cut.Store(false)
 	f.eventually("the step of the node that is gone is told to stop", func(context.Context) (bool, error) {

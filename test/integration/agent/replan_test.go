@@ -50,7 +50,7 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 			f.awaitState(node, api.Failed)
 		}
 		f.configure(drain)
-		f.awaitGone(free)
+		f.awaitDeleted(free)
 		f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(held)), nil })
 		f.awaitEvent(held, "CleanupCompleted", "the node is released")
 		for _, node := range []*corev1.Node{free, held} {
@@ -79,7 +79,7 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 			t.Errorf("the record says %+v", run)
 		}
 		f.delete(node)
-		f.awaitGone(node)
+		f.awaitDeleted(node)
 		if told := f.events(node, "CleanupCompleted"); told < 1 || told > 2 {
 			t.Errorf("the end was told %d times, want once for the request and once for the deletion", told)
 		}

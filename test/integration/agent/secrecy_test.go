@@ -169,11 +169,11 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	f.awaitState(requested, api.Succeeded)
 	f.awaitEvent(requested, "CleanupCompleted", "on request")
 	f.eventually("the progress is in the record and in the condition", func(context.Context) (bool, error) {
-		condition := api.Cleanup(f.read(waiting))
+		condition := api.CleanupConditionOf(f.read(waiting))
 		return condition != nil && strings.Contains(condition.Message, "waiting for [secret]") && f.record(waiting).Step("waits").Progress == "waiting for [secret]", nil
 	})
 	close(gate.open)
-	f.awaitGone(waiting)
+	f.awaitDeleted(waiting)
 	f.awaitState(node, api.Failed)
 	for name, want := range map[string]string{
 		"hang": "was not done within 1s: waiting for [secret]", "at-hang": "was not done within 1s", "by-nobody": "connection refused",
@@ -198,7 +198,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	dry := f.start(options)
 	preview := f.protected("preview")
 	f.delete(preview)
-	f.awaitGone(preview)
+	f.awaitDeleted(preview)
 	dry()
 	if said := strings.Join(f.record(preview).Step("would").Would(), ""); said != "send Token [secret] ([secret])" {
 		t.Errorf("the preview says %q", said)

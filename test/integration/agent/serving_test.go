@@ -31,7 +31,7 @@ func TestProbesAndMetricsAreServed(t *testing.T) {
 		return strings.Contains(body, "node_cleanup_nodes_with_finalizer 1\n") && strings.Contains(body, "node_cleanup_leader 1\n"), err
 	})
 	f.delete(node)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	f.eventually("the metrics tell of the step", func(context.Context) (bool, error) {
 		_, body, err := f.get("http://" + options.MetricsListen + "/metrics")
 		return strings.Contains(body, `node_cleanup_operations_total{plugin="logger",result="success"} 1`+"\n") &&

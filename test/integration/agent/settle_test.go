@@ -53,7 +53,7 @@ func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
 	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
 	other := f.protected("other")
 	f.delete(other)
-	f.awaitGone(other)
+	f.awaitDeleted(other)
 	if text := log.String(); strings.Count(text, "is unknown") != 1 || strings.Contains(text, "reconciling node failed") {
 		t.Errorf("the log says\n%s", text)
 	}
@@ -79,5 +79,5 @@ func TestARecordThatCannotBeReadCountsAsBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }

@@ -37,7 +37,7 @@ func TestTheRecordOfANewerAgentIsContinued(t *testing.T) {
 	}
 	close(second.open)
 	f.start(f.options())
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if calls := len(first.began); calls != 1 {
 		t.Errorf("the first step was called %d times", calls)
 	}
@@ -76,7 +76,7 @@ func TestAStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 				t.Error("the step ran")
 			}
 			f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			if run := f.record(node); len(calls) != 1 || run.State != api.Succeeded {
 				t.Errorf("%d calls, the run record says %+v", len(calls), run)
 			}
@@ -112,7 +112,7 @@ func TestTheRecordOfAnOlderAgentIsContinued(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.start(f.options())
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	run := f.record(node)
 	tell, storage := run.Step("tell"), run.Step("storage")
 	if run.State != api.Succeeded || len(calls) != 1 || tell == nil || tell.Attempts != 1 || storage == nil || storage.Attempts != 2 {

@@ -86,7 +86,7 @@ func TestALeaderThatWasSuspendedEvictsNothingWhenItWakes(t *testing.T) {
 	for _, pod := range blocked {
 		f.removePod(pod)
 	}
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	for _, request := range f.audited(woken) {
 		if writes := request.Verb != "get" && request.Verb != "list" && request.Verb != "watch"; writes &&
 			strings.HasPrefix(request.UserAgent, api.Agent+"/"+version.Version) {

@@ -59,7 +59,7 @@ func TestAStepIsNotRepeatedBecauseNobodyAnsweredWhenItWasRecorded(t *testing.T) 
 			var seen atomic.Int32
 			cut(proxy, func(request *http.Request) bool { return isRecordUpdate(request) && seen.Add(1) <= tries })
 			close(gate.open)
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			if again := len(gate.began); again != 0 || second.Load() != 1 || seen.Load() <= tries {
 				t.Errorf("the first step was called %d times again, the second %d times, in %d writes", again, second.Load(), seen.Load())
 			}

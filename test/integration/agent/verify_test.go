@@ -53,7 +53,7 @@ func TestANodeThatIsUncordonedAfterItsDrainIsDrainedAgain(t *testing.T) {
 	close(plugin.ends)
 	f.awaitEviction(pod, node)
 	f.kill(pod)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if step := f.record(node).Step("drain"); step.Attempts != 2 || !strings.Contains(step.Reason, "no longer done: the node is not cordoned") {
 		t.Errorf("the record says %+v", step)
 	}
@@ -95,7 +95,7 @@ func TestACleanupBeforeTheDeletionIsVerifiedAtTheDeletion(t *testing.T) {
 	f.delete(node)
 	f.awaitEviction(pod, node)
 	f.kill(pod)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 	if step := f.record(node).Step("drain"); step.Attempts != 2 || !strings.Contains(step.Reason, "pod default/cart is on the node") {
 		t.Errorf("the record says %+v", step)
 	}
@@ -119,5 +119,5 @@ func TestANodeThatIsUncordonedDuringItsDrainIsCordonedAgain(t *testing.T) {
 	f.openBudget()
 	f.awaitEviction(blocked, node)
 	f.removePod(blocked)
-	f.awaitGone(node)
+	f.awaitDeleted(node)
 }

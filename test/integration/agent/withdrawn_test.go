@@ -46,7 +46,7 @@ func TestARequestThatIsWithdrawnWhileNoAgentRunsIsCanceled(t *testing.T) {
 }
 
 // TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany: it has left a record, which a deletion in a
-// crowd has to find, for each step of that is called once.
+// bulk deletion has to find it: each step is called once.
 func TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same term": false, "in the next one": true} {
 		t.Run(name, func(t *testing.T) {
@@ -80,15 +80,15 @@ func TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany(t *testing.T) {
 				f.start(options)
 				f.awaitLog(log, "watching nodes")
 			}
-			const crowd = 20
-			for i := range crowd {
+			const bulk = 20
+			for i := range bulk {
 				f.delete(f.protected(fmt.Sprintf("worker-%d", i)))
 			}
-			for range crowd {
+			for range bulk {
 				<-begun
 			}
 			f.delete(node)
-			f.awaitGone(node)
+			f.awaitDeleted(node)
 			close(open)
 			if got := calls.Load(); got != 1 {
 				t.Errorf("its step was called %d times after it was deleted", got)

@@ -214,7 +214,7 @@ func (s *scene) eventually(what string, holds func(context.Context) (bool, error
 	}
 }
 
-func (s *scene) isGone(name string) {
+func (s *scene) isDeleted(name string) {
 	s.Helper()
 	s.eventually("node "+name+" is gone", func(ctx context.Context) (bool, error) {
 		_, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})

@@ -102,12 +102,12 @@ func (s *scene) liveThroughEverything() {
 	s.delete("first")
 	s.eventually("the volume of node first is waited for", func(ctx context.Context) (bool, error) {
 		node, err := s.client.CoreV1().Nodes().Get(ctx, "first", metav1.GetOptions{})
-		return err == nil && api.Cleanup(node) != nil, err
+		return err == nil && api.CleanupConditionOf(node) != nil, err
 	})
 	if err := s.client.StorageV1().VolumeAttachments().Delete(ctx, "csi-data", metav1.DeleteOptions{}); err != nil {
 		s.Fatal(err)
 	}
-	s.isGone("first")
+	s.isDeleted("first")
 
 	// A second one makes the record of the first one too many.
 	s.create("second")
@@ -124,7 +124,7 @@ func (s *scene) liveThroughEverything() {
 		if err != nil {
 			return false, err
 		}
-		cleanup := api.Cleanup(node)
+		cleanup := api.CleanupConditionOf(node)
 		return cleanup != nil && strings.Contains(cleanup.Message, "namespace "+terminating+" is terminating") &&
 			strings.Contains(cleanup.Message, "disruption budget moved"), nil
 	})
@@ -138,7 +138,7 @@ func (s *scene) liveThroughEverything() {
 		return err == nil && len(events.Items) > 0, err
 	})
 	s.full.Store(false)
-	s.isGone("second")
+	s.isDeleted("second")
 
 	// Whether the name of the operator is verified is on the record.
 	s.create("bypassed")
@@ -147,7 +147,7 @@ func (s *scene) liveThroughEverything() {
 		s.Fatal(err)
 	}
 	s.delete("bypassed")
-	s.isGone("bypassed")
+	s.isDeleted("bypassed")
 
 	rotate := []byte(`{"metadata":{"annotations":{"` + api.AnnotationRotate + `":"now"}}}`)
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Patch(ctx, api.CASecretName, types.MergePatchType, rotate, metav1.PatchOptions{}); err != nil {

@@ -61,7 +61,7 @@ func recordOf(t *testing.T, client kubernetes.Interface, node *corev1.Node) *api
 	return run
 }
 
-func wantGone(t *testing.T, client kubernetes.Interface, name string) {
+func wantDeleted(t *testing.T, client kubernetes.Interface, name string) {
 	t.Helper()
 	if node, err := client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("node %s is there: %v, %v", name, node.Finalizers, err)
@@ -91,7 +91,7 @@ func TestABypassWithoutAnAgentReleasesTheNodeOnTheRecord(t *testing.T) {
 	wantText(t, asked.errOut, "No agent in namespace "+api.Namespace+" is leading. This command records the bypass and releases", "left undone: storage, tell", "--yes")
 
 	wantText(t, must(t, "bypass", "stuck", "--reason", "hardware lost", "--yes").out, "node/stuck bypassed and released\n")
-	wantGone(t, client, "stuck")
+	wantDeleted(t, client, "stuck")
 	record := recordOf(t, client, node)
 	if record.State != api.Bypassed || record.Bypasser() != "admin" || record.BypassReason != "hardware lost" || record.FinishedAt == nil ||
 		record.Message != "bypassed by admin: hardware lost; released by kubectl nodecleanup because no agent was leading; left undone: storage, tell" {
@@ -188,7 +188,7 @@ func TestABypassThatCannotBeRecordedReleasesNothing(t *testing.T) {
 		if _, err := operator.CoreV1().Nodes().Patch(t.Context(), user, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Errorf("%s: the way out: %v", user, err)
 		}
-		wantGone(t, client, user)
+		wantDeleted(t, client, user)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestOfTwoBypassesAtOnceTheRecordNamesTheOneThatReleased(t *testing.T) {
 		if strings.Contains(result.out, "released") {
 			t.Errorf("%s: it says that it has released the node", request)
 		}
-		wantGone(t, client, request)
+		wantDeleted(t, client, request)
 		if record := recordOf(t, client, node); record.BypassedBy != "bob" || record.BypassReason != "b" || record.State != api.Bypassed {
 			t.Errorf("%s: the record is %+v", request, record)
 		}
@@ -292,7 +292,7 @@ func TestAHeartbeatStopsNoBypass(t *testing.T) {
 		}
 	})
 	wantText(t, want(t, exit.OK, run(t, slow, "bypass", "stuck", "--reason", "a", "--yes")).out, "node/stuck bypassed and released")
-	wantGone(t, client, "stuck")
+	wantDeleted(t, client, "stuck")
 	if events := bypassEvents(t, client, node); len(events) != 1 {
 		t.Errorf("the Events are %q", events)
 	}

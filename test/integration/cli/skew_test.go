@@ -189,11 +189,11 @@ func TestANewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
 		deleteNode(t, client, node.Name)
 		setCondition(t, client, node.Name, api.CleanupCondition(older.State, older.Message, metav1.Now()))
 	}
-	cleanups := map[string]printer.Cleanup{}
+	cleanups := map[string]printer.CleanupRow{}
 	for _, cleanup := range status(t, exit.Unhealthy).Cleanups {
 		cleanups[cleanup.Node] = cleanup
 	}
-	for node, want := range map[string]printer.Cleanup{
+	for node, want := range map[string]printer.CleanupRow{
 		"failed":  {State: "Failed", Stuck: true, Step: "2/3 storage", Reason: "critical step storage failed once: volume v1 is still attached"},
 		"running": {State: "Running", Step: "2/3 storage", Reason: "3 volumes left"},
 		"waiting": {State: "Waiting", Step: "2/3 storage", Reason: "step storage failed once and is tried again at 2026-11-29T22:02:01Z: volume v1 is still attached"},

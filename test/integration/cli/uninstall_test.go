@@ -137,8 +137,8 @@ func wantNothingOfOurs(t *testing.T, client kubernetes.Interface, namespace stri
 		t.Fatal(err)
 	}
 	for _, node := range nodes.Items {
-		if api.HasFinalizer(&node) || api.Cleanup(&node) != nil || strings.Contains(strings.Join(keys(node.Annotations), " "), "nodecleanup.io") {
-			t.Errorf("node %s still has finalizers %v, annotations %v, condition %v", node.Name, node.Finalizers, node.Annotations, api.Cleanup(&node))
+		if api.HasFinalizer(&node) || api.CleanupConditionOf(&node) != nil || strings.Contains(strings.Join(keys(node.Annotations), " "), "nodecleanup.io") {
+			t.Errorf("node %s still has finalizers %v, annotations %v, condition %v", node.Name, node.Finalizers, node.Annotations, api.CleanupConditionOf(&node))
 		}
 	}
 }
@@ -468,11 +468,11 @@ func TestUninstallGoesOnAfterAnInvalidNode(t *testing.T) {
 	if err != nil || len(roles.Items) > 0 {
 		t.Errorf("%d cluster roles left, %v: an invalid node kept the rest", len(roles.Items), err)
 	}
-	mend(t, client, "twice-the-same-address")
+	repair(t, client, "twice-the-same-address")
 }
 
-// mend makes a node valid again, so that the next test finds none.
-func mend(t *testing.T, client kubernetes.Interface, name string) {
+// repair makes a node valid again, so that the next test finds none.
+func repair(t *testing.T, client kubernetes.Interface, name string) {
 	t.Helper()
 	node := getNode(t, client, name)
 	node.Status.Addresses = nil

@@ -176,8 +176,8 @@ func TestForgedReviewsAreWrittenDownTogether(t *testing.T) {
 	}
 	const reviews = 400
 	began := time.Now()
-	all(make([]*corev1.Node, crowd), func(i int, _ *corev1.Node) {
-		for j := range reviews / crowd {
+	all(make([]*corev1.Node, bulkSize), func(i int, _ *corev1.Node) {
+		for j := range reviews / bulkSize {
 			f.ask(forgery(node, func(_, user, _ object) { user["username"] = fmt.Sprintf("mallory-%d-%d", i, j) }))
 		}
 	})

@@ -51,16 +51,16 @@ func (g gatedTransport) RoundTrip(request *http.Request) (*http.Response, error)
 }
 
 // gated is a guard behind a gate. Where something cannot be read it allows, as by default.
-func (f *fixture) gated(rules config.Guard) (*guard.Guard, *gate) {
+func (f *fixture) gated(rules config.DeleteGuard) (*guard.Guard, *gate) {
 	rules.Enabled, rules.OnReadError = true, config.Allow
 	settings := &config.Config{NodeSelector: labels.Everything(), Guard: rules}
-	g := &gate{reached: make(chan struct{}, 4*crowd), opened: make(chan struct{})}
+	g := &gate{reached: make(chan struct{}, 4*bulkSize), opened: make(chan struct{})}
 	rest := f.agentREST()
 	rest.QPS = -1
 	rest.Wrap(func(next http.RoundTripper) http.RoundTripper { return gatedTransport{g, next} })
 	return guard.New(guard.Options{
 		Client: kubernetes.NewForConfigOrDie(rest), Metadata: metadata.NewForConfigOrDie(rest), Namespace: f.namespace,
-		Config: func() *config.Config { return settings }, Events: record.NewFakeRecorder(4 * crowd), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+		Config: func() *config.Config { return settings }, Events: record.NewFakeRecorder(4 * bulkSize), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
 	}), g
 }
 
@@ -74,7 +74,7 @@ func (f *fixture) evaluate(by *guard.Guard, node *corev1.Node, within time.Durat
 // would let all of them through.
 func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 	f := setUp(t, "")
-	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
+	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
 	one, two := f.node("one"), f.node("two")
 	first := make(chan guard.Verdict)
 	go func() { first <- f.evaluate(by, one, testTimeout) }()
@@ -94,7 +94,7 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 // An API server that does not answer is another thing.
 func TestWhoIsAloneAndCannotReadGoesByTheConfig(t *testing.T) {
 	f := setUp(t, "")
-	by, _ := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}})
+	by, _ := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}})
 	if verdict := f.evaluate(by, f.node("one"), time.Second); !verdict.Allowed || verdict.Busy || len(verdict.Unread) != 1 {
 		t.Errorf("the answer is %+v", verdict)
 	}
@@ -102,8 +102,8 @@ func TestWhoIsAloneAndCannotReadGoesByTheConfig(t *testing.T) {
 
 func TestOneReadServesAllThatWait(t *testing.T) {
 	f := setUp(t, "")
-	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 3}, LastSchedulable: config.Refuse})
-	nodes := f.crowd()
+	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 3}, LastSchedulable: config.Refuse})
+	nodes := f.bulkNodes()
 	var group sync.WaitGroup
 	var allowed atomic.Int32
 	for _, node := range nodes {
@@ -113,21 +113,21 @@ func TestOneReadServesAllThatWait(t *testing.T) {
 			}
 		})
 	}
-	f.eventually("all have asked", func(context.Context) (bool, error) { return gate.gets.Load() == crowd, nil })
+	f.eventually("all have asked", func(context.Context) (bool, error) { return gate.gets.Load() == bulkSize, nil })
 	close(gate.opened)
 	group.Wait()
 	if allowed.Load() != 3 {
 		t.Errorf("%d were allowed", allowed.Load())
 	}
-	if lists := gate.lists.Load(); lists > crowd {
-		t.Errorf("nodes were listed %d times for %d deletions of two rules each", lists, crowd)
+	if lists := gate.lists.Load(); lists > bulkSize {
+		t.Errorf("nodes were listed %d times for %d deletions of two rules each", lists, bulkSize)
 	}
 }
 
 // The API server asks again if the Node changed while it was deleting it.
 func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	f := setUp(t, "")
-	by, gate := f.gated(config.Guard{MaxTerminating: config.Limit{Number: 1}})
+	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}})
 	close(gate.opened)
 	node := f.node("worker")
 	if verdict := f.evaluate(by, node, testTimeout); !verdict.Allowed {

@@ -100,7 +100,7 @@ type network struct {
 
 func (n *network) dial(ctx context.Context, kind, address string) (net.Conn, error) {
 	connection, err := new(net.Dialer).DialContext(ctx, kind, address)
-	return standing{connection, n}, err
+	return stalled{connection, n}, err
 }
 
 func (n *network) stop() (resume func()) {
@@ -124,12 +124,12 @@ func (n *network) wait() {
 	}
 }
 
-type standing struct {
+type stalled struct {
 	net.Conn
 	network *network
 }
 
-func (s standing) Write(data []byte) (int, error) {
+func (s stalled) Write(data []byte) (int, error) {
 	s.network.wait()
 	return s.Conn.Write(data)
 }

@@ -32,7 +32,7 @@ func TestAWebhookThatHoldsADrainIsNamed(t *testing.T) {
 	f.run("diagnose", "worker").exits(exit.Unhealthy).says("default/web-0", remedy)
 	f.wantsNoWrites("diagnose", "worker")
 	f.eventually("the condition names the remedy", func(context.Context) (bool, error) {
-		return strings.Contains(api.Cleanup(f.read("worker")).Message, remedy), nil
+		return strings.Contains(api.CleanupConditionOf(f.read("worker")).Message, remedy), nil
 	})
 }
 

@@ -273,7 +273,7 @@ func (f *fixture) awaitState(name string, state api.State) {
 		if node == nil {
 			return false, fmt.Errorf("the node is gone")
 		}
-		condition := api.Cleanup(node)
+		condition := api.CleanupConditionOf(node)
 		return condition != nil && condition.Reason == string(state), nil
 	})
 }

@@ -48,7 +48,7 @@ func TestADeletionInTheForegroundTakesCSINodeAndLeaseEarlyAndIsCleanedUpAsUsual(
 		if node == nil {
 			return false, errors.New("the node is gone")
 		}
-		condition := api.Cleanup(node)
+		condition := api.CleanupConditionOf(node)
 		return condition != nil && strings.Contains(condition.Message, "pv-foreground"), nil
 	})
 	if err := attachments.Delete(t.Context(), "csi-foreground", metav1.DeleteOptions{}); err != nil {

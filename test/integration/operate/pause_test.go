@@ -34,7 +34,7 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	as(viewer, "check", "--suppress", "agent").says("pause, brake and maintenance windows", "Paused by "+by)
 	f.eventuallyDiagnoses("worker", "pause")
 	as(viewer, "diagnose", "worker").exits(exit.Unhealthy).says("no cleanup begins: paused by "+by, "kubectl nodecleanup resume", `kubectl nodecleanup bypass worker --reason "…"`)
-	if node := f.read("worker"); node == nil || api.Cleanup(node).Reason != string(api.Pending) {
+	if node := f.read("worker"); node == nil || api.CleanupConditionOf(node).Reason != string(api.Pending) {
 		t.Errorf("the node does not wait: %+v", node)
 	}
 

@@ -88,11 +88,11 @@ func TestADrainThatMayNotForceWaitsAndNamesTheRight(t *testing.T) {
 
 	f.delete("worker")
 	f.eventually("the drain names the right", func(context.Context) (bool, error) {
-		condition := api.Cleanup(f.read("worker"))
+		condition := api.CleanupConditionOf(f.read("worker"))
 		return condition != nil && strings.Contains(condition.Message, "forceAfter has passed, but the agent lacks the right to delete pods"), nil
 	})
 	f.run("diagnose", "worker").exits(exit.Unhealthy).says("1 pod cannot be evicted now", "step drain: delete pods")
-	if state := api.Cleanup(f.read("worker")).Reason; state != string(api.Running) {
+	if state := api.CleanupConditionOf(f.read("worker")).Reason; state != string(api.Running) {
 		t.Errorf("the cleanup is %s, want %s: it waits", state, api.Running)
 	}
 	f.dropBudget("cart")

@@ -24,7 +24,7 @@ func TestAWebhookOnNodesThatDoesNotAnswerIsNamedAndWaitedFor(t *testing.T) {
 	})
 	f.delete("worker")
 	f.eventually("the drain says what it waits for", func(context.Context) (bool, error) {
-		condition := api.Cleanup(f.read("worker"))
+		condition := api.CleanupConditionOf(f.read("worker"))
 		return condition != nil && strings.Contains(condition.Message, remedy), nil
 	})
 	for _, command := range [][]string{{"bypass", "worker", "--reason", "r", "--yes"}, {"retry", "worker"}} {

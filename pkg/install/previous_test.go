@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnInstallKeepsWhatTheOneBeforeWasGiven(t *testing.T) {
-	before := Given{
+	before := PreviousOptions{
 		Version: "v0.0.0-alpha", Image: "registry.local:5000/agent:v0.0.0-alpha", Admission: AdmissionPolicy,
 		Set: map[string]string{"guard.failurePolicy": "Fail", "failurePolicy": "Fail", "priorityClassName": "mine"},
 	}
@@ -33,7 +33,7 @@ func TestAnInstallKeepsWhatTheOneBeforeWasGiven(t *testing.T) {
 		t.Errorf("for an agent outside: %v, kept %q", err, kept)
 	}
 	for installed, newer := range map[string]bool{"": false, "dev": false, version.Version: false, "v999.0.0": true} {
-		if (Given{Version: installed}).Newer() != newer {
+		if (PreviousOptions{Version: installed}).Newer() != newer {
 			t.Errorf("%q is newer: %v", installed, !newer)
 		}
 	}

@@ -17,48 +17,48 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// answers waits until a new Node gets the finalizer, which one that is never stored
+// waitForAdmission waits until a new Node gets the finalizer, which one that is never stored
 // tells: an agent that is ready is reached through its Service only a moment later.
-func (w Waiter) answers(ctx context.Context, namespace string) error {
+func (w Waiter) waitForAdmission(ctx context.Context, namespace string) error {
 	const what = "a new node to get the finalizer (dry run)"
 	node := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"generateName": "nodecleanup-install-"},
 	}}
 	chosen, err := w.protectedLabels(ctx, namespace)
 	if err != nil {
-		w.say("whether new nodes get the finalizer is not tried: %v", err)
+		w.say("not checking whether new nodes get the finalizer: %v", err)
 		return nil
 	}
 	node.SetLabels(chosen)
-	lacks, said := "", ""
-	var told error
+	missing, said := "", ""
+	var forbidden error
 	err = wait.PollUntilContextCancel(ctx, askAgain, true, func(ctx context.Context) (bool, error) {
 		made, err := w.Objects.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).
 			Create(ctx, node, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager})
 		switch {
 		case apierrors.IsForbidden(err):
-			told = err
+			forbidden = err
 			return true, nil
 		case err != nil:
-			lacks = "the API server refuses it: " + err.Error()
+			missing = "the API server refuses it: " + err.Error()
 		case !api.HasFinalizer(made):
-			lacks = "it does not, the API server does not reach the agent"
+			missing = "the finalizer is missing: the API server cannot reach the agent"
 		default:
 			return true, nil
 		}
-		if lacks != said {
-			w.say("waiting for %s: %s", what, lacks)
+		if missing != said {
+			w.say("waiting for %s: %s", what, missing)
 		}
-		said = lacks
+		said = missing
 		return false, nil
 	})
 	switch {
-	case errors.Is(err, context.DeadlineExceeded) && lacks != "":
-		return fmt.Errorf("waiting for %s: %s (look at: kubectl -n %s get endpointslices,pods): %w", what, lacks, namespace, err)
+	case errors.Is(err, context.DeadlineExceeded) && missing != "":
+		return fmt.Errorf("waiting for %s: %s (look at: kubectl -n %s get endpointslices,pods): %w", what, missing, namespace, err)
 	case err != nil:
 		return fmt.Errorf("waiting for %s: %w", what, err)
-	case told != nil:
-		w.say("whether new nodes get the finalizer cannot be told: %v", told)
+	case forbidden != nil:
+		w.say("cannot check whether new nodes get the finalizer: %v", forbidden)
 	}
 	return nil
 }

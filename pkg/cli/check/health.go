@@ -31,7 +31,7 @@ func (s *subject) stale(status *printer.Status) string {
 // choice, there is none.
 func certificate(ctx context.Context, s *subject) result {
 	const soon = 7 * 24 * time.Hour
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}
@@ -68,7 +68,7 @@ func certificate(ctx context.Context, s *subject) result {
 
 // guard checks the webhook configuration, then that the API server reaches the agent with it.
 func guard(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}
@@ -97,29 +97,29 @@ func guardFails(status *printer.Status) string {
 
 // plugins names every one that is not well, those of critical steps first.
 func plugins(ctx context.Context, s *subject) result {
-	status, err := s.look(ctx)
+	status, err := s.readStatus(ctx)
 	if err != nil {
 		return skip(err)
 	}
 	if len(status.Plugins) == 0 {
 		return skip(errors.New("no agent has said how they are"))
 	}
-	unwell := slices.DeleteFunc(slices.Clone(status.Plugins), func(p printer.PluginHealth) bool { return p.Error == "" })
-	slices.SortStableFunc(unwell, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
+	unhealthy := slices.DeleteFunc(slices.Clone(status.Plugins), func(p printer.PluginHealth) bool { return p.Error == "" })
+	slices.SortStableFunc(unhealthy, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
 	stale := s.stale(status)
-	if len(unwell) == 0 && stale != "" {
+	if len(unhealthy) == 0 && stale != "" {
 		return skip(fmt.Errorf("no agent leads, so nobody looks; %s, %d steps without a problem", stale, len(status.Plugins)))
 	}
-	if len(unwell) == 0 {
+	if len(unhealthy) == 0 {
 		return pass(fmt.Sprintf("%d steps", len(status.Plugins)))
 	}
 	var names []string
-	for _, plugin := range unwell {
+	for _, plugin := range unhealthy {
 		names = append(names, fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error))
 	}
 	detail := strings.TrimPrefix(stale+": "+strings.Join(names, "; "), ": ")
-	say, hint := warn, "kubectl nodecleanup plugins test "+unwell[0].Step
-	if unwell[0].Critical {
+	say, hint := warn, "kubectl nodecleanup plugins test "+unhealthy[0].Step
+	if unhealthy[0].Critical {
 		say = failed
 	}
 	if stale != "" {

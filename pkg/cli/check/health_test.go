@@ -21,7 +21,7 @@ func led(change func(*printer.Status)) *subject {
 	in := func(length time.Duration) *metav1.Time { return &metav1.Time{Time: night.Add(length)} }
 	status.Agent = printer.Agent{Health: printer.Healthy, Ready: 2, Replicas: 2, Leads: true, RenewedAt: in(-2 * time.Second)}
 	status.Admission = printer.Admission{Health: printer.Healthy, Ways: []string{"policy", "webhook"}, CAExpiresAt: in(48 * 24 * time.Hour)}
-	status.Guard = printer.Guard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
+	status.Guard = printer.DeleteGuard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
 	status.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}, {Step: "tell", Plugin: "http"}}
 	change(status)
 	return &subject{client: fake.NewClientset(), namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
@@ -50,11 +50,11 @@ func TestWhatAnAgentAnswersFor(t *testing.T) {
 		"certificate, by the policy": {of(t, certificate), policyAlone, printer.Pass, "no webhook, by choice: the policy inside the API server does it; that of the delete guard is valid 48d"},
 		"certificate, by the policy, without a guard": {of(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
-			s.Guard = printer.Guard{Health: printer.Unknown}
+			s.Guard = printer.DeleteGuard{Health: printer.Unknown}
 		}, printer.Pass, "by choice"},
 		"certificate, by the policy, guard without CA": {of(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
-			s.Guard = printer.Guard{Health: printer.Broken, Problem: "the CA expired 2d ago"}
+			s.Guard = printer.DeleteGuard{Health: printer.Broken, Problem: "the CA expired 2d ago"}
 		}, printer.Error, "that of the delete guard: the CA expired"},
 		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}

@@ -19,7 +19,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-const crowd = 16
+const bulkSize = 16
 
 // all calls something for each Node at the same time.
 func all(nodes []*corev1.Node, do func(i int, node *corev1.Node)) {
@@ -30,9 +30,9 @@ func all(nodes []*corev1.Node, do func(i int, node *corev1.Node)) {
 	group.Wait()
 }
 
-func (f *fixture) crowd() []*corev1.Node {
+func (f *fixture) bulkNodes() []*corev1.Node {
 	f.Helper()
-	nodes := make([]*corev1.Node, crowd)
+	nodes := make([]*corev1.Node, bulkSize)
 	for i := range nodes {
 		nodes[i] = f.node(fmt.Sprintf("worker-%d", i))
 	}
@@ -54,7 +54,7 @@ func refusal(err error) bool { return apierrors.IsForbidden(err) || apierrors.Is
 
 func TestConcurrentDeletionsKeepTheLimit(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 3}\n")
-	nodes := f.crowd()
+	nodes := f.bulkNodes()
 	var mutex sync.Mutex
 	allowed := 0
 	all(nodes, func(_ int, node *corev1.Node) {
@@ -79,22 +79,22 @@ func TestConcurrentDeletionsKeepTheLimit(t *testing.T) {
 
 func TestConcurrentDeletionsLeaveOneNodeThatTakesPods(t *testing.T) {
 	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
-	nodes := f.crowd()
+	nodes := f.bulkNodes()
 	all(nodes, func(_ int, node *corev1.Node) {
 		if err := f.delete(f.admin, node); err != nil && !refusal(err) {
 			t.Errorf("node %s: %v", node.Name, err)
 		}
 	})
-	if terminating := f.terminating(nodes); terminating >= crowd {
+	if terminating := f.terminating(nodes); terminating >= bulkSize {
 		t.Errorf("all of %d nodes terminate", terminating)
 	}
 	f.oneByOne(nodes)
-	if terminating := f.terminating(nodes); terminating != crowd-1 {
-		t.Errorf("%d nodes of %d terminate", terminating, crowd)
+	if terminating := f.terminating(nodes); terminating != bulkSize-1 {
+		t.Errorf("%d nodes of %d terminate", terminating, bulkSize)
 	}
 }
 
-// oneByOne deletes what a crowd left: on a machine that is busy, some of it was refused
+// oneByOne deletes what a bulk deletion left: on a machine that is busy, some of it was refused
 // only because it was not looked at in time.
 func (f *fixture) oneByOne(nodes []*corev1.Node) {
 	f.Helper()
@@ -114,14 +114,14 @@ type agents struct {
 	each [2]*guard.Guard
 }
 
-func (f *fixture) agents(rules config.Guard) agents {
+func (f *fixture) agents(rules config.DeleteGuard) agents {
 	rules.Enabled, rules.OnReadError = true, config.Refuse
 	settings := &config.Config{NodeSelector: labels.Everything(), Guard: rules}
 	a := agents{fixture: f}
 	for i := range a.each {
 		a.each[i] = guard.New(guard.Options{
 			Client: kubernetes.NewForConfigOrDie(f.agentREST()), Metadata: metadata.NewForConfigOrDie(f.agentREST()), Namespace: f.namespace,
-			Config: func() *config.Config { return settings }, Events: record.NewFakeRecorder(4 * crowd), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+			Config: func() *config.Config { return settings }, Events: record.NewFakeRecorder(4 * bulkSize), Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
 		})
 	}
 	return a
@@ -149,7 +149,7 @@ func (a agents) ask(nodes []*corev1.Node) (allowed []*corev1.Node) {
 
 func TestTwoAgentsKeepOneLimit(t *testing.T) {
 	f := setUp(t, "")
-	nodes, agents := f.crowd(), f.agents(config.Guard{MaxTerminating: config.Limit{Number: 3}})
+	nodes, agents := f.bulkNodes(), f.agents(config.DeleteGuard{MaxTerminating: config.Limit{Number: 3}})
 	// Nothing is deleted yet: what was allowed counts all the same.
 	allowed := agents.ask(nodes)
 	if len(allowed) != 3 {
@@ -173,8 +173,8 @@ func TestTwoAgentsKeepOneLimit(t *testing.T) {
 
 func TestTwoAgentsLeaveOneNodeThatTakesPods(t *testing.T) {
 	f := setUp(t, "")
-	nodes, agents := f.crowd(), f.agents(config.Guard{LastSchedulable: config.Refuse})
-	if allowed := agents.ask(nodes); len(allowed) != crowd-1 {
-		t.Errorf("of %d nodes %d may be deleted", crowd, len(allowed))
+	nodes, agents := f.bulkNodes(), f.agents(config.DeleteGuard{LastSchedulable: config.Refuse})
+	if allowed := agents.ask(nodes); len(allowed) != bulkSize-1 {
+		t.Errorf("of %d nodes %d may be deleted", bulkSize, len(allowed))
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// judge checks that the Node went because its cleanup was done, and for no
+// verify checks that the Node went because its cleanup was done, and for no
 // other reason.
-func (d *demo) judge(ctx context.Context, node *corev1.Node) error {
+func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 	var faults []error
 	check := func(ok bool, what string) {
 		mark := "yes"

@@ -283,7 +283,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			if !strings.HasPrefix(name, "no-ca") {
 				publish(f)
 			}
-			view := judge(f, night)
+			view := assess(f, night)
 			first := ""
 			if len(view.Causes) > 0 {
 				first = view.Causes[0].ID
@@ -317,7 +317,7 @@ func TestShortSaysWhatWasNotLookedAt(t *testing.T) {
 			f.missing = []string{missing}
 		}
 		var out bytes.Buffer
-		if err := printer.Print(&out, printer.Short, false, judge(f, night)); err != nil {
+		if err := printer.Print(&out, printer.Short, false, assess(f, night)); err != nil {
 			t.Fatal(err)
 		}
 		if out.String() != want {
@@ -332,7 +332,7 @@ func TestDiagnosisInEveryForm(t *testing.T) {
 	publish(f)
 	for _, form := range printer.Forms {
 		var out bytes.Buffer
-		if err := printer.Print(&out, form, false, judge(f, night)); err != nil {
+		if err := printer.Print(&out, form, false, assess(f, night)); err != nil {
 			t.Fatal(err)
 		}
 		printertest.Golden(t, "form-"+string(form)+".txt", out.String())

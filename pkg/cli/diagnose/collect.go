@@ -72,8 +72,8 @@ type found struct {
 	unread   []printer.Unread
 }
 
-// look reads all there is. Only the node itself must be readable.
-func look(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*found, error) {
+// collect reads all there is. Only the node itself must be readable.
+func collect(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*found, error) {
 	f := &found{name: name, namespace: namespace, now: now}
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// judge turns what was found into the answer.
-func judge(f *found, now time.Time) *printer.Diagnosis {
+// assess turns what was read into the answer.
+func assess(f *found, now time.Time) *printer.Diagnosis {
 	view := printer.NewDiagnosis(f.name, now)
 	view.Evidence = append(view.Evidence, f.evidence...)
 	view.NotLookedAt = f.unread
@@ -30,7 +30,7 @@ func judge(f *found, now time.Time) *printer.Diagnosis {
 		return view
 	}
 	view.NodeUID = string(f.node.UID)
-	if condition := api.Cleanup(f.node); condition != nil {
+	if condition := api.CleanupConditionOf(f.node); condition != nil {
 		view.State = condition.Reason
 	}
 	for _, finalizer := range f.node.Finalizers {
@@ -96,7 +96,7 @@ func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string,
 		view.Remarks = f.newer()
 	}
 	for _, err := range f.undecodable {
-		record := command.UndecodableGone(err)
+		record := command.UndecodableOfDeletedNode(err)
 		fact(printer.Error, "%s", record.What)
 		view.Remarks = append(view.Remarks, record.Next)
 	}

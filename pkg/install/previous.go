@@ -17,12 +17,12 @@ import (
 	cli "github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// givenKey is where the inventory keeps the options that an install was given.
-const givenKey = "options.json"
+// optionsKey is where the inventory keeps the options that an install was given.
+const optionsKey = "options.json"
 
-// Given are the options of an install that the next one is to have too: whoever is told at
+// PreviousOptions are the options of an install that the next one is to have too: whoever is told at
 // night to install again has not got them at hand.
-type Given struct {
+type PreviousOptions struct {
 	// Version of the CLI that installed.
 	Version   string            `json:"version,omitempty"`
 	Image     string            `json:"image,omitempty"`
@@ -32,33 +32,33 @@ type Given struct {
 	Kustomized bool `json:"kustomized,omitempty"`
 }
 
-func (o Options) given() Given {
-	return Given{Version: cli.Version, Image: o.Image, Admission: o.Admission, Set: o.Set, Kustomized: o.Kustomization != ""}
+func (o Options) toStore() PreviousOptions {
+	return PreviousOptions{Version: cli.Version, Image: o.Image, Admission: o.Admission, Set: o.Set, Kustomized: o.Kustomization != ""}
 }
 
-// ReadGiven returns what the install in a namespace was given; nothing where there is none,
+// ReadPreviousOptions returns what the install in a namespace was given; nothing where there is none,
 // or one that was made in another way.
-func ReadGiven(ctx context.Context, objects dynamic.Interface, namespace string) (Given, error) {
-	var given Given
+func ReadPreviousOptions(ctx context.Context, objects dynamic.Interface, namespace string) (PreviousOptions, error) {
+	var stored PreviousOptions
 	live, err := kindNamed("ConfigMap").client(objects, namespace).Get(ctx, inventoryName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return given, nil
+		return stored, nil
 	}
 	if err != nil {
-		return given, fmt.Errorf("reading the options of the install before: %w", err)
+		return stored, fmt.Errorf("reading the options of the install before: %w", err)
 	}
-	data, found, err := unstructured.NestedString(live.Object, "data", givenKey)
+	data, found, err := unstructured.NestedString(live.Object, "data", optionsKey)
 	if err == nil && found {
-		err = json.Unmarshal([]byte(data), &given)
+		err = json.Unmarshal([]byte(data), &stored)
 	}
 	if err != nil {
-		return given, fmt.Errorf("reading the options of the install before in configmap %s/%s: %w", namespace, inventoryName, err)
+		return stored, fmt.Errorf("reading the options of the install before in configmap %s/%s: %w", namespace, inventoryName, err)
 	}
-	return given, nil
+	return stored, nil
 }
 
 // Newer reports whether the install was made by a newer version than this CLI.
-func (g Given) Newer() bool {
+func (g PreviousOptions) Newer() bool {
 	installed, err := version.ParseSemantic(g.Version)
 	if err != nil {
 		return false // There is none, or one that says nothing.
@@ -69,7 +69,7 @@ func (g Given) Newer() bool {
 
 // Complete returns the options with what they leave open as the install before had it, and
 // what that is, for people.
-func (g Given) Complete(options Options) (Options, []string) {
+func (g PreviousOptions) Complete(options Options) (Options, []string) {
 	var kept []string
 	if options.Image == "" && g.Image != "" && options.AgentURL == "" {
 		options.Image = g.image()
@@ -81,7 +81,7 @@ func (g Given) Complete(options Options) (Options, []string) {
 	}
 	set := maps.Clone(options.Set)
 	for _, key := range slices.Sorted(maps.Keys(g.Set)) {
-		if _, given := set[key]; given {
+		if _, found := set[key]; found {
 			continue
 		}
 		if known, found := settingNamed(key); !found || options.AgentURL != "" && known.kind == "Deployment" {
@@ -99,7 +99,7 @@ func (g Given) Complete(options Options) (Options, []string) {
 
 // image is that of the install before, at this CLI's version where it was at the version of
 // the CLI then: a mirror of ours.
-func (g Given) image() string {
+func (g PreviousOptions) image() string {
 	if mirror, was := strings.CutSuffix(g.Image, ":"+g.Version); was {
 		return mirror + ":" + cli.Version
 	}
