@@ -106,7 +106,7 @@ func TestTheBrakeIsEngagedByTooManyNodes(t *testing.T) {
 }
 
 // Nodes that wait because of the brake terminate, too: nothing would ever release it if it waited
-// until they are gone.
+// until they are deleted.
 func TestTheBrakeIsReleasedWhenItIsQuietAlthoughTheSameNodesStillTerminate(t *testing.T) {
 	f := newFleet(t, limited)
 	f.delete(4)

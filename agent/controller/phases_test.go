@@ -528,7 +528,7 @@ func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
 	for name, test := range map[string]struct {
 		step     api.StepRun
 		cordoned bool
-		gone     bool
+		deleted  bool
 		answer   error
 		tests    bool
 		want     error
@@ -538,7 +538,7 @@ func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
 		"an optional drain failed":  {step: api.StepRun{Plugin: "drain", State: api.StepFailed}, released: true},
 		"cordoned":                  {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, cordoned: true, tests: true, released: true},
 		"uncordoned":                {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, answer: rejected(), tests: true, want: errUncordoned},
-		"deleted":                   {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, gone: true, answer: rejected(), tests: true, released: true},
+		"deleted":                   {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, deleted: true, answer: rejected(), tests: true, released: true},
 		"rejected for other causes": {step: api.StepRun{Plugin: "drain", State: api.StepSucceeded}, cordoned: true, answer: rejected(), tests: true, want: rejected()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -548,7 +548,7 @@ func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
 			b := newTest(t, node)
 			b.metadata.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.answer })
 			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Steps: []api.StepRun{test.step}})
-			if test.gone {
+			if test.deleted {
 				if err := b.client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("nodes"), "", "worker"); err != nil {
 					t.Fatal(err)
 				}

@@ -60,7 +60,7 @@ func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
 	})
 }
 
-// A drain that names each pod as it goes ends with what is left, and says no more until that is gone.
+// A drain that names each pod as it goes ends with what is left, and says no more until that is deleted.
 func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

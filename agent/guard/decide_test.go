@@ -166,7 +166,7 @@ func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 	}
 	if want := []string{
 		"node worker: cannot evaluate guard.criticalPods: no route; allowed because guard.onReadError=allow",
-		"node worker: cannot evaluate guard.maxTerminating: etcd is gone; allowed because guard.onReadError=allow",
+		"node worker: cannot evaluate guard.maxTerminating: etcd is unavailable; allowed because guard.onReadError=allow",
 	}; !slices.Equal(allowed.Warnings, want) {
 		t.Errorf("with allow it warns %q", allowed.Warnings)
 	}

@@ -101,7 +101,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 		again := false
 		switch {
 		case apierrors.IsNotFound(err) && h.resourceVersion != "":
-			// Somebody deleted it. If the namespace is gone too, the next write says so.
+			// Somebody deleted it. If the namespace is deleted too, the next write says so.
 			h.resourceVersion, again = "", true
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			var written bool

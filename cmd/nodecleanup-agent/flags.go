@@ -49,7 +49,7 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	networks := flags.StringSlice("webhook-source-cidrs", nil, "networks that may call the webhook, such as 10.0.0.0/16; empty for any")
 	flags.StringVar(&options.ProbeListen, "probe-listen", "", fmt.Sprintf("address of %s and %s, such as :%d; empty for none", api.HealthPath, api.ReadyPath, api.ProbePort))
 	flags.StringVar(&options.MetricsListen, "metrics-listen", "", fmt.Sprintf("address of %s, such as :%d; empty for none", api.MetricsPath, api.MetricsPort))
-	flags.DurationVar(&options.Lease.Duration, "lease-duration", options.Lease.Duration, "how long others wait before they take the Lease of a leader that is gone")
+	flags.DurationVar(&options.Lease.Duration, "lease-duration", options.Lease.Duration, "how long others wait before they take the Lease of a leader that has stopped")
 	flags.DurationVar(&options.Lease.RenewDeadline, "lease-renew-deadline", options.Lease.RenewDeadline, "how long the leader tries to renew the Lease before it stops cleaning")
 	flags.DurationVar(&options.Lease.RetryPeriod, "lease-retry-period", options.Lease.RetryPeriod, "how long to wait between tries to take or renew the Lease")
 	if err := flags.Parse(arguments); err != nil {

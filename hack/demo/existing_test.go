@@ -175,7 +175,7 @@ func TestLeavingGoesOnAfterAnError(t *testing.T) {
 	}
 	ours, replaced := createNode(t, client, "ours", api.Finalizer), createNode(t, client, "replaced")
 	d.made.nodes = []*corev1.Node{ours, replaced.DeepCopy()}
-	d.made.nodes[1].UID = "of-one-that-is-gone"
+	d.made.nodes[1].UID = "of-a-deleted-node"
 	held := cluster.MakePod(namespace, "held", "")
 	held.Finalizers = []string{"example.com/held"}
 	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), held, metav1.CreateOptions{}); err != nil {
@@ -189,7 +189,7 @@ func TestLeavingGoesOnAfterAnError(t *testing.T) {
 		t.Fatal("it left without an error")
 	}
 	const reaching = "KUBECONFIG='their:own' "
-	wantText(t, err.Error(), "waiting until the demo's pods are gone", "running kubectl nodecleanup uninstall",
+	wantText(t, err.Error(), "waiting until the demo's pods are deleted", "running kubectl nodecleanup uninstall",
 		reaching+"kubectl --context 'of theirs' delete namespace nodecleanup-demo\n",
 		reaching+d.bin+"/kubectl-nodecleanup --context 'of theirs' uninstall --yes --force")
 	if node, err := client.CoreV1().Nodes().Get(t.Context(), "ours", metav1.GetOptions{}); err == nil && node.DeletionTimestamp == nil {

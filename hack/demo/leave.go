@@ -62,10 +62,10 @@ func (d *demo) leave(ctx context.Context) error {
 
 func (d *demo) removeWorkload(ctx context.Context) error {
 	err := d.client.CoreV1().Namespaces().Delete(ctx, namespace, *metav1.NewPreconditionDeleteOptions(string(d.made.namespace.UID)))
-	if err != nil && !gone(err) {
+	if err != nil && !notThere(err) {
 		return fmt.Errorf("deleting namespace %s: %w", namespace, err)
 	}
-	return d.await(ctx, "the demo's pods are gone", func(ctx context.Context) (bool, error) {
+	return d.await(ctx, "the demo's pods are deleted", func(ctx context.Context) (bool, error) {
 		pods, err := d.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		return err == nil && len(pods.Items) == 0, err
 	})
@@ -74,14 +74,14 @@ func (d *demo) removeWorkload(ctx context.Context) error {
 // removeNode deletes the very node that the demo made.
 func (d *demo) removeNode(ctx context.Context, node *corev1.Node) error {
 	err := d.client.CoreV1().Nodes().Delete(ctx, node.Name, *metav1.NewPreconditionDeleteOptions(string(node.UID)))
-	if err != nil && !gone(err) {
+	if err != nil && !notThere(err) {
 		return fmt.Errorf("deleting node %s: %w", node.Name, err)
 	}
 	return nil
 }
 
-// gone: there is none of that name, or it is another by now.
-func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
+// notThere: there is none of that name, or it is another by now.
+func notThere(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
 
 // kubectl and reaching write a command as the user types it, for their cluster.
 func (d *demo) kubectl(command string) string { return d.reaching("kubectl") + " " + command }

@@ -175,7 +175,7 @@ func (d *demo) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
 	return pods.Items, nil
 }
 
-// deleteAndWatch deletes the Node and tells each Event about it, until it is gone.
+// deleteAndWatch deletes the Node and tells each Event about it, until it is deleted.
 func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -199,14 +199,14 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 		return fmt.Errorf("deleting the node: %w", err)
 	}
 	d.tell("delete requested; the finalizer %s holds the node", api.Finalizer)
-	completed, gone, condition := false, false, ""
-	for !completed || !gone {
+	completed, deleted, condition := false, false, ""
+	for !completed || !deleted {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the node to go: %w (last condition: %s)", ctx.Err(), condition)
 		case change, open := <-events.ResultChan():
 			if !open {
-				return fmt.Errorf("the API server ended the watch of Events before the node was gone")
+				return fmt.Errorf("the API server ended the watch of Events before the node was deleted")
 			}
 			if event, is := change.Object.(*corev1.Event); is {
 				d.tell("event      %-16s %s", event.Reason, event.Message)
@@ -214,21 +214,21 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 			}
 		case change, open := <-pods.ResultChan():
 			if !open {
-				return fmt.Errorf("the API server ended the watch of the pods before the node was gone")
+				return fmt.Errorf("the API server ended the watch of the pods before the node was deleted")
 			}
 			if pod, is := change.Object.(*corev1.Pod); is {
 				d.tellPod(pod, change.Type, node.Name)
 			}
 		case change, open := <-nodes.ResultChan():
 			if !open {
-				return fmt.Errorf("the API server ended the watch of the node before it was gone")
+				return fmt.Errorf("the API server ended the watch of the node before it was deleted")
 			}
 			current, is := change.Object.(*corev1.Node)
 			if !is || current.UID != node.UID {
 				continue
 			}
 			if change.Type == "DELETED" {
-				gone = true
+				deleted = true
 				d.tell("%s", d.released(ctx, node))
 				continue
 			}
@@ -241,14 +241,14 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 	return nil
 }
 
-// released says why the node is gone. The agent writes the end of the cleanup
+// released says why the node is deleted. The agent writes the end of the cleanup
 // into the run record before it takes the finalizer off.
 func (d *demo) released(ctx context.Context, node *corev1.Node) string {
 	run, err := d.run(ctx, node)
 	if err != nil || run.State != api.Succeeded {
-		return fmt.Sprintf("node %s is gone, and no record says that its steps are done", node.Name)
+		return fmt.Sprintf("node %s is deleted, and no record says that its steps are done", node.Name)
 	}
-	return fmt.Sprintf("the steps are done, the agent took the finalizer off: node %s is gone", node.Name)
+	return fmt.Sprintf("the steps are done, the agent took the finalizer off: node %s is deleted", node.Name)
 }
 
 // tellPod tells of pods that leave the node, and of those that replace them.
@@ -258,7 +258,7 @@ func (d *demo) tellPod(pod *corev1.Pod, change watch.EventType, leaving string) 
 	})
 	switch {
 	case pod.Spec.NodeName == leaving && change == watch.Deleted:
-		d.tell("pod        %s was evicted and is gone", pod.Name)
+		d.tell("pod        %s was evicted and is deleted", pod.Name)
 	case pod.Spec.NodeName != leaving && change == watch.Modified && ready && pod.CreationTimestamp.After(d.began.Add(-time.Second)):
 		if !d.replaced[pod.Name] {
 			d.replaced[pod.Name] = true

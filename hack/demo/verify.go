@@ -27,7 +27,7 @@ func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 		say("  %s  %s", mark, what)
 	}
 	current, err := d.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
-	check(apierrors.IsNotFound(err) || err == nil && current.UID != node.UID, "the node is gone")
+	check(apierrors.IsNotFound(err) || err == nil && current.UID != node.UID, "the node is deleted")
 
 	run, err := d.run(ctx, node)
 	if err != nil {

@@ -38,7 +38,7 @@ Whenever this one led in its place, nodes would be cleaned by the config of this
 	return nil
 }
 
-// farewell tells of the nodes that nobody releases when this agent is gone.
+// farewell tells of the nodes that nobody releases after this agent stops.
 func farewell(ctx context.Context, client kubernetes.Interface, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -14,7 +14,7 @@ type Action string
 const (
 	// ActionCordon makes a Node unschedulable.
 	ActionCordon Action = "Cordon"
-	// ActionEvict evicts a Pod and waits until it is gone.
+	// ActionEvict evicts a Pod and waits until it is deleted.
 	ActionEvict Action = "Evict"
 	// ActionRestart restarts the rollout of a workload, which replaces its Pods.
 	ActionRestart Action = "Restart"

@@ -34,7 +34,7 @@ func (l Leadership) Holder() string {
 //
 // Lease.spec.renewTime is by the clock of the agent's node, and only an estimate can compare
 // it with any other clock. If it is within the lease duration of the API server's time, the
-// holder leads. If it is not, the agent is gone or one of the clocks is wrong. Then the reader
+// holder leads. If it is not, the agent has stopped or one of the clocks is wrong. Then the reader
 // waits for a renewal, which is independent of clocks, as leader election in client-go does.
 // What it has observed counts from then on, so keep the reader to read again.
 type LeaseReader struct {
@@ -58,7 +58,7 @@ const rereadEvery = 250 * time.Millisecond
 // renewed every 2 s, it is 5 s.
 func renewsWithin(duration time.Duration) time.Duration { return duration / 3 }
 
-// Read returns at once, unless the holder seems to be gone and was not observed yet.
+// Read returns at once, unless the holder seems to have stopped and was not observed yet.
 func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 	if err := r.observe(ctx); err != nil {
 		return Leadership{}, err

@@ -71,7 +71,7 @@ type Deadline struct {
 	Action DeadlineAction
 }
 
-// History says how many run records are kept of Nodes that are gone.
+// History says how many run records are kept of Nodes that are deleted.
 type History struct {
 	// MaxAge since the end of the cleanup.
 	MaxAge time.Duration

@@ -18,7 +18,7 @@ import (
 
 // Set keeps new pods away from the Node: neither the scheduler nor the DaemonSet
 // controller looks at a deletionTimestamp. A Node that is cordoned already stays
-// as it is. The error of a Node that is gone, or of another one under its name,
+// as it is. The error of a Node that is deleted, or of another one under its name,
 // is of kind NotFound or Invalid.
 func Set(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
 	return change(ctx, nodes, node, "cordoning", func(current *corev1.Node) map[string]any {

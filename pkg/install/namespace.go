@@ -50,7 +50,7 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// NamespaceLeftError: everything else is gone, but the namespace does not go.
+// NamespaceLeftError: everything else is deleted, but the namespace does not go.
 type NamespaceLeftError struct {
 	Namespace string
 	// Holding is what the namespace controller says is left in it.
@@ -85,7 +85,7 @@ func (e *NamespaceTerminatingError) Error() string {
 // Unwrap returns ErrTerminating.
 func (e *NamespaceTerminatingError) Unwrap() error { return ErrTerminating }
 
-// blockerOf returns what blocks the deletion of a namespace, nothing if it is gone.
+// blockerOf returns what blocks the deletion of a namespace, nothing if it is deleted.
 func blockerOf(namespace *unstructured.Unstructured) api.NamespaceBlocker {
 	if namespace == nil {
 		return api.NamespaceBlocker{}

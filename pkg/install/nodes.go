@@ -66,7 +66,7 @@ func (e *NodesLeftError) Error() string {
 }
 
 // ErrAddedBack: somebody adds the finalizer faster than it is taken off.
-var ErrAddedBack = errors.New("nodes get it again as soon as it is gone: an agent is still running somewhere")
+var ErrAddedBack = errors.New("nodes get it again as soon as it is deleted: an agent is still running somewhere")
 
 // releaseNodes takes the finalizer, our annotations and our condition off every
 // node, and looks again until it finds none. Nodes whose change the API server refuses
@@ -170,7 +170,7 @@ func release(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.N
 	if err != nil {
 		return err
 	}
-	// The condition first: without the finalizer the node may be gone.
+	// The condition first: without the finalizer the node may be deleted.
 	if condition != nil {
 		if err := patch(ctx, nodes, node, condition, "status"); err != nil {
 			return fmt.Errorf("taking the condition off node %s: %w", node.Name, err)
@@ -216,7 +216,7 @@ func conditionPatch(node *corev1.Node) ([]byte, error) {
 	})
 }
 
-// patch sends a patch that carries the node's UID. A node that is gone, or was
+// patch sends a patch that carries the node's UID. A node that is deleted, or was
 // made anew, is no error: there is nothing left to do to the one that was meant.
 func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node, data []byte, subresources ...string) error {
 	_, err := nodes.Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: api.FieldManager}, subresources...)

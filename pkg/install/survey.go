@@ -67,7 +67,7 @@ func (s *Survey) HelmRelease() string {
 type RunningNode struct {
 	Name string
 	UID  types.UID
-	// Deleted: without the finalizer it is gone.
+	// Without the finalizer it is deleted at once.
 	Deleted bool
 	// Run is its run record, nil if there is none. RunError is why it could not be read.
 	Run      *api.Run

@@ -75,8 +75,8 @@ func TestTheNotFoundOfAnotherIsAnError(t *testing.T) {
 	if err := newClient(t, webhook).RemoveFinalizer(t.Context(), makeNode(nil)); err == nil {
 		t.Error("the node counts as deleted because of a webhook")
 	}
-	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, "worker")
-	if err := newClient(t, gone).RemoveFinalizer(t.Context(), makeNode(nil)); err != nil {
+	notFound := apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, "worker")
+	if err := newClient(t, notFound).RemoveFinalizer(t.Context(), makeNode(nil)); err != nil {
 		t.Errorf("a deleted node is %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Diagnosis is the view of why a node is not gone.
+// Diagnosis is the view of why a deleted node still exists.
 type Diagnosis struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`
@@ -47,7 +47,7 @@ type Fact struct {
 	Text    string  `json:"text"`
 }
 
-// Cause is one reason why the node is not gone.
+// Cause is one reason why the node still exists.
 type Cause struct {
 	// ID stays the same between versions.
 	ID   string `json:"id"`

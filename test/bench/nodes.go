@@ -55,7 +55,7 @@ func (b *bench) each(ctx context.Context, nodes []nodeID, work func(context.Cont
 	return group.Wait()
 }
 
-// departures are the moments at which nodes were deleted and at which they were gone.
+// departures are the moments at which deletions were requested and at which Nodes disappeared.
 type departures struct {
 	mutex   sync.Mutex
 	deleted map[string]time.Time
@@ -76,7 +76,7 @@ func (d *departures) delete(ctx context.Context, client kubernetes.Interface, na
 	return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 }
 
-func (d *departures) gone(name string) {
+func (d *departures) disappeared(name string) {
 	now := time.Now()
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -84,7 +84,7 @@ func (d *departures) gone(name string) {
 	d.last = now
 }
 
-// depart runs what makes every node go, and returns when the last one is gone,
+// depart runs what makes every node go, and returns when the last one is deleted,
 // as an informer of metadata alone sees it.
 func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.Context, *departures) error) (*departures, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -103,7 +103,7 @@ func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.
 			cancel(err)
 			return
 		}
-		d.gone(name)
+		d.disappeared(name)
 		if left--; left == 0 {
 			close(done)
 		}

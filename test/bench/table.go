@@ -148,7 +148,7 @@ func (b *bench) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\n%d nodes of %d images, %d at a time, %d rounds\n", b.nodes, b.images, b.concurrency, b.rounds)
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "\tnodes/s\tp50 from DELETE to gone\tp99\t")
+	fmt.Fprintln(out, "\tnodes/s\tp50 from DELETE to end\tp99\t")
 	for _, line := range append(slices.Clone(b.floors), &floor{name: "agent", rounds: b.agents}) {
 		fmt.Fprintf(out, "%s\t%.0f\t%s\t%s\t\n", line.name, b.rate(line.rounds), quantile(line.rounds, .5), quantile(line.rounds, .99))
 	}

@@ -103,7 +103,7 @@ func testKwok(t *testing.T, c *Cluster) {
 	if err := client.PolicyV1().Evictions("default").Evict(t.Context(), eviction); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pod is gone", func(ctx context.Context) (bool, error) {
+	eventually(t, "the pod is deleted", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), ignoreNotFound(err)
 	})

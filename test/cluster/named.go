@@ -38,7 +38,7 @@ func Names() ([]string, error) {
 }
 
 // Up gives the detached cluster of that name, which goes on when this process ends. One that is up is taken as it
-// is, with what Options ask for started if it does not run; only when its API server or etcd is gone, after a
+// is, with what Options ask for started if it does not run; only when its API server or etcd is unavailable, after a
 // crash or a reboot, it is replaced by a new one. Options.Dir and Options.Detached are set by Up.
 func Up(ctx context.Context, options Options) (*Cluster, error) {
 	return named(ctx, options, func(c *Cluster) (bool, error) {

@@ -122,7 +122,7 @@ func (p *Process) run(log *os.File) (*run, error) {
 }
 
 // Stop asks the process to end with SIGTERM, kills it when it takes longer than its StopTimeout or than ctx, and
-// returns when it is gone. Stopping one that does not run is fine.
+// returns when it is deleted. Stopping one that does not run is fine.
 func (p *Process) Stop(ctx context.Context) error {
 	r := p.alive()
 	if r == nil {
@@ -144,7 +144,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.Kill()
 }
 
-// Kill ends the process at once with SIGKILL, as a crash would, and returns when it is gone. Killing one that does
+// Kill ends the process at once with SIGKILL, as a crash would, and returns when it has ended. Killing one that does
 // not run is fine.
 func (p *Process) Kill() error {
 	r := p.alive()

@@ -131,5 +131,5 @@ func TestProcessDiesWithItsParent(t *testing.T) {
 	if err := parent.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the child is gone", func(context.Context) (bool, error) { return adoptRun(child, born) == nil, nil })
+	eventually(t, "the child has ended", func(context.Context) (bool, error) { return adoptRun(child, born) == nil, nil })
 }

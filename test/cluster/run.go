@@ -25,7 +25,7 @@ func startRun(cmd *exec.Cmd, detached bool) (*run, error) {
 	failed := make(chan error, 1)
 	go func() {
 		// Linux sends the parent-death signal when the thread ends that started the child, not the process: this
-		// goroutine keeps its thread until the child is gone.
+		// goroutine keeps its thread until the child has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		setProcessAttributes(cmd, detached)

@@ -59,7 +59,7 @@ func TestHelm(t *testing.T) {
 		part{"helm test: the check succeeds in the cluster", func(t *testing.T) {
 			helm(t, append([]string{"test", "--logs"}, of...)...)
 		}},
-		part{"a deleted node goes when its pods are gone", drains("helm-1", "3/3")},
+		part{"a deleted node goes when its pods are deleted", drains("helm-1", "3/3")},
 		part{"a step has read the Secret that the chart made", func(t *testing.T) {
 			if !inventory.knows("helm-1") {
 				t.Errorf("the inventory was told of %v, want helm-1 once", inventory.told)
@@ -99,7 +99,7 @@ func TestHelm(t *testing.T) {
 			}
 			wantAgents(t, newVersion)
 			unblock()
-			eventually(t, "node helm-2 is gone", isDeleted("helm-2"))
+			eventually(t, "node helm-2 is deleted", isDeleted("helm-2"))
 			if !inventory.knows("helm-2") {
 				t.Errorf("the inventory was told of %v, want helm-2 once", inventory.told)
 			}

@@ -46,7 +46,7 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		}},
 		part{"check and status find nothing wrong", checkFindsNothing},
 		part{"admission reaches the agent through its Service", protectsAtOnce("life-1")},
-		part{"a deleted node goes when its pods are gone", drains("life-1", "3/3")},
+		part{"a deleted node goes when its pods are deleted", drains("life-1", "3/3")},
 		part{"another agent goes on when the leader is killed", leaderKilled("life-2")},
 		part{"an upgrade under load loses no node", func(t *testing.T) { upgraded(t, config) }},
 		part{"a node that a real kubelet plays is drained", drainsRealNode},
@@ -74,7 +74,7 @@ func leaderKilled(name string) func(*testing.T) {
 			return holder != "" && holder != killed, nil
 		})
 		unblock()
-		eventually(t, "node "+name+" is gone", isDeleted(name))
+		eventually(t, "node "+name+" is deleted", isDeleted(name))
 		eventually(t, "two agents are ready again", func(context.Context) (bool, error) {
 			ready := 0
 			for _, pod := range agents(t) {
@@ -153,7 +153,7 @@ func underLoad(t *testing.T, upgrade func()) {
 }
 
 // drainsRealNode evicts a pod whose containers a real kubelet ends. The agents run on that node
-// too, which is the only one, so its cleanup is given up when the pod is gone.
+// too, which is the only one, so its cleanup is given up when the pod is deleted.
 func drainsRealNode(t *testing.T) {
 	makePods(t, node.Name, 1)
 	pods := client.CoreV1().Pods(metav1.NamespaceDefault)
@@ -163,7 +163,7 @@ func drainsRealNode(t *testing.T) {
 	}
 	evicted := running.Items[0]
 	run(t, exit.OK, "cleanup", node.Name, "--yes", "--even-if-blocked")
-	eventually(t, "pod "+evicted.Name+" is gone", func(ctx context.Context) (bool, error) {
+	eventually(t, "pod "+evicted.Name+" is deleted", func(ctx context.Context) (bool, error) {
 		_, err := pods.Get(ctx, evicted.Name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

@@ -86,7 +86,7 @@ func drains(node, steps string) func(*testing.T) {
 	return func(t *testing.T) {
 		makePods(t, node, 3)
 		deleteNode(t, node)
-		eventually(t, "node "+node+" is gone", isDeleted(node))
+		eventually(t, "node "+node+" is deleted", isDeleted(node))
 		if said := run(t, exit.OK, "history", node); !strings.Contains(said, "Succeeded") || !strings.Contains(said, steps) {
 			t.Errorf("history: %s", said)
 		}
@@ -113,7 +113,7 @@ func wantAgents(t *testing.T, version string) {
 
 func awaitOldDeleted(t *testing.T) {
 	t.Helper()
-	eventually(t, "the old agents are gone", func(context.Context) (bool, error) { return len(agents(t)) == 2, nil })
+	eventually(t, "the old agents have stopped", func(context.Context) (bool, error) { return len(agents(t)) == 2, nil })
 }
 
 func agents(t *testing.T) []corev1.Pod {
@@ -249,7 +249,7 @@ func wantNothingLeft(t *testing.T) {
 
 func awaitNoNamespace(t *testing.T) {
 	t.Helper()
-	eventually(t, "namespace "+api.Namespace+" is gone", func(ctx context.Context) (bool, error) {
+	eventually(t, "namespace "+api.Namespace+" is deleted", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Namespaces().Get(ctx, api.Namespace, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

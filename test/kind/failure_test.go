@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// tell says how the agents are: the cluster of a CI is gone before anybody can look.
+// tell says how the agents are: a CI job removes its cluster before anybody can look.
 func (f *fixture) tell(ctx context.Context, t *testing.T) {
 	t.Helper()
 	pods, err := f.client.CoreV1().Pods(api.Namespace).List(ctx, metav1.ListOptions{})

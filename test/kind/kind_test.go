@@ -29,7 +29,7 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		{"agents are ready", installed},
 		{"check and status find nothing wrong", checked},
 		{"a node has the finalizer from its first moment", protected},
-		{"a deleted node goes when its pods are gone", drained},
+		{"a deleted node goes when its pods are deleted", drained},
 		{"an upgrade under load loses no node", upgraded},
 		{"the policy is put beside the webhook, where the server has it", switched},
 		{"uninstall leaves nothing", uninstalled},
@@ -88,7 +88,7 @@ func drained(t *testing.T, f *fixture) {
 	if err := f.client.CoreV1().Nodes().Delete(t.Context(), fake, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.eventually(t, "the node is gone", func(ctx context.Context) (bool, error) {
+	f.eventually(t, "the node is deleted", func(ctx context.Context) (bool, error) {
 		_, err := f.client.CoreV1().Nodes().Get(ctx, fake, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, nil
@@ -121,7 +121,7 @@ func upgraded(t *testing.T, f *fixture) {
 		})
 	}
 	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.new, "--config", f.config, "--admission", "webhook")
-	f.eventually(t, "the old agents are gone", func(context.Context) (bool, error) { return len(f.agents(t)) == 2, nil })
+	f.eventually(t, "the old agents have stopped", func(context.Context) (bool, error) { return len(f.agents(t)) == 2, nil })
 	stop()
 	group.Wait()
 	t.Logf("creations during the upgrade: %d", counts)

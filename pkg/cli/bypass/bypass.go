@@ -157,7 +157,7 @@ func (o *Options) release(ctx context.Context, releaser *releaser, results *comm
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("releasing node %s: %w; this command has not released it", node.Name, err),
-			Next: fmt.Sprintf("See who has changed it: kubectl nodecleanup diagnose %s, or if the node is gone: kubectl nodecleanup history %[1]s", node.Name),
+			Next: fmt.Sprintf("See who has changed it: kubectl nodecleanup diagnose %s, or, if the node no longer exists: kubectl nodecleanup history %[1]s", node.Name),
 		}
 	}
 	return err

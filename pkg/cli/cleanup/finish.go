@@ -142,7 +142,7 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("deleting node %s, which is cleaned up: %w", node.Name, err),
-			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is gone immediately.", node.Name),
+			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is removed immediately.", node.Name),
 		}
 	}
 	err = follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
@@ -160,7 +160,7 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		ended.Next = fmt.Sprintf("The deletion was accepted. To see what holds the node: kubectl nodecleanup diagnose %s. To wait until it is deleted: kubectl wait --for=delete node/%[1]s", node.Name)
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for node %s to be gone: %w", node.Name, err)
+		return fmt.Errorf("waiting for the deletion of node %s: %w", node.Name, err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func nodesExcept(arguments []string) func(context.Context, kubernetes.Interface)
 }
 
 // CompleteRuns completes the names of nodes that have a run record, also of
-// those that are gone.
+// those that are deleted.
 func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return e.complete(cmd, arguments, func(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 		namespace, err := e.Cluster.Namespace(ctx, client)

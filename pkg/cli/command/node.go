@@ -69,7 +69,7 @@ func annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 	case apierrors.IsNotFound(err):
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("marking node %s: it has gone meanwhile; there is nothing left to do for it", node.Name),
+			Err:  fmt.Errorf("marking node %s: it was deleted in the meantime; there is nothing left to do for it", node.Name),
 			Next: "See what became of it: kubectl nodecleanup history " + node.Name,
 		}
 	case apierrors.IsConflict(err), apierrors.IsInvalid(err):

@@ -103,14 +103,14 @@ func (n *Nodes) selected(ctx context.Context, client kubernetes.Interface) ([]*c
 
 // absent is about Nodes that do not exist.
 func absent(names []string) error {
-	what, may := "node "+names[0], "it may already be gone"
+	what, may := "node "+names[0], "it may be deleted already"
 	if len(names) > 1 {
-		what, may = "nodes "+strings.Join(names, ", "), "they may already be gone; nothing was changed"
+		what, may = "nodes "+strings.Join(names, ", "), "they may be deleted already; nothing was changed"
 	}
 	return &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("reading %s: not found; %s", what, may),
-		Next: fmt.Sprintf("See the nodes that are being cleaned up: kubectl nodecleanup status. What became of one that is gone: kubectl nodecleanup history %s", names[0]),
+		Next: fmt.Sprintf("See the nodes that are being cleaned up: kubectl nodecleanup status. See past cleanups: kubectl nodecleanup history %s", names[0]),
 	}
 }
 

@@ -33,7 +33,7 @@ func UndecodableOf(node *corev1.Node, err error) Undecodable {
 	return Undecodable{What: cannotDecode(err) + ". The cleanup is paused", Next: resume(node.Name), Paused: true}
 }
 
-// UndecodablePast is about a record of a node that may be gone.
+// UndecodablePast is about a record of a node that may be deleted.
 func UndecodablePast(node string, err error) Undecodable {
 	if anotherVersion(err) {
 		return UndecodableOfDeletedNode(err)
@@ -41,7 +41,7 @@ func UndecodablePast(node string, err error) Undecodable {
 	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, its cleanup is paused", cannotDecode(err), node), Next: resume(node)}
 }
 
-// UndecodableOfDeletedNode is about a record of a node that is gone.
+// UndecodableOfDeletedNode is about a record of a node that is deleted.
 func UndecodableOfDeletedNode(err error) Undecodable {
 	return Undecodable{What: cannotDecode(err), Next: "If a newer version wrote the record, upgrade the CLI"}
 }

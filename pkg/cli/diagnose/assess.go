@@ -24,7 +24,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 		view.Facts = append(view.Facts, printer.Fact{Outcome: outcome, Text: fmt.Sprintf(format, arguments...)})
 	}
 	if f.node == nil {
-		view.Question = fmt.Sprintf("Node %s is gone.", f.name)
+		view.Question = fmt.Sprintf("Node %s no longer exists.", f.name)
 		view.Evidence = []string{"run record"}
 		f.last(view, fact, now)
 		return view
@@ -39,7 +39,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 	requested := f.node.Annotations[api.AnnotationCleanupRequestedAt]
 	switch {
 	case f.node.DeletionTimestamp != nil:
-		view.Question = fmt.Sprintf("Why is %s not gone?", f.name)
+		view.Question = fmt.Sprintf("Why does %s still exist?", f.name)
 		by := ""
 		if f.run != nil && f.run.CleanupRequestedAt == "" && f.run.RequestedBy != "" {
 			by = " by " + f.run.Requester()
@@ -83,7 +83,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 	return view
 }
 
-// last tells the last cleanup of a node that is gone.
+// last tells the last cleanup of a node that is deleted.
 func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string, ...any), now time.Time) {
 	if f.run != nil {
 		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)

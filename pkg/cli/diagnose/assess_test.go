@@ -245,13 +245,13 @@ func TestEveryCauseGolden(t *testing.T) {
 		"record-of-another-version": {func(f *found) {
 			f.run, f.unreadable = nil, &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
 		}, ""},
-		"record-unreadable-of-one-that-is-gone":  {func(f *found) { f.node, f.run, f.undecodable = nil, nil, []error{undecodable} }, ""},
-		"one-of-two-records-of-one-that-is-gone": {func(f *found) { f.node, f.run.State, f.undecodable = nil, api.Succeeded, []error{undecodable} }, ""},
+		"record-unreadable-of-a-deleted-node":  {func(f *found) { f.node, f.run, f.undecodable = nil, nil, []error{undecodable} }, ""},
+		"one-of-two-records-of-a-deleted-node": {func(f *found) { f.node, f.run.State, f.undecodable = nil, api.Succeeded, []error{undecodable} }, ""},
 		"newer-record": {func(f *found) {
 			f.run.State, f.run.Steps[1] = "Verifying", api.StepRun{Name: "bmc", Plugin: "redfish", Critical: true, State: "PoweringOff"}
 			f.node.Status.Conditions[0] = api.CleanupCondition("Verifying", "looking again", ago(time.Minute))
 		}, ""},
-		"newer-record-of-one-that-is-gone": {func(f *found) {
+		"newer-record-of-a-deleted-node": {func(f *found) {
 			f.node, f.run.State, f.run.Message = nil, "Archived", "kept by the archive"
 		}, ""},
 		"bypass-unreadable": {func(f *found) { f.node.Annotations = map[string]string{api.AnnotationBypass: "yess"} }, "bypass-unreadable"},
@@ -271,7 +271,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.node.DeletionTimestamp = nil
 			f.node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}
 		}, ""},
-		"gone": {func(f *found) { f.node, f.run.State, f.run.Message = nil, api.Succeeded, "every step is done" }, ""},
+		"deleted": {func(f *found) { f.node, f.run.State, f.run.Message = nil, api.Succeeded, "every step is done" }, ""},
 		"not-looked-at": {func(f *found) {
 			f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}}
 			f.events = []corev1.Event{{Reason: "StepStarted", Message: "Step storage (http) started", LastTimestamp: ago(time.Minute)}}

@@ -39,11 +39,11 @@ type found struct {
 	namespace string
 	// now is the API server's time.
 	now func() time.Time
-	// node is nil when it is gone; then run is the newest of its records.
+	// node is nil when it is deleted; then run is the newest of its records.
 	node *corev1.Node
 	run  *api.Run
 	// unreadable is why the run record cannot be decoded. undecodable is that of each record
-	// of a node that is gone.
+	// of a node that is deleted.
 	unreadable  error
 	undecodable []error
 	agent       *inspect.Snapshot
@@ -110,7 +110,7 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, name s
 	return f, nil
 }
 
-// lookBack finds the newest record of a node that is gone, and those that cannot be decoded.
+// lookBack finds the newest record of a node that is deleted, and those that cannot be decoded.
 func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
 	return cluster.EachRun(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.ReadRun(configMap)

@@ -1,4 +1,4 @@
-// Package diagnose is the command that says why a node is not gone.
+// Package diagnose is the command that explains why a deleted node still exists.
 package diagnose
 
 import (
@@ -25,15 +25,15 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "diagnose NODE",
-		Short: "Say why a node is not gone, and what to do about it",
-		Long: `Say why a node is not gone: what has been done, what holds it, and what to do about
+		Short: "Explain why a deleted node still exists, and what to do",
+		Long: `Explain why a deleted node still exists: what has been done, what blocks it, and what to do about
 it, the first thing first. It reads the node, its run record, Events, pods, budgets
 and volumes and how the agent is; it changes nothing and needs no agent to answer. What
 you are not allowed to read is said, and the rest is judged without.
 
 The exit code is 3 when there is a cause that somebody has to fix, also when a step has
 been running for more than a minute and no cause is known. It is 0 when the cleanup is
-on its way, or the node is gone or not being deleted.`,
+on its way, or the node is deleted or not being deleted.`,
 		Example: `  kubectl nodecleanup diagnose ip-10-0-7
 
   # The one line for the incident channel

@@ -19,7 +19,7 @@ const named = 3
 // volumesPlugin waits for the volumes of pods, which only pods that have ended let go.
 const volumesPlugin = "volumes"
 
-// overdue is how long after its grace period a pod should be gone.
+// overdue is how long after its grace period a pod should be deleted.
 const overdue = 30 * time.Second
 
 // budget names the Pods of this node that budgets prevent from being evicted now, with the remedy
@@ -92,7 +92,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", number(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
 }
 
-// volumes are a cause only when the pods are gone that may have used them.
+// volumes are a cause only when the pods are deleted that may have used them.
 func volumes(f *found, _ time.Time) *printer.Cause {
 	if len(f.volumes) == 0 || !f.held() {
 		return nil
@@ -102,7 +102,7 @@ func volumes(f *found, _ time.Time) *printer.Cause {
 			return nil
 		}
 	}
-	return cause("volume-attached", fmt.Sprintf("%d volumes are still attached although the pods are gone: %s", len(f.volumes), few(f.volumes)),
+	return cause("volume-attached", fmt.Sprintf("%d volumes are still attached although the pods are deleted: %s", len(f.volumes), few(f.volumes)),
 		"kubectl get volumeattachments", "look at the log of the storage driver's controller")
 }
 

@@ -163,7 +163,7 @@ func hostReturned(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("host-returned", "the cleanup is done, but the host rebooted or was replaced during the cleanup: "+difference,
-		"stop that host, then "+retry(f)+", and start it again when the node is gone")
+		"stop that host, then "+retry(f)+", and start it again after the node object is removed")
 }
 
 func secretMissing(f *found, _ time.Time) *printer.Cause {

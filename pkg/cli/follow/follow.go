@@ -26,7 +26,7 @@ import (
 
 // Snapshot is the state of one node and its cleanup.
 type Snapshot struct {
-	// Node is nil when it is gone.
+	// Node is nil when it is deleted.
 	Node *corev1.Node
 	// Run is nil while there is no record that can be decoded.
 	Run *api.Run
@@ -151,7 +151,7 @@ func (f Follower) report(now Snapshot, said map[string]string) {
 		once("undecodable", command.UndecodableOf(now.Node, now.Undecodable).String())
 	}
 	if now.Node == nil {
-		once("node", "the node is gone")
+		once("node", "the node is deleted")
 		return
 	}
 	if others := api.OtherFinalizers(now.Node); now.Node.DeletionTimestamp != nil && !api.HasFinalizer(now.Node) {

@@ -75,7 +75,7 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	follower.report(Snapshot{Run: run}, said)
 	want := []string{
 		"1/2 drain: 2 pods remaining", "1/2 drain: done", "2/2 tell: skipped: not for this node",
-		"released; still held by the finalizers of others: example.com/theirs", "the node is gone",
+		"released; still held by the finalizers of others: example.com/theirs", "the node is deleted",
 	}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("told %q", told)

@@ -45,7 +45,7 @@ func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
 	done, err := Settled(Snapshot{Run: newer()}, "n", answered)
 	var told *exit.Error
 	if !done || !errors.As(err, &told) || told.Code != exit.Failure {
-		t.Fatalf("when it is gone: %v, %v", done, err)
+		t.Fatalf("when it is deleted: %v, %v", done, err)
 	}
 	if !strings.Contains(err.Error(), "is not known: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(told.Next, "Upgrade the CLI") {
 		t.Errorf("%v; next: %s", err, told.Next)

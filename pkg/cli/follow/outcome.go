@@ -14,14 +14,14 @@ import (
 // ended otherwise, or goes on only if somebody acts. answered says whether the record
 // answers what was asked; until it does, what it says is about something before.
 //
-// That the node is gone does not mean that it was cleaned up: the record decides.
+// That the node is deleted does not mean that it was cleaned up: the record decides.
 func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, error) {
 	if now.Node == nil && now.Undecodable != nil {
 		record := command.UndecodableOfDeletedNode(now.Undecodable)
-		return true, failure(exit.Failure, name, "the node is gone, and whether its cleanup was done is not known: "+record.What, record.Next)
+		return true, failure(exit.Failure, name, "the node is deleted, and whether its cleanup was done is not known: "+record.What, record.Next)
 	}
 	if now.Node == nil {
-		return true, gone(now.Run, name)
+		return true, outcomeOfDeleted(now.Run, name)
 	}
 	if now.Undecodable != nil {
 		record := command.UndecodableOf(now.Node, now.Undecodable)
@@ -47,7 +47,7 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 		return false, bypassed(now.Run, name)
 	case api.Failed:
 		if now.Run.FinishedAt != nil && len(api.OtherFinalizers(now.Node)) == 0 {
-			return true, gone(now.Run, name) // It says so, and the watch of the node is about to.
+			return true, outcomeOfDeleted(now.Run, name) // It says so, and the watch of the node is about to.
 		}
 		return false, fail(exit.Unhealthy, "failed", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Blocked:
@@ -61,12 +61,12 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 	return false, nil
 }
 
-// gone says what is wrong with how a node went; nil when its cleanup was done.
-func gone(run *api.Run, name string) error {
+// outcomeOfDeleted says what is wrong with how a node went; nil when its cleanup was done.
+func outcomeOfDeleted(run *api.Run, name string) error {
 	const next = "See what is on the record: kubectl nodecleanup history "
 	switch {
 	case run == nil:
-		return failure(exit.Failure, name, "the node is gone, and there is no record of a cleanup", next+name)
+		return failure(exit.Failure, name, "the node is deleted, and there is no record of a cleanup", next+name)
 	case run.State == api.Succeeded && run.DryRun:
 		return previewed(name)
 	case run.State == api.Succeeded:
@@ -74,9 +74,9 @@ func gone(run *api.Run, name string) error {
 	case run.State == api.Bypassed:
 		return bypassed(run, name)
 	case !run.State.Known():
-		return failure(exit.Failure, name, fmt.Sprintf("the node is gone, and whether its cleanup was done is not known: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
+		return failure(exit.Failure, name, fmt.Sprintf("the node is deleted, and whether its cleanup was done is not known: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
 	}
-	return failure(exit.Failure, name, fmt.Sprintf("the node is gone without it: somebody took the finalizer off while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
+	return failure(exit.Failure, name, fmt.Sprintf("the node is deleted without it: somebody took the finalizer off while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
 }
 
 func bypassed(run *api.Run, name string) error {

@@ -1,5 +1,5 @@
 // Package history is the command that tells of past cleanups, also of nodes that
-// are gone.
+// are deleted.
 package history
 
 import (
@@ -26,7 +26,7 @@ type Options struct {
 	command.Output
 	command.Timeout
 
-	// Node limits it to one, also to one that is gone; empty for all.
+	// Node limits it to one, also to one that is deleted; empty for all.
 	Node  string
 	Since time.Duration
 }
@@ -36,8 +36,8 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "history [NODE]",
-		Short: "Tell of past cleanups, also of nodes that are gone",
-		Long: `Tell of past cleanups, newest first, also of nodes that are gone. It reads the run
+		Short: "List past cleanups, including those of deleted nodes",
+		Long: `List past cleanups, newest first, including those of deleted nodes. It reads the run
 records; how long these are kept is said by the config (history). -o wide has each step.`,
 		Example: `  kubectl nodecleanup history
 

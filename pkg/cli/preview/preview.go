@@ -138,7 +138,7 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
 		out := fmt.Sprintf("the config's nodeSelector %q leaves this node out", p.config.NodeSelector)
 		if !api.HasFinalizer(node) {
-			view.Unprotected = out + "; deleted, it is gone immediately"
+			view.Unprotected = out + "; if deleted, it is removed immediately"
 			return view, nil
 		}
 		// It was chosen once. The agent takes the finalizer off no Node that is not cleaned up.

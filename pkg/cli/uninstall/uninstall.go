@@ -199,12 +199,12 @@ func explain(err error) error {
 	case errors.As(err, &left) && left.Again:
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Admission and the agent are gone, the rest is still there. Run uninstall again when the API server answers.",
+			Next: "Admission and the agent are deleted, the rest is still there. Run uninstall again when the API server answers.",
 		}
 	case errors.As(err, &left):
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Everything else is gone. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is mended: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
+			Next: "Everything else is deleted. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is mended: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
 		}
 	case errors.Is(err, install.ErrAddedBack):
 		return &exit.Error{

@@ -57,7 +57,7 @@ func reply(writer http.ResponseWriter, status metav1.Status) {
 		writer.Header().Set("Retry-After", "1")
 	}
 	writer.WriteHeader(int(status.Code))
-	_ = json.NewEncoder(writer).Encode(status) // The client may have gone.
+	_ = json.NewEncoder(writer).Encode(status) // The client may have disconnected.
 }
 
 func (s *stub) asked() []string {

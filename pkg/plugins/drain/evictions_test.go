@@ -125,24 +125,24 @@ func TestTiersGoOneAfterTheOther(t *testing.T) {
 	}
 	p, _ := (&stub{}).plugin(t, options{})
 	d := newDrain(p, target(), pods)
-	gone := map[string]bool{}
+	deleted := map[string]bool{}
 	for _, want := range [][]string{{"shop"}, {}, {"dns"}, {"csi"}, {"agent"}, {}} {
 		var left []*corev1.Pod
 		for _, pod := range pods {
-			if !gone[pod.Name] {
+			if !deleted[pod.Name] {
 				left = append(left, pod)
 			}
 		}
 		got := []string{}
 		for _, pod := range d.sort(left, circumstances{now: noon}).evict {
 			got = append(got, pod.Name)
-			gone[pod.Name] = true
+			deleted[pod.Name] = true
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("evicted %q, want %q", got, want)
 		}
 		if len(want) == 0 {
-			gone["goes"] = true
+			deleted["goes"] = true
 		}
 	}
 }

@@ -89,10 +89,10 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 		case query.Get("sendInitialEvents") != "":
 			refuse(failure(422, metav1.StatusReasonInvalid, "it does not stream lists"))
 		case ofPods && forbidden:
-			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is gone"))
+			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is deleted"))
 		case ofPods && query.Get("watch") != "":
 			forbidden = true
-			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is gone"))
+			refuse(failure(403, metav1.StatusReasonForbidden, "pods is forbidden: the role is deleted"))
 		case query.Get("watch") != "":
 			writer.(http.Flusher).Flush()
 			mutex.Unlock()
@@ -127,7 +127,7 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 	if want := "1 pod remaining: shop/cart (budget cart needs 1); this may be out of date: watching pods: "; !strings.Contains(strings.Join(lines, "\n"), want) {
 		t.Errorf("said %q, want %q", lines, want)
 	}
-	if err == nil || !strings.Contains(err.Error(), "shop/cart (budget cart needs 1); their present state is unknown: watching pods: ") || !strings.Contains(err.Error(), "the role is gone") || cleanup.IsPermanent(err) {
+	if err == nil || !strings.Contains(err.Error(), "shop/cart (budget cart needs 1); their present state is unknown: watching pods: ") || !strings.Contains(err.Error(), "the role is deleted") || cleanup.IsPermanent(err) {
 		t.Errorf("error is %v", err)
 	}
 }

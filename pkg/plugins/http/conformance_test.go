@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	var hang atomic.Pointer[chan struct{}]
 	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		requests.Add(1)
-		if _, err := io.Copy(io.Discard, request.Body); err != nil { // Only then a server notices that its client is gone.
+		if _, err := io.Copy(io.Discard, request.Body); err != nil { // Only then a server notices that its client has disconnected.
 			t.Error(err)
 		}
 		if waiting := hang.Load(); waiting != nil {

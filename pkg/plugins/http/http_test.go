@@ -214,7 +214,7 @@ func TestNoSecretIsInAnyError(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
-		io.Copy(io.Discard, request.Body) // Only then a server notices that its client is gone.
+		io.Copy(io.Discard, request.Body) // Only then a server notices that its client has disconnected.
 		<-request.Context().Done()
 	}))
 	defer slow.Close()

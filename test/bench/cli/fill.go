@@ -56,7 +56,7 @@ func fill(ctx context.Context, config *rest.Config, number int) error {
 }
 
 // record installs, with an agent outside that does not run, and leaves behind what past
-// cleanups leave: run records, most of them of nodes that are gone.
+// cleanups leave: run records, most of them of nodes that are deleted.
 func record(ctx context.Context, config *rest.Config, nodes int) error {
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {

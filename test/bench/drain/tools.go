@@ -115,7 +115,7 @@ func (b *bench) ours(ctx context.Context, nodes []*corev1.Node) error {
 }
 
 // floor evicts by so many callers, each of which repeats a refused eviction at once, and waits
-// by one watch for each Node until the Pods are gone.
+// by one watch for each Node until the Pods are deleted.
 func (b *bench) floor(ctx context.Context, nodes []*corev1.Node, callers int) error {
 	config := b.configOf(floorOf(callers))
 	config.ContentType = runtime.ContentTypeProtobuf
@@ -135,7 +135,7 @@ func (b *bench) floor(ctx context.Context, nodes []*corev1.Node, callers int) er
 			if err != nil {
 				return err
 			}
-			group.Go(func() error { return gone(ctx, client, node.Name, pods) })
+			group.Go(func() error { return awaitNoPods(ctx, client, node.Name, pods) })
 			for _, pod := range pods.Items {
 				select {
 				case evictions <- pod:
@@ -178,8 +178,8 @@ func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) er
 	}
 }
 
-// gone returns when the Pods are not on the Node any more.
-func gone(ctx context.Context, client kubernetes.Interface, node string, pods *corev1.PodList) error {
+// awaitNoPods returns when the Pods are not on the Node any more.
+func awaitNoPods(ctx context.Context, client kubernetes.Interface, node string, pods *corev1.PodList) error {
 	remaining := len(pods.Items)
 	if remaining == 0 {
 		return nil

@@ -143,7 +143,7 @@ func TestAFailingCriticalStepKeepsTheNodeAndSaysWhyAndARetryLetsItGo(t *testing.
 	f.awaitEvent(node, "StepFailed", "volume vol-7 is still attached")
 	f.awaitEvent(node, "CleanupFailed", "kubectl nodecleanup bypass worker")
 	if !api.HasFinalizer(f.read(node)) {
-		t.Fatal("the finalizer is gone")
+		t.Fatal("the finalizer is removed")
 	}
 	mutex.Lock()
 	err = nil
@@ -185,7 +185,7 @@ func TestAnotherControllersFinalizerSurvives(t *testing.T) {
 	f.start(f.options())
 	node := f.protected("worker", "example.com/other")
 	f.delete(node)
-	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
+	f.eventually("our finalizer is removed", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
 	current := f.read(node)
 	if !slices.Equal(current.Finalizers, []string{"example.com/other"}) {
 		t.Fatalf("finalizers are %q", current.Finalizers)
@@ -200,7 +200,7 @@ func TestANodeThatIsCreatedAgainIsNotTouchedByTheOldRun(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan struct{})
 	f.probes["hang"] = func(ctx context.Context, _ cleanup.Target) error {
 		close(began)
-		<-ctx.Done() // The agent learns that the node is gone.
+		<-ctx.Done() // The agent learns that the node is deleted.
 		close(ended)
 		return nil
 	}
@@ -284,7 +284,7 @@ steps:
 		}
 	}
 	if !api.HasFinalizer(f.read(node)) {
-		t.Error("the finalizer is gone")
+		t.Error("the finalizer is removed")
 	}
 }
 

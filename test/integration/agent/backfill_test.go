@@ -54,15 +54,15 @@ func TestANodeThatIsGoneBeforeItGetsTheFinalizerIsNotCounted(t *testing.T) {
 	options, log := f.logged()
 	options.REST = f.through(proxy).REST
 	f.start(options)
-	gone := make(chan error, 1)
+	deleted := make(chan error, 1)
 	proxy.put(func(request *http.Request) bool {
 		if request.Method == http.MethodPatch && strings.HasSuffix(request.URL.Path, "/nodes/gone") {
-			gone <- f.client.CoreV1().Nodes().Delete(request.Context(), "gone", metav1.DeleteOptions{})
+			deleted <- f.client.CoreV1().Nodes().Delete(request.Context(), "gone", metav1.DeleteOptions{})
 		}
 		return false
 	}, nil)
 	f.create("gone")
-	if err := <-gone; err != nil {
+	if err := <-deleted; err != nil {
 		t.Fatal(err)
 	}
 	f.create("worker")

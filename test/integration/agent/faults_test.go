@@ -75,7 +75,7 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 		}
 	}
 	if !api.HasFinalizer(f.read(node)) {
-		t.Fatal("the finalizer is gone")
+		t.Fatal("the finalizer is removed")
 	}
 	run := f.record(node)
 	for _, name := range mending {
@@ -268,14 +268,14 @@ func (f *fixture) awaitNone(limit time.Duration) {
 	for {
 		list, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
 		if err != nil {
-			f.Fatalf("waiting until every node is gone: %v", err)
+			f.Fatalf("waiting until every node is deleted: %v", err)
 		}
 		if len(list.Items) == 0 {
 			return
 		}
 		if _, more := <-watch.ResultChan(); !more {
 			if watch, err = f.client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{}); err != nil {
-				f.Fatalf("waiting until every node is gone: %v", err)
+				f.Fatalf("waiting until every node is deleted: %v", err)
 			}
 		}
 	}

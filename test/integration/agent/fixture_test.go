@@ -217,7 +217,7 @@ func (f *fixture) delete(node *corev1.Node) {
 	}
 }
 
-// read returns the Node, or nil when that UID is gone.
+// read returns the Node, or nil when that UID is deleted.
 func (f *fixture) read(node *corev1.Node) *corev1.Node {
 	f.Helper()
 	current, err := f.client.CoreV1().Nodes().Get(f.Context(), node.Name, metav1.GetOptions{})
@@ -232,7 +232,7 @@ func (f *fixture) read(node *corev1.Node) *corev1.Node {
 
 func (f *fixture) awaitDeleted(node *corev1.Node) {
 	f.Helper()
-	f.eventually("node "+node.Name+" is gone", func(context.Context) (bool, error) { return f.read(node) == nil, nil })
+	f.eventually("node "+node.Name+" is deleted", func(context.Context) (bool, error) { return f.read(node) == nil, nil })
 }
 
 // awaitState waits for the reason of the Node's condition and returns its message.
@@ -242,7 +242,7 @@ func (f *fixture) awaitState(node *corev1.Node, state api.State) string {
 	f.eventually(fmt.Sprintf("node %s is in state %s", node.Name, state), func(context.Context) (bool, error) {
 		current := f.read(node)
 		if current == nil {
-			return false, fmt.Errorf("the node is gone")
+			return false, fmt.Errorf("the node is deleted")
 		}
 		condition := api.CleanupConditionOf(current)
 		if condition == nil || condition.Reason != string(state) {

@@ -38,6 +38,6 @@ func TestAPluginThatHangsIsNotNoticedByOtherNodes(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	if !api.HasFinalizer(f.read(node)) {
-		t.Error("the finalizer is gone")
+		t.Error("the finalizer is removed")
 	}
 }

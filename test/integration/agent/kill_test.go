@@ -30,7 +30,7 @@ func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
 		first := calls["/second"] == 1 && request.URL.Path == "/second"
 		mutex.Unlock()
 		if first {
-			if _, err := io.Copy(io.Discard, request.Body); err != nil { // Only then a server notices that its client is gone.
+			if _, err := io.Copy(io.Discard, request.Body); err != nil { // Only then a server notices that its client has disconnected.
 				t.Error(err)
 			}
 			began <- struct{}{}

@@ -118,7 +118,7 @@ func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 				if got := f.stepState(node, "tell"); got != state {
 					t.Errorf("the agent was killed when the step was recorded as %q, want %q", got, state)
 				}
-				if gone := f.read(node) == nil; gone && !recorded {
+				if deleted := f.read(node) == nil; deleted && !recorded {
 					t.Fatal("the node went before its step was recorded as done")
 				}
 				if err := agent.Start(t.Context()); err != nil {

@@ -69,7 +69,7 @@ func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 	pod := f.pod("cart", node)
 	mark := f.mark()
 	f.delete(node)
-	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
+	f.eventually("our finalizer is removed", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
 	would := []string{"cordon", "evict default/cart (blocked: controller ReplicaSet default/cart puts its Pods back on this node: its Pod template sets spec.nodeName)"}
 	run := f.record(node)
 	if said := run.Step("drain").Would(); !run.DryRun || run.State != api.Succeeded || !slices.Equal(said, would) {

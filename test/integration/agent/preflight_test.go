@@ -100,7 +100,7 @@ func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
 	well.Store(true)
 	// It is the one test that has to wait for what a person waits for.
 	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testTimeout+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
-		t.Fatalf("waiting until the node is gone: %v", err)
+		t.Fatalf("waiting until the node is deleted: %v", err)
 	}
 	until := blocked.CheckAgainAt.Time
 	if pause := until.Sub(blocked.DeletionRequestedAt.Time); pause < 29*time.Second {

@@ -20,7 +20,7 @@ func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) 
 	began, ended := make(chan struct{}), make(chan struct{})
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
 		close(began)
-		<-ctx.Done() // The agent learns that the node is gone.
+		<-ctx.Done() // The agent learns that the node is deleted.
 		close(ended)
 		return ctx.Err()
 	}
@@ -41,7 +41,7 @@ func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) 
 	f.awaitDeleted(old)
 	again := f.protected("worker")
 	cut.Store(false)
-	f.eventually("the step of the node that is gone is told to stop", func(context.Context) (bool, error) {
+	f.eventually("the step of the node that is deleted is told to stop", func(context.Context) (bool, error) {
 		select {
 		case <-ended:
 			return true, nil

@@ -51,7 +51,7 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 		}
 		f.configure(drain)
 		f.awaitDeleted(free)
-		f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(held)), nil })
+		f.eventually("our finalizer is removed", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(held)), nil })
 		f.awaitEvent(held, "CleanupCompleted", "the node is released")
 		for _, node := range []*corev1.Node{free, held} {
 			if run := f.record(node); run.State != api.Succeeded || run.FinishedAt == nil || len(run.Steps) != 1 {

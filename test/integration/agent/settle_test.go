@@ -33,7 +33,7 @@ func TestABypassThatCouldNotBeRecordedIsNoUnprotectedDeletion(t *testing.T) {
 	f.delete(node)
 	f.awaitState(node, api.Blocked)
 	f.annotate(node, map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "gone to the scrapyard"})
-	f.eventually("our finalizer is gone", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
+	f.eventually("our finalizer is removed", func(context.Context) (bool, error) { return !api.HasFinalizer(f.read(node)), nil })
 	f.eventually("the agent has looked at the node again", func(context.Context) (bool, error) {
 		return strings.Contains(log.String(), "other finalizers remain") || strings.Contains(log.String(), "node was deleted before"), nil
 	})

@@ -216,7 +216,7 @@ func (s *scene) eventually(what string, holds func(context.Context) (bool, error
 
 func (s *scene) isDeleted(name string) {
 	s.Helper()
-	s.eventually("node "+name+" is gone", func(ctx context.Context) (bool, error) {
+	s.eventually("node "+name+" is deleted", func(ctx context.Context) (bool, error) {
 		_, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

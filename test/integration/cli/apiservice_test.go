@@ -67,5 +67,5 @@ func TestAnAPIThatDoesNotAnswerIsNamedForANamespaceThatDoesNotGo(t *testing.T) {
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check", "--pre")).out, "✗ namespace", "kubectl get apiservice "+name)
 	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "install")).errOut, "it is being deleted", "kubectl get apiservice "+name)
 	dropService()
-	await("the namespace is gone", func(_ *corev1.Namespace, err error) bool { return apierrors.IsNotFound(err) })
+	await("the namespace is deleted", func(_ *corev1.Namespace, err error) bool { return apierrors.IsNotFound(err) })
 }

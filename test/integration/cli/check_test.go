@@ -17,7 +17,7 @@ func TestCheckTellsWhatItKnowsWhenItsTimeIsOver(t *testing.T) {
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	slow := proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "selfsubjectaccessreviews") {
-			// Only then does the server notice that the client is gone.
+			// Only then does the server notice that the client has disconnected.
 			if _, err := io.Copy(io.Discard, r.Body); err != nil {
 				return true
 			}

@@ -221,7 +221,7 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 		t.Errorf("install waited for %d replicas", got)
 	}
 
-	// The replica that led last is of a version that is gone.
+	// The replica that led last is of a version that no longer runs.
 	writeLeader(t, client, "nodecleanup-agent-before")
 	late = run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "5s")
 	want(t, exit.TimedOut, late)

@@ -24,7 +24,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// abandoned is a deleted node in the middle of its cleanup, whose agent is gone.
+// abandoned is a deleted node in the middle of its cleanup, whose agent has stopped.
 func abandoned(t *testing.T, client kubernetes.Interface, name string, more ...string) *corev1.Node {
 	t.Helper()
 	makeNode(t, client, name, finalizers(append(more, api.Finalizer)...))
@@ -108,7 +108,7 @@ func TestABypassWithoutAnAgentReleasesTheNodeOnTheRecord(t *testing.T) {
 		t.Errorf("the Events are %q", events)
 	}
 	wantText(t, must(t, "history", "stuck").out, "Bypassed", "bypassed by admin: hardware lost")
-	wantText(t, must(t, "diagnose", "stuck").out, "Node stuck is gone.", "Bypassed")
+	wantText(t, must(t, "diagnose", "stuck").out, "Node stuck no longer exists.", "Bypassed")
 }
 
 // No agent has ever seen the node, and another finalizer holds it afterwards.
@@ -249,7 +249,7 @@ func TestOfTwoBypassesAtOnceTheRecordNamesTheOneThatReleased(t *testing.T) {
 		})
 		result := run(t, slow, "bypass", request, "--reason", "a", "--yes")
 		if request == "mark" {
-			wantText(t, want(t, exit.Failure, result).errOut, "it has gone meanwhile")
+			wantText(t, want(t, exit.Failure, result).errOut, "it was deleted in the meantime")
 		} else {
 			wantText(t, want(t, exit.OK, result).errOut, "Another user or an agent has released the node")
 		}

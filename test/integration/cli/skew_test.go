@@ -148,7 +148,7 @@ func TestAnOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	err := waits.end()
 	var told *exit.Error
 	if !errors.As(err, &told) || told.Code != exit.Failure || !strings.Contains(err.Error(), "whether its cleanup was done is not known") || !strings.Contains(told.Next, "Upgrade the CLI") {
-		t.Errorf("the wait for a node that is gone in state Verifying ended with %v", err)
+		t.Errorf("the wait for a node that is deleted in state Verifying ended with %v", err)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestANewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
 	}
 	wantText(t, must(t, "nodes", "list").out, "Failed", "Running", "Waiting")
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "failed")).out, "✓ 1/3 tell", "2/3 storage: failed after 1 attempts", "volume v1 is still attached", "- 3/3 gpu: skipped")
-	wantText(t, must(t, "diagnose", "succeeded").out, "Node succeeded is gone.", "✓ its last cleanup: Succeeded")
+	wantText(t, must(t, "diagnose", "succeeded").out, "Node succeeded no longer exists.", "✓ its last cleanup: Succeeded")
 	wantText(t, completions(t), "bypassed\ndryrun\nfailed\nrequested\nrunning\nsucceeded\nwaiting\n")
 
 	waits := follow(t, "retry", "running", "--wait")

@@ -36,15 +36,15 @@ func TestARecordThatCannotBeDecodedIsToldByEveryCommand(t *testing.T) {
 	if len(list.Nodes) != 2 || list.Nodes[1].State != "Blocked" || list.Nodes[1].Reason != what+". "+next || list.Nodes[0].State != "" {
 		t.Errorf("nodes list: %+v", list.Nodes)
 	}
-	const gone = `cannot decode run record run-gone-0f0f0f0f: version "nodecleanup.io/v9" is not nodecleanup.io/v1alpha1`
+	const deleted = `cannot decode run record run-gone-0f0f0f0f: version "nodecleanup.io/v9" is not nodecleanup.io/v1alpha1`
 	past := "Note: cannot decode run record " + record + ": unexpected end of JSON input. If node worker still exists, its cleanup is paused. " + next
-	wantText(t, must(t, "history").out, past, "Note: "+gone)
+	wantText(t, must(t, "history").out, past, "Note: "+deleted)
 	one := must(t, "history", "worker").out
 	wantText(t, one, past)
 	diagnosis := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "worker")).out
 	wantText(t, diagnosis, "Cause     "+what+"\n", "upgrade the agent and the CLI", "kubectl nodecleanup retry worker", "kubectl nodecleanup bypass worker")
-	wantText(t, must(t, "diagnose", "gone").out, "Node gone is gone.", "✗ "+gone, "upgrade the CLI")
-	wantText(t, completions(t), "gone\t"+gone+"\n", "worker\tcannot decode run record "+record)
+	wantText(t, must(t, "diagnose", "gone").out, "Node gone no longer exists.", "✗ "+deleted, "upgrade the CLI")
+	wantText(t, completions(t), "gone\t"+deleted+"\n", "worker\tcannot decode run record "+record)
 	const unknown = "which of its steps are done is not known: decoding run record"
 	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, unknown)
 	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, unknown)

@@ -211,7 +211,7 @@ func TestUninstallWithADeadAgentLeavesNothing(t *testing.T) {
 		t.Errorf("finalizers left: %v, want that of the other controller", left.Finalizers)
 	}
 	if left.Annotations["example.com/kept"] != "yes" || !slices.ContainsFunc(left.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == "example.com/Kept" }) {
-		t.Errorf("what others wrote is gone: %v %v", left.Annotations, left.Status.Conditions)
+		t.Errorf("what others wrote is deleted: %v %v", left.Annotations, left.Status.Conditions)
 	}
 	wantOrder(t, user)
 

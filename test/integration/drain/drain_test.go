@@ -284,7 +284,7 @@ func TestEachTierIsGoneBeforeTheNext(t *testing.T) {
 		"create d-shop", "delete d-shop", "create c-dns", "delete c-dns",
 		"create b-driver", "delete b-driver", "create a-agent", "delete a-agent",
 	}
-	// The drain sees that the last pod is gone before the API server has noted the kubelet's request.
+	// The drain sees that the last pod is deleted before the API server has noted the kubelet's request.
 	f.eventually("the last deletion is in the audit log", func(context.Context) (bool, error) {
 		order, err := f.podRequestsSince(mark)
 		if err == nil && len(order) >= len(want) && !slices.Equal(order, want) {

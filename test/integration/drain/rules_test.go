@@ -54,7 +54,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	f.eventually("the drain waits for the job", func(context.Context) (bool, error) {
 		return f.said("4 pods remaining: ") && f.said("/c-job (waiting for it to complete, rules[2])"), nil
 	})
-	f.gone("d-first")
+	f.deleted("d-first")
 	order, err := f.podRequestsSince(mark)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestARolloutRestartReplacesTheOnlyReplica(t *testing.T) {
 			continue
 		}
 		if f.pods()[old.Name] != f.node.Name {
-			t.Error("the old Pod is gone before the new one is ready")
+			t.Error("the old Pod is deleted before the new one is ready")
 		}
 		f.bind("cart", elsewhere.Name)
 		if err := <-ended; err != nil {

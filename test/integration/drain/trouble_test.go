@@ -37,9 +37,9 @@ func (f *fixture) blocked(options string) (open func(), ended <-chan error) {
 	return func() { f.pod("cart-1", elsewhere, labelled("cart")) }, end
 }
 
-func (f *fixture) gone(pod string) {
+func (f *fixture) deleted(pod string) {
 	f.Helper()
-	f.eventually("pod "+pod+" is gone", func(context.Context) (bool, error) {
+	f.eventually("pod "+pod+" is deleted", func(context.Context) (bool, error) {
 		_, there := f.pods()[pod]
 		return !there, nil
 	})
@@ -115,10 +115,10 @@ func TestAPodOfThisNodeThatComesBackInSpiteOfTheCordonIsLeft(t *testing.T) {
 	}
 	f.pod("portworx-0", f.node, tolerant)
 	open, ended := f.blocked("")
-	f.gone("portworx-0")
+	f.deleted("portworx-0")
 	back := f.newPod("portworx-1", f.node, tolerant)
 	f.newPod("bound-late", f.node)
-	f.gone("bound-late")
+	f.deleted("bound-late")
 	open()
 	if err := <-ended; err != nil {
 		t.Fatal(err)

@@ -167,7 +167,7 @@ func TestTwoAgentsKeepOneLimit(t *testing.T) {
 		}
 	}
 	if more := agents.ask(left); len(more) != 1 {
-		t.Errorf("with one of three gone %d deletions were allowed", len(more))
+		t.Errorf("with one of three deleted %d deletions were allowed", len(more))
 	}
 }
 

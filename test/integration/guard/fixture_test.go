@@ -123,7 +123,7 @@ func (f *fixture) tearDown() {
 			f.Errorf("tearing %s down: %v", what, err)
 		}
 	}
-	f.eventually("every node is gone", func(context.Context) (bool, error) {
+	f.eventually("every node is deleted", func(context.Context) (bool, error) {
 		nodes, err := f.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
@@ -257,10 +257,10 @@ func (f *fixture) allowed(err error, node *corev1.Node) {
 func (f *fixture) free(node *corev1.Node) {
 	f.Helper()
 	f.remove(node.Name)
-	f.eventually("node "+node.Name+" is gone", func(context.Context) (bool, error) { return f.read(node) == nil, nil })
+	f.eventually("node "+node.Name+" is deleted", func(context.Context) (bool, error) { return f.read(node) == nil, nil })
 }
 
-// read returns the Node, or nil when that UID is gone.
+// read returns the Node, or nil when that UID is deleted.
 func (f *fixture) read(node *corev1.Node) *corev1.Node {
 	f.Helper()
 	current, err := f.admin.CoreV1().Nodes().Get(f.Context(), node.Name, metav1.GetOptions{})

@@ -44,7 +44,7 @@ func TestAForgedReviewOpensNoWayPastTheGuard(t *testing.T) {
 	const exempt = "system:serviceaccount:kube-system:cluster-autoscaler"
 	f := setUp(t, "nodeSelector: {matchLabels: {pool: ours}}\nguard: {maxTerminating: 1, lastSchedulable: refuse, criticalPods: [{namespaces: [default], selector: {matchLabels: {tier: critical}}}], exempt: {users: ["+exempt+"], groups: [cloud]}}\n")
 	ours := labelled("pool", "ours")
-	gone, victim, precious := f.node("gone", ours), f.node("victim", ours), f.node("precious", annotated(api.AnnotationProtect, "true"))
+	deleted, victim, precious := f.node("gone", ours), f.node("victim", ours), f.node("precious", annotated(api.AnnotationProtect, "true"))
 	f.patch(precious, `{"spec":{"taints":[{"key":"gpu","effect":"NoSchedule"}]}}`)
 	pod := cluster.MakePod("default", "db", "victim")
 	pod.Labels["tier"] = "critical"
@@ -57,7 +57,7 @@ func TestAForgedReviewOpensNoWayPastTheGuard(t *testing.T) {
 		}
 	})
 	f.patch(f.node("other", ours), `{"spec":{"unschedulable":true}}`)
-	f.allowed(f.delete(f.admin, gone), gone) // So that each rule has something to deny.
+	f.allowed(f.delete(f.admin, deleted), deleted) // So that each rule has something to deny.
 	mallory := f.as("mallory", "editors")
 	meta := func(old object) object { return old["metadata"].(object) }
 	for name, forge := range map[string]func(request, user, old object){

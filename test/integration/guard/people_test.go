@@ -61,8 +61,8 @@ func TestADeletionThatNamesAVersionSucceeds(t *testing.T) {
 
 func TestBreakGlass(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 1}\n")
-	gone, node := f.node("gone"), f.node("worker", annotated(api.AnnotationProtect, "true"))
-	f.allowed(f.delete(f.admin, gone), gone)
+	deleted, node := f.node("gone"), f.node("worker", annotated(api.AnnotationProtect, "true"))
+	f.allowed(f.delete(f.admin, deleted), deleted)
 	editor, operator := f.as("ed", "editors"), f.as("op", "operators")
 	for _, key := range []string{api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil} {
 		err := f.annotate(editor, node, key, time.Now().Add(time.Hour).Format(time.RFC3339))
@@ -86,7 +86,7 @@ func TestBreakGlass(t *testing.T) {
 	if run := f.record(node, api.Succeeded); run.RequestedBy != "ed" || run.BreakGlassReason != "the rack burns" {
 		t.Errorf("the record is %+v", run)
 	}
-	if run := f.record(gone, api.Succeeded); run.BreakGlassReason != "" {
+	if run := f.record(deleted, api.Succeeded); run.BreakGlassReason != "" {
 		t.Errorf("the record of another node is %+v", run)
 	}
 }

@@ -182,7 +182,7 @@ func TestNoMoreTerminateAtOnceThanConfigAllows(t *testing.T) {
 	f.free(nodes[0])
 	f.refused(f.delete(f.admin, nodes[2]), nodes[2], "1 other node is terminating, and guard.maxTerminating is 40% of 4, which is 1: b (")
 	f.free(nodes[1])
-	// What is gone counts no longer, though it was allowed only a moment ago.
+	// Deleted Nodes are not counted, though it was allowed only a moment ago.
 	f.allowed(f.delete(f.admin, nodes[2]), nodes[2])
 }
 
@@ -199,9 +199,9 @@ func TestNodesThatConfigDoesNotSelectAreProtectedByTheirAnnotationAlone(t *testi
 
 func TestEveryBlockerIsNamed(t *testing.T) {
 	f := setUp(t, "guard: {controlPlane: refuse, lastSchedulable: refuse, maxTerminating: 1}\n")
-	gone := f.node("gone")
+	deleted := f.node("gone")
 	only := f.node("only", annotated(api.AnnotationProtect, "true"), labelled("node-role.kubernetes.io/control-plane", ""))
-	f.allowed(f.delete(f.admin, gone), gone)
+	f.allowed(f.delete(f.admin, deleted), deleted)
 	f.refused(f.delete(f.admin, only), only, "nodecleanup.io/protect (", "; it is a control-plane node", "; no other node is schedulable", "; 1 other node is terminating, and guard.maxTerminating is 1: gone (")
 }
 

@@ -139,7 +139,7 @@ func (s *scene) clean(t *testing.T, name string) {
 	t.Helper()
 	s.create(t, name)
 	s.delete(t, name)
-	s.eventually(t, "node "+name+" is gone", func(ctx context.Context) (bool, error) {
+	s.eventually(t, "node "+name+" is deleted", func(ctx context.Context) (bool, error) {
 		_, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, nil

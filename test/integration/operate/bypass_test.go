@@ -103,7 +103,7 @@ func TestAnAgentThatComesBackContradictsNoBypass(t *testing.T) {
 	stop := f.start()
 	operator := f.userInRole("nodecleanup-operator")
 	by := "nodecleanup-operator-" + f.namespace
-	gone, kept := f.node("gone", nil), f.node("kept", nil)
+	deleted, kept := f.node("gone", nil), f.node("kept", nil)
 	f.patch("kept", `{"metadata":{"finalizers":["example.com/other","nodecleanup.io/finalizer"]}}`)
 	for i, node := range []string{"gone", "kept"} {
 		f.pod(fmt.Sprintf("cart-%d", i), node, app("cart"))
@@ -119,7 +119,7 @@ func TestAnAgentThatComesBackContradictsNoBypass(t *testing.T) {
 	if f.read("gone") != nil || api.HasFinalizer(f.read("kept")) {
 		t.Fatal("the nodes are not released")
 	}
-	before := map[string]*corev1.ConfigMap{"gone": f.runOf(gone), "kept": f.runOf(kept)}
+	before := map[string]*corev1.ConfigMap{"gone": f.runOf(deleted), "kept": f.runOf(kept)}
 
 	f.start()
 	f.eventually("the agent publishes what is on the record", func(context.Context) (bool, error) {
@@ -128,7 +128,7 @@ func TestAnAgentThatComesBackContradictsNoBypass(t *testing.T) {
 	})
 	f.node("next", nil)
 	f.run("cleanup", "next", "--yes", "--delete", "-n", f.namespace).exits(exit.OK)
-	for name, node := range map[string]*corev1.Node{"gone": gone, "kept": kept} {
+	for name, node := range map[string]*corev1.Node{"gone": deleted, "kept": kept} {
 		record := f.runOf(node)
 		if run := f.decoded(record); run.State != api.Bypassed || run.Bypasser() != by || record.ResourceVersion != before[name].ResourceVersion {
 			t.Errorf("%s: the record was changed: %+v", name, run)

@@ -38,7 +38,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	if !node.Spec.Unschedulable || node.Annotations[api.AnnotationCleanupRequestedBy] != "admin" {
 		t.Errorf("cordoned %v, annotations %v", node.Spec.Unschedulable, node.Annotations)
 	}
-	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.OK).says("the node is gone", "node/worker cleaned up and deleted")
+	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.OK).says("the node is deleted", "node/worker cleaned up and deleted")
 	if f.read("worker") != nil {
 		t.Error("the node is still there")
 	}
@@ -89,7 +89,7 @@ func TestRetryOfADeletedNode(t *testing.T) {
 	f.run("cleanup", "worker", "--yes").exits(exit.Failure).says("it is being deleted", "retry worker")
 	f.run("retry", "worker", "--wait").exits(exit.Unhealthy).says("failed")
 	f.dropBudget("cart")
-	f.run("retry", "worker", "--wait").exits(exit.OK).says("the node is gone")
+	f.run("retry", "worker", "--wait").exits(exit.OK).says("the node is deleted")
 	f.run("retry", "worker").exits(exit.Failure).says("reading node worker", "history worker")
 }
 
@@ -139,7 +139,7 @@ func TestRetryOfANodeThatOthersHold(t *testing.T) {
 	f.run("retry", "theirs").exits(exit.Failure).says("held by nodecleanup, but by example.com/theirs")
 }
 
-// That the node is gone, or waited for no longer, is not that it was cleaned up.
+// That the node is deleted, or waited for no longer, is not that it was cleaned up.
 func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
@@ -154,7 +154,7 @@ func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
 		"stripped": {func(node string) {
 			f.delete(node)
 			f.patch(node, `{"metadata":{"finalizers":null}}`)
-		}, "cleaning up node stripped: the node is gone without it: somebody took the finalizer off"},
+		}, "cleaning up node stripped: the node is deleted without it: somebody took the finalizer off"},
 		"withdrawn": {func(node string) {
 			f.patch(node, `{"metadata":{"annotations":{"nodecleanup.io/cleanup-requested-at":null}}}`)
 		}, "cleaning up node withdrawn: "},

@@ -30,7 +30,7 @@ func TestNamesAreCompleted(t *testing.T) {
 	f.start()
 	f.node("gone", nil)
 	f.delete("gone")
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("gone") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("gone") == nil, nil })
 	f.node("worker-b", nil)
 	f.node("worker-a", nil)
 	f.eventually("the API server's cache has both", func(context.Context) (bool, error) {

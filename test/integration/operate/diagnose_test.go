@@ -81,9 +81,9 @@ func TestDiagnoseANodeThatIsGone(t *testing.T) {
 	f.start()
 	f.node("worker", nil)
 	f.delete("worker")
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
-	f.run("diagnose", "worker").exits(exit.OK).says("Node worker is gone.", "Succeeded")
-	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may already be gone")
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.run("diagnose", "worker").exits(exit.OK).says("Node worker no longer exists.", "Succeeded")
+	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may be deleted already")
 }
 
 func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {

@@ -42,7 +42,7 @@ type fixture struct {
 
 // setUp installs nodecleanup with these steps, without starting an agent.
 func setUp(t *testing.T, steps string) *fixture {
-	// With the policy, too, nothing would show that the webhook is gone.
+	// With the policy, too, nothing would show that the webhook is deleted.
 	return setUpBy(t, install.AdmissionWebhook, steps)
 }
 
@@ -74,7 +74,7 @@ func freePort(t *testing.T) int {
 func (f *fixture) tearDown() {
 	ctx := context.WithoutCancel(f.Context())
 	for what, err := range map[string]error{
-		// Not by an uninstall, which waits for the namespace to be gone.
+		// Not by an uninstall, which waits until the namespace is deleted.
 		"webhook":   f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
 		"policy":    f.client.AdmissionregistrationV1().MutatingAdmissionPolicies().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
 		"binding":   f.client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}),
@@ -252,7 +252,7 @@ func (f *fixture) patch(name, patch string) {
 	}
 }
 
-// read returns the node, or nil when it is gone.
+// read returns the node, or nil when it is deleted.
 func (f *fixture) read(name string) *corev1.Node {
 	f.Helper()
 	node, err := f.client.CoreV1().Nodes().Get(f.Context(), name, metav1.GetOptions{})
@@ -271,7 +271,7 @@ func (f *fixture) awaitState(name string, state api.State) {
 	f.eventually(fmt.Sprintf("node %s is in state %s", name, state), func(context.Context) (bool, error) {
 		node := f.read(name)
 		if node == nil {
-			return false, fmt.Errorf("the node is gone")
+			return false, fmt.Errorf("the node is deleted")
 		}
 		condition := api.CleanupConditionOf(node)
 		return condition != nil && condition.Reason == string(state), nil

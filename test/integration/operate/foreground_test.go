@@ -38,7 +38,7 @@ func TestADeletionInTheForegroundTakesCSINodeAndLeaseEarlyAndIsCleanedUpAsUsual(
 		t.Fatal(err)
 	}
 	f.awaitState("worker", api.Running)
-	f.eventually("CSINode and Lease are gone", func(ctx context.Context) (bool, error) { return f.noneOwned(ctx, "worker") })
+	f.eventually("CSINode and Lease are deleted", func(ctx context.Context) (bool, error) { return f.noneOwned(ctx, "worker") })
 	if node := f.read("worker"); node == nil || !api.HasFinalizer(node) {
 		t.Fatalf("the node is not held: %+v", node)
 	}
@@ -46,7 +46,7 @@ func TestADeletionInTheForegroundTakesCSINodeAndLeaseEarlyAndIsCleanedUpAsUsual(
 	f.eventually("the volumes are waited for", func(context.Context) (bool, error) {
 		node := f.read("worker")
 		if node == nil {
-			return false, errors.New("the node is gone")
+			return false, errors.New("the node is deleted")
 		}
 		condition := api.CleanupConditionOf(node)
 		return condition != nil && strings.Contains(condition.Message, "pv-foreground"), nil
@@ -54,7 +54,7 @@ func TestADeletionInTheForegroundTakesCSINodeAndLeaseEarlyAndIsCleanedUpAsUsual(
 	if err := attachments.Delete(t.Context(), "csi-foreground", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 	f.run("history", "worker").exits(exit.OK).says("Succeeded", "2/2")
 }
 

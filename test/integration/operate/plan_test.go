@@ -120,7 +120,7 @@ func TestPlanOfANodeThatTheConfigLeavesOut(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {mine: \"yes\"}}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
-	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; deleted, it is gone immediately")
+	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; if deleted, it is removed immediately")
 	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("leaves this node out", "Change nodeSelector")
 }
 
@@ -137,7 +137,7 @@ func TestPlanOfANodeThatTheConfigLeavesOutAndThatHasTheFinalizer(t *testing.T) {
 	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
 	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
 	f.delete("once-ours")
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("once-ours") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("once-ours") == nil, nil })
 	f.run("history", "once-ours").exits(exit.OK).says("Succeeded", "1/1")
 }
 

@@ -96,5 +96,5 @@ func TestADrainThatMayNotForceWaitsAndNamesTheRight(t *testing.T) {
 		t.Errorf("the cleanup is %s, want %s: it waits", state, api.Running)
 	}
 	f.dropBudget("cart")
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 }

@@ -64,7 +64,7 @@ func TestStatusFollowsACleanup(t *testing.T) {
 	saysSoon("node worker Failed 1/2 drain")
 	f.dropBudget("cart")
 	f.run("retry", "worker").exits(exit.OK)
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 	saysSoon("node worker is not being cleaned up any more")
 	cancel()
 	<-ended

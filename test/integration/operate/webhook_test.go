@@ -12,7 +12,7 @@ import (
 )
 
 // A webhook of somebody else on Nodes does not answer: it is named, the drain waits, and goes on by
-// itself when the webhook is gone.
+// itself when the webhook is deleted.
 func TestAWebhookOnNodesThatDoesNotAnswerIsNamedAndWaitedFor(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 0}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.start()
@@ -34,5 +34,5 @@ func TestAWebhookOnNodesThatDoesNotAnswerIsNamedAndWaitedFor(t *testing.T) {
 		}
 	}
 	f.dropWebhook("nodes.example.com")
-	f.eventually("the node is gone", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
+	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 }
