@@ -56,13 +56,13 @@ kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, on
 	@go run ./hack/cluster build
 
 .PHONY: render
-render: ## Write manifests/base, and what the Kustomize components add, anew from the Helm chart
+render: ## Regenerate manifests/base and the Kustomize components from the Helm chart
 	cd hack/tools/chart && go run . ../../../manifests
 
 ##@ Release
 
 .PHONY: docs
-docs: ## Write the reference of the command line anew from the commands
+docs: ## Regenerate the reference of the command line
 	@go run ./hack/docs docs/cli
 
 .PHONY: man
@@ -73,7 +73,7 @@ man: ## Write man pages into dist/man
 release: ## Make the release of VERSION in dist/: archives, images, chart, manifests, SBOMs, checksums, Krew manifest, man pages
 	@go run ./hack/release -version $(VERSION) dist
 
-# Registry and folder, such as ghcr.io/somebody; empty for those in the images' names.
+# Registry and folder, such as ghcr.io/example; empty for those in the images' names.
 REGISTRY ?=
 .PHONY: push
 push: ## Push the images of make release to REGISTRY, as whom docker login has left

@@ -101,7 +101,7 @@ func TestGuardHandlerRefusesByAClearAnswer(t *testing.T) {
 	}
 }
 
-// Who is to try again is told so in a way that clients know.
+// A caller that should retry gets a status that clients retry.
 func TestGuardHandlerSaysWhenToTryAgain(t *testing.T) {
 	recorder, counts := askDeletion(&evaluator{verdict: guard.Verdict{Busy: true, Message: "node n was not deleted: try again"}}, "/guard-node", http.MethodPost, "application/json", deletionReview())
 	var answer admissionv1.AdmissionReview

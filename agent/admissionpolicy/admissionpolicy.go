@@ -51,7 +51,7 @@ func New(options Options) *Publisher {
 func (p *Publisher) Trigger() {
 	select {
 	case p.due <- struct{}{}:
-	default: // A check is due already.
+	default: // A check is scheduled already.
 	}
 }
 

@@ -33,10 +33,10 @@ func newBrake(t *testing.T, client *fake.Clientset) *Brake {
 func TestNoCleanupBeginsBeforeTheStateIsRead(t *testing.T) {
 	status := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.StatusName, Annotations: map[string]string{api.AnnotationPause: "true"}}}
 	b := newBrake(t, fake.NewClientset(status))
-	for _, term := range []string{"the first term", "the next term, although this agent read it in the first"} {
+	for _, when := range []string{"the first leadership", "the next leadership, although this agent read it in the first"} {
 		b.Forget()
 		if b.Reason() == "" || b.OpenFor() != 0 {
-			t.Errorf("%s: a cleanup may begin", term)
+			t.Errorf("%s: a cleanup may begin", when)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
@@ -47,7 +47,7 @@ func TestNoCleanupBeginsBeforeTheStateIsRead(t *testing.T) {
 		})
 		b.Await(ctx, time.Hour)
 		if reason := b.Reason(); reason != "cleanups paused by an unknown user" {
-			t.Errorf("%s: a node waits because %q", term, reason)
+			t.Errorf("%s: a node waits because %q", when, reason)
 		}
 		cancel()
 		group.Wait()

@@ -10,7 +10,7 @@ import (
 
 // checkHost holds a Node whose host rebooted or was replaced during the cleanup: the
 // kubelet found the terminating Node, takes itself for registered, and does not register
-// again once the Node is deleted. A retry request says that somebody took care of it, but only one
+// again once the Node is deleted. A retry request says that an operator took care of it, but only one
 // that was made after the Node was held for this: an earlier one asked for something else.
 func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 	if current := r.nodes.Get(c.node.Name); current == nil || current.ResourceVersion != c.node.ResourceVersion {

@@ -82,7 +82,7 @@ func TestSuperviseRun(t *testing.T) {
 		"a node that is released": {node: deletedNode(nil), prepare: func(b *bench) {
 			b.states.update("uid", func(s *nodeState) { s.released = true })
 		}},
-		"a node that is deleted meanwhile": {node: deletedNode(nil), prepare: func(b *bench) {
+		"a node that is deleted in between": {node: deletedNode(nil), prepare: func(b *bench) {
 			if err := b.nodes.Store().Delete(&nodecache.Node{ObjectMeta: deletedNode(nil).ObjectMeta}); err != nil {
 				b.Fatal(err)
 			}
@@ -618,7 +618,7 @@ func TestOnInterrupted(t *testing.T) {
 			}
 			at := b.states.get("uid").retryAt
 			if want := started.Add(test.backsOff); test.backsOff == 0 && !at.IsZero() || test.backsOff > 0 && !at.Equal(want) {
-				t.Errorf("it goes on at %s", at)
+				t.Errorf("it continues at %s", at)
 			}
 		})
 	}

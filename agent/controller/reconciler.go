@@ -168,7 +168,7 @@ func (r *reconciler) publishInvalid(node metav1.Object, err error) bool {
 	if !errors.As(err, &invalid) {
 		return false
 	}
-	r.Log.Error("the API server rejects every update of this node until somebody fixes it", "node", node.GetName(), "err", err)
+	r.Log.Error("the API server rejects every update of this node until it is fixed", "node", node.GetName(), "err", err)
 	r.Reporter.ForMetadata(node).Publish(nodeevent.NodeInvalid(node.GetName(), invalid))
 	return true
 }

@@ -19,7 +19,7 @@ const (
 )
 
 // requested reports whether there is a request to handle or to cancel for a Node that is
-// not deleted: somebody asked for its cleanup, withdrew that, or our cordon remains.
+// not deleted: a user requested its cleanup, withdrew that, or our cordon remains.
 func (r *reconciler) requested(node *nodecache.Node) bool {
 	return node.Annotations[api.AnnotationCleanupRequestedAt] != "" || node.Annotations[api.AnnotationCordonedBy] == api.Agent ||
 		r.states.get(node.UID).withdrawn

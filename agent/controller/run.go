@@ -144,7 +144,7 @@ func (r *reconciler) onInterrupted(ctx context.Context, c *cleanup, err error) {
 	}
 }
 
-// recordNodeDeleted records the end of a run whose Node was deleted by somebody else.
+// recordNodeDeleted records the end of a run whose Node was deleted by another client.
 func (r *reconciler) recordNodeDeleted(ctx context.Context, c *cleanup) {
 	c.report.Discard(false)
 	if r.states.get(c.node.UID).released {

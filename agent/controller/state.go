@@ -34,7 +34,7 @@ type nodeState struct {
 	failures int
 	retryAt  time.Time
 
-	// withdrawn: somebody removed a request for a cleanup.
+	// withdrawn: a user removed a request for a cleanup.
 	withdrawn bool
 	// ranAt is when the newest run began that has saved its record.
 	ranAt time.Time
@@ -75,7 +75,7 @@ type states struct {
 func newStates() *states { return &states{byUID: map[types.UID]*nodeState{}} }
 
 // track makes sure that the Node has a state, unless exists returns false afterwards: then
-// the Node was deleted meanwhile, and nobody would drop the state.
+// the Node was deleted in between, and nobody would drop the state.
 func (s *states) track(node *nodecache.Node, exists func() bool) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

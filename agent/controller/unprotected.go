@@ -11,7 +11,7 @@ import (
 
 // onFinalizerRemoved handles a terminating Node without our finalizer, once: this
 // controller released it and another finalizer holds it, or it was never protected, or
-// somebody removed the finalizer too early.
+// another client removed the finalizer too early.
 func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result {
 	if !r.states.track(c.cached, func() bool { return r.nodes.Has(c.cached) }) {
 		return stop
@@ -37,7 +37,7 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 		r.Metrics.NodeUnprotected()
 		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.NodeUnprotected())
 	case !record.State.Released():
-		c.log.Warn("somebody removed our finalizer before the cleanup was done")
+		c.log.Warn("another client removed our finalizer before the cleanup was done")
 		r.Metrics.NodeUnprotected()
 		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.FinalizerLost())
 	default:

@@ -51,8 +51,8 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	}
 }
 
-// cutOffAfter is how long a plugin that was told to stop is waited for. It is
-// then left behind, so that its Node, and no other, goes on without it.
+// cutOffAfter is how long the executor waits for a plugin that it has cancelled. It is
+// then left behind, so that its Node, and no other, continues without it.
 const cutOffAfter = 5 * time.Second
 
 // timeoutError is the cause for which an attempt was ended. It tells which option ended it,
@@ -104,7 +104,7 @@ func (e *Executor) attempt(ctx context.Context, call call, step config.Step, tar
 		result.err = explain(ctx, result.err)
 		return result
 	case <-cutOff.C():
-		return ended(nil, fmt.Errorf("%w, and plugin %s did not stop when it was told to", context.Cause(ctx), step.Plugin))
+		return ended(nil, fmt.Errorf("%w, and plugin %s did not stop when it was cancelled", context.Cause(ctx), step.Plugin))
 	}
 }
 

@@ -56,7 +56,7 @@ type Job struct {
 type Outcome struct {
 	// State is Succeeded, Waiting or Failed.
 	State api.State
-	// RetryAt is when the next attempt is due, in state Waiting.
+	// RetryAt is the time of the next attempt, in state Waiting.
 	RetryAt time.Time
 	// Message says in plain words what holds the Node, empty in state Succeeded.
 	Message string
@@ -88,7 +88,7 @@ func NewPreviewer(clock clock.WithTicker, random func() float64, redact func(str
 	return &Executor{clock: clock, random: random, redact: redact, call: preview, previews: true}
 }
 
-// Run goes on with a job until all its steps are done, or until nothing is left
+// Run continues a job until all its steps are done, or until nothing is left
 // to do now: then the Outcome says when to call again. An error means that the
 // run was interrupted (ctx ended, the record could not be saved, the guard said
 // no); what was in flight is cancelled and its result is not recorded.
@@ -168,7 +168,7 @@ func (r *run) recordSkips() {
 }
 
 // holdBlocked takes the time of the next try off a step that depends on one that is no
-// longer done: config or the Node's labels changed meanwhile. It begins when that one is
+// longer done: config or the Node's labels changed in the meantime. It begins when that one is
 // done, and waits for no clock.
 func (r *run) holdBlocked() {
 	for _, step := range r.steps {
@@ -265,7 +265,7 @@ func (r *run) recordProgress() (changed bool) {
 	return changed
 }
 
-// settle notes in the record what came of an attempt, unless ctx ended meanwhile:
+// settle notes in the record what came of an attempt, unless ctx ended in the meantime:
 // then it is for the next leader to find out. It is stored by the next begin.
 func (r *run) settle(ctx context.Context, done result) error {
 	delete(r.running, done.step.Name)

@@ -23,7 +23,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
-// The tests run in synctest bubbles: time stands still until everybody waits.
+// The tests run in synctest bubbles: time stands still until all goroutines wait.
 
 type pluginFunc func(ctx context.Context, target cleanup.Target) error
 

@@ -27,7 +27,7 @@ const (
 	// healthTimeout is how long a plugin may take to say how it is.
 	healthTimeout = 10 * time.Second
 	// hangsFor is how long one that did not is not asked again: what its check hangs in may
-	// never return, long after the plugin is well.
+	// never return, long after the plugin is healthy.
 	hangsFor = 5 * time.Minute
 )
 
@@ -53,7 +53,7 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 }
 
 // checkHealth asks a plugin, unless one that was asked before is past its time and has not come
-// back: of a plugin that hangs, the checks of a minute are not left behind each minute anew, but
+// back: of a plugin that hangs, the checks of a minute do not pile up, but
 // one every hangsFor.
 // Checks of several nodes run beside each other, and none takes the answer of another: that one
 // may have begun before the secret was there.
@@ -95,7 +95,7 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 }
 
 // hangs reports whether a plugin that did not answer is not to be asked now. Of those that ask
-// when its time is over, one goes first.
+// after its time-out, one is called again.
 func (e *Executor) hangs(key any) bool {
 	since, hangs := e.hanging.Load(key)
 	if !hangs {

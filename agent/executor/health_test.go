@@ -32,7 +32,7 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 		began := time.Now()
 		answers := New(clock.RealClock{}, func() float64 { return 0 }, hush).CheckHealth(t.Context(), []config.Step{
 			b.step("cannot-tell", succeed),
-			step("well", func(context.Context) error { return nil }),
+			step("healthy", func(context.Context) error { return nil }),
 			step("ill", func(context.Context) error { return errors.New("no token") }),
 			step("optional", func(context.Context) error { return errors.New("no channel") }, optional),
 			step("panics", func(context.Context) error { panic("nil map") }),
@@ -48,7 +48,7 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 				t.Errorf("%q is missing in %q", want, said)
 			}
 		}
-		for _, unwanted := range []string{"optional", "well", "cannot-tell"} {
+		for _, unwanted := range []string{"optional", "healthy", "cannot-tell"} {
 			if strings.Contains(said, unwanted) {
 				t.Errorf("%q is in %q", unwanted, said)
 			}
@@ -96,12 +96,12 @@ func TestAPluginThatHungIsAskedAgainAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, stuck := newBench(t), make(chan error)
 		var mutex sync.Mutex
-		asked, well := 0, false
+		asked, healthy := 0, false
 		step := b.step("hangs", nil)
 		step.Bound = checked{check: func(context.Context) error {
 			mutex.Lock()
 			asked++
-			hangs := !well
+			hangs := !healthy
 			mutex.Unlock()
 			if hangs {
 				return <-stuck
@@ -132,11 +132,11 @@ func TestAPluginThatHungIsAskedAgainAfterAWhile(t *testing.T) {
 		if blocked := all(); blocked != 50 || asked != 2 {
 			t.Errorf("while it hangs %d of 50 are blocked, and it was asked %d times", blocked, asked)
 		}
-		well = true
+		healthy = true
 		<-time.After(hangsFor)
-		all() // The first of them is told that it is well.
+		all() // The first of them reports that it is healthy.
 		if blocked := all(); blocked != 0 {
-			t.Errorf("of 50 nodes %d are blocked although the plugin is well", blocked)
+			t.Errorf("of 50 nodes %d are blocked although the plugin is healthy", blocked)
 		}
 		close(stuck)
 	})

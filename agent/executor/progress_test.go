@@ -60,7 +60,7 @@ func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
 	})
 }
 
-// A drain that names each pod as it goes ends with what is left, and says no more until that is deleted.
+// A drain that names each Pod as it is evicted ends with what is left, and says no more until that is deleted.
 func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -68,7 +68,7 @@ func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 		b.onSave = func(record *api.Run) {
 			if record.Steps[0].Progress == "3 pods remaining" {
 				close(saving)
-				<-said // The run is busy meanwhile.
+				<-said // The run is busy in the meantime.
 			}
 		}
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {

@@ -138,7 +138,7 @@ func TestAStepThatIsTriedAgainWaitsForWhatItDependsOn(t *testing.T) {
 				// It is the record by which the next run is begun.
 				for _, step := range b.record.Steps {
 					if step.NextAttemptAt != nil && !step.NextAttemptAt.Time.Equal(outcome.RetryAt) {
-						t.Errorf("step %s is due at %s, the run at %s", step.Name, step.NextAttemptAt, outcome.RetryAt)
+						t.Errorf("step %s is retried at %s, the run at %s", step.Name, step.NextAttemptAt, outcome.RetryAt)
 					}
 				}
 			})

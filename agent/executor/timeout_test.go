@@ -60,7 +60,7 @@ func TestATimeoutIsNamedAsTheCause(t *testing.T) {
 			_ = hangs(ctx, target)
 			<-time.After(time.Hour)
 			return nil
-		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s, and plugin test did not stop when it was told to"},
+		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s, and plugin test did not stop when it was cancelled"},
 		"the limit in all": {hangs, []func(*config.Step){inTotal}, "critical step a failed, attempt 2: step a was not done within 5s, the rest of its totalTimeout of 1m15s"},
 	} {
 		t.Run(name, func(t *testing.T) {

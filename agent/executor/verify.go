@@ -32,7 +32,7 @@ func (r *run) verifyDone(ctx context.Context) error {
 			continue
 		}
 		now := metav1.NewTime(r.clock.Now())
-		if record.StartedAt == nil { // Somebody has edited the record.
+		if record.StartedAt == nil { // A user has edited the record.
 			record.StartedAt = &now
 		}
 		done := r.attempt(ctx, verify, step, r.target(step, record.Attempts), step.Timeout)

@@ -292,7 +292,7 @@ func TestOnlyWhatMattersIsNeeded(t *testing.T) {
 		"glass broken": {func(_ *config.Config, r *Deletion) {
 			r.Node.Annotations = someNode(api.AnnotationBreakGlass, "why", api.AnnotationBreakGlassUntil, "2026-11-23T04:00:00Z").Annotations
 		}, nil},
-		"a node that takes no pods": {func(_ *config.Config, r *Deletion) {
+		"a node that is not schedulable": {func(_ *config.Config, r *Deletion) {
 			r.Node.Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: corev1.TaintEffectNoExecute}}
 		}, []Rule{CriticalPods, MaxTerminating}},
 	} {

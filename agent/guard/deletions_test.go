@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// One read serves the Nodes that are deleted at once; a Node that is deleted later is read anew.
+// One read serves the Nodes that are deleted at once; a Node that is deleted later is read again.
 func TestDeletionsAreReadOnceForManyNodes(t *testing.T) {
 	started := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 	ledger := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.GuardName}, Data: map[string]string{}}

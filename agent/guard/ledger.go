@@ -82,7 +82,7 @@ func (l *ledger) justAllowed(deletion Deletion, rules []Rule, now time.Time) boo
 }
 
 // record records who deletes a Node. The last user counts: the one whose request the API server
-// goes on to execute. One who is not verified does not replace one who is.
+// executes. One who is not verified does not replace one who is.
 func (l *ledger) record(deletion Deletion, now time.Time) {
 	before, known := l.deletions[deletion.UID]
 	age := now.Sub(before.At.Time)

@@ -17,7 +17,7 @@ const (
 	// connections are no burden.
 	smallBody = 24 << 10
 	// tryAgain is when there may be memory for large bodies again, in seconds. API servers
-	// retry a webhook only if they are told when.
+	// retry a webhook only if the answer has Retry-After.
 	tryAgain = "1"
 	// bodyTimeout is how long a caller may take to send a body.
 	bodyTimeout = 5 * time.Second

@@ -65,8 +65,8 @@ func TestBodiesAreRefusedUnread(t *testing.T) {
 			if response.StatusCode != test.want {
 				t.Errorf("%s: %s", response.Status, answer)
 			}
-			if told := refusals.Load() > before; told != (test.want != http.StatusOK) {
-				t.Errorf("told of a refusal: %t", told)
+			if notified := refusals.Load() > before; notified != (test.want != http.StatusOK) {
+				t.Errorf("counted as a refusal: %t", notified)
 			}
 			// What the sockets hold is sent without being read.
 			if test.want != http.StatusOK && sent.read.Load() > 64<<20 {

@@ -47,7 +47,7 @@ type Election struct {
 	Options
 	lease *resourcelock.LeaseLock
 	lock  *timedLock
-	// refused counts the requests of a term that the fence refused, omitted the log records
+	// refused counts the requests of a leadership that the fence refused, omitted the log records
 	// about that.
 	refused, omitted atomic.Int64
 	// losing is true from the loss of the Lease until the work has returned.
@@ -77,12 +77,12 @@ func lost(format string, arguments ...any) error {
 
 // Run does the work each time this agent is the leader, by a Lease that the client
 // reads and writes, until ctx ends. The work's context ends with the leadership, and
-// no new term begins before the work has returned. Its error ends the agent.
+// no new leadership begins before the work has returned. Its error ends the agent.
 func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work func(context.Context) error) error {
 	l.lease.Client = client.CoordinationV1()
 	for ctx.Err() == nil {
 		failed := make(chan error, 1)
-		term, cancel := context.WithCancelCause(ctx)
+		leadership, cancel := context.WithCancelCause(ctx)
 		// client-go would go on trying to renew a Lease that is another's.
 		l.lock.taken = cancel
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -99,7 +99,7 @@ func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work fu
 				OnStartedLeading: func(ctx context.Context) {
 					l.Leading(true)
 					l.Log.Info("leading", "identity", l.lock.Identity())
-					ctx, stop := l.explained(ctx, term)
+					ctx, stop := l.explained(ctx, leadership)
 					defer stop(nil)
 					err := work(ctx)
 					if ctx.Err() != nil {
@@ -116,8 +116,8 @@ func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work fu
 			cancel(nil)
 			return fmt.Errorf("setting up leader election: %w", err)
 		}
-		elector.Run(term)
-		cause := l.cause(term)
+		elector.Run(leadership)
+		cause := l.cause(leadership)
 		cancel(cause)
 		if l.lock.renewed.Load() != nil {
 			if errors.Is(cause, ErrLost) {
@@ -139,20 +139,20 @@ func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work fu
 	return nil
 }
 
-// cause returns why a term is over whose election has ended.
-func (l *Election) cause(term context.Context) error {
-	if term.Err() != nil {
-		return context.Cause(term)
+// cause returns why a leadership has ended.
+func (l *Election) cause(leadership context.Context) error {
+	if leadership.Err() != nil {
+		return context.Cause(leadership)
 	}
 	return lost("the Lease could not be renewed within %s", l.Timing.RenewDeadline)
 }
 
 // explained returns a context that ends with one of client-go's, which does not tell why, and
-// has the cause for which the term is over.
-func (l *Election) explained(ended, term context.Context) (context.Context, context.CancelCauseFunc) {
+// has the cause for which the leadership ended.
+func (l *Election) explained(ended, leadership context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ended))
 	context.AfterFunc(ended, func() {
-		cause := l.cause(term)
+		cause := l.cause(leadership)
 		l.losing.Store(errors.Is(cause, ErrLost))
 		stop(cause)
 	})
@@ -160,7 +160,7 @@ func (l *Election) explained(ended, term context.Context) (context.Context, cont
 }
 
 // Fence returns an error unless this agent renewed the Lease so recently that
-// nobody else can have taken it, and has not seen since that somebody has all the
+// nobody else can have taken it, and has not seen since that another one has all the
 // same, as by hand. It is asked before every side effect, because a process that
 // was suspended finds out last.
 func (l *Election) Fence() error {

@@ -19,7 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// lease is a Lease that everybody can read and write at once.
+// lease is a Lease that all can read and write at once.
 type lease struct {
 	resourcelock.Interface
 	holder string
@@ -69,7 +69,7 @@ func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	get()
 	says("while another leads", "does not hold the Lease")
 	if ended != nil {
-		t.Errorf("a term that was none ended: %v", ended)
+		t.Errorf("a leadership that never began ended: %v", ended)
 	}
 	update()
 	says("with the Lease", "")
@@ -90,10 +90,10 @@ func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	get()
 	says("when the Lease was taken", `held by "zoe"`)
 	if ended == nil || !strings.Contains(ended.Error(), `taken by "zoe"`) {
-		t.Errorf("the term ended by %v", ended)
+		t.Errorf("the leadership ended by %v", ended)
 	}
 	update()
-	says("in the next term", "")
+	says("in the next leadership", "")
 	get()
 	says("after it has read its own name", "")
 	long := time.Now().Add(-lead.Timing.RenewDeadline - time.Second)
@@ -101,7 +101,7 @@ func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
 	says("when it has not renewed for long", "last renewed 11")
 }
 
-// The agent is told to stop while the API server makes it the leader: it never hears of that,
+// The agent is stopped while the API server makes it the leader: it never hears of that,
 // and another would wait for the Lease to run out.
 func TestALeaseThatWasTakenUnheardIsGivenBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -17,7 +17,7 @@ type timedLock struct {
 	tried bool
 	// other is who holds the Lease, "" for nobody, and nil for this agent.
 	other atomic.Pointer[string]
-	// taken ends the term of an agent whose Lease is somebody else's.
+	// taken ends the leadership of an agent that lost its Lease to another.
 	taken context.CancelCauseFunc
 }
 

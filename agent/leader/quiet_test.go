@@ -20,7 +20,7 @@ func TestWhatALostLeaseEndsIsCountedAndNotLogged(t *testing.T) {
 		"refused by the fence":       {fmt.Errorf("writing the record: %w", lost("the Lease is zoe's")), false, false},
 		"canceled by the loss":       {canceled, true, false},
 		"canceled by something else": {canceled, false, true},
-		"another error meanwhile":    {errors.New("no disk"), true, true},
+		"another error":              {errors.New("no disk"), true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text bytes.Buffer

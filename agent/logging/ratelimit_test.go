@@ -22,7 +22,7 @@ func TestCallersCannotFloodTheLog(t *testing.T) {
 	now = now.Add(period)
 	log.Warn("refusing an admission request")
 	if said := written.String(); !strings.Contains(said, "leftOutBefore=980") {
-		t.Errorf("what was left out is told by %q", said)
+		t.Errorf("the omitted records are counted by %q", said)
 	}
 	written.Reset()
 	log.Warn("refusing an admission request")

@@ -79,7 +79,7 @@ func TestWhatIsCountedIsServed(t *testing.T) {
 	}
 	for _, stale := range []string{`hash="abc"`, `step="gone"`, `step="log"`} {
 		if strings.Contains(recorder.Body.String(), stale) {
-			t.Errorf("%q is still told", stale)
+			t.Errorf("%q is still reported", stale)
 		}
 	}
 }

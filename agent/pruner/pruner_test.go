@@ -36,7 +36,7 @@ func record(t *testing.T, node string, state api.State, at time.Time) *corev1.Co
 	return configMap
 }
 
-// A policy of somebody else, or a quota, can refuse the write of one record for ever.
+// Another policy, or a quota, can refuse the write of one record for ever.
 func TestARecordThatCannotBeWrittenKeepsNoOtherFromBeingPruned(t *testing.T) {
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	old, recent := now.Add(-48*time.Hour), now.Add(-time.Hour)

@@ -80,8 +80,8 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 const maxConflicts = 5
 
 // Save stores the record. It preserves labels and annotations of others, creates the
-// ConfigMap again if somebody deleted it, and writes nothing if the record is stored
-// already. If somebody else changed the record itself since the handle read or wrote it,
+// ConfigMap again if it was deleted, and writes nothing if the record is stored
+// already. If another client changed the record itself since the handle read or wrote it,
 // Save fails with Conflict or AlreadyExists.
 func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	configMap, err := api.EncodeRun(h.store.namespace, run)
@@ -101,7 +101,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 		again := false
 		switch {
 		case apierrors.IsNotFound(err) && h.resourceVersion != "":
-			// Somebody deleted it. If the namespace is deleted too, the next write says so.
+			// It was deleted. If the namespace is deleted too, the next write says so.
 			h.resourceVersion, again = "", true
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			var written bool

@@ -2,7 +2,7 @@
 // to an agent whose own machine may have the wrong one.
 //
 // The agent reads the time from the Date header of the answers. An answer does not say
-// which API server it comes from: a load balancer stands in between, or one connection
+// which API server it comes from: there may be a load balancer in between, or one connection
 // leads to one server for hours. The failure model is therefore:
 //
 //   - any one clock is wrong by any amount: that of one API server, or that of this machine;
@@ -33,7 +33,7 @@ const (
 	// quorum is how many answers the clock is first set by.
 	quorum = 3
 	// slewShare is the part of the passing time by which Now is corrected: durations that
-	// are measured meanwhile are wrong by no more than that.
+	// are measured in that time are wrong by no more than that.
 	slewShare = 10
 	// warnEvery is how often the clock logs at most.
 	warnEvery = 10 * time.Minute
@@ -54,7 +54,7 @@ type Interface interface {
 // wrong by more than ten seconds, and then towards the nearest of them. So two API servers
 // that are a minute apart do not move it to and fro, and one wrong answer does not move it at
 // all. A change is spread over time: Now runs a tenth faster or slower until it has arrived,
-// and never goes backwards. It goes forwards at once if this machine's wall clock says the
+// and never moves backwards. It moves forwards at once if this machine's wall clock says the
 // same as the answers, as after the machine was suspended.
 type Clock struct {
 	clock.RealClock

@@ -93,7 +93,7 @@ func TestAnAnswerWithoutADateChangesNothing(t *testing.T) {
 	})
 }
 
-// Whatever the answers say: Now neither goes backwards nor jumps, and two API servers that
+// Whatever the answers say: Now neither moves backwards nor jumps, and two API servers that
 // differ do not fill the log.
 func TestNowIsSteady(t *testing.T) {
 	const minute = time.Minute
@@ -135,7 +135,7 @@ func TestNowIsSteady(t *testing.T) {
 	}
 }
 
-// The monotonic clock stands still meanwhile. When it goes on, the wall clock and the API
+// The monotonic clock stands still in that time. When it continues, the wall clock and the API
 // servers agree about how late it is.
 func TestNowCatchesUpAfterTheMachineWasSuspended(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -71,7 +71,7 @@ func TestHonestCallersAreServedAmongTwoThousandOthers(t *testing.T) {
 			if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 				return err
 			}
-			_, _ = io.WriteString(connection, kind.say) // One that is refused is closed meanwhile.
+			_, _ = io.WriteString(connection, kind.say) // One that is refused is closed in the meantime.
 			return nil
 		})
 	}

@@ -224,7 +224,7 @@ func TestOnlyTheNetworksThatMayCallComeIn(t *testing.T) {
 	}
 }
 
-// Told to stop, the agent is unready at once, answers a while longer, by new connections
+// After SIGTERM, the agent is unready at once, answers a while longer, by new connections
 // too, and asks every caller to go elsewhere.
 func TestAnAgentThatStopsSendsItsCallersAway(t *testing.T) {
 	s := serveAll(t, nil, callerauth.Options{})

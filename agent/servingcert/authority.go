@@ -1,7 +1,7 @@
 // Package servingcert makes the certificate by which the webhook shows the API
 // server that it is the agent: a CA of our own, kept in a Secret so that all
 // replicas share it, and a leaf that never leaves memory. It replaces both in
-// time, and mends the Secret where it was deleted or broken.
+// time, and repairs the Secret if it was deleted or broken.
 package servingcert
 
 import (
@@ -28,10 +28,10 @@ type Options struct {
 	// Hosts are the names and addresses under which the agent is called, one at least.
 	Hosts  []string
 	Timing Timing
-	// Changed is told the end of the CA that signs, once at the start and whenever
+	// Changed is called with the end of the CA that signs, once at the start and whenever
 	// that is another.
 	Changed func(end time.Time)
-	// Served is told the end of each serving certificate; nil for nobody.
+	// Served is called with the end of each serving certificate; may be nil.
 	Served func(end time.Time)
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -89,7 +89,7 @@ func (a *Authority) held() *chain {
 	return a.chain
 }
 
-// adopt goes by a chain that is in the Secret.
+// adopt uses a chain that is in the Secret.
 func (a *Authority) adopt(c *chain) {
 	a.mutex.Lock()
 	before := a.chain
@@ -114,7 +114,7 @@ func (a *Authority) read(ctx context.Context) (*corev1.Secret, error) {
 }
 
 // store writes the chain over a Secret that was read. It reports false where that has
-// changed meanwhile: another agent was faster.
+// changed in the meantime: another agent was faster.
 func (a *Authority) store(ctx context.Context, read *corev1.Secret, c *chain) (bool, error) {
 	secret := read.DeepCopy()
 	if err := c.encode(secret); err != nil {

@@ -56,8 +56,8 @@ func TestALeafDoesNotOutliveItsCA(t *testing.T) {
 
 func TestTheKeeperRenewsAtTwoThirdsOfTheLife(t *testing.T) {
 	now := morning
-	var told time.Time
-	kept := &keeper{hosts: []string{"agent.ns.svc"}, life: timing.LeafLife, now: func() time.Time { return now }, served: func(end time.Time) { told = end }}
+	var reported time.Time
+	kept := &keeper{hosts: []string{"agent.ns.svc"}, life: timing.LeafLife, now: func() time.Time { return now }, served: func(end time.Time) { reported = end }}
 	first, second := newCA(t, now), newCA(t, now)
 	kept.sign(first)
 	serve := func() *x509.Certificate {
@@ -66,8 +66,8 @@ func TestTheKeeperRenewsAtTwoThirdsOfTheLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !told.Equal(certificate.Leaf.NotAfter) {
-			t.Errorf("it ends on %s, and %s is told", certificate.Leaf.NotAfter, told)
+		if !reported.Equal(certificate.Leaf.NotAfter) {
+			t.Errorf("it ends on %s, and %s is reported", certificate.Leaf.NotAfter, reported)
 		}
 		return certificate.Leaf
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Files is a serving certificate that somebody else makes and renews, such as
+// Files is a serving certificate that another tool creates and renews, such as
 // cert-manager: it is read from files, and read again when they change.
 type Files struct {
 	certificateFile, keyFile string
@@ -24,7 +24,7 @@ type Files struct {
 	pair             *tls.Certificate
 }
 
-// OpenFiles reads both PEM files, and fails where they cannot be used. Changed is told
+// OpenFiles reads both PEM files, and fails where they cannot be used. Changed is called
 // the end of the certificate, at once and whenever it is another.
 func OpenFiles(certificateFile, keyFile string, changed func(end time.Time), log *slog.Logger) (*Files, error) {
 	if certificateFile == "" || keyFile == "" {

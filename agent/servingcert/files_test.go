@@ -53,7 +53,7 @@ func TestTheEndOfARenewedCertificateIsToldWithoutAHandshake(t *testing.T) {
 			t.Error(err)
 		}
 		if len(ends) != 2 || !ends[1].Equal(second.certificate.NotAfter) {
-			t.Errorf("told the ends %v, want the second one within a minute: %v", ends, second.certificate.NotAfter)
+			t.Errorf("reported the ends %v, want the second one within a minute: %v", ends, second.certificate.NotAfter)
 		}
 	})
 }
@@ -84,7 +84,7 @@ func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
 		t.Error("the second certificate is not served")
 	}
 	if len(ends) != 2 || !ends[1].Equal(second.certificate.NotAfter) {
-		t.Errorf("told the ends %v", ends)
+		t.Errorf("reported the ends %v", ends)
 	}
 	if err := os.WriteFile(keyFile, []byte("half a key"), 0o600); err != nil {
 		t.Fatal(err)

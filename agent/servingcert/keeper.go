@@ -11,7 +11,7 @@ type keeper struct {
 	hosts []string
 	life  time.Duration
 	now   func() time.Time
-	// served is told the end of each certificate that is made; nil for nobody.
+	// served is called with the end of each certificate that is made; may be nil.
 	served func(end time.Time)
 
 	mutex  sync.Mutex

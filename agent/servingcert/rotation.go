@@ -8,7 +8,7 @@ import "time"
 
 const madeNext = "the next CA is made"
 
-// step returns the chain after the step of a rotation that is due, and what the
+// step returns the chain after the next step of a rotation, and what the
 // step was; the chain itself where none is. With asked, a rotation begins before
 // its time. The next CA takes over only when it is published.
 func (c *chain) step(now time.Time, timing Timing, asked, published bool) (*chain, string, error) {

@@ -29,7 +29,7 @@ func (a *Authority) Run(ctx context.Context) error {
 	note := func() {
 		select {
 		case look <- struct{}{}:
-		default: // One look is due already.
+		default: // One look is scheduled already.
 		}
 	}
 	if err := a.watch(ctx, note); err != nil {
@@ -43,7 +43,7 @@ func (a *Authority) Run(ctx context.Context) error {
 			return nil
 		case <-clock.C:
 			if _, what, err := a.held().step(a.Now(), a.Timing, false, true); err == nil && what == "" {
-				continue // Nothing is due, and nothing is asked of the API server.
+				continue // Nothing to do, so no request is sent.
 			}
 		case <-look:
 		}
@@ -115,7 +115,7 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	}
 	stored, unusable := decode(secret, a.Now())
 	if unusable != nil {
-		// What is in memory is what the API server trusts, unless it has ended. Whoever heals
+		// What is in memory is what the API server trusts, unless it has ended. Who repairs
 		// it, the Secret's next event brings every agent here again.
 		healthy, err := a.healthy()
 		if err != nil {

@@ -54,7 +54,7 @@ func NewHealthChecker(options HealthOptions) *HealthChecker {
 func (h *HealthChecker) Trigger() {
 	select {
 	case h.due <- struct{}{}:
-	default: // A check is due already.
+	default: // A check is scheduled already.
 	}
 }
 

@@ -144,7 +144,7 @@ func TestDemoOnAClusterOfTheUsersOwn(t *testing.T) {
 }
 
 // What cannot be taken away keeps nothing else on the cluster, and the error says how it
-// goes.
+// removed.
 func TestLeavingGoesOnAfterAnError(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Name: "left", WithControllerManager: true})
@@ -214,7 +214,7 @@ func TestLeavingGoesOnAfterAnError(t *testing.T) {
 		t.Errorf("the demo's node is left: %v", err)
 	}
 	if node, err := client.CoreV1().Nodes().Get(t.Context(), "replaced", metav1.GetOptions{}); err != nil || node.DeletionTimestamp != nil {
-		t.Errorf("somebody else's node of the same name was deleted: %v", err)
+		t.Errorf("a node of the same name that is not the demo's was deleted: %v", err)
 	}
 	if _, err := os.Stat(d.kubeconfig); !os.IsNotExist(err) {
 		t.Errorf("credentials are left: %v", err)

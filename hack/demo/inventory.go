@@ -23,7 +23,7 @@ func (d *demo) inventoryCommand(address string) cluster.Command {
 	}
 }
 
-// serveInventory notes the key of each node that it is told about.
+// serveInventory notes the key of each Node that it is notified of.
 func serveInventory(ctx context.Context, address string) error {
 	server := &http.Server{Addr: address, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(
 		func(_ http.ResponseWriter, request *http.Request) {
@@ -38,11 +38,11 @@ func serveInventory(ctx context.Context, address string) error {
 	return nil
 }
 
-// heardBy counts how often the inventory was told of a key.
+// heardBy counts how often the inventory was notified of a key.
 func heardBy(inventory *cluster.Process, key string) (int, error) {
 	log, err := os.ReadFile(inventory.Log())
 	if err != nil {
-		return 0, fmt.Errorf("reading what the inventory was told: %w", err)
+		return 0, fmt.Errorf("reading what the inventory received: %w", err)
 	}
 	return strings.Count(string(log), key+"\n"), nil
 }

@@ -55,7 +55,7 @@ func (d *demo) leave(ctx context.Context) error {
 	}
 	err := errors.Join(errs...)
 	if len(commands) > 0 {
-		err = fmt.Errorf("taking everything away again: %w\nWhat is left goes by these commands, in this order:\n%s", err, strings.Join(commands, "\n"))
+		err = fmt.Errorf("taking everything away again: %w\nRemove the rest with these commands, in this order:\n%s", err, strings.Join(commands, "\n"))
 	}
 	return err
 }

@@ -1,5 +1,5 @@
 // Command demo deletes a Node on a real Kubernetes and shows how its cleanup
-// goes. See README.md of the repository: make demo, make demo-down.
+// removed. See README.md of the repository: make demo, make demo-down.
 package main
 
 import (

@@ -79,7 +79,7 @@ func wantVerdict(t *testing.T, said string) {
 	}
 	wantText(t, said, "the steps are done, the agent took the finalizer off: node demo-node-1 is deleted")
 	wantText(t, verdict,
-		"  yes  the node is deleted", "outlives it and says Succeeded", "  yes  3 of 3 steps are done", "  yes  the inventory was told 1 time(s)",
+		"  yes  the node is deleted", "outlives it and says Succeeded", "  yes  3 of 3 steps are done", "  yes  the inventory was notified 1 time(s)",
 		"  yes  no pod is left on it", "  yes  all 6 pods run on the nodes that are left")
 }
 

@@ -33,7 +33,7 @@ const (
 
 func nodeName(number int) string { return fmt.Sprintf("demo-node-%d", number) }
 
-// makeNode gives a node that takes no pods but the demo's: on somebody's own
+// makeNode gives a node that accepts only the demo's Pods: on a user's own
 // cluster others would seem to run on it.
 func makeNode(name string) *corev1.Node {
 	node := cluster.MakeNode(name, map[string]string{mark: "true"})
@@ -91,7 +91,7 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 }
 
 // awaitWebhook waits until the API server calls the webhook: it learns of the
-// agent's certificate a moment after the agent published it. On somebody's own
+// agent's certificate a moment after the agent published it. On a user's own
 // cluster it cannot reach this machine.
 func (d *demo) awaitWebhook(ctx context.Context) error {
 	if d.local == nil {

@@ -97,7 +97,7 @@ func existing(ctx context.Context, variable, list string) (*stage, error) {
 }
 
 // pin writes the current context alone into a file: the demo plays to its end on the
-// cluster that was agreed to, although somebody switches to another meanwhile.
+// cluster that was agreed to, although the user switches to another context.
 func pin(raw *clientcmdapi.Config, file string) error {
 	if err := clientcmdapi.MinifyConfig(raw); err != nil {
 		return fmt.Errorf("reading the current context: %w", err)

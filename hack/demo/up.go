@@ -113,12 +113,12 @@ func (d *demo) install(ctx context.Context, webhook, inventory string) error {
 	}
 	arguments := []string{"install", "--config", file, "--agent-url", "https://" + webhook}
 	if d.local == nil {
-		// Somebody may have installed while the question was open.
+		// A user may have installed while the question was open.
 		if err := refuseInstalled(ctx, d.rest); err != nil {
 			return err
 		}
 		// Until the agent has limited it to the demo's nodes, the policy would hold
-		// everybody's new ones.
+		// those of all others.
 		arguments = append(arguments, "--admission", "webhook")
 		d.made.install = true
 	}
@@ -193,7 +193,7 @@ func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.P
 	return process, nil
 }
 
-// playKubelets runs kwok beside somebody's own cluster, for the fake nodes.
+// playKubelets runs kwok beside a user's own cluster, for the fake nodes.
 func (d *demo) playKubelets(ctx context.Context, serve string) error {
 	command, err := cluster.KwokCommand(ctx, d.folder, d.kubeconfig, serve, os.Stdout)
 	if err != nil {

@@ -54,7 +54,7 @@ func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return err
 	}
-	check(heard == 1, fmt.Sprintf("the inventory was told %d time(s)", heard))
+	check(heard == 1, fmt.Sprintf("the inventory was notified %d time(s)", heard))
 
 	pods, err := d.podsOn(ctx, node.Name)
 	if err != nil {

@@ -52,7 +52,7 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, command
 	agent.WaitDelay = time.Minute
 	err = agent.Run()
 	if ctx.Err() != nil && agent.ProcessState != nil && agent.ProcessState.Success() {
-		err = nil // It was told to end, and did in good order.
+		err = nil // It was stopped and ended in order.
 	}
 	if err != nil {
 		err = fmt.Errorf("running %s: %w", command[0], err)

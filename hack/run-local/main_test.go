@@ -82,7 +82,7 @@ func TestTheAgentIsNotRunBesideTheClustersOwn(t *testing.T) {
 	}
 	t.Setenv("KUBECONFIG", nobody)
 	if _, err := local(t.Context(), "true", nil); err == nil || !strings.Contains(err.Error(), "FORCE=true does not look") {
-		t.Errorf("by somebody who may not look: got %v", err)
+		t.Errorf("by a user who may not look: got %v", err)
 	}
 }
 

@@ -24,12 +24,12 @@ const (
 	Waiting State = "Waiting"
 	// Blocked: something outside must change before the cleanup can begin.
 	Blocked State = "Blocked"
-	// Failed: a critical step used up its tries; the Node is kept until somebody acts.
+	// Failed: a critical step used up its tries; the Node is kept until an operator acts.
 	Failed State = "Failed"
 	// Bypassed: an operator let the Node go without cleanup.
 	Bypassed State = "Bypassed"
 	// Canceled: a cleanup of a Node that is not deleted was given up. A deletion
-	// begins anew.
+	// starts again.
 	Canceled State = "Canceled"
 	// Succeeded: every critical step is done.
 	Succeeded State = "Succeeded"
@@ -70,7 +70,7 @@ type KnownConditions map[corev1.NodeConditionType]corev1.NodeCondition
 
 // Changes returns the wanted conditions that differ from the known ones. DrainInProgress
 // and Drained are set to False only after a cleanup had set them to True, and stay as
-// they are if somebody else set them.
+// they are if another component set them.
 func (c KnownConditions) Changes(wanted []corev1.NodeCondition) []corev1.NodeCondition {
 	var changes []corev1.NodeCondition
 	for _, condition := range wanted {

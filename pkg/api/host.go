@@ -11,7 +11,7 @@ import (
 type Host struct {
 	// BootID changes with every start of the operating system.
 	BootID string `json:"bootID,omitempty"`
-	// MachineID changes when the machine is installed anew.
+	// MachineID changes when the machine is reinstalled.
 	MachineID string `json:"machineID,omitempty"`
 	// SystemUUID changes with the hardware.
 	SystemUUID string `json:"systemUUID,omitempty"`

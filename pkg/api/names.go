@@ -8,7 +8,7 @@ const (
 	// finalizers on core kinds to be qualified names, "domain/name".
 	Finalizer = "nodecleanup.io/finalizer"
 
-	// Namespace is where the agent lives unless install was told otherwise.
+	// Namespace is where the agent lives unless --namespace names another.
 	Namespace = "nodecleanup-system"
 	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
 	Agent = "nodecleanup-agent"

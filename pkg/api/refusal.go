@@ -11,7 +11,7 @@ import (
 )
 
 // Refused reports whether the API server would say the same again: it answered, and not
-// that it cannot answer now, or that somebody else was faster.
+// that it cannot answer now, or that another client was faster.
 func Refused(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {

@@ -66,7 +66,7 @@ func (r *Run) Mismatch(node *corev1.Node) string {
 	return ""
 }
 
-// NextAttempt returns when the first step that waits for its next attempt is due; zero if
+// NextAttempt returns when the first step that waits for a retry is retried; zero if
 // none waits.
 func (r *Run) NextAttempt() time.Time {
 	var earliest time.Time

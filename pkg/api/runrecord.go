@@ -201,7 +201,7 @@ func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
 	return run, nil
 }
 
-// check finds what no version writes: somebody has edited the record.
+// check finds what no version writes: a user has edited the record.
 func (r *Run) check() error {
 	switch {
 	case r.Node == "" || r.NodeUID == "":

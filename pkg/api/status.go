@@ -71,7 +71,7 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 }
 
 // DecodeStatus reads the agent's status. Unknown fields are left alone: a CLI
-// may be older than the agent it asks. The status is empty if somebody paused before an agent
+// may be older than the agent it asks. The status is empty if a user paused before an agent
 // was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
 	brake, err := BrakeOf(configMap)

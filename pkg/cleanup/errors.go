@@ -9,7 +9,7 @@ type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
 
-// Permanent marks an error that no further try can mend. A nil error stays nil.
+// Permanent marks an error that no retry can fix. A nil error stays nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

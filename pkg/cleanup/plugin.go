@@ -79,7 +79,7 @@ type RuleRequirer interface {
 	Rules() []rbacv1.PolicyRule
 }
 
-// Target is what a plugin is told about the one call it gets.
+// Target describes one call of a plugin.
 type Target struct {
 	// Node is a snapshot that was read from the API server when the run began
 	// or was resumed. It is shared: do not change it.
@@ -87,7 +87,7 @@ type Target struct {
 	// Attempt counts the calls for this step of this Node, from 1.
 	Attempt int
 	// Began is when the first attempt did, as the run record has it: to the second,
-	// also after a restart of the agent. A retry that somebody asks for begins anew.
+	// also after a restart of the agent. A requested retry starts again.
 	// It is by the API server's clock, as the one of plugins.Dependencies is; this
 	// machine's may be minutes off.
 	Began time.Time

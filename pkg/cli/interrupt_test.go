@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// An API server with thousands of nodes answers late. Ctrl-C meanwhile does not mean that it
+// An API server with thousands of nodes answers late. Ctrl-C during that time does not mean that it
 // cannot be reached.
 func TestCtrlCDuringARequest(t *testing.T) {
 	for _, arguments := range [][]string{{"status"}, {"status", "-w"}, {"nodes", "list"}, {"history"}, {"cleanup", "n", "--wait"}, {"retry", "n", "--wait"}} {

@@ -36,7 +36,7 @@ func New(environment *command.Environment) *cobra.Command {
 		Use:         "nodecleanup",
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl nodecleanup"},
 		Short:       "Keep a deleted node until its cleanup is done",
-		Long: `Keep a deleted node until its cleanup is done: pods moved, volumes let go, everybody told.
+		Long: `Keep a deleted node until its cleanup is done: pods evicted, volumes detached, external systems notified.
 
 A finalizer is on every node. When a node is deleted, the agent in the cluster runs
 the steps of its config, and only then lets the node go.`,

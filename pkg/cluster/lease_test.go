@@ -39,7 +39,7 @@ func lease(began time.Time, skew, stopsAfter time.Duration) *coordinationv1.Leas
 	}}
 }
 
-// The clock of the test moves on when everybody waits.
+// The clock of the test moves on when all goroutines wait.
 func TestWhoLeadsWhateverTheClocksSay(t *testing.T) {
 	const forever = 1000 * time.Hour
 	for name, test := range map[string]struct {

@@ -14,7 +14,7 @@ const accuracy = 2 * time.Second
 // instead of the time of this machine, whose clock may be wrong.
 //
 // It follows the newest response. If that comes from an API server whose own clock is wrong,
-// the ages shown are wrong; who leads is still found out, see LeaseReader.
+// the ages shown are wrong; the leader is still found, see LeaseReader.
 type ServerTime struct {
 	// Local is the clock of this machine.
 	Local func() time.Time

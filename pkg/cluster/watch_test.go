@@ -52,7 +52,7 @@ var now = func() chan struct{} { c := make(chan struct{}); close(c); return c }(
 // began is the time of the latest bubble.
 var began = time.Now().Round(0)
 
-// bubble runs a test by a clock that moves on when everybody waits. It begins later than the
+// bubble runs a test by a clock that moves on when all goroutines wait. It begins later than the
 // one before: client-go delays an error by when the last one of the process was.
 func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()

@@ -13,9 +13,9 @@ import (
 
 // Error is one fault in a config.
 type Error struct {
-	// Line in the file, from 1; 0 where no line can be told.
+	// Line in the file, from 1; 0 if the line is unknown.
 	Line int
-	// Path such as "steps[2].plugin", empty where none can be told.
+	// Path such as "steps[2].plugin", empty if the path is unknown.
 	Path string
 	// Problem in plain words.
 	Problem string

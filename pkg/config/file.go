@@ -128,7 +128,7 @@ func (o *rawOptions) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// fault is an error that the YAML decoder collects before it goes on.
+// fault is an error that the YAML decoder collects before it continues.
 func fault(node *yaml.Node, format string, arguments ...any) error {
 	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: ", node.Line) + fmt.Sprintf(format, arguments...)}}
 }

@@ -58,7 +58,7 @@ type Limit struct {
 func (l Limit) Set() bool { return l != Limit{} }
 
 // Of returns the limit for a whole of that size. A share is rounded down, and is 1 at
-// least: a small cluster could never let go of a Node otherwise.
+// least: a small cluster could never release a Node otherwise.
 func (l Limit) Of(whole int) int {
 	if l.Percent > 0 {
 		return max(1, whole*l.Percent/100)

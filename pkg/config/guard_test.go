@@ -89,7 +89,7 @@ func TestParseRefusesAGuard(t *testing.T) {
 		"more than all":      {"guard: {maxTerminating: 101%}\n", `line 3: "101%" is more than 100%`},
 		"a user twice":       {"guard:\n  exempt:\n    users: [a, b, a]\n", `line 5: guard.exempt.users[2]: "a" is there already`},
 		"an empty group":     {"guard:\n  exempt:\n    groups: ['']\n", "line 5: guard.exempt.groups[0]: is empty"},
-		"everybody":          {"guard:\n  exempt:\n    groups: [\"system:authenticated\"]\n", "line 5: guard.exempt.groups[0]: every user is in system:authenticated"},
+		"every user":         {"guard:\n  exempt:\n    groups: [\"system:authenticated\"]\n", "line 5: guard.exempt.groups[0]: every user is in system:authenticated"},
 		"with other mistake": {"guard: {onReadError: perhaps}\nhistory: {maxRuns: 0}\n", "line 3: guard.onReadError: must be allow or refuse, not \"perhaps\"\nline 4: history.maxRuns: must be at least 1, not 0"},
 	} {
 		t.Run(name, func(t *testing.T) {

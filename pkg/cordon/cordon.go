@@ -49,8 +49,8 @@ func patch(by, unschedulable any) map[string]any {
 	}
 }
 
-// change patches the Node as it was read, and reads it again when somebody else
-// wrote it meanwhile: they may have cordoned it.
+// change patches the Node as it was read, and reads it again when another client
+// wrote it in the meantime: they may have cordoned it.
 func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node, doing string, wanted func(*corev1.Node) map[string]any) error {
 	current := node
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {

@@ -58,7 +58,7 @@ type Applier struct {
 	Objects dynamic.Interface
 	// DryRun lets the server check everything and store nothing.
 	DryRun bool
-	// ForceConflicts takes fields back that somebody else has changed. Without
+	// ForceConflicts takes over fields that another client has changed. Without
 	// it such a change is a conflict, and the install stops there.
 	ForceConflicts bool
 	// Report, if there is one, is called with each result as it comes.
@@ -170,7 +170,7 @@ func preserve(object, live *unstructured.Unstructured, options Options) string {
 	case object.GetKind() == "Namespace" && !ours(live):
 		// Labelling it would put Pod Security on other people's pods, and
 		// make uninstall delete it.
-		return "it was there before and is not ours: whoever may make pods in it can act as the agent, which reads its Secrets"
+		return "it existed before and is not ours: users who may create Pods in it can act as the agent, which reads its Secrets"
 	case isConfig(object) && options.Config == nil:
 		return "it may have been edited; --config replaces it, and a kustomization that changes it"
 	case object.GetKind() == "Deployment" && options.Replicas == nil:

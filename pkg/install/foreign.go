@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// foreignKinds are those whose loss would hurt somebody: data, and what runs.
+// foreignKinds are those whose loss would hurt: data, and what runs.
 var foreignKinds = []struct {
 	group, version, kind, resource string
 }{
@@ -18,7 +18,7 @@ var foreignKinds = []struct {
 	{"apps", "v1", "DaemonSet", "daemonsets"}, {"batch", "v1", "CronJob", "cronjobs"}, {"batch", "v1", "Job", "jobs"}, {"", "v1", "Pod", "pods"},
 }
 
-// surveyForeign notes what somebody else keeps in our namespace. What belongs to something
+// surveyForeign notes what others keep in our namespace. What belongs to something
 // else, as the pods of a Deployment do, is not named beside it.
 func (r *Remover) surveyForeign(ctx context.Context, survey *Survey) error {
 	mine := map[string]bool{"configmap/kube-root-ca.crt": true}

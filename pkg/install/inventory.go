@@ -16,7 +16,7 @@ import (
 
 // The inventory lists what installs have applied, so that one that applies less
 // can take the rest away. An object is pruned only if it is in the inventory and
-// carries our label: by the label alone somebody's own object could go.
+// carries our label: by the label alone an object of a user could be deleted.
 const (
 	inventoryName = "nodecleanup-inventory"
 	inventoryKey  = "objects.json"

@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// phase is when an object is removed. Admission goes first, so that no node
+// phase is when an object is removed. Admission is removed first, so that no node
 // gets the finalizer any more; then the agent, so that it adds none; then, once
 // no node has one, the rest, with the rights last.
 type phase int

@@ -24,9 +24,9 @@ import (
 const (
 	// patchesAtOnce bounds the load on the API server and its webhooks.
 	patchesAtOnce = 16
-	// maxRounds of looking again for nodes that got the finalizer meanwhile. A node
+	// maxRounds of looking again for nodes that got the finalizer in the meantime. A node
 	// that joins between removing admission and the agent's end needs a second
-	// one; more means that somebody adds it back.
+	// one; more means that another client adds it back.
 	maxRounds = 5
 	// maxTries of a node that the API server has no answer for, beside those of the
 	// client: 3 s in all.
@@ -65,7 +65,7 @@ func (e *NodesLeftError) Error() string {
 	return fmt.Sprintf("taking our marks off every node: the API server %s %d:\n  %s", what, len(e.Nodes), strings.Join(lines, "\n  "))
 }
 
-// ErrAddedBack: somebody adds the finalizer faster than it is taken off.
+// ErrAddedBack: another client adds the finalizer faster than it is removed.
 var ErrAddedBack = errors.New("nodes get it again as soon as it is deleted: an agent is still running somewhere")
 
 // releaseNodes takes the finalizer, our annotations and our condition off every
@@ -159,7 +159,7 @@ func ourAnnotations(node *corev1.Node) []string {
 }
 
 // release takes everything of ours off one node. The patches carry its UID, so
-// that a node which was made anew under the same name is left alone; it is
+// that a node which was recreated under the same name is left alone; it is
 // seen in the next round.
 func release(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node) error {
 	condition, err := conditionPatch(node)
@@ -217,7 +217,7 @@ func conditionPatch(node *corev1.Node) ([]byte, error) {
 }
 
 // patch sends a patch that carries the node's UID. A node that is deleted, or was
-// made anew, is no error: there is nothing left to do to the one that was meant.
+// recreated, is no error: there is nothing left to do to the one that was meant.
 func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node, data []byte, subresources ...string) error {
 	_, err := nodes.Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: api.FieldManager}, subresources...)
 	if err == nil || apierrors.IsNotFound(err) {

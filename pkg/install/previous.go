@@ -20,8 +20,8 @@ import (
 // optionsKey is where the inventory keeps the options that an install was given.
 const optionsKey = "options.json"
 
-// PreviousOptions are the options of an install that the next one is to have too: whoever is told at
-// night to install again has not got them at hand.
+// PreviousOptions are the options of an install that the next one is to have too: they need not be typed
+// again.
 type PreviousOptions struct {
 	// Version of the CLI that installed.
 	Version   string            `json:"version,omitempty"`

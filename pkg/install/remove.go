@@ -13,7 +13,7 @@ import (
 )
 
 // AgentStops is enough for the agent's pods to end in good order: they answer
-// admission for some seconds after they were told to, within the usual 30.
+// admission for some seconds after SIGTERM, within the usual 30.
 const AgentStops = 45 * time.Second
 
 // Remove takes the install in a namespace off the cluster: admission, agent,

@@ -88,8 +88,8 @@ type Remover struct {
 	// AgentStops is how long the agent's pods may take to end before they are
 	// deleted by force.
 	AgentStops time.Duration
-	// KeepNamespace leaves the namespace, also one that install made: somebody else
-	// keeps things in it, such as Helm its release.
+	// KeepNamespace leaves the namespace, also one that install made: others
+	// keep things in it, such as Helm its release.
 	KeepNamespace bool
 	// Report, if there is one, is called with a sentence on each thing done.
 	Report func(string)

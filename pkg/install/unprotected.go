@@ -19,7 +19,7 @@ const admissionEnds = 10 * time.Second
 // awaitUnprotected waits until a node joins without the finalizer, which one that is
 // never stored tells: whatever joins earlier would keep it with nobody to take it off.
 //
-// It is no error when that cannot be told, or does not come to be: the nodes are looked
+// It is no error if that cannot be checked, or does not happen: the nodes are looked
 // at next, more than once.
 func (r *Remover) awaitUnprotected(ctx context.Context) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-uninstall-"}}
@@ -36,7 +36,7 @@ func (r *Remover) awaitUnprotected(ctx context.Context) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		r.say("new nodes still get the finalizer %s after our admission was deleted: look for another that adds it, kubectl get mutatingwebhookconfigurations,mutatingadmissionpolicies", admissionEnds)
 	case refused != nil:
-		r.say("whether new nodes still get the finalizer cannot be told: %v", refused)
+		r.say("cannot check whether new nodes still get the finalizer: %v", refused)
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func NodeInvalid(node string, err error) Event {
 		"The API server rejects every update of this node, so it cannot be released. Fix the node ("+api.EditCommand(node, err)+"): "+err.Error())
 }
 
-// FinalizerLost says that somebody removed our finalizer before the cleanup was done.
+// FinalizerLost says that another client removed our finalizer before the cleanup was done.
 func FinalizerLost() Event {
 	return warning("NodeUnprotected",
 		"The finalizer "+api.Finalizer+" was removed before the cleanup was done: the remaining steps do not run")

@@ -90,7 +90,7 @@ func TestAddFinalizerExplainsARejectedPatch(t *testing.T) {
 	}{
 		"the node is deleted":              {current: nil},
 		"the name belongs to another node": {current: makeNode(func(node *metav1.PartialObjectMetadata) { node.UID = "other" })},
-		"it terminates meanwhile":          {current: makeNode(func(node *metav1.PartialObjectMetadata) { node.DeletionTimestamp = &at })},
+		"it is terminating by now":         {current: makeNode(func(node *metav1.PartialObjectMetadata) { node.DeletionTimestamp = &at })},
 		"it holds an invalid value":        {current: makeNode(nil), invalid: true},
 	} {
 		t.Run(name, func(t *testing.T) {

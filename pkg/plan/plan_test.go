@@ -54,7 +54,7 @@ func TestBuild(t *testing.T) {
 			steps: []config.Step{step("b"), step("a")},
 			waves: [][]string{{"a", "b"}},
 		},
-		"priority goes before the name": {
+		"priority comes before the name": {
 			steps: []config.Step{with(step("a"), func(s *config.Step) { s.Priority = 5 }), step("b"), with(step("c"), func(s *config.Step) { s.Priority = -1 })},
 			waves: [][]string{{"c", "b", "a"}},
 		},
@@ -71,7 +71,7 @@ func TestBuild(t *testing.T) {
 			steps: []config.Step{with(step("a"), func(s *config.Step) { s.Bound = plugin{refuses: "no disk here"} })},
 			skips: []string{"a: no disk here"},
 		},
-		"order goes on through a skipped step": {
+		"order is kept across a skipped step": {
 			steps: []config.Step{step("a"), with(step("b", "a"), func(s *config.Step) { s.NodeSelector = gpu }), step("c", "b")},
 			waves: [][]string{{"a"}, {"c"}},
 			skips: []string{`b: the node's labels do not match the step's nodeSelector "gpu=yes"`},

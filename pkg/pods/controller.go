@@ -44,8 +44,8 @@ func ForItsNode(pod *corev1.Pod) bool {
 	}
 	// The terms are alternatives.
 	terms := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	return len(terms) > 0 && !slices.ContainsFunc(terms, func(term corev1.NodeSelectorTerm) bool {
-		return !slices.ContainsFunc(term.MatchFields, func(field corev1.NodeSelectorRequirement) bool {
+	return len(terms) > 0 && !slices.ContainsFunc(terms, func(requirement corev1.NodeSelectorTerm) bool {
+		return !slices.ContainsFunc(requirement.MatchFields, func(field corev1.NodeSelectorRequirement) bool {
 			return field.Key == metav1.ObjectNameField && field.Operator == corev1.NodeSelectorOpIn && slices.Equal(field.Values, []string{pod.Spec.NodeName})
 		})
 	})

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Whoever may write a condition or an Event may not write on the terminal of who reads it.
+// Control characters in conditions and Events must not reach the terminal of the reader.
 func TestControlCharactersAreShownAndNotSent(t *testing.T) {
 	const nasty = "gone\x1b[2J\x1b[31m\u202eenif\x9b1m\ntwo\a"
 	const shown = "gone<U+001B>[2J<U+001B>[31m<U+202E>enif<U+009B>1m two<U+0007>"

@@ -21,7 +21,7 @@ type Diagnosis struct {
 	State    string `json:"state,omitempty"`
 	// Facts in the order in which they happened.
 	Facts []Fact `json:"facts"`
-	// Causes, the one to begin with first. Empty when all goes as it should.
+	// Causes, the one to begin with first. Empty if nothing is wrong.
 	Causes []Cause `json:"causes"`
 	// Holding are the finalizers on the node and whose each is.
 	Holding []string `json:"holding,omitempty"`

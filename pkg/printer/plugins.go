@@ -88,12 +88,12 @@ func (p *Plugins) Text(text *Text) {
 	}
 }
 
-// Short writes a line for each plugin that is not well.
+// Short writes a line for each plugin that is unhealthy.
 func (p *Plugins) Short(text *Text) {
-	well := 0
+	healthy := 0
 	for _, plugin := range p.Plugins {
 		if plugin.Error == "" {
-			well++
+			healthy++
 			continue
 		}
 		text.Line("%s (%s): %s", plugin.Step, plugin.Plugin, plugin.problem(p.Time.Time))
@@ -101,7 +101,7 @@ func (p *Plugins) Short(text *Text) {
 	if p.Unprotected != "" {
 		text.Line("no cleanup: %s", p.Unprotected)
 	}
-	sum := fmt.Sprintf("%d of %d plugins without a problem, %d blockers", well, len(p.Plugins), len(p.Blocked))
+	sum := fmt.Sprintf("%d of %d plugins without a problem, %d blockers", healthy, len(p.Plugins), len(p.Blocked))
 	if len(p.Notes) > 0 {
 		sum += "; not known: " + strings.Join(p.Notes, "; ")
 	}

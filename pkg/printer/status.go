@@ -116,7 +116,7 @@ type Agent struct {
 	CLIVersion string `json:"cliVersion"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.
 	Outside bool `json:"outside,omitempty"`
-	// Stopped: somebody scaled it to 0 replicas, and none outside leads.
+	// Stopped: it is scaled to 0 replicas, and none outside leads.
 	Stopped  bool  `json:"stopped,omitempty"`
 	Ready    int32 `json:"ready"`
 	Replicas int32 `json:"replicas"`
@@ -171,7 +171,7 @@ type NodeCounts struct {
 type CleanupRow struct {
 	Node  string `json:"node"`
 	State string `json:"state"`
-	// Stuck: it goes on only when somebody acts.
+	// Stuck: it continues only if an operator acts.
 	Stuck bool `json:"stuck,omitempty"`
 	// Step such as "2/4 deregister-lb".
 	Step   string       `json:"step,omitempty"`
@@ -218,7 +218,7 @@ func (s *Status) Text(text *Text) {
 	}
 }
 
-// Short writes one line for all, and one for each cleanup that needs somebody.
+// Short writes one line for all, and one for each cleanup that needs an operator.
 func (s *Status) Short(text *Text) {
 	if s.Pause != nil {
 		text.Line("%s", s.Pause.Line(s.Time.Time))

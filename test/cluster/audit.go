@@ -12,7 +12,7 @@ import (
 // AuditEvent is what the API server noted of one request, without bodies: k8s.io/apiserver's Event, made flat.
 type AuditEvent struct {
 	ID        string
-	Stage     string // ResponseComplete; ResponseStarted for a watch that goes on; Panic
+	Stage     string // ResponseComplete; ResponseStarted for a watch that continues; Panic
 	Verb      string // as in RBAC: get, list, watch, create, update, patch, delete, deletecollection; or that of HTTP
 	URI       string // path and query
 	User      string
@@ -73,7 +73,7 @@ func (c *Cluster) readAudit(mark AuditMark) ([]byte, AuditMark, error) {
 }
 
 func parseAuditEvent(line []byte) (AuditEvent, error) {
-	// A killed API server can leave half an event, and the next one goes on in the same line.
+	// A killed API server can leave half an event, and the next one continues in the same line.
 	if start := bytes.LastIndex(line, []byte(`{"kind":"Event"`)); start > 0 {
 		line = line[start:]
 	}

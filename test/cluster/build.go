@@ -85,7 +85,7 @@ func (s source) build(ctx context.Context, binary string, out io.Writer) error {
 }
 
 // writeKubectl writes a script that compiles kubectl when it is called first: a cluster does not need it, and most
-// people have one. It is written anew for another checkout, for that of the last time may be deleted.
+// people have one. It is rewritten for another checkout, for that of the last time may be deleted.
 func (s source) writeKubectl(dir string) error {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 	script := fmt.Sprintf(`#!/bin/sh

@@ -24,7 +24,7 @@ func keepLogs(c *Cluster) (string, error) {
 		return "", fmt.Errorf("keeping the cluster's logs: %w", err)
 	}
 	err = os.CopyFS(dir, os.DirFS(c.Logs()))
-	// A request that is being made meanwhile is of no interest, so the file may grow while it is copied.
+	// A request that is being made in the meantime is of no interest, so the file may grow while it is copied.
 	if audit, problem := os.ReadFile(c.layout.auditLog()); problem == nil {
 		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "audit.log"), audit, 0o600))
 	} else if !errors.Is(problem, fs.ErrNotExist) {

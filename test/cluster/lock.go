@@ -15,7 +15,7 @@ type fileLock struct {
 	file *os.File
 }
 
-// tryLock takes the lock on that file, which is made when needed; it gives nil when somebody else holds it.
+// tryLock takes the lock on that file, which is made when needed; it gives nil when another process holds it.
 func tryLock(path string) (*fileLock, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func tryLock(path string) (*fileLock, error) {
 	return nil, fmt.Errorf("locking %s: %w", path, err)
 }
 
-// lock waits for the lock until ctx is done. It calls waiting once when somebody else holds it.
+// lock waits for the lock until ctx is done. It calls waiting once when another process holds it.
 func lock(ctx context.Context, path string, waiting func()) (*fileLock, error) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
@@ -57,7 +57,7 @@ func lock(ctx context.Context, path string, waiting func()) (*fileLock, error) {
 }
 
 // Lock waits for the lock on a file until ctx is done, and returns what gives it back. It calls waiting once when
-// somebody else holds it.
+// another process holds it.
 func Lock(ctx context.Context, path string, waiting func()) (release func() error, err error) {
 	held, err := lock(ctx, path, waiting)
 	if err != nil {

@@ -37,7 +37,7 @@ func Names() ([]string, error) {
 	return names, nil
 }
 
-// Up gives the detached cluster of that name, which goes on when this process ends. One that is up is taken as it
+// Up gives the detached cluster of that name, which keeps running when this process ends. One that is up is taken as it
 // is, with what Options ask for started if it does not run; only when its API server or etcd is unavailable, after a
 // crash or a reboot, it is replaced by a new one. Options.Dir and Options.Detached are set by Up.
 func Up(ctx context.Context, options Options) (*Cluster, error) {
@@ -60,7 +60,7 @@ func Replace(ctx context.Context, options Options) (*Cluster, error) {
 }
 
 // named gives the detached cluster of that name: the one that is up if keep says so, or else a new one. Nobody else
-// starts or ends it meanwhile.
+// starts or ends it in that time.
 func named(ctx context.Context, options Options, keep func(*Cluster) (bool, error)) (*Cluster, error) {
 	if options.Output == nil {
 		options.Output = io.Discard

@@ -43,7 +43,7 @@ type Process struct {
 	command  Command
 	log      string
 	detached bool
-	// changed is told of every start and end; nil for a process that belongs to no cluster.
+	// changed is notified of every start and end; nil for a process that belongs to no cluster.
 	changed func() error
 
 	mu      sync.Mutex
@@ -134,7 +134,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	// A paused process sees SIGTERM only when it goes on.
+	// A paused process sees SIGTERM only when it continues.
 	if err := errors.Join(r.signal(syscall.SIGTERM), r.signal(syscall.SIGCONT)); err != nil {
 		return fmt.Errorf("stopping %s: %w", p.Name(), err)
 	}

@@ -101,7 +101,7 @@ func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
 	for {
 		now := p.command.Ready.check(ctx, client, p.log, logged)
 		if now == nil && r.alive() {
-			return nil // and it was not somebody else who answered on its port
+			return nil // and it was not another process that answered on its port
 		}
 		if missing == nil || ctx.Err() == nil { // That time is up says less than what was answered before.
 			missing = now

@@ -59,13 +59,13 @@ func TestHelm(t *testing.T) {
 		part{"helm test: the check succeeds in the cluster", func(t *testing.T) {
 			helm(t, append([]string{"test", "--logs"}, of...)...)
 		}},
-		part{"a deleted node goes when its pods are deleted", drains("helm-1", "3/3")},
+		part{"a deleted node is removed when its pods are deleted", drains("helm-1", "3/3")},
 		part{"a step has read the Secret that the chart made", func(t *testing.T) {
 			if !inventory.knows("helm-1") {
-				t.Errorf("the inventory was told of %v, want helm-1 once", inventory.told)
+				t.Errorf("the inventory was notified of %v, want helm-1 once", inventory.received)
 			}
 		}},
-		part{"another agent goes on when the leader is killed", leaderKilled("helm-leader")},
+		part{"another agent takes over when the leader is killed", leaderKilled("helm-leader")},
 		part{"helm upgrade under load loses no node", func(t *testing.T) {
 			// With Fail, a request that is lost is an error.
 			failing := write(t, "failing.yaml", "{failurePolicy: Fail, webhookTimeoutSeconds: 20}")
@@ -101,7 +101,7 @@ func TestHelm(t *testing.T) {
 			unblock()
 			eventually(t, "node helm-2 is deleted", isDeleted("helm-2"))
 			if !inventory.knows("helm-2") {
-				t.Errorf("the inventory was told of %v, want helm-2 once", inventory.told)
+				t.Errorf("the inventory was notified of %v, want helm-2 once", inventory.received)
 			}
 		}},
 		part{"helm uninstall: its Job runs in the cluster, and nothing is left", func(t *testing.T) {

@@ -15,12 +15,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/node"
 )
 
-// inventory is another system that is told when a Node goes.
+// inventory is another system that is notified when a Node is deleted.
 type inventory struct {
 	URL string
 
-	mu   sync.Mutex
-	told []string
+	mu       sync.Mutex
+	received []string
 }
 
 // newInventory starts one that Pods can reach.
@@ -54,12 +54,12 @@ func (i *inventory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.told = append(i.told, document.Node.Name)
+	i.received = append(i.received, document.Node.Name)
 }
 
-// knows reports whether it was told of a Node, once.
+// knows reports whether it was notified of a Node, once.
 func (i *inventory) knows(node string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return len(slices.DeleteFunc(slices.Clone(i.told), func(name string) bool { return name != node })) == 1
+	return len(slices.DeleteFunc(slices.Clone(i.received), func(name string) bool { return name != node })) == 1
 }

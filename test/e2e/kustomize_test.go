@@ -66,8 +66,8 @@ func TestKustomize(t *testing.T) {
 		}},
 		part{"admission reaches the agent through its Service", protectsAtOnce("kustomize-1")},
 		part{"check and status find nothing wrong", checkFindsNothing},
-		part{"a deleted node goes when its pods are deleted", drains("kustomize-1", "3/3")},
-		part{"another agent goes on when the leader is killed", leaderKilled("kustomize-leader")},
+		part{"a deleted node is removed when its pods are deleted", drains("kustomize-1", "3/3")},
+		part{"another agent takes over when the leader is killed", leaderKilled("kustomize-leader")},
 		part{"kubectl apply -k under load loses no node, and nothing that the agent wrote", func(t *testing.T) {
 			overlay(t, previous, oldVersion, failing)
 			apply(t)

@@ -46,8 +46,8 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		}},
 		part{"check and status find nothing wrong", checkFindsNothing},
 		part{"admission reaches the agent through its Service", protectsAtOnce("life-1")},
-		part{"a deleted node goes when its pods are deleted", drains("life-1", "3/3")},
-		part{"another agent goes on when the leader is killed", leaderKilled("life-2")},
+		part{"a deleted node is removed when its pods are deleted", drains("life-1", "3/3")},
+		part{"another agent takes over when the leader is killed", leaderKilled("life-2")},
 		part{"an upgrade under load loses no node", func(t *testing.T) { upgraded(t, config) }},
 		part{"a node that a real kubelet plays is drained", drainsRealNode},
 		part{"uninstall leaves nothing", func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package kind_test runs an install on a cluster that somebody else has made, such as
+// Package kind_test runs an install on a cluster that already exists, such as
 // kind's: what of test/e2e needs no node of its own, on any version of Kubernetes.
 package kind_test
 
@@ -29,7 +29,7 @@ func TestTheLifeOfAnInstall(t *testing.T) {
 		{"agents are ready", installed},
 		{"check and status find nothing wrong", checked},
 		{"a node has the finalizer from its first moment", protected},
-		{"a deleted node goes when its pods are deleted", drained},
+		{"a deleted node is removed when its pods are deleted", drained},
 		{"an upgrade under load loses no node", upgraded},
 		{"the policy is put beside the webhook, where the server has it", switched},
 		{"uninstall leaves nothing", uninstalled},

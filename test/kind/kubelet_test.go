@@ -78,7 +78,7 @@ func (f *fixture) play(ctx context.Context, pod *corev1.Pod) error {
 	running := pod.DeepCopy()
 	running.Status.Phase = corev1.PodRunning
 	running.Status.Conditions = append(running.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
-	// Somebody else may have written in between; then the next event brings the Pod again.
+	// Another client may have written in between; then the next event brings the Pod again.
 	if _, err := pods.UpdateStatus(ctx, running, metav1.UpdateOptions{}); !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return err
 	}

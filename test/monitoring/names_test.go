@@ -69,7 +69,7 @@ var (
 )
 
 func TestDocumentedMetricsAreThoseOfTheAgent(t *testing.T) {
-	has, told := map[string]string{}, map[string]string{}
+	has, documented := map[string]string{}, map[string]string{}
 	for _, match := range typed.FindAllStringSubmatch(agents(t), -1) {
 		if strings.HasPrefix(match[1], "node_cleanup_") {
 			has[match[1]] = match[2]
@@ -80,10 +80,10 @@ func TestDocumentedMetricsAreThoseOfTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, match := range row.FindAllStringSubmatch(text, -1) {
-		told[match[1]] = match[2]
+		documented[match[1]] = match[2]
 	}
-	if len(has) == 0 || !maps.Equal(has, told) {
-		t.Errorf("the agent has      %s\ndocs/metrics.md has %s", lines(has), lines(told))
+	if len(has) == 0 || !maps.Equal(has, documented) {
+		t.Errorf("the agent has      %s\ndocs/metrics.md has %s", lines(has), lines(documented))
 	}
 }
 

@@ -27,7 +27,7 @@ func programs() map[string]string {
 	}
 }
 
-// kubernetesVersion is told to the kubelet, which does not know it from its source.
+// kubernetesVersion is passed to the kubelet, which does not know it from its source.
 const kubernetesVersion = "v1.37.2"
 
 // build compiles hack/node, with the versions and the flags of hack/kubernetes, so that

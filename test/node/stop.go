@@ -24,7 +24,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			failed = errors.Join(failed, fmt.Errorf("stopping the node: %s: %w", what, err))
 		}
 	}
-	// containerd goes last: it ends the containers.
+	// containerd is stopped last: it ends the containers.
 	for i, process := range slices.Backward(n.processes) {
 		if i == 0 {
 			note("ending the containers", n.endContainers(ctx))

@@ -81,7 +81,7 @@ func (w *world) act(ctx context.Context) {
 // keepNodes creates the nodes that are missing, a few at a time.
 func (w *world) keepNodes(ctx context.Context) {
 	for range min(5, *nodeCount-len(w.nodes(live))) {
-		// Half of them come back under a name that was there before, as a host that is installed anew.
+		// Half of them come back under a name that was there before, as a host that is reinstalled.
 		w.created++
 		number := w.created
 		if w.random.IntN(2) == 0 {

@@ -35,7 +35,7 @@ func (i *inventory) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		IdempotencyKey string
 	}
 	if err := json.NewDecoder(request.Body).Decode(&document); err != nil {
-		return // The agent was killed meanwhile.
+		return // The agent was killed in the meantime.
 	}
 	key := request.Header.Get("Idempotency-Key")
 	if document.IdempotencyKey != key || key != document.Node.UID+"/inventory" {

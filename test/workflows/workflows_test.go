@@ -79,7 +79,7 @@ func TestTheOldestKubernetesThatIsPromisedIsTested(t *testing.T) {
 	if tested := string(read(t, filepath.Join(root, ".github", "workflows", "e2e.yaml"))); !strings.Contains(tested, "image: kindest/node:v"+oldest+".") {
 		t.Errorf("no cluster of e2e.yaml is Kubernetes %s, which the chart promises", oldest)
 	}
-	if told := string(read(t, filepath.Join(root, "docs", "install.md"))); !strings.Contains(told, "Kubernetes "+oldest+" or newer") {
+	if documented := string(read(t, filepath.Join(root, "docs", "install.md"))); !strings.Contains(documented, "Kubernetes "+oldest+" or newer") {
 		t.Errorf("docs/install.md promises another version than %s", oldest)
 	}
 }

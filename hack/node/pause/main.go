@@ -1,4 +1,4 @@
-// Command pause holds the namespaces of a Pod: it does nothing until it is told to end.
+// Command pause holds the namespaces of a Pod: it does nothing until it gets a signal.
 package main
 
 import (

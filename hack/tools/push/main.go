@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	under := flag.String("under", "", "registry and folder to push to, such as ghcr.io/somebody; that of the image's name when empty")
+	under := flag.String("under", "", "registry and folder to push to, such as ghcr.io/example; that of the image's name when empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

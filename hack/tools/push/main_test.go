@@ -21,7 +21,7 @@ import (
 func TestWhatIsPushedCanBePulled(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	under := strings.TrimPrefix(server.URL, "http://") + "/somebody"
+	under := strings.TrimPrefix(server.URL, "http://") + "/example"
 	file := filepath.Join(t.TempDir(), "push.tar")
 	build := exec.CommandContext(t.Context(), "go", "run", "../image", "-source", ".", "-package", ".",
 		"-repository", "ghcr.io/nodecleanup/push", "-version", "v1.2.3", "-o", file)

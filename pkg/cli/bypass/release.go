@@ -40,7 +40,7 @@ type releaser struct {
 var (
 	errReleased  = errors.New("another user or an agent has released the node")
 	errLeads     = errors.New("an agent leads now and releases the node")
-	errOvertaken = errors.New("the bypass was changed or removed meanwhile")
+	errOvertaken = errors.New("the bypass was changed or removed in the meantime")
 )
 
 // maxConflicts is how many writes of others to the Node or its record one release tolerates.

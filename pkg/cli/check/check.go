@@ -125,7 +125,7 @@ func (o *Options) Run(ctx context.Context) error {
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return ctx.Err()
 		}
-		view.Checks = append(view.Checks, told(one, said))
+		view.Checks = append(view.Checks, resultOf(one, said))
 	}
 	view.Time = metav1.NewTime(o.ServerTime())
 	view.Passed = over == 0 && !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
@@ -147,7 +147,7 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 // afterInstall are the checks that ask for nothing that an install needs some time for, or is
-// about somebody else.
+// about another component.
 var afterInstall = []string{"agent", "leader", "version", "agent-rights", "config", "secrets", "certificate", "guard", "admission", "plugins", "cleanups"}
 
 // AfterInstall says how an install is that was waited for.
@@ -156,7 +156,7 @@ func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace st
 	on := &subject{client: client, namespace: namespace, catalog: catalog, now: now}
 	for _, one := range checks {
 		if slices.Contains(afterInstall, one.id) {
-			view.Checks = append(view.Checks, told(one, one.run(ctx, on)))
+			view.Checks = append(view.Checks, resultOf(one, one.run(ctx, on)))
 		}
 	}
 	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool { return c.Outcome == printer.Error })
@@ -175,8 +175,8 @@ func (o *Options) ask(ctx context.Context, on *subject, one check) result {
 	return said
 }
 
-// told turns what a check said into the view.
-func told(one check, said result) printer.Check {
+// resultOf turns what a check said into the view.
+func resultOf(one check, said result) printer.Check {
 	return printer.Check{ID: one.id, Description: one.description, Outcome: said.outcome, Detail: oneLine(said.detail), Hint: said.hint}
 }
 

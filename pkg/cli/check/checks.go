@@ -26,7 +26,7 @@ type check struct {
 	run func(context.Context, *subject) result
 }
 
-// checks in the order in which they are told. A description is a neutral label: what was
+// checks in the order in which they are printed. A description is a neutral label: what was
 // found follows it.
 var checks = []check{
 	{"server-version", "API server version", true, serverVersion},

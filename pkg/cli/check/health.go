@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// stale says how old the agent's word is; nothing while somebody leads, who renews it.
+// stale says how old the agent's word is; nothing while an agent leads, which renews it.
 func (s *subject) stale(status *printer.Status) string {
 	if status.Agent.Leads {
 		return ""
@@ -95,7 +95,7 @@ func guardFails(status *printer.Status) string {
 	return "deletions of nodes are not guarded"
 }
 
-// plugins names every one that is not well, those of critical steps first.
+// plugins names every one that is unhealthy, those of critical steps first.
 func plugins(ctx context.Context, s *subject) result {
 	status, err := s.readStatus(ctx)
 	if err != nil {

@@ -37,7 +37,7 @@ func (r request) since() string {
 }
 
 // divide separates the nodes that are to be cleaned up from those whose cleanup was requested
-// before and is not over: a second request would begin it anew. What it refuses is in results.
+// before and is not over: a second request would start it again. What it refuses is in results.
 func (o *Options) divide(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) (fresh []*corev1.Node, begun []request) {
 	command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
 		one := request{node: node, plan: o.Plan}
@@ -74,7 +74,7 @@ func (o *Options) divide(ctx context.Context, client kubernetes.Interface, names
 }
 
 // attaches reports whether the command follows the cleanup of a node that was requested before.
-// One that failed begins anew.
+// One that failed starts again.
 func (o *Options) attaches(node *corev1.Node, run *api.Run) bool {
 	if run == nil || !run.RequestStands(node) {
 		return true // No agent has begun it yet.

@@ -77,7 +77,7 @@ func (c *Cluster) wrap(config *rest.Config) *rest.Config {
 
 // config reads the kubeconfig.
 func (c *Cluster) config() (*rest.Config, error) {
-	// ConfigFlags ignores what it does not understand, and would act as somebody else.
+	// ConfigFlags ignores what it does not understand, and would act as another user.
 	for _, one := range *c.flags.ImpersonateUserExtra {
 		if key, _, is := strings.Cut(one, "="); !is || key == "" {
 			return nil, exit.Usagef("--as-user-extra %q is not of the form key=value", one)

@@ -40,7 +40,7 @@ func (e *CredentialError) Next() string {
 // sentKey is the key of a flag in the context of a request: it was sent, so there were credentials.
 type sentKey struct{}
 
-// markSent goes below client-go's credential plugins.
+// markSent wraps the transport below client-go's credential plugins.
 func markSent(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		if sent, is := request.Context().Value(sentKey{}).(*atomic.Bool); is {

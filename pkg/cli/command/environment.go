@@ -14,7 +14,7 @@ import (
 // prose, progress and questions go to ErrOut.
 type Environment struct {
 	genericiooptions.IOStreams
-	// Interactive: somebody can answer a question.
+	// Interactive: a user can answer a question.
 	Interactive bool
 	// Terminal: Out is a terminal, on which a picture can change.
 	Terminal bool
@@ -60,7 +60,7 @@ func redraws(terminal bool, variable func(string) string) bool {
 	return terminal && variable("TERM") != "dumb"
 }
 
-// coloured goes by https://no-color.org: any value but none.
+// coloured follows https://no-color.org: any value but none.
 func coloured(terminal bool, variable func(string) string) bool {
 	return redraws(terminal, variable) && variable("NO_COLOR") == ""
 }

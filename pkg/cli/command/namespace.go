@@ -53,10 +53,10 @@ func CheckNamespace(ctx context.Context, client kubernetes.Interface, namespace,
 	}
 }
 
-// FindNamespaces returns the namespaces in which there is an install, sorted. It goes by
+// FindNamespaces returns the namespaces in which there is an install, sorted. It uses
 // what nobody writes who has rights in a namespace alone: whom the agent's
 // ClusterRoleBinding names, where the webhook is, or, where an uninstall was interrupted,
-// the namespace's own label. Somebody who may read none of these gets none, and no error.
+// the namespace's own label. A user who may read none of these gets none, and no error.
 func FindNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	for _, look := range []func(context.Context, kubernetes.Interface) ([]string, error){boundNamespaces, calledNamespaces, labelledNamespaces} {
 		found, err := look(ctx, client)

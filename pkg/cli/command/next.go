@@ -18,7 +18,8 @@ import (
 )
 
 // Next returns what an operator can do about an error, empty when nothing
-// better is known than the error itself. It goes by the types of errors: an answer of the API
+// better is known than the error itself. It is based on
+// the types of errors: an answer of the API
 // server proves that it was reached.
 func Next(err error) string {
 	var chosen *exit.Error
@@ -49,7 +50,7 @@ func Next(err error) string {
 	case errors.As(err, &untrusted):
 		return "The kubeconfig does not trust the server's certificate: check server and certificate-authority-data of this context " +
 			"with `kubectl config view --minify`, and whether a proxy answers instead of the API server."
-	// localhost:8080 is where client-go looks when it was told nothing.
+	// localhost:8080 is where client-go looks without a kubeconfig.
 	case errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "http://localhost:8080/"):
 		return "Choose the cluster: set --kubeconfig FILE or KUBECONFIG."
 	case errors.As(err, &network):

@@ -76,7 +76,7 @@ func annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Nod
 		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
-			Next: "If the node was made anew under its name, run it again and look at what it would leave undone. If the node itself is invalid, fix what the message names.",
+			Next: "If the node was recreated under its name, run it again and look at what it would leave undone. If the node itself is invalid, fix what the message names.",
 		}
 	case err != nil:
 		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)

@@ -16,7 +16,7 @@ type Undecodable struct {
 	// Next says what to do. It never says to delete the record: that is the one copy of what
 	// was done.
 	Next string
-	// Paused: the cleanup continues only when somebody acts.
+	// Paused: the cleanup continues only when an operator acts.
 	Paused bool
 }
 

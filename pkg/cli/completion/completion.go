@@ -109,7 +109,7 @@ func forKubectl(environment *command.Environment, install bool) error {
 			Next: fmt.Sprintf("Write it into a folder of your PATH: kubectl nodecleanup completion kubectl > FOLDER/%s && chmod +x FOLDER/%[1]s", name),
 		}
 	}
-	// An old file keeps its mode when it is written anew.
+	// An old file keeps its mode when it is rewritten.
 	if err := os.Chmod(path, 0o755); err != nil {
 		return fmt.Errorf("making %s executable: %w", path, err)
 	}
@@ -117,7 +117,7 @@ func forKubectl(environment *command.Environment, install bool) error {
 	return nil
 }
 
-// folder is where the program goes. What an earlier version wrote into Krew's folder is removed.
+// folder is where the program is installed. What an earlier version wrote into Krew's folder is removed.
 func folder(name, content string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {

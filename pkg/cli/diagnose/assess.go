@@ -159,7 +159,7 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 
 func nextTry(step api.StepRun, now time.Time) string {
 	if step.NextAttemptAt == nil || !step.NextAttemptAt.After(now) {
-		return "next try is due"
+		return "retrying now"
 	}
 	return "next in " + printer.Age(step.NextAttemptAt.Sub(now))
 }
@@ -183,5 +183,5 @@ func ownerOf(finalizer string) string {
 		}
 	}
 	domain, _, _ := strings.Cut(finalizer, "/")
-	return "whoever owns " + domain
+	return "owner: " + domain
 }

@@ -31,7 +31,7 @@ it, the first thing first. It reads the node, its run record, Events, pods, budg
 and volumes and how the agent is; it changes nothing and needs no agent to answer. What
 you are not allowed to read is said, and the rest is judged without.
 
-The exit code is 3 when there is a cause that somebody has to fix, also when a step has
+The exit code is 3 when there is a cause that an operator has to fix, also when a step has
 been running for more than a minute and no cause is known. It is 0 when the cleanup is
 on its way, or the node is deleted or not being deleted.`,
 		Example: `  kubectl nodecleanup diagnose ip-10-0-7

@@ -16,7 +16,7 @@ import (
 // named is how many of many are named.
 const named = 3
 
-// volumesPlugin waits for the volumes of pods, which only pods that have ended let go.
+// volumesPlugin waits for the volumes of pods, which only ended Pods release.
 const volumesPlugin = "volumes"
 
 // overdue is how long after its grace period a pod should be deleted.

@@ -76,7 +76,7 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Sna
 		}
 		f.report(now, said)
 		if now.Run == nil {
-			now.Run = last.Run // A record that was pruned meanwhile has told the outcome.
+			now.Run = last.Run // A record that was pruned in the meantime has reported the outcome.
 		}
 		last = now
 		return reached(now)

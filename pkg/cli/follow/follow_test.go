@@ -27,26 +27,26 @@ func TestSettled(t *testing.T) {
 		done bool
 		code int
 	}{
-		"gone, cleaned up":              {Snapshot{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"gone in a dry run":             {Snapshot{Run: &api.Run{State: api.Succeeded, DryRun: true}}, true, exit.Failure},
-		"a live node in a dry run":      {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded, DryRun: true}}, false, exit.Failure},
-		"gone without a record":         {Snapshot{}, true, exit.Failure},
-		"gone by a bypass":              {Snapshot{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
-		"gone while it ran":             {Snapshot{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},
-		"gone after it was given up":    {Snapshot{Run: &api.Run{State: api.Canceled}}, true, exit.Failure},
-		"no record yet":                 {Snapshot{Node: node(false)}, false, exit.OK},
-		"the record answers another":    {Snapshot{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
-		"running":                       {Snapshot{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
-		"waits for its next attempt":    {Snapshot{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
-		"a live node is cleaned up":     {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"a deleted one is still held":   {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
-		"a deleted one is let go by us": {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
-		"a deleted one is bypassed":     {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
-		"failed":                        {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
-		"gone, says the record first":   {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, true, exit.Failure},
-		"stripped, and held by others":  {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, false, exit.Unhealthy},
-		"blocked":                       {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
-		"given up":                      {Snapshot{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
+		"gone, cleaned up":                {Snapshot{Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"gone in a dry run":               {Snapshot{Run: &api.Run{State: api.Succeeded, DryRun: true}}, true, exit.Failure},
+		"a live node in a dry run":        {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded, DryRun: true}}, false, exit.Failure},
+		"gone without a record":           {Snapshot{}, true, exit.Failure},
+		"gone by a bypass":                {Snapshot{Run: &api.Run{State: api.Bypassed, BypassReason: "hardware lost"}}, true, exit.Failure},
+		"gone while it ran":               {Snapshot{Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, true, exit.Failure},
+		"gone after it was given up":      {Snapshot{Run: &api.Run{State: api.Canceled}}, true, exit.Failure},
+		"no record yet":                   {Snapshot{Node: node(false)}, false, exit.OK},
+		"the record answers another":      {Snapshot{Node: node(false), Run: &api.Run{State: api.Failed, PlanHash: "old"}}, false, exit.OK},
+		"running":                         {Snapshot{Node: node(false), Run: &api.Run{State: api.Running}}, false, exit.OK},
+		"waits for its next attempt":      {Snapshot{Node: node(false), Run: &api.Run{State: api.Waiting}}, false, exit.OK},
+		"a live node is cleaned up":       {Snapshot{Node: node(false, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is still held":     {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Succeeded}}, false, exit.OK},
+		"a deleted one is released by us": {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Succeeded}}, true, exit.OK},
+		"a deleted one is bypassed":       {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Bypassed}}, false, exit.Failure},
+		"failed":                          {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed}}, false, exit.Unhealthy},
+		"gone, says the record first":     {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, true, exit.Failure},
+		"stripped, and held by others":    {Snapshot{Node: node(true, "example.com/theirs"), Run: &api.Run{State: api.Failed, FinishedAt: &metav1.Time{}}}, false, exit.Unhealthy},
+		"blocked":                         {Snapshot{Node: node(true, api.Finalizer), Run: &api.Run{State: api.Blocked}}, false, exit.Blocked},
+		"given up":                        {Snapshot{Node: node(false), Run: &api.Run{State: api.Canceled}}, false, exit.Failure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			done, err := Settled(test.now, "n", func(run *api.Run) bool { return run.PlanHash != "old" })
@@ -62,8 +62,8 @@ func TestSettled(t *testing.T) {
 }
 
 func TestEachChangeIsToldOnce(t *testing.T) {
-	var told []string
-	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	var lines []string
+	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	said := map[string]string{}
 	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "2 pods remaining"}, {Name: "tell", State: api.StepPending}}}
 	for range 2 {
@@ -77,16 +77,16 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 		"1/2 drain: 2 pods remaining", "1/2 drain: done", "2/2 tell: skipped: not for this node",
 		"released; still held by the finalizers of others: example.com/theirs", "the node is deleted",
 	}
-	if !reflect.DeepEqual(told, want) {
-		t.Errorf("told %q", told)
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("got %q", lines)
 	}
 }
 
 // On a terminal a step that counts has a bar, and its progress no lines.
 func TestACountedStepHasABar(t *testing.T) {
-	var told, bars []string
+	var lines, bars []string
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
-	follower := Follower{Say: func(line string) { told = append(told, line) }, Bar: func(text string) { bars = append(bars, text) }, Now: func() time.Time { return now }}
+	follower := Follower{Say: func(line string) { lines = append(lines, line) }, Bar: func(text string) { bars = append(bars, text) }, Now: func() time.Time { return now }}
 	said := map[string]string{}
 	run := &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning, Progress: "waiting for 1 pod", Counts: &api.Counts{Done: 1, Total: 2}}, {Name: "tell", State: api.StepPending}}}
 	follower.report(Snapshot{Node: node(true, api.Finalizer), Run: run}, said)
@@ -95,7 +95,7 @@ func TestACountedStepHasABar(t *testing.T) {
 	if want := []string{"1/2 drain █████░░░░░ 1/2; waiting for 1 pod", ""}; !reflect.DeepEqual(bars, want) {
 		t.Errorf("the bars are %q, want %q", bars, want)
 	}
-	if want := []string{"1/2 drain: done"}; !reflect.DeepEqual(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+	if want := []string{"1/2 drain: done"}; !reflect.DeepEqual(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
 	}
 }

@@ -20,8 +20,8 @@ func newer() *api.Run {
 }
 
 func TestStatesOfANewerVersionAreTold(t *testing.T) {
-	var told []string
-	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	var lines []string
+	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	now, said := Snapshot{Node: node(true, api.Finalizer), Run: newer()}, map[string]string{}
 	now.Node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition("Verifying", "looking again", metav1.Now())}
 	for range 2 {
@@ -31,24 +31,24 @@ func TestStatesOfANewerVersionAreTold(t *testing.T) {
 		"a newer version wrote run record run-n-u: this CLI does not know state Verifying, state PoweringOff of step bmc; upgrade it",
 		"1/2 bmc: PoweringOff", "Verifying: looking again",
 	}
-	if !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+	if !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
 	}
 }
 
-// What the state means is not known: that somebody took the finalizer off would be a guess.
+// What the state means is not known: that another client removed the finalizer would be a guess.
 func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
 	answered := func(*api.Run) bool { return true }
 	if done, err := Settled(Snapshot{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {
 		t.Errorf("while the node is there: %v, %v", done, err)
 	}
 	done, err := Settled(Snapshot{Run: newer()}, "n", answered)
-	var told *exit.Error
-	if !done || !errors.As(err, &told) || told.Code != exit.Failure {
+	var lines *exit.Error
+	if !done || !errors.As(err, &lines) || lines.Code != exit.Failure {
 		t.Fatalf("when it is deleted: %v, %v", done, err)
 	}
-	if !strings.Contains(err.Error(), "is not known: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(told.Next, "Upgrade the CLI") {
-		t.Errorf("%v; next: %s", err, told.Next)
+	if !strings.Contains(err.Error(), "is not known: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(lines.Next, "Upgrade the CLI") {
+		t.Errorf("%v; next: %s", err, lines.Next)
 	}
 	finished := newer()
 	finished.State = api.Succeeded // Its steps may be in any state.

@@ -11,7 +11,7 @@ import (
 
 // Settled reports whether a cleanup that was asked for has come to an end:
 // true when every step is done and nothing of ours holds the node, an error when it has
-// ended otherwise, or goes on only if somebody acts. answered says whether the record
+// ended otherwise, or continues only if an operator acts. answered says whether the record
 // answers what was asked; until it does, what it says is about something before.
 //
 // That the node is deleted does not mean that it was cleaned up: the record decides.
@@ -76,7 +76,7 @@ func outcomeOfDeleted(run *api.Run, name string) error {
 	case !run.State.Known():
 		return failure(exit.Failure, name, fmt.Sprintf("the node is deleted, and whether its cleanup was done is not known: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
 	}
-	return failure(exit.Failure, name, fmt.Sprintf("the node is deleted without it: somebody took the finalizer off while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
+	return failure(exit.Failure, name, fmt.Sprintf("the node is deleted without a completed cleanup: another client removed the finalizer while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
 }
 
 func bypassed(run *api.Run, name string) error {

@@ -45,8 +45,8 @@ func TestSettledWithARecordThatCannotBeDecoded(t *testing.T) {
 				t.Errorf("done %v, exit code %d, want %v and %d: %v", done, code, test.done, test.code, err)
 			}
 			said := ""
-			if told := (*exit.Error)(nil); errors.As(err, &told) {
-				said = err.Error() + "\n" + told.Next
+			if lines := (*exit.Error)(nil); errors.As(err, &lines) {
+				said = err.Error() + "\n" + lines.Next
 			}
 			for _, text := range test.says {
 				if !strings.Contains(said, text) {
@@ -61,26 +61,26 @@ func TestSettledWithARecordThatCannotBeDecoded(t *testing.T) {
 }
 
 func TestARecordThatCannotBeDecodedIsToldOnce(t *testing.T) {
-	var told []string
-	follower := Follower{Say: func(line string) { told = append(told, line) }}
+	var lines []string
+	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	said := map[string]string{}
 	for range 2 {
 		follower.report(Snapshot{Node: in(api.Running), Undecodable: broken}, said)
 	}
-	if len(told) != 1 || !strings.HasPrefix(told[0], "cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused. If a newer version wrote") {
-		t.Errorf("told %q", told)
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused. If a newer version wrote") {
+		t.Errorf("got %q", lines)
 	}
-	told = nil
+	lines = nil
 	follower.report(Snapshot{Node: in(api.Running), Run: &api.Run{State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}}}, said)
-	if !slices.Equal(told, []string{"1/1 drain: running"}) {
-		t.Errorf("told %q of the record that follows", told)
+	if !slices.Equal(lines, []string{"1/1 drain: running"}) {
+		t.Errorf("got %q of the record that follows", lines)
 	}
 }
 
 func TestATimeThatWasNotEnoughForARecordThatCannotBeDecoded(t *testing.T) {
 	err := unfinished("n", Snapshot{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
-	var told *exit.Error
-	if !errors.As(err, &told) || told.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(told.Next, "retry n") {
+	var lines *exit.Error
+	if !errors.As(err, &lines) || lines.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(lines.Next, "retry n") {
 		t.Errorf("%#v", err)
 	}
 }

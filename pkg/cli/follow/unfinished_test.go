@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// Whoever waited in vain is told for what.
+// A wait that times out names what it waited for.
 func TestATimeThatWasNotEnoughIsTold(t *testing.T) {
 	for name, test := range map[string]struct {
 		last Snapshot
@@ -20,8 +20,8 @@ func TestATimeThatWasNotEnoughIsTold(t *testing.T) {
 		"it waits": {Snapshot{Run: &api.Run{State: api.Waiting, Message: "step lb failed, next try in 40s"}}, []string{"it is Waiting: step lb failed"}},
 	} {
 		err := unfinished("worker-3", test.last, exit.TimedOut, "not done within the --timeout")
-		var told *exit.Error
-		if !errors.As(err, &told) || told.Code != exit.TimedOut || told.Next != "" {
+		var exitError *exit.Error
+		if !errors.As(err, &exitError) || exitError.Code != exit.TimedOut || exitError.Next != "" {
 			t.Errorf("%s: %#v", name, err)
 		}
 		for _, want := range test.want {

@@ -41,7 +41,7 @@ func explain(err error) error {
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  err,
-			Next: "Somebody else has set the fields above. If they are to be as this CLI has them, run it again with --force-conflicts. What was applied before stays.",
+			Next: "Another client manages these fields. To take them over, add --force-conflicts. Objects that were applied before the conflict stay.",
 		}
 	}
 	if apierrors.IsForbidden(err) {

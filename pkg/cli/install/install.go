@@ -67,13 +67,13 @@ interrupted install left out is added. Two things on the cluster are yours and s
 unless you say otherwise: the config (--config replaces it) and the number of
 replicas (--replicas). A config that a kustomization (-k) brings is one that you gave.
 What you gave by --image, --admission and --set stays too,
-until you give it anew or say --reset-values; an image in a mirror of yours that had
+until you set it again or use --reset-values; an image in a mirror of yours that had
 the version of the CLI then gets the version of this one.
 
 Before it stores anything it checks the server's version and your rights, and has the
 server check every object. What an earlier install made and this one has no more is
 taken away, if it still carries our label.`,
-		Example: `  # Install with the default config: drain each node before it goes
+		Example: `  # Install with the default config: drain each node before it is removed
   kubectl nodecleanup install --wait
 
   # Install, or change, with a config of your own; it is checked before anything is sent
@@ -112,7 +112,7 @@ taken away, if it still carries our label.`,
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
 	flags.StringVar(&o.Admission, "admission", "", "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto, the default: both, where the server has policies")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
-	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take back fields that somebody else has changed")
+	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take over fields that another client has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
 	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
 	flags.BoolVar(&o.ResetValues, "reset-values", false, "Begin from the defaults instead of --image, --admission and --set of the install before, and without its kustomization")
@@ -141,7 +141,7 @@ func (o *Options) Validate() error {
 	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.DryRun):
 		return exit.Usagef("unknown --dry-run=%s: it is none, client or server", o.DryRun)
 	case o.Diff && (o.DryRun == dryRunClient || o.Output != ""):
-		return exit.Usagef("--diff compares with the cluster and has a form of its own: it goes with neither --dry-run=client nor -o")
+		return exit.Usagef("--diff compares with the cluster and has a form of its own: it cannot be combined with --dry-run=client or -o")
 	case o.Wait && (o.DryRun != dryRunNone || o.Diff):
 		return exit.Usagef("--wait has nothing to wait for in a dry run")
 	}

@@ -35,9 +35,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Short: "Ask the agent whether every plugin would have a chance",
 		Long: `Ask the agent whether every plugin would have a chance now. The agent asks them, with
 its own rights and secrets; no step is run. With a node, only the plugins of its plan
-are asked, and what would block the plan is told too.
+are asked, and what would block the plan is reported too.
 
-The exit code is 3 when the plugin of a critical step is not well, and 4 when
+The exit code is 3 when the plugin of a critical step is unhealthy, and 4 when
 something would block the plan of the node.`,
 		Example: `  kubectl nodecleanup preflight
 

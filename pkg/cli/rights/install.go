@@ -48,8 +48,8 @@ func MissingToInstall(ctx context.Context, client kubernetes.Interface, namespac
 	return append(lacks, more...), err
 }
 
-// missingToGrant: whoever may escalate and bind may give the agent its rights, and so may
-// whoever has all of these. The API server goes by the same.
+// missingToGrant: a user who may escalate and bind may give the agent its rights, and so may
+// a user who has all of these. The API server applies the same rule.
 func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
 	lacks, err := MissingOfMine(ctx, client, []Right{
 		{Verb: "escalate", Group: rbac, Resource: "clusterroles"}, {Verb: "bind", Group: rbac, Resource: "clusterroles"},

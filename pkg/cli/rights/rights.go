@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
-// Right is one thing that somebody may do.
+// Right is one thing that a user may do.
 type Right = access.Right
 
 // OfAgent are the rights that an install gives the agent, which uses every one of them.

@@ -15,7 +15,7 @@ import (
 // clear takes a terminal to its first line and empties it, as watch(1) does.
 const clear = "\x1b[H\x1b[2J"
 
-// screen shows the whole state anew on a terminal.
+// screen redraws the whole state on a terminal.
 func screen(environment *command.Environment) func(*printer.Status) error {
 	return func(view *printer.Status) error {
 		var text bytes.Buffer

@@ -36,10 +36,10 @@ func New(environment *command.Environment) *cobra.Command {
 		Short: "Take everything off the cluster again; needs no running agent",
 		Long: `Take everything off the cluster again. No agent needs to be running.
 
-First admission goes, so that no new node is held; then the agent; then the finalizer
+Removes admission first, so that no new node is protected; then the agent; then the finalizer
 is taken off every node, so that none is left that nobody releases; then the rest, and the
-rights last. A finalizer of somebody else stays where it is. It can be run again after
-an error: it goes on where it stopped.
+rights last. Finalizers of others are kept. After an error, run it again: it
+continues where it stopped.
 
 While a node is being cleaned up, deleted or alive, it refuses: its steps would be left
 undone, and a deleted node would be released immediately. --force does it nevertheless.
@@ -128,7 +128,7 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Time begins when somebody has answered.
+	// The time-out starts after the answer.
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
 	if err := remover.Remove(ctx, namespace, o.KeepHistory); err != nil {
@@ -204,7 +204,7 @@ func explain(err error) error {
 	case errors.As(err, &left):
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Everything else is deleted. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is mended: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
+			Next: "Everything else is deleted. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is fixed: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
 		}
 	case errors.Is(err, install.ErrAddedBack):
 		return &exit.Error{

@@ -37,14 +37,14 @@ func (o *Options) authority(now time.Time) (*authority, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(o.OutputDir, "ca.crt"), filepath.Join(o.OutputDir, "ca.key"))
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA that is to sign: %w; name its folder by --output-dir, or make all anew without --renew", err)
+		return nil, fmt.Errorf("reading the CA that is to sign: %w; name its folder by --output-dir, or recreate everything without --renew", err)
 	}
 	key, is := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !is || !pair.Leaf.IsCA {
 		return nil, fmt.Errorf("the certificate in %s is not a CA that this command made", o.OutputDir)
 	}
 	if now.Add(o.ValidFor).After(pair.Leaf.NotAfter) {
-		return nil, fmt.Errorf("the CA in %s ends on %s, before the certificate would: choose a shorter --valid-for, or make all anew without --renew",
+		return nil, fmt.Errorf("the CA in %s ends on %s, before the certificate would: choose a shorter --valid-for, or recreate everything without --renew",
 			o.OutputDir, pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	}
 	return &authority{certificate: pair.Leaf, key: key}, nil

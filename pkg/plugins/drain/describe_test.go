@@ -50,8 +50,8 @@ func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
 	}
 	add("shop", "db-0", "budget db needs 1")
 	add("bank", "cart-0", "budget cart needs 4")
-	add("shop", "goes", "")
-	if got, want := d.describe(pods), "7 pods remaining: bank/cart-0 (budget cart needs 4), shop/cart-0 and 3 more (budget cart needs 4), shop/db-0 (budget db needs 1), shop/goes"; got != want {
+	add("shop", "ends", "")
+	if got, want := d.describe(pods), "7 pods remaining: bank/cart-0 (budget cart needs 4), shop/cart-0 and 3 more (budget cart needs 4), shop/db-0 (budget db needs 1), shop/ends"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 	for i := range 100 {

@@ -213,7 +213,7 @@ func TestPodsOfAClosedBudgetAreNotTried(t *testing.T) {
 	}
 }
 
-// When a budget opens, every Node with Pods of it is told. Only as many evictions go out as it allows.
+// When a budget opens, every Node with Pods of it is notified. Only as many evictions go out as it allows.
 func TestNodesShareWhatABudgetAllows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &counter{answer: func(string) metav1.Status { return metav1.Status{} }}

@@ -99,14 +99,14 @@ func overBudget(after int32) metav1.Status {
 func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer metav1.Status
-		// blocked is the reason why it goes later, failed what is in an error.
+		// blocked is the reason why it is evicted later, failed what is in an error.
 		blocked, failed string
 		after           time.Duration
 		cause           api.BlockedCause
 	}{
 		"evicted":                {},
 		"gone":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
-		"namespace goes":         {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "goes"), blocked: "its namespace is terminating", cause: api.BlockedByNamespace},
+		"namespace terminates":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "ends"), blocked: "its namespace is terminating", cause: api.BlockedByNamespace},
 		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1", cause: api.BlockedByBudget},
 		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second, cause: api.BlockedByBudget},
 		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending", cause: api.BlockedByBudget},

@@ -39,7 +39,7 @@ func TestABlockedPodIsTriedLessAndLessOften(t *testing.T) {
 			t.Fatal(left, err)
 		}
 		if wait := d.requeue.Sub(clock.Now()); wait != want*time.Second {
-			t.Errorf("after try %d the next one is due in %s, want %ds", i+1, wait, want)
+			t.Errorf("after try %d the next one is in %s, want %ds", i+1, wait, want)
 		}
 		clock.SetTime(d.requeue.Add(-time.Millisecond))
 		if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
@@ -120,7 +120,7 @@ func TestTiersGoOneAfterTheOther(t *testing.T) {
 		makePod("csi", hostPath("/var/lib/kubelet/plugins")),
 		makePod("dns", func(pod *corev1.Pod) { pod.Spec.Priority = ptr.To[int32](systemCritical) }),
 		makePod("shop"),
-		makePod("goes", deleted(time.Minute)),
+		makePod("ends", deleted(time.Minute)),
 		makePod("daemon", ownedBy("DaemonSet")),
 	}
 	p, _ := (&stub{}).plugin(t, options{})
@@ -142,7 +142,7 @@ func TestTiersGoOneAfterTheOther(t *testing.T) {
 			t.Fatalf("evicted %q, want %q", got, want)
 		}
 		if len(want) == 0 {
-			deleted["goes"] = true
+			deleted["ends"] = true
 		}
 	}
 }

@@ -113,13 +113,13 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 		}
 	})
 	said := map[string]bool{}
-	told := target()
-	told.Node, told.Progress = ready(corev1.ConditionTrue), func(text string) { said[text] = true } // Read when it has ended.
+	target := target()
+	target.Node, target.Progress = ready(corev1.ConditionTrue), func(text string) { said[text] = true } // Read when it has ended.
 	var err error
 	synctest.Test(t, func(t *testing.T) {
 		p := &plugin{client: clientOver(inMemory{handler}), clock: clock.RealClock{}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		err = p.Cleanup(ctx, told)
+		err = p.Cleanup(ctx, target)
 		cancel()
 		<-time.After(time.Hour) // The bubble waits for client-go.
 	})

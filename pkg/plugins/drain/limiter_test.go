@@ -230,7 +230,7 @@ func TestAnEvictionThatIsCancelledLeavesItsSlotToOthers(t *testing.T) {
 	if _, err := limiter.acquire(ctx, "b"); !errors.Is(err, cause) {
 		t.Errorf("after the end, error is %v", err)
 	}
-	// A slot that is granted at the moment of the end goes back.
+	// A slot that is granted at the moment of the end is returned.
 	slot := limiter.enqueue("c")
 	release()
 	<-slot

@@ -19,7 +19,7 @@ func (p *plugin) Rules() []rbacv1.PolicyRule {
 	if slices.ContainsFunc(p.options.Rules, func(rule podRule) bool { return rule.Action == ruleRestart }) {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments", "statefulsets"}, Verbs: []string{"get", "patch"}})
 	}
-	if p.API == evictionRequest { // With auto, the drain goes on without; an install gives the right.
+	if p.API == evictionRequest { // With auto, the drain continues without it; an install grants the right.
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"lifecycle.k8s.io"}, Resources: []string{"evictionrequests"}, Verbs: []string{"create", "list", "watch", "delete"}})
 	}
 	return rules

@@ -58,7 +58,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("previews and changes nothing", s.previews)
 	t.Run("cleans up, and again", s.repeats)
 	t.Run("cleans several nodes at once", s.concurs)
-	t.Run("returns soon when it is told to stop", s.stops)
+	t.Run("returns soon when it is cancelled", s.stops)
 	t.Run("fails without a word of a secret", s.fails)
 }
 

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// attachments follow every VolumeAttachment of the cluster while somebody asks:
+// attachments follow every VolumeAttachment of the cluster while a step waits:
 // the API server cannot select them by node (a field selector is answered by
 // 400), and a list of all for each of fifty nodes would be fifty lists of all.
 type attachments struct {
@@ -28,7 +28,7 @@ type following struct {
 	informer cache.SharedIndexInformer
 	cancel   context.CancelFunc
 	users    int
-	// refused is told, once, why the API server does not let us list.
+	// refused is called, once, with the reason why the API server does not let us list.
 	refused chan error
 
 	mutex   sync.Mutex
@@ -40,7 +40,7 @@ type watch struct {
 	of   *following
 	node string
 	stop func()
-	// changed is told of any change to them; what is told before it is read is one.
+	// changed receives one value for any number of changes.
 	changed chan struct{}
 }
 
@@ -70,7 +70,7 @@ func (a *attachments) of(ctx context.Context, node string) (*watch, error) {
 	case err = <-f.refused:
 		f.refuse(err) // Others wait for the same answer.
 		if f.informer.HasSynced() {
-			return w, nil // It is about something that came later, and mends itself.
+			return w, nil // It is about something that came later, and clears by itself.
 		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
@@ -157,7 +157,7 @@ func (f *following) note(object any) {
 		}
 		select {
 		case w.changed <- struct{}{}:
-		default: // One look is due already.
+		default: // One look is scheduled already.
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (w *watch) list() []*storagev1.VolumeAttachment {
 	return found
 }
 
-// trim keeps of a VolumeAttachment what is waited for and what is told.
+// trim keeps of a VolumeAttachment what is waited for and what is reported.
 func trim(object any) (any, error) {
 	attachment, is := object.(*storagev1.VolumeAttachment)
 	if !is {

@@ -60,7 +60,7 @@ func (p *plugin) awaited(ctx context.Context, node *corev1.Node, all []*storagev
 			return nil, false, err
 		}
 		if len(volumes) > 0 && cordon.Tolerated(pod) {
-			if node, err = p.sameNode(ctx, node); err != nil { // It may have been cordoned meanwhile.
+			if node, err = p.sameNode(ctx, node); err != nil { // It may have been cordoned in the meantime.
 				return nil, false, err
 			}
 		}

@@ -42,7 +42,7 @@ func halfBody(size int) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", api.MutatePath, size, strings.Repeat(" ", size-1))
 }
 
-// attack is what somebody does again and again who means harm.
+// attack is a request that a hostile client repeats.
 type attack struct {
 	what  string
 	times int // at once

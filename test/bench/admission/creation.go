@@ -31,7 +31,7 @@ const (
 type subject struct {
 	name      string
 	admission install.Admission
-	// agent is the binary that runs meanwhile.
+	// agent is the binary that runs during it.
 	agent string
 	took  []time.Duration
 }

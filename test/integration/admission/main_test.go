@@ -101,7 +101,7 @@ func (f *fixture) agent() kubernetes.Interface {
 	return f.as(fmt.Sprintf("system:serviceaccount:%s:%s", api.Namespace, api.Agent), "system:serviceaccounts", "system:serviceaccounts:"+api.Namespace)
 }
 
-// node creates a protected Node, which goes with the test.
+// node creates a protected Node, which is deleted with the test.
 func (f *fixture) node(name string) *corev1.Node {
 	f.Helper()
 	node := cluster.MakeNode(name, nil)

@@ -59,7 +59,7 @@ func TestWhoMayNotBypassTakesNoProtectionOffANode(t *testing.T) {
 				}
 				for _, want := range []string{"node worker would go without its cleanup", `the verb "bypass" on nodes`, "kubectl nodecleanup bypass worker"} {
 					if !strings.Contains(err.Error(), want) {
-						t.Errorf("%s was not told %q: %v", who, want, err)
+						t.Errorf("%s did not get %q: %v", who, want, err)
 					}
 				}
 			}

@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// requests are the annotations that ask for something, and what the answer goes by.
+// requests are the annotations that ask for something, and what the answer depends on.
 var requests = []string{
 	api.AnnotationCleanupRequestedAt, api.AnnotationCleanupRequestedBy, api.AnnotationRetryRequestedAt, api.AnnotationRetryRequestedBy,
 	api.AnnotationCordonedBy, api.AnnotationProtect, api.AnnotationCleanupRequestedPlan,

@@ -67,7 +67,7 @@ func TestWatcherAddsTheFinalizerWhenTheWebhookIsDown(t *testing.T) {
 	f.eventually("a node from before has the finalizer", func(context.Context) (bool, error) { return api.HasFinalizer(f.read(before)), nil })
 	after := f.create("after", "example.com/other")
 	if api.HasFinalizer(after) {
-		t.Fatal("somebody else added the finalizer, this proves nothing")
+		t.Fatal("another client added the finalizer, this proves nothing")
 	}
 	f.eventually("a new node has the finalizer", func(context.Context) (bool, error) { return api.HasFinalizer(f.read(after)), nil })
 	if got := f.read(after).Finalizers; !slices.Contains(got, "example.com/other") {

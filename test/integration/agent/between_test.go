@@ -55,7 +55,7 @@ func (f *fixture) between() *between {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(shared.RESTConfig().CAData)
 	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.FlushInterval = -1 // A watch is told of each change at once.
+	proxy.FlushInterval = -1 // A watch gets each change at once.
 	proxy.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	b := &between{}
@@ -107,7 +107,7 @@ func keepBody(f *fixture, request *http.Request) {
 	}
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
-		f.Logf("reading what the agent sends: %v", err) // It was killed meanwhile.
+		f.Logf("reading what the agent sends: %v", err) // It was killed in the meantime.
 	}
 	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	request.Body, _ = request.GetBody()

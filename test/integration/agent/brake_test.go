@@ -49,7 +49,7 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 	if !strings.Contains(message, reason) {
 		t.Errorf("the condition says %q", message)
 	}
-	// The next agent goes on with the state that this one has stored.
+	// The next agent continues with the state that this one has stored.
 	f.eventually("the state is stored", func(ctx context.Context) (bool, error) {
 		status, err := f.client.CoreV1().ConfigMaps(f.namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
 		if err != nil {

@@ -143,7 +143,7 @@ func TestAClockThatIsAheadOverridesNoBudget(t *testing.T) {
 func (f *fixture) blockedPods(node *corev1.Node, n int) []*corev1.Pod {
 	f.Helper()
 	ctx := context.WithoutCancel(f.Context())
-	// Not in the agent's namespace, which takes no pods but hardened ones. Nothing counts this
+	// Not in the agent's namespace, which admits only restricted Pods. Nothing counts this
 	// budget's pods, so it lets none go.
 	budget := &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: "blocks"},

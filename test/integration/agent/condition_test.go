@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// fails is a plugin whose first attempt fails, and the next one when it is told to succeed.
+// fails is a plugin whose first attempt fails, and the next one when the test lets it succeed.
 type fails struct{ succeed chan struct{} }
 
 func (p fails) Cleanup(ctx context.Context, target cleanup.Target) error {

@@ -19,11 +19,11 @@ func (f *fixture) late(node *corev1.Node) int {
 	if err != nil {
 		f.Fatal(err)
 	}
-	told := 0
+	count := 0
 	for _, event := range events.Items {
-		told += max(1, int(event.Count))
+		count += max(1, int(event.Count))
 	}
-	return told
+	return count
 }
 
 func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
@@ -45,8 +45,8 @@ func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
 	if run := f.record(node); !run.DeadlinePassed || !api.HasFinalizer(f.read(node)) {
 		t.Errorf("the node is not held: %+v", run)
 	}
-	if told := f.late(node); told != 1 {
-		t.Errorf("it was said %d times", told)
+	if count := f.late(node); count != 1 {
+		t.Errorf("it was said %d times", count)
 	}
 }
 
@@ -97,8 +97,8 @@ func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
 	close(done)
 	for _, node := range []*corev1.Node{first, second, third} {
 		f.awaitDeleted(node)
-		if told := f.late(node); told != 1 || !f.record(node).DeadlinePassed {
-			t.Errorf("of node %s it was said %d times, the record says %v", node.Name, told, f.record(node).DeadlinePassed)
+		if count := f.late(node); count != 1 || !f.record(node).DeadlinePassed {
+			t.Errorf("of node %s it was said %d times, the record says %v", node.Name, count, f.record(node).DeadlinePassed)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 		}
 		f.awaitEvent(node, "CleanupDeadlineExceeded", "because deadline.action is Release")
 	}
-	<-cancelled // The step that ran was told to stop.
+	<-cancelled // The step that ran was cancelled.
 }
 
 func TestADeadlineThatConfigGetsWhileAStepRunsEndsIt(t *testing.T) {

@@ -38,12 +38,12 @@ func TestInBulkOneEventTellsAQuickCleanup(t *testing.T) {
 	for _, node := range nodes {
 		f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded in ")
 	}
-	told := 0
+	count := 0
 	for _, node := range nodes {
-		told += f.events(node, "CleanupStarted")
+		count += f.events(node, "CleanupStarted")
 	}
 	// The last ones are no bulk any more.
-	if told == 0 || told > bulk/2 {
-		t.Errorf("of %d nodes, %d have all Events, want the last few", bulk, told)
+	if count == 0 || count > bulk/2 {
+		t.Errorf("of %d nodes, %d have all Events, want the last few", bulk, count)
 	}
 }

@@ -22,8 +22,8 @@ import (
 )
 
 // TestWhateverAServiceAnswersTheOthersGoOn has one step for each way in which a
-// service can misbehave, beside one that is well: that one is done, those that
-// mend themselves are tried again, and the node stays for those that do not.
+// service can misbehave, beside a healthy one: the healthy one is done, those that
+// recover are retried, and the node stays for those that do not.
 func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 	var mutex sync.Mutex
 	arrived := map[string][]time.Time{}
@@ -59,8 +59,8 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 	}))
 	defer inventory.Close()
 	config := "concurrency: {stepsPerNode: 10}\nretry: {maxRetries: 2, initialDelay: 50ms}\nsteps:\n- {name: panics, plugin: probe, options: {do: panics}}\n"
-	mending := []string{"well", "busy", "broken", "hangs", "garbage"}
-	for _, path := range append(mending, "refuses") {
+	recovering := []string{"healthy", "busy", "broken", "hangs", "garbage"}
+	for _, path := range append(recovering, "refuses") {
 		config += fmt.Sprintf("- {name: %[1]s, plugin: http, critical: true, timeout: 1s, options: {url: %[2]s/%[1]s}}\n", path, inventory.URL)
 	}
 	f := setUp(t, config)
@@ -78,15 +78,15 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 		t.Fatal("the finalizer is removed")
 	}
 	run := f.record(node)
-	for _, name := range mending {
+	for _, name := range recovering {
 		if step := run.Step(name); step.State != api.StepSucceeded {
 			t.Errorf("step %s: %+v", name, step)
 		}
 	}
 	mutex.Lock()
 	defer mutex.Unlock()
-	if got := len(arrived["well"]); got != 1 {
-		t.Errorf("the step that was well was called %d times", got)
+	if got := len(arrived["healthy"]); got != 1 {
+		t.Errorf("the step that was healthy was called %d times", got)
 	}
 	if wait := arrived["busy"][1].Sub(arrived["busy"][0]); wait < 2*time.Second {
 		t.Errorf("Retry-After: 2 was answered by a retry after %s", wait)
@@ -94,7 +94,7 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 }
 
 // TestTenOthersEditTheFinalizersAllTheTime: no finalizer of theirs is lost or
-// brought back, and ours goes only after the cleanup.
+// brought back, and ours is removed only after the cleanup.
 func TestTenOthersEditTheFinalizersAllTheTime(t *testing.T) {
 	const nodes, writers = 10, 10
 	f := setUp(t, "retry: {initialDelay: 10ms}\nsteps:\n- {name: step, plugin: probe, options: {do: step}}\n")
@@ -124,7 +124,7 @@ func TestTenOthersEditTheFinalizersAllTheTime(t *testing.T) {
 		f.delete(node)
 	}
 	// Each takes its own finalizer off, one node after the other, and never sees
-	// it again; while it is there, it is there whoever writes.
+	// it again; while it is there, it is there for every writer.
 	var group sync.WaitGroup
 	for writer := range writers {
 		group.Go(func() {
@@ -281,7 +281,7 @@ func (f *fixture) awaitNone(limit time.Duration) {
 	}
 }
 
-// TestTheAPIServerIsAwayForAMinute: what runs is told to stop before another agent
+// TestTheAPIServerIsAwayForAMinute: what runs is cancelled before another agent
 // could have taken over, what it returns does not count, and all is done when the
 // API server is back.
 func TestTheAPIServerIsAwayForAMinute(t *testing.T) {
@@ -291,14 +291,14 @@ func TestTheAPIServerIsAwayForAMinute(t *testing.T) {
 	const away = time.Minute
 	f := setUp(t, "retry: {initialDelay: 100ms}\nsteps:\n- {name: before, plugin: probe, options: {do: before}}\n- {name: step, plugin: probe, timeout: 10m, dependsOn: [before], options: {do: step}}\n")
 	before := f.counted("before")
-	began, told := make(chan int, 10), make(chan time.Time, 10)
+	began, cancelled := make(chan int, 10), make(chan time.Time, 10)
 	f.probes["step"] = func(ctx context.Context, target cleanup.Target) error {
 		began <- target.Attempt
 		if target.Attempt > 1 {
 			return nil
 		}
 		<-ctx.Done()
-		told <- time.Now()
+		cancelled <- time.Now()
 		return nil // It comes too late to count.
 	}
 	f.start(f.options())
@@ -313,14 +313,14 @@ func TestTheAPIServerIsAwayForAMinute(t *testing.T) {
 	}
 	left := time.Now()
 	back := time.NewTimer(away)
-	stopped := <-told
+	stopped := <-cancelled
 	<-back.C
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// Its Lease could be taken after three seconds, see the fixture's timing.
 	if took := stopped.Sub(left); took > 3*time.Second {
-		t.Errorf("the step was told to stop %s after the API server went away", took)
+		t.Errorf("the step was cancelled %s after the API server went away", took)
 	}
 	f.awaitDeleted(node)
 	if attempt := <-began; attempt != 2 {

@@ -14,7 +14,7 @@ import (
 )
 
 // TestEachRequestOfTheAgentIsOfItsFlow: the shipped FlowSchemas match what the agent asks for,
-// as the API server itself says in each answer. Without them it shares its turn with everybody
+// as the API server itself says in each answer. Without them it shares its priority level with all others
 // who has a service account, and its Lease too.
 func TestEachRequestOfTheAgentIsOfItsFlow(t *testing.T) {
 	f := setUp(t, logOnly)

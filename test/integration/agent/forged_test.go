@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// forge stores a run record for a terminating Node, as somebody could who may write
+// forge stores a run record for a terminating Node, as a user could who may write
 // ConfigMaps where no policy protects them.
 func (f *fixture) forge(node *corev1.Node, change func(run *api.Run)) {
 	f.Helper()
@@ -128,7 +128,7 @@ func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	if len(calls) > 0 {
-		t.Error("the step ran before somebody asked for it")
+		t.Error("the step ran before a user asked for it")
 	}
 	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
 	f.awaitDeleted(node)

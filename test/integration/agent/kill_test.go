@@ -34,7 +34,7 @@ func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
 				t.Error(err)
 			}
 			began <- struct{}{}
-			<-request.Context().Done() // The agent is killed meanwhile.
+			<-request.Context().Done() // The agent is killed in the meantime.
 		}
 	}))
 	defer inventory.Close()

@@ -13,7 +13,7 @@ import (
 )
 
 // TestAnAgentThatIsKilledAtTheWorstMoments kills the agent's process right before
-// and right after each thing that a cleanup writes. The node goes in the end, its
+// and right after each thing that a cleanup writes. The node is removed in the end, its
 // step was called, by one key, and never again after that was recorded.
 func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
 	var calls struct {

@@ -21,7 +21,7 @@ import (
 )
 
 // TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes: the Lease is taken by hand,
-// for the other agent, while a step runs. That step is told to stop, what it returns then
+// for the other agent, while a step runs. That step is cancelled; what it returns then
 // does not count, and the other agent runs it again by the same key.
 func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: before, plugin: probe, options: {do: before}}\n- {name: step, plugin: probe, dependsOn: [before], options: {do: step}}\n")
@@ -32,7 +32,7 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 	}
 	var mutex sync.Mutex
 	var calls []call
-	began, told := make(chan string, 10), make(chan struct{})
+	began, stopped := make(chan string, 10), make(chan struct{})
 	for _, identity := range []string{"one", "two"} {
 		own := *f
 		probe := func(ctx context.Context, target cleanup.Target) error {
@@ -44,10 +44,10 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 			case step == "step" && target.Attempt == 1:
 				began <- identity
 				<-ctx.Done() // The leadership is lost; what is returned comes too late.
-				close(told)
+				close(stopped)
 			case step == "step": // The node stays, and its end is not what stops the first one.
 				select {
-				case <-told:
+				case <-stopped:
 				case <-ctx.Done():
 				}
 			}
@@ -67,9 +67,9 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 	other := map[string]string{"one": "two", "two": "one"}[leader]
 	f.takeLease(other, time.Minute)
 	select {
-	case <-told:
+	case <-stopped:
 	case <-time.After(testTimeout):
-		t.Fatal("the step was not told to stop")
+		t.Fatal("the step was not cancelled")
 	}
 	f.awaitDeleted(node)
 	mutex.Lock()
@@ -80,7 +80,7 @@ func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T)
 	}
 }
 
-// takeLease writes the Lease as somebody does who does not ask.
+// takeLease writes the Lease as a client does that does not ask.
 func (f *fixture) takeLease(holder string, lasts time.Duration) {
 	f.Helper()
 	leases := f.client.CoordinationV1().Leases(f.namespace)
@@ -119,7 +119,7 @@ func TestAnAgentThatNoLongerLeadsTellsOfNoPlugin(t *testing.T) {
 	f.eventually("the plugin is said to be not healthy", tells(`node_cleanup_plugin_healthy{plugin="http",step="inventory"} 0`))
 	f.takeLease("thief", time.Hour)
 	f.eventually("the agent does not lead", tells("node_cleanup_leader 0"))
-	f.eventually("no plugin is told of", func(context.Context) (bool, error) {
+	f.eventually("no plugin is called for", func(context.Context) (bool, error) {
 		page := f.metrics(options.MetricsListen)
 		return strings.Contains(page, "node_cleanup_leader 0") && !strings.Contains(page, "node_cleanup_plugin_healthy{"), nil
 	})

@@ -62,17 +62,17 @@ func TestALostLeaseIsLoggedOnce(t *testing.T) {
 			})
 			f.awaitLog(log, "level=ERROR msg=\"the Lease was lost, the next leader continues the cleanups\" err=\""+test.says)
 			f.awaitLog(log, "stopped as the leader")
-			var told []string
+			var lines []string
 			for _, line := range strings.Split(log.String(), "\n")[before:] {
 				if strings.Contains(line, "Lease") || strings.Contains(line, "leader") || strings.Contains(line, "interrupted") || strings.Contains(line, "cancel") {
-					told = append(told, line)
+					lines = append(lines, line)
 				}
 			}
-			// What was lost, what that stopped, that the Lease could not be given back, and who leads now.
-			if len(told) > 4 {
-				t.Errorf("%d lines about the lost Lease:\n%s", len(told), strings.Join(told[:min(len(told), 40)], "\n"))
+			// What was lost, what that stopped, that the Lease could not be given back, and the new leader.
+			if len(lines) > 4 {
+				t.Errorf("%d lines about the lost Lease:\n%s", len(lines), strings.Join(lines[:min(len(lines), 40)], "\n"))
 			}
-			t.Log(strings.Join(told, "\n"))
+			t.Log(strings.Join(lines, "\n"))
 		})
 	}
 }

@@ -124,7 +124,7 @@ func TestSomebodyElsesCordonIsNotGivenBack(t *testing.T) {
 	f.withdraw(node)
 	f.awaitState(node, api.Canceled)
 	if current := f.read(node); !current.Spec.Unschedulable {
-		t.Error("somebody else's cordon was taken off")
+		t.Error("another user's cordon was removed")
 	}
 }
 
@@ -234,7 +234,7 @@ func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-// On a node that somebody cordoned nothing else would tell that nothing was done.
+// On a node that a user cordoned nothing else would tell that nothing was done.
 func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
 	f := setUp(t, "dryRun: true\n"+oneProbe)
 	storage := f.counted("storage")

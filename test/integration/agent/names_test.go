@@ -33,7 +33,7 @@ func TestTheRecordSaysWhoRetriedAndWhoBypassed(t *testing.T) {
 	}
 }
 
-// Without the policy, everybody who may patch Nodes can write any name.
+// Without the policy, every user who may patch Nodes can write any name.
 func TestANameThatNoPolicyVerifiesIsRecordedAsUnverified(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }

@@ -78,7 +78,7 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	f.awaitState(bypassed, api.Pending)
 	f.patch(bypassed, `{"metadata":{"annotations":{"`+api.AnnotationBypass+`":"true","`+api.AnnotationBypassBy+`":"admin"}}}`)
 	f.awaitDeleted(bypassed)
-	// What has begun goes on with all its steps.
+	// A cleanup that has started runs all its steps.
 	close(finish)
 	<-started
 	f.awaitDeleted(running)

@@ -64,7 +64,7 @@ func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
 func TestADryRunOfADrainTellsWhatItWouldDoAndMovesNoPod(t *testing.T) {
 	f := setUp(t, "dryRun: true\nsteps:\n- {name: drain, plugin: drain}\n- {name: breaks, plugin: breaks, dependsOn: [drain]}\n")
 	f.start(f.with("breaks", breaks{probe{f, ""}}))
-	// Somebody else's finalizer leaves it to be looked at.
+	// Another finalizer leaves it to be looked at.
 	node := f.protected("worker", "example.com/other")
 	pod := f.pod("cart", node)
 	mark := f.mark()

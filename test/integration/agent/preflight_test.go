@@ -84,9 +84,9 @@ func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
 func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
-	var well atomic.Bool
+	var recovered atomic.Bool
 	f.start(f.with("storage", healthy{probe{f, ""}, func(context.Context) error {
-		if !well.Load() {
+		if !recovered.Load() {
 			return errors.New("the array is rebuilding")
 		}
 		return nil
@@ -97,7 +97,7 @@ func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
 		t.Errorf("the condition says %q", message)
 	}
 	blocked := f.record(node)
-	well.Store(true)
+	recovered.Store(true)
 	// It is the one test that has to wait for what a person waits for.
 	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testTimeout+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
 		t.Fatalf("waiting until the node is deleted: %v", err)
@@ -209,7 +209,7 @@ func TestPluginsAreAskedHowTheyAre(t *testing.T) {
 	})
 }
 
-// tokenStep is a step that uses a Secret, and a target for it that says no until it is told
+// tokenStep is a step that uses a Secret, and a target for it that says no until the test allows it
 // to say yes. Each time it is asked, it says so and waits for the test.
 func (f *fixture) tokenStep(asked chan struct{}, answer chan int) string {
 	inventory := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {

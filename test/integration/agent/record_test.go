@@ -22,7 +22,7 @@ func (f *fixture) patchRecord(node *corev1.Node, patch string) {
 	}
 }
 
-// Controllers stamp ConfigMaps, people label them, and somebody clears a namespace.
+// Controllers stamp ConfigMaps, people label them, and a user clears a namespace.
 func TestWhatOthersDoToARecordStopsNoStep(t *testing.T) {
 	for how, do := range map[string]func(*fixture, *corev1.Node){
 		"labelled": func(f *fixture, node *corev1.Node) {

@@ -21,7 +21,7 @@ import (
 // agent that it is to refuse, on a dry run.
 func (f *fixture) refuse(group, resource, expression string, probe func(context.Context, kubernetes.Interface) error) (allow func()) {
 	f.Helper()
-	const name = "somebody-elses"
+	const name = "other-owner"
 	user, _ := f.user()
 	policies, bindings := f.client.AdmissionregistrationV1().ValidatingAdmissionPolicies(), f.client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	if _, err := policies.Create(f.Context(), &admissionv1.ValidatingAdmissionPolicy{

@@ -11,12 +11,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp: somebody else is faster, while the
+// TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp: another client is faster, while the
 // patch is on its way.
 func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) {
 	for name, test := range map[string]struct {
-		// meanwhile is what happens to the node, and returns one that has to stay.
-		meanwhile func(f *fixture, node *corev1.Node) *corev1.Node
+		// interfere does something to the node, and returns one that has to stay.
+		interfere func(f *fixture, node *corev1.Node) *corev1.Node
 	}{
 		"which is written": {func(f *fixture, node *corev1.Node) *corev1.Node {
 			f.patch(node, `{"metadata":{"labels":{"theirs":"yes"}}}`)
@@ -53,7 +53,7 @@ func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T)
 			})
 			f.delete(node)
 			<-met
-			stays := test.meanwhile(f, node)
+			stays := test.interfere(f, node)
 			close(goOn)
 			<-answered
 			f.awaitDeleted(node)

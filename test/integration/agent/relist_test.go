@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// An agent whose watch is cut sees what there is when it comes back, and not what went meanwhile.
+// An agent whose watch is cut sees what there is when it comes back, and not what went in the meantime.
 func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: hang, plugin: probe}\n")
 	began, ended := make(chan struct{}), make(chan struct{})
@@ -41,7 +41,7 @@ func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) 
 	f.awaitDeleted(old)
 	again := f.protected("worker")
 	cut.Store(false)
-	f.eventually("the step of the node that is deleted is told to stop", func(context.Context) (bool, error) {
+	f.eventually("the step of the node that is deleted is cancelled", func(context.Context) (bool, error) {
 		select {
 		case <-ended:
 			return true, nil

@@ -14,21 +14,21 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// events counts the Events of a reason about a Node, repeated ones as often as they were told.
+// events counts the Events of a reason about a Node, repeated ones by their count.
 func (f *fixture) events(node *corev1.Node, reason string) int {
 	f.Helper()
 	events, err := f.client.CoreV1().Events(metav1.NamespaceDefault).List(f.Context(), metav1.ListOptions{FieldSelector: "reason=" + reason + ",involvedObject.uid=" + string(node.UID)})
 	if err != nil {
 		f.Fatal(err)
 	}
-	told := 0
+	count := 0
 	for _, event := range events.Items {
-		told += max(1, int(event.Count))
+		count += max(1, int(event.Count))
 	}
-	return told
+	return count
 }
 
-// An operator mends a cleanup that failed by taking the step that fails out of the config:
+// An operator fixes a failed cleanup by removing the failing step from the config:
 // then nothing is left to run, and the record is to say so before anything else does.
 func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 	const drain = "retry: {maxRetries: 0}\nsteps:\n- {name: drain, plugin: probe, options: {do: drain}}\n"
@@ -59,10 +59,10 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 			}
 		}
 		f.eventually("the agent has looked at the node that others hold", func(context.Context) (bool, error) {
-			return strings.Contains(log.String(), "other finalizers remain") || strings.Contains(log.String(), "somebody removed our finalizer"), nil
+			return strings.Contains(log.String(), "other finalizers remain") || strings.Contains(log.String(), "another client removed our finalizer"), nil
 		})
-		if told := f.events(held, "NodeUnprotected"); told != 0 {
-			t.Error("it was said that somebody took the finalizer off")
+		if count := f.events(held, "NodeUnprotected"); count != 0 {
+			t.Error("it was reported that another client removed the finalizer")
 		}
 	})
 	t.Run("on request", func(t *testing.T) {
@@ -80,8 +80,8 @@ func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
 		}
 		f.delete(node)
 		f.awaitDeleted(node)
-		if told := f.events(node, "CleanupCompleted"); told < 1 || told > 2 {
-			t.Errorf("the end was told %d times, want once for the request and once for the deletion", told)
+		if count := f.events(node, "CleanupCompleted"); count < 1 || count > 2 {
+			t.Errorf("the end was reported %d times, want once for the request and once for the deletion", count)
 		}
 	})
 }

@@ -76,7 +76,7 @@ func (l leaking) Preview(ctx context.Context, _ cleanup.Target) ([]cleanup.Effec
 	return []cleanup.Effect{{Action: "Send", Object: cleanup.Object{Kind: "Token", Name: token}, Reason: token}}, err
 }
 
-// output is the agent's log, written by many and read meanwhile.
+// output is the agent's log, written by many and read concurrently.
 type output struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -95,7 +95,7 @@ func (o *output) String() string {
 }
 
 // TestNoSecretLeavesTheAgent has steps go every way that a step can go, with a
-// secret that each of them tells whoever listens, and looks for it in the log, in
+// secret that each of them leaks, and looks for it in the log, in
 // the metrics, and in everything that the API server holds.
 func TestNoSecretLeavesTheAgent(t *testing.T) {
 	const canary = "canary-0d6c8a"
@@ -117,7 +117,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 		}
 	}))
 	defer repeats.Close()
-	// One node for each way, which its label says: worker goes all that a step can go.
+	// One node for each way, which its label says: worker has all that a step can do.
 	const reference = "{secretKeyRef: {name: canary, key: token}}"
 	config := "concurrency: {stepsPerNode: 20}\nretry: {maxRetries: 1, initialDelay: 10ms}\nsteps:\n- {name: drain, plugin: drain}\n"
 	step := func(name, on, rest string) {

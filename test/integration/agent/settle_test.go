@@ -59,7 +59,7 @@ func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
 	}
 }
 
-// It holds its node as a failed step does, and somebody has to act.
+// It holds its node as a failed step does, and an operator has to act.
 func TestARecordThatCannotBeReadCountsAsBlocked(t *testing.T) {
 	f := setUp(t, logOnly)
 	node := f.protected("worker")

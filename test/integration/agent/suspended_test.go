@@ -12,7 +12,7 @@ import (
 )
 
 // TestALeaderThatWasSuspendedEvictsNothingWhenItWakes: the leader's process is stopped in the
-// middle of a drain, as with its machine, for longer than its Lease lasts. When it goes on
+// middle of a drain, as with its machine, for longer than its Lease lasts. When it continues
 // its evictions are long due, and another agent leads.
 func TestALeaderThatWasSuspendedEvictsNothingWhenItWakes(t *testing.T) {
 	if testing.Short() {

@@ -32,7 +32,7 @@ func isRecordUpdate(request *http.Request) bool {
 }
 
 // TestAStepIsNotRepeatedBecauseNobodyAnsweredWhenItWasRecorded: the API server is
-// away when a step ends, or goes away after it wrote what it was told.
+// away when a step ends, or goes away after it wrote the record.
 func TestAStepIsNotRepeatedBecauseNobodyAnsweredWhenItWasRecorded(t *testing.T) {
 	const tries = 4
 	for how, cut := range map[string]func(*between, func(*http.Request) bool){

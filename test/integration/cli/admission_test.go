@@ -28,7 +28,7 @@ func webhook(t *testing.T, client kubernetes.Interface) admissionv1.MutatingWebh
 	return configuration.Webhooks[0]
 }
 
-// caOf names the CAs that tests publish, so that they can be told apart.
+// caOf names the CAs that tests publish, so that they can be distinguished.
 func caOf(t *testing.T, name string) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

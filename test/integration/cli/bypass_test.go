@@ -60,10 +60,10 @@ func TestBypassLeavesANodeOfTheSameNameAlone(t *testing.T) {
 		return false
 	})
 	result := want(t, exit.Failure, run(t, overtaken, "bypass", "reused", "--reason", "hardware lost", "--yes"))
-	wantText(t, result.errOut, string(first.UID), "made anew")
+	wantText(t, result.errOut, string(first.UID), "recreated")
 	node := getNode(t, client, "reused")
 	if node.UID == first.UID {
-		t.Fatal("the node was not made anew: the test proves nothing")
+		t.Fatal("the node was not recreated: the test proves nothing")
 	}
 	if node.Annotations[api.AnnotationBypass] != "" {
 		t.Errorf("the new node was marked: %v", node.Annotations)

@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// What was found before the time was over is told, and the rest is not taken for well.
+// After a time-out, check prints the results so far and reports the others as skipped.
 func TestCheckTellsWhatItKnowsWhenItsTimeIsOver(t *testing.T) {
 	admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")

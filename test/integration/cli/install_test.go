@@ -43,7 +43,7 @@ func versions(t *testing.T, output string) map[string]string {
 }
 
 // Most tests install into a namespace that is not ours: the namespace
-// controller takes five seconds for every one that goes.
+// controller takes five seconds for each one.
 const reused = "reused"
 
 func TestInstallTwiceChangesNothing(t *testing.T) {
@@ -172,7 +172,7 @@ func TestInstallIntoANamespaceOfSomebodyElse(t *testing.T) {
 	client := admin(t)
 	before := makeNamespace(t, client, "shop")
 	first := must(t, "install", "-n", "shop")
-	wantText(t, first.out, "whoever may make pods in it can act as the agent")
+	wantText(t, first.out, "users who may create Pods in it can act as the agent")
 	after, err := client.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 	want(t, exit.TimedOut, late)
 	wantText(t, late.errOut, "waiting for configmap/"+api.StatusName, "nodecleanup-agent-before", "no other replica leads yet")
 
-	// Somebody scaled it to 0: that stays, and nothing would ever come of waiting.
+	// It was scaled to 0: that stays, and a wait would never end.
 	scale := []byte(`{"spec":{"replicas":0}}`)
 	if _, err := client.AppsV1().Deployments(reused).Patch(t.Context(), api.Agent, types.MergePatchType, scale, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 	}
 	write("extra.yaml", ours("extra", "app.kubernetes.io/name: nodecleanup")+"---\n"+ours("unlabelled", "team: ops"))
 	must(t, "install", "-n", reused, "-k", folder)
-	// Of the same label, but made by somebody else.
+	// Of the same label, but made by another tool.
 	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{api.LabelName: api.LabelNameValue}}}
 	if _, err := client.CoreV1().ConfigMaps(reused).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -391,7 +391,7 @@ func TestNobodyChoosesByAServiceAccountWhereTheInstallGoes(t *testing.T) {
 	wantText(t, run(t, shared.Kubeconfig(), "status").out, api.Namespace)
 }
 
-// At night somebody is told to install again, and has not got the flags at hand.
+// An operator installs again without repeating the flags.
 func TestInstallingAgainKeepsWhatWasGiven(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)

@@ -11,7 +11,7 @@ import (
 )
 
 // A script that sends a signal learns from the exit code that it arrived. That
-// needs a process: whoever calls the command from Go has no signals.
+// needs a process: a command that is called from Go gets no signals.
 func TestASignalEndsAFollowedCommandWithItsCode(t *testing.T) {
 	admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")

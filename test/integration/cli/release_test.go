@@ -186,7 +186,7 @@ func TestABypassThatCannotBeRecordedReleasesNothing(t *testing.T) {
 		}
 		operator := kubernetes.NewForConfigOrDie(shared.RESTConfigFor(user))
 		if _, err := operator.CoreV1().Nodes().Patch(t.Context(), user, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-			t.Errorf("%s: the way out: %v", user, err)
+			t.Errorf("%s: removing the bypass: %v", user, err)
 		}
 		wantDeleted(t, client, user)
 	}
@@ -272,7 +272,7 @@ func TestABypassThatIsTakenBackMeanwhileReleasesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	wantText(t, want(t, exit.Failure, run(t, slow, "bypass", "stuck", "--reason", "a", "--yes")).errOut, "the bypass was changed or removed meanwhile; this command has not released it")
+	wantText(t, want(t, exit.Failure, run(t, slow, "bypass", "stuck", "--reason", "a", "--yes")).errOut, "the bypass was changed or removed in the meantime; this command has not released it")
 	if !api.HasFinalizer(getNode(t, client, "stuck")) {
 		t.Error("the node was released")
 	}

@@ -26,7 +26,7 @@ func TestSomebodyWithoutRights(t *testing.T) {
 		{"bypass", []string{"bypass", "n", "--reason", "r", "--yes"}, []string{"reading node n", `cannot get resource "nodes"`, "ask a cluster administrator"}},
 		{"uninstall", []string{"uninstall", "--yes"}, []string{"looking at what is installed", "forbidden", "ask a cluster administrator"}},
 		{"version", []string{"version"}, []string{"asking for the agent's version", "forbidden"}},
-		{"as somebody else", []string{"status", "--as", "root"}, []string{"cannot impersonate"}},
+		{"as another user", []string{"status", "--as", "root"}, []string{"cannot impersonate"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			result := want(t, exit.Failure, run(t, nobody, test.arguments...))
@@ -56,7 +56,7 @@ func TestRightsOfTheAgentEnd(t *testing.T) {
 	if _, err := guards.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + api.WebhookName}); err != nil {
 		t.Errorf("it cannot follow its own delete guard: %v", err)
 	}
-	everyone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "of-somebody-else"}}
+	everyone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "of-another-owner"}}
 	if _, err := client.CoreV1().Secrets(reused).Create(ctx, everyone, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -146,8 +146,8 @@ func TestAnOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := waits.end()
-	var told *exit.Error
-	if !errors.As(err, &told) || told.Code != exit.Failure || !strings.Contains(err.Error(), "whether its cleanup was done is not known") || !strings.Contains(told.Next, "Upgrade the CLI") {
+	var exitError *exit.Error
+	if !errors.As(err, &exitError) || exitError.Code != exit.Failure || !strings.Contains(err.Error(), "whether its cleanup was done is not known") || !strings.Contains(exitError.Next, "Upgrade the CLI") {
 		t.Errorf("the wait for a node that is deleted in state Verifying ended with %v", err)
 	}
 }

@@ -56,8 +56,8 @@ func TestARecordThatCannotBeDecodedIsToldByEveryCommand(t *testing.T) {
 
 	// A cleanup on request waits for nobody: the agent does not begin it.
 	err := follow(t, "cleanup", "live", "--yes", "--wait").end()
-	var told *exit.Error
-	if !errors.As(err, &told) || told.Code != exit.Blocked || !strings.Contains(err.Error(), "cannot decode run record "+api.RunName(live.Name, live.UID)) || !strings.Contains(told.Next, "retry live") {
+	var exitError *exit.Error
+	if !errors.As(err, &exitError) || exitError.Code != exit.Blocked || !strings.Contains(err.Error(), "cannot decode run record "+api.RunName(live.Name, live.UID)) || !strings.Contains(exitError.Next, "retry live") {
 		t.Errorf("cleanup --wait ended with %v", err)
 	}
 

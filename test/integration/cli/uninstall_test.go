@@ -383,16 +383,16 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	}
 }
 
-// answer is somebody who thinks for a while: what happens meanwhile happens before the answer.
+// answer is a user who answers after a while: what happens in between happens before the answer.
 type answer struct {
-	meanwhile func()
+	interfere func()
 	io.Reader
 }
 
 func (a *answer) Read(data []byte) (int, error) {
-	if a.meanwhile != nil {
-		a.meanwhile()
-		a.meanwhile = nil
+	if a.interfere != nil {
+		a.interfere()
+		a.interfere = nil
 	}
 	return a.Reader.Read(data)
 }
@@ -431,11 +431,11 @@ func TestUninstallKeepsTheNamespaceIfTold(t *testing.T) {
 	result := must(t, "uninstall", "--yes", "--keep-namespace")
 
 	if strings.Contains(result.errOut, "namespace/kept") || strings.Contains(result.errOut, "secret/theirs") {
-		t.Errorf("it announces that the namespace goes: %s", result.errOut)
+		t.Errorf("it announces that the namespace is deleted: %s", result.errOut)
 	}
 	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil || namespace.DeletionTimestamp != nil {
-		t.Errorf("the namespace goes: %v, %v", namespace.DeletionTimestamp, err)
+		t.Errorf("the namespace is deleted: %v, %v", namespace.DeletionTimestamp, err)
 	}
 	if _, err := client.CoreV1().Secrets("kept").Get(t.Context(), "theirs", metav1.GetOptions{}); err != nil {
 		t.Errorf("what others keep in it went: %v", err)
@@ -536,7 +536,7 @@ func TestUninstallFromAnotherNamespaceIsRefused(t *testing.T) {
 	webhook(t, client)
 }
 
-// A policy of somebody else's, or a Node that fails validation, is no reason to leave the
+// Another policy, or a Node that fails validation, is no reason to leave the
 // finalizer on all others.
 func TestUninstallGoesOnWhereANodeIsRefused(t *testing.T) {
 	client := admin(t)
@@ -560,7 +560,7 @@ func TestUninstallGoesOnWhereANodeIsRefused(t *testing.T) {
 // refuseUpdates has the API server refuse every update of a Node with 403.
 func refuseUpdates(t *testing.T, client kubernetes.Interface, node string) (allow func()) {
 	t.Helper()
-	const name = "somebody-elses"
+	const name = "other-owner"
 	policies, bindings := client.AdmissionregistrationV1().ValidatingAdmissionPolicies(), client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	if _, err := policies.Create(t.Context(), &admissionv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},

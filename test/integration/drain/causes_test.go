@@ -176,7 +176,7 @@ func (f *fixture) deny(rule admissionv1.RuleWithOperations, unless, message stri
 	})
 }
 
-// breakEvictionsOf has a webhook that does not answer stand in the way of the evictions of one Pod.
+// breakEvictionsOf makes the evictions of one Pod call a webhook that does not answer.
 func (f *fixture) breakEvictionsOf(pod string) {
 	f.Helper()
 	webhooks := f.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()

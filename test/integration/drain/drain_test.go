@@ -69,7 +69,7 @@ func TestPodsAreEvictedOnceEachAndWaitedForByWatch(t *testing.T) {
 		switch {
 		case event.User != f.user || event.Stage == "ResponseStarted":
 		case event.Verb == "patch" && event.Resource == "nodes" && event.Code == http.StatusConflict:
-			wantReads["get nodes"]++ // Who tends the node wrote it at the same moment: it is read anew, once.
+			wantReads["get nodes"]++ // Who tends the node wrote it at the same moment: it is read again, once.
 		case event.Subresource == "eviction":
 			evictions[event.Name]++
 		case event.Verb == "get" || event.Verb == "list" || event.Verb == "watch":

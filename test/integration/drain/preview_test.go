@@ -67,7 +67,7 @@ func (f *fixture) strict(budget string) string {
 	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
 }
 
-// Whoever may not evict still learns what blocks a pod, if it may read the budgets.
+// A user who may not evict still learns what blocks a pod, if it may read the budgets.
 func TestPreviewWithoutTheRightToEvictReadsTheBudgets(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)

@@ -98,14 +98,14 @@ func (f *fixture) start(options agent.Options) {
 	f.Cleanup(f.stop)
 }
 
-// awaitGuard waits until the API server asks this agent, and goes by its policies.
+// awaitGuard waits until the API server asks this agent, and enforces its policies.
 func (f *fixture) awaitGuard() {
 	f.Helper()
 	probe := f.node("probe", annotated(api.AnnotationProtect, "true"))
 	f.eventually("the API server asks the guard", func(context.Context) (bool, error) {
 		return apierrors.IsForbidden(f.delete(f.admin, probe, metav1.DryRunAll)), nil
 	})
-	f.eventually("the API server goes by the policy", func(ctx context.Context) (bool, error) {
+	f.eventually("the API server enforces the policy", func(ctx context.Context) (bool, error) {
 		return apierrors.IsForbidden(f.annotate(f.as("ed", "editors"), probe, api.AnnotationBreakGlass, "probe", metav1.DryRunAll)), nil
 	})
 	f.free(probe)

@@ -144,6 +144,6 @@ func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	// The rules that need no list are evaluated each time, on the Node as it is now.
 	f.patch(node, fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, api.AnnotationProtect))
 	if verdict := f.evaluate(by, node, testTimeout); verdict.Allowed {
-		t.Errorf("a node that was protected meanwhile is answered %+v", verdict)
+		t.Errorf("a node that was protected in the meantime is answered %+v", verdict)
 	}
 }

@@ -95,7 +95,7 @@ func TestWhatCannotBeReadIsRefusedWhereConfigSaysSo(t *testing.T) {
 // network lets connections stand still, as behind a firewall that drops everything.
 type network struct {
 	mutex   sync.Mutex
-	stopped chan struct{} // Closed when it goes on; nil while it does.
+	stopped chan struct{} // Closed when it continues; nil while it does.
 }
 
 func (n *network) dial(ctx context.Context, kind, address string) (net.Conn, error) {
@@ -134,7 +134,7 @@ func (s stalled) Write(data []byte) (int, error) {
 	return s.Conn.Write(data)
 }
 
-// The agent answers before the API server stops waiting, and goes on without.
+// The agent answers before the API server stops waiting, and continues without it.
 func TestAnAnswerComesInTimeThoughTheAPIServerDoesNotAnswerTheAgent(t *testing.T) {
 	between := &network{}
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}], maxTerminating: 3, onReadError: refuse}\n", func(options *agent.Options) { options.REST.Dial = between.dial })

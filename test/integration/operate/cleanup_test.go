@@ -154,7 +154,7 @@ func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
 		"stripped": {func(node string) {
 			f.delete(node)
 			f.patch(node, `{"metadata":{"finalizers":null}}`)
-		}, "cleaning up node stripped: the node is deleted without it: somebody took the finalizer off"},
+		}, "cleaning up node stripped: the node is deleted without a completed cleanup: another client removed the finalizer"},
 		"withdrawn": {func(node string) {
 			f.patch(node, `{"metadata":{"annotations":{"nodecleanup.io/cleanup-requested-at":null}}}`)
 		}, "cleaning up node withdrawn: "},
@@ -176,8 +176,8 @@ func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
 			continue // Its record is closed only later if the write that the end of the run cut off has arrived.
 		}
 		f.eventually("history says that the step was interrupted", func(context.Context) (bool, error) {
-			told := f.quietly("history", node, "-o", "wide").out
-			return strings.Contains(told, "Interrupted") && !strings.Contains(told, "Running"), nil
+			history := f.quietly("history", node, "-o", "wide").out
+			return strings.Contains(history, "Interrupted") && !strings.Contains(history, "Running"), nil
 		})
 	}
 }

@@ -30,7 +30,7 @@ func TestTheNodeSaysWhereItsDrainStands(t *testing.T) {
 	f.awaitState("worker", api.Canceled)
 	f.awaitDrain("worker", "DrainInProgress=False Drained=False")
 
-	// What somebody else says about a drain is not ours to change.
+	// What others say about a drain is not ours to change.
 	theirs := `{"status":{"conditions":[{"type":"DrainInProgress","status":"True","reason":"Autoscaler"}]}}`
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), "elsewhere", types.StrategicMergePatchType, []byte(theirs), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)

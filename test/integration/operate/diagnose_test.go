@@ -34,7 +34,7 @@ func TestDiagnoseFindsWhatHoldsANode(t *testing.T) {
 	stop()
 	f.eventuallyDiagnoses("worker", "no-leader")
 
-	// With few rights it says what it has not looked at, and goes on.
+	// With few rights it says what it has not checked, and continues.
 	reader := f.userWith("reader", rule("", "nodes", "get"))
 	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT looked at", "pods NOT looked at", "deletion requested")
 	f.runAs(reader, "diagnose", "worker", "-n", f.namespace, "-o", "short").exits(exit.OK).says("worker: no cause found; not looked at: agent, run record, events, config, pods, budgets")
@@ -62,13 +62,13 @@ func TestDiagnoseANodeThatNoUpdateIsTakenFor(t *testing.T) {
 	node := f.node("twice", nil)
 	// The API server takes this on create only.
 	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}
-	node.ResourceVersion, node.UID, node.Name, node.Annotations = "", "", "invalid", nil // kwok would mend it
+	node.ResourceVersion, node.UID, node.Name, node.Annotations = "", "", "invalid", nil // kwok would repair it
 	if _, err := f.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f.delete("invalid")
 	f.eventuallyDiagnoses("invalid", "node-invalid")
-	// Mended, so that it can go.
+	// Fixed, so that it can be deleted.
 	invalid := f.read("invalid")
 	invalid.Status.Addresses = nil
 	if _, err := f.client.CoreV1().Nodes().UpdateStatus(t.Context(), invalid, metav1.UpdateOptions{}); err != nil {

@@ -15,13 +15,13 @@ const onlyDrain = "steps: [{name: drain, plugin: drain}]\n"
 // endsWith wants the error of a command that was stopped, and what it says to do next.
 func (f *fixture) endsWith(err error, text, next string) {
 	f.Helper()
-	told := &exit.Error{}
-	if !errors.As(err, &told) || !strings.Contains(told.Error(), text) || !strings.Contains(told.Next, next) {
-		f.Errorf("it ended with: %v\nNext: %s\nwant %q and %q", err, told.Next, text, next)
+	exitError := &exit.Error{}
+	if !errors.As(err, &exitError) || !strings.Contains(exitError.Error(), text) || !strings.Contains(exitError.Next, next) {
+		f.Errorf("it ended with: %v\nNext: %s\nwant %q and %q", err, exitError.Next, text, next)
 	}
 }
 
-// The agent deletes no node. A user who interrupts cleanup --delete is told so, and can continue
+// The agent deletes no node. A user who interrupts cleanup --delete gets a message that says so, and can continue
 // with the printed command.
 func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	f := setUp(t, onlyDrain)
@@ -46,7 +46,7 @@ func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	arguments := strings.Fields(strings.TrimPrefix(again, "kubectl nodecleanup "))
 	f.run(append(arguments, "--timeout", "1s")...).exits(exit.TimedOut).says("1/1 drain: ", "not done within the --timeout; it is Running", "Afterwards it deletes no node", again)
 	if now := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]; now != stamp {
-		t.Errorf("the request was %q and is %q: the cleanup began anew", stamp, now)
+		t.Errorf("the request was %q and is %q: the cleanup started again", stamp, now)
 	}
 
 	out, ended := f.begin(arguments...)

@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// Whoever waits an hour for a cleanup is not to be told "connection refused" in between,
+// A user who waits an hour for a cleanup should not get "connection refused" in between,
 // with a node that is cordoned and never deleted.
 func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 	began, end := make(chan struct{}, 1), make(chan struct{})

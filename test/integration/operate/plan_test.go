@@ -152,7 +152,7 @@ func TestPlanByAConfigThatIsBad(t *testing.T) {
 	f.run("plan", "worker").exits(exit.Failure).says("there is no configmap nodecleanup-config", "install --wait")
 }
 
-// Somebody who may read nodes, pods and the config, and nothing else.
+// A user who may read nodes, pods and the config, and nothing else.
 func TestPlanSaysWhatItMayNotRead(t *testing.T) {
 	f := setUp(t, drainAndTell)
 	f.node("worker", nil)

@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// userInRole returns the kubeconfig of somebody with one of the roles that an
+// userInRole returns the kubeconfig of a user with one of the roles that an
 // install brings along, for the cluster and for the agent's namespace.
 func (f *fixture) userInRole(role string) string {
 	f.Helper()

@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// growing is what a command writes while somebody reads it.
+// growing is what a command writes while a test reads it.
 type growing struct {
 	lock sync.Mutex
 	text bytes.Buffer

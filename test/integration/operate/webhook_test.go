@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// A webhook of somebody else on Nodes does not answer: it is named, the drain waits, and goes on by
+// A webhook of another project on Nodes does not answer: it is named, the drain waits, and continues by
 // itself when the webhook is deleted.
 func TestAWebhookOnNodesThatDoesNotAnswerIsNamedAndWaitedFor(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 0}\nsteps: [{name: drain, plugin: drain}]\n")

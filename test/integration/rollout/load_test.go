@@ -69,7 +69,7 @@ func (l *load) one(name string) {
 	}
 }
 
-// create goes by the test's context and not by that of the load: a creation that is cut off
+// create uses the test's context and not by that of the load: a creation that is cut off
 // by the end of the load is no failure.
 func (l *load) create(name string) (protected bool, err error) {
 	node, err := l.admin.CoreV1().Nodes().Create(l.Context(), cluster.MakeNode(name, nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

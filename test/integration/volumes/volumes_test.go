@@ -106,7 +106,7 @@ func (f *fixture) attach(volume string, node *corev1.Node) {
 	}
 }
 
-// detach lets go of a volume as the attach-detach controller and the attacher do.
+// detach detaches a volume as the attach-detach controller and the attacher do.
 func (f *fixture) detach(ctx context.Context, volume string) {
 	f.Helper()
 	attachments := f.client.StorageV1().VolumeAttachments()
@@ -202,7 +202,7 @@ func TestItWaitsForTheVolumesOfDrainedPodsAndForNoOthers(t *testing.T) {
 	}
 }
 
-// Anybody who may create a claim can name the volume of somebody else in it, and create a Pod that
+// Anybody who may create a claim can name the volume of another user in it, and create a Pod that
 // looks like one that stays.
 func TestAClaimThatIsNotBoundKeepsNoVolumeOfAnotherOnTheNode(t *testing.T) {
 	f := setUp(t)

@@ -96,7 +96,7 @@ func TestReleases(t *testing.T) {
 		violation, race string
 	}{
 		"clean": {events: []func(*story){record, releases}},
-		"clean, and another finalizer goes later": {events: []func(*story){record,
+		"clean, and another finalizer is removed later": {events: []func(*story){record,
 			func(s *story) { s.put(cleaned(func(n *corev1.Node) { n.Finalizers = []string{"example.com/other"} })) },
 			func(s *story) { s.deleted(cleaned()) },
 		}},
@@ -121,7 +121,7 @@ func TestReleases(t *testing.T) {
 		"a step runs":            {events: []func(*story){replaced(`critical":true,"state":"Succeeded"`, `critical":true,"state":"Running"`), releases}, violation: "critical step drain is not done"},
 		"a step is missing":      {events: []func(*story){replaced(`"name":"drain"`, `"name":"other"`), releases}, violation: "critical step drain is not done"},
 		"a step is optional":     {events: []func(*story){replaced(`"critical":true`, `"critical":false`), releases}, violation: "critical step drain is not done"},
-		"the run goes on":        {events: []func(*story){replaced(`"state":"Succeeded"`, `"state":"Running"`), releases}, violation: "not that of a cleanup that is done"},
+		"the run continues":      {events: []func(*story){replaced(`"state":"Succeeded"`, `"state":"Running"`), releases}, violation: "not that of a cleanup that is done"},
 		"a dry run":              {events: []func(*story){replaced(`{`, `{"dryRun":true,`), releases}, violation: "not that of a cleanup that is done"},
 		"of another deletion":    {events: []func(*story){replaced(`T12:00:00Z`, `T11:00:00Z`), releases}, violation: "another deletion"},
 		"not a record":           {events: []func(*story){func(s *story) { s.put(recorded("{")) }, record, releases}, violation: "cannot be read"},

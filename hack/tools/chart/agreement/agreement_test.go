@@ -122,13 +122,13 @@ func TestEachFlagIsAValue(t *testing.T) {
 		{flags: []string{"--set=ports.metrics=10080"}, values: "ports: {metrics: 10080}"},
 		{flags: []string{"--kustomize=" + filepath.Join(callers, "agent")}, values: "webhookCallers: {clientCA: " + quoted(t, filepath.Join(callers, "ca.crt")) + "}"},
 	}
-	told := map[string]bool{}
+	used := map[string]bool{}
 	for _, test := range tests {
 		t.Run(strings.Join(test.flags, " "), func(t *testing.T) {
 			flag, value, _ := strings.Cut(strings.TrimPrefix(test.flags[0], "--"), "=")
-			told[flag] = true
+			used[flag] = true
 			if flag == "set" {
-				told["set "+value[:strings.LastIndex(value, "=")]] = true
+				used["set "+value[:strings.LastIndex(value, "=")]] = true
 			}
 			test.Values = parse(t, test.values)
 			got := fromChart(t, test.Options)
@@ -142,12 +142,12 @@ func TestEachFlagIsAValue(t *testing.T) {
 	installCommand(t).VisitAll(func(flag *pflag.Flag) {
 		// These say how to go about it, not what is installed.
 		how := []string{"allow-downgrade", "diff", "dry-run", "force-conflicts", "help", "output", "reset-values", "timeout", "wait"}
-		if !told[flag.Name] && !slices.Contains(how, flag.Name) {
+		if !used[flag.Name] && !slices.Contains(how, flag.Name) {
 			t.Errorf("no value of the chart is compared with --%s", flag.Name)
 		}
 	})
 	for _, name := range install.SettingNames() {
-		if !told["set "+strings.NewReplacer("LABEL", "pool", "FIELD", "runAsUser").Replace(name)] {
+		if !used["set "+strings.NewReplacer("LABEL", "pool", "FIELD", "runAsUser").Replace(name)] {
 			t.Errorf("no value of the chart is compared with --set %s", name)
 		}
 	}
