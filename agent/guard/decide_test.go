@@ -155,7 +155,7 @@ func cordon(node *corev1.Node) {
 func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 	broken := func() Facts {
 		facts := best()
-		facts.Unread = map[Rule]error{MaxTerminating: errors.New("etcd is\ngone"), CriticalPods: errors.New("no route")}
+		facts.Unread = map[Rule]error{MaxTerminating: errors.New("etcd is\nunavailable"), CriticalPods: errors.New("no route")}
 		return facts
 	}
 	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}

@@ -215,7 +215,7 @@ func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, 
 	if inside, err := r.isPod(ctx, namespace, leadership.Holder()); inside || err != nil {
 		return "", err
 	}
-	// The Pod may be gone because it was deleted a moment ago.
+	// The Pod may have been deleted a moment ago.
 	if leadership, err = lease.Observe(ctx); err != nil {
 		return "", err
 	}

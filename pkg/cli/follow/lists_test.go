@@ -21,7 +21,7 @@ func TestNothingIsToldBeforeNodeAndRecordAreRead(t *testing.T) {
 	objects := map[string][]runtime.Object{"nodes": {node}, "configmaps": {record}}
 	watchtest.DrawsOnlyCompleteLists(t, objects, func(ctx context.Context, client kubernetes.Interface, drawn func()) {
 		follower := Follower{Client: client, Namespace: "ours", Say: func(string) { drawn() }, Now: time.Now}
-		err := follower.Until(ctx, node, func(now Cleanup) (bool, error) {
+		err := follower.Until(ctx, node, func(now Snapshot) (bool, error) {
 			drawn()
 			if now.Node == nil || now.Run == nil {
 				t.Errorf("asked about %+v", now)

@@ -67,7 +67,7 @@ func status(environment *command.Environment) *cobra.Command {
 		Use:   "status",
 		Short: "Say how the plugin of each step was when the agent looked last",
 		Long: `Say how the plugin of each step was when the agent looked last, which it does every
-minute. It only reads. The exit code is 3 when the plugin of a critical step is not well.`,
+minute. It only reads. The exit code is 3 when the plugin of a critical step is unhealthy.`,
 		Example: `  kubectl nodecleanup plugins status`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,7 +88,7 @@ func test(environment *command.Environment) *cobra.Command {
 		Use:   "test STEP|PLUGIN",
 		Short: "Have the agent check one step's plugin now, or one plugin in each step",
 		Long: `Have the agent check the plugin of one step now, or one plugin in every step that uses
-it. No step is run. The exit code is 3 when it is not well, critical or not.
+it. No step is run. The exit code is 3 when it is unhealthy, critical or not.
 
 The plugin http opens a connection, with TLS and through the proxy, and sends no request.
 So "ok" does not prove that the other side accepts the credentials or the document.`,

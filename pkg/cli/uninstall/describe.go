@@ -18,11 +18,11 @@ func describe(out io.Writer, survey *install.Survey) {
 			line("  the finalizer and marks on nodes: %d (with the finalizer: %d)", survey.Marked, survey.Protected)
 		}
 	}
-	told, records := false, 0
+	written, records := false, 0
 	for _, object := range survey.Objects {
-		if !told && object.AfterNodes() {
+		if !written && object.AfterNodes() {
 			nodes()
-			told = true
+			written = true
 		}
 		if object.Record {
 			records++
@@ -33,11 +33,11 @@ func describe(out io.Writer, survey *install.Survey) {
 	if records > 0 {
 		line("  run records: %d (kubectl nodecleanup history lists them)", records)
 	}
-	if !told {
+	if !written {
 		nodes()
 	}
 	if len(survey.Foreign) > 0 {
-		line("Not ours, but goes with namespace %s:", survey.Namespace)
+		line("Not ours, but deleted with namespace %s:", survey.Namespace)
 		foreign, more := command.Bounded(survey.Foreign)
 		for _, object := range foreign {
 			line("  %s", object)

@@ -327,10 +327,10 @@ func TestUninstallAfterTheManifestsWereDeleted(t *testing.T) {
 	removed := must(t, "uninstall", "--yes")
 	wantText(t, removed.errOut, "Being cleaned up, but no agent is installed that continues the cleanup:", "node/leaving: will be released immediately", "node/alive: stays, its cleanup ends")
 	wantNothingOfOurs(t, client, api.Namespace)
-	wantGone(t, client, "leaving")
+	wantDeleted(t, client, "leaving")
 }
 
-// deleteManifests deletes objects in their order and waits until they are gone, as kubectl delete -f does.
+// deleteManifests deletes objects in their order and waits until they are deleted, as kubectl delete -f does.
 func deleteManifests(t *testing.T, client kubernetes.Interface, manifests string) {
 	t.Helper()
 	objects := dynamic.NewForConfigOrDie(shared.RESTConfig())
