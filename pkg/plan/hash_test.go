@@ -60,7 +60,7 @@ func TestTheHashCoversWhatACleanupDoes(t *testing.T) {
 		"a new pod": {func(f *facts) {
 			f.effects["drain"] = append(f.effects["drain"], onPod(cleanup.Evict, "web-2", "pod-3"))
 		}, objects},
-		"a pod is gone":     {func(f *facts) { f.effects["drain"] = f.effects["drain"][:2] }, objects},
+		"a pod is deleted":  {func(f *facts) { f.effects["drain"] = f.effects["drain"][:2] }, objects},
 		"a pod is replaced": {func(f *facts) { f.effects["drain"][1].UID = "pod-4" }, objects},
 		"another verdict":   {func(f *facts) { f.effects["drain"][2].Action = cleanup.Evict }, objects},
 		"a pod is refused": {func(f *facts) {

@@ -55,7 +55,7 @@ func (o *Options) resume(agent *follow.Agent, unfinished []request) string {
 
 // untilCleanedUp follows a node until the cleanup that was requested has ended.
 func untilCleanedUp(ctx context.Context, follower follow.Follower, one request) error {
-	return follower.Until(ctx, one.node, func(now follow.Cleanup) (bool, error) {
+	return follower.Until(ctx, one.node, func(now follow.Snapshot) (bool, error) {
 		if one.asked.At == "" {
 			return follow.Settled(now, one.node.Name, func(run *api.Run) bool { return run.DeletionRequestedAt != nil })
 		}
@@ -145,11 +145,11 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is removed immediately.", node.Name),
 		}
 	}
-	err = follower.Until(ctx, node, func(now follow.Cleanup) (bool, error) {
+	err = follower.Until(ctx, node, func(now follow.Snapshot) (bool, error) {
 		if now.Node != nil {
 			return false, nil
 		}
-		// Uncordoned meanwhile, it was cleaned up anew, and that may have been bypassed.
+		// Uncordoned in the meantime, it was cleaned up again, and that may have been bypassed.
 		done, err := follow.Settled(now, node.Name, nil)
 		if err == nil {
 			err = one.compare(now.Run)

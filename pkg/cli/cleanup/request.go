@@ -13,7 +13,7 @@ import (
 )
 
 // request requests the cleanup of nodes. If another user has requested the cleanup of a node
-// meanwhile, the command follows that one, unless it is by another plan.
+// in the meantime, the command follows that one, unless it is by another plan.
 func (o *Options) request(ctx context.Context, client kubernetes.Interface, results *command.Results, planned []*preview.Planned) []request {
 	if len(planned) == 0 {
 		return nil

@@ -44,7 +44,7 @@ func (f *fixture) refused(node string, ended <-chan error, changed string) {
 	}
 	f.awaitState(node, api.Canceled)
 	current := f.read(node)
-	if condition := api.Cleanup(current); !strings.Contains(condition.Message, changed) || current.Spec.Unschedulable {
+	if condition := api.CleanupConditionOf(current); !strings.Contains(condition.Message, changed) || current.Spec.Unschedulable {
 		f.Errorf("the condition says %q, cordoned: %v", condition.Message, current.Spec.Unschedulable)
 	}
 	f.eventually("there is an Event CleanupRefused", func(ctx context.Context) (bool, error) {
@@ -103,7 +103,7 @@ func TestTheHashOfAnotherNodeIsRefused(t *testing.T) {
 	// By hand, nobody compares before the agent.
 	f.patch("b", `{"metadata":{"annotations":{"`+api.AnnotationCleanupRequestedAt+`":"2026-01-01T00:00:00Z","`+api.AnnotationCleanupRequestedPlan+`":"`+other+`"}}}`)
 	f.awaitState("b", api.Canceled)
-	if message := api.Cleanup(f.read("b")).Message; !strings.Contains(message, "it is the plan of another node") {
+	if message := api.CleanupConditionOf(f.read("b")).Message; !strings.Contains(message, "it is the plan of another node") {
 		t.Errorf("the condition says %q", message)
 	}
 }
