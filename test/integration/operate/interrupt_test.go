@@ -60,6 +60,17 @@ func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	}
 }
 
+func TestACleanupThatNoAgentHasBegunIsNotRequestedAgain(t *testing.T) {
+	f := setUp(t, onlyDrain)
+	f.node("worker", nil)
+	f.run("cleanup", "worker", "--yes").exits(exit.OK)
+	stamp := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]
+	f.run("cleanup", "worker", "--yes").exits(exit.OK).says("node/worker cleanup already requested by admin")
+	if now := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]; stamp == "" || now != stamp {
+		t.Errorf("the request was %q and is %q", stamp, now)
+	}
+}
+
 func TestTheCleanupOfADeletedNodeIsFollowed(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.start()
