@@ -138,6 +138,10 @@ e2e-root: ## The same as e2e for those who are not root but may sudo
 	@trap 'sudo chown -R "$$(id -u):$$(id -g)" "$$(go env GOCACHE)" "$$(go env GOMODCACHE)" "$${XDG_CACHE_HOME:-$$HOME/.cache}/nodecleanup"' EXIT; \
 	sudo env "PATH=$$PATH" "HOME=$$HOME" $(if $(filter environment,$(origin XDG_CACHE_HOME)),"XDG_CACHE_HOME=$$XDG_CACHE_HOME") make --no-print-directory e2e PREVIOUS=$(PREVIOUS)
 
+.PHONY: record
+record: kubernetes ## Run the commands in docs/troubleshooting.md on a real node, and write their output into it (root, Linux, runc)
+	go run ./hack/record docs/troubleshooting.md
+
 .PHONY: packages
 packages: ## Install from Debian what tests would be skipped without (root)
 	@hack/ci/packages

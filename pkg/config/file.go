@@ -153,8 +153,13 @@ func decode(data []byte) (*file, *yaml.Node, Errors) {
 		if !errors.As(err, &collected) {
 			return nil, nil, Errors{fromYAML(err.Error())}
 		}
+		repeated := false
 		for _, text := range collected.Errors {
 			faults = append(faults, fromYAML(text))
+			repeated = repeated || yamlRepeated.MatchString(text)
+		}
+		if repeated { // The decoder leaves the whole mapping empty: checking it would report false errors.
+			return nil, nil, faults.sorted()
 		}
 	}
 	var second yaml.Node
@@ -165,9 +170,10 @@ func decode(data []byte) (*file, *yaml.Node, Errors) {
 }
 
 var (
-	yamlLine    = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlUnknown = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-	yamlType    = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (\\S+)$")
+	yamlLine     = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	yamlRepeated = regexp.MustCompile(`mapping key .* already defined at line \d+$`)
+	yamlUnknown  = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
+	yamlType     = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (\\S+)$")
 )
 
 // fromYAML turns an error text of the YAML decoder into one of ours.

@@ -88,6 +88,20 @@ steps:
 	}
 }
 
+// A mapping with a repeated name is not decoded. What it contains must not be reported as missing.
+func TestARepeatedNameIsTheOnlyError(t *testing.T) {
+	for config, want := range map[string]string{
+		header + "steps: [{name: a, plugin: tell}]\nguard: {}\nguard: {}\n":                 `line 5: mapping key "guard" already defined at line 4`,
+		header + "steps:\n- {name: a, plugin: tell, plugin: paint}\n":                       `line 4: mapping key "plugin" already defined at line 4`,
+		header + "steps: []\nsteps: []\ndeadline: {x: 1}\n":                                 `line 4: mapping key "steps" already defined at line 3`,
+		header + "steps:\n- {name: a, plugin: tell, name: b}\n- {retry: {maxRetries: x}}\n": "line 4: mapping key \"name\" already defined at line 4\nline 5: \"x\" is a str where int is wanted",
+	} {
+		if _, err := Parse([]byte(config), catalog()); err == nil || err.Error() != want {
+			t.Errorf("got\n%v\nwant\n%s", err, want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
 		"nothing":              {"", "line 1: the config is empty"},
