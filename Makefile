@@ -201,7 +201,7 @@ lint: verify ## The same as verify, and what staticcheck finds (minutes the firs
 	cd test/bench/drain && go vet ./...
 
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, tidy modules, generated reference and manifests, GitHub Actions
+verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated reference and manifests, GitHub Actions
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -217,6 +217,7 @@ verify: ## Check form: gofmt, go vet, tidy modules, generated reference and mani
 	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 	cd test/bench/drain && go mod tidy -diff
+	go run ./hack/words
 	@# Without shellcheck and pyflakes, which some machines have and others do not.
 	$(LINT) actionlint -shellcheck= -pyflakes=
 	cd hack/tools/chart && go mod tidy -diff && go vet ./... && go run . -check ../../../manifests

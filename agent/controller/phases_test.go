@@ -67,10 +67,10 @@ func TestSuperviseRun(t *testing.T) {
 		node      *corev1.Node
 		prepare   func(*bench)
 		running   bool
-		goesOn    bool
+		continues bool
 		interrupt error
 	}{
-		"without a run":           {node: deletedNode(nil), goesOn: true},
+		"without a run":           {node: deletedNode(nil), continues: true},
 		"a run in progress":       {node: deletedNode(nil), running: true},
 		"a run that is bypassed":  {node: deletedNode(bypass), running: true, interrupt: errBypassed},
 		"a run past its deadline": {node: deletedNode(nil), running: true, prepare: release, interrupt: errDeadline},
@@ -100,7 +100,7 @@ func TestSuperviseRun(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(b)
 			}
-			if done := b.superviseRun(t.Context(), c); done.stop == test.goesOn || done.err != nil {
+			if done := b.superviseRun(t.Context(), c); done.stop == test.continues || done.err != nil {
 				t.Errorf("the result is %+v", done)
 			}
 			if cause != test.interrupt {
@@ -151,26 +151,26 @@ func TestAwaitSlot(t *testing.T) {
 
 func TestLoad(t *testing.T) {
 	for name, test := range map[string]struct {
-		cached  *corev1.Node
-		current *corev1.Node
-		data    string
-		prepare func(*bench)
-		goesOn  bool
-		blocked string
+		cached    *corev1.Node
+		current   *corev1.Node
+		data      string
+		prepare   func(*bench)
+		continues bool
+		blocked   string
 	}{
-		"a node without a record":               {cached: deletedNode(nil), current: deletedNode(nil), goesOn: true},
+		"a node without a record":               {cached: deletedNode(nil), current: deletedNode(nil), continues: true},
 		"the name of another node":              {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.UID = "other" })},
 		"one that terminates since":             {cached: makeNode(nil), current: deletedNode(nil)},
 		"one that has lost its finalizer since": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Finalizers = []string{"theirs"} })},
 		"a record that cannot be decoded":       {cached: deletedNode(nil), current: deletedNode(nil), data: "{", blocked: "kubectl nodecleanup retry worker"},
 		"a record about another node":           {cached: deletedNode(nil), current: deletedNode(nil), data: `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"other","state":"Succeeded"}`, blocked: "it is about node UID other"},
 		"a bypass over a broken record": {
-			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", goesOn: true},
-		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", goesOn: true,
+			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", continues: true},
+		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
 			prepare: func(b *bench) {
 				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
 			}},
-		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", goesOn: true,
+		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", continues: true,
 			prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.unrecorded = true }) }},
 		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
 			prepare: func(b *bench) {
@@ -191,10 +191,10 @@ func TestLoad(t *testing.T) {
 				}
 			}
 			done := b.load(t.Context(), c)
-			if done.stop == test.goesOn || (done.blocked == "") != (test.blocked == "") || !strings.Contains(done.blocked, test.blocked) {
+			if done.stop == test.continues || (done.blocked == "") != (test.blocked == "") || !strings.Contains(done.blocked, test.blocked) {
 				t.Errorf("the result is %+v", done)
 			}
-			if test.goesOn && (c.record == nil || c.record.State != api.Pending || c.record.NodeUID != "uid") {
+			if test.continues && (c.record == nil || c.record.State != api.Pending || c.record.NodeUID != "uid") {
 				t.Errorf("the record is %+v", c.record)
 			}
 		})

@@ -174,7 +174,7 @@ func TestAFailedCriticalStepStopsWhatDependsOnItAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestAFailedOptionalStepIsRecordedAndTheRestGoesOn(t *testing.T) {
+func TestOtherStepsRunAfterAnOptionalStepFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1,

@@ -137,7 +137,7 @@ func TestAFailedStepHasTheStepsBeforeItVerified(t *testing.T) {
 
 // A drain deletes Pods without asking their budgets once forceAfter has passed since its beginning.
 // The time that other steps took does not count, nor for totalTimeout.
-func TestAStepThatRunsAgainBeginsAnew(t *testing.T) {
+func TestAStepThatRunsAgainStartsFromItsFirstAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var began []time.Duration

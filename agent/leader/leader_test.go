@@ -39,7 +39,7 @@ func (l *lease) Update(_ context.Context, record resourcelock.LeaderElectionReco
 	return l.err
 }
 
-func TestTheFenceIsOpenOnlyForWhoHoldsTheLease(t *testing.T) {
+func TestTheFenceIsOpenOnlyForTheLeader(t *testing.T) {
 	ctx, ours := t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "ours"}
 	held := &lease{}
 	lead := New(Options{Timing: DefaultTiming(), Leading: func(bool) {}, Log: slog.New(slog.DiscardHandler)})

@@ -32,7 +32,7 @@ func files(t *testing.T) (certificateFile, keyFile string, write func(*ca)) {
 }
 
 // Where the policy puts the finalizer on, the API server may not call for weeks.
-func TestTheEndOfARenewedCertificateIsToldWithoutAHandshake(t *testing.T) {
+func TestARenewedCertificateIsReportedWithoutAHandshake(t *testing.T) {
 	certificateFile, keyFile, write := files(t)
 	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
 	write(first)

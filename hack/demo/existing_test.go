@@ -145,7 +145,7 @@ func TestDemoOnAClusterOfTheUsersOwn(t *testing.T) {
 
 // What cannot be taken away keeps nothing else on the cluster, and the error says how it
 // removed.
-func TestLeavingGoesOnAfterAnError(t *testing.T) {
+func TestLeavingContinuesAfterAnError(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Name: "left", WithControllerManager: true})
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())

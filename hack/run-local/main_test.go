@@ -86,7 +86,7 @@ func TestTheAgentIsNotRunBesideTheClustersOwn(t *testing.T) {
 	}
 }
 
-func TestTheEndTellsOfNodesThatAreHeld(t *testing.T) {
+func TestTheEndReportsHeldNodes(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Name: "run-local"})
 	t.Setenv("KUBECONFIG", c.Kubeconfig())
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())

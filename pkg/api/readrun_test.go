@@ -41,7 +41,7 @@ func TestStatesOfANewerVersionAreReadAndDecideNothing(t *testing.T) {
 	}
 }
 
-func TestARecordOfAnotherVersionIsTold(t *testing.T) {
+func TestARecordOfAnotherVersionIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		data string
 		want string

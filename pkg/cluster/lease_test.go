@@ -40,7 +40,7 @@ func lease(began time.Time, skew, stopsAfter time.Duration) *coordinationv1.Leas
 }
 
 // The clock of the test moves on when all goroutines wait.
-func TestWhoLeadsWhateverTheClocksSay(t *testing.T) {
+func TestTheLeaderIsFoundWithWrongClocks(t *testing.T) {
 	const forever = 1000 * time.Hour
 	for name, test := range map[string]struct {
 		// skew of the agent's clock against the API server's.

@@ -48,9 +48,9 @@ func mutates(object *unstructured.Unstructured) bool {
 	return strings.HasPrefix(object.GetKind(), "MutatingAdmissionPolicy")
 }
 
-// goesWithout returns what to say when the server does not know the kind of an
+// skipUnknownKind returns what to say when the server does not know the kind of an
 // object that it can do without, or "".
-func (a Admission) goesWithout(object *unstructured.Unstructured, err error) string {
+func (a Admission) skipUnknownKind(object *unstructured.Unstructured, err error) string {
 	if (a == "" || a == AdmissionAuto) && mutates(object) && apierrors.IsNotFound(err) {
 		return "this server has no mutating admission policies (Kubernetes 1.36 has), so the webhook protects new nodes alone"
 	}

@@ -126,7 +126,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		applied, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{
 			FieldManager: api.FieldManager, Force: force, DryRun: a.dryRun(),
 		})
-		if note := options.Admission.goesWithout(object, err); note != "" {
+		if note := options.Admission.skipUnknownKind(object, err); note != "" {
 			add(Result{Action: LeftOut, Object: object, Note: note})
 			continue
 		}

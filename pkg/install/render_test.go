@@ -75,7 +75,7 @@ func TestOptionsFaults(t *testing.T) {
 
 // The manifests are plain YAML, so that nothing but this test keeps their words
 // equal to those of the code.
-func TestManifestsSpeakTheWordsOfTheCode(t *testing.T) {
+func TestManifestsUseTheNamesOfTheCode(t *testing.T) {
 	objects := rendered(t)
 	for _, name := range []string{
 		"Namespace/" + api.Namespace,

@@ -97,7 +97,7 @@ func TestEachAlertHasCasesInWhichItFiresAndKeepsSilent(t *testing.T) {
 	}
 }
 
-func TestEachAlertTellsWhatAnOperatorNeeds(t *testing.T) {
+func TestEachAlertSaysWhatAnOperatorNeeds(t *testing.T) {
 	seen := map[string]bool{}
 	for _, rule := range rules(t) {
 		severity := rule.Labels["severity"]

@@ -44,8 +44,8 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 
 The API server hides the errors of webhooks with failurePolicy Ignore. Therefore check
 also creates and deletes a node in a dry run: the finalizer must be on the new node, and
-the delete guard must answer. The policy that adds the finalizer is told apart from the
-webhook where that is possible. This needs the rights to create and delete nodes.
+the delete guard must answer. The policy that adds the finalizer is distinguished from
+the webhook if possible. This needs the rights to create and delete nodes.
 
 Nothing is changed. A check that needs a right that you lack is skipped, and names it.
 

@@ -36,7 +36,7 @@ func of(t *testing.T, check func(context.Context, *subject) result) func(*subjec
 	return func(s *subject) result { return check(t.Context(), s) }
 }
 
-func TestWhatAnAgentAnswersFor(t *testing.T) {
+func TestChecksOfTheAgentState(t *testing.T) {
 	policyAlone := func(s *printer.Status) {
 		s.Admission = printer.Admission{Health: printer.Healthy, Ways: []string{"policy"}}
 	}

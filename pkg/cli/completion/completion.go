@@ -45,7 +45,7 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell|kubectl",
 		Short: "Complete names and flags on <TAB>",
-		Long: `Write what a shell completes by: commands, flags, and the names of nodes, plugins and
+		Long: `Generate shell completion: commands, flags, and the names of nodes, plugins and
 past cleanups.
 
 kubectl completes "kubectl nodecleanup <TAB>" by a program of its own on the PATH,

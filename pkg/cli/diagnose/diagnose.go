@@ -26,14 +26,14 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diagnose NODE",
 		Short: "Explain why a deleted node still exists, and what to do",
-		Long: `Explain why a deleted node still exists: what has been done, what blocks it, and what to do about
-it, the first thing first. It reads the node, its run record, Events, pods, budgets
-and volumes and how the agent is; it changes nothing and needs no agent to answer. What
-you are not allowed to read is said, and the rest is judged without.
+		Long: `Explain why a deleted node still exists: what has been done, what blocks it, and what to
+do, most important first. It reads the node, its run record, Events, pods, budgets,
+volumes and the state of the agent. It changes nothing and works without an agent.
+Anything that you cannot read is reported and skipped.
 
 The exit code is 3 when there is a cause that an operator has to fix, also when a step has
 been running for more than a minute and no cause is known. It is 0 when the cleanup is
-on its way, or the node is deleted or not being deleted.`,
+making progress, or when the node no longer exists or is not being deleted.`,
 		Example: `  kubectl nodecleanup diagnose ip-10-0-7
 
   # The one line for the incident channel

@@ -61,7 +61,7 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-func TestEachChangeIsToldOnce(t *testing.T) {
+func TestEachChangeIsPrintedOnce(t *testing.T) {
 	var lines []string
 	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	said := map[string]string{}

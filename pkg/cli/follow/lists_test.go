@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster/watchtest"
 )
 
-func TestNothingIsToldBeforeNodeAndRecordAreRead(t *testing.T) {
+func TestNothingIsPrintedBeforeNodeAndRecordAreRead(t *testing.T) {
 	node := node(true, api.Finalizer)
 	record, err := api.EncodeRun("ours", &api.Run{Node: node.Name, NodeUID: node.UID, State: api.Running, Steps: []api.StepRun{{Name: "drain", State: api.StepRunning}}})
 	if err != nil {

@@ -19,7 +19,7 @@ func newer() *api.Run {
 	}}
 }
 
-func TestStatesOfANewerVersionAreTold(t *testing.T) {
+func TestStatesOfANewerVersionArePrinted(t *testing.T) {
 	var lines []string
 	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	now, said := Snapshot{Node: node(true, api.Finalizer), Run: newer()}, map[string]string{}

@@ -10,7 +10,7 @@ import (
 )
 
 // A wait that times out names what it waited for.
-func TestATimeThatWasNotEnoughIsTold(t *testing.T) {
+func TestATimeoutNamesWhatItWaitedFor(t *testing.T) {
 	for name, test := range map[string]struct {
 		last Snapshot
 		want []string

@@ -223,7 +223,7 @@ func TestStatusInColour(t *testing.T) {
 
 // With the policy inside the API server, new nodes are protected whatever becomes
 // of the webhook.
-func TestAdmissionIsJudgedByWhatProtectsNewNodes(t *testing.T) {
+func TestAdmissionIsAssessedByWhatProtectsNewNodes(t *testing.T) {
 	webhook := working(t).Webhook
 	broken := webhook.DeepCopy()
 	broken.Webhooks[0].ClientConfig.CABundle = nil

@@ -155,8 +155,8 @@ func (s *Snapshot) count(node *corev1.Node) (leaving bool) {
 	return IsLeaving(node)
 }
 
-// Trim returns what is shown of a node, without its images, labels and the
-// like: there may be many.
+// Trim returns what is shown of a node, without fields such as images
+// and labels: there may be many nodes.
 func Trim(node *corev1.Node) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{

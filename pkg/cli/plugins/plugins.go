@@ -65,8 +65,8 @@ func status(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say how the plugin of each step was when the agent looked last",
-		Long: `Say how the plugin of each step was when the agent looked last, which it does every
+		Short: "Show each step's last health check",
+		Long: `Show each step's last health check, which it does every
 minute. It only reads. The exit code is 3 when the plugin of a critical step is unhealthy.`,
 		Example: `  kubectl nodecleanup plugins status`,
 		Args:    command.NoArguments,

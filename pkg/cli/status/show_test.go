@@ -49,7 +49,7 @@ func TestLinesTellOnlyWhatHasChanged(t *testing.T) {
 	printertest.Golden(t, "lines.txt", out.String())
 }
 
-func TestScreenIsDrawnAnew(t *testing.T) {
+func TestScreenIsRedrawn(t *testing.T) {
 	var out bytes.Buffer
 	show := screen(&command.Environment{IOStreams: genericiooptions.IOStreams{Out: &out}})
 	for _, view := range changes() {

@@ -97,8 +97,8 @@ func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {
 	return &metav1.DeleteOptions{GracePeriodSeconds: grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 }
 
-// classify returns what the API server's answer means: nil if the pod terminates or is
-// gone, a blockedError if a later request may succeed, and otherwise an error that
+// classify returns what the API server's answer means: nil if the Pod terminates or is
+// deleted, a blockedError if a later request may succeed, and otherwise an error that
 // waiting does not fix.
 func classify(err error) error {
 	if err == nil || api.Absent(err) {

@@ -124,7 +124,7 @@ func tunnel(t *testing.T, destination string) (proxy *url.URL, connected <-chan 
 	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, asked
 }
 
-func TestHealthGoesThroughTheProxy(t *testing.T) {
+func TestHealthUsesTheProxy(t *testing.T) {
 	secure, bundle, requests := tlsServer(t)
 	proxy, connected := tunnel(t, strings.TrimPrefix(secure.URL, "https://"))
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy)}}

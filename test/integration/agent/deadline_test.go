@@ -50,7 +50,7 @@ func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestTheDeadlineIsToldWhileAStepRunsAndWhileOthersComeBefore(t *testing.T) {
+func TestAPassedDeadlineIsReportedWhileAStepRunsAndWhileTheNodeIsQueued(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
 	done := make(chan struct{})
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {

@@ -24,7 +24,7 @@ func TestTheEventsOfAQuickCleanupTellItStepByStep(t *testing.T) {
 	f.awaitEvent(node, "CleanupCompleted", "Steps: storage succeeded in ")
 }
 
-func TestInBulkOneEventTellsAQuickCleanup(t *testing.T) {
+func TestInBulkAQuickCleanupHasOneEvent(t *testing.T) {
 	const bulk = 30
 	f := setUp(t, "concurrency: {nodes: 2}\n"+oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }

@@ -65,7 +65,7 @@ func (f *fixture) withdraw(node *corev1.Node) {
 
 const firstRequest, secondRequest = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
-func TestALiveNodeIsCleanedUpOnRequestAndThenGoesAtOnce(t *testing.T) {
+func TestALiveNodeThatWasCleanedUpOnRequestIsRemovedAtOnce(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
 	f.start(f.options())
@@ -90,7 +90,7 @@ func TestALiveNodeIsCleanedUpOnRequestAndThenGoesAtOnce(t *testing.T) {
 	}
 }
 
-func TestWithdrawingARequestGivesBackOurCordonAndADeletionBeginsAnew(t *testing.T) {
+func TestWithdrawingARequestUncordonsAndADeletionStartsAgain(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass
@@ -113,7 +113,7 @@ func TestWithdrawingARequestGivesBackOurCordonAndADeletionBeginsAnew(t *testing.
 	}
 }
 
-func TestSomebodyElsesCordonIsNotGivenBack(t *testing.T) {
+func TestTheCordonOfAnotherUserIsKept(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.counted("storage")
 	f.start(f.options())
@@ -130,7 +130,7 @@ func TestSomebodyElsesCordonIsNotGivenBack(t *testing.T) {
 
 // A node that was uncordoned takes pods again: what was drained before proves
 // nothing when it is deleted.
-func TestANodeThatWasUncordonedIsCleanedUpAnewWhenItIsDeleted(t *testing.T) {
+func TestAnUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
 	stop := f.start(f.options())
@@ -171,7 +171,7 @@ func (f *fixture) boot(node *corev1.Node, id string) {
 	}
 }
 
-func TestAHostThatComesBackHoldsItsNodeUntilSomebodySaysSo(t *testing.T) {
+func TestAHostThatComesBackHoldsItsNodeUntilAnOperatorRetries(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass

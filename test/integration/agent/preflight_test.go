@@ -61,7 +61,7 @@ func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
 	}
 }
 
-func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
+func TestASlowHealthCheckIsVisible(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	slow := make(chan struct{})
@@ -81,7 +81,7 @@ func TestAPluginThatTakesItsTimeToSayHowItIsIsWaitedForVisibly(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-func TestABlockedCleanupIsLookedAtAgainByItself(t *testing.T) {
+func TestABlockedCleanupIsCheckedAgain(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	var recovered atomic.Bool
@@ -162,9 +162,9 @@ func TestASecretThatIsMissingKeepsNoOtherStep(t *testing.T) {
 	})
 }
 
-// TestPluginsAreAskedHowTheyAre: on a request, when a secret comes, and the answer
+// TestPluginHealthIsChecked: on a request, when a secret comes, and the answer
 // leaves the request on the status.
-func TestPluginsAreAskedHowTheyAre(t *testing.T) {
+func TestPluginHealthIsChecked(t *testing.T) {
 	f := setUp(t, `steps:
 - name: inventory
   plugin: http

@@ -90,7 +90,7 @@ func TestARecordIsClosedAlsoIfAnotherClientHasWrittenIt(t *testing.T) {
 	}
 }
 
-func TestARecordThatCannotBeWrittenIsToldAndTriedAgain(t *testing.T) {
+func TestARecordThatCannotBeWrittenIsReportedAndRetried(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.start(f.options())
 	node := f.protected("worker")
@@ -122,7 +122,7 @@ func TestARecordThatCannotBeWrittenIsToldAndTriedAgain(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-func TestABypassGoesOverARecord(t *testing.T) {
+func TestABypassOverridesARecord(t *testing.T) {
 	bypass := map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "gone to the scrapyard"}
 	t.Run("that cannot be read", func(t *testing.T) {
 		f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")

@@ -84,7 +84,7 @@ func (f *fixture) refuseRecords() (allow func()) {
 }
 
 // Whose cleanup is done needs no room to be tried again.
-func TestANodeThatCannotBeReleasedSaysWhyAndGoesOnceItCan(t *testing.T) {
+func TestANodeThatCannotBeReleasedSaysWhyAndIsReleasedLater(t *testing.T) {
 	f := setUp(t, "concurrency: {nodes: 1}\nsteps:\n- {name: storage, plugin: probe}\n")
 	gate := newGate()
 	f.probes[""] = gate.pass

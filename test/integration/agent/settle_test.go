@@ -42,7 +42,7 @@ func TestABypassThatCouldNotBeRecordedIsNoUnprotectedDeletion(t *testing.T) {
 	}
 }
 
-func TestARecordThatCannotBeReadIsToldOnceWhereTheNodeIsNotOurs(t *testing.T) {
+func TestAnUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
 	f := setUp(t, logOnly)
 	node := f.create("worker", "example.com/other")
 	f.delete(node)

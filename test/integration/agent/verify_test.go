@@ -101,7 +101,7 @@ func TestACleanupBeforeTheDeletionIsVerifiedAtTheDeletion(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsUncordonedDuringItsDrainIsCordonedAgain(t *testing.T) {
+func TestUncordonDuringDrainIsReverted(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain, options: {allowUnmanaged: true}}\n")
 	node := f.protected("worker")
 	blocked := f.blockedPods(node, 1)[0]

@@ -45,9 +45,9 @@ func TestARequestThatIsWithdrawnWhileNoAgentRunsIsCanceled(t *testing.T) {
 	}
 }
 
-// TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany: it has left a record, which a deletion in a
+// TestAWithdrawnRequestIsFoundDuringABulkDeletion: it has left a record, which a deletion in a
 // bulk deletion has to find it: each step is called once.
-func TestAWithdrawnRequestIsKnownWhenTheNodeGoesWithMany(t *testing.T) {
+func TestAWithdrawnRequestIsFoundDuringABulkDeletion(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same leadership": false, "in the next one": true} {
 		t.Run(name, func(t *testing.T) {
 			f := setUp(t, "concurrency: {nodes: 40}\n"+oneProbe)

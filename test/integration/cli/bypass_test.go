@@ -42,8 +42,8 @@ func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
 	}
 
 	deleteNode(t, client, "stuck")
-	unanswered := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
-	wantText(t, unanswered.errOut, "left undone: storage", "--yes")
+	withoutYes := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
+	wantText(t, withoutYes.errOut, "left undone: storage", "--yes")
 	if got := getNode(t, client, "stuck").Annotations[api.AnnotationBypassReason]; got != "for a day" {
 		t.Errorf("a command that could not ask set the reason %q", got)
 	}

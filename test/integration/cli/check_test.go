@@ -12,7 +12,7 @@ import (
 )
 
 // After a time-out, check prints the results so far and reports the others as skipped.
-func TestCheckTellsWhatItKnowsWhenItsTimeIsOver(t *testing.T) {
+func TestCheckPrintsItsResultsAfterATimeout(t *testing.T) {
 	admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	slow := proxy(t, func(_ http.ResponseWriter, r *http.Request) bool {

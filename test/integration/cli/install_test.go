@@ -168,7 +168,7 @@ func TestInstallServerDryRunWritesNothing(t *testing.T) {
 	}
 }
 
-func TestInstallIntoANamespaceOfSomebodyElse(t *testing.T) {
+func TestInstallIntoAnExistingNamespaceWarns(t *testing.T) {
 	client := admin(t)
 	before := makeNamespace(t, client, "shop")
 	first := must(t, "install", "-n", "shop")
@@ -373,7 +373,7 @@ func TestAConfigThatAKustomizationBringsIsApplied(t *testing.T) {
 
 // Who has rights in one namespace alone may make a ServiceAccount of any name and label, and
 // would have the agent's rights where it is taken for the agent's.
-func TestNobodyChoosesByAServiceAccountWhereTheInstallGoes(t *testing.T) {
+func TestAServiceAccountDoesNotChooseTheInstallNamespace(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "tenant")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: map[string]string{api.LabelName: api.LabelNameValue}}}

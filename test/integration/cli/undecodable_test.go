@@ -14,7 +14,7 @@ import (
 
 // Whatever an operator asks, the answer is the same: which record, why, that the cleanup is
 // paused, and what to do. It is never to delete the record.
-func TestARecordThatCannotBeDecodedIsToldByEveryCommand(t *testing.T) {
+func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 	client := admin(t)
 	node, live := makeNode(t, client, "worker", finalizers(api.Finalizer)), makeNode(t, client, "live", finalizers(api.Finalizer))
 	installWithAgent(t, client, "v0.0.0-dev")

@@ -196,8 +196,8 @@ func TestUninstallWithADeadAgentLeavesNothing(t *testing.T) {
 	wantNoWrites(t, requestsOf(t, user, mark))
 	wantText(t, rehearsal.out, "marks on nodes: 2 (with the finalizer: 2)", "secret/slack", "persistentvolumeclaim/data", "deployment.apps/theirs", "kubectl uncordon marked")
 
-	unanswered := want(t, exit.Usage, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall"))
-	wantText(t, unanswered.errOut, "--yes")
+	withoutYes := want(t, exit.Usage, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall"))
+	wantText(t, withoutYes.errOut, "--yes")
 	wantNoWrites(t, requestsOf(t, user, mark))
 
 	want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
@@ -397,7 +397,7 @@ func (a *answer) Read(data []byte) (int, error) {
 	return a.Reader.Read(data)
 }
 
-func TestUninstallLooksAgainWhenItIsAnswered(t *testing.T) {
+func TestUninstallReadsTheStateAgainAfterTheConfirmation(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "refusing")
 	makeNode(t, client, "leaving", finalizers(api.Finalizer))
@@ -420,7 +420,7 @@ func TestUninstallLooksAgainWhenItIsAnswered(t *testing.T) {
 	}
 }
 
-func TestUninstallKeepsTheNamespaceIfTold(t *testing.T) {
+func TestUninstallKeepsTheNamespaceByFlag(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "-n", "kept", "--agent-url", "https://127.0.0.1:1")
 	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}
@@ -446,7 +446,7 @@ func TestUninstallKeepsTheNamespaceIfTold(t *testing.T) {
 	must(t, "uninstall", "--yes", "-n", "kept") // Only the namespace is left to go.
 }
 
-func TestUninstallGoesOnAfterAnInvalidNode(t *testing.T) {
+func TestUninstallContinuesAfterAnInvalidNode(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "invalid")
 	makeNode(t, client, "valid", finalizers(api.Finalizer))
@@ -481,7 +481,7 @@ func repair(t *testing.T, client kubernetes.Interface, name string) {
 	}
 }
 
-func TestUninstallGoesOnWhereItWasInterrupted(t *testing.T) {
+func TestUninstallContinuesWhereItWasInterrupted(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "interrupted")
 	makeNode(t, client, "held", finalizers(api.Finalizer))
@@ -501,7 +501,7 @@ func TestUninstallGoesOnWhereItWasInterrupted(t *testing.T) {
 	wantNothingOfOurs(t, client, "interrupted")
 }
 
-func TestUninstallTellsOfAnAgentThatAddsTheFinalizerBack(t *testing.T) {
+func TestUninstallReportsAnAgentThatAddsTheFinalizerBack(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "stubborn")
 	makeNode(t, client, "held", finalizers(api.Finalizer))
@@ -538,7 +538,7 @@ func TestUninstallFromAnotherNamespaceIsRefused(t *testing.T) {
 
 // Another policy, or a Node that fails validation, is no reason to leave the
 // finalizer on all others.
-func TestUninstallGoesOnWhereANodeIsRefused(t *testing.T) {
+func TestUninstallContinuesAfterARefusedNode(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	for _, name := range []string{"a", "refused", "z"} {

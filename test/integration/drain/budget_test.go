@@ -110,7 +110,7 @@ func TestADrainThatBlocksNobodyReadsNoBudgets(t *testing.T) {
 }
 
 // Roles of an earlier install lack the right. The drain tries again by backoff then.
-func TestWithoutTheRightToWatchBudgetsTheDrainGoesOn(t *testing.T) {
+func TestTheDrainContinuesWithoutTheRightToWatchBudgets(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")
 	f.pod("cart-0", f.node, labelled("cart"))

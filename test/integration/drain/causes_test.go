@@ -23,7 +23,7 @@ import (
 // Each cause of a blocked eviction has a remedy of its own, in a preview and in what the drain says.
 func TestABlockedEvictionHasTheRemedyOfItsCause(t *testing.T) {
 	f := setUp(t)
-	for _, name := range []string{"odd", "crash", "twice", "strict", "denied", "unanswered"} {
+	for _, name := range []string{"odd", "crash", "twice", "strict", "denied", "unreachable"} {
 		f.pod(name, f.node, labelled(name))
 	}
 	f.budgetThatCannotBeComputed("odd")
@@ -33,18 +33,18 @@ func TestABlockedEvictionHasTheRemedyOfItsCause(t *testing.T) {
 	f.budgetFor("twice-too", "twice", 0)
 	f.budget("strict", 1)
 	f.denyEvictionsOf("denied")
-	f.breakEvictionsOf("unanswered")
+	f.breakEvictionsOf("unreachable")
 
 	causes := map[string]struct {
 		cause             cleanup.Blocker
 		message, progress string
 	}{
-		"odd":        {cleanup.Blocker{Cause: cleanup.BlockedByBudgetStatus, Remedy: "set minAvailable to a number"}, "budget odd cannot be computed: ", "cannot be scaled, set minAvailable to a number"},
-		"crash":      {cleanup.Blocker{Cause: cleanup.BlockedByUnready, Remedy: `"unhealthyPodEvictionPolicy":"AlwaysAllow"`}, "needs 1 healthy pods and has 0 currently", "the pod has not been ready since 2026-11-30T01:02:03Z: fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow"},
-		"twice":      {cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Remedy: "delete all but one, or change their selectors: kubectl -n " + f.namespace + " get pdb twice twice-too"}, "more than one budget", "more than one budget selects it"},
-		"strict":     {cleanup.Blocker{Cause: cleanup.BlockedByBudget, Remedy: "the budget needs 1 healthy pods and selects 1, so it never allows a disruption"}, "needs 1 healthy pods and has 1 currently", "strict needs 1 healthy pods and has 1 currently"},
-		"denied":     {cleanup.Blocker{Cause: cleanup.BlockedByAdmission, Remedy: "kubectl describe validatingadmissionpolicy " + f.namespace}, "no evictions today", "kubectl describe validatingadmissionpolicy " + f.namespace},
-		"unanswered": {cleanup.Blocker{Cause: cleanup.BlockedByWebhook, Remedy: "fix the service behind admission webhook evictions.example.com"}, "connection refused", "fix the service behind admission webhook evictions.example.com"},
+		"odd":         {cleanup.Blocker{Cause: cleanup.BlockedByBudgetStatus, Remedy: "set minAvailable to a number"}, "budget odd cannot be computed: ", "cannot be scaled, set minAvailable to a number"},
+		"crash":       {cleanup.Blocker{Cause: cleanup.BlockedByUnready, Remedy: `"unhealthyPodEvictionPolicy":"AlwaysAllow"`}, "needs 1 healthy pods and has 0 currently", "the pod has not been ready since 2026-11-30T01:02:03Z: fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow"},
+		"twice":       {cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Remedy: "delete all but one, or change their selectors: kubectl -n " + f.namespace + " get pdb twice twice-too"}, "more than one budget", "more than one budget selects it"},
+		"strict":      {cleanup.Blocker{Cause: cleanup.BlockedByBudget, Remedy: "the budget needs 1 healthy pods and selects 1, so it never allows a disruption"}, "needs 1 healthy pods and has 1 currently", "strict needs 1 healthy pods and has 1 currently"},
+		"denied":      {cleanup.Blocker{Cause: cleanup.BlockedByAdmission, Remedy: "kubectl describe validatingadmissionpolicy " + f.namespace}, "no evictions today", "kubectl describe validatingadmissionpolicy " + f.namespace},
+		"unreachable": {cleanup.Blocker{Cause: cleanup.BlockedByWebhook, Remedy: "fix the service behind admission webhook evictions.example.com"}, "connection refused", "fix the service behind admission webhook evictions.example.com"},
 	}
 	effects, err := f.plugin("").(cleanup.Previewer).Preview(t.Context(), f.target())
 	if err != nil {
@@ -69,7 +69,7 @@ func TestABlockedEvictionHasTheRemedyOfItsCause(t *testing.T) {
 	go func() { ended <- f.plugin("").Cleanup(ctx, f.target()) }()
 	for _, name := range slices.Sorted(maps.Keys(causes)) {
 		f.eventually("the progress says why pod "+name+" is blocked", func(context.Context) (bool, error) { return f.said(causes[name].progress), nil })
-		if name == "unanswered" {
+		if name == "unreachable" {
 			break // The drain has to wait until the end.
 		}
 		// The progress has no room for so many reasons, so this one makes room.

@@ -203,7 +203,7 @@ func TestANodeThatIsAnotherByNowIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestSomebodyElsesCordonIsNotClaimed(t *testing.T) {
+func TestTheCordonOfAnotherUserIsNotClaimed(t *testing.T) {
 	f := setUp(t)
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), f.node.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestOurCordonIsWrittenByAManagerOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestADrainThatIsCutOffNamesWhatIsLeft(t *testing.T) {
+func TestACancelledDrainNamesTheRemainingPods(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	f.budget("cart", 1)

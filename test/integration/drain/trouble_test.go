@@ -180,7 +180,7 @@ func (f *fixture) awaitTerminating() {
 	}
 }
 
-func TestPodsOfANamespaceThatGoesAreWaitedFor(t *testing.T) {
+func TestTheDrainWaitsForPodsOfATerminatingNamespace(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	var once sync.Once

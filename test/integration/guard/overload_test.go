@@ -72,7 +72,7 @@ func (f *fixture) evaluate(by *guard.Guard, node *corev1.Node, within time.Durat
 
 // Who is not looked at in time because of others is refused: else enough deletions at once
 // would let all of them through.
-func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
+func TestTooManyConcurrentDeletionsGetARetryableAnswer(t *testing.T) {
 	f := setUp(t, "")
 	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
 	one, two := f.node("one"), f.node("two")
@@ -92,7 +92,7 @@ func TestTooManyAtOnceAreToldToTryAgain(t *testing.T) {
 }
 
 // An API server that does not answer is another thing.
-func TestWhoIsAloneAndCannotReadGoesByTheConfig(t *testing.T) {
+func TestASingleDeletionThatCannotBeReadFollowsOnReadError(t *testing.T) {
 	f := setUp(t, "")
 	by, _ := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}})
 	if verdict := f.evaluate(by, f.node("one"), time.Second); !verdict.Allowed || verdict.Busy || len(verdict.Unread) != 1 {

@@ -91,7 +91,7 @@ func TestBreakGlass(t *testing.T) {
 	}
 }
 
-func TestWhoMayNotBypassCannotLayADeletionAtSomebodysDoor(t *testing.T) {
+func TestAUserWithoutBypassCannotForgeTheUserOfADeletion(t *testing.T) {
 	f := setUp(t, "")
 	node := f.node("worker")
 	for _, key := range []string{api.AnnotationDeletionRequestedBy, api.AnnotationDeletionRequestedAt} {

@@ -131,7 +131,7 @@ func TestPreflightOfANodeWhosePlanIsBlocked(t *testing.T) {
 }
 
 // A linter that knows no verb bypass, or a pipeline that applies an older role.
-func TestCheckAndDiagnoseFindARightThatSomebodyTookAway(t *testing.T) {
+func TestCheckAndDiagnoseFindARemovedRight(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
 	f.start()
 	roles := f.client.RbacV1().ClusterRoles()

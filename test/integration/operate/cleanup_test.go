@@ -55,7 +55,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	f.run("history", "--since", "1ns", "-o", "short").exits(exit.OK).says("0 cleanups")
 }
 
-func TestCleanupRefusesWhatIsBlockedAndRetryGoesOn(t *testing.T) {
+func TestCleanupRefusesABlockedNodeAndRetryContinues(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -140,7 +140,7 @@ func TestRetryOfANodeThatOthersHold(t *testing.T) {
 }
 
 // That the node is deleted, or waited for no longer, is not that it was cleaned up.
-func TestAWaitTellsACleanupFromEveryOtherEnd(t *testing.T) {
+func TestAWaitDistinguishesACleanupFromOtherEnds(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	ends := map[string]struct {

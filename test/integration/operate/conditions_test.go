@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestTheNodeSaysWhereItsDrainStands(t *testing.T) {
+func TestTheNodeHasTheConditionsOfItsDrain(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]")
 	stop := f.start()
 	f.node("worker", nil)

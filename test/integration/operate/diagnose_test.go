@@ -56,7 +56,7 @@ func (f *fixture) eventuallyDiagnoses(node, cause string) {
 	})
 }
 
-func TestDiagnoseANodeThatNoUpdateIsTakenFor(t *testing.T) {
+func TestDiagnoseANodeWhoseUpdatesAreRejected(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	node := f.node("twice", nil)

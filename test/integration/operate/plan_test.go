@@ -24,7 +24,7 @@ steps:
 - {name: gpu, plugin: logger, dependsOn: [drain], nodeSelector: {matchLabels: {gpu: "yes"}}}
 `
 
-func TestPlanTellsPodsBudgetsVolumesAndSecrets(t *testing.T) {
+func TestPlanShowsPodsBudgetsVolumesAndSecrets(t *testing.T) {
 	f := setUp(t, drainAndTell)
 	f.node("worker", nil)
 	f.pod("cart-0", "worker", app("cart"))

@@ -94,7 +94,7 @@ func TestCheckFindsAGuardThatTheAPIServerCannotCall(t *testing.T) {
 	f.eventually("the guard denies a dry run", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "it denied a dry run of deleting node worker"), nil
 	})
-	f.eventually("the webhook is told apart from the policy", func(context.Context) (bool, error) {
+	f.eventually("the webhook is distinguished from the policy", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "the policy adds it, and the webhook answers"), nil
 	})
 	f.withoutPolicy(func() {

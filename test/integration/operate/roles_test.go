@@ -44,7 +44,7 @@ func (f *fixture) userInRole(role string) string {
 	return kubeconfig
 }
 
-func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
+func TestAViewerCanOnlyRead(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -74,7 +74,7 @@ func TestWhoMayOnlyLookCanLookAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestWhoMayNothingIsToldWhatAndWhomToAsk(t *testing.T) {
+func TestAUserWithoutRightsLearnsWhichRoleToAskFor(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("worker", nil)
 	nobody := f.userWith("nobody")

@@ -274,7 +274,7 @@ func TestADetachThatFailsIsNamedAtTheLimit(t *testing.T) {
 	}
 }
 
-func TestANodeThatCannotBeReachedIsTold(t *testing.T) {
+func TestAnUnreachableNodeIsReported(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Reason: "NodeStatusUnknown"}}
@@ -292,7 +292,7 @@ func TestANodeThatCannotBeReachedIsTold(t *testing.T) {
 	}
 }
 
-func TestAnotherNodeUnderTheNameIsNoneOfItsBusiness(t *testing.T) {
+func TestAReplacedNodeIsIgnored(t *testing.T) {
 	f := setUp(t)
 	old := f.node("one")
 	if err := f.client.CoreV1().Nodes().Delete(t.Context(), old.Name, metav1.DeleteOptions{}); err != nil {
@@ -305,7 +305,7 @@ func TestAnotherNodeUnderTheNameIsNoneOfItsBusiness(t *testing.T) {
 	}
 }
 
-func TestWhatMayNotBeReadIsSaidAtOnce(t *testing.T) {
+func TestAMissingReadRightIsReportedAtOnce(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	f.attach(f.namespace+"-1", node)
