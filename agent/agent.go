@@ -89,18 +89,19 @@ func Run(ctx context.Context, options Options) error {
 	defer stopRecorder()
 	redactor.Secrets = secrets.Reader{Secrets: kube.Work.CoreV1().Secrets(options.Namespace)}
 	evictions := drain.NewLimiter(config.DefaultEvictions)
+	catalog := options.Catalog(plugins.Dependencies{
+		Kubernetes: kube.Leading,
+		HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
+		Secrets:    redactor,
+		Clock:      clock,
+		Evictions:  evictions,
+	})
 	published := status.New(status.Options{
-		Client: kube.Work, Namespace: options.Namespace, Version: options.Version, Identity: options.Identity, Fence: lead.Fence, Log: options.Log,
+		Client: kube.Work, Namespace: options.Namespace, Version: options.Version, Identity: options.Identity, Catalog: catalog, Fence: lead.Fence, Log: options.Log,
 	})
 	settings, err := configwatch.Open(ctx, configwatch.Options{
 		Client: kube.Work, Namespace: options.Namespace, File: options.ConfigFile, DryRun: options.DryRun,
-		Catalog: options.Catalog(plugins.Dependencies{
-			Kubernetes: kube.Leading,
-			HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
-			Secrets:    redactor,
-			Clock:      clock,
-			Evictions:  evictions,
-		}),
+		Catalog: catalog,
 		Metrics: meters, Status: published, Events: recorder, Log: options.Log,
 	})
 	if err != nil {

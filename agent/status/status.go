@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	Namespace string
 	// Version and Identity of this agent.
 	Version, Identity string
+	// Catalog lists the plugins of this agent.
+	Catalog []cleanup.Descriptor
 	// Fence returns an error unless this agent is the leader.
 	Fence func() error
 	Log   *slog.Logger
@@ -41,7 +44,19 @@ type Publisher struct {
 
 // New returns a Publisher that has written nothing.
 func New(options Options) *Publisher {
-	return &Publisher{Options: options, status: api.AgentStatus{Version: options.Version, Leader: options.Identity}}
+	return &Publisher{Options: options, status: api.AgentStatus{Version: options.Version, Leader: options.Identity, Catalog: describe(options.Catalog)}}
+}
+
+// describe returns what the status says about plugins.
+func describe(catalog []cleanup.Descriptor) []api.PluginInfo {
+	var plugins []api.PluginInfo
+	for _, descriptor := range catalog {
+		plugins = append(plugins, api.PluginInfo{
+			Name: descriptor.Name, Summary: descriptor.Summary, Critical: descriptor.Defaults.Critical,
+			Timeout: metav1.Duration{Duration: descriptor.Defaults.Timeout}, Options: descriptor.Options,
+		})
+	}
+	return plugins
 }
 
 // Publish writes the status if this agent is the leader. Call it when it has become the leader.

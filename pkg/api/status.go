@@ -24,6 +24,8 @@ type AgentStatus struct {
 	// ConfigError says why the newest config was refused; then ConfigHash
 	// still names the one before. Empty when it was not.
 	ConfigError string `json:"configError,omitempty"`
+	// Catalog lists the plugins that the agent has. It is nil if an older agent wrote the status.
+	Catalog []PluginInfo `json:"catalog,omitempty"`
 	// Plugins tell how the plugin of each step is, in the order of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
 	// PreflightRequestedAt is the newest request for a health check that
@@ -35,6 +37,18 @@ type AgentStatus struct {
 	// Pause is in the annotations, which operators write; Brake in a key of its own.
 	Pause Pause `json:"-"`
 	Brake Brake `json:"-"`
+}
+
+// PluginInfo describes a plugin of the agent.
+type PluginInfo struct {
+	Name    string `json:"name"`
+	Summary string `json:"summary,omitempty"`
+	// Critical and Timeout apply to a step that does not set them; Timeout is 0 for the default of
+	// the config.
+	Critical bool            `json:"critical,omitempty"`
+	Timeout  metav1.Duration `json:"timeout"`
+	// Options are the names of the options, nil if the plugin does not name them.
+	Options []string `json:"options"`
 }
 
 // PluginHealth is what the plugin of one step answered to a health check.

@@ -25,6 +25,9 @@ type Descriptor struct {
 	Summary string
 	// Defaults apply to each step whose config is silent.
 	Defaults Policy
+	// Options are the names of the options, see OptionNames. The agent publishes them for CLIs that
+	// do not have the plugin; if they are nil, such a CLI accepts any option.
+	Options []string
 	// Bind decodes a step's options and builds the plugin for it. See Options.
 	Bind func(options []byte) (Plugin, []error)
 }

@@ -19,6 +19,8 @@ type Error struct {
 	Path string
 	// Problem in plain words.
 	Problem string
+	// Unknown: the problem is a plugin that is not in the catalog.
+	Unknown bool
 }
 
 // Error returns line, path and problem in one line.
@@ -43,6 +45,11 @@ func (e Errors) Error() string {
 		lines[i] = one.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// OnlyUnknown reports whether the only faults are plugins that are not in the catalog.
+func (e Errors) OnlyUnknown() bool {
+	return !slices.ContainsFunc(e, func(one Error) bool { return !one.Unknown })
 }
 
 func (e Errors) sorted() Errors {

@@ -162,7 +162,8 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 	}
 	descriptor, known := p.catalog[written.Plugin]
 	if !known {
-		p.fault(path+".plugin", "unknown plugin %q; this agent has %s", written.Plugin, strings.Join(p.known, ", "))
+		p.fault(path+".plugin", "unknown plugin %q; known plugins: %s", written.Plugin, strings.Join(p.known, ", "))
+		p.faults[len(p.faults)-1].Unknown = true
 	} else {
 		step.Bound = p.bind(path+".options", descriptor, written.Options)
 	}

@@ -38,5 +38,13 @@ func TestEachPluginHasAFolderWithAREADME(t *testing.T) {
 				t.Errorf("%q is missing in the README of %s", want, descriptor.Name)
 			}
 		}
+		if descriptor.Options == nil {
+			t.Errorf("%s does not name its options", descriptor.Name)
+		}
+		for _, option := range descriptor.Options {
+			if !strings.Contains(string(text), "`"+option+"`") {
+				t.Errorf("option %s is missing in the README of %s", option, descriptor.Name)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
@@ -23,13 +25,27 @@ func (o *Options) readConfig() error {
 		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("reading the config: %w", err)}
 	}
 	o.config = data
-	return o.valid(data, o.ConfigFile)
+	var faults config.Errors
+	if _, err := config.Parse(data, o.Catalog()); errors.As(err, &faults) && faults.OnlyUnknown() {
+		return nil // The agent may have these plugins: see checkConfig.
+	}
+	return o.valid(data, o.ConfigFile, preview.Catalog{Plugins: o.Catalog()}, install.Options{})
 }
 
-// valid checks a config that the user gives against the catalog.
-func (o *Options) valid(data []byte, from string) error {
-	_, err := config.Parse(data, o.Catalog())
+// valid checks a config that the user gives. An agent that does not come from the default image can
+// have plugins that nobody knows before it runs.
+func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) error {
+	_, err := config.Parse(data, catalog.Plugins)
 	if err == nil {
+		return nil
+	}
+	if catalog.Note != "" {
+		err = fmt.Errorf("%w\n%s", err, catalog.Note)
+	}
+	var faults config.Errors
+	if errors.As(err, &faults) && faults.OnlyUnknown() && (options.Image != "" || options.AgentURL != "") {
+		o.Say("WARNING: the config %s names plugins that this CLI does not know. The agent refuses it if it does not have them:\n  %s",
+			from, strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		return nil
 	}
 	return &exit.Error{
@@ -39,12 +55,19 @@ func (o *Options) valid(data []byte, from string) error {
 	}
 }
 
+// catalog returns the plugins that the installed agent can have: those that the running agent has
+// reported, and those of this CLI.
+func (o *Options) catalog(ctx context.Context, client kubernetes.Interface, namespace string) preview.Catalog {
+	return preview.ReadCatalog(ctx, client, namespace, o.Catalog()).With(o.Catalog())
+}
+
 // checkConfig checks the config that will be on the cluster before anything is stored: what
 // a kustomization brings must be valid. What stays there may be of a version that knew
 // other plugins, and only who runs this can tell whether that is meant.
 func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, options install.Options) error {
+	catalog := o.catalog(ctx, client, options.Namespace)
 	if options.Config != nil {
-		return nil // Checked when it was read.
+		return o.valid(options.Config, o.ConfigFile, catalog, options)
 	}
 	if options.Kustomization != "" {
 		rendered, err := renderObjects(ctx, options)
@@ -52,7 +75,7 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 			return err
 		}
 		if brought, err := options.ConfigBrought(rendered); err != nil || brought != nil {
-			return o.checkBrought(options, rendered)
+			return o.checkBrought(options, rendered, catalog)
 		}
 	}
 	configMap, err := client.CoreV1().ConfigMaps(options.Namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
@@ -62,7 +85,7 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 	case err != nil:
 		return fmt.Errorf("reading the config that stays: %w", err)
 	}
-	if _, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), o.Catalog()); err != nil {
+	if _, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog.Plugins); err != nil {
 		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:\n  %s\nFix it: kubectl -n %s edit configmap %s. Or give another: --config FILE",
 			strings.ReplaceAll(err.Error(), "\n", "\n  "), options.Namespace, api.ConfigName)
 	}
@@ -80,10 +103,10 @@ func renderObjects(ctx context.Context, options install.Options) ([]*unstructure
 }
 
 // checkBrought checks the config that a kustomization brings, where it does.
-func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured) error {
+func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured, catalog preview.Catalog) error {
 	brought, err := options.ConfigBrought(rendered)
 	if err != nil || brought == nil {
 		return err
 	}
-	return o.valid(brought, "that the kustomization in "+options.Kustomization+" brings")
+	return o.valid(brought, "that the kustomization in "+options.Kustomization+" brings", catalog, options)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -230,11 +231,17 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 func (o *Options) render(ctx context.Context) error {
-	rendered, err := renderObjects(ctx, o.options(o.Cluster.GivenNamespace()))
+	options, own := o.options(o.Cluster.GivenNamespace()), preview.Catalog{Plugins: o.Catalog()}
+	rendered, err := renderObjects(ctx, options)
 	if err != nil {
 		return err
 	}
-	if err := o.checkBrought(o.options(o.Cluster.GivenNamespace()), rendered); err != nil {
+	if o.config != nil {
+		if err := o.valid(o.config, o.ConfigFile, own, options); err != nil {
+			return err
+		}
+	}
+	if err := o.checkBrought(options, rendered, own); err != nil {
 		return err
 	}
 	if o.Output != "" {

@@ -45,8 +45,8 @@ func list(environment *command.Environment, catalog func() []cleanup.Descriptor)
 		Use:   "list",
 		Short: "List the plugins that a config can name",
 		Long: `List the plugins that a config can name, and the steps of the config on the cluster
-that use each. The plugins are those of the released agent of this CLI's version; one
-that was built with others has these too.`,
+that use each. The agent reports its plugins. If no agent has reported them yet, these are
+the plugins of this CLI's version.`,
 		Example: `  kubectl nodecleanup plugins list`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -122,9 +122,9 @@ func (o *Options) validate() error {
 func (o *Options) list(ctx context.Context, catalog []cleanup.Descriptor) error {
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
-	using := o.using(ctx, catalog)
+	known, using := o.using(ctx, catalog)
 	view := printer.NewCatalog()
-	for _, descriptor := range catalog {
+	for _, descriptor := range known {
 		timeout := descriptor.Defaults.Timeout
 		if timeout == 0 {
 			timeout = config.DefaultTimeout
@@ -137,22 +137,26 @@ func (o *Options) list(ctx context.Context, catalog []cleanup.Descriptor) error 
 	return o.Print(o.Environment, view)
 }
 
-// using returns the steps that use each plugin. The list is worth something
-// without a cluster too, so what hinders it is only said.
-func (o *Options) using(ctx context.Context, catalog []cleanup.Descriptor) map[string][]string {
-	using := map[string][]string{}
+// using returns the plugins of the agent, and the steps that use each. The list is useful without a
+// cluster, too, so errors are only reported.
+func (o *Options) using(ctx context.Context, own []cleanup.Descriptor) (known []cleanup.Descriptor, using map[string][]string) {
+	known, using = own, map[string][]string{}
 	clients, namespace, err := o.Cluster.Connect(ctx)
 	if err == nil {
+		catalog := preview.ReadCatalog(ctx, clients.Typed, namespace, own)
+		if known = catalog.Plugins; catalog.Note != "" {
+			o.Say("Note: %s", catalog.Note)
+		}
 		var settings *config.Config
-		if settings, err = preview.Config(ctx, clients.Typed, namespace, catalog); err == nil {
+		if settings, err = catalog.Config(ctx, clients.Typed, namespace); err == nil {
 			for _, step := range settings.Steps {
 				using[step.Plugin] = append(using[step.Plugin], step.Name)
 			}
-			return using
+			return known, using
 		}
 	}
 	o.Say("Which steps use them is not known: %v", err)
-	return using
+	return known, using
 }
 
 func (o *Options) status(ctx context.Context) error {

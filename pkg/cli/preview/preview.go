@@ -48,25 +48,33 @@ type Previewer struct {
 
 // Load reads the config on the cluster and the past runs.
 func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*Previewer, error) {
-	catalog := plugins.Catalog(plugins.Dependencies{
+	catalog := ReadCatalog(ctx, client, namespace, plugins.Catalog(plugins.Dependencies{
 		Kubernetes: client,
 		HTTP:       &http.Client{Transport: nobody{}},
 		Secrets:    secrets{client, namespace},
 		Clock:      clock.RealClock{},
-	})
-	settings, err := Config(ctx, client, namespace, catalog)
+	}))
+	settings, err := catalog.Config(ctx, client, namespace)
 	if err != nil {
 		return nil, err
 	}
 	p := &Previewer{client: client, namespace: namespace, config: settings, summaries: map[string]string{}, took: map[string][]time.Duration{}}
-	for _, descriptor := range catalog {
+	for _, descriptor := range catalog.Plugins {
 		p.summaries[descriptor.Name] = descriptor.Summary
+	}
+	if catalog.Note != "" {
+		p.notes = append(p.notes, catalog.Note)
 	}
 	return p, p.lookBack(ctx)
 }
 
-// Config reads and checks the config on the cluster.
-func Config(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor) (*config.Config, error) {
+// Config reads the config on the cluster, and checks it by the plugins of the agent: see ReadCatalog.
+func Config(ctx context.Context, client kubernetes.Interface, namespace string, own []cleanup.Descriptor) (*config.Config, error) {
+	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
+}
+
+// Config reads the config on the cluster, and checks it.
+func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, &exit.Error{
@@ -78,13 +86,15 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string, 
 	if err != nil {
 		return nil, fmt.Errorf("reading the config: %w", err)
 	}
-	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog)
+	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), c.Plugins)
 	if err != nil {
-		return nil, &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, indented{err}),
-			Next: fmt.Sprintf("Fix the lines above: kubectl -n %s edit configmap %s. Until then the agent keeps to the last good config.", namespace, api.ConfigName),
+		next := fmt.Sprintf("Fix the lines above: kubectl -n %s edit configmap %s.", namespace, api.ConfigName)
+		if c.Note == "" {
+			next += " Until then the agent keeps to the last good config."
+		} else {
+			err = fmt.Errorf("%w\n%s", err, c.Note)
 		}
+		return nil, &exit.Error{Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, indented{err}), Next: next}
 	}
 	return settings, nil
 }
@@ -177,6 +187,10 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 	row := printer.PlanStep{Wave: wave, Name: step.Name, Plugin: step.Plugin, Critical: step.Critical, Summary: p.summaries[step.Plugin]}
 	if err := p.secretsOf(ctx, view, step); err != nil {
 		return err
+	}
+	if absent, is := step.Bound.(Absent); is {
+		row.Summary = "effects not known: " + absent.Why
+		view.NoHash = fmt.Sprintf("step %s cannot be previewed: %s", step.Name, absent.Why)
 	}
 	if previewer, can := step.Bound.(cleanup.Previewer); can {
 		effects, err := previewer.Preview(ctx, cleanup.Target{

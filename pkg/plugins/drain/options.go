@@ -71,6 +71,7 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Li
 		Name:     api.DrainPlugin,
 		Summary:  "cordons the node, evicts its pods and waits until they are deleted",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
+		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto, DaemonSets: leaveDaemons}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil
 		}),

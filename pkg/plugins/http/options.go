@@ -104,6 +104,7 @@ func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor
 		Name:     "http",
 		Summary:  "sends a JSON document about the node to a URL",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
+		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{Method: http.MethodPost}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: withoutRedirects(client), secrets: secrets}, nil
 		}),

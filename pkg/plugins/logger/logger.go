@@ -40,6 +40,7 @@ func Descriptor() cleanup.Descriptor {
 		Name:     "logger",
 		Summary:  "writes a line about the node to the agent's log",
 		Defaults: cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
+		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{Message: "node ${node.name} leaves the cluster"}, func(o options) (cleanup.Plugin, error) {
 			return plugin{o}, nil
 		}),

@@ -52,6 +52,7 @@ func Descriptor(client kubernetes.Interface, clock clock.Clock) cleanup.Descript
 		Name:     "volumes",
 		Summary:  "waits until the volumes of the drained pods are detached",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 15 * time.Minute},
+		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, attachments: shared}, nil
 		}),

@@ -23,6 +23,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
@@ -105,6 +106,12 @@ func (f *fixture) tearDown() {
 // function is called, which waits for its end. It leads when start returns.
 func (f *fixture) start() (stop func()) {
 	f.Helper()
+	return f.startWith(plugins.Catalog)
+}
+
+// startWith is start for an agent that has other plugins.
+func (f *fixture) startWith(catalog func(plugins.Dependencies) []cleanup.Descriptor) (stop func()) {
+	f.Helper()
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", f.namespace, api.Agent)
 	options := agent.Options{
 		REST:          shared.RESTConfigFor(user, "system:serviceaccounts", "system:serviceaccounts:"+f.namespace, "system:authenticated"),
@@ -113,7 +120,7 @@ func (f *fixture) start() (stop func()) {
 		Lease:         leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 		Version:       "v0.0.0-dev",
 		Log:           slog.New(slog.NewTextHandler(f.Output(), nil)),
-		Catalog:       plugins.Catalog,
+		Catalog:       catalog,
 		WebhookListen: fmt.Sprintf("127.0.0.1:%d", f.port),
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.Context()))

@@ -1,0 +1,135 @@
+package preview
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+)
+
+// Catalog is which plugins a config may name.
+type Catalog struct {
+	Plugins []cleanup.Descriptor
+	// Note says why these are the plugins of the CLI and not those of the agent, "" if they are the agent's.
+	Note string
+}
+
+// ReadCatalog returns the plugins that the agent has reported. The CLI checks their options as
+// far as it has the same plugin. If no agent has reported its plugins, they are those of the CLI.
+func ReadCatalog(ctx context.Context, client kubernetes.Interface, namespace string, own []cleanup.Descriptor) Catalog {
+	status, err := cluster.AgentStatus(ctx, client, namespace)
+	switch {
+	case apierrors.IsForbidden(err):
+		return ownCatalog(own, "you are not allowed to read which plugins the agent has")
+	case err != nil:
+		return ownCatalog(own, fmt.Sprintf("cannot read which plugins the agent has (%v)", err))
+	}
+	return catalogOf(status, own)
+}
+
+// catalogOf returns the plugins in a status, which is nil if there is none.
+func catalogOf(status *api.AgentStatus, own []cleanup.Descriptor) Catalog {
+	switch {
+	case status == nil || status.Version == "":
+		return ownCatalog(own, "no agent has reported its plugins yet")
+	case status.Catalog == nil:
+		return ownCatalog(own, fmt.Sprintf("the agent (%s) does not report its plugins", status.Version))
+	}
+	var catalog Catalog
+	for _, info := range status.Catalog {
+		at := slices.IndexFunc(own, func(descriptor cleanup.Descriptor) bool { return descriptor.Name == info.Name })
+		if at < 0 {
+			catalog.Plugins = append(catalog.Plugins, absent(info))
+			continue
+		}
+		descriptor := own[at]
+		descriptor.Bind = newer(info, descriptor)
+		catalog.Plugins = append(catalog.Plugins, descriptor)
+	}
+	return catalog
+}
+
+// With returns the catalog with those plugins of the CLI that it lacks: an agent that the CLI installs
+// has them, too.
+func (c Catalog) With(own []cleanup.Descriptor) Catalog {
+	for _, descriptor := range own {
+		if !slices.ContainsFunc(c.Plugins, func(other cleanup.Descriptor) bool { return other.Name == descriptor.Name }) {
+			c.Plugins = append(slices.Clip(c.Plugins), descriptor)
+		}
+	}
+	return c
+}
+
+func ownCatalog(own []cleanup.Descriptor, why string) Catalog {
+	var names []string
+	for _, descriptor := range own {
+		names = append(names, descriptor.Name)
+	}
+	return Catalog{Plugins: own, Note: fmt.Sprintf("%s, so this CLI knows only its own: %s", why, strings.Join(names, ", "))}
+}
+
+// Absent is a plugin that the agent has and the CLI has not, or not with these options.
+type Absent struct {
+	// Why says so.
+	Why string
+}
+
+// Cleanup implements cleanup.Plugin.
+func (a Absent) Cleanup(context.Context, cleanup.Target) error { return errors.New(a.Why) }
+
+// absent describes a plugin that only the agent has.
+func absent(info api.PluginInfo) cleanup.Descriptor {
+	return cleanup.Descriptor{
+		Name: info.Name, Summary: info.Summary, Options: info.Options,
+		Defaults: cleanup.Policy{Critical: info.Critical, Timeout: info.Timeout.Duration},
+		Bind:     bind(info, "this CLI does not have plugin "+info.Name),
+	}
+}
+
+// newer binds the plugin of the CLI, unless the options are only known to the agent.
+func newer(info api.PluginInfo, own cleanup.Descriptor) func([]byte) (cleanup.Plugin, []error) {
+	return func(data []byte) (cleanup.Plugin, []error) {
+		for _, name := range optionsIn(data) {
+			if !slices.Contains(own.Options, name) && slices.Contains(info.Options, name) {
+				return bind(info, fmt.Sprintf("this CLI does not know option %s of plugin %s", name, info.Name))(data)
+			}
+		}
+		return own.Bind(data)
+	}
+}
+
+// bind checks the names of options, and leaves their values to the agent.
+func bind(info api.PluginInfo, why string) func([]byte) (cleanup.Plugin, []error) {
+	return func(data []byte) (cleanup.Plugin, []error) {
+		var faults []error
+		for _, name := range optionsIn(data) {
+			if info.Options != nil && !slices.Contains(info.Options, name) {
+				faults = append(faults, fmt.Errorf("unknown field %q", name))
+			}
+		}
+		return Absent{why}, faults
+	}
+}
+
+// optionsIn returns the names of the options in JSON, sorted.
+func optionsIn(data []byte) []string {
+	var options map[string]json.RawMessage
+	if json.Unmarshal(data, &options) != nil {
+		return nil // No options, or not an object, which the plugin refuses.
+	}
+	var names []string
+	for name := range options {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
