@@ -39,7 +39,7 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Keep a deleted node until its cleanup is done: pods evicted, volumes detached, external systems notified.
 
 A finalizer is on every node. When a node is deleted, the agent in the cluster runs
-the steps of its config, and only then lets the node go.`,
+the steps of its config, and then removes the finalizer.`,
 		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
@@ -58,7 +58,7 @@ the steps of its config, and only then lets the node go.`,
 		completion.New(environment),
 		webhookauth.New(environment),
 	)
-	group(root, "look", "See what is going on:",
+	group(root, "look", "Show the state:",
 		status.New(environment),
 		check.New(environment, catalog),
 		nodes.New(environment),

@@ -69,9 +69,9 @@ check failed: with --fail-on=warning also one that only warns.`,
 	o.AddFlags(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Pre, "pre", false, "Check what an install needs, not the install")
-	flags.BoolVar(&o.List, "list", false, "Only list the checks; no cluster is asked")
+	flags.BoolVar(&o.List, "list", false, "Only list the checks, without a cluster")
 	flags.StringVar(&o.FailOn, "fail-on", string(printer.Error), "What makes the exit code 3: error or warning")
-	flags.StringSliceVar(&o.Suppress, "suppress", nil, "IDs of checks whose failure is fine")
+	flags.StringSliceVar(&o.Suppress, "suppress", nil, "IDs of checks whose failure is ignored")
 	o.AddTimeout(flags, time.Minute)
 	return cmd
 }

@@ -108,7 +108,7 @@ func plugins(ctx context.Context, s *subject) result {
 	slices.SortStableFunc(unhealthy, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
 	stale := s.stale(status)
 	if len(unhealthy) == 0 && stale != "" {
-		return skip(fmt.Errorf("no agent leads, so nobody looks; %s, %d steps without a problem", stale, len(status.Plugins)))
+		return skip(fmt.Errorf("no agent leads, so plugins are not checked; %s, %d steps without a problem", stale, len(status.Plugins)))
 	}
 	if len(unhealthy) == 0 {
 		return pass(fmt.Sprintf("%d steps", len(status.Plugins)))

@@ -56,7 +56,7 @@ func shadowed(context.Context, *subject) result {
 	case 1:
 		return pass(found[0])
 	}
-	return warn(fmt.Sprintf("kubectl takes %s; there is also %s", found[0], strings.Join(found[1:], ", ")), "remove those that are not meant: kubectl plugin list")
+	return warn(fmt.Sprintf("kubectl takes %s; there is also %s", found[0], strings.Join(found[1:], ", ")), "remove the others: kubectl plugin list")
 }
 
 func (s *subject) settings(ctx context.Context) (*config.Config, error) {

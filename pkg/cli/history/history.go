@@ -38,10 +38,11 @@ func New(environment *command.Environment) *cobra.Command {
 		Use:   "history [NODE]",
 		Short: "List past cleanups, including those of deleted nodes",
 		Long: `List past cleanups, newest first, including those of deleted nodes. It reads the run
-records; how long these are kept is said by the config (history). -o wide has each step.`,
+records; the field history of the config sets how long they are kept. -o wide shows each
+step.`,
 		Example: `  kubectl nodecleanup history
 
-  # What became of one node, step by step
+  # The cleanup of one node, step by step
   kubectl nodecleanup history ip-10-0-7 -o wide
 
   # The cleanups of the last day
@@ -62,7 +63,7 @@ records; how long these are kept is said by the config (history). -o wide has ea
 		},
 	}
 	o.AddFlags(cmd)
-	cmd.Flags().DurationVar(&o.Since, "since", 0, "Only what began within this time, such as 24h (default: all)")
+	cmd.Flags().DurationVar(&o.Since, "since", 0, "Only cleanups that started within this time, such as 24h (default: all)")
 	o.AddTimeout(cmd.Flags(), time.Minute)
 	return cmd
 }

@@ -60,20 +60,19 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 	cmd := &cobra.Command{
 		Use:     "install",
 		Aliases: []string{"upgrade"},
-		Short:   "Put the agent on the cluster, or bring it up to date",
-		Long: `Put the agent on the cluster, or bring the one that is there up to date.
+		Short:   "Install or upgrade the agent",
+		Long: `Install or upgrade the agent.
 
-It can be run again at any time: what is as it should be is not touched, what an
-interrupted install left out is added. Two things on the cluster are yours and stay
-unless you say otherwise: the config (--config replaces it) and the number of
-replicas (--replicas). A config that a kustomization (-k) brings is one that you gave.
-What you gave by --image, --admission and --set stays too,
-until you set it again or use --reset-values; an image in a mirror of yours that had
-the version of the CLI then gets the version of this one.
+The command can be run again at any time: it changes only objects that differ, and adds
+those that an interrupted install left out. The config on the cluster is kept unless
+--config or a kustomization (-k) replaces it, and the number of replicas unless
+--replicas sets it. Previous --image, --admission and --set values are kept unless you
+set them again or use --reset-values. An image in your own mirror that had the version of
+the previous CLI gets the version of this CLI.
 
-Before it stores anything it checks the server's version and your rights, and has the
-server check every object. What an earlier install made and this one has no more is
-taken away, if it still carries our label.`,
+Before it changes anything, it checks the server's version and your rights, and sends
+every object in a dry run. Objects of an earlier install that are no longer part of it
+are deleted if they still have our label.`,
 		Example: `  # Install with the default config: drain each node before it is removed
   kubectl nodecleanup install --wait
 
@@ -110,16 +109,16 @@ taken away, if it still carries our label.`,
 	command.AddOutput(cmd, &o.Output, "", printer.ObjectFormats(), " (default: one line for each object)")
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
-	flags.StringVar(&o.ConfigFile, "config", "", "File with the config; without it, the one on the cluster stays")
+	flags.StringVar(&o.ConfigFile, "config", "", "File with the config (default: keep the config on the cluster)")
 	flags.StringVar(&o.Admission, "admission", "", "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto, the default: both, where the server has policies")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take over fields that another client has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
 	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
-	flags.BoolVar(&o.ResetValues, "reset-values", false, "Begin from the defaults instead of --image, --admission and --set of the install before, and without its kustomization")
-	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Install also where a newer version is installed")
+	flags.BoolVar(&o.ResetValues, "reset-values", false, "Use the defaults instead of the previous --image, --admission, --set and kustomization")
+	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Replace a newer version")
 	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
-	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available and answers admission, and one of its new pods leads; then say how it is")
+	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available, answers admission and leads; then show its state")
 	o.AddTimeout(flags, 5*time.Minute)
 	return cmd
 }

@@ -29,7 +29,7 @@ type Options struct {
 func New(environment *command.Environment) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "nodes",
-		Short: "List nodes: protected or not, and where their cleanup stands",
+		Short: "List nodes, their protection and the state of their cleanup",
 		Args:  command.NoArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -33,8 +33,8 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment, Pause: true}
 	cmd := &cobra.Command{
 		Use:   "pause --reason TEXT",
-		Short: "Pause all cleanups that have not begun",
-		Long: `Pause all cleanups that have not begun, on every node, until you run ` + "`resume`" + `.
+		Short: "Pause all cleanups that have not started",
+		Long: `Pause all cleanups that have not started, on every node, until you run ` + "`resume`" + `.
 
 Nodes can still be deleted: they wait, and their condition says why. A cleanup that has
 begun runs all its steps. A bypass still releases its node.

@@ -31,7 +31,7 @@ type Options struct {
 func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "plugins",
-		Short: "List plugins, and say how those of the config are",
+		Short: "List plugins, and show the health of those in the config",
 		Args:  command.NoArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -66,8 +66,8 @@ func status(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each step's last health check",
-		Long: `Show each step's last health check, which it does every
-minute. It only reads. The exit code is 3 when the plugin of a critical step is unhealthy.`,
+		Long: `Show the last health check of each step's plugin. The leader checks every minute. The
+command only reads. The exit code is 3 when the plugin of a critical step is unhealthy.`,
 		Example: `  kubectl nodecleanup plugins status`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -32,16 +32,16 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "preflight [NODE]",
-		Short: "Ask the agent whether every plugin would have a chance",
-		Long: `Ask the agent whether every plugin would have a chance now. The agent asks them, with
-its own rights and secrets; no step is run. With a node, only the plugins of its plan
-are asked, and what would block the plan is reported too.
+		Short: "Run every plugin's health check",
+		Long: `Run every plugin's health check in the agent, with the agent's rights and secrets. No
+step is run. With a node, only the plugins of its plan are checked, and everything that
+would block the plan is reported.
 
 The exit code is 3 when the plugin of a critical step is unhealthy, and 4 when
 something would block the plan of the node.`,
 		Example: `  kubectl nodecleanup preflight
 
-  # Before a node is taken away
+  # Before a node is deleted
   kubectl nodecleanup preflight ip-10-0-7`,
 		Args:              command.AtMostOneNode,
 		ValidArgsFunction: environment.CompleteNode,

@@ -34,14 +34,14 @@ func New(environment *command.Environment) *cobra.Command {
 cleaned up. The command only reads, and works without an agent.
 
 The exit code is 0 when everything is fine and 3 when it is not: no agent, no leader,
-no webhook, cleanups that are paused, or a node whose cleanup needs an
-operator.
+no webhook, cleanups that are paused, or a node whose cleanup
+needs an operator.
 
 With -w it follows the cluster until Ctrl-C: on a terminal as a live view, elsewhere
 with one line for each change.`,
 		Example: `  kubectl nodecleanup status
 
-  # Follow the cleanups as they go
+  # Follow the cleanups
   kubectl nodecleanup status -w
 
   # In a script

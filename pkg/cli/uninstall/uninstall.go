@@ -33,22 +33,21 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take everything off the cluster again; needs no running agent",
-		Long: `Take everything off the cluster again. No agent needs to be running.
+		Short: "Remove everything from the cluster; needs no running agent",
+		Long: `Remove everything from the cluster. No agent needs to be running.
 
-Removes admission first, so that no new node is protected; then the agent; then the finalizer
-is taken off every node, so that none is left that nobody releases; then the rest, and the
-rights last. Finalizers of others are kept. After an error, run it again: it
-continues where it stopped.
+The order is: admission, so that no new node is protected; the agent; the finalizer on
+every node, so that no node is left stuck; the rest; and the rights last. Finalizers of
+others are kept. After an error, run the command again: it continues where it stopped.
 
-While a node is being cleaned up, deleted or alive, it refuses: its steps would be left
-undone, and a deleted node would be released immediately. --force does it nevertheless.
-If the manifests were deleted before, no agent continues these cleanups, and it does not
-refuse.
+While a node is being cleaned up, deleted or not, the command refuses: the remaining
+steps would not run, and a deleted node would be released immediately. To uninstall
+anyway, use --force. If the manifests were deleted before, no agent continues these
+cleanups, and the command does not refuse.
 
-While an agent runs outside the cluster, it always refuses: that agent would add the
-finalizer again. Stop the agent first.`,
-		Example: `  # See what would go, and what it would leave undone
+While an agent runs outside the cluster, the command always refuses: that agent would add
+the finalizer again. Stop the agent first.`,
+		Example: `  # Show what would be removed, and which steps would not run
   kubectl nodecleanup uninstall --dry-run
 
   # Remove everything, without a question
@@ -67,9 +66,9 @@ finalizer again. Stop the agent first.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed and left undone")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
-	flags.BoolVar(&o.Force, "force", false, "Also while nodes are being cleaned up: their steps are left undone, and deleted ones are released immediately")
+	flags.BoolVar(&o.Force, "force", false, "Uninstall while nodes are being cleaned up: their steps do not run, and deleted nodes are released immediately")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")
-	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace, such as one in which others keep things")
+	flags.BoolVar(&o.KeepNamespace, "keep-namespace", false, "Keep the namespace")
 	o.AddTimeout(flags, 5*time.Minute)
 	return cmd
 }

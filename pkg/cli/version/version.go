@@ -29,7 +29,7 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Say which version of the CLI this is, and of the agent, and whether they fit",
+		Short: "Show the versions of the CLI and the agent, and whether they are compatible",
 		Long: `Say which version of the CLI this is, and which the agent that leads, or led last.
 They fit when both are of the same minor version, such as v1.2.0 and v1.2.7: a newer one
 may write what an older one does not understand. The exit code is 3 when they do not fit.`,
@@ -48,7 +48,7 @@ may write what an older one does not understand. The exit code is 3 when they do
 	}
 	flags := cmd.Flags()
 	o.AddFlags(cmd)
-	flags.BoolVar(&o.ClientOnly, "client", false, "Only the CLI's version; no cluster is asked")
+	flags.BoolVar(&o.ClientOnly, "client", false, "Show only the CLI's version, without a cluster")
 	o.AddTimeout(flags, 10*time.Second)
 	return cmd
 }

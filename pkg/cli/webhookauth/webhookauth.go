@@ -72,9 +72,9 @@ else changes. API servers read it again by themselves.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.OutputDir, "output-dir", "webhook-auth", "Folder to write into; it is made")
 	flags.StringVar(&o.ControlPlaneDir, "control-plane-dir", "/etc/kubernetes/nodecleanup", "Where the files of control-plane will be on each machine of the control plane")
-	flags.StringSliceVar(&o.Hosts, "webhook-host", nil, "Host of the webhook, with the port where it is not 443; without it, the agent's Service in the namespace of --namespace")
+	flags.StringSliceVar(&o.Hosts, "webhook-host", nil, "Host of the webhook, with the port if it is not 443 (default: the agent's Service)")
 	flags.StringVar(&o.Subject, "subject", api.WebhookClientSubject, "Common name in the client certificate, as --webhook-client-subjects of the agent has it")
-	flags.DurationVar(&o.ValidFor, "valid-for", 365*24*time.Hour, "How long the client certificate is good for")
+	flags.DurationVar(&o.ValidFor, "valid-for", 365*24*time.Hour, "Validity of the client certificate")
 	flags.BoolVar(&o.Renew, "renew", false, "Make a new client certificate by the CA that is in the folder")
 	return cmd
 }
