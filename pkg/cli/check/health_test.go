@@ -64,7 +64,7 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"guard, nobody and Fail":    {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
 		"guard, outside":            {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
 		"plugins":                   {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
-		"plugins, no leader":     {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
+		"plugins, no leader":        {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
 		"plugins, none is reported": {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
 		"plugins, one not needed":   {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
 		"plugins, the worst first": {of(t, plugins), func(s *printer.Status) {
