@@ -1,7 +1,6 @@
-// Package servingcert makes the certificate by which the webhook shows the API
-// server that it is the agent: a CA of our own, kept in a Secret so that all
-// replicas share it, and a leaf that never leaves memory. It replaces both in
-// time, and repairs the Secret if it was deleted or broken.
+// Package servingcert issues the serving certificate of the webhook. All replicas share one CA, which
+// is stored in a Secret. Each replica signs its own leaf certificate and keeps it in memory only. The
+// package renews both before they expire, and repairs the Secret if it was deleted or damaged.
 package servingcert
 
 import (
@@ -25,20 +24,19 @@ type Options struct {
 	Client kubernetes.Interface
 	// Namespace of the Secret.
 	Namespace string
-	// Hosts are the names and addresses under which the agent is called, one at least.
+	// Hosts are the DNS names and IP addresses at which callers reach the agent, at least one.
 	Hosts  []string
 	Timing Timing
-	// Changed is called with the end of the CA that signs, once at the start and whenever
-	// that is another.
+	// Changed is called with the expiry of the signing CA: at the start, and each time that another CA
+	// signs.
 	Changed func(end time.Time)
-	// Served is called with the end of each serving certificate; may be nil.
+	// Served is called with the expiry of each new serving certificate. It may be nil.
 	Served func(end time.Time)
 	Now    func() time.Time
 	Log    *slog.Logger
 }
 
-// Authority is the webhook's CA, one of as many as there are agents, all of which
-// go by the same Secret.
+// Authority is the webhook's CA. The Authorities of all replicas use the same Secret.
 type Authority struct {
 	Options
 	keeper *keeper
@@ -47,9 +45,8 @@ type Authority struct {
 	chain *chain
 }
 
-// Open returns the CA from its Secret. Where there is none, or one that cannot be used
-// any more, it makes one and stores it; when another replica was faster, that one's
-// is taken.
+// Open loads the CA from its Secret. If the Secret does not exist or holds no usable CA, Open makes a
+// CA and stores it. If another replica stores one first, Open uses that one.
 func Open(ctx context.Context, options Options) (*Authority, error) {
 	a := &Authority{Options: options, keeper: &keeper{hosts: options.Hosts, life: options.Timing.LeafLife, now: options.Now, served: options.Served}}
 	for {
@@ -74,11 +71,11 @@ func Open(ctx context.Context, options Options) (*Authority, error) {
 			a.adopt(&chain{current: made, changedAt: a.Now()})
 			return a, nil
 		}
-		// Another replica was faster, and its Secret is read next.
+		// Another replica has written the Secret first. Read it.
 	}
 }
 
-// Certificate is for the GetCertificate of a TLS server.
+// Certificate returns the serving certificate. It is the GetCertificate of a TLS server.
 func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return a.keeper.certificate()
 }
@@ -89,7 +86,7 @@ func (a *Authority) held() *chain {
 	return a.chain
 }
 
-// adopt uses a chain that is in the Secret.
+// adopt signs with the chain of the Secret from now on.
 func (a *Authority) adopt(c *chain) {
 	a.mutex.Lock()
 	before := a.chain
@@ -101,7 +98,7 @@ func (a *Authority) adopt(c *chain) {
 	}
 }
 
-// read returns the Secret as it is now; one without a resource version where there is none.
+// read returns the live Secret. If it does not exist, the returned one has no resource version.
 func (a *Authority) read(ctx context.Context) (*corev1.Secret, error) {
 	secret, err := a.Client.CoreV1().Secrets(a.Namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -113,8 +110,8 @@ func (a *Authority) read(ctx context.Context) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// store writes the chain over a Secret that was read. It reports false where that has
-// changed in the meantime: another agent was faster.
+// store writes the chain into the Secret. It reports false if another agent has changed the Secret
+// since it was read.
 func (a *Authority) store(ctx context.Context, read *corev1.Secret, c *chain) (bool, error) {
 	secret := read.DeepCopy()
 	if err := c.encode(secret); err != nil {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// skew is how far behind the API server's clock may be.
+// skew is by how much the clock of an API server may be behind.
 const skew = time.Hour
 
 // ca is a certificate authority with its key.
@@ -74,8 +74,8 @@ func encodeCertificate(certificate *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
 }
 
-// leaf returns a serving certificate for host names and IP addresses. It does not
-// outlive the CA.
+// leaf returns a serving certificate for host names and IP addresses. It does not expire later than
+// the CA.
 func (c *ca) leaf(now time.Time, life time.Duration, hosts ...string) (*tls.Certificate, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -122,8 +122,8 @@ func template(name string, now, end time.Time) (*x509.Certificate, error) {
 	}, nil
 }
 
-// due reports whether two thirds of a certificate's life have passed, by the clock on
-// the wall: a machine that was suspended notices when it wakes up.
+// due reports whether two thirds of a certificate's life have passed. It compares wall clock times,
+// which include the time during which the machine was suspended.
 func due(certificate *x509.Certificate, now time.Time) bool {
 	begin := certificate.NotBefore.Add(skew)
 	return !now.Round(0).Before(begin.Add(certificate.NotAfter.Sub(begin) * 2 / 3))

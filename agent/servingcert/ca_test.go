@@ -42,7 +42,7 @@ func TestALeafIsTrustedForItsHostsOnly(t *testing.T) {
 	}
 }
 
-func TestALeafDoesNotOutliveItsCA(t *testing.T) {
+func TestALeafExpiresNoLaterThanItsCA(t *testing.T) {
 	signer := newCA(t, morning)
 	end := signer.certificate.NotAfter
 	made, err := signer.leaf(end.Add(-time.Hour), timing.LeafLife, "agent.ns.svc")

@@ -25,30 +25,31 @@ const (
 
 // Timing of certificates.
 type Timing struct {
-	// CALife and LeafLife are how long a CA and a serving certificate are valid. Both
-	// are renewed at two thirds of it.
+	// CALife and LeafLife are how long a CA and a serving certificate are valid. Each is renewed when
+	// two thirds of its life have passed.
 	CALife, LeafLife time.Duration
-	// Settle is how long a CA is trusted before it signs, and after it did.
+	// Settle is how long the API server trusts a CA before it signs, and after another CA has replaced
+	// it.
 	Settle time.Duration
 }
 
-// DefaultTiming leaves an API server eight months to learn of a new CA while the old
-// one is valid, and an hour in the course of a rotation: it learns by a watch.
+// DefaultTiming gives an API server one hour to load the next CA before it signs. API servers watch the
+// webhook configurations. The old CA remains valid for eight months.
 func DefaultTiming() Timing {
 	return Timing{CALife: 2 * 365 * 24 * time.Hour, LeafLife: 90 * 24 * time.Hour, Settle: time.Hour}
 }
 
-// chain is what the Secret holds: the CA that signs, the one that will and the
-// one that did. The API server trusts all of them.
+// chain is the content of the Secret: the CA that signs, the next one and the previous one. The API
+// server trusts all of them.
 type chain struct {
 	current   *ca
-	next      *ca               // nil but for a rotation.
-	previous  *x509.Certificate // nil but for some time after a rotation.
+	next      *ca               // Only during a rotation.
+	previous  *x509.Certificate // Only for some time after a rotation.
 	changedAt time.Time
 }
 
-// decode fails when the Secret holds no CA that can sign. Of the next and the
-// previous one, what cannot be read is left out.
+// decode reads the chain from the Secret. It returns an error if the Secret holds no CA that can sign.
+// It ignores a next or previous CA that cannot be decoded.
 func decode(secret *corev1.Secret, now time.Time) (*chain, error) {
 	current, err := parseCA(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], now)
 	if err != nil {
@@ -63,12 +64,12 @@ func decode(secret *corev1.Secret, now time.Time) (*chain, error) {
 			c.previous = previous
 		}
 	}
-	// Where it cannot be read the zero time makes every step due, none of which is harmful.
+	// If the time cannot be parsed, the next step follows at once. That is safe for every step.
 	c.changedAt, _ = time.Parse(time.RFC3339Nano, secret.Annotations[changedAt])
 	return c, nil
 }
 
-// encode puts the chain into the Secret.
+// encode writes the chain into the Secret.
 func (c *chain) encode(secret *corev1.Secret) error {
 	metav1.SetMetaDataLabel(&secret.ObjectMeta, api.LabelName, api.LabelNameValue)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, changedAt, c.changedAt.UTC().Format(time.RFC3339Nano))
@@ -99,7 +100,7 @@ func (c *chain) certificates() []*x509.Certificate {
 	return all
 }
 
-// bundle is what the API server is to trust, in PEM.
+// bundle returns the certificates that the API server must trust, in PEM.
 func (c *chain) bundle() []byte {
 	var bundle []byte
 	for _, one := range c.certificates() {
@@ -108,13 +109,13 @@ func (c *chain) bundle() []byte {
 	return bundle
 }
 
-// isBundle reports whether a bundle holds the chain's certificates and no others.
+// isBundle reports whether a bundle holds exactly the chain's certificates, in any order.
 func (c *chain) isBundle(bundle []byte) bool {
 	return slices.Equal(sorted(bundle), sorted(c.bundle()))
 }
 
-// sorted returns the certificates of a bundle in an order of its own; a bundle
-// that is not PEM has none.
+// sorted returns the certificates of a bundle, sorted by content. It returns none for a bundle that is
+// not PEM.
 func sorted(bundle []byte) []string {
 	var all []string
 	for block, rest := pem.Decode(bytes.TrimSpace(bundle)); block != nil; block, rest = pem.Decode(rest) {

@@ -9,9 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// A rotation, looked at each ten minutes: whatever leaf an agent serves with is
-// trusted by whatever bundle was published the hour before, and the hour after.
-func TestARotationNeverServesWhatIsNotTrusted(t *testing.T) {
+// The test checks every ten minutes of a rotation. Each leaf that an agent serves is trusted by the
+// bundles of the hour before and of the hour after.
+func TestARotationServesOnlyTrustedCertificates(t *testing.T) {
 	type moment struct {
 		bundle []byte
 		leaf   *x509.Certificate
@@ -44,38 +44,38 @@ func TestARotationNeverServesWhatIsNotTrusted(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{madeNext, "the next CA has taken over", "the previous CA is trusted no more"}; !slices.Equal(steps, want) {
+	if want := []string{madeNext, "the next CA has taken over", "the previous CA is no longer trusted"}; !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
 	if c.next != nil || c.previous != nil || !c.current.certificate.NotAfter.After(morning.Add(timing.CALife)) {
-		t.Errorf("the rotation has not ended with a younger CA: %+v", c)
+		t.Errorf("the rotation has not ended with a newer CA: %+v", c)
 	}
 }
 
-func TestAStepWaits(t *testing.T) {
+func TestRotationStepsWaitForTheSettleTime(t *testing.T) {
 	one, two := newCA(t, morning), newCA(t, morning)
 	settled := morning.Add(timing.Settle)
 	for name, test := range map[string]struct {
-		chain            chain
-		now              time.Time
-		asked, published bool
-		want             string
+		chain                chain
+		now                  time.Time
+		requested, published bool
+		want                 string
 	}{
-		"young":                          {chain{current: one}, settled, false, true, ""},
-		"asked":                          {chain{current: one}, settled, true, true, madeNext},
-		"asked in the middle of another": {chain{current: one, previous: two.certificate, changedAt: morning}, morning, true, true, ""},
-		"next not settled":               {chain{current: one, next: two, changedAt: morning}, settled.Add(-1), false, true, ""},
-		"next not published":             {chain{current: one, next: two, changedAt: morning}, settled, false, false, ""},
-		"next":                           {chain{current: one, next: two, changedAt: morning}, settled, false, true, "the next CA has taken over"},
-		"previous not settled":           {chain{current: one, previous: two.certificate, changedAt: morning}, settled.Add(-1), false, true, ""},
+		"young":                       {chain{current: one}, settled, false, true, ""},
+		"requested":                   {chain{current: one}, settled, true, true, madeNext},
+		"requested during a rotation": {chain{current: one, previous: two.certificate, changedAt: morning}, morning, true, true, ""},
+		"next not settled":            {chain{current: one, next: two, changedAt: morning}, settled.Add(-1), false, true, ""},
+		"next not published":          {chain{current: one, next: two, changedAt: morning}, settled, false, false, ""},
+		"next":                        {chain{current: one, next: two, changedAt: morning}, settled, false, true, "the next CA has taken over"},
+		"previous not settled":        {chain{current: one, previous: two.certificate, changedAt: morning}, settled.Add(-1), false, true, ""},
 	} {
-		if _, what, err := test.chain.step(test.now, timing, test.asked, test.published); err != nil || what != test.want {
+		if _, what, err := test.chain.step(test.now, timing, test.requested, test.published); err != nil || what != test.want {
 			t.Errorf("%s: %q, want %q (%v)", name, what, test.want, err)
 		}
 	}
 }
 
-func TestASecretHoldsTheWholeChain(t *testing.T) {
+func TestDecodeReturnsTheEncodedChain(t *testing.T) {
 	c := &chain{current: newCA(t, morning), next: newCA(t, morning), previous: newCA(t, morning).certificate, changedAt: morning.Add(time.Nanosecond)}
 	secret := &corev1.Secret{}
 	if err := c.encode(secret); err != nil {
@@ -89,16 +89,16 @@ func TestASecretHoldsTheWholeChain(t *testing.T) {
 		t.Errorf("got %+v, want %+v", read, c)
 	}
 	if read.isBundle(encodeCertificate(c.current.certificate)) {
-		t.Error("a part of the bundle is taken for all of it")
+		t.Error("a part of the bundle counts as the whole bundle")
 	}
 
 	secret.Data[nextPrivateKeyKey] = []byte("broken")
 	secret.Data[previousCertificateKey] = []byte("broken")
 	if read, err := decode(secret, morning); err != nil || read.next != nil || read.previous != nil {
-		t.Errorf("with broken others: %+v, %v", read, err)
+		t.Errorf("with damaged other CAs: %+v, %v", read, err)
 	}
 	if _, err := decode(secret, c.current.certificate.NotAfter); err == nil {
-		t.Error("a CA that has ended is used")
+		t.Error("an expired CA is used")
 	}
 	secret.Data[corev1.TLSPrivateKeyKey] = []byte("broken")
 	if _, err := decode(secret, morning); err == nil {

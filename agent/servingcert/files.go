@@ -24,8 +24,8 @@ type Files struct {
 	pair             *tls.Certificate
 }
 
-// OpenFiles reads both PEM files, and fails where they cannot be used. Changed is called
-// the end of the certificate, at once and whenever it is another.
+// OpenFiles reads both PEM files, and returns an error if they cannot be used. It calls changed with
+// the expiry of the certificate, now and after each renewal.
 func OpenFiles(certificateFile, keyFile string, changed func(end time.Time), log *slog.Logger) (*Files, error) {
 	if certificateFile == "" || keyFile == "" {
 		return nil, errors.New("the webhook's certificate and key come from files together: give both --webhook-cert-file and --webhook-key-file")
@@ -34,8 +34,8 @@ func OpenFiles(certificateFile, keyFile string, changed func(end time.Time), log
 	return f, f.reread()
 }
 
-// Certificate is for the GetCertificate of a TLS server. While the files cannot be
-// used the last certificate stays.
+// Certificate returns the serving certificate. It is the GetCertificate of a TLS server. If the files
+// cannot be used, it returns the last certificate that could.
 func (f *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	// The files are small and handshakes are few: API servers keep their connections.
 	f.refresh()
@@ -44,10 +44,10 @@ func (f *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.pair, nil
 }
 
-// Run reads the files each minute until ctx ends. An agent that no API server calls has no
-// handshakes, and would report the end of a certificate that was renewed long ago.
+// Run reads the files each minute until ctx ends. Without it, an agent that no API server calls would
+// report the expiry of a certificate that was renewed long ago.
 func (f *Files) Run(ctx context.Context) error {
-	clock := time.NewTicker(lookEvery)
+	clock := time.NewTicker(checkPeriod)
 	defer clock.Stop()
 	for {
 		select {
@@ -81,7 +81,7 @@ func (f *Files) reread() error {
 	return err
 }
 
-// take returns the end of the certificate if that is another than before.
+// take returns the expiry of the certificate if it has changed since the last call.
 func (f *Files) take(certificate, key []byte) (end time.Time, err error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// files are where a certificate and its key are written.
+// files are the paths of a certificate and its key.
 func files(t *testing.T) (certificateFile, keyFile string, write func(*ca)) {
 	t.Helper()
 	folder := t.TempDir()
@@ -31,7 +31,7 @@ func files(t *testing.T) (certificateFile, keyFile string, write func(*ca)) {
 	}
 }
 
-// Where the policy puts the finalizer on, the API server may not call for weeks.
+// If the admission policy adds the finalizer, the API server may not call the webhook for weeks.
 func TestARenewedCertificateIsReportedWithoutAHandshake(t *testing.T) {
 	certificateFile, keyFile, write := files(t)
 	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
@@ -46,7 +46,7 @@ func TestARenewedCertificateIsReportedWithoutAHandshake(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- opened.Run(ctx) }()
 		write(second)
-		<-time.After(lookEvery)
+		<-time.After(checkPeriod)
 		synctest.Wait()
 		stop()
 		if err := <-ended; err != nil {

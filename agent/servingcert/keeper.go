@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// keeper hands out the serving certificate and renews it in time.
+// keeper holds the serving certificate and renews it before it expires.
 type keeper struct {
 	hosts []string
 	life  time.Duration
 	now   func() time.Time
-	// served is called with the end of each certificate that is made; may be nil.
+	// served is called with the expiry of each new certificate. It may be nil.
 	served func(end time.Time)
 
 	mutex  sync.Mutex
@@ -19,7 +19,7 @@ type keeper struct {
 	leaf   *tls.Certificate
 }
 
-// sign has certificates signed by this CA from now on.
+// sign sets the CA that signs the certificates from now on.
 func (k *keeper) sign(by *ca) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
@@ -28,7 +28,7 @@ func (k *keeper) sign(by *ca) {
 	}
 }
 
-// certificate returns the one to serve with.
+// certificate returns the serving certificate. It makes a new one if the old one is due.
 func (k *keeper) certificate() (*tls.Certificate, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()

@@ -12,10 +12,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// trust is what a webhook configuration trusts.
+// trust holds the CA bundles of a webhook configuration.
 type trust struct {
 	version string
-	// bundles by the name of the webhook; only ours.
+	// bundles are those of our webhooks, by the name of the webhook.
 	bundles map[string][]byte
 }
 
@@ -57,9 +57,8 @@ func readValidating(ctx context.Context, a *Authority) (*trust, error) {
 	return found, nil
 }
 
-// publish writes the bundle into the webhook configurations where it is another. It
-// reports whether it was there already, or is not needed: without a configuration
-// the agent runs without admission.
+// publish writes the bundle into the webhook configurations that have another one. It reports whether
+// there was nothing to write: no configuration exists if the agent runs without admission.
 func (a *Authority) publish(ctx context.Context) (already bool, err error) {
 	already = true
 	for _, one := range targets() {
@@ -79,8 +78,8 @@ func (a *Authority) publish(ctx context.Context) (already bool, err error) {
 	return already, nil
 }
 
-// publishTo reads the Secret after the configuration, and writes only if that has not
-// changed since: an agent that was slow cannot publish what is old over what is new.
+// publishTo reads the Secret after the configuration, and writes only if the configuration has not
+// changed since. So a slow agent cannot overwrite a newer bundle with an older one.
 func (a *Authority) publishTo(ctx context.Context, one target, found *trust) (already bool, err error) {
 	secret, err := a.read(ctx)
 	if err != nil {
@@ -107,7 +106,7 @@ func (a *Authority) publishTo(ctx context.Context, one target, found *trust) (al
 		Resource(one.resource).Name(api.WebhookName).Body(patch).Do(ctx).Error()
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return false, nil // Its next event brings us here again.
+		return false, nil // The change triggers upkeep again.
 	case err != nil:
 		return false, err
 	}

@@ -2,16 +2,16 @@ package servingcert
 
 import "time"
 
-// A rotation has three steps, each a while after the one before: the next CA is made
-// and trusted; it takes over; the old one is trusted no more. No step leaves the API
-// server with a certificate that it does not trust, whichever agent it asks.
+// A rotation has three steps, with Timing.Settle between them. First the next CA is made and published.
+// Then it signs. Then the previous CA is removed from the bundle. At each step, the API server trusts
+// the certificates of all agents.
 
 const madeNext = "the next CA is made"
 
-// step returns the chain after the next step of a rotation, and what the
-// step was; the chain itself where none is. With asked, a rotation begins before
-// its time. The next CA takes over only when it is published.
-func (c *chain) step(now time.Time, timing Timing, asked, published bool) (*chain, string, error) {
+// step returns the chain after the next step of a rotation and the name of the step. If no step is due,
+// it returns the chain unchanged and no name. If a user requested a rotation, it begins at once. The
+// next CA signs only after it is published.
+func (c *chain) step(now time.Time, timing Timing, requested, published bool) (*chain, string, error) {
 	settled := !now.Before(c.changedAt.Add(timing.Settle))
 	after := *c
 	after.changedAt = now
@@ -21,8 +21,8 @@ func (c *chain) step(now time.Time, timing Timing, asked, published bool) (*chai
 		return &after, "the next CA has taken over", nil
 	case c.next == nil && c.previous != nil && settled:
 		after.previous = nil
-		return &after, "the previous CA is trusted no more", nil
-	case c.next == nil && c.previous == nil && (asked || due(c.current.certificate, now)):
+		return &after, "the previous CA is no longer trusted", nil
+	case c.next == nil && c.previous == nil && (requested || due(c.current.certificate, now)):
 		next, err := makeCA(now, timing.CALife)
 		if err != nil {
 			return nil, "", err

@@ -11,9 +11,8 @@ import (
 
 // Source says where the serving certificate comes from.
 type Source struct {
-	// CertificateFile and KeyFile hold a certificate that something else renews, such as
-	// cert-manager, and whose CA it publishes to the API server. If both are empty, the agent
-	// does all of that.
+	// CertificateFile and KeyFile hold a certificate that another program renews, such as cert-manager.
+	// That program also publishes the CA to the API server. If both are empty, the agent does both.
 	CertificateFile, KeyFile string
 	// Timing of the certificates that the agent makes; zero for the default.
 	Timing Timing

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// lookEvery is how often the clock is looked at. It is the clock on the wall, which
-	// a timer does not go by while the machine is suspended.
-	lookEvery = time.Minute
-	// tryAgain is how long to wait after something could not be read or written.
-	tryAgain = 2 * time.Second
+	// checkPeriod is the time between two checks whether a certificate must be renewed. One timer for the
+	// whole time would be late: timers stop while the machine is suspended.
+	checkPeriod = time.Minute
+	// retryDelay is the time until a retry after a failed read or write.
+	retryDelay = 2 * time.Second
 )
 
-// Run keeps the Secret whole, the CA young and the API server trusting it, until ctx
-// ends. Failures are logged and tried again.
+// Run repairs the Secret, rotates the CA and publishes it to the API server, until ctx ends. It logs
+// and retries failures.
 func (a *Authority) Run(ctx context.Context) error {
-	look := make(chan struct{}, 1)
-	note := func() {
+	changed := make(chan struct{}, 1)
+	trigger := func() {
 		select {
-		case look <- struct{}{}:
-		default: // One look is scheduled already.
+		case changed <- struct{}{}:
+		default: // A check is scheduled already.
 		}
 	}
-	if err := a.watch(ctx, note); err != nil {
+	if err := a.watch(ctx, trigger); err != nil {
 		return err
 	}
-	clock := time.NewTicker(min(lookEvery, max(a.Timing.Settle, time.Millisecond)))
+	clock := time.NewTicker(min(checkPeriod, max(a.Timing.Settle, time.Millisecond)))
 	defer clock.Stop()
 	for {
 		select {
@@ -45,26 +45,26 @@ func (a *Authority) Run(ctx context.Context) error {
 			if _, what, err := a.held().step(a.Now(), a.Timing, false, true); err == nil && what == "" {
 				continue // Nothing to do, so no request is sent.
 			}
-		case <-look:
+		case <-changed:
 		}
 		if err := a.upkeep(ctx); err != nil && ctx.Err() == nil {
-			a.Log.Error("the webhook's CA cannot be kept up, trying again", "err", err)
-			time.AfterFunc(tryAgain, note)
+			a.Log.Error("cannot maintain the webhook's CA, retrying", "err", err)
+			time.AfterFunc(retryDelay, trigger)
 		}
 	}
 }
 
-// watch calls back after each change of the Secret and of what trusts it.
-func (a *Authority) watch(ctx context.Context, note func()) error {
+// watch calls trigger after each change of the Secret and of the webhook configurations.
+func (a *Authority) watch(ctx context.Context, trigger func()) error {
 	informers, err := a.informers()
 	if err != nil {
 		return err
 	}
 	for what, informer := range informers {
 		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { note() },
-			UpdateFunc: func(any, any) { note() },
-			DeleteFunc: func(any) { note() },
+			AddFunc:    func(any) { trigger() },
+			UpdateFunc: func(any, any) { trigger() },
+			DeleteFunc: func(any) { trigger() },
 		}); err != nil {
 			return fmt.Errorf("watching %s: %w", what, err)
 		}
@@ -73,8 +73,8 @@ func (a *Authority) watch(ctx context.Context, note func()) error {
 	return nil
 }
 
-// informers returns those of the Secret and of what trusts it, by what they watch. That
-// something happened is enough: what it is like now is read, not stored.
+// informers returns the informers of the Secret and of the webhook configurations, by the name of the
+// object. They only notify: upkeep reads the objects itself.
 func (a *Authority) informers() (map[string]cache.SharedIndexInformer, error) {
 	only := func(name string) informers.SharedInformerOption {
 		return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
@@ -96,18 +96,18 @@ func (a *Authority) informers() (map[string]cache.SharedIndexInformer, error) {
 	return all, nil
 }
 
-// identity strips everything from an object but its identity.
+// identity returns only the metadata that identifies an object.
 func identity(object any) (any, error) {
 	accessor, err := meta.Accessor(object)
 	if err != nil {
-		return object, nil // A tombstone holds what was stripped before.
+		return object, nil // A tombstone: its object was stripped when it was stored.
 	}
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: accessor.GetNamespace(), Name: accessor.GetName(), UID: accessor.GetUID(), ResourceVersion: accessor.GetResourceVersion(),
 	}}, nil
 }
 
-// upkeep looks at everything once.
+// upkeep checks the Secret, publishes its CA, and takes the next step of a rotation.
 func (a *Authority) upkeep(ctx context.Context) error {
 	secret, err := a.read(ctx)
 	if err != nil {
@@ -115,15 +115,15 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	}
 	stored, unusable := decode(secret, a.Now())
 	if unusable != nil {
-		// What is in memory is what the API server trusts, unless it has ended. Who repairs
-		// it, the Secret's next event brings every agent here again.
+		// The API server trusts the CA in memory, unless that has expired. If another agent repairs
+		// the Secret first, the change triggers upkeep again.
 		healthy, err := a.healthy()
 		if err != nil {
 			return err
 		}
-		healed, err := a.store(ctx, secret, healthy)
-		if healed {
-			a.Log.Warn("the webhook's CA was of no use and is replaced", "ends", healthy.current.certificate.NotAfter, "secret", api.CASecretName, "found", unusable)
+		repaired, err := a.store(ctx, secret, healthy)
+		if repaired {
+			a.Log.Warn("repaired the secret of the webhook's CA", "expires", healthy.current.certificate.NotAfter, "secret", api.CASecretName, "cause", unusable)
 		}
 		return err
 	}
@@ -132,8 +132,8 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, asked := secret.Annotations[api.AnnotationRotate]
-	after, what, err := stored.step(a.Now(), a.Timing, asked, published)
+	_, requested := secret.Annotations[api.AnnotationRotate]
+	after, what, err := stored.step(a.Now(), a.Timing, requested, published)
 	if err != nil || what == "" {
 		return err
 	}
@@ -143,11 +143,11 @@ func (a *Authority) upkeep(ctx context.Context) error {
 	if done, err := a.store(ctx, secret, after); !done {
 		return err
 	}
-	a.Log.Info("webhook CA", "rotation", what, "ends", after.current.certificate.NotAfter)
+	a.Log.Info("webhook CA", "rotation", what, "expires", after.current.certificate.NotAfter)
 	return nil
 }
 
-// healthy returns what is held, or a new CA where that has ended.
+// healthy returns the chain in memory, or a new one if its CA has expired.
 func (a *Authority) healthy() (*chain, error) {
 	held, now := a.held(), a.Now()
 	if now.Before(held.current.certificate.NotAfter) {
