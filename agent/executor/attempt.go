@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// call is what is done with a plugin: its Cleanup, or for a dry run its Preview.
+// call calls one method of a plugin, such as Cleanup, or Preview for a dry run.
 type call func(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) (effects []cleanup.Effect, err error)
 
 func cleanUp(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
@@ -27,8 +27,8 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 	return previewer.Preview(ctx, target)
 }
 
-// excused turns what came of a preview into what it could tell. A dry run holds no Node: not
-// for a plugin that fails, nor for one that panics or does not return.
+// excused returns the result of a preview without its error, which becomes an effect of action Unknown.
+// A dry run never holds a Node, even if a plugin fails, panics or does not return.
 func excused(done result) result {
 	if done.err != nil {
 		done.effects, done.err = append(done.effects, cleanup.Effect{Action: cleanup.Unknown, Reason: "cannot tell what it would do: " + done.err.Error()}), nil
@@ -51,12 +51,12 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	}
 }
 
-// cutOffAfter is how long the executor waits for a plugin that it has cancelled. It is
-// then left behind, so that its Node, and no other, continues without it.
+// cutOffAfter is how long the executor waits for a plugin that it has cancelled. After that, the attempt
+// fails, although the goroutine of the plugin may still run.
 const cutOffAfter = 5 * time.Second
 
-// timeoutError is the cause for which an attempt was ended. It tells which option ended it,
-// where the context alone tells that it is done.
+// timeoutError is the cause of the context of an attempt that timed out. It names the option that set
+// the limit.
 type timeoutError struct {
 	step  config.Step
 	limit time.Duration
@@ -73,7 +73,7 @@ func (e *timeoutError) Error() string {
 // Unwrap makes it a context.DeadlineExceeded.
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
-// attempt does one call of the plugin, within a limit.
+// attempt calls the plugin once, with a time limit. It converts a panic to a permanent error.
 func (e *Executor) attempt(ctx context.Context, call call, step config.Step, target cleanup.Target, limit time.Duration) result {
 	began := e.clock.Now()
 	ended := func(effects []cleanup.Effect, err error) result {
@@ -108,7 +108,7 @@ func (e *Executor) attempt(ctx context.Context, call call, step config.Step, tar
 	}
 }
 
-// explain adds to an error that only tells that a context is done why the attempt's was.
+// explain adds the cause of the attempt's context to an error that only says that a context is done.
 func explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
@@ -122,8 +122,8 @@ func explain(ctx context.Context, err error) error {
 	return err
 }
 
-// limit returns how long the attempt that begins now may take. If an outage of the agent has delayed
-// it beyond totalTimeout, it is still made.
+// limit returns the time limit of an attempt that begins now. An attempt that an outage of the agent has
+// delayed beyond totalTimeout still has the time of the step's timeout.
 func (r *run) limit(step config.Step) time.Duration {
 	if left := r.remaining(step); step.TotalTimeout > 0 && left > 0 {
 		return min(step.Timeout, left)
@@ -131,20 +131,19 @@ func (r *run) limit(step config.Step) time.Duration {
 	return step.Timeout
 }
 
-// remaining returns what is left of the time that the step has in all.
+// remaining returns the rest of the step's totalTimeout.
 func (r *run) remaining(step config.Step) time.Duration {
 	return r.Record.Step(step.Name).StartedAt.Add(step.TotalTimeout).Sub(r.clock.Now())
 }
 
-// retryDelay returns how long to wait after a number of failures, and whether
-// to try again at all.
+// retryDelay returns the wait before the next attempt, and whether there is a next attempt.
 func (r *run) retryDelay(step config.Step, failures int, err error) (time.Duration, bool) {
 	if cleanup.IsPermanent(err) || failures > step.Retry.MaxRetries {
 		return 0, false
 	}
 	delay := float64(step.Retry.InitialDelay) * math.Pow(step.Retry.BackoffFactor, float64(failures-1))
 	delay *= 1 + step.Retry.Jitter*r.random()
-	delay = min(delay, float64(step.Retry.MaxDelay)) // Last, for config calls it the longest wait.
+	delay = min(delay, float64(step.Retry.MaxDelay)) // After the jitter: no backoff exceeds maxDelay.
 	wanted, _ := cleanup.RetryDelay(err)
 	wait := max(time.Duration(delay), wanted)
 	return wait, step.TotalTimeout == 0 || wait < r.remaining(step)

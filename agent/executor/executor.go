@@ -1,7 +1,7 @@
-// Package executor runs the plan of one Node: steps in the order of their
-// dependencies and priorities, several at a time, each with its timeout, its
-// retries, and a panic kept to itself. What was done before, by this agent or
-// by one that died, is in the run record and is not done again.
+// Package executor runs the plan of one Node. It orders steps by dependency and priority, runs several
+// at the same time, and applies the timeout and the retries of each. A panic fails only its own step.
+// The run record lists the steps that this agent or an earlier one has completed; they do not run again
+// unless their plugin reports that they are undone.
 package executor
 
 import (
@@ -24,9 +24,8 @@ import (
 
 // Observer observes the steps of a run.
 type Observer interface {
-	// StepChanged is called for each change of a step's state, in the order in which they
-	// happen, and for each attempt that failed. Took is the duration of the attempt that
-	// ended, 0 if none did.
+	// StepChanged is called for each change of a step's state, in order, and for each failed attempt.
+	// Took is the duration of the attempt that has ended, or 0 if none has.
 	StepChanged(step *api.StepRun, took time.Duration)
 }
 
@@ -36,29 +35,28 @@ type Job struct {
 	// Record has a StepRun for each step of the plan, see plan.Plan.Record. The
 	// executor is its only writer until Run returns.
 	Record *api.Run
-	// Node is the snapshot that plugins are given.
+	// Node is the snapshot that plugins receive.
 	Node *corev1.Node
 	// Parallel is how many steps run at the same time, at least 1.
 	Parallel int
-	// Save stores Record. It is called before each side effect; when it fails,
-	// nothing further begins.
+	// Save stores Record. It is called before each side effect. If it fails, no further step begins.
 	Save func(ctx context.Context, record *api.Run) error
 	// Retriable reports whether a failed Save may succeed if it is retried.
 	Retriable func(error) bool
-	// MayContinue is called before each side effect and returns why it must not happen:
-	// is this agent still the leader, is this still the same Node.
+	// MayContinue is called before each side effect and before a result is recorded. It returns an error
+	// if the run must stop, such as when this agent is no longer the leader or the Node was replaced.
 	MayContinue func(ctx context.Context) error
 	Observer    Observer
 	Log         *slog.Logger
 }
 
-// Outcome is where a run stands when nothing of it is running any more.
+// Outcome is the state of a run of which no step is running.
 type Outcome struct {
 	// State is Succeeded, Waiting or Failed.
 	State api.State
 	// RetryAt is the time of the next attempt, in state Waiting.
 	RetryAt time.Time
-	// Message says in plain words what holds the Node, empty in state Succeeded.
+	// Message names the steps that hold the Node. It is empty in state Succeeded.
 	Message string
 }
 
@@ -67,31 +65,31 @@ type Executor struct {
 	clock clock.WithTicker
 	// random returns a number from 0 up to 1, for the jitter of retries.
 	random func() float64
-	// redact takes secrets out of what plugins say.
+	// redact removes secrets from the texts of plugins.
 	redact func(string) string
 	call   call
-	// previews: what is called is Preview, and no step fails.
+	// previews: the executor calls Preview, and no step fails.
 	previews bool
-	// hanging holds the plugins whose health check did not come back in its time, and since when.
-	hanging sync.Map // plugin, or name of the step → time.Time
+	// hanging maps each plugin whose health check timed out to the time of that. The key is the plugin,
+	// or the name of its step if the plugin is not comparable.
+	hanging sync.Map
 }
 
-// New returns an executor that calls the plugins' Cleanup. What they say is
-// recorded as redact returns it.
+// New returns an executor that calls the plugins' Cleanup. It records their texts after redact.
 func New(clock clock.WithTicker, random func() float64, redact func(string) string) *Executor {
 	return &Executor{clock: clock, random: random, redact: redact, call: cleanUp}
 }
 
-// NewPreviewer returns an executor that calls the plugins' Preview instead, and
-// never Cleanup. What they say is kept in the record.
+// NewPreviewer returns an executor that calls the plugins' Preview and never Cleanup. It records the
+// effects that they return, after redact.
 func NewPreviewer(clock clock.WithTicker, random func() float64, redact func(string) string) *Executor {
 	return &Executor{clock: clock, random: random, redact: redact, call: preview, previews: true}
 }
 
-// Run continues a job until all its steps are done, or until nothing is left
-// to do now: then the Outcome says when to call again. An error means that the
-// run was interrupted (ctx ended, the record could not be saved, the guard said
-// no); what was in flight is cancelled and its result is not recorded.
+// Run continues a job until all its steps are done or no step can run now. In the second case, the
+// Outcome says when to call Run again. An error means that the run was interrupted: ctx ended, the
+// record could not be saved, or MayContinue returned an error. Run then cancels the running steps and
+// does not record their results.
 func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{
@@ -103,7 +101,7 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 		results:  make(chan result, len(job.Record.Steps)),
 		progress: newLatest(),
 	}
-	// Nobody else may begin on this Node while a plugin is still at work on it.
+	// No other run of this Node may begin while a plugin is running.
 	defer r.drain()
 	defer cancel()
 	r.recordSkips()
@@ -130,12 +128,12 @@ type run struct {
 	Job
 	steps   []config.Step
 	running map[string]bool
-	// unsaved: the record holds what was not stored yet. At first that is what the plan
-	// changed in it: where nothing is left to run, that alone may be the end of the run.
+	// unsaved: the record has changes that are not stored. It is true at first because building the plan
+	// may have changed the record. If no step remains, storing that change completes the run.
 	unsaved bool
-	// settled: a step has ended, and how is not stored yet.
+	// settled: a step has ended, and its result is not stored yet.
 	settled bool
-	// failed: a step has failed since the steps that are done were verified.
+	// failed: a step has failed since verifyDone last ran.
 	failed   bool
 	results  chan result
 	progress *latest
@@ -148,14 +146,14 @@ type result struct {
 	err     error
 }
 
-// drain waits for what is in flight after the run was cancelled.
+// drain waits for the running steps after the run was cancelled.
 func (r *run) drain() {
 	for range r.running {
 		<-r.results
 	}
 }
 
-// recordSkips notes the steps that do not apply, once.
+// recordSkips records each step that the plan skips, once.
 func (r *run) recordSkips() {
 	for _, skip := range r.Plan.Skipped {
 		step := r.Record.Step(skip.Step.Name)
@@ -167,9 +165,8 @@ func (r *run) recordSkips() {
 	}
 }
 
-// holdBlocked takes the time of the next try off a step that depends on one that is no
-// longer done: config or the Node's labels changed in the meantime. It begins when that one is
-// done, and waits for no clock.
+// holdBlocked removes the time of the next attempt from a step whose dependency is no longer done,
+// because the config or the Node's labels changed. The step begins when its dependency is done.
 func (r *run) holdBlocked() {
 	for _, step := range r.steps {
 		if record := r.Record.Step(step.Name); record.State == api.StepRetrying && !r.unblocked(step.Name) {
@@ -178,8 +175,8 @@ func (r *run) holdBlocked() {
 	}
 }
 
-// begin starts steps: first the record, then the guard, then the plugin. One
-// write to the record holds what ended before and what begins now.
+// begin starts steps. It first stores the record, then calls MayContinue, then starts the plugins. One
+// write stores both the results of earlier steps and the start of these.
 func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	if len(steps) == 0 {
 		if r.unsaved {
@@ -215,7 +212,7 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 // progressInterval is how long the run buffers progress before it writes it to the API server.
 const progressInterval = 2 * time.Second
 
-// await waits for a step to end or for a retry to become due.
+// await waits until a step ends or the time of a retry has come.
 func (r *run) await(ctx context.Context) error {
 	var retry, flush <-chan time.Time
 	if at, waiting := r.nextRetry(); waiting && len(r.running) < r.Parallel {
@@ -265,8 +262,8 @@ func (r *run) recordProgress() (changed bool) {
 	return changed
 }
 
-// settle notes in the record what came of an attempt, unless ctx ended in the meantime:
-// then it is for the next leader to find out. It is stored by the next begin.
+// settle records the result of an attempt; the next begin stores it. If ctx has ended, it records
+// nothing, and the next leader runs the step again.
 func (r *run) settle(ctx context.Context, done result) error {
 	delete(r.running, done.step.Name)
 	r.unsaved = true
@@ -293,7 +290,7 @@ func (r *run) settle(ctx context.Context, done result) error {
 	return nil
 }
 
-// fail notes in the record that a step failed, and when it is retried.
+// fail records that a step failed, and when it is retried.
 func (r *run) fail(record *api.StepRun, done result) {
 	now := metav1.NewTime(r.clock.Now())
 	record.Failures++
@@ -304,7 +301,7 @@ func (r *run) fail(record *api.StepRun, done result) {
 	} else {
 		record.State, record.FinishedAt = api.StepFailed, &now
 		if delay > 0 {
-			record.LastError += fmt.Sprintf(" (another try would come too late for the step's totalTimeout of %s)", done.step.TotalTimeout)
+			record.LastError += fmt.Sprintf(" (no retry: it would exceed the step's totalTimeout of %s)", done.step.TotalTimeout)
 		}
 	}
 	r.Observer.StepChanged(record, done.took)

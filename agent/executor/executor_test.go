@@ -29,7 +29,7 @@ type pluginFunc func(ctx context.Context, target cleanup.Target) error
 
 func (f pluginFunc) Cleanup(ctx context.Context, target cleanup.Target) error { return f(ctx, target) }
 
-// bench runs plans of steps whose plugins it makes, and keeps what happens.
+// bench runs plans of fake plugins, and records their calls.
 type bench struct {
 	t               *testing.T
 	node            *corev1.Node
@@ -106,7 +106,7 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 	})
 }
 
-// hush takes one word out of every text.
+// hush removes one word from every text.
 func hush(text string) string { return strings.ReplaceAll(text, "canary", "[secret]") }
 
 func (b *bench) expect(outcome Outcome, err error, state api.State) {
@@ -160,7 +160,7 @@ func TestIndependentStepsRunAtOnceUpToTheLimit(t *testing.T) {
 	})
 }
 
-func TestAFailedCriticalStepStopsWhatDependsOnItAndNothingElse(t *testing.T) {
+func TestAFailedCriticalStepStopsOnlyItsDependents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1,
@@ -188,7 +188,7 @@ func TestOtherStepsRunAfterAnOptionalStepFailed(t *testing.T) {
 	})
 }
 
-func TestAPanicFailsItsStepAndNothingElse(t *testing.T) {
+func TestAPanicFailsOnlyItsStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1,
@@ -201,7 +201,7 @@ func TestAPanicFailsItsStepAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestAStepIsCutOffAtItsTimeoutEvenWhenItDoesNotListen(t *testing.T) {
+func TestAStepEndsAtItsTimeoutEvenIfItIgnoresTheContext(t *testing.T) {
 	for name, hang := range map[string]pluginFunc{
 		"listens": func(ctx context.Context, _ cleanup.Target) error {
 			<-ctx.Done()
@@ -227,7 +227,7 @@ func TestAStepIsCutOffAtItsTimeoutEvenWhenItDoesNotListen(t *testing.T) {
 	}
 }
 
-func TestAStepAsAWholeHasALimitOfItsOwn(t *testing.T) {
+func TestTotalTimeoutLimitsAllAttemptsOfAStep(t *testing.T) {
 	total := func(limit time.Duration) func(*config.Step) {
 		return func(s *config.Step) { s.TotalTimeout = limit }
 	}
@@ -257,7 +257,7 @@ func TestAStepAsAWholeHasALimitOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestWhatWasDoneBeforeIsNotDoneAgain(t *testing.T) {
+func TestStepsThatSucceededBeforeDoNotRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		before := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -302,7 +302,7 @@ func TestAnInterruptedStepIsCancelledAndItsResultNotRecorded(t *testing.T) {
 	})
 }
 
-func TestNothingThatAPluginSaysIsRecordedWithASecret(t *testing.T) {
+func TestTextsOfPluginsAreRedactedInTheRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 4,

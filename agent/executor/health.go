@@ -14,26 +14,25 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Health is what the plugin of a step said when it was asked how it is.
+// Health is the result of the health check of a step's plugin.
 type Health struct {
 	Step config.Step
-	// Checks is false for a plugin that cannot tell.
+	// Checks is false for a plugin that has no health check.
 	Checks bool
-	// Err is what is wrong, nil for a healthy plugin.
+	// Err is the fault, nil for a healthy plugin.
 	Err error
 }
 
 const (
-	// healthTimeout is how long a plugin may take to say how it is.
+	// healthTimeout is how long a health check may take.
 	healthTimeout = 10 * time.Second
-	// hangsFor is how long one that did not is not asked again: what its check hangs in may
-	// never return, long after the plugin is healthy.
+	// hangsFor is how long a plugin is not checked again after a health check timed out. The hanging call
+	// may never return, even after the plugin has recovered.
 	hangsFor = 5 * time.Minute
 )
 
-// CheckHealth asks, all at once, the plugins of the steps. It changes nothing,
-// and returns their answers in the order of the steps. A plugin that does not
-// answer in time, or panics, is not healthy.
+// CheckHealth checks the health of all plugins of the steps at the same time. It returns the results in
+// the order of the steps. A plugin whose check times out or panics is unhealthy.
 func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Health {
 	answers := make([]Health, len(steps))
 	var group sync.WaitGroup
@@ -52,15 +51,15 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 	return answers
 }
 
-// checkHealth asks a plugin, unless one that was asked before is past its time and has not come
-// back: of a plugin that hangs, the checks of a minute do not pile up, but
-// one every hangsFor.
-// Checks of several nodes run beside each other, and none takes the answer of another: that one
-// may have begun before the secret was there.
+// checkHealth checks the health of one plugin. While an earlier check of the plugin hangs, it starts a
+// new one only every hangsFor, so that hanging calls do not pile up.
+//
+// Checks for several Nodes run at the same time and do not share a result: an earlier check may have
+// begun before the Secret existed that the plugin needs.
 func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
 	var key any = step.Name
 	if reflect.ValueOf(step.Bound).Comparable() {
-		key = step.Bound // The next config's is another one.
+		key = step.Bound // A new config has new plugins, which do not hang yet.
 	}
 	if e.hangs(key) {
 		return errors.New("still no answer to an earlier health check")
@@ -94,8 +93,8 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 	}
 }
 
-// hangs reports whether a plugin that did not answer is not to be asked now. Of those that ask
-// after its time-out, one is called again.
+// hangs reports whether a plugin must not be checked now because an earlier check hangs. After hangsFor,
+// it returns false to one caller, which checks the plugin again.
 func (e *Executor) hangs(key any) bool {
 	since, hangs := e.hanging.Load(key)
 	if !hangs {
@@ -104,8 +103,8 @@ func (e *Executor) hangs(key any) bool {
 	return e.clock.Since(since.(time.Time)) < hangsFor || !e.hanging.CompareAndSwap(key, since, e.clock.Now())
 }
 
-// Blocking returns what is to be said when a critical step is among those that
-// are not healthy, or "": then the cleanup may begin.
+// Blocking returns the message that names the unhealthy critical steps. It returns "" if there are none:
+// the cleanup may begin.
 func Blocking(answers []Health) string {
 	var lines []string
 	for _, one := range answers {

@@ -21,7 +21,7 @@ type checked struct {
 
 func (c checked) CheckHealth(ctx context.Context) error { return c.check(ctx) }
 
-func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
+func TestHealthChecksRunAtTheSameTimeAndCriticalStepsBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		step := func(name string, check func(context.Context) error, change ...func(*config.Step)) config.Step {
@@ -62,8 +62,8 @@ func TestHealthIsAskedOfAllAtOnceAndCriticalStepsBlock(t *testing.T) {
 	})
 }
 
-// Health is asked for every minute: what never answers must not be left behind each time.
-func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
+// The agent checks the health every minute: it must not leave behind one goroutine each time.
+func TestAHangingPluginIsNotCheckedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, asked, answer := newBench(t), 0, make(chan error)
 		step := b.step("hangs", nil)
@@ -91,8 +91,8 @@ func TestAPluginThatHangsIsNotAskedAgainBeforeItAnswers(t *testing.T) {
 	})
 }
 
-// What a check hangs in may never return: a socket that nobody closes, a lock that nobody gives back.
-func TestAPluginThatHungIsAskedAgainAfterAWhile(t *testing.T) {
+// A call that hangs may never return, such as a read from a dead socket.
+func TestAHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, stuck := newBench(t), make(chan error)
 		var mutex sync.Mutex
@@ -142,8 +142,8 @@ func TestAPluginThatHungIsAskedAgainAfterAWhile(t *testing.T) {
 	})
 }
 
-// A thousand nodes that are deleted at once ask at once, while the agent asks by itself.
-func TestHealthIsAskedByManyAtOnce(t *testing.T) {
+// A thousand Nodes that are deleted at once request a check each, during the periodic check.
+func TestConcurrentHealthChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		step := b.step("slow", nil)

@@ -28,7 +28,7 @@ func (p previewer) Preview(context.Context, cleanup.Target) ([]cleanup.Effect, e
 	return p.effects, p.err
 }
 
-// evicts is what a preview returns.
+// evicts is the result of a preview.
 var evicts = []cleanup.Effect{{Action: cleanup.Evict, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: "cart-0"}}}
 
 func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
@@ -57,7 +57,7 @@ func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]cleanup.E
 	return f(ctx)
 }
 
-func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
+func TestADryRunSucceedsAlthoughAPreviewPanicsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		step := func(name string, do previewFunc) config.Step {
@@ -83,7 +83,7 @@ func TestADryRunIsNotHeldByAPreviewThatPanicsOrHangs(t *testing.T) {
 	})
 }
 
-func TestWhatAPreviewSaysIsCutAfterSecretsAreTakenOut(t *testing.T) {
+func TestEffectsAreRedactedBeforeTheyAreShortened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		tells, many := b.step("tells", nil), slices.Repeat(evicts, 1000)
@@ -117,7 +117,7 @@ func TestEveryTextOfAnEffectIsRedacted(t *testing.T) {
 	}
 }
 
-func TestATextIsCutBetweenItsLetters(t *testing.T) {
+func TestShortenedTextIsValidUTF8(t *testing.T) {
 	for _, before := range []int{0, 1} {
 		text := strings.Repeat("x", before) + strings.Repeat("ü", maxErrorText)
 		if cut := shorten(text); !utf8.ValidString(cut) || len(cut) < maxErrorText || !strings.HasPrefix(text, strings.TrimSuffix(cut, "…")) {

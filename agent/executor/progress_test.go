@@ -60,8 +60,8 @@ func TestCountsAreSavedWhileTheStepRuns(t *testing.T) {
 	})
 }
 
-// A drain that names each Pod as it is evicted ends with what is left, and says no more until that is deleted.
-func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
+// A drain reports each evicted Pod, then the remaining ones, and then nothing until those are deleted.
+func TestOnlyTheNewestProgressIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		saving, said := make(chan struct{}), make(chan struct{})
@@ -88,7 +88,7 @@ func TestTheNewestProgressIsTheOneThatIsSaved(t *testing.T) {
 	})
 }
 
-func TestProgressThatCannotBeStoredStopsNoStep(t *testing.T) {
+func TestStepsContinueIfProgressCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1, b.step("works", func(ctx context.Context, target cleanup.Target) error {

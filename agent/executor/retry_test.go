@@ -18,7 +18,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-func TestRetriesWaitLongerEachTimeAndGiveTheWorkerBack(t *testing.T) {
+func TestBackoffGrowsAndReleasesTheWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		calls := 0
@@ -50,7 +50,7 @@ func TestRetriesWaitLongerEachTimeAndGiveTheWorkerBack(t *testing.T) {
 	})
 }
 
-func TestJitterMakesAWaitLongerAndNoneIsLongerThanTheLongest(t *testing.T) {
+func TestJitterLengthensTheBackoffUpToMaxDelay(t *testing.T) {
 	jitter := func(s *config.Step) { s.Retry.Jitter = 0.5 }
 	for random, want := range map[float64][]time.Duration{
 		0:   {10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute},
@@ -98,8 +98,8 @@ func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
 	})
 }
 
-// Config may put a step that is not done before one that waits for its next try.
-func TestAStepThatIsTriedAgainWaitsForWhatItDependsOn(t *testing.T) {
+// A changed config can add an unfinished dependency to a step that waits for its next attempt.
+func TestARetriedStepWaitsForItsDependencies(t *testing.T) {
 	waits := func(b *bench, due time.Duration) {
 		next := metav1.NewMicroTime(time.Now().Add(due))
 		b.record.Steps = []api.StepRun{{Name: "b", Plugin: "test", State: api.StepRetrying, Attempts: 1, Failures: 1, NextAttemptAt: &next}}
@@ -146,7 +146,7 @@ func TestAStepThatIsTriedAgainWaitsForWhatItDependsOn(t *testing.T) {
 	}
 }
 
-// counted counts how often the time is asked for; who asks without end fails.
+// counted counts the calls of Now. A busy loop fails the test.
 type counted struct {
 	clock.RealClock
 	times *atomic.Int64

@@ -11,17 +11,16 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// A save is tried for so long, with a backoff that doubles: an API server that is restarted is
-// back by then.
+// Limits of the retries of a save. The backoff doubles from the first to the last. A restarted API server
+// is usually back within saveFor.
 const (
 	saveFor          = 30 * time.Second
 	firstSaveBackoff = 200 * time.Millisecond
 	lastSaveBackoff  = 5 * time.Second
 )
 
-// saveWithRetry is save for what the next thing, or the end of the run, depends on. It gives up
-// at once only where nothing is lost with the run: what steps did that have ended or still
-// run would have to be done again.
+// saveWithRetry stores the record and retries transient errors. If no result is unsaved and no step is
+// running, it returns the first error: then no step would have to run again.
 func (r *run) saveWithRetry(ctx context.Context) error {
 	began := r.clock.Now()
 	for backoff := firstSaveBackoff; ; backoff = min(2*backoff, lastSaveBackoff) {
@@ -48,13 +47,13 @@ func (r *run) save(ctx context.Context) error {
 	switch {
 	case r.Record.State != api.Succeeded:
 		r.Record.FinishedAt = nil
-	case r.Record.FinishedAt == nil: // A run that was done already stays as it is recorded.
+	case r.Record.FinishedAt == nil: // A run that had succeeded before keeps its time.
 		now := metav1.NewTime(r.clock.Now())
 		r.Record.FinishedAt = &now
 	}
 	if err := r.Save(ctx, r.Record); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = fmt.Errorf("%w: %w", cause, err) // It tells no more than that the context is done.
+			err = fmt.Errorf("%w: %w", cause, err) // err only says that the context is done.
 		}
 		return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
 	}

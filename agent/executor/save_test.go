@@ -30,8 +30,8 @@ func TestTheRecordIsSavedBeforeTheStepRuns(t *testing.T) {
 	})
 }
 
-// What config took out of the plan may have been all that was left of it.
-func TestWhereNothingIsLeftToRunThatIsSavedBeforeItIsReturned(t *testing.T) {
+// A changed config can remove the last unfinished step from the plan.
+func TestARunWithoutRemainingStepsIsSavedBeforeItReturns(t *testing.T) {
 	forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -54,7 +54,7 @@ func TestWhereNothingIsLeftToRunThatIsSavedBeforeItIsReturned(t *testing.T) {
 	})
 }
 
-func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T) {
+func TestNoStepBeginsAfterMayContinueOrSaveFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
 		b := newBench(t)
@@ -72,8 +72,8 @@ func TestNothingBeginsAfterTheGuardSaidNoOrTheRecordCouldNotBeSaved(t *testing.T
 
 var errTransient = errors.New("connection refused")
 
-// An API server that is restarted is back after some seconds.
-func TestAStepIsNotRepeatedBecauseItsEndCouldNotBeSavedAtOnce(t *testing.T) {
+// A restarted API server is back after some seconds.
+func TestAResultIsSavedWithRetriesSoThatItsStepDoesNotRunAgain(t *testing.T) {
 	run := func(t *testing.T, change func(b *bench, since time.Duration)) (b *bench, calls int, took time.Duration, err error) {
 		b = newBench(t)
 		var began time.Time

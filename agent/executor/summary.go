@@ -11,8 +11,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// ready returns the steps that can begin now, best first, no more than there is
-// room for.
+// ready returns the steps that can begin now, in the order of their priority, at most as many as
+// Parallel permits.
 func (r *run) ready() []config.Step {
 	var ready []config.Step
 	now := r.clock.Now()
@@ -30,9 +30,9 @@ func (r *run) ready() []config.Step {
 	return ready[:min(len(ready), max(0, r.Parallel-len(r.running)))]
 }
 
-// unblocked reports whether everything that a step depends on is done: a
-// skipped step counts as done once its own dependencies are, an optional one
-// also when it failed, a critical one only when it succeeded.
+// unblocked reports whether all dependencies of a step are done. A skipped step is done when its own
+// dependencies are. A critical step is done when it has succeeded; an optional one also when it has
+// failed.
 func (r *run) unblocked(name string) bool {
 	for _, dependency := range r.dependencies(name) {
 		record := r.Record.Step(dependency)
@@ -80,7 +80,7 @@ func (r *run) nextRetry() (time.Time, bool) {
 	return earliest, !earliest.IsZero()
 }
 
-// outcome says where the run stands when nothing is running.
+// outcome returns the Outcome of a run of which no step is running.
 func (r *run) outcome() Outcome {
 	state, message := r.summarize()
 	retryAt, _ := r.nextRetry()

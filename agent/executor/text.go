@@ -8,11 +8,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// maxEffects bounds how many effects of a preview are kept: a record has room for 1 MiB.
+// maxEffects limits how many effects of a preview are recorded: the ConfigMap of a record holds at most
+// 1 MiB.
 const maxEffects = 50
 
-// redactEffects returns effects for the record: the first ones, with every text redacted
-// before it is cut.
+// redactEffects returns the first maxEffects effects. It redacts every text, then shortens it.
 func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
 	clean := func(text string) string { return shorten(e.redact(text)) }
 	var kept []cleanup.Effect
@@ -32,12 +32,12 @@ func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
 	return kept
 }
 
-// maxErrorText bounds what of an error is kept in the record, in bytes.
+// maxErrorText is the maximum length of a text in the record, in bytes.
 const maxErrorText = 1024
 
 func shorten(text string) string {
 	if len(text) <= maxErrorText {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxErrorText], "") + "…" // Not with half a letter.
+	return strings.ToValidUTF8(text[:maxErrorText], "") + "…" // Without an incomplete character.
 }

@@ -14,9 +14,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// What a step that timed out failed with says which limit it was, and nothing of a context
-// that was canceled: nobody canceled it.
-func TestATimeoutIsNamedAsTheCause(t *testing.T) {
+// The error of a step that timed out names the limit, and not a cancelled context.
+func TestTheErrorOfATimeoutNamesTheLimit(t *testing.T) {
 	hangs := func(ctx context.Context, _ cleanup.Target) error { <-ctx.Done(); return ctx.Err() }
 	inTotal := func(s *config.Step) { s.TotalTimeout, s.Retry.MaxRetries = 75*time.Second, 1 }
 	for name, test := range map[string]struct {

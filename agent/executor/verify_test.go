@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// verifier answers the calls of Verify one after the other, then that all is done.
+// verifier returns one prepared result per call of Verify, then success.
 type verifier struct {
 	pluginFunc
 	answers *[]any
@@ -73,7 +73,7 @@ func TestAStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
 	}
 }
 
-// So it is after a restart, and when the cleanup was done before the deletion.
+// A run can be done before Run is called: after a restart, or if the cleanup preceded the deletion.
 func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -95,9 +95,9 @@ func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
 	})
 }
 
-// A step can wait for what another one has to do again, as volumes does for Pods that came after
-// the drain: neither would end if the drain were verified at the end alone.
-func TestAFailedStepHasTheStepsBeforeItVerified(t *testing.T) {
+// Step volumes waits for Pods that were scheduled after the drain. If the drain were verified only at
+// the end, neither step would end.
+func TestAfterAFailureTheDoneStepsAreVerified(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer any
 		drains int
@@ -135,9 +135,9 @@ func TestAFailedStepHasTheStepsBeforeItVerified(t *testing.T) {
 	}
 }
 
-// A drain deletes Pods without asking their budgets once forceAfter has passed since its beginning.
-// The time that other steps took does not count, nor for totalTimeout.
-func TestAStepThatRunsAgainStartsFromItsFirstAttempt(t *testing.T) {
+// A drain deletes Pods, regardless of their budgets, when forceAfter has passed since it began. The
+// duration of other steps counts neither for forceAfter nor for totalTimeout.
+func TestAStepThatRunsAgainHasItsFullTotalTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var began []time.Duration
@@ -160,7 +160,7 @@ func TestAStepThatRunsAgainStartsFromItsFirstAttempt(t *testing.T) {
 	})
 }
 
-func TestADoneStepWithoutItsBeginningIsVerified(t *testing.T) {
+func TestADoneStepWithoutAStartTimeIsVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.record.State = api.Succeeded
@@ -170,8 +170,8 @@ func TestADoneStepWithoutItsBeginningIsVerified(t *testing.T) {
 	})
 }
 
-// Two controllers that undo each other's work do not go on for ever.
-func TestAStepThatIsUndoneAgainAndAgainFails(t *testing.T) {
+// Two controllers that undo each other's work stop in the end.
+func TestAStepThatIsUndoneRepeatedlyFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		drain := b.step("drain", succeed, retries(2), verified("cordon removed", "cordon removed", "cordon removed", "cordon removed"))
