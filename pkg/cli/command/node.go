@@ -99,7 +99,7 @@ func Leads(ctx context.Context, client kubernetes.Interface, namespace string, n
 
 // NoLeader is the warning that no agent acts on a request.
 func NoLeader(namespace string) string {
-	return fmt.Sprintf("WARNING: no agent in namespace %s is leading: nothing acts on this until one does.", namespace)
+	return fmt.Sprintf("WARNING: no agent in namespace %s is leading: the request waits until one does.", namespace)
 }
 
 // WarnWithoutLeader says so where a request will wait for an agent.

@@ -6,7 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
@@ -48,7 +47,7 @@ func explain(err error) error {
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  err,
-			Next: "Installing makes a namespace, cluster roles and a webhook, for which one needs to be a cluster administrator (" + api.Agent + " can get no right that you have not). Use --as or --context; what was applied before stays.",
+			Next: "Install creates a namespace, cluster roles and a webhook, and grants only rights that you have. Run it as a cluster administrator (--as, --context). Objects that were applied before the error stay.",
 		}
 	}
 	return err

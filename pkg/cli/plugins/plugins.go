@@ -178,7 +178,7 @@ func (o *Options) status(ctx context.Context) error {
 		}
 	}
 	if !command.Leads(ctx, clients.Typed, namespace, o.ServerTime) {
-		o.Say("WARNING: no agent in namespace %s is leading: what follows is old.", namespace)
+		o.Say("WARNING: no agent in namespace %s is leading: these results are from the previous leader.", namespace)
 	}
 	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true })
 	if err := o.Print(o.Environment, view); err != nil {
