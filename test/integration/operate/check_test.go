@@ -84,7 +84,7 @@ func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
 	stop()
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error})
 	f.run("preflight").exits(exit.Failure).says("no agent in namespace", "plugins status")
-	f.run("plugins", "status").exits(exit.Unhealthy).says("what follows is old")
+	f.run("plugins", "status").exits(exit.Unhealthy).says("these results are from the previous leader")
 }
 
 func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
