@@ -27,7 +27,7 @@ func (p *parser) graph(steps []Step) {
 				p.fault(path, "there is no step %q", name)
 			case slices.Index(step.DependsOn, name) < j:
 				p.fault(path, "%q is named twice", name)
-			case step.Critical && !steps[other].Critical:
+			case step.Critical && !steps[other].Critical && !p.criticalUnknown[name]:
 				p.fault(path, "critical step %q depends on %q, which is not critical", step.Name, name)
 			}
 		}

@@ -37,7 +37,7 @@ func Parse(data []byte, catalog []cleanup.Descriptor) (*Config, error) {
 	if document == nil {
 		return nil, faults
 	}
-	p := &parser{root: root, faults: faults, catalog: map[string]cleanup.Descriptor{}}
+	p := &parser{root: root, faults: faults, catalog: map[string]cleanup.Descriptor{}, criticalUnknown: map[string]bool{}}
 	for _, descriptor := range catalog {
 		p.catalog[descriptor.Name] = descriptor
 		p.known = append(p.known, descriptor.Name)
@@ -55,7 +55,9 @@ type parser struct {
 	root    *yaml.Node
 	catalog map[string]cleanup.Descriptor
 	known   []string
-	faults  Errors
+	// criticalUnknown are the steps whose plugin is unknown, and so whether they are critical.
+	criticalUnknown map[string]bool
+	faults          Errors
 }
 
 func (p *parser) fault(path, format string, arguments ...any) {
@@ -162,7 +164,8 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 	}
 	descriptor, known := p.catalog[written.Plugin]
 	if !known {
-		p.fault(path+".plugin", "unknown plugin %q; known plugins: %s", written.Plugin, strings.Join(p.known, ", "))
+		p.criticalUnknown[step.Name] = written.Critical == nil
+		p.fault(path+".plugin", "unknown plugin %q; known plugins: %s%s", written.Plugin, strings.Join(p.known, ", "), suggestion(written.Plugin, p.known))
 		p.faults[len(p.faults)-1].Unknown = true
 	} else {
 		step.Bound = p.bind(path+".options", descriptor, written.Options)
@@ -178,6 +181,14 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 	step.Timeout = p.positive(path+".timeout", written.Timeout, timeout)
 	step.TotalTimeout = p.positive(path+".totalTimeout", written.TotalTimeout, 0)
 	return step
+}
+
+// suggestion returns a question that names the known word closest to a misspelt one.
+func suggestion(word string, known []string) string {
+	if closest := Closest(word, known); closest != "" {
+		return "; did you mean " + closest + "?"
+	}
+	return ""
 }
 
 var unknownOption = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)

@@ -172,6 +172,13 @@ steps:
 	}
 }
 
+func TestAMisspeltPluginIsOneFault(t *testing.T) {
+	_, err := Parse([]byte(header+"steps:\n- {name: a, plugin: piant}\n- {name: b, plugin: paint, dependsOn: [a]}\n"), catalog())
+	if want := `line 4: steps[0].plugin: unknown plugin "piant"; known plugins: paint, tell; did you mean paint?`; err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
 func TestHashNamesTheFile(t *testing.T) {
 	one, err := Parse([]byte(header+"steps: [{name: a, plugin: tell}]\n"), catalog())
 	if err != nil {

@@ -187,6 +187,18 @@ func (o *Options) status(ctx context.Context) error {
 	return preflight.Verdict(view)
 }
 
+// meant asks for the step or plugin that a misspelt name is close to.
+func meant(name string, said []api.PluginHealth) string {
+	var known []string
+	for _, one := range said {
+		known = append(known, one.Step, one.Plugin)
+	}
+	if closest := config.Closest(name, known); closest != "" {
+		return "Did you mean: kubectl nodecleanup plugins test " + closest + "? "
+	}
+	return ""
+}
+
 func (o *Options) test(ctx context.Context, name string) error {
 	ctx, cancel := o.WithTimeout(ctx)
 	defer cancel()
@@ -207,7 +219,7 @@ func (o *Options) test(ctx context.Context, name string) error {
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("testing %s: the config has no step of that name, and none of such a plugin", name),
-			Next: "See the steps there are: kubectl nodecleanup plugins status",
+			Next: meant(name, said.Plugins) + "See the steps there are: kubectl nodecleanup plugins status",
 		}
 	}
 	if err := o.Print(o.Environment, view); err != nil {
