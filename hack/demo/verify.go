@@ -98,11 +98,15 @@ func (d *demo) farewell(metrics string) {
 	say(`
 The cluster stays up. Try things by hand:
 
-  export KUBECONFIG=%s
-  export PATH=%s:%s:$PATH
+  export KUBECONFIG=%[1]s
+  export PATH=%[2]s:%[3]s:$PATH
   kubectl nodecleanup status        # the first call compiles a kubectl
-  kubectl delete node %s --wait=false && kubectl describe node %s
-  curl -s http://%s/metrics | grep node_cleanup
+  kubectl delete node %[4]s --wait=false
+  kubectl nodecleanup diagnose %[4]s   # after some seconds also: kubectl describe node %[4]s
+  curl -s http://%[5]s/metrics | grep node_cleanup
 
-make demo-down ends it.`, d.kubeconfig, d.bin, filepath.Dir(d.local.Kubectl()), nodeName(2), nodeName(2), metrics)
+The demo protects only nodes with the label %[6]s=true:
+  kubectl label node NODE %[6]s=true
+
+make demo-down ends it.`, d.kubeconfig, d.bin, filepath.Dir(d.local.Kubectl()), nodeName(2), metrics, mark)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -46,7 +47,11 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, command
 	if err := refuse(ctx, client, config.Host, getenv("FORCE")); err != nil {
 		return err
 	}
-	agent := exec.CommandContext(ctx, command[0], command[1:]...)
+	flags, err := webhookFlags(ctx, client, command)
+	if err != nil {
+		return err
+	}
+	agent := exec.CommandContext(ctx, command[0], slices.Concat(command[1:], flags)...)
 	agent.Stdout, agent.Stderr = os.Stdout, out
 	agent.Cancel = func() error { return agent.Process.Signal(syscall.SIGTERM) }
 	agent.WaitDelay = time.Minute

@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -117,6 +119,21 @@ func TestTheEndReportsHeldNodes(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("missing %q in: %s", want, said)
 		}
+	}
+
+	webhook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: api.WebhookName}, Webhooks: []admissionv1.MutatingWebhook{{
+		Name: api.WebhookHook, AdmissionReviewVersions: []string{"v1"}, SideEffects: ptr.To(admissionv1.SideEffectClassNone),
+		ClientConfig: admissionv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:9443/mutate-node")},
+	}}}
+	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), webhook, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	arguments := filepath.Join(dir, "arguments")
+	if _, err := local(t.Context(), `echo "$0 $1" >`+arguments, nil); err != nil {
+		t.Error(err)
+	}
+	if written, err := os.ReadFile(arguments); err != nil || string(written) != "--webhook-listen 127.0.0.1:9443\n" {
+		t.Errorf("the agent was started with %q, %v", written, err)
 	}
 
 	said, err = local(t.Context(), "exit 7", nil)
