@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/bypass"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
@@ -104,7 +105,8 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments 
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.Usagef("%s: %w", cmd.CommandPath(), err)
 	})
-	err := root.ExecuteContext(ctx)
+	// What client-go logs about a request, the command reports as its error.
+	err := root.ExecuteContext(klog.NewContext(ctx, klog.Logger{}))
 	command.Report(streams.ErrOut, err)
 	return err
 }
