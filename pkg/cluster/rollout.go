@@ -40,6 +40,8 @@ type Stall struct {
 	// Pod that does not start, if it is one. Crashed: its container ended with an error.
 	Pod     string
 	Crashed bool
+	// Image: the kubelet cannot pull the image.
+	Image bool
 }
 
 // RolloutStall returns why a Deployment is not rolled out, nil if it is or if nothing shows that
@@ -78,7 +80,8 @@ func podStall(pod *corev1.Pod) *Stall {
 	}
 	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if why, crashed := notReady(container); why != "" {
-			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed}
+			waiting := container.State.Waiting
+			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed, Image: waiting != nil && imageReasons[waiting.Reason]}
 		}
 	}
 	for _, condition := range pod.Status.Conditions {
@@ -88,6 +91,9 @@ func podStall(pod *corev1.Pod) *Stall {
 	}
 	return nil
 }
+
+// imageReasons are those of the kubelet (pkg/kubelet/images/types.go).
+var imageReasons = map[string]bool{"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true, "ImageInspectError": true, "RegistryUnavailable": true}
 
 // notReady says why a container is not ready, empty if that is not known, and whether it
 // ended with an error.

@@ -62,7 +62,7 @@ func TestRolloutStall(t *testing.T) {
 		"refused":                  {[]appsv1.DeploymentCondition{deadline, refused}, nil, false, &Stall{Text: `FailedCreate: pods "agent-" is forbidden: unable to validate against any security context constraint`, Refused: true}},
 		"refused before":           {[]appsv1.DeploymentCondition{condition(appsv1.DeploymentReplicaFailure, corev1.ConditionFalse, "FailedCreate", "")}, nil, false, nil},
 		"rolled out":               {[]appsv1.DeploymentCondition{refused}, []corev1.Pod{pod("a", waiting("ImagePullBackOff", ""), none)}, true, nil},
-		"image, beside a ready":    {nil, []corev1.Pod{ready, pod("a", waiting("ErrImagePull", "not found\nmore"), none)}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a"}},
+		"image, beside a ready":    {nil, []corev1.Pod{ready, pod("a", waiting("ErrImagePull", "not found\nmore"), none)}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a", Image: true}},
 		"of a pod that terminates": {[]appsv1.DeploymentCondition{deadline}, []corev1.Pod{leaving}, false, &Stall{Text: `ProgressDeadlineExceeded: ReplicaSet "agent-1" has timed out progressing.`}},
 		"crash, with its log":      {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(2, "Error", "start\nloading config: line 3\n"))}, false, &Stall{Text: "pod a: CrashLoopBackOff: exit code 2: loading config: line 3", Pod: "a", Crashed: true}},
 		"crash, without a word":    {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},

@@ -53,7 +53,7 @@ func TestBlockingBudgets(t *testing.T) {
 			if (len(found) > 0) != test.want {
 				t.Errorf("blocked by %d budgets", len(found))
 			}
-			if blocked := Explain(pod, []policyv1.PodDisruptionBudget{budget}); (blocked != nil) != test.want {
+			if blocked := Explain(pod, []policyv1.PodDisruptionBudget{budget}, nil); (blocked != nil) != test.want {
 				t.Errorf("explained as %+v", blocked)
 			} else if blocked != nil && (!strings.HasPrefix(blocked.Message, "budget cart allows 0 disruptions: needs ") || blocked.Remedy == "") {
 				t.Errorf("explained as %+v", blocked)

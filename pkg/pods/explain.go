@@ -17,8 +17,9 @@ import (
 )
 
 // Explain returns how budgets prevent the eviction of the Pod now, and what to do about it. It
-// returns nil if none does.
-func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Blocker {
+// returns nil if none does. If pending Pods that a budget selects do not start, the remedy names
+// them: another replica would not start either.
+func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget, pending []corev1.Pod) *api.Blocker {
 	if several := selecting(pod, budgets); len(several) > 1 && budgeted(pod) {
 		return &api.Blocker{
 			Cause:   api.BlockedByBudgets,
@@ -48,6 +49,8 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Block
 			Cause: api.BlockedByUnready, Message: message + "; " + cmp.Or(Unready(pod), "the pod is not ready"),
 			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s; or allow the eviction of unready pods: %s", pod.Namespace, pod.Name, AllowUnready(budget.Namespace, budget.Name)),
 		}
+	case replacements(budget, pending) != "":
+		return &api.Blocker{Cause: api.BlockedByBudget, Message: message, Remedy: replacements(budget, pending)}
 	case status.DesiredHealthy >= status.ExpectedPods:
 		return &api.Blocker{
 			Cause: api.BlockedByBudget, Message: message,
@@ -61,9 +64,13 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) *api.Block
 }
 
 // scaleUp returns the command that gives the budget one more Pod, if that helps: a budget with
-// maxUnavailable 0 or minAvailable 100% needs every Pod, however many there are.
+// maxUnavailable 0 or minAvailable 100% needs every Pod, however many there are. While a Pod is not
+// healthy, one more may not become healthy either.
 func scaleUp(pod *corev1.Pod, budget policyv1.PodDisruptionBudget) string {
 	controller, managed := Controller(pod)
+	if budget.Status.CurrentHealthy < budget.Status.ExpectedPods {
+		return ""
+	}
 	if needed := budget.Spec.MinAvailable; !managed || needed == nil || needed.Type != intstr.Int {
 		return ""
 	}

@@ -32,27 +32,30 @@ func TestEachCauseHasARemedyOfItsOwn(t *testing.T) {
 	broken := policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 3, CurrentHealthy: 3, Conditions: []metav1.Condition{{
 		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason, Message: "found no controllers",
 	}}}
+	unhealthy := ofDeployment(intstr.FromInt32(3))
+	unhealthy[0].Status.CurrentHealthy = 2
 	for name, test := range map[string]struct {
 		ready           corev1.ConditionStatus
 		budgets         []policyv1.PodDisruptionBudget
 		cause           api.BlockedCause
 		message, remedy string
 	}{
-		"nothing":          {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open)}, "", "", ""},
-		"two that allow":   {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open), budget("all", open)}, api.BlockedByBudgets, "budgets cart, all select", "get pdb cart all"},
-		"not computed":     {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", broken)}, api.BlockedByBudgetStatus, "cannot be computed: found no controllers", "minAvailable"},
-		"all wanted":       {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", strict)}, api.BlockedByBudget, "needs 3 healthy, has 3", "needs 3 healthy pods and selects 3, so it never allows"},
-		"a number":         {corev1.ConditionTrue, ofDeployment(intstr.FromInt32(3)), api.BlockedByBudget, "", "disruption: add a replica (kubectl -n shop scale deployment cart --replicas=4), or change the budget: kubectl -n shop describe pdb cart"},
-		"a share":          {corev1.ConditionTrue, ofDeployment(intstr.FromString("100%")), api.BlockedByBudget, "", "disruption: change the budget: kubectl -n shop describe pdb cart"},
-		"others not ready": {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", short)}, api.BlockedByBudget, "needs 2 healthy, has 2", "wait until more of its 3 pods are healthy"},
-		"not ready":        {corev1.ConditionFalse, []policyv1.PodDisruptionBudget{budget("cart", policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 2, CurrentHealthy: 1})}, api.BlockedByUnready, "the pod has not been ready since 2026-11-30T01:02:03Z", "AlwaysAllow"},
+		"nothing":                   {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open)}, "", "", ""},
+		"two that allow":            {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open), budget("all", open)}, api.BlockedByBudgets, "budgets cart, all select", "get pdb cart all"},
+		"not computed":              {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", broken)}, api.BlockedByBudgetStatus, "cannot be computed: found no controllers", "minAvailable"},
+		"all wanted":                {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", strict)}, api.BlockedByBudget, "needs 3 healthy, has 3", "needs 3 healthy pods and selects 3, so it never allows"},
+		"a number":                  {corev1.ConditionTrue, ofDeployment(intstr.FromInt32(3)), api.BlockedByBudget, "", "disruption: add a replica (kubectl -n shop scale deployment cart --replicas=4), or change the budget: kubectl -n shop describe pdb cart"},
+		"a share":                   {corev1.ConditionTrue, ofDeployment(intstr.FromString("100%")), api.BlockedByBudget, "", "disruption: change the budget: kubectl -n shop describe pdb cart"},
+		"a number, one not healthy": {corev1.ConditionTrue, unhealthy, api.BlockedByBudget, "needs 3 healthy, has 2", "disruption: change the budget: kubectl -n shop describe pdb cart"},
+		"others not ready":          {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", short)}, api.BlockedByBudget, "needs 2 healthy, has 2", "wait until more of its 3 pods are healthy"},
+		"not ready":                 {corev1.ConditionFalse, []policyv1.PodDisruptionBudget{budget("cart", policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 2, CurrentHealthy: 1})}, api.BlockedByUnready, "the pod has not been ready since 2026-11-30T01:02:03Z", "AlwaysAllow"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart-0", Labels: map[string]string{"app": "cart", "pod-template-hash": "7c5d"},
 				OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "cart-7c5d", Controller: ptr.To(true)}}}}
 			pod.Status.Phase = corev1.PodRunning
 			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: test.ready, LastTransitionTime: since}}
-			blocked := Explain(pod, test.budgets)
+			blocked := Explain(pod, test.budgets, nil)
 			if blocked == nil {
 				blocked = &api.Blocker{}
 			}

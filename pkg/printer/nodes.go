@@ -1,6 +1,7 @@
 package printer
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -23,8 +24,10 @@ type Node struct {
 	// Protected: deleted, it is kept until its cleanup is done.
 	Protected bool `json:"protected"`
 	// Bypass is marked on a live node, which is not protected then.
-	Bypass   *Bypass `json:"bypass,omitempty"`
-	Cordoned bool    `json:"cordoned,omitempty"`
+	Bypass *Bypass `json:"bypass,omitempty"`
+	// Unprotected is why the node lacks the finalizer, empty if it has it or that is not known.
+	Unprotected string `json:"unprotected,omitempty"`
+	Cordoned    bool   `json:"cordoned,omitempty"`
 	// State of its cleanup; empty while there is none.
 	State   string      `json:"state,omitempty"`
 	Stuck   bool        `json:"stuck,omitempty"`
@@ -62,6 +65,9 @@ func (l *NodeList) write(text *Text, wide bool) {
 			protected.Text = "bypass"
 			reason = strings.TrimPrefix(reason+"; "+node.Bypass.Line(), "; ")
 		}
+		if node.Unprotected != "" {
+			reason = strings.TrimPrefix(reason+"; not protected: "+node.Unprotected, "; ")
+		}
 		if node.Stuck {
 			state.Tone = Bad
 		}
@@ -83,6 +89,38 @@ func (l *NodeList) write(text *Text, wide bool) {
 		if node.Bypass != nil {
 			text.Line("Note: node %s: %s", node.Name, node.Bypass.Line())
 		}
+	}
+	l.unprotected(text)
+}
+
+// fewNodes is how many nodes a note names.
+const fewNodes = 3
+
+// unprotected writes why nodes are not protected, a line for each reason.
+func (l *NodeList) unprotected(text *Text) {
+	var reasons []string
+	by := map[string][]string{}
+	for _, node := range l.Nodes {
+		if node.Protected || node.Bypass != nil || node.State != "" && node.Unprotected == "" {
+			continue // A node with a state was protected.
+		}
+		reason := cmp.Or(node.Unprotected, "kubectl nodecleanup check says why")
+		if by[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		by[reason] = append(by[reason], node.Name)
+	}
+	for _, reason := range reasons {
+		names := by[reason]
+		if len(names) == 1 {
+			text.Line("Note: node %s is not protected: %s", names[0], reason)
+			continue
+		}
+		more := ""
+		if len(names) > fewNodes {
+			more = ", …"
+		}
+		text.Line("Note: %d nodes are not protected: %s (%s%s)", len(names), reason, strings.Join(names[:min(fewNodes, len(names))], ", "), more)
 	}
 }
 

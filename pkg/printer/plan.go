@@ -78,12 +78,15 @@ func (p *Plan) Text(text *Text) { p.write(text, false) }
 func (p *Plan) Wide(text *Text) { p.write(text, true) }
 
 func (p *Plan) write(text *Text, effects bool) {
-	text.Line("%s · %s · nothing was changed", strings.TrimSpace("Plan "+p.Hash), p.Node)
+	if p.Unprotected != "" {
+		text.Line("No plan for node %s: %s", p.Node, p.Unprotected)
+	} else {
+		text.Line("%s · %s · nothing was changed", strings.TrimSpace("Plan "+p.Hash), p.Node)
+	}
 	if p.Bypass != nil {
 		text.Line("Bypass marked: %s", p.Bypass.Line())
 	}
 	if p.Unprotected != "" {
-		text.Line("No cleanup: %s", p.Unprotected)
 		return
 	}
 	if p.DryRun {
@@ -150,6 +153,10 @@ func (p *Plan) Short(text *Text) {
 	if p.Bypass != nil {
 		marked = "; " + p.Bypass.Line()
 	}
+	if p.Unprotected != "" {
+		text.Line("%s no plan: %s%s", p.Node, p.Unprotected, marked)
+		return
+	}
 	text.Line("%s plan %s: %d steps, %d blockers%s", p.Node, OrDash(p.Hash), len(p.Steps), len(p.Blocked), marked)
 }
 
@@ -184,6 +191,9 @@ func (l *PlanList) Text(text *Text) {
 	}
 	text.Table(rows)
 	for _, plan := range l.Plans {
+		if plan.Unprotected != "" {
+			text.Line("Note: no plan for node %s: %s", plan.Node, plan.Unprotected)
+		}
 		if plan.Bypass != nil {
 			text.Line("Note: node %s: %s", plan.Node, plan.Bypass.Line())
 		}

@@ -116,6 +116,8 @@ type Agent struct {
 	CLIVersion string `json:"cliVersion"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.
 	Outside bool `json:"outside,omitempty"`
+	// URL is where the API server calls an agent outside the cluster, empty if that is not known.
+	URL string `json:"url,omitempty"`
 	// Stopped: it is scaled to 0 replicas, and none outside leads.
 	Stopped  bool  `json:"stopped,omitempty"`
 	Ready    int32 `json:"ready"`

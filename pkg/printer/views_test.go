@@ -26,6 +26,15 @@ func nodes() printer.View {
 	return list
 }
 
+func nodesNotProtected() printer.View {
+	list := printer.NewNodeList(night)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		list.Nodes = append(list.Nodes, printer.Node{Name: name, UID: "u-" + name, Created: *ago(time.Hour), Unprotected: `outside the config's nodeSelector "pool=blue"`})
+	}
+	list.Nodes[3].Unprotected = "no agent adds the finalizer: no leader"
+	return list
+}
+
 func nodesMarked() printer.View {
 	list := printer.NewNodeList(night)
 	list.Nodes = []printer.Node{
@@ -132,7 +141,7 @@ func checks() printer.View {
 func TestViewsGolden(t *testing.T) {
 	yes, no := true, false
 	for name, view := range map[string]printer.View{
-		"nodes": nodes(), "nodes-marked": nodesMarked(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
+		"nodes": nodes(), "nodes-marked": nodesMarked(), "nodes-not-protected": nodesNotProtected(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
 		"plans": printer.NewPlanList([]*printer.Plan{plan(), unhashed(), runnable()}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
 	} {
 		for _, form := range printer.Forms {

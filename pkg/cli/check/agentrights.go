@@ -23,7 +23,11 @@ func agentRights(ctx context.Context, s *subject) result {
 		return skip(err)
 	}
 	if len(missing) > 0 {
-		return failed("it lacks: "+access.DescribeAll(missing), "kubectl nodecleanup install")
+		hint := ""
+		if status, err := s.readStatus(ctx); err == nil {
+			hint = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+		}
+		return failed("it lacks: "+access.DescribeAll(missing), hint)
 	}
 	settings, err := s.settings(ctx)
 	if err != nil {

@@ -116,6 +116,9 @@ func (o *Options) Run(ctx context.Context) error {
 	on := &subject{client: clients.Typed, namespace: namespace, catalog: o.Catalog(), now: o.ServerTime}
 	over := 0
 	for _, one := range chosen {
+		if !one.pre && one.id != "agent" && on.notInstalled(ctx) {
+			continue // Each would say it again.
+		}
 		said := o.ask(ctx, on, one)
 		switch {
 		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
@@ -128,7 +131,11 @@ func (o *Options) Run(ctx context.Context) error {
 		view.Checks = append(view.Checks, resultOf(one, said))
 	}
 	view.Time = metav1.NewTime(o.ServerTime())
-	view.Passed = over == 0 && !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
+	blind := ""
+	if !o.Pre {
+		blind = unseen(view.Checks)
+	}
+	view.Passed = over == 0 && blind == "" && !slices.ContainsFunc(view.Checks, func(c printer.Check) bool {
 		return c.Outcome == printer.Error || c.Outcome == printer.Warning && o.FailOn == string(printer.Warning)
 	})
 	if err := o.Print(o.Environment, view); err != nil {
@@ -140,10 +147,31 @@ func (o *Options) Run(ctx context.Context) error {
 			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %d checks were not finished within %s", over, len(chosen), o.Limit),
 			Next: "Run it again with a longer --timeout.",
 		}
+	case blind != "":
+		return &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("checking: no check of the install could be made: %s", blind),
+			Next: "Ask a cluster administrator for the ClusterRole and the Role nodecleanup-viewer.",
+		}
 	case !view.Passed:
 		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
+}
+
+// unseen returns the detail of the first check of the install if every one was skipped; else "".
+func unseen(done []printer.Check) string {
+	first := ""
+	for _, one := range done {
+		at := slices.IndexFunc(checks, func(c check) bool { return c.id == one.ID })
+		switch {
+		case checks[at].pre || one.ID == "operate-rights": // They are about the cluster and the caller.
+		case one.Outcome != printer.Skip && one.Outcome != printer.Suppressed:
+			return ""
+		case first == "":
+			first = one.Detail
+		}
+	}
+	return first
 }
 
 // afterInstall are the checks that ask for nothing that an install needs some time for, or is
@@ -161,6 +189,16 @@ func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace st
 	}
 	view.Passed = !slices.ContainsFunc(view.Checks, func(c printer.Check) bool { return c.Outcome == printer.Error })
 	return view
+}
+
+// MissingSecret returns the first secret that the config on the cluster names and that does not
+// exist, and the command that creates it; empty if there is none, or that is not known.
+func MissingSecret(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor) (detail, fix string) {
+	said := secretsThere(ctx, &subject{client: client, namespace: namespace, catalog: catalog})
+	if said.outcome != printer.Error {
+		return "", ""
+	}
+	return said.detail, said.hint
 }
 
 // ask runs one check, while there is time.

@@ -100,15 +100,24 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 	return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods %s", s.namespace, api.Agent, rest)
 }
 
+// notInstalled reports whether nothing of an install is there. It is false if that is not known.
+func (s *subject) notInstalled(ctx context.Context) bool {
+	status, err := s.readStatus(ctx)
+	return err == nil && status.Agent.Health == printer.Missing && s.seen.Status == nil &&
+		s.seen.Webhook == nil && s.seen.Policy == nil && s.seen.Guard == nil && !s.seen.GuardHidden
+}
+
 func agent(ctx context.Context, s *subject) result {
 	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
 		return skip(err)
+	case s.notInstalled(ctx):
+		return failed("nodecleanup is not installed in namespace "+s.namespace, "kubectl nodecleanup install --wait; if it is elsewhere, set --namespace")
 	case status.Agent.Health == printer.Missing:
 		return failed(status.Agent.Problem, "kubectl nodecleanup install --wait")
 	case status.Agent.Outside:
-		return warn("it runs outside the cluster", "kubectl nodecleanup install --wait puts it inside")
+		return warn("it runs outside the cluster, for development", "for production, docs/install.md says how to install it in the cluster")
 	case status.Agent.Stopped:
 		return failed(status.Agent.Problem, inspect.ScaleUp)
 	}
@@ -132,7 +141,7 @@ func leader(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case !status.Agent.Leads:
-		return failed(orElse(status.Agent.Problem, "no leader"), s.logs(status, "--tail=20"))
+		return failed(orElse(status.Agent.Problem, "no leader"), orElse(status.Agent.Remedy, s.logs(status, "--tail=20")))
 	}
 	return pass(status.Agent.Leader)
 }
@@ -145,7 +154,11 @@ func versions(ctx context.Context, s *subject) result {
 	case status.Agent.Version == "":
 		return skip(fmt.Errorf("no agent has said its version"))
 	case !version.Fits(version.Version, status.Agent.Version):
-		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version")
+		hint := "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version"
+		if status.Agent.Outside {
+			hint = "start an agent of this version outside the cluster, or use the CLI of the agent's version"
+		}
+		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), hint)
 	}
 	found := version.Version
 	if found != status.Agent.Version {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -40,7 +41,7 @@ func certificate(ctx context.Context, s *subject) result {
 	byPolicy := ""
 	switch {
 	case admission.Health == printer.Missing:
-		return failed(admission.Problem, "kubectl nodecleanup install --wait")
+		return failed(admission.Problem, inspect.Reinstall(status.Agent))
 	case admission.Problem != "":
 		return failed(admission.Problem, hint)
 	case !slices.Contains(admission.Ways, "webhook"):
@@ -74,7 +75,7 @@ func guard(ctx context.Context, s *subject) result {
 	}
 	switch status.Guard.Health {
 	case printer.Missing:
-		return failed(status.Guard.Problem, "kubectl nodecleanup install --wait")
+		return failed(status.Guard.Problem, inspect.Reinstall(status.Agent))
 	case printer.Broken:
 		return failed(status.Guard.Problem, s.logs(status, "| grep -i certificate"))
 	case printer.Unknown:

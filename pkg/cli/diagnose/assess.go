@@ -10,6 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // assess turns what was read into the answer.
@@ -58,7 +59,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 	default:
 		view.Question = fmt.Sprintf("Node %s is not being deleted, and no cleanup was requested.", f.name)
 		if bypass := inspect.Bypass(f.node, now); bypass == nil {
-			fact(passed(api.HasFinalizer(f.node)), "%s", protection(api.HasFinalizer(f.node)))
+			fact(passed(api.HasFinalizer(f.node)), "%s", f.protection(now))
 		}
 		f.marked(view, fact, now)
 		return view
@@ -124,11 +125,24 @@ func passed(good bool) printer.Outcome {
 	return printer.Error
 }
 
-func protection(protected bool) string {
-	if protected {
+func (f *found) protection(now time.Time) string {
+	if api.HasFinalizer(f.node) {
 		return "it is protected: a delete waits for its cleanup"
 	}
-	return "it is NOT protected: a delete removes it without cleanup (kubectl nodecleanup check says why)"
+	const not = "it is NOT protected: a delete removes it without cleanup"
+	if why := f.unprotectedBecause(now); why != "" {
+		return not + "; " + why
+	}
+	return not + " (kubectl nodecleanup check says why)"
+}
+
+// unprotectedBecause returns why the node lacks the finalizer, empty if that is not known.
+func (f *found) unprotectedBecause(now time.Time) string {
+	var agent *printer.Agent
+	if f.agent != nil {
+		agent = &inspect.Assess(f.agent, version.Version, now).Agent
+	}
+	return inspect.Unprotected(f.node, f.selector, agent)
 }
 
 // steps tells each step of the run.

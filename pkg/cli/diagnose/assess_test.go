@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
@@ -150,6 +151,15 @@ func TestEveryCauseGolden(t *testing.T) {
 			elsewhere.Namespace = "ops"
 			f.budgets = append(f.budgets, roomy, elsewhere)
 		}, "budget-blocking"},
+		"budget-with-pending-replacements": {func(f *found) {
+			draining(f)
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
+			f.pending = []corev1.Pod{pod("cart-9", func(p *corev1.Pod) {
+				p.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+					Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available: 1 node(s) were unschedulable.",
+				}}}
+			})}
+		}, "budget-blocking"},
 		"budget-of-a-pod-that-is-not-healthy": {func(f *found) {
 			draining(f)
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(0, 1)}
@@ -230,13 +240,19 @@ func TestEveryCauseGolden(t *testing.T) {
 		"unprotected": {func(f *found) {
 			f.node.Finalizers, f.node.Status.Conditions, f.run = []string{"wrangler.cattle.io/node"}, nil, nil
 		}, "unprotected"},
+		"unprotected-by-the-selector": {func(f *found) {
+			f.node.Finalizers, f.node.Status.Conditions, f.run = []string{"wrangler.cattle.io/node"}, nil, nil
+			f.selector = labels.SelectorFromSet(labels.Set{"pool": "blue"})
+		}, "unprotected"},
 		"no-ca": {func(f *found) { f.agent.Webhook = nil }, ""},
 		"no-ca-but-a-policy": {func(f *found) {
 			f.agent.Webhook.Webhooks[0].ClientConfig.CABundle = []byte("?")
 			f.agent.Policy = &admissionv1.MutatingAdmissionPolicy{}
 		}, ""},
-		"rights-missing": {func(f *found) { f.rights = []access.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}} }, "rights-missing"},
-		"node-invalid":   {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
+		"rights-missing": {func(f *found) {
+			f.rights, f.regrant = []access.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}}, "kubectl nodecleanup install --force-conflicts --wait"
+		}, "rights-missing"},
+		"node-invalid": {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
 		"host-returned": {func(f *found) {
 			f.run.State, f.run.Host = api.Succeeded, &api.Host{BootID: "a"}
 			f.node.Status.NodeInfo.BootID = "b"
@@ -266,7 +282,12 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.node.DeletionTimestamp = nil
 			f.node.Annotations = map[string]string{api.AnnotationBypass: "yess", api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}
 		}, "bypass-unreadable"},
-		"not-deleted": {func(f *found) { f.node.DeletionTimestamp = nil }, ""},
+		"not-selected": {func(f *found) {
+			f.node.DeletionTimestamp, f.node.Finalizers = nil, nil
+			f.selector = labels.SelectorFromSet(labels.Set{"pool": "blue"})
+		}, ""},
+		"not-protected-yet": {func(f *found) { f.node.DeletionTimestamp, f.node.Finalizers = nil, nil }, ""},
+		"not-deleted":       {func(f *found) { f.node.DeletionTimestamp = nil }, ""},
 		"requested": {func(f *found) {
 			f.node.DeletionTimestamp = nil
 			f.node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}

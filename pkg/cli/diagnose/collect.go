@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -31,6 +32,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // found is what was read about one node.
@@ -50,6 +52,8 @@ type found struct {
 	events      []corev1.Event
 	pods        []corev1.Pod
 	budgets     []policyv1.PodDisruptionBudget
+	// pending Pods of all nodes, read if a budget blocks.
+	pending []corev1.Pod
 	// denied are the evictions that the API server would not accept now, where no budget that was
 	// read says why.
 	denied  []cleanup.Effect
@@ -58,6 +62,8 @@ type found struct {
 	refused error
 	// deadline is what the config says about cleanups that take long.
 	deadline config.Deadline
+	// selector is that of the config; nil where it could not be read.
+	selector labels.Selector
 	// planned are the steps that the config has for the node; nil where it could not be read.
 	planned []config.Step
 	// missing are the secrets that are not there, of steps that are still to be done.
@@ -67,6 +73,8 @@ type found struct {
 	// rights that the agent lacks for an install, and lacks those for the planned steps.
 	rights []access.Right
 	lacks  []access.Lack
+	// regrant is the command that gives the agent the rights again.
+	regrant string
 	// evidence says what was read, unread what could not be and why.
 	evidence []string
 	unread   []printer.Unread
@@ -174,7 +182,7 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 	case err != nil:
 		return err
 	}
-	f.deadline = settings.Deadline
+	f.deadline, f.selector = settings.Deadline, settings.NodeSelector
 	f.planned = plan.Build(settings.Steps, f.node).Steps()
 	for _, step := range f.planned {
 		if !f.ahead(step.Name) {
@@ -229,6 +237,14 @@ func (f *found) readBudgets(ctx context.Context, client kubernetes.Interface) er
 		return err
 	}
 	f.budgets = list.Items
+	if budget(f, time.Time{}) == nil {
+		return nil
+	}
+	pending, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Pending"})
+	if err != nil {
+		return fmt.Errorf("listing the pending pods: %w", err)
+	}
+	f.pending = pending.Items
 	return nil
 }
 
@@ -294,6 +310,9 @@ func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) erro
 func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (err error) {
 	if f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace); err != nil {
 		return err
+	}
+	if len(f.rights) > 0 && f.agent != nil {
+		f.regrant = rights.Regrant(ctx, client, f.namespace, inspect.Assess(f.agent, version.Version, f.now()).Agent)
 	}
 	ahead := slices.DeleteFunc(slices.Clone(f.planned), func(step config.Step) bool { return !f.ahead(step.Name) })
 	f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, ahead)

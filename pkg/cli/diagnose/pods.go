@@ -34,7 +34,7 @@ func budget(f *found, _ time.Time) *printer.Cause {
 		if !pods.Movable(pod) {
 			continue
 		}
-		if blocked := pods.Explain(pod, f.budgets); blocked != nil {
+		if blocked := pods.Explain(pod, f.budgets, f.pending); blocked != nil {
 			held = append(held, fmt.Sprintf("%s (%s)", pods.Object(pod), blocked.Message))
 			if len(options) < named && !slices.Contains(options, blocked.Remedy) {
 				options = append(options, blocked.Remedy)

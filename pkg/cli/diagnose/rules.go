@@ -1,9 +1,12 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -41,11 +44,15 @@ func released(f *found, _ time.Time) *printer.Cause {
 		"ask the owners of these finalizers", fmt.Sprintf("kubectl get node %s -o jsonpath='{.metadata.finalizers}'", f.name))
 }
 
-func unprotected(f *found, _ time.Time) *printer.Cause {
+func unprotected(f *found, now time.Time) *printer.Cause {
 	if f.held() || f.node.DeletionTimestamp == nil || f.wasOurs() {
 		return nil
 	}
-	return cause("unprotected", "the node was deleted without our finalizer, so there is no cleanup; others hold it: "+strings.Join(f.node.Finalizers, ", "),
+	why := "without our finalizer"
+	if f.selector != nil && !f.selector.Matches(labels.Set(f.node.Labels)) {
+		why += " (" + f.unprotectedBecause(now) + ")"
+	}
+	return cause("unprotected", "the node was deleted "+why+", so there is no cleanup; others hold it: "+strings.Join(f.node.Finalizers, ", "),
 		"ask the owners of these finalizers", "kubectl nodecleanup check")
 }
 
@@ -121,7 +128,7 @@ func rightsMissing(f *found, _ time.Time) *printer.Cause {
 	if len(f.rights) == 0 {
 		return nil
 	}
-	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), "kubectl nodecleanup install")
+	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), cmp.Or(f.regrant, "kubectl nodecleanup check"))
 }
 
 // stepRightsMissing is about rights that the options of a step need, such as forceAfter: until

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +111,10 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		}
 	}
 	leads := s.Leadership.Leads
-	agent.Outside = s.Deployment == nil && (leads || s.Webhook != nil && outside(s.Webhook))
+	address := agentURL(s.Webhook)
+	if agent.Outside = s.Deployment == nil && (leads || address != ""); agent.Outside {
+		agent.URL = address
+	}
 	if s.Deployment != nil {
 		agent.Ready = s.Deployment.Status.ReadyReplicas
 		agent.Replicas = 1 // what the API server takes nothing for
@@ -145,6 +149,8 @@ func StallRemedy(namespace string, stall *cluster.Stall) string {
 		return "fix what the message names: a quota, Pod Security, a policy; for security context constraints see OpenShift in docs/install.md"
 	case stall.Crashed:
 		return fmt.Sprintf("kubectl -n %s logs %s --previous", namespace, stall.Pod)
+	case stall.Image:
+		return fmt.Sprintf("check the image, the registry and the pull secret: kubectl -n %s describe pod %s; for another image: kubectl nodecleanup install --image IMAGE --wait", namespace, stall.Pod)
 	case stall.Pod != "":
 		return fmt.Sprintf("kubectl -n %s describe pod %s", namespace, stall.Pod)
 	}
@@ -158,8 +164,38 @@ func noLeader(agent printer.Agent, now time.Time) string {
 	return fmt.Sprintf("no leader: %s renewed the lease last, %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
 }
 
-func outside(webhook *admissionv1.MutatingWebhookConfiguration) bool {
-	return slices.ContainsFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.ClientConfig.URL != nil })
+// agentURL returns where the API server calls an agent outside the cluster, as install
+// --agent-url takes it; empty if the agent is behind a Service.
+func agentURL(webhook *admissionv1.MutatingWebhookConfiguration) string {
+	if webhook == nil {
+		return ""
+	}
+	for _, hook := range webhook.Webhooks {
+		if hook.ClientConfig.URL == nil {
+			continue
+		}
+		if parsed, err := url.Parse(*hook.ClientConfig.URL); err == nil {
+			return parsed.Scheme + "://" + parsed.Host
+		}
+	}
+	return ""
+}
+
+// Reinstall returns the command that applies the manifests again. For an agent outside the
+// cluster it keeps that agent: without --agent-url, an install puts a Deployment in its place.
+func Reinstall(agent printer.Agent, flags ...string) string {
+	arguments := []string{"kubectl nodecleanup install"}
+	if agent.Outside {
+		arguments = append(arguments, "--agent-url "+cmp.Or(agent.URL, "https://ADDRESS:PORT"))
+	}
+	arguments = append(arguments, flags...)
+	switch {
+	case !agent.Outside:
+		arguments = append(arguments, "--wait")
+	case agent.URL == "":
+		return strings.Join(arguments, " ") + ", with the --webhook-listen of the agent outside the cluster"
+	}
+	return strings.Join(arguments, " ")
 }
 
 // assessAdmission: with the policy inside the API server new nodes are protected
@@ -324,7 +360,7 @@ func next(view *printer.Status, stuck int) string {
 	case !works(view.Agent.Health):
 		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20; kubectl -n %[1]s describe pods", view.Namespace, api.Agent)
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
-		return "kubectl nodecleanup install --wait"
+		return Reinstall(view.Agent)
 	case (!works(view.Admission.Health) || view.Guard.Health.Bad()) && view.Agent.Outside:
 		return "look at the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health), view.Guard.Health.Bad():

@@ -195,6 +195,12 @@ func (s *Snapshot) ReadRuns(ctx context.Context, client kubernetes.Interface) er
 	})
 }
 
+// CleanupBegun reports whether nodecleanup has begun a cleanup of the node. Without the finalizer, it has
+// released the node.
+func (s *Snapshot) CleanupBegun(node *corev1.Node) bool {
+	return api.CleanupConditionOf(node) != nil || s.Runs[node.UID] != nil || s.Unreadable[node.UID] != nil
+}
+
 func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 	uid := types.UID(configMap.Labels[api.LabelNodeUID])
 	delete(s.Unreadable, uid)

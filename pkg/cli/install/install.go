@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
@@ -92,7 +93,7 @@ are deleted if they still have our label.`,
   # "resources: [nodecleanup-base]"
   kubectl nodecleanup install -k ./nodecleanup
 
-  # Development: the agent runs on this machine (make run-local)
+  # Development: the agent runs on this machine, at that address; then start it: make run-local
   kubectl nodecleanup install --agent-url https://127.0.0.1:9443`,
 		Args: command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -224,6 +225,9 @@ func (o *Options) Run(ctx context.Context) error {
 		return o.check(ctx, clients.Typed, namespace)
 	}
 	if o.DryRun == dryRunNone {
+		if detail, fix := check.MissingSecret(ctx, clients.Typed, namespace, o.Catalog()); detail != "" && options.Config != nil {
+			o.Say("WARNING: %s. Create it: %s", detail, fix)
+		}
 		o.Say("See how it comes up: kubectl nodecleanup status")
 	}
 	return nil

@@ -10,12 +10,18 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // Options of the command.
@@ -45,7 +51,8 @@ func list(environment *command.Environment) *cobra.Command {
 		Long: `List every node: whether it is protected, the state of its cleanup, the step that it is
 at, and its age. PROTECTED is yes if a deletion keeps the node until its cleanup is done,
 no if the node lacks the finalizer, and bypass if an operator has marked it, so that a
-deletion releases it without cleanup. The command only reads, and needs no agent.`,
+deletion releases it without cleanup. Lines below the list say why nodes lack the
+finalizer. The command only reads, and needs no agent.`,
 		Example: `  kubectl nodecleanup nodes list
 
   # Nodes that a delete would take away without cleanup
@@ -80,9 +87,13 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	var nodes []*corev1.Node
+	var why reasons
 	leaving := &inspect.Snapshot{Namespace: namespace}
 	err = cluster.EachNode(ctx, clients.Typed.CoreV1(), func(node *corev1.Node) error {
 		trimmed := inspect.Trim(node)
+		if !api.HasFinalizer(node) {
+			trimmed.Labels, why.some = node.Labels, true
+		}
 		nodes = append(nodes, trimmed)
 		if inspect.IsLeaving(node) {
 			leaving.Leaving = append(leaving.Leaving, trimmed)
@@ -95,15 +106,40 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := leaving.ReadRuns(ctx, clients.Typed); err != nil {
 		return err
 	}
-	return o.Print(o.Environment, view(nodes, leaving, o.ServerTime()))
+	if why.some {
+		why.read(ctx, clients.Typed, namespace, o.ServerTime)
+	}
+	return o.Print(o.Environment, view(nodes, leaving, why, o.ServerTime()))
 }
 
-func view(nodes []*corev1.Node, leaving *inspect.Snapshot, now time.Time) *printer.NodeList {
+// reasons is what explains that nodes lack the finalizer. What cannot be read is nil.
+type reasons struct {
+	// some: there are such nodes.
+	some     bool
+	selector labels.Selector
+	agent    *printer.Agent
+}
+
+// read leaves out what the caller may not read: the list is worth something without.
+func (r *reasons) read(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) {
+	catalog := plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
+	if settings, err := preview.Config(ctx, client, namespace, catalog); err == nil {
+		r.selector = settings.NodeSelector
+	}
+	if seen, err := inspect.NewReader(client, namespace, now).Agent(ctx); err == nil {
+		r.agent = &inspect.Assess(seen, version.Version, now()).Agent
+	}
+}
+
+func view(nodes []*corev1.Node, leaving *inspect.Snapshot, why reasons, now time.Time) *printer.NodeList {
 	list := printer.NewNodeList(now)
 	for _, node := range nodes {
 		bypass := inspect.Bypass(node, now)
 		row := printer.Node{
 			Name: node.Name, UID: string(node.UID), Protected: api.HasFinalizer(node) && bypass == nil, Bypass: bypass, Cordoned: node.Spec.Unschedulable, Created: node.CreationTimestamp,
+		}
+		if !api.HasFinalizer(node) && !leaving.CleanupBegun(node) {
+			row.Unprotected = inspect.Unprotected(node, why.selector, why.agent)
 		}
 		if condition := api.CleanupConditionOf(node); node.DeletionTimestamp != nil || condition != nil {
 			cleanup := inspect.CleanupRow(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID])

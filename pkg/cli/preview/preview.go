@@ -44,6 +44,11 @@ type Previewer struct {
 	// attached are the volumes by node.
 	attached    map[string][]string
 	attachedErr error
+
+	readSchedulable sync.Once
+	// schedulable names up to two Nodes.
+	schedulable    []string
+	schedulableErr error
 }
 
 // Load reads the config on the cluster and the past runs.
@@ -167,6 +172,9 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 		}
 	}
 	view.Hash = hash(planned, node, p.config, view)
+	if err := p.room(ctx, view); err != nil {
+		return nil, err
+	}
 	view.EstimateSeconds = int64(p.estimate(planned).Seconds())
 	return view, p.volumes(ctx, view)
 }

@@ -28,7 +28,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 		effects = append(effects, cleanup.Effect{Action: cleanup.Cordon, Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name}})
 	}
 	in := circumstancesOf(target.Node, target, p.clock.Now())
-	check := check{plugin: p, rights: map[string]error{}, budgets: map[string]*policyv1.PodDisruptionBudgetList{}}
+	check := check{plugin: p, rights: map[string]error{}, budgets: map[string]*policyv1.PodDisruptionBudgetList{}, pending: map[string][]corev1.Pod{}}
 	for i := range list {
 		pod := &list[i]
 		in.late = in.cameLate(pod)
@@ -91,6 +91,8 @@ type check struct {
 	rights map[string]error
 	// budgets by namespace, read when first needed.
 	budgets map[string]*policyv1.PodDisruptionBudgetList
+	// pending Pods by namespace, read when a budget blocks.
+	pending map[string][]corev1.Pod
 }
 
 // eviction adds to the effect what blocks the eviction of the pod. The error is that of ctx.
@@ -162,7 +164,18 @@ func (c check) read(ctx context.Context, pod *corev1.Pod) *cleanup.Blocker {
 		}
 		c.budgets[pod.Namespace] = budgets
 	}
-	return pods.Explain(pod, c.budgets[pod.Namespace].Items)
+	blocked := pods.Explain(pod, c.budgets[pod.Namespace].Items, nil)
+	if blocked == nil {
+		return nil
+	}
+	if _, listed := c.pending[pod.Namespace]; !listed {
+		list, err := c.client.CoreV1().Pods(pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Pending"})
+		if err != nil {
+			list = &corev1.PodList{} // What blocks is known without them.
+		}
+		c.pending[pod.Namespace] = list.Items
+	}
+	return pods.Explain(pod, c.budgets[pod.Namespace].Items, c.pending[pod.Namespace])
 }
 
 // readBudgets names a budget that blocks the pod, for a caller who may read but not evict.

@@ -24,7 +24,7 @@ func (d *drain) budgetRemedy(pod *corev1.Pod) string {
 	for _, budget := range used {
 		budgets = append(budgets, *budget)
 	}
-	if blocked := pods.Explain(pod, budgets); blocked != nil {
+	if blocked := pods.Explain(pod, budgets, nil); blocked != nil {
 		return "; " + blocked.Remedy
 	}
 	return ""

@@ -45,3 +45,12 @@ func TestCheckPrintsItsResultsAfterATimeout(t *testing.T) {
 	}
 	wantText(t, result.errOut, "were not finished within 2s", "longer --timeout")
 }
+
+func TestCheckSaysOnceThatNothingIsInstalled(t *testing.T) {
+	admin(t)
+	result := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check"))
+	wantText(t, result.out, "✗ agent: agent pods · nodecleanup is not installed in namespace nodecleanup-system", "fix: kubectl nodecleanup install --wait", "1 error")
+	if number := strings.Count(result.out, "✗"); number != 1 {
+		t.Errorf("%d errors:\n%s", number, result.out)
+	}
+}

@@ -137,7 +137,7 @@ func TestPodsThatDoNotStart(t *testing.T) {
 		wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check")).out, text)
 	}
 	kubeletSays(`"state":{"waiting":{"reason":"ErrImagePull","message":"registry.example: no such host"}}`)
-	stalls(": ErrImagePull: registry.example: no such host", "describe pod")
+	stalls(": ErrImagePull: registry.example: no such host", "check the image, the registry and the pull secret")
 	kubeletSays(`"state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 5m0s"}},"lastState":{"terminated":{"exitCode":2,"reason":"Error","message":"starting\nreading the config: line 3"}}`)
 	stalls(": CrashLoopBackOff: exit code 2: reading the config: line 3", "--previous")
 }

@@ -171,6 +171,7 @@ func TestCheckWithFewRights(t *testing.T) {
 	f.runAs(reader, "preflight", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "ask a cluster administrator")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "check", "--pre", "-n", f.namespace).exits(exit.OK).says("! install-rights", "you lack: create namespaces")
+	f.runAs(nobody, "check", "-n", f.namespace).exits(exit.Failure).says("- agent", "no check of the install could be made", "nodecleanup-viewer")
 	f.runAs(nobody, "plugins", "status", "-n", f.namespace).exits(exit.Failure).says("reading the agent's status", "ask a cluster administrator")
 }
 

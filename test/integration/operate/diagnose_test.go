@@ -2,14 +2,18 @@ package operate_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
 func TestDiagnoseFindsWhatHoldsANode(t *testing.T) {
@@ -86,6 +90,36 @@ func TestDiagnoseANodeThatIsGone(t *testing.T) {
 	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may be deleted already")
 }
 
+// Another replica would not start either.
+func TestReplacementsThatDoNotStartAreNamed(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	pending := cluster.MakePod("default", "cart-1", "")
+	app("cart")(pending)
+	pending.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/quota"}}
+	pods := f.client.CoreV1().Pods("default")
+	if _, err := pods.Create(t.Context(), pending, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pods.Delete(contextOf(t), "cart-1", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	const named = "1 pod that the budget selects is Pending: cart-1 (SchedulingGated: "
+	f.eventually("plan names it", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("plan", "worker").out, named), nil
+	})
+	f.run("plan", "worker").exits(exit.Blocked).says("Note: no other node is schedulable now")
+	f.delete("worker")
+	f.awaitState("worker", api.Running)
+	f.eventuallyDiagnoses("worker", "budget-blocking")
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says(named, "kubectl -n default describe pod cart-1")
+}
+
 func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {
 	f := setUp(t, drainAndTell)
 	f.start()
@@ -103,5 +137,15 @@ func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.eventuallyDiagnoses("worker", "rights-missing")
-	f.run("diagnose", "worker").exits(exit.Unhealthy).says("patch nodes/status", "create pods/eviction", "kubectl nodecleanup install")
+	at := fmt.Sprintf("https://127.0.0.1:%d", f.port)
+	// The roles are another client's now, and the agent stays outside the cluster.
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("patch nodes/status", "create pods/eviction", "kubectl nodecleanup install --agent-url "+at+" --force-conflicts")
+	f.run("install", "--agent-url", at).exits(exit.Failure).says("--force-conflicts")
+	f.run("install", "--agent-url", at, "--force-conflicts").exits(exit.OK)
+	f.eventually("the agent has its rights again", func(context.Context) (bool, error) {
+		return !strings.Contains(f.quietly("diagnose", "worker").out, "the agent lacks rights"), nil
+	})
+	if _, err := f.client.AppsV1().Deployments(f.namespace).Get(t.Context(), api.Agent, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("a Deployment stands in the place of the agent: %v", err)
+	}
 }

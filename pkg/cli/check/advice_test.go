@@ -1,0 +1,100 @@
+package check
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	builtin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+func TestNotInstalled(t *testing.T) {
+	webhook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: api.WebhookName}}
+	for name, test := range map[string]struct {
+		objects []runtime.Object
+		want    bool
+		says    string
+	}{
+		"nothing":                {nil, true, "nodecleanup is not installed in namespace ns"},
+		"without its Deployment": {[]runtime.Object{webhook}, false, "no deployment nodecleanup-agent in namespace ns"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &subject{client: fake.NewClientset(test.objects...), namespace: "ns", now: func() time.Time { return night }}
+			if got := s.notInstalled(t.Context()); got != test.want {
+				t.Errorf("not installed: %v", got)
+			}
+			if said := agent(t.Context(), s); said.outcome != printer.Error || said.detail != test.says || !strings.HasPrefix(said.hint, "kubectl nodecleanup install --wait") {
+				t.Errorf("the check says %+v", said)
+			}
+		})
+	}
+}
+
+// The advice for an agent outside the cluster never puts a Deployment in its place.
+func TestAnAgentOutsideTheClusterStays(t *testing.T) {
+	outside := func(status *printer.Status) {
+		status.Agent.Outside, status.Agent.URL, status.Agent.Ready = true, "https://127.0.0.1:9443", 0
+		status.Agent.Version = "v9.0.0"
+		status.Guard = printer.DeleteGuard{Health: printer.Missing, Problem: "no guard"}
+		status.Admission = printer.Admission{Health: printer.Missing, Problem: "no webhook"}
+	}
+	for _, one := range checks {
+		switch one.id {
+		case "agent", "certificate", "guard", "version":
+			said := one.run(t.Context(), led(outside))
+			if said.hint == "" || strings.Contains(said.hint, "upgrade") {
+				t.Errorf("%s: %+v", one.id, said)
+			}
+			if strings.Contains(said.hint, " install") && !strings.Contains(said.hint, "--agent-url https://127.0.0.1:9443") && !strings.Contains(said.hint, "docs/install.md") {
+				t.Errorf("%s: %+v", one.id, said)
+			}
+		}
+	}
+}
+
+func TestALeaderThatIsMissingBecauseOfAnImage(t *testing.T) {
+	s := led(func(status *printer.Status) {
+		stop(status)
+		status.Agent.Problem, status.Agent.Remedy = "no leader; pod a: ErrImagePull: not found", "check the image"
+	})
+	if said := leader(t.Context(), s); said.outcome != printer.Error || said.detail != "no leader; pod a: ErrImagePull: not found" || said.hint != "check the image" {
+		t.Errorf("the check says %+v", said)
+	}
+}
+
+func TestUnseen(t *testing.T) {
+	skipped := printer.Check{ID: "config", Outcome: printer.Skip, Detail: "forbidden"}
+	for name, test := range map[string]struct {
+		checks []printer.Check
+		want   string
+	}{
+		"nothing of the install": {[]printer.Check{{ID: "server-version", Outcome: printer.Pass}, skipped, {ID: "operate-rights", Outcome: printer.Warning}}, "forbidden"},
+		"something of it":        {[]printer.Check{skipped, {ID: "agent", Outcome: printer.Error}}, ""},
+	} {
+		if got := unseen(test.checks); got != test.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestMissingSecret(t *testing.T) {
+	settings := "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n"
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.ConfigName}, Data: map[string]string{api.ConfigKey: settings}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "inventory"}, Data: map[string][]byte{"url": []byte("https://x")}}
+	catalog := builtin.Catalog(builtin.Dependencies{})
+	detail, fix := MissingSecret(t.Context(), fake.NewClientset(configMap), "ns", catalog)
+	if detail != "secret inventory of step tell is missing" || fix != "kubectl -n ns create secret generic inventory --from-literal=url=…" {
+		t.Errorf("got %q, %q", detail, fix)
+	}
+	if detail, fix := MissingSecret(t.Context(), fake.NewClientset(configMap, secret), "ns", catalog); detail != "" || fix != "" {
+		t.Errorf("with the secret: %q, %q", detail, fix)
+	}
+}

@@ -1,0 +1,24 @@
+package inspect
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Unprotected returns why a Node lacks the finalizer, empty if that is not known. The selector is
+// that of the config, nil if the config is not known, and so is the agent.
+func Unprotected(node *corev1.Node, selector labels.Selector, agent *printer.Agent) string {
+	switch {
+	case selector != nil && !selector.Matches(labels.Set(node.Labels)):
+		return fmt.Sprintf("outside the config's nodeSelector %q", selector)
+	case node.DeletionTimestamp != nil:
+		return "deleted before it got the finalizer"
+	case agent != nil && !agent.Leads:
+		return "no agent adds the finalizer: " + agent.Problem
+	}
+	return ""
+}

@@ -1,0 +1,59 @@
+package rights
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// Regrant returns the command that gives the agent the rights of an install again. If another
+// client has changed its roles, an install without --force-conflicts is refused.
+func Regrant(ctx context.Context, client kubernetes.Interface, namespace string, agent printer.Agent) string {
+	var flags []string
+	for _, role := range roles(ctx, client, namespace) {
+		if role.GetLabels()["app.kubernetes.io/managed-by"] == "Helm" {
+			return "helm upgrade, with the values it has"
+		}
+		if flags == nil && slices.ContainsFunc(role.GetManagedFields(), changesRights) {
+			flags = []string{"--force-conflicts"}
+		}
+	}
+	return inspect.Reinstall(agent, flags...)
+}
+
+// roles returns the roles and bindings of the agent that exist and that the caller may read.
+func roles(ctx context.Context, client kubernetes.Interface, namespace string) []metav1.Object {
+	var found []metav1.Object
+	add := func(object metav1.Object, err error) {
+		if err == nil {
+			found = append(found, object)
+		}
+	}
+	role, err := client.RbacV1().ClusterRoles().Get(ctx, api.Agent, metav1.GetOptions{})
+	add(role, err)
+	binding, err := client.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
+	add(binding, err)
+	for _, one := range []struct{ namespace, name string }{{namespace, api.Agent}, {metav1.NamespaceDefault, api.AgentEvents}} {
+		role, err := client.RbacV1().Roles(one.namespace).Get(ctx, one.name, metav1.GetOptions{})
+		add(role, err)
+		binding, err := client.RbacV1().RoleBindings(one.namespace).Get(ctx, one.name, metav1.GetOptions{})
+		add(binding, err)
+	}
+	return found
+}
+
+// changesRights reports whether another client than an install owns what grants rights.
+func changesRights(entry metav1.ManagedFieldsEntry) bool {
+	if entry.Manager == api.FieldManager || entry.FieldsV1 == nil {
+		return false
+	}
+	owned := string(entry.FieldsV1.Raw)
+	return strings.Contains(owned, `"f:rules"`) || strings.Contains(owned, `"f:subjects"`)
+}

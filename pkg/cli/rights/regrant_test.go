@@ -1,0 +1,45 @@
+package rights
+
+import (
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+func TestRegrant(t *testing.T) {
+	owned := func(manager, fields string, labels map[string]string) *rbacv1.ClusterRole {
+		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: labels, ManagedFields: []metav1.ManagedFieldsEntry{{
+			Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+		}}}}
+	}
+	outside := printer.Agent{Outside: true, URL: "https://127.0.0.1:9443"}
+	for name, test := range map[string]struct {
+		role  *rbacv1.ClusterRole
+		agent printer.Agent
+		want  string
+	}{
+		"as installed":              {owned(api.FieldManager, `{"f:rules":{}}`, nil), printer.Agent{}, "kubectl nodecleanup install --wait"},
+		"deleted":                   {nil, printer.Agent{}, "kubectl nodecleanup install --wait"},
+		"edited":                    {owned("kubectl-edit", `{"f:rules":{}}`, nil), printer.Agent{}, "kubectl nodecleanup install --force-conflicts --wait"},
+		"labeled":                   {owned("kubectl-label", `{"f:metadata":{"f:labels":{}}}`, nil), printer.Agent{}, "kubectl nodecleanup install --wait"},
+		"Helm's":                    {owned("helm", `{"f:rules":{}}`, map[string]string{"app.kubernetes.io/managed-by": "Helm"}), printer.Agent{}, "helm upgrade, with the values it has"},
+		"agent outside":             {owned(api.FieldManager, `{"f:rules":{}}`, nil), outside, "kubectl nodecleanup install --agent-url https://127.0.0.1:9443"},
+		"edited, agent outside":     {owned("kubectl-edit", `{"f:rules":{}}`, nil), outside, "kubectl nodecleanup install --agent-url https://127.0.0.1:9443 --force-conflicts"},
+		"agent outside, no webhook": {nil, printer.Agent{Outside: true}, "kubectl nodecleanup install --agent-url https://ADDRESS:PORT, with the --webhook-listen of the agent outside the cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			if test.role != nil {
+				client = fake.NewClientset(test.role)
+			}
+			if got := Regrant(t.Context(), client, "ns", test.agent); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
