@@ -28,7 +28,7 @@ func (k *keeper) sign(by *ca) {
 	}
 }
 
-// certificate returns the serving certificate. It makes a new one if the old one is due.
+// certificate returns the serving certificate. It makes a new one if the old one is needed.
 func (k *keeper) certificate() (*tls.Certificate, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()

@@ -8,7 +8,7 @@ import "time"
 
 const madeNext = "the next CA is made"
 
-// step returns the chain after the next step of a rotation and the name of the step. If no step is due,
+// step returns the chain after the next step of a rotation and the name of the step. If no step is needed,
 // it returns the chain unchanged and no name. If a user requested a rotation, it begins at once. The
 // next CA signs only after it is published.
 func (c *chain) step(now time.Time, timing Timing, requested, published bool) (*chain, string, error) {
