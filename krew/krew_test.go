@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestTemplateGivesAManifest(t *testing.T) {
+func TestTemplateRendersAManifest(t *testing.T) {
 	text, err := os.ReadFile("nodecleanup.yaml.tmpl")
 	if err != nil {
 		t.Fatal(err)

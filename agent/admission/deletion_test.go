@@ -53,7 +53,7 @@ func deletionReview(change ...string) string {
 	return strings.NewReplacer(change...).Replace(body)
 }
 
-func TestGuardHandlerAsks(t *testing.T) {
+func TestGuardHandlerPassesTheReviewOn(t *testing.T) {
 	j := &evaluator{verdict: guard.Verdict{Allowed: true, Warnings: []string{"careful"}}}
 	recorder, counts := askDeletion(j, "/guard-node?timeout=5s", http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":true`))
 	// Labels and annotations are the sender's word: the guard uses them to deny only.
@@ -102,7 +102,7 @@ func TestGuardHandlerRefusesByAClearAnswer(t *testing.T) {
 }
 
 // A caller that should retry gets a status that clients retry.
-func TestGuardHandlerSaysWhenToTryAgain(t *testing.T) {
+func TestGuardHandlerReturnsRetriableStatus(t *testing.T) {
 	recorder, counts := askDeletion(&evaluator{verdict: guard.Verdict{Busy: true, Message: "node n was not deleted: try again"}}, "/guard-node", http.MethodPost, "application/json", deletionReview())
 	var answer admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
@@ -117,7 +117,7 @@ func TestGuardHandlerSaysWhenToTryAgain(t *testing.T) {
 	}
 }
 
-func TestGuardHandlerTakesTheTimeItHas(t *testing.T) {
+func TestGuardHandlerKeepsToTheWebhookTimeout(t *testing.T) {
 	for path, most := range map[string]time.Duration{"/guard-node": 2400 * time.Millisecond, "/guard-node?timeout=1s": 800 * time.Millisecond, "/guard-node?timeout=soon": 2400 * time.Millisecond, "/guard-node?timeout=-1s": 2400 * time.Millisecond, "/guard-node?timeout=30s": 8 * time.Second} {
 		j := &evaluator{verdict: guard.Verdict{Allowed: true}}
 		askDeletion(j, path, http.MethodPost, "application/json", deletionReview())
@@ -127,7 +127,7 @@ func TestGuardHandlerTakesTheTimeItHas(t *testing.T) {
 	}
 }
 
-func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
+func TestGuardHandlerRejectsOtherReviews(t *testing.T) {
 	const old = `"oldObject":{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","uid":"n-1","labels":{"pool":"blue"},"annotations":{"a":"b"},"finalizers":["a/b"]},`
 	for name, test := range map[string]struct {
 		method, contentType, body string
@@ -177,7 +177,7 @@ func TestGuardHandlerRefusesWhatIsNoNodeDeletion(t *testing.T) {
 	}
 }
 
-func TestGuardHandlerSaysWhetherTheCallerIsAuthenticated(t *testing.T) {
+func TestGuardHandlerPassesCallerAuthentication(t *testing.T) {
 	for _, verified := range []bool{true, false} {
 		e := &evaluator{verdict: guard.Verdict{Allowed: true}}
 		request := httptest.NewRequest(http.MethodPost, "/guard-node", strings.NewReader(deletionReview()))

@@ -82,7 +82,7 @@ func TestHandlerAnswers(t *testing.T) {
 	}
 }
 
-func TestEachDryRunIsAnsweredWithAWarning(t *testing.T) {
+func TestDryRunsGetAWarning(t *testing.T) {
 	for name, test := range map[string]struct{ selector, body, want string }{
 		"dry run":               {"", question(`"uid":"u"`, `"uid":"u","dryRun":true`), `"warnings":["nodecleanup: webhook finalizer.nodecleanup.io answered this dry run"]`},
 		"dry run, not selected": {"pool=red", question(`"uid":"u"`, `"uid":"u","dryRun":true`), `"warnings":["nodecleanup: webhook finalizer.nodecleanup.io answered this dry run"]`},
@@ -98,7 +98,7 @@ func TestEachDryRunIsAnsweredWithAWarning(t *testing.T) {
 	}
 }
 
-func TestHandlerRefusesWhatIsNoNodeCreation(t *testing.T) {
+func TestHandlerRejectsOtherReviews(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, contentType, body string
 		status                    int

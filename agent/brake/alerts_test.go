@@ -28,7 +28,7 @@ func (oneSecret) Secret(_ context.Context, key cleanup.SecretKey) (string, error
 func keep(text string) string { return text }
 
 // A server that gets the token can send it back, and anything else.
-func TestAnAnswerOfPrometheusCannotFillTheStatusOrLeakTheToken(t *testing.T) {
+func TestPrometheusErrorsAreShortenedAndRedacted(t *testing.T) {
 	long := strings.Repeat("t0ken", 1<<20)
 	for name, handler := range map[string]http.HandlerFunc{
 		"a long status":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"status":%q}`, long) },
@@ -108,7 +108,7 @@ func TestAlertsOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestTheBrakeIsEngagedByAlerts(t *testing.T) {
+func TestAlertsEngageTheBrake(t *testing.T) {
 	f := newFleet(t, config.Brake{Alerts: config.Alerts{Names: []string{"EtcdDown", "KubeAPIDown"}}, ReleaseAfter: 10 * time.Minute})
 	fires := func(alerts ...string) { f.state.firing, f.state.alertsRead = alerts, true }
 	f.wants("before the alerts are read", false, f.after(0))
@@ -143,7 +143,7 @@ func TestTheBrakeIsEngagedByAlerts(t *testing.T) {
 	f.wants("when one fires again that had stopped", true, f.after(0))
 }
 
-func TestWithoutAnAnswerTheLastAlertsCount(t *testing.T) {
+func TestLastAlertsCountWhilePrometheusIsDown(t *testing.T) {
 	f := newFleet(t, config.Brake{Alerts: config.Alerts{Names: []string{"EtcdDown"}}, ReleaseAfter: time.Minute})
 	f.state.firing, f.state.alertsRead = []string{"EtcdDown"}, true
 	f.after(time.Minute)

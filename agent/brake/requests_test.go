@@ -57,7 +57,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	}
 }
 
-func TestTheBrakeIsEngagedWhileTheAPIServerRefuses(t *testing.T) {
+func TestRefusedRequestsEngageTheBrake(t *testing.T) {
 	rules := config.Brake{APIServerErrors: config.APIServerErrors{Percent: 50, Over: time.Minute}, ReleaseAfter: 10 * time.Minute}
 	f := newFleet(t, rules)
 	send(t, f.requests, 100, http.StatusOK, "/")

@@ -77,7 +77,7 @@ func (f *fleet) wants(what string, engaged bool, reason string) {
 
 var limited = config.Brake{MaxTerminating: config.Limit{Percent: 30}, ReleaseAfter: 10 * time.Minute}
 
-func TestTheBrakeIsEngagedByTooManyNodes(t *testing.T) {
+func TestTooManyDeletedNodesEngageTheBrake(t *testing.T) {
 	for name, test := range map[string]struct {
 		brake   config.Brake
 		deleted int
@@ -107,7 +107,7 @@ func TestTheBrakeIsEngagedByTooManyNodes(t *testing.T) {
 
 // Nodes that wait because of the brake terminate, too: nothing would ever release it if it waited
 // until they are deleted.
-func TestTheBrakeIsReleasedWhenItIsQuietAlthoughTheSameNodesStillTerminate(t *testing.T) {
+func TestTerminatingNodesDoNotKeepTheBrakeEngaged(t *testing.T) {
 	f := newFleet(t, limited)
 	f.delete(4)
 	f.wants("after 4 deletions", true, f.after(10*time.Minute-time.Second))
@@ -119,7 +119,7 @@ func TestTheBrakeIsReleasedWhenItIsQuietAlthoughTheSameNodesStillTerminate(t *te
 	f.wants("after more of them", true, f.after(time.Second))
 }
 
-func TestTheBrakeStaysEngagedWhileNodesAreDeleted(t *testing.T) {
+func TestBrakeStaysEngagedWhileNodesAreDeleted(t *testing.T) {
 	f := newFleet(t, limited)
 	f.delete(4)
 	f.after(9 * time.Minute)
@@ -129,7 +129,7 @@ func TestTheBrakeStaysEngagedWhileNodesAreDeleted(t *testing.T) {
 }
 
 // A trickle below the limit does not keep the brake engaged for ever.
-func TestTheBrakeIsReleasedDuringATrickle(t *testing.T) {
+func TestDeletionsBelowTheLimitDoNotKeepTheBrakeEngaged(t *testing.T) {
 	f := newFleet(t, limited)
 	f.delete(4)
 	for range 2 {
@@ -139,7 +139,7 @@ func TestTheBrakeIsReleasedDuringATrickle(t *testing.T) {
 	f.wants("10 minutes after the storm", false, f.after(2*time.Minute+time.Second))
 }
 
-func TestWithoutAQuietTimeOnlyAResumeReleasesTheBrake(t *testing.T) {
+func TestWithoutQuietTimeOnlyResumeReleasesTheBrake(t *testing.T) {
 	f := newFleet(t, config.Brake{MaxTerminating: limited.MaxTerminating})
 	f.delete(4)
 	f.wants("after a day", true, f.after(24*time.Hour))
@@ -165,7 +165,7 @@ func TestAnOldResumeReleasesNothing(t *testing.T) {
 	f.wants("after 4 deletions", true, f.after(time.Minute))
 }
 
-func TestABrakeThatConfigHasNoMoreIsReleased(t *testing.T) {
+func TestBrakeRemovedFromConfigIsReleased(t *testing.T) {
 	f := newFleet(t, limited)
 	f.delete(4)
 	f.wants("after 4 deletions", true, f.after(0))
@@ -173,7 +173,7 @@ func TestABrakeThatConfigHasNoMoreIsReleased(t *testing.T) {
 	f.wants("without a brake", false, f.after(0))
 }
 
-func TestTheReasonThatComesFirst(t *testing.T) {
+func TestReasonOrder(t *testing.T) {
 	f := newFleet(t, limited)
 	f.state.known = false
 	if reason := f.state.reason(); !strings.Contains(reason, "cannot read whether cleanups are paused") {

@@ -122,7 +122,7 @@ func (f *fixture) call(certificate *tls.Certificate, cache tls.ClientSessionCach
 	return response.TLS.DidResume, nil
 }
 
-func TestOnlyAllowedSubjectsOfTheCAComeIn(t *testing.T) {
+func TestOnlyAllowedSubjectsAreAuthenticated(t *testing.T) {
 	ca, foreign := newCA(t), newCA(t)
 	f := serve(t, ca)
 	later := time.Now().Add(time.Hour)
@@ -148,7 +148,7 @@ func TestOnlyAllowedSubjectsOfTheCAComeIn(t *testing.T) {
 	}
 }
 
-func TestTheCAIsReadAgain(t *testing.T) {
+func TestCAIsReloaded(t *testing.T) {
 	before, after := newCA(t), newCA(t)
 	f := serve(t, before)
 	later := time.Now().Add(time.Hour)
@@ -182,7 +182,7 @@ func TestTheCAIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAuthenticateNobodyAreAnError(t *testing.T) {
+func TestOptionsWithoutAllowedCallersAreAnError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(file, newCA(t).pem(), 0o600); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestRestrictNetworks(t *testing.T) {
 	}
 }
 
-func TestOnlyACallerWithACertificateIsAuthenticated(t *testing.T) {
+func TestCallersNeedACertificate(t *testing.T) {
 	for name, test := range map[string]struct {
 		file  string
 		state *tls.ConnectionState

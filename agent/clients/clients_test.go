@@ -16,7 +16,7 @@ import (
 )
 
 // The agent uses these clients: the fence is asked about each write.
-func TestTheClientsOfTheLeaderAreFenced(t *testing.T) {
+func TestLeaderClientsAreFenced(t *testing.T) {
 	arrived := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		arrived <- request.Method

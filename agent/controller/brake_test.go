@@ -44,7 +44,7 @@ func TestAwaitBrake(t *testing.T) {
 }
 
 // The deadline of a Node that had to wait would release it before its cleanup could begin.
-func TestADeadlineThatReleasesCountsFromWhenCleanupsMayBegin(t *testing.T) {
+func TestReleasingDeadlineStartsWhenCleanupsMayBegin(t *testing.T) {
 	for name, test := range map[string]struct {
 		action   config.DeadlineAction
 		open     time.Duration

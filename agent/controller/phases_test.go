@@ -568,7 +568,7 @@ func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
 	}
 }
 
-func TestANodeThatCannotBeReleasedSaysWhy(t *testing.T) {
+func TestFailedReleaseIsReported(t *testing.T) {
 	node := deletedNode(nil)
 	b := newTest(t, node)
 	b.metadata.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -647,7 +647,7 @@ func TestReconcileOfADeletedNode(t *testing.T) {
 
 // A leader that sees a deletion expects no record. One that is there all the same stops the
 // run before its first step, and the next reconcile reads it.
-func TestARecordThatIsThereAlreadyIsReadBeforeAnyStep(t *testing.T) {
+func TestExistingRecordIsReadBeforeAnyStep(t *testing.T) {
 	node := deletedNode(nil)
 	b := newTest(t)
 	calls := 0
@@ -719,7 +719,7 @@ func (w withdraws) Withdraw(context.Context, contract.Target) error {
 	return nil
 }
 
-func TestACanceledCleanupIsWithdrawnBeforeTheNodeIsUncordoned(t *testing.T) {
+func TestCanceledCleanupIsWithdrawnBeforeTheUncordon(t *testing.T) {
 	node := makeNode(func(node *corev1.Node) {
 		node.Spec.Unschedulable, node.Annotations = true, map[string]string{api.AnnotationCordonedBy: api.Agent}
 	})

@@ -80,7 +80,7 @@ func TestNoStateSurvivesItsNode(t *testing.T) {
 }
 
 // A Node that the informer loses and finds again under its UID must not get a second run.
-func TestANodeThatComesBackWaitsForTheEndOfItsRun(t *testing.T) {
+func TestRediscoveredNodeGetsNoSecondRun(t *testing.T) {
 	s := newStates()
 	trackAll(s, "a")
 	s.acquire(1, "a")

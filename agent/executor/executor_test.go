@@ -201,7 +201,7 @@ func TestAPanicFailsOnlyItsStep(t *testing.T) {
 	})
 }
 
-func TestAStepEndsAtItsTimeoutEvenIfItIgnoresTheContext(t *testing.T) {
+func TestTimeoutEndsAStepThatIgnoresItsContext(t *testing.T) {
 	for name, hang := range map[string]pluginFunc{
 		"listens": func(ctx context.Context, _ cleanup.Target) error {
 			<-ctx.Done()
@@ -257,7 +257,7 @@ func TestTotalTimeoutLimitsAllAttemptsOfAStep(t *testing.T) {
 	})
 }
 
-func TestStepsThatSucceededBeforeDoNotRunAgain(t *testing.T) {
+func TestSucceededStepsDoNotRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		before := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -277,7 +277,7 @@ func TestStepsThatSucceededBeforeDoNotRunAgain(t *testing.T) {
 	})
 }
 
-func TestAnInterruptedStepIsCancelledAndItsResultNotRecorded(t *testing.T) {
+func TestInterruptedStepIsCancelledAndNotRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		cause := errors.New("leadership lost")

@@ -21,7 +21,7 @@ type checked struct {
 
 func (c checked) CheckHealth(ctx context.Context) error { return c.check(ctx) }
 
-func TestHealthChecksRunAtTheSameTimeAndCriticalStepsBlock(t *testing.T) {
+func TestHealthChecksRunInParallelAndCriticalStepsBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		step := func(name string, check func(context.Context) error, change ...func(*config.Step)) config.Step {

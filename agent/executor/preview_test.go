@@ -57,7 +57,7 @@ func (f previewFunc) Preview(ctx context.Context, _ cleanup.Target) ([]cleanup.E
 	return f(ctx)
 }
 
-func TestADryRunSucceedsAlthoughAPreviewPanicsOrHangs(t *testing.T) {
+func TestDryRunSucceedsIfAPreviewPanicsOrHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		step := func(name string, do previewFunc) config.Step {

@@ -159,7 +159,7 @@ func (c counted) Now() time.Time {
 	return c.RealClock.Now()
 }
 
-func TestPermanentErrorsAreNotRetriedAndRetryAfterIsHonoured(t *testing.T) {
+func TestPermanentErrorsAndRetryAfterAreHonoured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestTheRecordIsSavedBeforeTheStepRuns(t *testing.T) {
+func TestRecordIsSavedBeforeTheStepRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1, b.step("a", func(context.Context, cleanup.Target) error {
@@ -31,7 +31,7 @@ func TestTheRecordIsSavedBeforeTheStepRuns(t *testing.T) {
 }
 
 // A changed config can remove the last unfinished step from the plan.
-func TestARunWithoutRemainingStepsIsSavedBeforeItReturns(t *testing.T) {
+func TestRunWithoutRemainingStepsIsSaved(t *testing.T) {
 	forbidden := func(context.Context, cleanup.Target) error { t.Error("the step ran"); return nil }
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -73,7 +73,7 @@ func TestNoStepBeginsAfterMayContinueOrSaveFailed(t *testing.T) {
 var errTransient = errors.New("connection refused")
 
 // A restarted API server is back after some seconds.
-func TestAResultIsSavedWithRetriesSoThatItsStepDoesNotRunAgain(t *testing.T) {
+func TestSavingAResultIsRetried(t *testing.T) {
 	run := func(t *testing.T, change func(b *bench, since time.Duration)) (b *bench, calls int, took time.Duration, err error) {
 		b = newBench(t)
 		var began time.Time

@@ -15,7 +15,7 @@ import (
 )
 
 // The error of a step that timed out names the limit, and not a cancelled context.
-func TestTheErrorOfATimeoutNamesTheLimit(t *testing.T) {
+func TestTimeoutErrorNamesTheLimit(t *testing.T) {
 	hangs := func(ctx context.Context, _ cleanup.Target) error { <-ctx.Done(); return ctx.Err() }
 	inTotal := func(s *config.Step) { s.TotalTimeout, s.Retry.MaxRetries = 75*time.Second, 1 }
 	for name, test := range map[string]struct {

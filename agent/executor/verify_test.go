@@ -137,7 +137,7 @@ func TestAfterAFailureTheDoneStepsAreVerified(t *testing.T) {
 
 // A drain deletes Pods, regardless of their budgets, when forceAfter has passed since it began. The
 // duration of other steps counts neither for forceAfter nor for totalTimeout.
-func TestAStepThatRunsAgainHasItsFullTotalTimeout(t *testing.T) {
+func TestRepeatedStepHasItsFullTotalTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var began []time.Duration
@@ -171,7 +171,7 @@ func TestADoneStepWithoutAStartTimeIsVerified(t *testing.T) {
 }
 
 // Two controllers that undo each other's work stop in the end.
-func TestAStepThatIsUndoneRepeatedlyFails(t *testing.T) {
+func TestRepeatedlyUndoneStepFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		drain := b.step("drain", succeed, retries(2), verified("cordon removed", "cordon removed", "cordon removed", "cordon removed"))

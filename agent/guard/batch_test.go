@@ -58,7 +58,7 @@ func TestConflictsInTheLedgerAreRetriedWithBackoff(t *testing.T) {
 
 // A Node is read late because of other requests: then onReadError does not apply, or a flood of
 // reviews would have every deletion allowed.
-func TestAReadThatEndsLateBecauseOfOthersIsDenied(t *testing.T) {
+func TestReadDelayedByOtherRequestsIsDenied(t *testing.T) {
 	for name, test := range map[string]struct {
 		full bool // Other requests take the time until shortly before the end.
 		read time.Duration

@@ -152,7 +152,7 @@ func cordon(node *corev1.Node) {
 	node.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}}
 }
 
-func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
+func TestReadErrorsFollowOnReadError(t *testing.T) {
 	broken := func() Facts {
 		facts := best()
 		facts.Unread = map[Rule]error{MaxTerminating: errors.New("etcd is\nunavailable"), CriticalPods: errors.New("no route")}
@@ -186,7 +186,7 @@ func TestWhatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 }
 
 // A Node that cannot be read is never taken for one without protection.
-func TestANodeThatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
+func TestUnreadableNodeFollowsOnReadError(t *testing.T) {
 	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}}
 	facts := Facts{OtherSchedulable: true, Unread: map[Rule]error{Protect: errors.New("no route")}}
 	verdict := Decide(settings, deletion, facts, night)
@@ -206,7 +206,7 @@ func TestANodeThatCannotBeReadIsAnsweredAsConfigSays(t *testing.T) {
 
 // If the live Node cannot be read, what the review shows of it can deny the deletion, and nothing
 // in it can allow one.
-func TestTheReviewOfANodeThatCannotBeReadOnlyDenies(t *testing.T) {
+func TestReviewOfAnUnreadableNodeCanOnlyDeny(t *testing.T) {
 	const reviewed = "according to the admission review, "
 	glass := map[string]string{api.AnnotationBreakGlass: "rack burns", api.AnnotationBreakGlassUntil: "2026-11-23T04:00:00Z"}
 	protect := map[string]string{api.AnnotationProtect: "true"}
@@ -278,7 +278,7 @@ func TestADryRunOfTheAgentOnlyWarns(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatMattersIsNeeded(t *testing.T) {
+func TestOnlyEffectiveRulesAreEvaluated(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*config.Config, *Deletion)
 		want   []Rule
@@ -304,7 +304,7 @@ func TestOnlyWhatMattersIsNeeded(t *testing.T) {
 	}
 }
 
-func TestTheUserIsRecordedIfACleanupFollows(t *testing.T) {
+func TestUserIsRecordedIfACleanupFollows(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*config.Config, *Deletion)
 		want   bool

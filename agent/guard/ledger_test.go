@@ -59,7 +59,7 @@ func TestAnAnswerHoldsForTheSameUserNodeAndRules(t *testing.T) {
 	}
 }
 
-func TestTheLastUserIsRecordedAndAVerifiedOneStays(t *testing.T) {
+func TestLastUserIsRecordedUnlessOneIsVerified(t *testing.T) {
 	type request struct {
 		user     string
 		verified bool
@@ -93,7 +93,7 @@ func TestTheLastUserIsRecordedAndAVerifiedOneStays(t *testing.T) {
 	}
 }
 
-func TestTheLedgerIsBounded(t *testing.T) {
+func TestLedgerIsBounded(t *testing.T) {
 	fill := func(name string, n int) *ledger {
 		l := emptyLedger()
 		for i := range n {
@@ -122,7 +122,7 @@ func TestTheLedgerIsBounded(t *testing.T) {
 }
 
 // An agent of the version before writes a subset, and what it cannot read is no reason to stop.
-func TestWhatCannotBeDecodedIsLeftOut(t *testing.T) {
+func TestUndecodableEntriesAreSkipped(t *testing.T) {
 	var faults []string
 	l := decodeLedger(&corev1.ConfigMap{Data: map[string]string{
 		reservationsKey: `[{"uid":"u","until":"2026-11-23T03:00:30Z"}]`, "broken": "{", "v": `{"node":"n","user":"ed","at":"2026-11-23T03:00:00.000000Z","new":1}`,

@@ -76,7 +76,7 @@ func TestBodiesAreRefusedUnread(t *testing.T) {
 	}
 }
 
-func TestLargeBodiesAtOnceAreFew(t *testing.T) {
+func TestConcurrentLargeBodiesAreLimited(t *testing.T) {
 	const max = 1 << 20
 	began, end := make(chan struct{}, 3), make(chan struct{})
 	handler := Bodies(max, ignore, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { began <- struct{}{}; <-end }))

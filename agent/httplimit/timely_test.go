@@ -44,7 +44,7 @@ const (
 )
 
 // Whether it is refused at once, read, or left alone: it does not stay.
-func TestABodyThatDoesNotComeEndsTheConnection(t *testing.T) {
+func TestMissingBodyEndsTheConnection(t *testing.T) {
 	for name, handler := range map[string]http.Handler{
 		"refused":  Bodies(1<<20, ignore, http.NotFoundHandler()),
 		"read":     http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) { _, _ = io.Copy(io.Discard, request.Body) }),

@@ -39,7 +39,7 @@ func (l *lease) Update(_ context.Context, record resourcelock.LeaderElectionReco
 	return l.err
 }
 
-func TestTheFenceIsOpenOnlyForTheLeader(t *testing.T) {
+func TestFenceIsOpenOnlyForTheLeader(t *testing.T) {
 	ctx, ours := t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "ours"}
 	held := &lease{}
 	lead := New(Options{Timing: DefaultTiming(), Leading: func(bool) {}, Log: slog.New(slog.DiscardHandler)})
@@ -103,7 +103,7 @@ func TestTheFenceIsOpenOnlyForTheLeader(t *testing.T) {
 
 // The agent is stopped while the API server makes it the leader: it never hears of that,
 // and another would wait for the Lease to run out.
-func TestALeaseThatWasTakenUnheardIsGivenBack(t *testing.T) {
+func TestLeaseAcquiredDuringShutdownIsReleased(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var stored coordinationv1.Lease
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestWhatALostLeaseEndsIsCountedAndNotLogged(t *testing.T) {
+func TestErrorsOfALostLeaseAreCountedAndNotLogged(t *testing.T) {
 	canceled := fmt.Errorf("writing the record: %w", context.Canceled)
 	for name, test := range map[string]struct {
 		err    error

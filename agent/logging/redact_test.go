@@ -17,7 +17,7 @@ func (s secretValues) Secret(_ context.Context, key cleanup.SecretKey) (string, 
 	return s[key.Key], nil
 }
 
-func TestSecretsThatWereHandedOutAreTakenOutOfTexts(t *testing.T) {
+func TestReadSecretsAreRedacted(t *testing.T) {
 	values := secretValues{"token": "Bearer canary-91ab", "short": "abc", "key": "-----BEGIN\nMIICanaryLine\n"}
 	r := &Redactor{Secrets: values}
 	if got := r.Redact("canary-91ab"); got != "canary-91ab" {
@@ -49,7 +49,7 @@ func TestSecretsThatWereHandedOutAreTakenOutOfTexts(t *testing.T) {
 	}
 }
 
-func TestNothingThatIsLoggedHoldsASecret(t *testing.T) {
+func TestLogsContainNoSecret(t *testing.T) {
 	r := &Redactor{Secrets: secretValues{"token": "canary-91ab"}}
 	if _, err := r.Secret(t.Context(), cleanup.SecretKey{Key: "token"}); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func used() *Metrics {
 	return m
 }
 
-func TestNamesAndHelpAreAsPrometheusWantsThem(t *testing.T) {
+func TestNamesAndHelpFollowPrometheusConventions(t *testing.T) {
 	problems, err := testutil.GatherAndLint(used().registry)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestNamesAndHelpAreAsPrometheusWantsThem(t *testing.T) {
 	}
 }
 
-func TestWhatIsCountedIsServed(t *testing.T) {
+func TestMetricsAreServed(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	used().Handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{

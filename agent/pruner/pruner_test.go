@@ -37,7 +37,7 @@ func record(t *testing.T, node string, state api.State, at time.Time) *corev1.Co
 }
 
 // Another policy, or a quota, can refuse the write of one record for ever.
-func TestARecordThatCannotBeWrittenKeepsNoOtherFromBeingPruned(t *testing.T) {
+func TestUnwritableRecordDoesNotBlockPruning(t *testing.T) {
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	old, recent := now.Add(-48*time.Hour), now.Add(-time.Hour)
 	client := fake.NewClientset(

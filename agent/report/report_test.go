@@ -83,7 +83,7 @@ func (b *test) buffer() {
 	b.expect(0)
 }
 
-func TestTheBufferIsFlushedAfterItsTime(t *testing.T) {
+func TestBufferIsFlushedAfterItsInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTest(t)
 		b.buffer()
@@ -95,7 +95,7 @@ func TestTheBufferIsFlushedAfterItsTime(t *testing.T) {
 	})
 }
 
-func TestAWarningAndAnEndFlushTheBuffer(t *testing.T) {
+func TestWarningsAndRunEndsFlushTheBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTest(t)
 		b.buffer()

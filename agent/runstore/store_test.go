@@ -18,7 +18,7 @@ import (
 )
 
 // A controller may label a record faster than it can be saved.
-func TestSaveFailsWithConflictWhenOthersWriteEachTime(t *testing.T) {
+func TestSaveFailsAfterRepeatedConflicts(t *testing.T) {
 	run := &api.Run{Node: "worker", NodeUID: "u", State: api.Running}
 	stored, err := api.EncodeRun("ns", run)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestSaveFailsWithConflictWhenOthersWriteEachTime(t *testing.T) {
 }
 
 // The ConfigMap of a record may exist without the record, for example after a restore.
-func TestSaveDoesNotReplaceWhatItNeverRead(t *testing.T) {
+func TestSaveDoesNotReplaceAnUnreadConfigMap(t *testing.T) {
 	run := &api.Run{Node: "worker", NodeUID: "u", State: api.Running}
 	empty, err := api.EncodeRun("ns", run)
 	if err != nil {

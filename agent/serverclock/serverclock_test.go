@@ -52,7 +52,7 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 	synctest.Test(t, func(t *testing.T) { test(t) })
 }
 
-func TestTheClockIsSetByTheFirstAnswersThatAgree(t *testing.T) {
+func TestFirstAgreeingAnswersSetTheClock(t *testing.T) {
 	for name, test := range map[string]struct {
 		machine time.Duration
 		answers []time.Duration

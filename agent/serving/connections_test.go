@@ -18,9 +18,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestHonestCallersAreServedAmongTwoThousandOthers, who do what a caller can do with connections
-// and bodies alone. The API server waits three seconds for the guard, by default.
-func TestHonestCallersAreServedAmongTwoThousandOthers(t *testing.T) {
+// The flood consists of idle connections and stalled bodies. By default, the API server waits
+// three seconds for the guard.
+func TestCallersAreServedDuringAConnectionFlood(t *testing.T) {
 	const others, within, most = 2000, 3 * time.Second, 120 << 20
 	header := "POST " + api.MutatePath + " HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 	kinds := []struct {

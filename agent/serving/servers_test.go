@@ -135,7 +135,7 @@ const deletion = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","
 
 // Whatever refuses a request, on whatever port: a body that does not come does not hold the
 // connection.
-func TestAStalledBodyHoldsNoConnection(t *testing.T) {
+func TestStalledBodyEndsItsConnection(t *testing.T) {
 	open := serveAll(t, nil, callerauth.Options{})
 	fenced := serveAll(t, nil, callerauth.Options{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	for name, test := range map[string]struct {
@@ -183,7 +183,7 @@ func TestStalledBodiesDoNotPinTheWebhook(t *testing.T) {
 }
 
 // The guard reads before it answers: the limit for the body is over then.
-func TestTheGuardHasLongerThanTheBody(t *testing.T) {
+func TestGuardHasMoreTimeThanTheBody(t *testing.T) {
 	s := serveAll(t, func(ctx context.Context, _ guard.Request) guard.Verdict {
 		wait := time.NewTimer(6 * time.Second)
 		defer wait.Stop()
@@ -214,7 +214,7 @@ func TestAHeaderIsBounded(t *testing.T) {
 	}
 }
 
-func TestOnlyTheNetworksThatMayCallComeIn(t *testing.T) {
+func TestOnlyAllowedNetworksAreServed(t *testing.T) {
 	for network, want := range map[string]int{"127.0.0.0/8": http.StatusOK, "10.0.0.0/8": http.StatusForbidden} {
 		s := serveAll(t, nil, callerauth.Options{Networks: []netip.Prefix{netip.MustParsePrefix(network)}})
 		response, said := s.ask(s.client(), http.MethodPost, s.webhook(api.MutatePath), creation)
@@ -226,7 +226,7 @@ func TestOnlyTheNetworksThatMayCallComeIn(t *testing.T) {
 
 // After SIGTERM, the agent is unready at once, answers a while longer, by new connections
 // too, and asks every caller to go elsewhere.
-func TestAnAgentThatStopsSendsItsCallersAway(t *testing.T) {
+func TestStoppingAgentClosesConnections(t *testing.T) {
 	s := serveAll(t, nil, callerauth.Options{})
 	kept := s.client()
 	if response, _ := s.ask(kept, http.MethodPost, s.webhook(api.MutatePath), creation); response.StatusCode != http.StatusOK || response.Close {
@@ -266,7 +266,7 @@ var errBroken = errors.New("no more connections")
 func (broken) Accept() (net.Conn, error) { return nil, errBroken }
 
 // An agent that cannot serve any more would else stay ready without a webhook.
-func TestAServerThatCannotGoOnEndsAll(t *testing.T) {
+func TestFailedServerEndsAllServers(t *testing.T) {
 	s := New(slog.New(slog.NewTextHandler(t.Output(), nil)), time.Millisecond)
 	s.Add("probes", "127.0.0.1:0", s.Probes())
 	s.Add("metrics", "127.0.0.1:0", s.Probes())

@@ -54,7 +54,7 @@ func TestALeafExpiresNoLaterThanItsCA(t *testing.T) {
 	}
 }
 
-func TestTheKeeperRenewsAtTwoThirdsOfTheLife(t *testing.T) {
+func TestKeeperRenewsAfterTwoThirdsOfTheLifetime(t *testing.T) {
 	now := morning
 	var reported time.Time
 	kept := &keeper{hosts: []string{"agent.ns.svc"}, life: timing.LeafLife, now: func() time.Time { return now }, served: func(end time.Time) { reported = end }}

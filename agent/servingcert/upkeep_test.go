@@ -14,7 +14,7 @@ import (
 )
 
 // The Secret of the CA holds private keys, in its data and, if it was applied, in an annotation.
-func TestTheInformersStoreNoContent(t *testing.T) {
+func TestInformersStoreNoSecretContent(t *testing.T) {
 	const canary = "canary-9b2d4f"
 	authority := &Authority{Options: Options{Namespace: "ours", Client: fake.NewClientset(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: api.CASecretName, Namespace: "ours", Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: canary}},

@@ -36,7 +36,7 @@ func ownClusters(t *testing.T) {
 }
 
 // Two that start the same cluster at once get the same.
-func TestTwoThatStartAClusterGetOne(t *testing.T) {
+func TestConcurrentStartsShareOneCluster(t *testing.T) {
 	ownClusters(t)
 	var calls [2]call
 	var group sync.WaitGroup
@@ -99,14 +99,14 @@ func TestTwoThatStartAClusterGetOne(t *testing.T) {
 }
 
 // make demo ends the cluster named demo without a question.
-func TestTheNameOfTheDemoIsNotForOthers(t *testing.T) {
+func TestDemoNameIsReserved(t *testing.T) {
 	ownClusters(t)
 	if made := command(t.Context(), "up", "--name", "demo"); !errors.As(made.err, new(usageError)) || !strings.Contains(fmt.Sprint(made.err), "make demo") {
 		t.Errorf("got %v, want a mistake in how it was called", made.err)
 	}
 }
 
-func TestWrongCallsAreRefused(t *testing.T) {
+func TestWrongArgumentsAreAnError(t *testing.T) {
 	for _, args := range [][]string{{}, {"start"}, {"up", "mine"}, {"up", "--nodes=3"}, {"status", "--name=a"}} {
 		if made := command(t.Context(), args...); !errors.As(made.err, new(usageError)) {
 			t.Errorf("%q gave %v, want a mistake in how it was called", args, made.err)

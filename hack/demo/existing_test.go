@@ -103,7 +103,7 @@ func TestDemoRefusesAClusterWithAnInstall(t *testing.T) {
 	}
 }
 
-func TestDemoOnAClusterOfTheUsersOwn(t *testing.T) {
+func TestDemoOnAnExistingCluster(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Name: "own", WithControllerManager: true, WithScheduler: true})
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())

@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-func TestOnlyFilesOfTheDemosClusterAreItsOwn(t *testing.T) {
+func TestDemoRecognisesItsOwnClusterFiles(t *testing.T) {
 	for list, want := range map[string]bool{
 		"/cache/clusters/demo/kubeconfig":                                    true,
 		"/cache/clusters/demo/kubeconfigs/a:/cache/clusters/demo/kubeconfig": true,
@@ -27,7 +27,7 @@ func TestOnlyFilesOfTheDemosClusterAreItsOwn(t *testing.T) {
 	}
 }
 
-func TestTheConfigIsValidAndForTheDemosNodes(t *testing.T) {
+func TestConfigIsValidAndSelectsTheDemoNodes(t *testing.T) {
 	parsed, err := config.Parse([]byte(configFor("http://127.0.0.1:1")), plugins.Catalog(plugins.Dependencies{}))
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 // What a platform's archive is made of is the same for all: that the program is, too, is
 // tested by building one.
-func TestTheSameFilesGiveTheSameArchiveForEveryPlatform(t *testing.T) {
+func TestArchivesOfAllPlatformsAreReproducible(t *testing.T) {
 	man := []file{{"man/man1/kubectl-nodecleanup.1", 0o644, []byte(".TH")}}
 	for _, one := range platforms {
 		var archives [][]byte
@@ -34,7 +34,7 @@ func TestTheSameFilesGiveTheSameArchiveForEveryPlatform(t *testing.T) {
 }
 
 // Windows unpacks no tar, and runs nothing that does not end in .exe.
-func TestTheArchiveForWindowsIsAZip(t *testing.T) {
+func TestWindowsArchiveIsAZip(t *testing.T) {
 	for _, one := range platforms {
 		if one.os != "windows" {
 			continue

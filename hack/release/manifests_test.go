@@ -10,7 +10,7 @@ import (
 )
 
 // A checkout's base names an image that nobody can pull; that of a release has to be its own.
-func TestTheManifestsOfAReleaseHaveItsImage(t *testing.T) {
+func TestReleaseManifestsNameTheReleaseImage(t *testing.T) {
 	dist, again, folder := t.TempDir(), t.TempDir(), t.TempDir()
 	var written [][]byte
 	for _, to := range []string{dist, again} {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestTheSameSourcesGiveTheSameArchive(t *testing.T) {
+func TestArchiveIsReproducible(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "a.tar.gz"), filepath.Join(t.TempDir(), "b.tar.gz")
 	here := platform{"linux", "amd64"}
 	var archives [][]byte
@@ -214,7 +214,7 @@ func kubectl(t *testing.T) string {
 	return filepath.Join(filepath.Dir(binary), "kubectl")
 }
 
-func TestVersionsThatKrewRefuses(t *testing.T) {
+func TestKrewVersionSyntax(t *testing.T) {
 	for _, wrong := range []string{"", "1.2.3", "v1.2", "v1.2.3 ", "latest"} {
 		if err := release(t.Context(), wrong, t.TempDir(), "host"); err == nil || !strings.Contains(err.Error(), "v1.2.3") {
 			t.Errorf("version %q: %v", wrong, err)

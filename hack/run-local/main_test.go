@@ -39,7 +39,7 @@ func exists(t *testing.T, path string) bool {
 	return err == nil
 }
 
-func TestTheAgentIsNotRunBesideTheClustersOwn(t *testing.T) {
+func TestRunLocalRefusesAClusterWithAnAgent(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Name: "run-local"})
 	t.Setenv("KUBECONFIG", c.Kubeconfig())
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())
@@ -88,7 +88,7 @@ func TestTheAgentIsNotRunBesideTheClustersOwn(t *testing.T) {
 	}
 }
 
-func TestTheEndReportsHeldNodes(t *testing.T) {
+func TestExitReportsHeldNodes(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Name: "run-local"})
 	t.Setenv("KUBECONFIG", c.Kubeconfig())
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())
@@ -142,7 +142,7 @@ func TestTheEndReportsHeldNodes(t *testing.T) {
 	}
 }
 
-func TestTheConfigIsValid(t *testing.T) {
+func TestConfigIsValid(t *testing.T) {
 	written, err := os.ReadFile("config.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-func TestTheAgentListensWhereTheAPIServerCallsIt(t *testing.T) {
+func TestAgentListensAtItsURL(t *testing.T) {
 	mutating := func(client admissionv1.WebhookClientConfig) runtime.Object {
 		return &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: api.WebhookName}, Webhooks: []admissionv1.MutatingWebhook{{Name: api.WebhookHook, ClientConfig: client}}}
 	}

@@ -47,7 +47,7 @@ first hand        | all  | uncached
 	}
 }
 
-func TestParseRefusesABrokenList(t *testing.T) {
+func TestParseRejectsAMalformedList(t *testing.T) {
 	for _, list := range []string{"crowd | all", "crowd | everywhere | bulk"} {
 		if _, err := parse(list); err == nil {
 			t.Errorf("%q is accepted", list)
@@ -56,7 +56,7 @@ func TestParseRefusesABrokenList(t *testing.T) {
 }
 
 // Sentences that the list must leave alone.
-func TestTheListHasNoFalsePositives(t *testing.T) {
+func TestListHasNoFalsePositives(t *testing.T) {
 	entries, err := parse(list)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestABypassSaysWhoUntilWhenAndWhy(t *testing.T) {
+func TestBypassTextNamesUserEndAndReason(t *testing.T) {
 	for want, annotations := range map[string]map[string]string{
 		"bypass by an unknown user, without an end, without a reason": {AnnotationBypass: "true"},
 		"bypass by alice until 2026-01-31T04:00:00Z: hardware lost": {

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestOnlyNewsIsWritten(t *testing.T) {
+func TestUnchangedConditionIsNotWritten(t *testing.T) {
 	then, now := metav1.NewTime(time.Unix(1e9, 0)), metav1.NewTime(time.Unix(2e9, 0))
 	run := &Run{State: Running, Message: "drain", Steps: []StepRun{{Name: "drain", Plugin: DrainPlugin, State: StepPending}}}
 	said := func(at metav1.Time) []corev1.NodeCondition {
@@ -43,7 +43,7 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	expect(corev1.NodeDrained)
 }
 
-func TestWhatNoLongerDrainsIsNoDrainInProgress(t *testing.T) {
+func TestDrainConditions(t *testing.T) {
 	for _, test := range []struct {
 		state             State
 		steps             []StepState

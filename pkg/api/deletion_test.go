@@ -57,7 +57,7 @@ func TestBreakGlassOf(t *testing.T) {
 	}
 }
 
-func TestADeletionExplainsTheNodeThatWasDeletedThen(t *testing.T) {
+func TestExplainsComparesTheDeletionTime(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	for name, test := range map[string]struct {
 		deleted *metav1.Time
@@ -76,7 +76,7 @@ func TestADeletionExplainsTheNodeThatWasDeletedThen(t *testing.T) {
 	}
 }
 
-func TestANameThatIsNotVerifiedIsMarked(t *testing.T) {
+func TestUnverifiedNameIsMarked(t *testing.T) {
 	for want, run := range map[string]Run{
 		"":                  {},
 		"jane (unverified)": {RequestedBy: "jane"},

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestEditCommandIsOfWhatIsInvalid(t *testing.T) {
+func TestEditCommandNamesTheInvalidResource(t *testing.T) {
 	const status, node = "kubectl edit node w --subresource=status", "kubectl edit node w"
 	for text, want := range map[string]string{
 		`Node "w" is invalid: status.addresses[1]: Duplicate value: "10.0.0.7"`:                                    status,

@@ -20,7 +20,7 @@ func recordOf(data string) *corev1.ConfigMap {
 	return configMap
 }
 
-func TestStatesOfANewerVersionAreReadAndDecideNothing(t *testing.T) {
+func TestStatesOfANewerVersionAreDecoded(t *testing.T) {
 	run, err := ReadRun(recordOf(newerRun))
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestARecordOfAnotherNodeIsAnError(t *testing.T) {
 	}
 }
 
-func TestARecordThatCannotBeDecodedIsOfTheNodeThatItIsNamedAfter(t *testing.T) {
+func TestUndecodableRecordBelongsToTheNodeOfItsName(t *testing.T) {
 	const uid = "0f0f0f0f-0000-4000-8000-000000000000"
 	for name, test := range map[string]struct{ record, uid, want string }{
 		"named":           {RunName("ip-10-0-7.eu-west-1", uid), uid, "ip-10-0-7.eu-west-1"},

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func TestWhatTheAPIServerMeans(t *testing.T) {
+func TestRefusedAndRetriableErrors(t *testing.T) {
 	nodes := schema.GroupResource{Resource: "nodes"}
 	for _, test := range []struct {
 		err                error

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestRetryGivesOnlyFailedStepsANewStart(t *testing.T) {
+func TestRetryResetsOnlyFailedSteps(t *testing.T) {
 	run := &Run{State: Failed, Message: "m", Steps: []StepRun{
 		{Name: "done", State: StepSucceeded, Attempts: 1},
 		{Name: "failed", State: StepFailed, Attempts: 6, Failures: 6},
@@ -27,7 +27,7 @@ func TestRetryGivesOnlyFailedStepsANewStart(t *testing.T) {
 	}
 }
 
-func TestARecordSaysThatBreakGlassWasUsed(t *testing.T) {
+func TestRecordNamesTheBreakGlass(t *testing.T) {
 	deleted := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	broken := map[string]string{AnnotationBreakGlass: "rack burns", AnnotationBreakGlassUntil: "2026-01-31T05:00:00Z"}
 	expired := maps.Clone(broken)

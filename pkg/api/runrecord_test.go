@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-func TestRunComesBackAsItWasStored(t *testing.T) {
+func TestStoredRunIsDecodedUnchanged(t *testing.T) {
 	now := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	next := metav1.NewMicroTime(now.Add(1500 * time.Microsecond))
 	run := &Run{
@@ -48,7 +48,7 @@ func TestRunComesBackAsItWasStored(t *testing.T) {
 	}
 }
 
-func TestARecordThatIsNotUnderstoodIsAnError(t *testing.T) {
+func TestInvalidRecordIsAnError(t *testing.T) {
 	at := metav1.NewMicroTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	stored, err := EncodeRun("ns", &Run{Node: "worker", NodeUID: "u", State: Waiting, Steps: []StepRun{{Name: "drain", State: StepRetrying, NextAttemptAt: &at}}})
 	if err != nil {

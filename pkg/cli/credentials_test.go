@@ -11,7 +11,7 @@ import (
 )
 
 // A kubeconfig of a cloud gets credentials from a program. If that fails, no API server is to blame.
-func TestACredentialPluginThatFailsIsNamed(t *testing.T) {
+func TestFailingCredentialPluginIsNamed(t *testing.T) {
 	folder := t.TempDir()
 	fails := filepath.Join(folder, "fails")
 	if err := os.WriteFile(fails, []byte("#!/bin/sh\nexit 7\n"), 0o755); err != nil {

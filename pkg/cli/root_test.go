@@ -122,7 +122,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-func TestClientDryRunContactsNobody(t *testing.T) {
+func TestClientDryRunSendsNoRequest(t *testing.T) {
 	var requests atomic.Int32
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ConnState = func(net.Conn, http.ConnState) { requests.Add(1) }
@@ -146,7 +146,7 @@ func TestClientDryRunContactsNobody(t *testing.T) {
 }
 
 // As with kubectl, --dry-run alone is one that asks nobody.
-func TestDryRunWithoutAValueIsAClients(t *testing.T) {
+func TestDryRunDefaultsToClient(t *testing.T) {
 	stdout, stderr, code := execute(t, "install", "--dry-run", "-o", "yaml", "--kubeconfig", "/does/not/exist")
 	if code != exit.OK || stderr != "" || !strings.Contains(stdout, "kind: Deployment") {
 		t.Errorf("exit code %d, stderr %q, stdout %q", code, stderr, stdout)

@@ -40,7 +40,7 @@ func lease(began time.Time, skew, stopsAfter time.Duration) *coordinationv1.Leas
 }
 
 // The clock of the test moves on when all goroutines wait.
-func TestTheLeaderIsFoundWithWrongClocks(t *testing.T) {
+func TestLeaderIsFoundDespiteClockSkew(t *testing.T) {
 	const forever = 1000 * time.Hour
 	for name, test := range map[string]struct {
 		// skew of the agent's clock against the API server's.
@@ -136,7 +136,7 @@ func TestAnObservedRenewalLastsForTheLeaseDuration(t *testing.T) {
 	})
 }
 
-func TestNobodyHoldsALease(t *testing.T) {
+func TestLeaseWithoutAHolder(t *testing.T) {
 	for name, spec := range map[string]*coordinationv1.LeaseSpec{
 		"there is none": nil,
 		"given back":    {HolderIdentity: ptr.To(""), LeaseDurationSeconds: ptr.To[int32](1), RenewTime: ptr.To(metav1.NowMicro())},

@@ -12,7 +12,7 @@ import (
 )
 
 // A Watcher shows nothing before its lists are complete. The commands watch in no other way.
-func TestTheCommandsWatchOnlyThroughAWatcher(t *testing.T) {
+func TestCommandsWatchOnlyThroughAWatcher(t *testing.T) {
 	files := 0
 	for _, root := range []string{"../cli", "../install", "../printer"} {
 		if err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {

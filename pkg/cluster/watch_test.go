@@ -63,7 +63,7 @@ func bubble(t *testing.T, test func(*testing.T)) {
 	})
 }
 
-func TestNothingIsCheckedBeforeEverySourceIsComplete(t *testing.T) {
+func TestNothingIsCheckedBeforeAllSourcesAreComplete(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		later := make(chan struct{})
 		first, second := listed(now), listed(later)
@@ -88,7 +88,7 @@ func TestNothingIsCheckedBeforeEverySourceIsComplete(t *testing.T) {
 	})
 }
 
-func TestWhatTheAPIServerAnswers(t *testing.T) {
+func TestListErrorsAreRetriedOrReturned(t *testing.T) {
 	forbidden := apierrors.NewForbidden(corev1.Resource("nodes"), "", errors.New("no right"))
 	refused := &url.Error{Op: "Get", URL: "https://x", Err: errors.New("connection refused")}
 	for name, test := range map[string]struct {
@@ -124,7 +124,7 @@ func TestWhatTheAPIServerAnswers(t *testing.T) {
 	}
 }
 
-func TestAReadOfTheConditionThatFails(t *testing.T) {
+func TestFailedConditionReadIsReturned(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var reported []string
 		nodes, tries := listed(now), 0
@@ -144,7 +144,7 @@ func TestAReadOfTheConditionThatFails(t *testing.T) {
 }
 
 // When half of a cluster is deleted, a change comes more often than changes are gathered for.
-func TestChangesWithoutEndAreShown(t *testing.T) {
+func TestContinuousChangesAreShown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const settle = 250 * time.Millisecond
 		const changes, between = 100, settle / 2

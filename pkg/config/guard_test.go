@@ -18,7 +18,7 @@ func parseGuard(t *testing.T, guard string) DeleteGuard {
 	return config.Guard
 }
 
-func TestTheGuardByDefault(t *testing.T) {
+func TestGuardDefaults(t *testing.T) {
 	for name, written := range map[string]string{"not written": "", "empty": "guard: {}\n"} {
 		want := DeleteGuard{Enabled: true, ControlPlane: Allow, LastSchedulable: Allow, OnReadError: Allow}
 		if got := parseGuard(t, written); !reflect.DeepEqual(got, want) {
@@ -27,7 +27,7 @@ func TestTheGuardByDefault(t *testing.T) {
 	}
 }
 
-func TestTheGuardAsWritten(t *testing.T) {
+func TestGuardOptions(t *testing.T) {
 	guard := parseGuard(t, `guard:
   enabled: false
   criticalPods:

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestSecretsAreFoundWhereverTheyAreReferredTo(t *testing.T) {
+func TestReferencedSecretsAreFound(t *testing.T) {
 	var options rawOptions
 	if err := yaml.Unmarshal([]byte(`
 url: {secretKeyRef: {name: slack, key: url}}

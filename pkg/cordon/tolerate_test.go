@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestWhoToleratesACordon(t *testing.T) {
+func TestTolerationsOfACordon(t *testing.T) {
 	const key = corev1.TaintNodeUnschedulable
 	for _, test := range []struct {
 		toleration corev1.Toleration
@@ -29,7 +29,7 @@ func TestWhoToleratesACordon(t *testing.T) {
 	}
 }
 
-func TestWhenANodeWasCordoned(t *testing.T) {
+func TestCordonTimeIsReadFromManagedFields(t *testing.T) {
 	noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	wrote := func(fields string, after time.Duration) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{Time: &metav1.Time{Time: noon.Add(after)}, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}

@@ -11,7 +11,7 @@ import (
 )
 
 // Kubernetes before 1.36 answers 404 to a mutating admission policy.
-func TestAnOldServerIsNoReasonToFailUnlessThePolicyWasAskedFor(t *testing.T) {
+func TestOlderServerFailsOnlyIfThePolicyIsRequired(t *testing.T) {
 	unknown := apierrors.NewNotFound(schema.GroupResource{Group: "admissionregistration.k8s.io", Resource: "mutatingadmissionpolicies"}, "")
 	of := func(kind string) *unstructured.Unstructured {
 		return &unstructured.Unstructured{Object: map[string]any{"kind": kind}}

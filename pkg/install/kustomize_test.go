@@ -34,7 +34,7 @@ func library(_ context.Context, folder string) ([]byte, error) {
 	return built.AsYaml()
 }
 
-func TestAKustomizationBringsAConfigOrLeavesIt(t *testing.T) {
+func TestKustomizationWithAndWithoutConfig(t *testing.T) {
 	const config = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: log, plugin: logger}]\n"
 	patch := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nodecleanup-config, namespace: ops}\ndata:\n  config.yaml: |\n    " + strings.ReplaceAll(strings.TrimSuffix(config, "\n"), "\n", "\n    ") + "\n"
 	for want, dir := range map[string]string{
@@ -55,7 +55,7 @@ func TestAKustomizationBringsAConfigOrLeavesIt(t *testing.T) {
 	}
 }
 
-func TestKustomizationBuildsUponTheBase(t *testing.T) {
+func TestKustomizationUsesTheBase(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"kustomization.yaml": "resources: [nodecleanup-base, extra.yaml]\ncommonAnnotations: {team: infra, see: \"https://example.com/a\"}\n",
 		"extra.yaml":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: ops}\n",
@@ -84,7 +84,7 @@ func TestKustomizationBuildsUponTheBase(t *testing.T) {
 	}
 }
 
-func TestKustomizationsThatAreRefused(t *testing.T) {
+func TestInvalidKustomizations(t *testing.T) {
 	for name, test := range map[string]struct {
 		files map[string]string
 		says  string

@@ -8,7 +8,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-func TestAnInstallKeepsWhatTheOneBeforeWasGiven(t *testing.T) {
+func TestInstallPreservesPreviousOptions(t *testing.T) {
 	before := PreviousOptions{
 		Version: "v0.0.0-alpha", Image: "registry.local:5000/agent:v0.0.0-alpha", Admission: AdmissionPolicy,
 		Set: map[string]string{"guard.failurePolicy": "Fail", "failurePolicy": "Fail", "priorityClassName": "mine"},

@@ -39,7 +39,7 @@ func TestFieldsOfASecurityContextCanBeLeftOut(t *testing.T) {
 	}
 }
 
-func TestWrongSettingsAreRefused(t *testing.T) {
+func TestInvalidSettingsAreRejected(t *testing.T) {
 	for setting, says := range map[string]string{
 		"podSecurityContext.runAsUsr=1":        `unknown field "runAsUsr"`,
 		"podSecurityContext.runAsUser=root":    "podSecurityContext.runAsUser=root",

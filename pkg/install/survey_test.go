@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-func TestHolds(t *testing.T) {
+func TestHoldsMatchesThePodName(t *testing.T) {
 	pod := &unstructured.Unstructured{}
 	pod.SetName("agent-x2")
 	for holder, want := range map[string]bool{"agent-x2": true, "agent-x2_0f3a": true, "agent-x21": false, "agent": false, "laptop": false} {

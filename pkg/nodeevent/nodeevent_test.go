@@ -12,7 +12,7 @@ import (
 )
 
 // Events are what an operator reads first; each says what happened and what follows.
-func TestEventsSayWhatHappenedAndWhatFollows(t *testing.T) {
+func TestEventTexts(t *testing.T) {
 	next := metav1.NewMicroTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	run := &api.Run{Node: "worker", Steps: []api.StepRun{
 		{Name: "drain", State: api.StepSucceeded}, {Name: "log", State: api.StepFailed, LastError: "no route"},

@@ -65,7 +65,7 @@ func TestOnlyAnInvalidNodeIsAnInvalidError(t *testing.T) {
 }
 
 // A load balancer may answer 404 without asking the API server, and a webhook may deny with 404.
-func TestTheNotFoundOfAnotherIsAnError(t *testing.T) {
+func TestNotFoundOfAProxyOrWebhookIsAnError(t *testing.T) {
 	proxy := apierrors.NewGenericServerResponse(http.StatusNotFound, "PATCH", schema.GroupResource{Resource: "nodes"}, "worker", "404 page not found", 0, true)
 	if err := newClient(t, proxy).RemoveFinalizer(t.Context(), makeNode(nil)); err == nil {
 		t.Error("the node counts as deleted")

@@ -41,7 +41,7 @@ func (f *facts) hash() Hash {
 	return Build(f.steps, &corev1.Node{}).Hash(f.node, &f.config).WithEffects(f.effects)
 }
 
-func TestTheHashCoversWhatACleanupDoes(t *testing.T) {
+func TestHashCoversThePlan(t *testing.T) {
 	base := someFacts().hash()
 	const (
 		config  = "the config changed"
@@ -79,7 +79,7 @@ func TestTheHashCoversWhatACleanupDoes(t *testing.T) {
 	}
 }
 
-func TestTheHashIgnoresOrderAndWhatDependsOnTheCaller(t *testing.T) {
+func TestHashIgnoresOrderAndCallerData(t *testing.T) {
 	base := someFacts().hash()
 	for name, change := range map[string]func(*facts){
 		"order":                          func(f *facts) { slices.Reverse(f.effects["drain"]) },
@@ -97,7 +97,7 @@ func TestTheHashIgnoresOrderAndWhatDependsOnTheCaller(t *testing.T) {
 	}
 }
 
-func TestAHashWithoutEffectsComparesTheRest(t *testing.T) {
+func TestHashWithoutEffectsComparesSteps(t *testing.T) {
 	with, without := someFacts().hash(), Build(someFacts().steps, &corev1.Node{}).Hash("uid", &config.Config{Hash: "config"})
 	if changes := with.Changes(without); changes != "" {
 		t.Errorf("they differ by %q", changes)

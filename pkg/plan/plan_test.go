@@ -93,7 +93,7 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-func TestStepsHashChangesWithWhatWouldBeDone(t *testing.T) {
+func TestStepsHashCoversTheEffects(t *testing.T) {
 	node := &corev1.Node{}
 	base := Build([]config.Step{step("a"), step("b")}, node).StepsHash
 	if again := Build([]config.Step{step("b"), step("a")}, node).StepsHash; again != base {

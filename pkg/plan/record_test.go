@@ -15,7 +15,7 @@ func planned(name, plugin string, critical bool) config.Step {
 	return config.Step{Name: name, Plugin: plugin, Critical: critical, NodeSelector: labels.Everything()}
 }
 
-func TestRecordKeepsWhatStepsWentThroughAndTakesTheRestFromThePlan(t *testing.T) {
+func TestRecordKeepsProgressAndUpdatesOptions(t *testing.T) {
 	finished := metav1.Now()
 	run := &api.Run{Steps: []api.StepRun{
 		{Name: "done", Plugin: "x", State: api.StepSucceeded, Attempts: 1, FinishedAt: &finished},
@@ -51,7 +51,7 @@ func TestRecordKeepsWhatStepsWentThroughAndTakesTheRestFromThePlan(t *testing.T)
 	}
 }
 
-func TestWhatADryRunWentThroughCountsForNothing(t *testing.T) {
+func TestDryRunProgressIsDiscarded(t *testing.T) {
 	run := &api.Run{DryRun: true, Steps: []api.StepRun{{Name: "drain", Plugin: "x", State: api.StepSucceeded}}}
 	Plan{Waves: [][]config.Step{{planned("drain", "x", true)}}}.Record(run, "c", false)
 	if run.DryRun || run.Steps[0].State != api.StepPending {

@@ -9,7 +9,7 @@ import (
 )
 
 // The CLI checks configs with the zero Dependencies.
-func TestTheCatalogChecksOptionsWithNothingToWorkWith(t *testing.T) {
+func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 	options := map[string]string{"http": `{"url":"https://inventory.example.com"}`}
 	names := map[string]bool{}
 	for _, descriptor := range Catalog(Dependencies{}) {

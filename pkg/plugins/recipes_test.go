@@ -10,8 +10,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-// TestTheConfigsInTheDocumentsAreValid reads each whole config in a document as an agent would.
-func TestTheConfigsInTheDocumentsAreValid(t *testing.T) {
+// TestDocumentedConfigsAreValid reads each whole config in a document as an agent would.
+func TestDocumentedConfigsAreValid(t *testing.T) {
 	root := filepath.Join("..", "..")
 	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-func TestTheControllerOfAPod(t *testing.T) {
+func TestControllerOfAPod(t *testing.T) {
 	hash := map[string]string{"pod-template-hash": "7c5d"}
 	owner := func(kind, name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{Kind: kind, Name: name, Controller: ptr.To(true)}}
@@ -34,7 +34,7 @@ func TestTheControllerOfAPod(t *testing.T) {
 	}
 }
 
-func TestPodsThatAreMadeForTheirNode(t *testing.T) {
+func TestPodsCreatedForTheirNode(t *testing.T) {
 	in := func(values ...string) []corev1.NodeSelectorRequirement {
 		return []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: values}}
 	}

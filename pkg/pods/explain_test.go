@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-func TestEachCauseHasARemedyOfItsOwn(t *testing.T) {
+func TestEachCauseHasARemedy(t *testing.T) {
 	since := metav1.NewTime(time.Date(2026, 11, 30, 1, 2, 3, 0, time.UTC))
 	budget := func(name string, status policyv1.PodDisruptionBudgetStatus) policyv1.PodDisruptionBudget {
 		budget := policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: status}

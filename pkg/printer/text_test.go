@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTableAlignsWhatIsSeen(t *testing.T) {
+func TestTableAlignsByDisplayWidth(t *testing.T) {
 	rows := [][]Cell{Cells("NODE", "STATE", "REASON"), {{Text: "ü"}, {Text: "Failed", Tone: Bad}, {Text: ""}}, Cells("longer", "ok", "x")}
 	for colour, want := range map[bool]string{
 		false: "NODE     STATE    REASON\nü        Failed\nlonger   ok       x\n",
@@ -26,7 +26,7 @@ type broken struct{ F func() }
 func (broken) Text(*Text)      {}
 func (broken) Names() []string { return nil }
 
-func TestNothingIsPrintedOfAViewThatFails(t *testing.T) {
+func TestFailedViewPrintsNothing(t *testing.T) {
 	var out bytes.Buffer
 	for _, format := range []Format{JSON, YAML, "nonsense"} {
 		if err := Print(&out, format, false, broken{F: func() {}}); err == nil {

@@ -156,7 +156,7 @@ func TestViewsGolden(t *testing.T) {
 	}
 }
 
-func TestAFormThatThereIsNotIsAnError(t *testing.T) {
+func TestUnknownFormatIsAnError(t *testing.T) {
 	var out bytes.Buffer
 	if err := printer.Print(&out, "xml", false, &printer.Version{}); err == nil || out.Len() > 0 {
 		t.Errorf("printed %q, error %v", out.String(), err)

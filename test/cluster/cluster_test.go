@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// TestCluster shares one cluster among what does not disturb the rest. What stops a component starts it again.
+// TestCluster shares one cluster among its subtests. A subtest that stops a component restarts it.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{Name: "shared", WithKwok: true})

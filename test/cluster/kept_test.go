@@ -51,7 +51,7 @@ func TestMainKeepsTheLogsOfFailedTests(t *testing.T) {
 	}
 }
 
-func TestMainKeepsNoLogsOfTestsThatPass(t *testing.T) {
+func TestMainKeepsNoLogsOfPassedTests(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	if code := Main(mainFunc(func() int { return 0 }), Options{Name: "passing", Output: t.Output()}, func(*Cluster) {}); code != 0 {
 		t.Errorf("got exit code %d", code)

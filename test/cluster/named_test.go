@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestUpAndDown is about clusters that go on when the process ends that started them. Open finds them as a later
-// process would.
+// TestUpAndDown tests clusters that outlive the process that starts them. Open finds them as a later
+// process does.
 func TestUpAndDown(t *testing.T) {
 	UseOwnCache(t)
 	ctx := t.Context()

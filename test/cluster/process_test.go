@@ -55,7 +55,7 @@ func TestProcessLife(t *testing.T) {
 	}
 }
 
-func TestProcessThatIgnoresSIGTERM(t *testing.T) {
+func TestProcessIgnoresSIGTERM(t *testing.T) {
 	p := shell(t, `trap "" TERM; echo up; while :; do sleep 0.1; done`, Ready{LogLine: "up"})
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestProcessThatIgnoresSIGTERM(t *testing.T) {
 	}
 }
 
-func TestProcessThatEndsBeforeItIsReady(t *testing.T) {
+func TestProcessEndsBeforeItIsReady(t *testing.T) {
 	p := shell(t, `echo "cannot find my config" >&2; exit 3`, Ready{LogLine: "never"})
 	err := p.Start(t.Context())
 	var exit *exec.ExitError
@@ -78,7 +78,7 @@ func TestProcessThatEndsBeforeItIsReady(t *testing.T) {
 	}
 }
 
-func TestProcessThatIsNeverReady(t *testing.T) {
+func TestProcessIsNeverReady(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "still loading", http.StatusServiceUnavailable)
 	}))

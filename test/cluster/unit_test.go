@@ -92,7 +92,7 @@ func TestBuildProgress(t *testing.T) {
 	}
 }
 
-func TestSourceHasAnotherHashForEveryChange(t *testing.T) {
+func TestSourceHashChangesWithEveryEdit(t *testing.T) {
 	found, err := findSource() // this test runs below the repository
 	if err != nil || !strings.HasPrefix(found.version, "v1.") {
 		t.Fatalf("got %+v, %v", found, err)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestMain says why there is nothing to run: without a file for this system, go test would
-// only say that build constraints exclude all of them, and fail.
+// TestMain prints why the tests are skipped. Without a file for this system, go test fails with
+// "build constraints exclude all Go files".
 func TestMain(*testing.M) {
 	fmt.Println("skipped: the end-to-end tests need a node, which is Linux with root")
 }

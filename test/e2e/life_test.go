@@ -33,7 +33,7 @@ steps:
 `
 
 // The life of an install: each part needs those before it.
-func TestTheLifeOfAnInstall(t *testing.T) {
+func TestInstallLifecycle(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(config, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)

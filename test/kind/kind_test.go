@@ -20,7 +20,7 @@ import (
 )
 
 // Each part needs those before it.
-func TestTheLifeOfAnInstall(t *testing.T) {
+func TestInstallLifecycle(t *testing.T) {
 	f := newFixture(t)
 	parts := []struct {
 		proves string

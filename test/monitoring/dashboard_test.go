@@ -20,7 +20,7 @@ func panels(t *testing.T) []Panel {
 	return all
 }
 
-func TestEachPanelSaysWhatItShowsAndAsksTheChosenPrometheus(t *testing.T) {
+func TestPanelsHaveDescriptionsAndADatasource(t *testing.T) {
 	ids := map[int]bool{}
 	for _, panel := range panels(t) {
 		if ids[panel.ID] || panel.ID == 0 {

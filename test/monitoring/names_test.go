@@ -68,7 +68,7 @@ var (
 	row   = regexp.MustCompile("(?m)^\\| `(node_cleanup_\\S+)` \\| (\\S+) \\|")
 )
 
-func TestDocumentedMetricsAreThoseOfTheAgent(t *testing.T) {
+func TestDocumentedMetricsMatchTheAgent(t *testing.T) {
 	has, documented := map[string]string{}, map[string]string{}
 	for _, match := range typed.FindAllStringSubmatch(agents(t), -1) {
 		if strings.HasPrefix(match[1], "node_cleanup_") {
@@ -97,7 +97,7 @@ func lines(metrics map[string]string) string {
 
 // Metrics of API servers are looked for where one is scraped, see
 // test/integration/monitoring.
-func TestRulesAndDashboardAskForMetricsThatTheAgentHas(t *testing.T) {
+func TestRulesAndDashboardUseExistingMetrics(t *testing.T) {
 	served := map[string]bool{}
 	for line := range strings.Lines(agents(t)) {
 		if !strings.HasPrefix(line, "#") {

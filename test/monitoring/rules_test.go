@@ -37,7 +37,7 @@ func promtool(t *testing.T, arguments ...string) {
 	}
 }
 
-func TestPrometheusTakesTheRules(t *testing.T) {
+func TestPrometheusAcceptsTheRules(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", AlertsFile())
 }
 
@@ -57,7 +57,7 @@ func cases(t *testing.T) []string {
 }
 
 // What promtool runs is worth as much as there is in it.
-func TestEachAlertHasCasesInWhichItFiresAndKeepsSilent(t *testing.T) {
+func TestEachAlertHasFiringAndSilentCases(t *testing.T) {
 	type check struct {
 		Alert string `json:"alertname"`
 		Fires []struct {
@@ -97,7 +97,7 @@ func TestEachAlertHasCasesInWhichItFiresAndKeepsSilent(t *testing.T) {
 	}
 }
 
-func TestEachAlertSaysWhatAnOperatorNeeds(t *testing.T) {
+func TestAlertsHaveRequiredAnnotations(t *testing.T) {
 	seen := map[string]bool{}
 	for _, rule := range rules(t) {
 		severity := rule.Labels["severity"]

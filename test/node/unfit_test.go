@@ -72,7 +72,7 @@ func spoil(how string) error {
 }
 
 // A machine that lacks one thing has to be found unfit for it: else a test on it fails.
-func TestUnfitSaysWhatTheMachineLacks(t *testing.T) {
+func TestUnfitNamesMissingRequirements(t *testing.T) {
 	if err := Unfit(); err != nil {
 		t.Skip("skipped: this machine lacks something already: ", err)
 	}

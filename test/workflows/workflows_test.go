@@ -70,7 +70,7 @@ func TestEachStepIsATargetOfMake(t *testing.T) {
 }
 
 // A version that is promised and in no cluster of a test is a guess.
-func TestTheOldestKubernetesThatIsPromisedIsTested(t *testing.T) {
+func TestOldestSupportedKubernetesIsTested(t *testing.T) {
 	promised := regexp.MustCompile(`(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$`).FindSubmatch(read(t, filepath.Join(root, "manifests", "chart", "Chart.yaml")))
 	if promised == nil {
 		t.Fatal("the chart promises no version")
@@ -85,7 +85,7 @@ func TestTheOldestKubernetesThatIsPromisedIsTested(t *testing.T) {
 }
 
 // Tests that need a package are skipped where it is missing, and a skipped one releases anything.
-func TestWhereTestsRunTheyHaveTheirPackages(t *testing.T) {
+func TestJobsInstallTheirPackages(t *testing.T) {
 	for name, workflow := range workflows(t) {
 		for job, content := range workflow.Jobs {
 			at := func(run string) int {
@@ -128,7 +128,7 @@ func TestEachActionIsPinned(t *testing.T) {
 }
 
 // A token that is left in the checkout can be read by every test.
-func TestJobsHaveTheRightsThatTheyNameAndNoOthers(t *testing.T) {
+func TestJobsDeclareTheirPermissions(t *testing.T) {
 	for name, workflow := range workflows(t) {
 		if workflow.Permissions == nil || len(*workflow.Permissions) > 0 || workflow.Concurrency == nil {
 			t.Errorf("%s: want permissions: {} and a concurrency group", name)
@@ -146,7 +146,7 @@ func TestJobsHaveTheRightsThatTheyNameAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestDependabotKnowsEachModule(t *testing.T) {
+func TestDependabotCoversEachModule(t *testing.T) {
 	var settings struct {
 		Updates []struct {
 			Ecosystem   string   `json:"package-ecosystem"`

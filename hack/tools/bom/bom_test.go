@@ -34,7 +34,7 @@ func compiled(t *testing.T) []byte {
 	return program
 }
 
-func TestTheDocumentNamesEachModuleInTheProgram(t *testing.T) {
+func TestDocumentListsEveryModule(t *testing.T) {
 	program := compiled(t)
 	info, err := buildinfo.Read(bytes.NewReader(program))
 	if err != nil || len(info.Deps) == 0 {
@@ -64,7 +64,7 @@ func TestTheDocumentNamesEachModuleInTheProgram(t *testing.T) {
 	}
 }
 
-func TestTheSameProgramGivesTheSameDocument(t *testing.T) {
+func TestDocumentIsReproducible(t *testing.T) {
 	program := compiled(t)
 	first, err := bom.Of(program, "sbom", version)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestTheSameProgramGivesTheSameDocument(t *testing.T) {
 }
 
 // The schema is the one of CycloneDX, as the library brings it along.
-func TestTheDocumentIsValid(t *testing.T) {
+func TestDocumentIsValid(t *testing.T) {
 	text, err := bom.Of(compiled(t), "sbom", version)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestTheDocumentIsValid(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoGoProgramIsAnError(t *testing.T) {
+func TestOtherFilesAreAnError(t *testing.T) {
 	if _, err := bom.Of([]byte("#!/bin/sh"), "script", version); err == nil || !strings.Contains(err.Error(), "script") {
 		t.Errorf("got %v, want an error that names it", err)
 	}

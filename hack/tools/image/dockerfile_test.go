@@ -13,7 +13,7 @@ const root = "../../.."
 
 // No container engine is here to build it. What it would miss first is a folder that a program
 // has come to need.
-func TestTheDockerfileCopiesWhatTheProgramsNeed(t *testing.T) {
+func TestDockerfileCopiesEverySourceFolder(t *testing.T) {
 	copied := instructions(t, "COPY", func(arguments []string) []string { return arguments[:len(arguments)-1] })
 	needed := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
 		`{{$p := .}}{{with .Module}}{{if .Main}}{{range $p.GoFiles}}{{$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range $p.EmbedFiles}}{{$p.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`,
@@ -44,7 +44,7 @@ func TestTheDockerfileCopiesWhatTheProgramsNeed(t *testing.T) {
 	}
 }
 
-func TestTheDockerfilesImagesRunAsNobody(t *testing.T) {
+func TestDockerfileImagesRunUnprivileged(t *testing.T) {
 	users := instructions(t, "USER", func(arguments []string) []string { return arguments })
 	if want := []string{nobody, nobody}; !slices.Equal(users, want) {
 		t.Errorf("its users are %q, want %q", users, want)

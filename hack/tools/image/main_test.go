@@ -22,7 +22,7 @@ func itself(t *testing.T) program {
 	return program{source: ".", pkg: ".", repository: "ghcr.io/nodecleanup/image", boms: t.TempDir()}
 }
 
-func TestTheBillOfMaterialsIsOfTheProgramInTheImage(t *testing.T) {
+func TestBillOfMaterialsMatchesTheProgram(t *testing.T) {
 	of, platform := itself(t), v1.Platform{OS: "linux", Architecture: "arm64"}
 	image, err := imageFor(of, t.TempDir(), "v1.2.3", platform)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestTheBillOfMaterialsIsOfTheProgramInTheImage(t *testing.T) {
 	}
 }
 
-func TestTheSameSourcesGiveTheSameImage(t *testing.T) {
+func TestImageIsReproducible(t *testing.T) {
 	var written [][]byte
 	for range 2 {
 		file := filepath.Join(t.TempDir(), "image.tar")

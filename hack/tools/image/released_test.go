@@ -11,7 +11,7 @@ import (
 )
 
 // What is released: each program on each platform, and nothing beside it.
-func TestEachImageIsSmallAndHoldsItsProgramAlone(t *testing.T) {
+func TestImagesAreSmallAndHoldOneProgram(t *testing.T) {
 	// As make build: it compiles Kubernetes's clients for another architecture.
 	t.Setenv("GOGC", "off")
 	t.Setenv("GOMEMLIMIT", "1GiB")

@@ -18,7 +18,7 @@ import (
 
 // An image of this very program, as the command image makes it, gets into a registry
 // whole: every blob is there and has the checksum that its manifest says.
-func TestWhatIsPushedCanBePulled(t *testing.T) {
+func TestPushedImageCanBePulled(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	under := strings.TrimPrefix(server.URL, "http://") + "/example"
@@ -53,7 +53,7 @@ func TestWhatIsPushedCanBePulled(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoImageIsAnError(t *testing.T) {
+func TestOtherFilesAreAnError(t *testing.T) {
 	if err := push(t.Context(), "main.go", "localhost:1/nobody", io.Discard); err == nil || !strings.Contains(err.Error(), "unpacking") {
 		t.Errorf("got %v", err)
 	}

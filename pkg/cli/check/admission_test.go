@@ -91,7 +91,7 @@ func authority(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-func TestTheGuardIsTestedByADryRun(t *testing.T) {
+func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 	const deletion, secret = "DELETE /api/v1/nodes/worker", "GET /api/v1/namespaces/ns/secrets/" + api.CASecretName
 	node := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", UID: "u1"}}
 	agents, foreign := authority(t), authority(t)
@@ -154,7 +154,7 @@ func TestTheGuardIsTestedByADryRun(t *testing.T) {
 	}
 }
 
-func TestTheFinalizerOfANewNodeIsTestedByADryRun(t *testing.T) {
+func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 	const creation = "POST /api/v1/nodes"
 	bare := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "x"}}
 	protected := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "x", Finalizers: []string{api.Finalizer}}}

@@ -39,7 +39,7 @@ func TestNotInstalled(t *testing.T) {
 }
 
 // The advice for an agent outside the cluster never puts a Deployment in its place.
-func TestAnAgentOutsideTheClusterStays(t *testing.T) {
+func TestAgentOutsideTheClusterIsKept(t *testing.T) {
 	outside := func(status *printer.Status) {
 		status.Agent.Outside, status.Agent.URL, status.Agent.Ready = true, "https://127.0.0.1:9443", 0
 		status.Agent.Version = "v9.0.0"
@@ -60,7 +60,7 @@ func TestAnAgentOutsideTheClusterStays(t *testing.T) {
 	}
 }
 
-func TestALeaderThatIsMissingBecauseOfAnImage(t *testing.T) {
+func TestImagePullErrorExplainsAMissingLeader(t *testing.T) {
 	s := led(func(status *printer.Status) {
 		stop(status)
 		status.Agent.Problem, status.Agent.Remedy = "no leader; pod a: ErrImagePull: not found", "check the image"
@@ -70,7 +70,7 @@ func TestALeaderThatIsMissingBecauseOfAnImage(t *testing.T) {
 	}
 }
 
-func TestUnseen(t *testing.T) {
+func TestUnseenIfEveryInstallCheckIsSkipped(t *testing.T) {
 	skipped := printer.Check{ID: "config", Outcome: printer.Skip, Detail: "forbidden"}
 	for name, test := range map[string]struct {
 		checks []printer.Check

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-func TestAProgramThatShadowsAnother(t *testing.T) {
+func TestShadowedProgramIsReported(t *testing.T) {
 	folders := map[string]string{"first": t.TempDir(), "link": t.TempDir(), "second": t.TempDir(), "empty": t.TempDir()}
 	program := func(folder string) string { return filepath.Join(folders[folder], "kubectl-nodecleanup") }
 	for _, folder := range []string{"first", "second"} {

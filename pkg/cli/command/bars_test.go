@@ -11,7 +11,7 @@ import (
 
 const up = "\x1b[%dA\x1b[J"
 
-func TestBarsStayBelowWhatIsWritten(t *testing.T) {
+func TestBarsStayBelowOtherOutput(t *testing.T) {
 	var terminal bytes.Buffer
 	environment := &Environment{IOStreams: genericiooptions.IOStreams{Out: &terminal, ErrOut: &terminal}, Columns: func() int { return 12 }}
 	results := environment.NewResults(true)

@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestWithoutAKubeconfigTheFilesAreNamed(t *testing.T) {
+func TestMissingKubeconfigNamesTheFiles(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
 	t.Setenv("KUBECONFIG", first+string(filepath.ListSeparator)+second)
 	_, err := NewCluster(time.Now).Clients()

@@ -7,7 +7,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
-func TestWhatATerminalIsSent(t *testing.T) {
+func TestRedrawAndColourFollowTheTerminal(t *testing.T) {
 	for name, test := range map[string]struct {
 		terminal          bool
 		variables         map[string]string

@@ -54,7 +54,7 @@ func TestResultsOfSeveralNodes(t *testing.T) {
 }
 
 // The error of one node alone is reported by the root command, as that of every other command.
-func TestTheErrorOfOneNodeIsReturned(t *testing.T) {
+func TestErrorOfASingleNodeIsReturned(t *testing.T) {
 	var errOut bytes.Buffer
 	failed := errors.New("marking node a: no")
 	results := (&Environment{IOStreams: genericiooptions.IOStreams{ErrOut: &errOut}}).NewResults(false)

@@ -54,7 +54,7 @@ func TestMatchServerVersion(t *testing.T) {
 	}
 }
 
-func TestTheServerIsAskedForItsVersionOnlyByTheFlag(t *testing.T) {
+func TestServerVersionIsReadOnlyByFlag(t *testing.T) {
 	server, asked := serverOf(t, "v1.2.3")
 	if _, err := parsed(t, "--server", server.URL).Clients(); err != nil || *asked {
 		t.Errorf("without the flag: asked %v, %v", *asked, err)
@@ -74,7 +74,7 @@ func TestTheServerIsAskedForItsVersionOnlyByTheFlag(t *testing.T) {
 }
 
 // The constant is of component-base; the client is client-go.
-func TestTheClientVersionIsThatOfClientGo(t *testing.T) {
+func TestClientVersionMatchesClientGo(t *testing.T) {
 	module, err := os.ReadFile("../../../go.mod")
 	if err != nil {
 		t.Fatal(err)

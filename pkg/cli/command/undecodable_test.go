@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-func TestUndecodableSaysWhichRecordAndWhyAndWhatToDo(t *testing.T) {
+func TestUndecodableNamesRecordCauseAndNextStep(t *testing.T) {
 	broken := &api.RecordError{Record: "run-worker-u", Err: errors.New("unexpected end of JSON input")}
 	another := &api.RecordError{Record: "run-worker-u", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
 	node := func(state api.State) *corev1.Node {
@@ -51,7 +51,7 @@ func TestUndecodableSaysWhichRecordAndWhyAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestNodesOfRecordsThatCannotBeDecodedAreCompleted(t *testing.T) {
+func TestNodesOfUndecodableRecordsAreCompleted(t *testing.T) {
 	record := func(node, uid, data string) corev1.ConfigMap {
 		return corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Name: "run-" + node + "-" + uid, Labels: map[string]string{api.LabelNodeUID: uid}}, Data: map[string]string{api.RunKey: data},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestKrewsFolderIsKnownByTheStore(t *testing.T) {
+func TestKrewFolderIsFoundByItsStore(t *testing.T) {
 	for stored, want := range map[string]string{
 		"/home/jo/.krew/store/nodecleanup/v1.2.3/kubectl-nodecleanup": "/home/jo/.krew/bin",
 		"/opt/krew/store/nodecleanup/v0.1.0/kubectl-nodecleanup":      "/opt/krew/bin",
@@ -19,7 +19,7 @@ func TestKrewsFolderIsKnownByTheStore(t *testing.T) {
 	}
 }
 
-func TestAFolderOnThePathIsChosenThatIsNotKrews(t *testing.T) {
+func TestFolderOnThePathIsNotKrews(t *testing.T) {
 	home := t.TempDir()
 	local, bin, krews := filepath.Join(home, ".local", "bin"), filepath.Join(home, "bin"), filepath.Join(home, ".krew", "bin")
 	for _, folder := range []string{bin, krews} {
@@ -42,7 +42,7 @@ func TestAFolderOnThePathIsChosenThatIsNotKrews(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatAnEarlierVersionWroteIsRemovedFromKrewsFolder(t *testing.T) {
+func TestOnlyOurFormerFileIsRemoved(t *testing.T) {
 	folder := t.TempDir()
 	for name, content := range map[string]string{"ours": shim, "others": "#!/bin/sh\n"} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o755); err != nil {

@@ -327,7 +327,7 @@ func TestEveryCauseGolden(t *testing.T) {
 }
 
 // What nobody was allowed to look at is not taken for healthy.
-func TestShortSaysWhatWasNotLookedAt(t *testing.T) {
+func TestShortNamesSkippedChecks(t *testing.T) {
 	f := running()
 	f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}, {What: "budgets", Why: "poddisruptionbudgets is forbidden"}}
 	for missing, want := range map[string]string{

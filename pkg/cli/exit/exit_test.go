@@ -29,7 +29,7 @@ func TestCode(t *testing.T) {
 	}
 }
 
-func TestSignalDecidesTheCode(t *testing.T) {
+func TestSignalSetsTheExitCode(t *testing.T) {
 	ctx, stop := OnSignal(t.Context())
 	defer stop()
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {

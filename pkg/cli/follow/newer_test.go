@@ -37,7 +37,7 @@ func TestStatesOfANewerVersionArePrinted(t *testing.T) {
 }
 
 // What the state means is not known: that another client removed the finalizer would be a guess.
-func TestAStateOfANewerVersionIsNoOutcome(t *testing.T) {
+func TestUnknownStateIsNotAnOutcome(t *testing.T) {
 	answered := func(*api.Run) bool { return true }
 	if done, err := Settled(Snapshot{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {
 		t.Errorf("while the node is there: %v, %v", done, err)

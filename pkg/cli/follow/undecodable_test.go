@@ -24,7 +24,7 @@ func in(state api.State) *corev1.Node {
 	return node
 }
 
-func TestSettledWithARecordThatCannotBeDecoded(t *testing.T) {
+func TestSettledWithAnUndecodableRecord(t *testing.T) {
 	for name, test := range map[string]struct {
 		now  Snapshot
 		done bool

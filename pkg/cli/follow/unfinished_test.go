@@ -10,7 +10,7 @@ import (
 )
 
 // A wait that times out names what it waited for.
-func TestATimeoutNamesWhatItWaitedFor(t *testing.T) {
+func TestTimeoutNamesTheAwaitedState(t *testing.T) {
 	for name, test := range map[string]struct {
 		last Snapshot
 		want []string

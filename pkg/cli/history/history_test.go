@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-func TestAStepThatTheEndOfItsRunHasCutOff(t *testing.T) {
+func TestStepInterruptedByTheEndOfItsRun(t *testing.T) {
 	began := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	after := func(seconds int) *metav1.Time {
 		at := metav1.NewTime(began.Add(time.Duration(seconds) * time.Second))

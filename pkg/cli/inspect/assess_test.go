@@ -195,7 +195,7 @@ func outsideAgent(s *Snapshot) {
 	s.Webhook.Webhooks[0].ClientConfig.URL = ptr.To("https://127.0.0.1:9443/mutate-node")
 }
 
-func TestStatusForPrograms(t *testing.T) {
+func TestStatusInJSONAndYAML(t *testing.T) {
 	s := working(t)
 	s.leave("ip-10-0-7", 14*time.Minute, api.Failed, "no tries left", api.StepRun{Name: "drain", Critical: true, State: api.StepFailed})
 	for format, name := range map[printer.Format]string{printer.JSON: "status.json", printer.YAML: "status.yaml"} {
@@ -223,7 +223,7 @@ func TestStatusInColour(t *testing.T) {
 
 // With the policy inside the API server, new nodes are protected whatever becomes
 // of the webhook.
-func TestAdmissionIsAssessedByWhatProtectsNewNodes(t *testing.T) {
+func TestAdmissionIsHealthyWithThePolicyAlone(t *testing.T) {
 	webhook := working(t).Webhook
 	broken := webhook.DeepCopy()
 	broken.Webhooks[0].ClientConfig.CABundle = nil

@@ -12,7 +12,7 @@ import (
 )
 
 // The agent writes the run record first and the condition a moment later.
-func TestCleanupShowsTheRecordThatTheConditionFollows(t *testing.T) {
+func TestCleanupShowsTheRecordOfTheCondition(t *testing.T) {
 	for _, test := range []struct {
 		condition, record api.State
 		want              string
@@ -68,7 +68,7 @@ func TestCleanupShowsAStateOfANewerVersion(t *testing.T) {
 	}
 }
 
-func TestCleanupSaysWhyARecordCannotBeDecoded(t *testing.T) {
+func TestCleanupReportsTheDecodeError(t *testing.T) {
 	broken := &api.RecordError{Record: "run-worker-u", Err: errors.New("unexpected end of JSON input")}
 	another := &api.RecordError{Record: "run-worker-u", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
 	for _, test := range []struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 )
 
-func TestViewSaysWhyANodeIsNotProtected(t *testing.T) {
+func TestViewExplainsAnUnprotectedNode(t *testing.T) {
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	node := func(name string, change func(*corev1.Node)) *corev1.Node {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}

@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 )
 
-func TestAResumeSaysWhenTheWindowOpens(t *testing.T) {
+func TestResumeNamesTheNextWindow(t *testing.T) {
 	opens := metav1.NewTime(time.Date(2026, 12, 1, 1, 0, 0, 0, time.UTC))
 	for want, brake := range map[string]api.Brake{
 		"": {},

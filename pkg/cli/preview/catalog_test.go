@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-func TestTheAgentsPluginsDecideWhichConfigIsValid(t *testing.T) {
+func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 	slack := api.PluginInfo{Name: "slack", Summary: "posts to a channel", Critical: true, Timeout: metav1.Duration{Duration: time.Minute}, Options: []string{"channel"}}
 	logger := api.PluginInfo{Name: "logger", Options: []string{"message", "level", "colour"}}
 	reported := func(infos ...api.PluginInfo) *api.AgentStatus { return &api.AgentStatus{Version: "v1", Catalog: infos} }

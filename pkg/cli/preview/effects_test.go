@@ -62,7 +62,7 @@ func TestSummariesOfOtherSteps(t *testing.T) {
 }
 
 // Any plugin can say that it is blocked.
-func TestABlockedEffectOfAnotherPluginIsABlocker(t *testing.T) {
+func TestBlockedEffectOfAnyPluginIsABlocker(t *testing.T) {
 	effects := []cleanup.Effect{{Action: "Detach", Object: cleanup.Object{Kind: "Volume", Name: "v"}, Blocked: &cleanup.Blocker{Cause: "Replicas", Message: "it is the last replica"}}}
 	if got := blockers(config.Step{Name: "longhorn", Plugin: "longhorn"}, effects); !reflect.DeepEqual(got, []printer.Blocker{{What: "v", Reason: "it is the last replica"}}) {
 		t.Errorf("got %+v", got)
@@ -70,7 +70,7 @@ func TestABlockedEffectOfAnotherPluginIsABlocker(t *testing.T) {
 }
 
 // Without the right to evict nothing is known of budgets, which is not the same as blocked.
-func TestALackOfRightsIsNoBlocker(t *testing.T) {
+func TestMissingRightsAreNotABlocker(t *testing.T) {
 	step := config.Step{Name: "drain", Plugin: api.DrainPlugin}
 	effects := []cleanup.Effect{onPod(cleanup.Evict, "shop", "cart-0", "", nil)}
 	effects[0].Unchecked = `pods "cart-0" is forbidden: User "jo" cannot create resource "pods/eviction" in API group "" in the namespace "shop"`

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-func TestAPlanOfTheLastSchedulableNodeSaysSo(t *testing.T) {
+func TestPlanWarnsAboutTheLastSchedulableNode(t *testing.T) {
 	node := func(name string, spec corev1.NodeSpec) runtime.Object {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // A step with default options needs no right that an install does not give.
-func TestAnInstallGivesTheAgentWhatTheStepsNeedByDefault(t *testing.T) {
+func TestDefaultStepsNeedNoFurtherRights(t *testing.T) {
 	given, err := OfAgent(t.Context(), "ns")
 	if err != nil {
 		t.Fatal(err)

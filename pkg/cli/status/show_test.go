@@ -38,7 +38,7 @@ func changes() []*printer.Status {
 	return all
 }
 
-func TestLinesTellOnlyWhatHasChanged(t *testing.T) {
+func TestLinesReportOnlyChanges(t *testing.T) {
 	var out bytes.Buffer
 	show := lines(&command.Environment{IOStreams: genericiooptions.IOStreams{Out: &out}})
 	for _, view := range changes() {

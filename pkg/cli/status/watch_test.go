@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-func TestNothingIsDrawnBeforeEveryListIsComplete(t *testing.T) {
+func TestNothingIsDrawnBeforeAllListsAreComplete(t *testing.T) {
 	nodes, records := []runtime.Object{}, []runtime.Object{}
 	for i := range 4 {
 		nodes = append(nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}})

@@ -102,7 +102,7 @@ func TestGenerateAndRenew(t *testing.T) {
 	}
 }
 
-func TestTheFilesNameEachOther(t *testing.T) {
+func TestFilesReferToEachOther(t *testing.T) {
 	dir := t.TempDir()
 	if _, _, err := run(t, "--output-dir", dir, "--control-plane-dir", "/srv/x", "--webhook-host", "127.0.0.1:9443"); err != nil {
 		t.Fatal(err)
@@ -120,8 +120,8 @@ func TestTheFilesNameEachOther(t *testing.T) {
 	}
 }
 
-// TestTheKustomizationInstalls: the agent gets the CA, and demands certificates.
-func TestTheKustomizationInstalls(t *testing.T) {
+// The installed agent mounts the CA and requires client certificates.
+func TestKustomizationInstalls(t *testing.T) {
 	dir := t.TempDir()
 	if _, _, err := run(t, "--output-dir", dir, "--subject", "api"); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func ofCart(number int, created time.Time) *corev1.Pod {
 	})
 }
 
-func TestPodsThatTheirControllerPutsBackAreEvictedAFewTimes(t *testing.T) {
+func TestRecreatedPodsAreEvictedAFewTimes(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, clock := s.plugin(t, options{})
 	node, said := cordonedNode(), map[string]bool{}
@@ -75,7 +75,7 @@ func TestPodsThatTheirControllerPutsBackAreEvictedAFewTimes(t *testing.T) {
 }
 
 // Pods that the scheduler bound before it knew of the cordon are evicted together, once.
-func TestPodsThatWereBoundAtTheTimeOfTheCordonAreEvicted(t *testing.T) {
+func TestPodsBoundDuringTheCordonAreEvicted(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, clock := s.plugin(t, options{})
 	there := ofCart(0, noon)
@@ -96,7 +96,7 @@ func TestPodsThatWereBoundAtTheTimeOfTheCordonAreEvicted(t *testing.T) {
 	}
 }
 
-func TestWhatAControllerWillDoIsForeseen(t *testing.T) {
+func TestControllersRecreatingPodsOnTheNode(t *testing.T) {
 	pinned := func(pod *corev1.Pod) {
 		pod.ManagedFields = []metav1.ManagedFieldsEntry{{FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:nodeName":{}}}`)}}}
 	}

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
+func TestRemainingPodsAreListedBlockedFirst(t *testing.T) {
 	p, _ := (&stub{}).plugin(t, options{})
 	d := newDrain(p, target(), nil)
 	var pods []*corev1.Pod
@@ -36,7 +36,7 @@ func TestWhatIsLeftIsNamedBlockedPodsFirst(t *testing.T) {
 	}
 }
 
-func TestEachReasonIsNamedOnceAndWhatIsSaidIsShort(t *testing.T) {
+func TestReasonsAreNamedOnceAndShortened(t *testing.T) {
 	p, _ := (&stub{}).plugin(t, options{})
 	d := newDrain(p, target(), nil)
 	var pods []*corev1.Pod
@@ -88,7 +88,7 @@ func TestATerminatingPodIsNotReportedAsBlocked(t *testing.T) {
 	}
 }
 
-func TestADrainThatIsStoppedWhileItEvictsNamesWhatIsLeft(t *testing.T) {
+func TestStoppedDrainNamesTheRemainingPods(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the lease is lost")
 	s := &stub{answer: func(*http.Request) metav1.Status { cancel(cause); return metav1.Status{} }}

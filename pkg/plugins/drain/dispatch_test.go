@@ -32,7 +32,7 @@ func podsOfController(controller string, number int) []*corev1.Pod {
 	return made
 }
 
-func TestEvictionsOfOneControllerGrowInNumberUntilTheyAreRefused(t *testing.T) {
+func TestParallelEvictionsGrowUntilOneIsRefused(t *testing.T) {
 	const pods = 60
 	synctest.Test(t, func(t *testing.T) {
 		answer := metav1.Status{}
@@ -111,7 +111,7 @@ func knowing(known ...*policyv1.PodDisruptionBudget) *budgets {
 	return b
 }
 
-func TestWhenAnEvictionIsRequested(t *testing.T) {
+func TestEvictionDispatch(t *testing.T) {
 	pod := podsOfController("cart", 1)[0]
 	unready := pod.DeepCopy()
 	unready.Status.Conditions = nil
@@ -214,7 +214,7 @@ func TestPodsOfAClosedBudgetAreNotTried(t *testing.T) {
 }
 
 // When a budget opens, every Node with Pods of it is notified. Only as many evictions go out as it allows.
-func TestNodesShareWhatABudgetAllows(t *testing.T) {
+func TestNodesShareABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &counter{answer: func(string) metav1.Status { return metav1.Status{} }}
 		p := server.plugin(NewLimiter(50))

@@ -96,7 +96,7 @@ func overBudget(after int32) metav1.Status {
 	return caused(failure(429, metav1.StatusReasonTooManyRequests, "Cannot evict pod"), after, policyv1.DisruptionBudgetCause, "budget cart needs 1")
 }
 
-func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
+func TestEvictionResponses(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer metav1.Status
 		// blocked is the reason why it is evicted later, failed what is in an error.
@@ -148,7 +148,7 @@ func TestWhatAnAnswerToAnEvictionMeans(t *testing.T) {
 	}
 }
 
-func TestAnAPIServerThatIsAwayIsNoReasonToGiveUp(t *testing.T) {
+func TestDrainSurvivesAnAPIServerOutage(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	p := &plugin{client: kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL})}

@@ -24,7 +24,7 @@ func ready(status corev1.ConditionStatus) *corev1.Node {
 
 func target() cleanup.Target { return cleanup.Target{Began: noon, Log: slog.New(slog.DiscardHandler)} }
 
-func TestABlockedPodIsTriedLessAndLessOften(t *testing.T) {
+func TestEvictionsOfABlockedPodBackOff(t *testing.T) {
 	after := int32(0)
 	s := &stub{answer: func(*http.Request) metav1.Status { return overBudget(after) }}
 	p, clock := s.plugin(t, options{})
@@ -52,7 +52,7 @@ func TestABlockedPodIsTriedLessAndLessOften(t *testing.T) {
 	}
 }
 
-func TestItLooksAgainWhenTheFirstOfManyIsDue(t *testing.T) {
+func TestRequeueFollowsTheEarliestRetry(t *testing.T) {
 	s := &stub{answer: func(request *http.Request) metav1.Status {
 		if strings.Contains(request.URL.Path, "/b/") {
 			return overBudget(0)
@@ -70,7 +70,7 @@ func TestItLooksAgainWhenTheFirstOfManyIsDue(t *testing.T) {
 	}
 }
 
-func TestAnEvictionThatWasAcceptedIsNotRepeated(t *testing.T) {
+func TestAcceptedEvictionIsNotRepeated(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, clock := s.plugin(t, options{})
 	pods := []*corev1.Pod{makePod("a")}
@@ -96,7 +96,7 @@ func TestAnEvictionThatWasAcceptedIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestAPodThatCannotBeEvictedKeepsNoOtherFromIt(t *testing.T) {
+func TestFailedEvictionDoesNotBlockOtherPods(t *testing.T) {
 	s := &stub{answer: func(request *http.Request) metav1.Status {
 		if !strings.Contains(request.URL.Path, "/b/") {
 			return failure(422, metav1.StatusReasonInvalid, "it is invalid")
@@ -114,7 +114,7 @@ func TestAPodThatCannotBeEvictedKeepsNoOtherFromIt(t *testing.T) {
 	}
 }
 
-func TestTiersGoOneAfterTheOther(t *testing.T) {
+func TestTiersRunInOrder(t *testing.T) {
 	pods := []*corev1.Pod{
 		makePod("agent", func(pod *corev1.Pod) { pod.Labels = map[string]string{"app.kubernetes.io/name": "nodecleanup"} }),
 		makePod("csi", hostPath("/var/lib/kubelet/plugins")),
@@ -181,7 +181,7 @@ func TestBudgetsAreRespectedOnlyAsLongAsConfigured(t *testing.T) {
 	}
 }
 
-func TestAnEarlierAttemptCountsForTheTimeOfBudgets(t *testing.T) {
+func TestBudgetTimeIncludesEarlierAttempts(t *testing.T) {
 	s := &stub{}
 	p, _ := s.plugin(t, options{ForceAfter: metav1.Duration{Duration: 5 * time.Minute}})
 	again, pods := target(), []*corev1.Pod{makePod("cart")}
@@ -216,7 +216,7 @@ func TestGracePeriods(t *testing.T) {
 	}
 }
 
-func TestOnAnUnreachableNodeAGracePeriodIsWaitedForAndNoMore(t *testing.T) {
+func TestUnreachableNodeGetsOneGracePeriod(t *testing.T) {
 	p, clock := (&stub{}).plugin(t, options{})
 	pods := []*corev1.Pod{makePod("a", deleted(30*time.Second))}
 	d := newDrain(p, target(), pods)
@@ -260,7 +260,7 @@ func TestAnEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestAPodThatTerminatesAlreadyIsEvictedWhenTheKubeletDoesNotAnswer(t *testing.T) {
+func TestTerminatingPodOnAnUnreachableNodeIsEvicted(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, _ := s.plugin(t, options{})
 	pods := []*corev1.Pod{makePod("a", deleted(2*time.Hour), grace(7200))}

@@ -27,7 +27,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
+func TestForbiddenListFailsImmediately(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status {
 		return failure(403, metav1.StatusReasonForbidden, "cannot list pods")
 	}}
@@ -40,7 +40,7 @@ func TestWhatMayNotBeListedIsAnErrorAtOnce(t *testing.T) {
 }
 
 // A drain must not wait for client-go, which backs off for up to half a minute at a time.
-func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
+func TestDrainStopsDuringAnAPIServerOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := roundTripper(func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -63,7 +63,7 @@ func TestADrainStopsAtOnceWhileTheAPIServerIsAway(t *testing.T) {
 }
 
 // A right that is taken away during a drain would leave it waiting for pods that it cannot see.
-func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
+func TestDrainFailsWhenItLosesReadRights(t *testing.T) {
 	forbidden := false
 	var mutex sync.Mutex
 	handler := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
@@ -134,7 +134,7 @@ func TestADrainThatMayNoLongerLookSaysSoAndEnds(t *testing.T) {
 
 // An API server that does not stream lists gives the newest state only to who
 // does not ask for resourceVersion=0.
-func TestAnOlderAPIServerIsAskedForItsNewestState(t *testing.T) {
+func TestListOnAnOlderAPIServerIsConsistent(t *testing.T) {
 	var listed url.Values
 	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		query := request.URL.Query()

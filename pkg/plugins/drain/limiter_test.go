@@ -142,7 +142,7 @@ func TestAChangedLimitTakesEffectAtOnce(t *testing.T) {
 	})
 }
 
-func TestOneNodeWithManyPodsDoesNotStarveTheOthers(t *testing.T) {
+func TestNodeWithManyPodsDoesNotStarveOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &counter{answer: func(string) metav1.Status { return overBudget(0) }}
 		p := server.plugin(NewLimiter(2))
@@ -210,7 +210,7 @@ func TestNodesTakeTurns(t *testing.T) {
 	}
 }
 
-func TestAnEvictionThatIsCancelledLeavesItsSlotToOthers(t *testing.T) {
+func TestCancelledEvictionFreesItsSlot(t *testing.T) {
 	limiter := NewLimiter(1)
 	release, err := limiter.acquire(t.Context(), "a")
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func TestWhatBlocksTheDeletionOfANamespace(t *testing.T) {
+func TestNamespaceDeletionBlockers(t *testing.T) {
 	condition := func(kind corev1.NamespaceConditionType, status corev1.ConditionStatus, message string) corev1.NamespaceCondition {
 		return corev1.NamespaceCondition{Type: kind, Status: status, Message: message}
 	}

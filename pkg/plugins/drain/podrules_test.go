@@ -39,7 +39,7 @@ const written = `{"rules":[
 	{"selector":{"matchLabels":{"app":"cache"}},"action":"skip"}
 ],"daemonSets":"evictLast","gracePeriodSeconds":7}`
 
-func TestTheFirstRuleThatChoosesAPodApplies(t *testing.T) {
+func TestFirstMatchingRuleApplies(t *testing.T) {
 	o := bound(t, written)
 	inBatch := func(pod *corev1.Pod) { pod.Namespace = "batch" }
 	ds := ownedBy("DaemonSet")
@@ -149,7 +149,7 @@ func TestFaultsInRules(t *testing.T) {
 	}
 }
 
-func TestWhatARuleWaitsForIsNamed(t *testing.T) {
+func TestRemainingPodNamesItsRule(t *testing.T) {
 	p, _ := (&stub{}).plugin(t, bound(t, written))
 	pod := makePod("a", func(pod *corev1.Pod) { pod.Namespace = "batch" })
 	left, err := newDrain(p, target(), nil).advance(t.Context(), ready(corev1.ConditionTrue), []*corev1.Pod{pod})

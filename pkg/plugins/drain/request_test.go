@@ -11,7 +11,7 @@ import (
 )
 
 // A rejection that has nothing to do with EvictionRequests must not end their use for all Pods.
-func TestAnEvictionRequestThatIsRejected(t *testing.T) {
+func TestRejectedEvictionRequest(t *testing.T) {
 	terminating := caused(failure(403, metav1.StatusReasonForbidden, "forbidden"), 0, corev1.NamespaceTerminatingCause, "shop")
 	for name, test := range map[string]struct {
 		api    evictionAPI

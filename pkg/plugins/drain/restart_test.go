@@ -78,7 +78,7 @@ func TestARolloutIsRestartedOnce(t *testing.T) {
 	}
 }
 
-func TestARolloutThatIsStuckIsNamed(t *testing.T) {
+func TestStuckRolloutIsNamed(t *testing.T) {
 	client := fake.NewClientset(cart(func(deployment *appsv1.Deployment) {
 		deployment.Spec.Template.Annotations = map[string]string{restartedAt: "2026-01-31T12:00:01Z"}
 		deployment.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Message: "it has timed out progressing"}}
@@ -93,7 +93,7 @@ func TestARolloutThatIsStuckIsNamed(t *testing.T) {
 	}
 }
 
-func TestWorkloadsThatAreNotRestarted(t *testing.T) {
+func TestWorkloadsExcludedFromRestart(t *testing.T) {
 	db := func(change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}}
 		change(set)
@@ -131,7 +131,7 @@ func TestWorkloadsThatAreNotRestarted(t *testing.T) {
 	}
 }
 
-func TestTheRightsOfARolloutRestart(t *testing.T) {
+func TestRightsOfARolloutRestart(t *testing.T) {
 	for written, want := range map[string]bool{`{}`: false, `{"rules":[{"action":"rolloutRestart"}]}`: true} {
 		p := &plugin{options: bound(t, written)}
 		got := false

@@ -2,7 +2,7 @@ package drain
 
 import "testing"
 
-func TestAWindowGrowsByOneAndShrinksToHalf(t *testing.T) {
+func TestWindowGrowsByOneAndHalves(t *testing.T) {
 	for name, test := range map[string]struct {
 		// answers of the API server: a for accepted, r for refused.
 		answers string

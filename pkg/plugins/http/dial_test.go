@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestHealthIsThatTheDestinationAcceptsAConnection(t *testing.T) {
+func TestHealthConnectsToTheDestination(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	secure, bundle, requests := tlsServer(t)
@@ -51,7 +51,7 @@ func TestHealthIsThatTheDestinationAcceptsAConnection(t *testing.T) {
 }
 
 // With HTTP/2, the handshake sends frames before the request.
-func TestHealthOverHTTP2SendsNoRequestAndLeavesNoConnection(t *testing.T) {
+func TestHealthOverHTTP2SendsNoRequest(t *testing.T) {
 	closed, requests := make(chan struct{}, 1), new(atomic.Int64)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
 	server.EnableHTTP2 = true

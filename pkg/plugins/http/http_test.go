@@ -70,7 +70,7 @@ func serve(t *testing.T, status int, header map[string]string, body string) (url
 	return server.URL, last, sent
 }
 
-func TestTheDocumentIsSentAsConfigured(t *testing.T) {
+func TestDocumentIsSentAsConfigured(t *testing.T) {
 	url, last, sent := serve(t, 204, nil, "")
 	plugin := bind(t, secrets{"s/url": url + "/nodes?x=1\n", "s/token": "Bearer t\n"},
 		`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"method":"PUT","headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}},"X-A":"b"}}`)
@@ -98,7 +98,7 @@ func TestTheDocumentIsSentAsConfigured(t *testing.T) {
 	}
 }
 
-func TestWhatAnAnswerMeans(t *testing.T) {
+func TestResponses(t *testing.T) {
 	for name, test := range map[string]struct {
 		status    int
 		header    map[string]string
@@ -140,7 +140,7 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 }
 
 // The status is known, and the rest of the answer does not come.
-func TestABodyThatDripsKeepsNoStepWaiting(t *testing.T) {
+func TestSlowBodyDoesNotBlockTheStep(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		length string
@@ -203,7 +203,7 @@ func TestNodesShareAConnection(t *testing.T) {
 	}
 }
 
-func TestATimeToRetryAtIsUnderstood(t *testing.T) {
+func TestRetryAfterDateIsParsed(t *testing.T) {
 	now := time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 	if after, said := retryAfter("Sat, 31 Jan 2026 04:01:30 GMT", now); !said || after != 90*time.Second {
 		t.Errorf("retry after %s, %v", after, said)
@@ -258,7 +258,7 @@ func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
 	}
 }
 
-func TestHealthIsThatURLAndHeadersCanBeFoundAndNothingIsSent(t *testing.T) {
+func TestHealthResolvesURLAndHeadersAndSendsNothing(t *testing.T) {
 	url, last, _ := serve(t, 200, nil, "")
 	stored := secrets{"s/url": url}
 	checker := bind(t, stored, `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"A":{"secretKeyRef":{"name":"s","key":"token"}}}}`).(cleanup.HealthChecker)
@@ -274,7 +274,7 @@ func TestHealthIsThatURLAndHeadersCanBeFoundAndNothingIsSent(t *testing.T) {
 	}
 }
 
-func TestBadOptionsAreAllNamed(t *testing.T) {
+func TestEveryInvalidOptionIsNamed(t *testing.T) {
 	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"ftp://x","method":"GET","headers":{"a b":"c","D":{"secretKeyRef":{"name":"s"}},
 		"E":"x\ny","idempotency-key":"k","Host":"h","f":"1","F":"2"},"alsoAccept":[7]}`))
 	all := errors.Join(faults...).Error()

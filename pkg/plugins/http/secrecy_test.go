@@ -72,7 +72,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 	}
 }
 
-func TestAURLThatIsWrittenOutIsNamedByItsHost(t *testing.T) {
+func TestInlineURLIsNamedByItsHost(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	host := strings.TrimPrefix(closed.URL, "http://")
@@ -82,7 +82,7 @@ func TestAURLThatIsWrittenOutIsNamedByItsHost(t *testing.T) {
 	}
 }
 
-func TestTheEndOfContextIsStillFoundInTheError(t *testing.T) {
+func TestErrorWrapsTheContextError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := bind(t, secrets{"s/url": "http://127.0.0.1:1/"}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(ctx, target())

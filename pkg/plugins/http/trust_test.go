@@ -59,7 +59,7 @@ func TestABundleInASecretIsReadEachTime(t *testing.T) {
 	}
 }
 
-func TestABundleThatIsWrittenOutIsCheckedWithTheConfig(t *testing.T) {
+func TestInlineBundleIsValidatedWithTheConfig(t *testing.T) {
 	_, faults := Descriptor(nil, nil).Bind([]byte(`{"url":"https://x","caBundle":"nonsense"}`))
 	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "caBundle") {
 		t.Errorf("faults %v", faults)
@@ -83,7 +83,7 @@ func (g gated) WithTLS(config *tls.Config) http.RoundTripper {
 	return gated{&http.Transport{TLSClientConfig: config}, g.shut}
 }
 
-func TestABundleLeadsAroundNoGate(t *testing.T) {
+func TestBundleDoesNotBypassTheFence(t *testing.T) {
 	server, bundle, requests := tlsServer(t)
 	quoted, err := json.Marshal(bundle)
 	if err != nil {

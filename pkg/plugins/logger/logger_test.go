@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestTheLineIsWrittenAsConfigured(t *testing.T) {
+func TestLineIsWrittenAsConfigured(t *testing.T) {
 	for options, want := range map[string]string{
 		``: `level=INFO msg="node worker leaves the cluster"`,
 		`{"message":"bye ${node.name}","level":"warn"}`: `level=WARN msg="bye worker"`,
@@ -35,7 +35,7 @@ func TestTheLineIsWrittenAsConfigured(t *testing.T) {
 	}
 }
 
-func TestBadOptionsAreNamed(t *testing.T) {
+func TestInvalidOptionsAreNamed(t *testing.T) {
 	for options, want := range map[string]string{
 		`{"message":""}`:           "message: must not be empty",
 		`{"message":"${node.ip}"}`: "message: has the unknown field ${node.ip}",

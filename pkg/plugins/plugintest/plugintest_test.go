@@ -157,7 +157,7 @@ func run(t *testing.T, breaker func(*Suite, *example, *state)) {
 	Run(t, s)
 }
 
-func TestEachBrokenPromiseIsFound(t *testing.T) {
+func TestEachContractViolationIsFound(t *testing.T) {
 	const variable = "PLUGINTEST_BREAKS"
 	if promise, child := os.LookupEnv(variable); child {
 		run(t, breakers()[promise])
@@ -166,7 +166,7 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 	for promise := range breakers() {
 		t.Run(promise, func(t *testing.T) {
 			// A test that is to fail fails the one that it runs in, so it runs in another process.
-			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEachBrokenPromiseIsFound$")
+			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEachContractViolationIsFound$")
 			child.Env = append(os.Environ(), variable+"="+promise)
 			output, err := child.CombinedOutput()
 			if broken := promise != ""; (err != nil) != broken || !strings.Contains(string(output), promise) {

@@ -13,7 +13,7 @@ import (
 
 var now = time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC)
 
-func TestPodsThatADrainLeavesStay(t *testing.T) {
+func TestPodsSkippedByADrainAreIgnored(t *testing.T) {
 	cordoned := &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}
 	cordoned.ManagedFields = []metav1.ManagedFieldsEntry{{Time: &metav1.Time{Time: now}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{}}}`)}}}
 	tolerates := func(toleration corev1.Toleration, after time.Duration) *corev1.Pod {
@@ -71,7 +71,7 @@ func TestVolumesOfSkippedPodsStay(t *testing.T) {
 	}
 }
 
-func TestWhatIsWaitedForIsNamedWithTheFaultsFirst(t *testing.T) {
+func TestRemainingVolumesAreListedFaultsFirst(t *testing.T) {
 	p := &plugin{clock: clocktesting.NewFakeClock(now)}
 	volume := func(name string, change func(*attached)) attached {
 		one := attached{VolumeAttachment: &storagev1.VolumeAttachment{Spec: storagev1.VolumeAttachmentSpec{Attacher: "csi.example.com"}}}

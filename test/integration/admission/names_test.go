@@ -21,7 +21,7 @@ func annotateAll(t *testing.T, client kubernetes.Interface, node, annotations st
 	return err
 }
 
-func TestNobodyBypassesInTheNameOfAnother(t *testing.T) {
+func TestBypassCannotNameAnotherUser(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	op, opal := f.as("op", "operators"), f.as("opal", "operators")
@@ -59,7 +59,7 @@ func TestNobodyBypassesInTheNameOfAnother(t *testing.T) {
 	}
 }
 
-func TestNobodyRequestsInTheNameOfAnother(t *testing.T) {
+func TestRequestCannotNameAnotherUser(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	ed, eve := f.as("ed", "editors"), f.as("eve", "editors")

@@ -17,7 +17,7 @@ func pausedBy(user string) func(context.Context, kubernetes.Interface, *corev1.C
 	return patchOf(fmt.Sprintf(`{"metadata":{"annotations":{%q:"true",%q:%q}}}`, api.AnnotationPause, api.AnnotationPauseBy, user))
 }
 
-func TestNobodyPausesInTheNameOfAnother(t *testing.T) {
+func TestPauseCannotNameAnotherUser(t *testing.T) {
 	f := setUpRecords(t)
 	status := f.store(t, configMap(api.StatusName, nil))
 	operator := f.as("op", "operators", "writers")

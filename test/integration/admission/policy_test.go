@@ -47,7 +47,7 @@ var attempts = map[string]func(t *testing.T, client kubernetes.Interface, node *
 	},
 }
 
-func TestWhoMayNotBypassTakesNoProtectionOffANode(t *testing.T) {
+func TestRemovingProtectionNeedsBypass(t *testing.T) {
 	f := setUp(t)
 	for name, attempt := range attempts {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func (f *fixture) release(node *corev1.Node) {
 	}
 }
 
-func TestTheAgentAndOperatorsMay(t *testing.T) {
+func TestAgentAndOperatorsCanOverride(t *testing.T) {
 	f := setUp(t)
 	for name, attempt := range attempts {
 		if !strings.HasPrefix(name, "patch of nodes") && !strings.HasPrefix(name, "bypass by nodes") || strings.HasSuffix(name, "status") {
@@ -138,7 +138,7 @@ func TestATerminatingNodeStaysCordoned(t *testing.T) {
 	f.release(node)
 }
 
-func TestAKubeletSaysHowItsNodeIs(t *testing.T) {
+func TestKubeletCanReportItsNodeStatus(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	kubelet := f.kubelet("worker").CoreV1().Nodes()
@@ -151,7 +151,7 @@ func TestAKubeletSaysHowItsNodeIs(t *testing.T) {
 	}
 }
 
-func TestOtherFinalizersAreNotOurs(t *testing.T) {
+func TestOtherFinalizersAreUnrestricted(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	if _, err := f.as("ed", "editors").CoreV1().Nodes().Patch(t.Context(), "worker", types.StrategicMergePatchType,
@@ -160,7 +160,7 @@ func TestOtherFinalizersAreNotOurs(t *testing.T) {
 	}
 }
 
-func TestAKubeletRegistersNoNodeThatIsBypassed(t *testing.T) {
+func TestKubeletCannotRegisterABypassedNode(t *testing.T) {
 	f := setUp(t)
 	node := cluster.MakeNode("new", nil)
 	node.Annotations[api.AnnotationBypass] = "true"
@@ -173,7 +173,7 @@ func TestAKubeletRegistersNoNodeThatIsBypassed(t *testing.T) {
 	}
 }
 
-func TestAViewerSeesAndChangesNothing(t *testing.T) {
+func TestViewerCanOnlyRead(t *testing.T) {
 	f := setUp(t)
 	node := f.node("worker")
 	viewer := f.as("vi", "viewers").CoreV1()

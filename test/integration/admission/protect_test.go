@@ -37,7 +37,7 @@ func (f *fixture) awaitPolicy() {
 	f.eventually("the policy is at work", func(context.Context) (bool, error) { return api.HasFinalizer(f.would(nil)), nil })
 }
 
-func TestWithTheAgentDownANodeIsProtectedFromItsFirstMoment(t *testing.T) {
+func TestPolicyProtectsNewNodesWhileTheAgentIsDown(t *testing.T) {
 	f := setUp(t)
 	f.awaitPolicy()
 	if got := f.would(nil, "example.com/other").Finalizers; !slices.Equal(got, []string{"example.com/other", api.Finalizer}) {
@@ -48,7 +48,7 @@ func TestWithTheAgentDownANodeIsProtectedFromItsFirstMoment(t *testing.T) {
 	}
 }
 
-func TestThePolicyIsLimitedToTheNodesThatConfigSelects(t *testing.T) {
+func TestPolicyCoversOnlySelectedNodes(t *testing.T) {
 	f := setUp(t)
 	f.awaitPolicy()
 	if _, err := f.apply(install.Options{AgentURL: "https://127.0.0.1:1", Config: []byte(`apiVersion: nodecleanup.io/v1alpha1
@@ -93,7 +93,7 @@ func (f *fixture) apply(options install.Options) ([]install.Result, error) {
 	return install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}.Apply(f.Context(), options)
 }
 
-func TestAnInstallHasTheAdmissionThatWasAskedFor(t *testing.T) {
+func TestInstallHasTheRequestedAdmission(t *testing.T) {
 	f := setUp(t)
 	for _, test := range []struct {
 		admission       install.Admission

@@ -117,7 +117,7 @@ func patchOf(body string) func(context.Context, kubernetes.Interface, *corev1.Co
 	}
 }
 
-func TestAWriterOfConfigMapsForgesNothingThatTheAgentBelieves(t *testing.T) {
+func TestConfigMapWriterCannotForgeRecords(t *testing.T) {
 	f := setUpRecords(t)
 	for what, object := range believed {
 		t.Run(what, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAWriterOfConfigMapsForgesNothingThatTheAgentBelieves(t *testing.T) {
 	}
 }
 
-func TestAGeneratedNameIsARecordToo(t *testing.T) {
+func TestRecordsWithAGeneratedNameAreProtected(t *testing.T) {
 	f := setUpRecords(t)
 	object := configMap("", nil)
 	object.GenerateName = "run-worker-"
@@ -152,7 +152,7 @@ func TestAGeneratedNameIsARecordToo(t *testing.T) {
 	}
 }
 
-func TestWhoMayBypassWritesRecords(t *testing.T) {
+func TestUsersWithBypassCanWriteRecords(t *testing.T) {
 	f := setUpRecords(t)
 	agents := f.agent()
 	// Such as an agent outside the cluster with the kubeconfig of an operator.
@@ -202,7 +202,7 @@ func TestAPreflightNeedsNoBypass(t *testing.T) {
 
 // An operator writes run records when no agent runs. Its Role cannot name them, and is not to
 // change what the agent does.
-func TestTheRoleOfAnOperatorChangesNoConfig(t *testing.T) {
+func TestOperatorRoleCannotChangeTheConfig(t *testing.T) {
 	f := setUpRecords(t)
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "test-operators", Namespace: api.Namespace},
@@ -239,7 +239,7 @@ func TestTheRoleOfAnOperatorChangesNoConfig(t *testing.T) {
 	}
 }
 
-func TestOtherConfigMapsAreNotOurs(t *testing.T) {
+func TestOtherConfigMapsAreUnrestricted(t *testing.T) {
 	f := setUpRecords(t)
 	for what, object := range map[string]*corev1.ConfigMap{
 		"a run record's name in another namespace": {ObjectMeta: metav1.ObjectMeta{Name: "run-worker-01234567", Namespace: metav1.NamespaceDefault, Labels: runLabel}},

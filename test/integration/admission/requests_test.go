@@ -61,7 +61,7 @@ func (f *fixture) reporter() kubernetes.Interface {
 	return f.as("system:serviceaccount:kube-system:node-problem-detector", "system:serviceaccounts", "reporters")
 }
 
-func TestNoKubeletNorWhoWritesTheStatusAsksForAnything(t *testing.T) {
+func TestKubeletsAndStatusWritersCannotRequest(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	f.asked("asked")
@@ -91,7 +91,7 @@ func TestNoKubeletNorWhoWritesTheStatusAsksForAnything(t *testing.T) {
 	}
 }
 
-func TestWhoMayPatchNodesAsksForWhatTheyLike(t *testing.T) {
+func TestUsersWhoPatchNodesCanRequest(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	f.asked("asked")
@@ -114,7 +114,7 @@ func TestWhoMayPatchNodesAsksForWhatTheyLike(t *testing.T) {
 }
 
 // overrides need the verb bypass by every way, and so does a Node that is made with one.
-func TestOverridesNeedTheVerbByEveryWay(t *testing.T) {
+func TestEveryOverrideNeedsTheVerb(t *testing.T) {
 	f := setUp(t)
 	f.node("worker")
 	reporter := f.reporter()
@@ -162,7 +162,7 @@ func (f *fixture) register(client kubernetes.Interface, key string) error {
 }
 
 // The API server writes down who tried, by which way.
-func TestTheAuditLogTellsWhoWasRefused(t *testing.T) {
+func TestAuditLogNamesTheDeniedUser(t *testing.T) {
 	f := setUp(t)
 	node := f.node("worker")
 	mark, err := shared.AuditMark()

@@ -75,7 +75,7 @@ func TestWatcherAddsTheFinalizerWhenTheWebhookIsDown(t *testing.T) {
 	}
 }
 
-func TestNodesThatConfigDoesNotSelectAreLeftAlone(t *testing.T) {
+func TestUnselectedNodesAreIgnored(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {kubernetes.io/hostname: chosen}}\n"+logOnly)
 	f.start(f.options())
 	other, chosen := f.create("other"), f.create("chosen")
@@ -125,7 +125,7 @@ func TestADeletedNodeIsRemovedAfterItsSteps(t *testing.T) {
 	f.awaitEvent(node, "CleanupCompleted", "; second succeeded in ")
 }
 
-func TestAFailingCriticalStepKeepsTheNodeAndSaysWhyAndARetryLetsItGo(t *testing.T) {
+func TestFailedCriticalStepHoldsTheNodeUntilRetry(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 1, initialDelay: 100ms}\nsteps:\n- {name: storage, plugin: probe, options: {do: storage}}\n")
 	var mutex sync.Mutex
 	err := errors.New("volume vol-7 is still attached")
@@ -164,7 +164,7 @@ func (f *fixture) annotate(node *corev1.Node, annotations map[string]string) {
 	}
 }
 
-func TestBypassLetsANodeGoWhileAStepHangs(t *testing.T) {
+func TestBypassReleasesTheNodeDuringAHangingStep(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: hang, plugin: probe, options: {do: hang}}\n")
 	hang := newGate()
 	f.probes["hang"] = hang.pass
@@ -195,7 +195,7 @@ func TestAnotherControllersFinalizerSurvives(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsCreatedAgainIsNotTouchedByTheOldRun(t *testing.T) {
+func TestOldRunDoesNotTouchARecreatedNode(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: hang, plugin: probe, options: {do: hang}}\n- {name: next, plugin: probe, dependsOn: [hang], options: {do: next}}\n")
 	began, ended := make(chan struct{}), make(chan struct{})
 	f.probes["hang"] = func(ctx context.Context, _ cleanup.Target) error {
@@ -248,7 +248,7 @@ func TestAnUnprotectedDeletionIsReported(t *testing.T) {
 	f.awaitEvent(node, "NodeUnprotected", "no cleanup runs for it")
 }
 
-func TestADryRunDoesNothingAndLetsTheNodeGo(t *testing.T) {
+func TestDryRunChangesNothingAndReleasesTheNode(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: real, plugin: probe, options: {do: real}}\n")
 	f.probes["real"] = func(context.Context, cleanup.Target) error { t.Error("cleaned up"); return nil }
 	options := f.options()
@@ -262,7 +262,7 @@ func TestADryRunDoesNothingAndLetsTheNodeGo(t *testing.T) {
 	}
 }
 
-func TestABadConfigStopsTheAgentAndReleasesNoNode(t *testing.T) {
+func TestInvalidConfigStopsTheAgentAndReleasesNoNode(t *testing.T) {
 	f := setUp(t, `
 dryrun: true
 steps:
@@ -288,7 +288,7 @@ steps:
 	}
 }
 
-func TestNobodyTakesAStepOutOfADeletionByALabel(t *testing.T) {
+func TestLabelCannotRemoveAStepDuringADeletion(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 0}\nsteps:\n- {name: storage, plugin: probe, nodeSelector: {matchLabels: {storage: \"yes\"}}}\n")
 	fails := true
 	f.probes[""] = func(context.Context, cleanup.Target) error {

@@ -14,7 +14,7 @@ import (
 
 const backfilled = "node_cleanup_finalizers_backfilled_total "
 
-func TestANodeThatAdmissionMissedHasTheFinalizerWithinSecondsAndThatIsCounted(t *testing.T) {
+func TestNodeMissedByAdmissionGetsTheFinalizer(t *testing.T) {
 	f := setUp(t, logOnly)
 	options, _ := f.logged()
 	f.start(options) // Its webhook is not served; the API server ignores that.
@@ -48,7 +48,7 @@ func TestANodeThatAdmissionMissedHasTheFinalizerWithinSecondsAndThatIsCounted(t 
 	})
 }
 
-func TestANodeThatIsGoneBeforeItGetsTheFinalizerIsNotCounted(t *testing.T) {
+func TestNodeDeletedBeforeTheFinalizerIsNotCounted(t *testing.T) {
 	f := setUp(t, logOnly)
 	proxy := f.between()
 	options, log := f.logged()

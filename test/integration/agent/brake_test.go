@@ -34,7 +34,7 @@ func (f *fixture) leaving() []*corev1.Node {
 	return nodes[:3]
 }
 
-func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
+func TestTooManyDeletedNodesEngageTheBrake(t *testing.T) {
 	f := setUp(t, "brake: {maxTerminating: 40%}\n"+worksProbe)
 	var begun atomic.Int32
 	f.probes[""] = func(context.Context, cleanup.Target) error {
@@ -76,7 +76,7 @@ func TestTheBrakeStopsADeletionOfTooManyNodes(t *testing.T) {
 }
 
 // Else status says nothing of the brake while Nodes wait, and the next leader releases it.
-func TestTheBrakeOutlivesTheDeletionOfTheStatus(t *testing.T) {
+func TestBrakeSurvivesDeletionOfTheStatus(t *testing.T) {
 	const brake = "brake: {maxTerminating: 2}\n"
 	f := setUp(t, brake+worksProbe)
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
@@ -102,7 +102,7 @@ func TestTheBrakeOutlivesTheDeletionOfTheStatus(t *testing.T) {
 	f.eventually("the brake is stored again", engaged)
 }
 
-func TestTheBrakeIsReleasedAfterAQuietTime(t *testing.T) {
+func TestBrakeIsReleasedAfterAQuietTime(t *testing.T) {
 	f := setUp(t, "brake: {maxTerminating: 2, releaseAfter: 3s}\n"+worksProbe)
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	leaving := f.leaving()
@@ -146,7 +146,7 @@ func (r refusing) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(request)
 }
 
-func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
+func TestRefusedRequestsEngageTheBrake(t *testing.T) {
 	// A leader of these tests renews its Lease ten times a second, so that one refusal is about 2 %.
 	f := setUp(t, "brake: {apiServerErrors: {percent: 1, over: 4s}, releaseAfter: 1s}\n"+worksProbe)
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
@@ -166,7 +166,7 @@ func TestTheBrakeIsEngagedWhileTheAPIServerRefusesRequests(t *testing.T) {
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }
 
-func TestTheBrakeIsEngagedWhileAlertsFire(t *testing.T) {
+func TestFiringAlertsEngageTheBrake(t *testing.T) {
 	var fires atomic.Bool
 	fires.Store(true)
 	prometheus := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {

@@ -35,7 +35,7 @@ func (f *fixture) breakCASecret() {
 	}
 }
 
-func TestTheCAIsSharedAndReplacedWhenItIsOfNoUse(t *testing.T) {
+func TestCAIsSharedAndReplacedIfUnusable(t *testing.T) {
 	f := setUp(t, logOnly)
 	client := kubernetes.NewForConfigOrDie(f.rest())
 	open := func(now time.Time) []byte {
@@ -67,7 +67,7 @@ func TestTheCAIsSharedAndReplacedWhenItIsOfNoUse(t *testing.T) {
 	}
 }
 
-func TestTheCAIsPublishedAgainWhenItWasLost(t *testing.T) {
+func TestLostCAIsPublishedAgain(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.startWithWebhook()
 	if _, err := f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), api.WebhookName, types.JSONPatchType,
@@ -81,7 +81,7 @@ func TestTheCAIsPublishedAgainWhenItWasLost(t *testing.T) {
 }
 
 // A machine that was suspended wakes up with a CA that has ended, in memory as in the Secret.
-func TestACAThatEndsWhileTheAgentRunsIsReplaced(t *testing.T) {
+func TestExpiringCAIsReplaced(t *testing.T) {
 	f := setUp(t, logOnly)
 	var ahead atomic.Int64
 	timing := servingcert.DefaultTiming()
@@ -119,7 +119,7 @@ func TestACAThatEndsWhileTheAgentRunsIsReplaced(t *testing.T) {
 
 // The agent that runs serves with a certificate of the CA that it has in memory,
 // so that one is put back, and no other.
-func TestTheCAsSecretHealsItself(t *testing.T) {
+func TestDeletedCASecretIsRestored(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.startWithWebhook()
 	certificate, key, err := f.caSecret(t.Context())

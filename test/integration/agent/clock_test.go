@@ -79,8 +79,8 @@ func TestNoNodeIsReleasedEarlyByOneWrongClock(t *testing.T) {
 	}
 }
 
-// TestADeadlinePassesAlsoByAnAPIServerThatIsBehind: the agent has watched for that long.
-func TestADeadlinePassesAlsoByAnAPIServerThatIsBehind(t *testing.T) {
+// TestDeadlinePassesWithASlowServerClock: the agent has watched for that long.
+func TestDeadlinePassesWithASlowServerClock(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
 	options := f.options()
@@ -94,8 +94,8 @@ func TestADeadlinePassesAlsoByAnAPIServerThatIsBehind(t *testing.T) {
 	}
 }
 
-// TestTheTimeInTheRecordIsTheAPIServers, as the time of the deletion is.
-func TestTheTimeInTheRecordIsTheAPIServers(t *testing.T) {
+// TestRecordUsesTheServerTime, as the time of the deletion is.
+func TestRecordUsesTheServerTime(t *testing.T) {
 	f := setUp(t, logOnly)
 	options := f.options()
 	answersAt(options.REST, 2*time.Hour)
@@ -108,9 +108,9 @@ func TestTheTimeInTheRecordIsTheAPIServers(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsAheadOverridesNoBudget: the machine of the leader is 25 minutes ahead of
+// TestFastClockDoesNotOverrideBudgets: the machine of the leader is 25 minutes ahead of
 // the API server, and budgets are to be respected for 20.
-func TestAClockThatIsAheadOverridesNoBudget(t *testing.T) {
+func TestFastClockDoesNotOverrideBudgets(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {allowUnmanaged: true, forceAfter: 20m}}]\n")
 	options := f.options()
 	answersAt(options.REST, -25*time.Minute)

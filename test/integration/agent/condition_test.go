@@ -25,7 +25,7 @@ func (p fails) Cleanup(ctx context.Context, target cleanup.Target) error {
 }
 
 // A merge patch without a field keeps what the field was before.
-func TestAConditionKeepsNoMessageOfAnEarlierState(t *testing.T) {
+func TestConditionDropsTheEarlierMessage(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: fails, retry: {initialDelay: 2s}}\n")
 	plugin := fails{make(chan struct{})}
 	f.start(f.with("fails", plugin))

@@ -45,7 +45,7 @@ func TestAChangedConfigTakesEffectWithoutARestart(t *testing.T) {
 	f.eventually("the node is selected by the new config", func(context.Context) (bool, error) { return api.HasFinalizer(f.read(unselected)), nil })
 }
 
-func TestABadChangeOfTheConfigIsRefusedAndTheLastGoodOneStays(t *testing.T) {
+func TestInvalidConfigChangeKeepsTheLastValidConfig(t *testing.T) {
 	f := setUp(t, "steps: [{name: good, plugin: probe, options: {do: good}}]\n")
 	ran := make(chan struct{}, 10)
 	f.probes["good"] = func(context.Context, cleanup.Target) error { ran <- struct{}{}; return nil }

@@ -13,7 +13,7 @@ import (
 )
 
 // An agent that runs keeps its config; the next one that starts would end.
-func TestADeletedConfigIsReportedAndTheLastGoodOneStays(t *testing.T) {
+func TestDeletedConfigKeepsTheLastValidConfig(t *testing.T) {
 	f := setUp(t, logOnly)
 	options, _ := f.logged()
 	f.start(options)

@@ -22,11 +22,11 @@ const kills = 50
 // takes is how long the inventory takes to answer: long enough for a kill to meet a step.
 const takes = 30 * time.Millisecond
 
-// TestAnAgentThatIsKilledAgainAndAgainFinishesEveryNode kills the agent's process
+// TestRandomlyKilledAgentFinishesEveryNode kills the agent's process
 // at random moments while nodes are deleted, one at a time and, each fifth time, 15 at
 // once. Every node is removed in the end, after each of its steps; no step is called again that was recorded as done; and no
 // call has a key that is not that node's and step's.
-func TestAnAgentThatIsKilledAgainAndAgainFinishesEveryNode(t *testing.T) {
+func TestRandomlyKilledAgentFinishesEveryNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a minute of restarts")
 	}

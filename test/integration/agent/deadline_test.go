@@ -26,7 +26,7 @@ func (f *fixture) late(node *corev1.Node) int {
 	return count
 }
 
-func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
+func TestNodeIsHeldAndReportedOnceAfterTheDeadline(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
 	stop := f.start(f.options())
@@ -50,7 +50,7 @@ func TestAfterTheDeadlineTheNodeIsHeldAndThatIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestAPassedDeadlineIsReportedWhileAStepRunsAndWhileTheNodeIsQueued(t *testing.T) {
+func TestPassedDeadlineIsReportedWhileRunningOrQueued(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
 	done := make(chan struct{})
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
@@ -103,7 +103,7 @@ func TestAPassedDeadlineIsReportedWhileAStepRunsAndWhileTheNodeIsQueued(t *testi
 	}
 }
 
-func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
+func TestReleasingDeadlineReleasesTheNode(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s, action: Release}\nconcurrency: {nodes: 1}\nsteps:\n- {name: works, plugin: probe}\n")
 	began, cancelled := make(chan struct{}, 2), make(chan struct{}, 2)
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {
@@ -128,7 +128,7 @@ func TestAfterTheDeadlineTheNodeIsReleasedWhereConfigSaysSo(t *testing.T) {
 	<-cancelled // The step that ran was cancelled.
 }
 
-func TestADeadlineThatConfigGetsWhileAStepRunsEndsIt(t *testing.T) {
+func TestDeadlineAddedDuringAStepEndsIt(t *testing.T) {
 	const steps = "steps:\n- {name: works, plugin: probe}\n"
 	f := setUp(t, steps)
 	cancelled := make(chan struct{}, 1)

@@ -63,7 +63,7 @@ func (f *fixture) denyWithNotFound(name, resource string, operation registration
 }
 
 // A webhook chooses the code of its denial. A 404 does not say that the Pod or the Node is deleted.
-func TestTheNotFoundOfAWebhookIsADenial(t *testing.T) {
+func TestNotFoundOfAWebhookIsADenial(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	node := f.protected("worker")
 	pod := f.pod("cart", node)

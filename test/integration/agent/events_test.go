@@ -11,7 +11,7 @@ import (
 )
 
 // A cleanup may be over before anybody could have looked: kubectl describe node tells it all the same.
-func TestTheEventsOfAQuickCleanupTellItStepByStep(t *testing.T) {
+func TestQuickCleanupHasAnEventPerStep(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }
 	f.start(f.options())

@@ -21,10 +21,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestWhateverAServiceAnswersTheOthersGoOn has one step for each way in which a
+// TestMisbehavingServicesDoNotBlockOtherSteps has one step for each way in which a
 // service can misbehave, beside a healthy one: the healthy one is done, those that
 // recover are retried, and the node stays for those that do not.
-func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
+func TestMisbehavingServicesDoNotBlockOtherSteps(t *testing.T) {
 	var mutex sync.Mutex
 	arrived := map[string][]time.Time{}
 	inventory := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -93,9 +93,9 @@ func TestWhateverAServiceAnswersTheOthersGoOn(t *testing.T) {
 	}
 }
 
-// TestTenOthersEditTheFinalizersAllTheTime: no finalizer of theirs is lost or
+// TestConcurrentFinalizerEditsArePreserved: no finalizer of theirs is lost or
 // brought back, and ours is removed only after the cleanup.
-func TestTenOthersEditTheFinalizersAllTheTime(t *testing.T) {
+func TestConcurrentFinalizerEditsArePreserved(t *testing.T) {
 	const nodes, writers = 10, 10
 	f := setUp(t, "retry: {initialDelay: 10ms}\nsteps:\n- {name: step, plugin: probe, options: {do: step}}\n")
 	var mutex sync.Mutex
@@ -281,10 +281,10 @@ func (f *fixture) awaitNone(limit time.Duration) {
 	}
 }
 
-// TestTheAPIServerIsAwayForAMinute: what runs is cancelled before another agent
+// TestRunsResumeAfterAnAPIServerOutage: what runs is cancelled before another agent
 // could have taken over, what it returns does not count, and all is done when the
 // API server is back.
-func TestTheAPIServerIsAwayForAMinute(t *testing.T) {
+func TestRunsResumeAfterAnAPIServerOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a minute without API server")
 	}

@@ -13,10 +13,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestEachRequestOfTheAgentIsOfItsFlow: the shipped FlowSchemas match what the agent asks for,
+// TestAgentRequestsMatchTheFlowSchema: the shipped FlowSchemas match what the agent asks for,
 // as the API server itself says in each answer. Without them it shares its priority level with all others
 // who has a service account, and its Lease too.
-func TestEachRequestOfTheAgentIsOfItsFlow(t *testing.T) {
+func TestAgentRequestsMatchTheFlowSchema(t *testing.T) {
 	f := setUp(t, logOnly)
 	names := map[string]string{}
 	schemas, err := f.client.FlowcontrolV1().FlowSchemas().List(t.Context(), metav1.ListOptions{})

@@ -90,9 +90,9 @@ func TestAForgedRecordSkipsNoStep(t *testing.T) {
 	}
 }
 
-// TestARecordThatIsForgedDuringTheRunSkipsNoStep: the agent finds another record than the one
+// TestRecordForgedDuringTheRunSkipsNoStep: the agent finds another record than the one
 // that it stored.
-func TestARecordThatIsForgedDuringTheRunSkipsNoStep(t *testing.T) {
+func TestRecordForgedDuringTheRunSkipsNoStep(t *testing.T) {
 	f := setUp(t, "retry: {initialDelay: 10ms}\n"+oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass

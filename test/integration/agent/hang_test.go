@@ -10,7 +10,7 @@ import (
 )
 
 // A plugin that hangs keeps its own node, and that one's room, and no other's.
-func TestAPluginThatHangsIsNotNoticedByOtherNodes(t *testing.T) {
+func TestHangingPluginDoesNotAffectOtherNodes(t *testing.T) {
 	f := setUp(t, "concurrency: {nodes: 2}\nretry: {maxRetries: 0}\nsteps:\n- {name: storage, plugin: probe, timeout: 15s}\n")
 	hangs, stuck := make(chan struct{}), make(chan struct{})
 	f.probes[""] = func(_ context.Context, target cleanup.Target) error {

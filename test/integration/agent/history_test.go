@@ -63,7 +63,7 @@ func TestOldRunRecordsArePruned(t *testing.T) {
 }
 
 // A Node can lose its finalizer while no agent watches. Its record would stay open for ever.
-func TestARecordWhoseNodeIsDeletedIsClosedAtTheStart(t *testing.T) {
+func TestRecordOfADeletedNodeIsClosedAtTheStart(t *testing.T) {
 	f := setUp(t, logOnly)
 	node, restored := f.protected("worker"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "restored", UID: "restored"}}
 	at := metav1.NewTime(time.Now().Add(-time.Hour))

@@ -12,7 +12,7 @@ import (
 
 // No condition of such a Node can be written, so only an Event can name the cause: while the
 // steps run, not when they are done.
-func TestANodeWhoseEveryUpdateIsInvalidIsNamedWhileItsStepsRun(t *testing.T) {
+func TestNodeWithInvalidUpdatesIsReported(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: probe}\n")
 	gate := newGate()
 	f.probes[""] = gate.pass

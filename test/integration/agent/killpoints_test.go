@@ -12,10 +12,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestAnAgentThatIsKilledAtTheWorstMoments kills the agent's process right before
+// TestAgentKilledAroundEachWriteResumes kills the agent's process right before
 // and right after each thing that a cleanup writes. The node is removed in the end, its
 // step was called, by one key, and never again after that was recorded.
-func TestAnAgentThatIsKilledAtTheWorstMoments(t *testing.T) {
+func TestAgentKilledAroundEachWriteResumes(t *testing.T) {
 	var calls struct {
 		sync.Mutex
 		byKey map[string]int

@@ -20,10 +20,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes: the Lease is taken by hand,
+// TestLostLeaseEndsTheRunAndTheNextLeaderResumes: the Lease is taken by hand,
 // for the other agent, while a step runs. That step is cancelled; what it returns then
 // does not count, and the other agent runs it again by the same key.
-func TestALeaderThatLostTheLeaseRecordsNothingAndTheNextOneResumes(t *testing.T) {
+func TestLostLeaseEndsTheRunAndTheNextLeaderResumes(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: before, plugin: probe, options: {do: before}}\n- {name: step, plugin: probe, dependsOn: [before], options: {do: step}}\n")
 	type call struct {
 		by, step string
@@ -106,7 +106,7 @@ func ignoreConflict(err error) error {
 
 // An alert on a plugin that is not healthy would never end where the agent that found it
 // leads no more.
-func TestAnAgentThatNoLongerLeadsTellsOfNoPlugin(t *testing.T) {
+func TestFormerLeaderReportsNoPluginHealth(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: inventory, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}\n")
 	options := f.options()
 	options.MetricsListen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -140,7 +140,7 @@ func (f *fixture) metrics(address string) string {
 	return string(page)
 }
 
-func TestAnAgentThatStopsGivesTheLeaseBack(t *testing.T) {
+func TestStoppingAgentReleasesTheLease(t *testing.T) {
 	f := setUp(t, logOnly)
 	stop := f.start(f.options())
 	leases := f.client.CoordinationV1().Leases(f.namespace)

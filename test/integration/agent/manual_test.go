@@ -65,7 +65,7 @@ func (f *fixture) withdraw(node *corev1.Node) {
 
 const firstRequest, secondRequest = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
-func TestALiveNodeThatWasCleanedUpOnRequestIsRemovedAtOnce(t *testing.T) {
+func TestCleanedUpNodeIsRemovedImmediately(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
 	f.start(f.options())
@@ -90,7 +90,7 @@ func TestALiveNodeThatWasCleanedUpOnRequestIsRemovedAtOnce(t *testing.T) {
 	}
 }
 
-func TestWithdrawingARequestUncordonsAndADeletionStartsAgain(t *testing.T) {
+func TestWithdrawnRequestUncordonsTheNode(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass
@@ -113,7 +113,7 @@ func TestWithdrawingARequestUncordonsAndADeletionStartsAgain(t *testing.T) {
 	}
 }
 
-func TestTheCordonOfAnotherUserIsKept(t *testing.T) {
+func TestCordonOfAnotherUserIsKept(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.counted("storage")
 	f.start(f.options())
@@ -148,7 +148,7 @@ func TestAnUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
 	}
 }
 
-func TestUncordoningGivesUpACleanupOnRequestUntilTheNextOne(t *testing.T) {
+func TestUncordonCancelsARequestedCleanup(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
 	f.start(f.options())
@@ -171,7 +171,7 @@ func (f *fixture) boot(node *corev1.Node, id string) {
 	}
 }
 
-func TestAHostThatComesBackHoldsItsNodeUntilAnOperatorRetries(t *testing.T) {
+func TestHostRebootHoldsTheNodeUntilRetry(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass
@@ -191,7 +191,7 @@ func TestAHostThatComesBackHoldsItsNodeUntilAnOperatorRetries(t *testing.T) {
 }
 
 // Such as one for an eviction that was blocked: the host came back after it.
-func TestARetryInTheMiddleOfAStepSaysNothingAboutAHostThatComesBackLater(t *testing.T) {
+func TestEarlierRetryDoesNotCoverALaterReboot(t *testing.T) {
 	f := setUp(t, oneProbe)
 	gate := newGate()
 	f.probes["storage"] = gate.pass
@@ -211,7 +211,7 @@ func TestARetryInTheMiddleOfAStepSaysNothingAboutAHostThatComesBackLater(t *test
 }
 
 // Then the run that ends has read the node as it is now, and nobody writes it again.
-func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
+func TestHostRebootBetweenAttemptsHoldsTheNode(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 100, initialDelay: 1s, maxDelay: 1s}\n"+oneProbe)
 	var rebuilt atomic.Bool
 	f.probes["storage"] = func(context.Context, cleanup.Target) error {
@@ -235,7 +235,7 @@ func TestAHostThatComesBackBetweenTwoTriesHoldsItsNodeToo(t *testing.T) {
 }
 
 // On a node that a user cordoned nothing else would tell that nothing was done.
-func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
+func TestRequestedDryRunDoesNotReplaceTheCleanup(t *testing.T) {
 	f := setUp(t, "dryRun: true\n"+oneProbe)
 	storage := f.counted("storage")
 	stop := f.start(f.options())
@@ -254,7 +254,7 @@ func TestADryRunOnRequestCountsForNothingWhenTheNodeIsDeleted(t *testing.T) {
 	storage.want(1)
 }
 
-func TestARequestIsGivenUpThoughThereIsNoRoomForACleanup(t *testing.T) {
+func TestQueuedRequestCanBeWithdrawn(t *testing.T) {
 	f := setUp(t, "concurrency: {nodes: 1}\nsteps:\n- {name: storage, plugin: probe}\n")
 	gate := newGate()
 	f.probes[""] = gate.pass

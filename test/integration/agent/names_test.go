@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-func TestTheRecordSaysWhoRetriedAndWhoBypassed(t *testing.T) {
+func TestRecordNamesTheUsersOfRetryAndBypass(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 0}\n"+oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
 	f.start(f.options())
@@ -34,7 +34,7 @@ func TestTheRecordSaysWhoRetriedAndWhoBypassed(t *testing.T) {
 }
 
 // Without the policy, every user who may patch Nodes can write any name.
-func TestANameThatNoPolicyVerifiesIsRecordedAsUnverified(t *testing.T) {
+func TestNameWithoutPolicyIsRecordedAsUnverified(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
 	f.start(f.options())

@@ -108,7 +108,7 @@ func TestDuringAPauseNoCleanupBegins(t *testing.T) {
 	stop()
 }
 
-func TestACleanupOnRequestWaitsForTheEndOfAPause(t *testing.T) {
+func TestRequestedCleanupWaitsDuringAPause(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: works, plugin: probe}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	f.start(f.options())

@@ -103,7 +103,7 @@ func TestADryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
 }
 
 // A cluster has more pods than all that an agent may hold: only those of one node are asked for.
-func TestThePodsOfAllNodesAreNeverAskedFor(t *testing.T) {
+func TestPodsAreListedByNode(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain}\n- {name: volumes, plugin: volumes, dependsOn: [drain]}\n")
 	mark := f.mark()
 	f.startWithWebhook()

@@ -22,9 +22,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun: nothing is evicted for
+// TestMissingSecretBlocksTheCleanupBeforeAnyStep: nothing is evicted for
 // a cleanup that could not be finished.
-func TestAMissingSecretBlocksTheCleanupBeforeAnythingIsBegun(t *testing.T) {
+func TestMissingSecretBlocksTheCleanupBeforeAnyStep(t *testing.T) {
 	heard := make(chan string, 10)
 	inventory := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		heard <- request.Header.Get("Authorization")
@@ -112,7 +112,7 @@ func TestABlockedCleanupIsCheckedAgain(t *testing.T) {
 }
 
 // What it cannot do without its secret an optional step leaves undone, and the others not.
-func TestASecretThatIsMissingKeepsNoOtherStep(t *testing.T) {
+func TestMissingSecretDoesNotBlockOtherSteps(t *testing.T) {
 	f := setUp(t, logOnly)
 	asked, answer := make(chan struct{}), make(chan int)
 	step := f.tokenStep(asked, answer)
@@ -242,7 +242,7 @@ func (f *fixture) token(value string) time.Time {
 	return secret.ManagedFields[0].Time.Time
 }
 
-func TestASecretThatChangesWhileAStepRunsGivesItANewStart(t *testing.T) {
+func TestSecretChangedDuringAStepRestartsIt(t *testing.T) {
 	f := setUp(t, logOnly)
 	asked, answer := make(chan struct{}), make(chan int)
 	f.configure(f.tokenStep(asked, answer))
@@ -264,7 +264,7 @@ func TestASecretThatChangesWhileAStepRunsGivesItANewStart(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-func TestASecretThatChangesWhileNobodyLeadsGivesAFailedCleanupANewStart(t *testing.T) {
+func TestSecretChangedWithoutALeaderRestartsTheCleanup(t *testing.T) {
 	f := setUp(t, logOnly)
 	asked, answer := make(chan struct{}), make(chan int)
 	f.configure(f.tokenStep(asked, answer))

@@ -23,7 +23,7 @@ func (f *fixture) patchRecord(node *corev1.Node, patch string) {
 }
 
 // Controllers stamp ConfigMaps, people label them, and a user clears a namespace.
-func TestWhatOthersDoToARecordStopsNoStep(t *testing.T) {
+func TestEditsOfTheRecordDoNotStopSteps(t *testing.T) {
 	for how, do := range map[string]func(*fixture, *corev1.Node){
 		"labelled": func(f *fixture, node *corev1.Node) {
 			f.patchRecord(node, `{"metadata":{"labels":{"theirs":"yes"},"annotations":{"theirs":"yes"}}}`)
@@ -69,7 +69,7 @@ func TestWhatOthersDoToARecordStopsNoStep(t *testing.T) {
 }
 
 // The write of another client, or of this one whose answer was lost, leaves no record that runs for ever.
-func TestARecordIsClosedAlsoIfAnotherClientHasWrittenIt(t *testing.T) {
+func TestRecordWrittenByAnotherClientIsClosed(t *testing.T) {
 	f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")
 	gate := newGate()
 	f.probes[""] = gate.pass
@@ -90,7 +90,7 @@ func TestARecordIsClosedAlsoIfAnotherClientHasWrittenIt(t *testing.T) {
 	}
 }
 
-func TestARecordThatCannotBeWrittenIsReportedAndRetried(t *testing.T) {
+func TestFailedRecordWriteIsReportedAndRetried(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.start(f.options())
 	node := f.protected("worker")
@@ -161,7 +161,7 @@ type panics struct{ probe }
 
 func (panics) Applies(*corev1.Node) (bool, string) { panic("nil map") }
 
-func TestAPluginThatPanicsWhenItIsAskedHoldsItsNodeAlone(t *testing.T) {
+func TestPanickingHealthCheckHoldsOnlyItsNode(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: ours, plugin: probe}\n- {name: theirs, plugin: panics, nodeSelector: {matchLabels: {bad: \"yes\"}}}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	f.start(f.with("panics", panics{probe{f, ""}}))

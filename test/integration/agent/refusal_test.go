@@ -84,7 +84,7 @@ func (f *fixture) refuseRecords() (allow func()) {
 }
 
 // Whose cleanup is done needs no room to be tried again.
-func TestANodeThatCannotBeReleasedSaysWhyAndIsReleasedLater(t *testing.T) {
+func TestFailedReleaseIsReportedAndRetried(t *testing.T) {
 	f := setUp(t, "concurrency: {nodes: 1}\nsteps:\n- {name: storage, plugin: probe}\n")
 	gate := newGate()
 	f.probes[""] = gate.pass
@@ -117,7 +117,7 @@ func TestANodeThatCannotBeReleasedSaysWhyAndIsReleasedLater(t *testing.T) {
 }
 
 // An agent that ends between the two has to find what is left to do.
-func TestACordonThatCannotBeGivenBackYetIsGivenBackLater(t *testing.T) {
+func TestFailedUncordonIsRetried(t *testing.T) {
 	cordonedBy := "metadata.?annotations['" + api.AnnotationCordonedBy + "'].orValue('')"
 	for how, giveUp := range map[string]func(*fixture, *corev1.Node){
 		"the request is withdrawn": (*fixture).withdraw,

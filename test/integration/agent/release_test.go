@@ -11,9 +11,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp: another client is faster, while the
+// TestReleasePatchAppliesOnlyToTheCleanedUpNode: another client is faster, while the
 // patch is on its way.
-func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T) {
+func TestReleasePatchAppliesOnlyToTheCleanedUpNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		// interfere does something to the node, and returns one that has to stay.
 		interfere func(f *fixture, node *corev1.Node) *corev1.Node
@@ -73,7 +73,7 @@ func TestThePatchThatReleasesANodeMeetsOnlyTheNodeThatWasCleanedUp(t *testing.T)
 }
 
 // The scheduler may bind Pods to it at once, and they would be lost with the Node.
-func TestANodeThatIsUncordonedWhileItsReleaseIsOnTheWayIsDrainedAgain(t *testing.T) {
+func TestNodeUncordonedDuringReleaseIsDrainedAgain(t *testing.T) {
 	f := setUp(t, "retry: {initialDelay: 100ms}\nsteps: [{name: drain, plugin: drain}]\n")
 	proxy := f.between()
 	agent := f.processWith(proxy.kubeconfig(f))

@@ -15,7 +15,7 @@ import (
 )
 
 // An agent whose watch is cut sees what there is when it comes back, and not what went in the meantime.
-func TestANodeThatWasReplacedUnseenInterruptsTheRunOfTheOneBefore(t *testing.T) {
+func TestReplacedNodeInterruptsTheOldRun(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: hang, plugin: probe}\n")
 	began, ended := make(chan struct{}), make(chan struct{})
 	f.probes[""] = func(ctx context.Context, _ cleanup.Target) error {

@@ -30,7 +30,7 @@ func (f *fixture) events(node *corev1.Node, reason string) int {
 
 // An operator fixes a failed cleanup by removing the failing step from the config:
 // then nothing is left to run, and the record is to say so before anything else does.
-func TestAFailedCleanupWhoseFailingStepIsTakenOutIsDone(t *testing.T) {
+func TestRemovingTheFailedStepCompletesTheCleanup(t *testing.T) {
 	const drain = "retry: {maxRetries: 0}\nsteps:\n- {name: drain, plugin: probe, options: {do: drain}}\n"
 	const both = drain + "- {name: storage, plugin: probe, dependsOn: [drain], options: {do: storage}}\n"
 	fail := func(f *fixture) {

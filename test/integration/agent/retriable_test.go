@@ -31,9 +31,9 @@ func isRecordUpdate(request *http.Request) bool {
 	return request.Method == http.MethodPut && strings.Contains(request.URL.Path, "/configmaps/run-")
 }
 
-// TestAStepIsNotRepeatedBecauseNobodyAnsweredWhenItWasRecorded: the API server is
+// TestStepIsNotRepeatedAfterAFailedSave: the API server is
 // away when a step ends, or goes away after it wrote the record.
-func TestAStepIsNotRepeatedBecauseNobodyAnsweredWhenItWasRecorded(t *testing.T) {
+func TestStepIsNotRepeatedAfterAFailedSave(t *testing.T) {
 	const tries = 4
 	for how, cut := range map[string]func(*between, func(*http.Request) bool){
 		"before": func(b *between, first func(*http.Request) bool) { b.put(first, nil) },

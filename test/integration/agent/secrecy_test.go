@@ -219,9 +219,9 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	}
 }
 
-// TestWhatTheAgentKeepsOfSecretsHoldsNoValue: kubectl apply has put all of a Secret into its
+// TestAgentCachesNoSecretValues: kubectl apply has put all of a Secret into its
 // annotation, and the agent watches Secrets.
-func TestWhatTheAgentKeepsOfSecretsHoldsNoValue(t *testing.T) {
+func TestAgentCachesNoSecretValues(t *testing.T) {
 	const canary = "canary-51e3b7"
 	f := setUp(t, logOnly)
 	secret := &corev1.Secret{

@@ -40,7 +40,7 @@ func TestProbesAndMetricsAreServed(t *testing.T) {
 }
 
 // One connection is one request at a time, or the bound on connections would bound no memory.
-func TestTheWebhookSpeaksNoHTTP2(t *testing.T) {
+func TestWebhookDoesNotOfferHTTP2(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.startWithWebhook()
 	client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
@@ -74,8 +74,8 @@ func (f *fixture) get(url string) (status int, body string, err error) {
 	return response.StatusCode, string(read), err
 }
 
-// TestTheStatusIsThereForTheCLI: the leader says who it is and which config it has.
-func TestTheStatusIsThereForTheCLI(t *testing.T) {
+// TestStatusNamesTheLeaderAndItsConfig: the leader says who it is and which config it has.
+func TestStatusNamesTheLeaderAndItsConfig(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.start(f.options())
 	f.eventually("the leader has reported", func(ctx context.Context) (bool, error) {

@@ -24,7 +24,7 @@ func (f *fixture) unreadable(node *corev1.Node) {
 	}
 }
 
-func TestABypassThatCouldNotBeRecordedIsNoUnprotectedDeletion(t *testing.T) {
+func TestUnrecordedBypassIsNotAnUnprotectedDeletion(t *testing.T) {
 	f := setUp(t, logOnly)
 	options, log := f.logged()
 	f.start(options)
@@ -60,7 +60,7 @@ func TestAnUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
 }
 
 // It holds its node as a failed step does, and an operator has to act.
-func TestARecordThatCannotBeReadCountsAsBlocked(t *testing.T) {
+func TestUndecodableRecordCountsAsBlocked(t *testing.T) {
 	f := setUp(t, logOnly)
 	node := f.protected("worker")
 	f.delete(node)

@@ -13,9 +13,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestTheRecordOfANewerAgentIsContinued: after a rollback, the older agent ignores the fields
+// TestRecordOfANewerAgentIsContinued: after a rollback, the older agent ignores the fields
 // that it does not know, and preserves them.
-func TestTheRecordOfANewerAgentIsContinued(t *testing.T) {
+func TestRecordOfANewerAgentIsContinued(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: first, plugin: probe, options: {do: first}}\n- {name: second, plugin: probe, dependsOn: [first], options: {do: second}}\n")
 	first, second := newGate(), newGate()
 	f.probes["first"], f.probes["second"] = first.pass, second.pass
@@ -84,9 +84,9 @@ func TestAStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 	}
 }
 
-// TestTheRecordOfAnOlderAgentIsContinued: after an upgrade, with the record of a run that the
+// TestRecordOfAnOlderAgentIsContinued: after an upgrade, with the record of a run that the
 // agent of commit a72c662 had begun.
-func TestTheRecordOfAnOlderAgentIsContinued(t *testing.T) {
+func TestRecordOfAnOlderAgentIsContinued(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: tell, plugin: logger, critical: true}\n- {name: storage, plugin: probe, critical: true, dependsOn: [tell], options: {do: storage}}\n"+
 		"- {name: gpu, plugin: logger, nodeSelector: {matchLabels: {gpu: \"yes\"}}}\n")
 	calls := make(chan struct{}, 10)

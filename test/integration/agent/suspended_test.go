@@ -11,10 +11,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// TestALeaderThatWasSuspendedEvictsNothingWhenItWakes: the leader's process is stopped in the
+// TestResumedFormerLeaderEvictsNothing: the leader's process is stopped in the
 // middle of a drain, as with its machine, for longer than its Lease lasts. When it continues
 // its evictions are long due, and another agent leads.
-func TestALeaderThatWasSuspendedEvictsNothingWhenItWakes(t *testing.T) {
+func TestResumedFormerLeaderEvictsNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("half a minute, until a lease runs out and evictions are due")
 	}

@@ -41,7 +41,7 @@ func (f *fixture) awaitEviction(pod *corev1.Pod, node *corev1.Node) {
 	}
 }
 
-func TestANodeThatIsUncordonedAfterItsDrainIsDrainedAgain(t *testing.T) {
+func TestNodeUncordonedAfterItsDrainIsDrainedAgain(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain, retry: {initialDelay: 100ms}}\n- {name: holds, plugin: holds, dependsOn: [drain]}\n")
 	plugin := holds{make(chan struct{}), make(chan struct{})}
 	f.start(f.with("holds", plugin))
@@ -60,7 +60,7 @@ func TestANodeThatIsUncordonedAfterItsDrainIsDrainedAgain(t *testing.T) {
 }
 
 // The first drain ended long before forceAfter: the Pods that came since have all of it, too.
-func TestADrainThatRunsAgainRespectsBudgetsAsLongAsTheFirst(t *testing.T) {
+func TestRepeatedDrainRespectsBudgetsEquallyLong(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain, retry: {initialDelay: 100ms}, options: {allowUnmanaged: true, forceAfter: 1h}}\n")
 	stop := f.start(f.options())
 	node := f.protected("worker")
@@ -81,7 +81,7 @@ func TestADrainThatRunsAgainRespectsBudgetsAsLongAsTheFirst(t *testing.T) {
 	}
 }
 
-func TestACleanupBeforeTheDeletionIsVerifiedAtTheDeletion(t *testing.T) {
+func TestEarlierCleanupIsVerifiedAtTheDeletion(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain, retry: {initialDelay: 100ms}}\n")
 	stop := f.start(f.options())
 	node := f.protected("worker")

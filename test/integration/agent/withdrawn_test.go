@@ -11,7 +11,7 @@ import (
 )
 
 // An operator's own cordon stays, so that nothing on the Node tells of the cleanup but its condition.
-func TestARequestThatIsWithdrawnWhileNoAgentRunsIsCanceled(t *testing.T) {
+func TestRequestWithdrawnWithoutAnAgentIsCanceled(t *testing.T) {
 	for name, finishes := range map[string]bool{"in the middle": false, "at the end": true} {
 		t.Run(name, func(t *testing.T) {
 			f := setUp(t, oneProbe)

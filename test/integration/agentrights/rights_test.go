@@ -53,7 +53,7 @@ const bypass = "bypass nodes"
 // Agents go through all that the agent does, on an API server of today and on one that streams
 // no lists, as those before 1.34. If a role lost a right, a request would be forbidden; if it
 // had one too many, no request would show it.
-func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
+func TestAgentUsesExactlyItsRights(t *testing.T) {
 	today := setUp(t, shared)
 	older := setUp(t, cluster.Start(t, cluster.Options{
 		Name: "agentrights-lists", WithControllerManager: true, WithKwok: true, APIServerFlags: []string{"--feature-gates=WatchList=false"},
@@ -93,7 +93,7 @@ func TestTheAgentUsesEachOfItsRightsAndNeedsNoOther(t *testing.T) {
 }
 
 // The agent writes Events where those about Nodes, its config and its Lease are, and nowhere else.
-func TestTheAgentWritesEventsInTwoNamespacesAlone(t *testing.T) {
+func TestAgentWritesEventsInTwoNamespaces(t *testing.T) {
 	s := setUp(t, cluster.Start(t, cluster.Options{Name: "agentrights-events"}))
 	client := kubernetes.NewForConfigOrDie(s.server.RESTConfigFor(user, "system:serviceaccounts", "system:authenticated"))
 	write := func(ctx context.Context, namespace string) error {

@@ -19,7 +19,7 @@ import (
 
 // A namespace does not go while the API server cannot tell what is in it. It is the API that does
 // not answer that has to be fixed.
-func TestAnAPIThatDoesNotAnswerIsNamedForANamespaceThatDoesNotGo(t *testing.T) {
+func TestUnavailableAPIOfATerminatingNamespaceIsNamed(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	services := dynamic.NewForConfigOrDie(shared.RESTConfig()).Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})

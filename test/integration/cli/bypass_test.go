@@ -49,7 +49,7 @@ func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
 	}
 }
 
-func TestBypassLeavesANodeOfTheSameNameAlone(t *testing.T) {
+func TestBypassIgnoresARecreatedNode(t *testing.T) {
 	client := admin(t)
 	first := makeNode(t, client, "reused", nil)
 	var once sync.Once
@@ -83,7 +83,7 @@ func replaceNode(t *testing.T, client kubernetes.Interface, name string) {
 	}
 }
 
-func TestBypassOfANodeThatIsNotThere(t *testing.T) {
+func TestBypassOfAnUnknownNode(t *testing.T) {
 	result := want(t, exit.Failure, run(t, shared.Kubeconfig(), "bypass", "nobody", "--reason", "hardware lost", "--yes"))
 	wantText(t, result.errOut, "reading node nobody", "kubectl nodecleanup status")
 }

@@ -46,7 +46,7 @@ func TestCheckPrintsItsResultsAfterATimeout(t *testing.T) {
 	wantText(t, result.errOut, "were not finished within 2s", "longer --timeout")
 }
 
-func TestCheckSaysOnceThatNothingIsInstalled(t *testing.T) {
+func TestCheckReportsAMissingInstallOnce(t *testing.T) {
 	admin(t)
 	result := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check"))
 	wantText(t, result.out, "✗ agent: agent pods · nodecleanup is not installed in namespace nodecleanup-system", "fix: kubectl nodecleanup install --wait", "1 error")

@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestKubectlsFlagsSayWhereAndAsWhom(t *testing.T) {
+func TestKubectlConnectionFlags(t *testing.T) {
 	client := admin(t)
 	want(t, exit.OK, run(t, shared.Kubeconfig(), "nodes", "list"))
 

@@ -73,7 +73,7 @@ func TestInstallTwiceChangesNothing(t *testing.T) {
 	}
 }
 
-func TestInstallKeepsWhatOthersWrote(t *testing.T) {
+func TestInstallKeepsForeignFields(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused, "--replicas", "1")
@@ -117,7 +117,7 @@ func TestInstallKeepsWhatOthersWrote(t *testing.T) {
 	}
 }
 
-func TestInstallStopsAtFieldsOfOthers(t *testing.T) {
+func TestInstallFailsOnFieldConflicts(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused)
@@ -133,7 +133,7 @@ func TestInstallStopsAtFieldsOfOthers(t *testing.T) {
 	}
 }
 
-func TestInstallMovesTheAgentOutAndIn(t *testing.T) {
+func TestInstallMovesTheAgentOutOfTheClusterAndBack(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused)
@@ -282,7 +282,7 @@ func makeNamespace(t *testing.T, client kubernetes.Interface, name string) *core
 	return namespace
 }
 
-func TestInstallShowsWhatItWouldChange(t *testing.T) {
+func TestInstallShowsItsChanges(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused)
@@ -298,7 +298,7 @@ func TestInstallShowsWhatItWouldChange(t *testing.T) {
 	wantNoWrites(t, requestsOf(t, user, mark))
 }
 
-func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
+func TestInstallPrunesOnlyItsObjects(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	folder := t.TempDir()
@@ -336,7 +336,7 @@ func TestInstallPrunesWhatItMadeAndNothingElse(t *testing.T) {
 }
 
 // What is given is applied, each time; what is not given stays as it is.
-func TestAConfigThatAKustomizationBringsIsApplied(t *testing.T) {
+func TestConfigOfAKustomizationIsApplied(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused)
@@ -392,7 +392,7 @@ func TestAServiceAccountDoesNotChooseTheInstallNamespace(t *testing.T) {
 }
 
 // An operator installs again without repeating the flags.
-func TestInstallingAgainKeepsWhatWasGiven(t *testing.T) {
+func TestRepeatedInstallKeepsTheOptions(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	image := "registry.local/agent:" + release.Version
@@ -415,7 +415,7 @@ func TestInstallingAgainKeepsWhatWasGiven(t *testing.T) {
 	must(t, "install", "--allow-downgrade")
 }
 
-func TestAnInstallOfHelmIsLeftToHelm(t *testing.T) {
+func TestHelmReleaseIsNotChanged(t *testing.T) {
 	client := admin(t)
 	must(t, "install")
 	helms := `{"metadata":{"labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"cleanup","meta.helm.sh/release-namespace":"ops"}}}`

@@ -74,7 +74,7 @@ func soon(t *testing.T, what string, condition wait.ConditionWithContextFunc) {
 }
 
 // The Deployment says why it has no Pods: in its condition ReplicaFailure.
-func TestPodsThatTheAPIServerRefuses(t *testing.T) {
+func TestRejectedPods(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	if _, err := client.CoreV1().Nodes().Create(t.Context(), cluster.MakeNode("for-the-agent", nil), metav1.CreateOptions{}); err != nil {
@@ -109,7 +109,7 @@ func TestPodsThatTheAPIServerRefuses(t *testing.T) {
 
 // No kubelet runs in this cluster, so the test says what a kubelet would. The Pods that cannot start
 // are named with the reason, and with what to do about it.
-func TestPodsThatDoNotStart(t *testing.T) {
+func TestPodStartFailures(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	must(t, "install", "-n", reused)

@@ -82,7 +82,7 @@ func bypassEvents(t *testing.T, client kubernetes.Interface, node *corev1.Node) 
 	return messages
 }
 
-func TestABypassWithoutAnAgentReleasesTheNodeOnTheRecord(t *testing.T) {
+func TestBypassWithoutAnAgentUpdatesTheRecord(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	node := abandoned(t, client, "stuck")
@@ -112,7 +112,7 @@ func TestABypassWithoutAnAgentReleasesTheNodeOnTheRecord(t *testing.T) {
 }
 
 // No agent has ever seen the node, and another finalizer holds it afterwards.
-func TestABypassWithoutAnAgentRecordsANodeThatHasNoRecord(t *testing.T) {
+func TestBypassWithoutAnAgentCreatesAMissingRecord(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	makeNode(t, client, "new", finalizers("example.com/other", api.Finalizer))
@@ -131,7 +131,7 @@ func TestABypassWithoutAnAgentRecordsANodeThatHasNoRecord(t *testing.T) {
 	wantText(t, must(t, "bypass", "new", "--reason", "again", "--yes").errOut, "is not held by nodecleanup")
 }
 
-func TestABypassThatCannotBeRecordedReleasesNothing(t *testing.T) {
+func TestUnrecordedBypassReleasesNothing(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	allow := func(user string, rules ...rbacv1.PolicyRule) string {
@@ -236,7 +236,7 @@ func before(t *testing.T, request string, act func()) string {
 }
 
 // In any order, the record names the user who released the node.
-func TestOfTwoBypassesAtOnceTheRecordNamesTheOneThatReleased(t *testing.T) {
+func TestConcurrentBypassesRecordTheEffectiveOne(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	bob := kubeconfigFor(t, "bob", "system:masters")
@@ -282,7 +282,7 @@ func TestAWithdrawnBypassReleasesNothing(t *testing.T) {
 }
 
 // A kubelet writes its node every few seconds.
-func TestAHeartbeatStopsNoBypass(t *testing.T) {
+func TestHeartbeatDoesNotStopABypass(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	node := abandoned(t, client, "stuck")

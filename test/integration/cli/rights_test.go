@@ -36,7 +36,7 @@ func TestAUserWithoutRights(t *testing.T) {
 }
 
 // The agent's own tests show that its rights suffice; this one shows where they end.
-func TestRightsOfTheAgentEnd(t *testing.T) {
+func TestUninstallRevokesTheRightsOfTheAgent(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
 	makeNode(t, client, "n", nil)

@@ -101,7 +101,7 @@ func setCondition(t *testing.T, client kubernetes.Interface, name string, condit
 }
 
 // While the API server fills a new watch, what was known stays.
-func TestStatusForgetsNoNodeWhenAWatchEnds(t *testing.T) {
+func TestStatusKeepsNodesWhenAWatchEnds(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	for _, name := range []string{"a", "b"} {

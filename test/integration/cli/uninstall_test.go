@@ -501,7 +501,7 @@ func TestUninstallContinuesWhereItWasInterrupted(t *testing.T) {
 	wantNothingOfOurs(t, client, "interrupted")
 }
 
-func TestUninstallReportsAnAgentThatAddsTheFinalizerBack(t *testing.T) {
+func TestUninstallReportsARestoredFinalizer(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "stubborn")
 	makeNode(t, client, "held", finalizers(api.Finalizer))

@@ -40,7 +40,7 @@ func (f *fixture) evictions() map[int]int {
 }
 
 // Only the watch of the budget can tell the drain when it opens: its clock stands still.
-func TestTheNextEvictionFollowsTheOpeningOfTheBudget(t *testing.T) {
+func TestEvictionIsRetriedWhenTheBudgetOpens(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")
 	const pods = 8
@@ -79,7 +79,7 @@ func TestTheNextEvictionFollowsTheOpeningOfTheBudget(t *testing.T) {
 	}
 }
 
-func TestABudgetThatIsDeletedBlocksNoMore(t *testing.T) {
+func TestDeletedBudgetUnblocksTheDrain(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart-0", f.node, labelled("cart"))
 	f.budget("cart", 1)
@@ -97,7 +97,7 @@ func TestABudgetThatIsDeletedBlocksNoMore(t *testing.T) {
 	}
 }
 
-func TestADrainThatBlocksNobodyReadsNoBudgets(t *testing.T) {
+func TestUnblockedDrainReadsNoBudgets(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart-0", f.node, labelled("cart"))
 	f.budget("cart", 0)
@@ -110,7 +110,7 @@ func TestADrainThatBlocksNobodyReadsNoBudgets(t *testing.T) {
 }
 
 // Roles of an earlier install lack the right. The drain tries again by backoff then.
-func TestTheDrainContinuesWithoutTheRightToWatchBudgets(t *testing.T) {
+func TestDrainWorksWithoutTheRightToWatchBudgets(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")
 	f.pod("cart-0", f.node, labelled("cart"))

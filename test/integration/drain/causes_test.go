@@ -21,7 +21,7 @@ import (
 )
 
 // Each cause of a blocked eviction has a remedy of its own, in a preview and in what the drain says.
-func TestABlockedEvictionHasTheRemedyOfItsCause(t *testing.T) {
+func TestBlockedEvictionNamesItsRemedy(t *testing.T) {
 	f := setUp(t)
 	for _, name := range []string{"odd", "crash", "twice", "strict", "denied", "unreachable"} {
 		f.pod(name, f.node, labelled(name))

@@ -47,7 +47,7 @@ func (f *fixture) newDeployment(name string, replicas int32, change ...func(*app
 }
 
 // A Pod whose template has spec.nodeName comes back whatever is cordoned.
-func TestADeploymentThatPutsItsPodsBackIsNamedAndNotEvictedWithoutEnd(t *testing.T) {
+func TestDeploymentRecreatingItsPodsIsNamed(t *testing.T) {
 	f := setUp(t)
 	f.deployment("cart", 2, func(deployment *appsv1.Deployment) {
 		deployment.Spec.Template.Spec.NodeName = f.node.Name
@@ -124,7 +124,7 @@ func (f *fixture) statefulSetOnTheNode(name string) {
 }
 
 // Nothing in the Pod names the Node: the scheduler finds it by the volume, each time.
-func TestAStatefulSetThatAVolumePinsToTheNodeIsNamedAndNotEvictedWithoutEnd(t *testing.T) {
+func TestStatefulSetPinnedByAVolumeIsNamed(t *testing.T) {
 	f := setUp(t)
 	scheduler := shared.Component(cluster.Scheduler)
 	if err := scheduler.Start(t.Context()); err != nil {

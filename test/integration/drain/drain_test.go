@@ -155,7 +155,7 @@ func TestNothingIsEvictedWhileAPodMustNotBe(t *testing.T) {
 	}
 }
 
-func TestAPodThatCameBackElsewhereIsNotEvictedThere(t *testing.T) {
+func TestPodRecreatedOnAnotherNodeIsNotEvicted(t *testing.T) {
 	f := setUp(t)
 	// kwok deletes pods by their name: it would take the second one for the first.
 	unplayed := func(node *corev1.Node) { node.Annotations = nil }
@@ -185,7 +185,7 @@ func TestAPodThatCameBackElsewhereIsNotEvictedThere(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsAnotherByNowIsLeftAlone(t *testing.T) {
+func TestReplacedNodeIsIgnored(t *testing.T) {
 	f := setUp(t)
 	f.pod("a", f.node)
 	f.node = f.node.DeepCopy()
@@ -203,7 +203,7 @@ func TestANodeThatIsAnotherByNowIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestTheCordonOfAnotherUserIsNotClaimed(t *testing.T) {
+func TestCordonOfAnotherUserIsNotClaimed(t *testing.T) {
 	f := setUp(t)
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), f.node.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":true}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestTheCordonOfAnotherUserIsNotClaimed(t *testing.T) {
 
 // When a Node was cordoned is read from its managed fields. Whatever else the agent writes on
 // it later must not look like another cordon.
-func TestOurCordonIsWrittenByAManagerOfItsOwn(t *testing.T) {
+func TestCordonHasItsOwnFieldManager(t *testing.T) {
 	f := setUp(t)
 	if err := f.drain(""); err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func TestACancelledDrainNamesTheRemainingPods(t *testing.T) {
 	}
 }
 
-func TestEachTierIsGoneBeforeTheNext(t *testing.T) {
+func TestTiersAreDrainedInOrder(t *testing.T) {
 	f := setUp(t)
 	mark, err := shared.AuditMark()
 	if err != nil {

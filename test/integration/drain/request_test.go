@@ -97,7 +97,7 @@ func TestAResponderEvictsThePod(t *testing.T) {
 	})
 }
 
-func TestARequestThatComesToNothing(t *testing.T) {
+func TestFailedEvictionRequest(t *testing.T) {
 	failed := metav1.Condition{
 		Type: string(lifecyclev1alpha1.EvictionConditionFailed), Status: metav1.ConditionTrue,
 		Reason: string(lifecyclev1alpha1.EvictionConditionReasonNoFurtherResponder), Message: "no responder is left", LastTransitionTime: metav1.Now(),
@@ -202,7 +202,7 @@ func TestRequestsAreWithdrawn(t *testing.T) {
 }
 
 // The Pods of a Node that was bypassed are still there when it is created again at once.
-func TestTheRequestOfAnEarlierNodeOfThatNameIsNotTakenForItsOwn(t *testing.T) {
+func TestRequestOfAReplacedNodeIsIgnored(t *testing.T) {
 	f := setUp(t)
 	pod := f.pod("db-0", f.node, withResponder)
 	for range 2 {
@@ -223,7 +223,7 @@ func TestTheRequestOfAnEarlierNodeOfThatNameIsNotTakenForItsOwn(t *testing.T) {
 	}
 }
 
-func TestThePreviewNamesTheResponders(t *testing.T) {
+func TestPreviewNamesTheResponders(t *testing.T) {
 	f := setUp(t)
 	f.pod("db-0", f.node, withResponder)
 	effects, err := f.plugin(`{}`).(cleanup.Previewer).Preview(t.Context(), f.target())

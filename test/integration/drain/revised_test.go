@@ -32,7 +32,7 @@ func (f *fixture) silentNode() (ready func(corev1.ConditionStatus)) {
 	return ready
 }
 
-func TestAKubeletThatDiesDuringALongGracePeriodIsNotWaitedFor(t *testing.T) {
+func TestDrainDoesNotWaitForADeadKubelet(t *testing.T) {
 	f := setUp(t)
 	ready := f.silentNode()
 	pod := f.newPod("db", f.node, func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](7200) })

@@ -103,7 +103,7 @@ func (f *fixture) bind(app, node string) (bound *corev1.Pod) {
 }
 
 // Such as a change freeze: the step must not use up its attempts until it ends.
-func TestARolloutRestartThatAPolicyDeniesIsWaitedFor(t *testing.T) {
+func TestDeniedRolloutRestartIsRetried(t *testing.T) {
 	f := setUp(t)
 	f.newDeployment("cart", 1)
 	f.bind("cart", f.node.Name)

@@ -45,7 +45,7 @@ func (f *fixture) deleted(pod string) {
 	})
 }
 
-func TestANodeThatIsReplacedDuringItsDrainIsLeftAlone(t *testing.T) {
+func TestNodeReplacedDuringItsDrainIsIgnored(t *testing.T) {
 	f := setUp(t)
 	_, ended := f.blocked("")
 	if err := f.client.CoreV1().Nodes().Delete(t.Context(), f.node.Name, metav1.DeleteOptions{}); err != nil {
@@ -64,7 +64,7 @@ func TestANodeThatIsReplacedDuringItsDrainIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsReplacedRightBeforeItsCordonIsLeftAlone(t *testing.T) {
+func TestNodeReplacedBeforeItsCordonIsIgnored(t *testing.T) {
 	f := setUp(t)
 	pod := f.pod("a", f.node)
 	replaced := false
@@ -90,7 +90,7 @@ func TestANodeThatIsReplacedRightBeforeItsCordonIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
+func TestDrainDoesNotWaitForASilentKubelet(t *testing.T) {
 	f := setUp(t)
 	status := f.silentNode()
 	pod := f.newPod("stays", f.node)
@@ -107,7 +107,7 @@ func TestAKubeletThatFallsSilentIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAPodOfThisNodeThatComesBackInSpiteOfTheCordonIsLeft(t *testing.T) {
+func TestPodRecreatedDespiteTheCordonIsNotEvicted(t *testing.T) {
 	f := setUp(t)
 	tolerant := func(pod *corev1.Pod) {
 		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
@@ -180,7 +180,7 @@ func (f *fixture) awaitTerminating() {
 	}
 }
 
-func TestTheDrainWaitsForPodsOfATerminatingNamespace(t *testing.T) {
+func TestDrainWaitsForPodsOfATerminatingNamespace(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	var once sync.Once
@@ -209,7 +209,7 @@ func TestTheDrainWaitsForPodsOfATerminatingNamespace(t *testing.T) {
 	}
 }
 
-func TestAPodThatTwoBudgetsSelectIsNamed(t *testing.T) {
+func TestPodSelectedByTwoBudgetsIsNamed(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	f.budget("cart", 0)
@@ -226,7 +226,7 @@ func TestAPodThatTwoBudgetsSelectIsNamed(t *testing.T) {
 	}
 }
 
-func TestAFinalizerThatHoldsAPodIsNamed(t *testing.T) {
+func TestFinalizerOfAPodIsNamed(t *testing.T) {
 	f := setUp(t)
 	f.pod("held", f.node, func(pod *corev1.Pod) { pod.Finalizers = []string{"example.com/backup"} })
 	ended := make(chan error, 1)

@@ -22,7 +22,7 @@ func (f *fixture) setUnschedulable(value string) {
 	}
 }
 
-func TestWhatIsNoLongerDrainedIsSeen(t *testing.T) {
+func TestVerifyFindsAnUndoneDrain(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	plugin, target := f.plugin(""), f.target()
@@ -64,7 +64,7 @@ func TestWhatIsNoLongerDrainedIsSeen(t *testing.T) {
 }
 
 // Another controller that uncordons the Node each time must not cause evictions without end.
-func TestADrainGivesUpOnANodeThatIsUncordonedEachTime(t *testing.T) {
+func TestDrainFailsAfterRepeatedUncordons(t *testing.T) {
 	f := setUp(t)
 	_, ended := f.blocked("")
 	var err error

@@ -77,7 +77,7 @@ func TestConcurrentDeletionsKeepTheLimit(t *testing.T) {
 	}
 }
 
-func TestConcurrentDeletionsLeaveOneNodeThatTakesPods(t *testing.T) {
+func TestConcurrentDeletionsLeaveOneSchedulableNode(t *testing.T) {
 	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
 	nodes := f.bulkNodes()
 	all(nodes, func(_ int, node *corev1.Node) {
@@ -171,7 +171,7 @@ func TestTwoAgentsKeepOneLimit(t *testing.T) {
 	}
 }
 
-func TestTwoAgentsLeaveOneNodeThatTakesPods(t *testing.T) {
+func TestTwoAgentsLeaveOneSchedulableNode(t *testing.T) {
 	f := setUp(t, "")
 	nodes, agents := f.bulkNodes(), f.agents(config.DeleteGuard{LastSchedulable: config.Refuse})
 	if allowed := agents.ask(nodes); len(allowed) != bulkSize-1 {

@@ -40,7 +40,7 @@ func forgery(node *corev1.Node, change func(request, user, old object)) object {
 
 // Without client certificates every pod can call the webhook. A forged review must not change
 // what the real deletion that follows is answered, nor the Node.
-func TestAForgedReviewOpensNoWayPastTheGuard(t *testing.T) {
+func TestForgedReviewDoesNotBypassTheGuard(t *testing.T) {
 	const exempt = "system:serviceaccount:kube-system:cluster-autoscaler"
 	f := setUp(t, "nodeSelector: {matchLabels: {pool: ours}}\nguard: {maxTerminating: 1, lastSchedulable: refuse, criticalPods: [{namespaces: [default], selector: {matchLabels: {tier: critical}}}], exempt: {users: ["+exempt+"], groups: [cloud]}}\n")
 	ours := labelled("pool", "ours")
@@ -167,7 +167,7 @@ func (f *fixture) lists(mark cluster.AuditMark) (lists []string) {
 }
 
 // A flood of forged reviews of one Node, each by another user, costs few writes.
-func TestForgedReviewsAreWrittenDownTogether(t *testing.T) {
+func TestForgedReviewsAreRecordedInBatches(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 3}\n")
 	node := f.node("real")
 	mark, err := shared.AuditMark()

@@ -92,7 +92,7 @@ func TestTooManyConcurrentDeletionsGetARetryableAnswer(t *testing.T) {
 }
 
 // An API server that does not answer is another thing.
-func TestASingleDeletionThatCannotBeReadFollowsOnReadError(t *testing.T) {
+func TestReadErrorOfASingleDeletionFollowsOnReadError(t *testing.T) {
 	f := setUp(t, "")
 	by, _ := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}})
 	if verdict := f.evaluate(by, f.node("one"), time.Second); !verdict.Allowed || verdict.Busy || len(verdict.Unread) != 1 {
@@ -100,7 +100,7 @@ func TestASingleDeletionThatCannotBeReadFollowsOnReadError(t *testing.T) {
 	}
 }
 
-func TestOneReadServesAllThatWait(t *testing.T) {
+func TestConcurrentReviewsShareOneRead(t *testing.T) {
 	f := setUp(t, "")
 	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 3}, LastSchedulable: config.Refuse})
 	nodes := f.bulkNodes()
@@ -125,7 +125,7 @@ func TestOneReadServesAllThatWait(t *testing.T) {
 }
 
 // The API server asks again if the Node changed while it was deleting it.
-func TestTheSecondReviewOfADeletionListsNoNodes(t *testing.T) {
+func TestSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	f := setUp(t, "")
 	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}})
 	close(gate.opened)

@@ -32,7 +32,7 @@ func TestExemptUsersAndGroupsAreNeverRefused(t *testing.T) {
 	}
 }
 
-func TestTheRecordSaysWhoDeletedTheNode(t *testing.T) {
+func TestRecordNamesTheUserOfTheDeletion(t *testing.T) {
 	f := setUp(t, "")
 	alone, collected := f.node("alone"), f.node("collected", labelled("pool", "old"))
 	f.allowed(f.delete(f.as("ed", "editors"), alone), alone)
@@ -52,7 +52,7 @@ func TestTheRecordSaysWhoDeletedTheNode(t *testing.T) {
 }
 
 // The guard writes nothing to the Node, so its resource version stays.
-func TestADeletionThatNamesAVersionSucceeds(t *testing.T) {
+func TestDeletionWithAResourceVersionSucceeds(t *testing.T) {
 	f := setUp(t, "")
 	node := f.node("worker")
 	version := f.read(node).ResourceVersion
@@ -102,7 +102,7 @@ func TestAUserWithoutBypassCannotForgeTheUserOfADeletion(t *testing.T) {
 }
 
 // A kubelet is not to decide whether its own Node is deleted.
-func TestAKubeletChangesNoProtection(t *testing.T) {
+func TestKubeletCannotChangeProtection(t *testing.T) {
 	f := setUp(t, "")
 	if err := f.annotate(f.as("system:node:worker", "system:nodes"), f.node("worker"), api.AnnotationProtect, "true"); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may change nodecleanup.io/protect") {
 		t.Errorf("one that protects its node is answered %v", err)
@@ -180,7 +180,7 @@ func TestWithTheAgentDownNodesCanBeDeleted(t *testing.T) {
 	f.allowed(f.delete(f.admin, precious), precious)
 }
 
-func TestAnInstallThatIsDoneAgainLeavesTheCAAlone(t *testing.T) {
+func TestRepeatedInstallKeepsTheCA(t *testing.T) {
 	f := setUp(t, "")
 	configurations := f.admin.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	results, err := f.apply(f.installed)

@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-func TestAProtectedNodeStaysWithoutAnyConfig(t *testing.T) {
+func TestProtectedNodeIsDeniedWithoutConfig(t *testing.T) {
 	f := setUp(t, "")
 	precious := f.node("precious", annotated(api.AnnotationProtect, "true"))
 	editor := f.as("ed", "editors")
@@ -71,7 +71,7 @@ func (f *fixture) scrape(ctx context.Context) string {
 	return string(body)
 }
 
-func TestACollectionIsAskedAboutNodeByNode(t *testing.T) {
+func TestDeleteCollectionIsReviewedPerNode(t *testing.T) {
 	f := setUp(t, "")
 	first := f.node("a-first", labelled("pool", "old"))
 	precious := f.node("b-precious", labelled("pool", "old"), annotated(api.AnnotationProtect, "true"))
@@ -141,14 +141,14 @@ func (f *fixture) dropPod(namespace, name string) error {
 	return f.admin.CoreV1().Pods(namespace).Delete(context.WithoutCancel(f.Context()), name, *metav1.NewDeleteOptions(0))
 }
 
-func TestControlPlaneNodesStayWhereConfigSaysSo(t *testing.T) {
+func TestControlPlaneNodesCanBeGuarded(t *testing.T) {
 	f := setUp(t, "guard: {controlPlane: refuse}\n")
 	master, worker := f.node("master", labelled("node-role.kubernetes.io/control-plane", "")), f.node("worker")
 	f.refused(f.delete(f.admin, master), master, "it is a control-plane node, by its label node-role.kubernetes.io/control-plane")
 	f.allowed(f.delete(f.admin, worker), worker)
 }
 
-func TestTheLastNodeThatTakesPodsStays(t *testing.T) {
+func TestLastSchedulableNodeIsGuarded(t *testing.T) {
 	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
 	first, last := f.node("first"), f.node("last")
 	tainted := f.node("tainted")
@@ -172,7 +172,7 @@ func (f *fixture) patch(node *corev1.Node, patch string) {
 	}
 }
 
-func TestNoMoreTerminateAtOnceThanConfigAllows(t *testing.T) {
+func TestMaxTerminatingLimitsDeletions(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 40%}\n")
 	nodes := []*corev1.Node{f.node("a"), f.node("b"), f.node("c"), f.node("d"), f.node("e")}
 	f.allowed(f.delete(f.admin, nodes[0]), nodes[0])
@@ -186,7 +186,7 @@ func TestNoMoreTerminateAtOnceThanConfigAllows(t *testing.T) {
 	f.allowed(f.delete(f.admin, nodes[2]), nodes[2])
 }
 
-func TestNodesThatConfigDoesNotSelectAreProtectedByTheirAnnotationAlone(t *testing.T) {
+func TestUnselectedNodesAreProtectedByAnnotation(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {pool: ours}}\nguard: {controlPlane: refuse}\n")
 	master := func(name string, change ...func(*corev1.Node)) *corev1.Node {
 		return f.node(name, append(change, labelled("node-role.kubernetes.io/control-plane", ""))...)
@@ -205,7 +205,7 @@ func TestEveryBlockerIsNamed(t *testing.T) {
 	f.refused(f.delete(f.admin, only), only, "nodecleanup.io/protect (", "; it is a control-plane node", "; no other node is schedulable", "; 1 other node is terminating, and guard.maxTerminating is 1: gone (")
 }
 
-func TestAGuardThatIsOffRefusesNothing(t *testing.T) {
+func TestDisabledGuardAllowsDeletions(t *testing.T) {
 	f := setUp(t, "")
 	precious := f.node("precious", annotated(api.AnnotationProtect, "true"))
 	f.refused(f.delete(f.admin, precious), precious)

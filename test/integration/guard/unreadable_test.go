@@ -67,7 +67,7 @@ func (f *fixture) forbid(resource string) {
 	})
 }
 
-func TestWhatCannotBeReadIsAllowedWithAWarning(t *testing.T) {
+func TestReadErrorAllowsWithAWarning(t *testing.T) {
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}]}\n")
 	node, precious := f.node("worker"), f.node("precious", annotated(api.AnnotationProtect, "true"))
 	f.forbid("pods")
@@ -85,7 +85,7 @@ func TestWhatCannotBeReadIsAllowedWithAWarning(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsRefusedWhereConfigSaysSo(t *testing.T) {
+func TestReadErrorDeniesIfConfigured(t *testing.T) {
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}], onReadError: refuse}\n")
 	node := f.node("worker")
 	f.forbid("pods")
@@ -135,7 +135,7 @@ func (s stalled) Write(data []byte) (int, error) {
 }
 
 // The agent answers before the API server stops waiting, and continues without it.
-func TestAnAnswerComesInTimeThoughTheAPIServerDoesNotAnswerTheAgent(t *testing.T) {
+func TestGuardAnswersInTimeDuringAnOutage(t *testing.T) {
 	between := &network{}
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}], maxTerminating: 3, onReadError: refuse}\n", func(options *agent.Options) { options.REST.Dial = between.dial })
 	nodes := []*corev1.Node{f.node("one"), f.node("two")}

@@ -18,7 +18,7 @@ import (
 )
 
 // A mark that nobody sees would release a node without cleanup a year later.
-func TestABypassOfALiveNodeIsShownEverywhereUntilItEnds(t *testing.T) {
+func TestBypassOfALiveNodeIsShownUntilItEnds(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -65,7 +65,7 @@ func TestABypassOfALiveNodeIsShownEverywhereUntilItEnds(t *testing.T) {
 	f.run("history", "worker", "-o", "wide").says("bypassed by " + by + ": hardware lost")
 }
 
-func TestTheHistorySaysWhoRetried(t *testing.T) {
+func TestHistoryNamesTheUserOfARetry(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -98,7 +98,7 @@ func (f *fixture) decoded(configMap *corev1.ConfigMap) *api.Run {
 }
 
 // The role of an operator is enough, and the agent that comes back leaves the record as it is.
-func TestAnAgentThatComesBackContradictsNoBypass(t *testing.T) {
+func TestRestartedAgentKeepsTheBypassRecord(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	stop := f.start()
 	operator := f.userInRole("nodecleanup-operator")
@@ -146,7 +146,7 @@ func TestAnAgentThatComesBackContradictsNoBypass(t *testing.T) {
 }
 
 // The agent is started between two requests of the command.
-func TestAnAgentThatStartsDuringABypassAndTheRecordIsTrue(t *testing.T) {
+func TestAgentStartedDuringABypassKeepsTheRecordCorrect(t *testing.T) {
 	for _, moment := range []string{"/configmaps", "/events", "/nodes/"} {
 		t.Run(strings.Trim(moment, "/"), func(t *testing.T) {
 			f := setUp(t, drainAndLog)

@@ -15,7 +15,7 @@ import (
 )
 
 // A drain is held by a webhook that does not answer: plan and diagnose say so, and what to do.
-func TestAWebhookThatHoldsADrainIsNamed(t *testing.T) {
+func TestWebhookBlockingADrainIsNamed(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)

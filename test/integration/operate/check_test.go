@@ -41,7 +41,7 @@ func (f *fixture) wantOutcomes(checks map[string]printer.Check, want map[string]
 	}
 }
 
-func TestCheckAnInstallThatWorksAndThenBreaksIt(t *testing.T) {
+func TestCheckFindsEachFaultOfAnInstall(t *testing.T) {
 	inventory := httptest.NewServer(http.NotFoundHandler())
 	defer inventory.Close()
 	f := setUp(t, "steps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n")
@@ -102,7 +102,7 @@ func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
 }
 
 // What the last leader has left behind says nothing about now.
-func TestCheckTakesNoDeadAgentAtItsWord(t *testing.T) {
+func TestCheckIgnoresTheStatusOfADeadAgent(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
 	stop := f.start()
 	f.eventually("the agent has said how its plugins are", func(context.Context) (bool, error) {
@@ -118,7 +118,7 @@ func TestCheckTakesNoDeadAgentAtItsWord(t *testing.T) {
 	}
 }
 
-func TestPreflightOfANodeWhosePlanIsBlocked(t *testing.T) {
+func TestPreflightOfABlockedPlan(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)

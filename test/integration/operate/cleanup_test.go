@@ -93,7 +93,7 @@ func TestRetryOfADeletedNode(t *testing.T) {
 	f.run("retry", "worker").exits(exit.Failure).says("reading node worker", "history worker")
 }
 
-func TestACleanupBeforeADeletionThatIsRefusedIsNotBegun(t *testing.T) {
+func TestCleanupIsNotStartedIfTheDeletionIsDenied(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -113,7 +113,7 @@ func TestACleanupBeforeADeletionThatIsRefusedIsNotBegun(t *testing.T) {
 	}
 }
 
-func TestRequestsWithoutAnAgentSaySo(t *testing.T) {
+func TestRequestsWithoutAnAgentWarn(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("worker", nil)
 	for _, arguments := range [][]string{{"cleanup", "worker", "--yes"}, {"retry", "worker"}} {
@@ -131,7 +131,7 @@ func TestRequestsWithoutAnAgentSaySo(t *testing.T) {
 	f.runAs(nobody, "cleanup", "worker", "--yes").exits(exit.Failure).says("reading node worker")
 }
 
-func TestRetryOfANodeThatOthersHold(t *testing.T) {
+func TestRetryOfANodeHeldByOtherFinalizers(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":["example.com/theirs"]}}`)

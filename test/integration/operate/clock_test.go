@@ -40,7 +40,7 @@ func (f *fixture) runAt(skew time.Duration, kubeconfig string, arguments ...stri
 	return result
 }
 
-func TestTheClockOfTheOperatorIsWrong(t *testing.T) {
+func TestCheckWithAWrongLocalClock(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger, options: {message: hello}}]\n")
 	stop := f.start()
 	f.node("worker", nil)
@@ -88,7 +88,7 @@ func TestTheClockOfTheOperatorIsWrong(t *testing.T) {
 }
 
 // The Date header is one estimate; whether the Lease is renewed is observed where it says no.
-func TestTheClockOfAnAPIServerIsWrong(t *testing.T) {
+func TestCheckWithAWrongServerClock(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger, options: {message: hello}}]\n")
 	f.start()
 	for _, skew := range skews {

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestTheNodeHasTheConditionsOfItsDrain(t *testing.T) {
+func TestDrainConditionsAreSetOnTheNode(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]")
 	stop := f.start()
 	f.node("worker", nil)

@@ -36,7 +36,7 @@ steps:
 - {name: tell, plugin: slack, dependsOn: [drain], options: {channel: ops}}
 `
 
-func TestTheCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
+func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
 	f := setUp(t, drainAndSlack)
 	f.node("worker", nil)
 	f.run("plan", "worker").exits(exit.Failure).says(`unknown plugin "slack"`, "no agent has reported its plugins yet, so this CLI knows only its own: drain, http, logger, volumes")

@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-func TestDiagnoseFindsWhatHoldsANode(t *testing.T) {
+func TestDiagnoseFindsTheCauseOfAHeldNode(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	stop := f.start()
 	f.node("worker", nil)
@@ -60,7 +60,7 @@ func (f *fixture) eventuallyDiagnoses(node, cause string) {
 	})
 }
 
-func TestDiagnoseANodeWhoseUpdatesAreRejected(t *testing.T) {
+func TestDiagnoseANodeWithRejectedUpdates(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	node := f.node("twice", nil)
@@ -80,7 +80,7 @@ func TestDiagnoseANodeWhoseUpdatesAreRejected(t *testing.T) {
 	}
 }
 
-func TestDiagnoseANodeThatIsGone(t *testing.T) {
+func TestDiagnoseOfADeletedNode(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
 	f.start()
 	f.node("worker", nil)
@@ -91,7 +91,7 @@ func TestDiagnoseANodeThatIsGone(t *testing.T) {
 }
 
 // Another replica would not start either.
-func TestReplacementsThatDoNotStartAreNamed(t *testing.T) {
+func TestFailedReplacementPodsAreNamed(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)

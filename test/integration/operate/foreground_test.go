@@ -20,7 +20,7 @@ import (
 
 // What docs/troubleshooting.md says: with --cascade=foreground, CSINode and Lease are deleted while
 // the Node is held, and the cleanup runs as usual.
-func TestADeletionInTheForegroundTakesCSINodeAndLeaseEarlyAndIsCleanedUpAsUsual(t *testing.T) {
+func TestForegroundDeletionIsCleanedUp(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}, {name: volumes, plugin: volumes, dependsOn: [drain]}]\n")
 	f.start()
 	node := f.node("worker", nil)

@@ -23,7 +23,7 @@ func (f *fixture) endsWith(err error, text, next string) {
 
 // The agent deletes no node. A user who interrupts cleanup --delete gets a message that says so, and can continue
 // with the printed command.
-func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
+func TestInterruptedCleanupCommandCanBeResumed(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.start()
 	f.node("worker", nil)
@@ -60,7 +60,7 @@ func TestACleanupThatIsInterruptedIsFollowedAgain(t *testing.T) {
 	}
 }
 
-func TestACleanupThatNoAgentHasBegunIsNotRequestedAgain(t *testing.T) {
+func TestPendingCleanupIsNotRequestedAgain(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.node("worker", nil)
 	f.run("cleanup", "worker", "--yes").exits(exit.OK)
@@ -71,7 +71,7 @@ func TestACleanupThatNoAgentHasBegunIsNotRequestedAgain(t *testing.T) {
 	}
 }
 
-func TestTheCleanupOfADeletedNodeIsFollowed(t *testing.T) {
+func TestWaitFollowsTheCleanupOfADeletedNode(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.start()
 	f.node("worker", nil)
@@ -87,7 +87,7 @@ func TestTheCleanupOfADeletedNodeIsFollowed(t *testing.T) {
 	}
 }
 
-func TestAWaitSaysThatNoAgentLeadsAnyMore(t *testing.T) {
+func TestWaitReportsAMissingLeader(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	stop := f.start()
 	f.node("worker", nil)

@@ -116,7 +116,7 @@ func TestPlanOfManyNodes(t *testing.T) {
 	f.run("plan", "nobody").exits(exit.Failure).says("reading node nobody", "history nobody")
 }
 
-func TestPlanOfANodeThatTheConfigLeavesOut(t *testing.T) {
+func TestPlanOfAnUnselectedNode(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {mine: \"yes\"}}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
@@ -125,7 +125,7 @@ func TestPlanOfANodeThatTheConfigLeavesOut(t *testing.T) {
 }
 
 // A label that changed takes the finalizer off no node, and what has it is cleaned up.
-func TestPlanOfANodeThatTheConfigLeavesOutAndThatHasTheFinalizer(t *testing.T) {
+func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchExpressions: [{key: theirs, operator: DoesNotExist}]}\nsteps: [{name: log, plugin: logger}]\n")
 	f.start()
 	f.node("once-ours", map[string]string{"theirs": "now"})
@@ -144,7 +144,7 @@ func TestPlanOfANodeThatTheConfigLeavesOutAndThatHasTheFinalizer(t *testing.T) {
 	f.run("history", "once-ours").exits(exit.OK).says("Succeeded", "1/1")
 }
 
-func TestPlanByAConfigThatIsBad(t *testing.T) {
+func TestPlanWithAnInvalidConfig(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.node("worker", nil)
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drian}]\n")
@@ -156,7 +156,7 @@ func TestPlanByAConfigThatIsBad(t *testing.T) {
 }
 
 // A user who may read nodes, pods and the config, and nothing else.
-func TestPlanSaysWhatItMayNotRead(t *testing.T) {
+func TestPlanReportsMissingReadRights(t *testing.T) {
 	f := setUp(t, drainAndTell)
 	f.node("worker", nil)
 	f.pod("web", "worker", app("web"))

@@ -85,7 +85,7 @@ func (f *fixture) withoutPolicy(run func()) {
 
 // The policy puts the finalizer on every Node, and the leader is alive, but no call of the API
 // server gets through to the webhooks.
-func TestCheckFindsAGuardThatTheAPIServerCannotCall(t *testing.T) {
+func TestCheckFindsAnUnreachableGuard(t *testing.T) {
 	f := setUpBy(t, install.AdmissionAuto, "steps: [{name: log, plugin: logger}]\n")
 	f.start()
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nnodeSelector: {matchLabels: {pool: blue}}\nsteps: [{name: log, plugin: logger}]\n")

@@ -57,7 +57,7 @@ func (f *fixture) refused(node string, ended <-chan error, changed string) {
 }
 
 // Between the request and the first step, something changes what the cleanup would do.
-func TestTheAgentRefusesAnyOtherPlanThanTheRequested(t *testing.T) {
+func TestAgentRefusesAChangedPlan(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	ended := map[string]<-chan error{}
 	for _, node := range []string{"same", "labelled", "crowded"} {
@@ -90,7 +90,7 @@ func TestTheAgentRefusesAnyOtherPlanThanTheRequested(t *testing.T) {
 	f.run("cleanup", "configured", "--plan", f.planOf("configured"), "--delete", "--yes").exits(exit.OK).says("node/configured cleaned up and deleted")
 }
 
-func TestTheHashOfAnotherNodeIsRefused(t *testing.T) {
+func TestHashOfAnotherNodeIsRefused(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	f.start()
 	f.node("a", nil)
@@ -109,7 +109,7 @@ func TestTheHashOfAnotherNodeIsRefused(t *testing.T) {
 }
 
 // Both learn what becomes of the node.
-func TestTwoOperatorsWhoRequestTheCleanupOfOneNode(t *testing.T) {
+func TestConcurrentCleanupRequestsOfOneNode(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	f.start()
 	f.node("worker", nil)
@@ -137,7 +137,7 @@ func TestTwoOperatorsWhoRequestTheCleanupOfOneNode(t *testing.T) {
 }
 
 // An older agent ignores the plan of the request.
-func TestARunThatIsNotByTheRequestedPlanIsAnError(t *testing.T) {
+func TestRunOfAnotherPlanIsAnError(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	node := f.node("worker", nil)
 	_, ended := f.begin("cleanup", "worker", "--plan", f.planOf("worker"), "--wait", "--yes")

@@ -17,7 +17,7 @@ import (
 const drainThatForces = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drain, options: {forceAfter: 1s}}]\n"
 
 // A config that needs a right that the agent lacks is refused when it is written, not at night.
-func TestAConfigThatNeedsARightTheAgentLacksIsRefusedUntilItIsGranted(t *testing.T) {
+func TestConfigIsRefusedUntilTheAgentHasTheRights(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.checked(exit.OK)
@@ -76,7 +76,7 @@ func (f *fixture) applyRights(manifest string) {
 
 // An agent starts with whatever config there is. Without the right to delete Pods, a drain that
 // should force its way waits for the budget, and says which right the agent lacks.
-func TestADrainThatMayNotForceWaitsAndNamesTheRight(t *testing.T) {
+func TestDrainWithoutForceWaitsAndNamesTheRight(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {forceAfter: 1s}}]\n")
 	f.start()
 	f.node("worker", nil)

@@ -74,7 +74,7 @@ func TestAViewerCanOnlyRead(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutRightsLearnsWhichRoleToAskFor(t *testing.T) {
+func TestMissingRightsErrorNamesTheRole(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("worker", nil)
 	nobody := f.userWith("nobody")
@@ -94,7 +94,7 @@ func TestAUserWithoutRightsLearnsWhichRoleToAskFor(t *testing.T) {
 }
 
 // At three in the morning it is an operator who asks, not an administrator.
-func TestTheBudgetThatBlocksIsNamedToThoseWhoMayLook(t *testing.T) {
+func TestOperatorSeesTheBlockingBudget(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)

@@ -23,7 +23,7 @@ func (f *fixture) unmarked(names ...string) {
 	}
 }
 
-func TestNodesThatAreUnknownAreNamedBeforeAnythingIsDone(t *testing.T) {
+func TestUnknownNodesAreRejectedFirst(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("a", nil)
 	for _, arguments := range [][]string{{"cleanup", "--yes"}, {"retry"}, {"bypass", "--yes", "--reason", "r"}, {"plan"}} {
@@ -33,7 +33,7 @@ func TestNodesThatAreUnknownAreNamedBeforeAnythingIsDone(t *testing.T) {
 	f.unmarked("a")
 }
 
-func TestCleanupOfSeveralNodesAsksOnceAndWaitsForAll(t *testing.T) {
+func TestCleanupOfSeveralNodesConfirmsOnce(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	rack := map[string]string{"rack": "r7"}

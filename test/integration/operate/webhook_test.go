@@ -13,7 +13,7 @@ import (
 
 // A webhook of another project on Nodes does not answer: it is named, the drain waits, and continues by
 // itself when the webhook is deleted.
-func TestAWebhookOnNodesThatDoesNotAnswerIsNamedAndWaitedFor(t *testing.T) {
+func TestUnavailableNodeWebhookIsNamed(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 0}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)

@@ -163,7 +163,7 @@ func (f *fixture) awaitProgress(text string) {
 	}
 }
 
-func TestItWaitsForTheVolumesOfDrainedPodsAndForNoOthers(t *testing.T) {
+func TestWaitsOnlyForVolumesOfDrainedPods(t *testing.T) {
 	f := setUp(t)
 	node, other := f.node("one"), f.node("other")
 	one, two, staying, elsewhere := f.namespace+"-1", f.namespace+"-2", f.namespace+"-stays", f.namespace+"-elsewhere"
@@ -204,7 +204,7 @@ func TestItWaitsForTheVolumesOfDrainedPodsAndForNoOthers(t *testing.T) {
 
 // Anybody who may create a claim can name the volume of another user in it, and create a Pod that
 // looks like one that stays.
-func TestAClaimThatIsNotBoundKeepsNoVolumeOfAnotherOnTheNode(t *testing.T) {
+func TestUnboundClaimDoesNotExcludeAVolume(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	volume := f.namespace + "-1"
@@ -225,7 +225,7 @@ func TestAClaimThatIsNotBoundKeepsNoVolumeOfAnotherOnTheNode(t *testing.T) {
 
 // Without dependsOn, this step and a drain run at the same time: the drain has yet to evict a
 // pod that was there before the cordon, whatever it tolerates.
-func TestAPodThatToleratesTheCordonIsWaitedForUntilItCameBack(t *testing.T) {
+func TestWaitsForTheReplacementOfATolerantPod(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	volume := f.namespace + "-1"
@@ -255,7 +255,7 @@ func TestAPodThatToleratesTheCordonIsWaitedForUntilItCameBack(t *testing.T) {
 	}
 }
 
-func TestADetachThatFailsIsNamedAtTheLimit(t *testing.T) {
+func TestFailedDetachIsNamedAtTheLimit(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	volume := f.namespace + "-1"
@@ -322,7 +322,7 @@ func TestAMissingReadRightIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestVerifyNamesTheVolumesThatAreAttachedAgain(t *testing.T) {
+func TestVerifyNamesReattachedVolumes(t *testing.T) {
 	f := setUp(t)
 	node := f.node("worker")
 	verifier := f.plugin().(cleanup.Verifier)

@@ -36,7 +36,7 @@ import (
 
 const testTimeout = 30 * time.Second
 
-func TestOnlyAnAPIServerThatShowsItsCertificateCallsTheWebhook(t *testing.T) {
+func TestWebhookNeedsTheAPIServerCertificate(t *testing.T) {
 	address := freeAddress(t)
 	folder := t.TempDir()
 	controlPlane := filepath.Join(folder, "control-plane")

@@ -167,7 +167,7 @@ func TestReleases(t *testing.T) {
 	}
 }
 
-func TestPodsThatADrainEvicts(t *testing.T) {
+func TestPodsEvictedByADrain(t *testing.T) {
 	silent := cleaned(func(n *corev1.Node) {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
 	})

@@ -18,7 +18,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
-func TestByDefaultAllGiveTheSame(t *testing.T) {
+func TestDefaultManifestsAgree(t *testing.T) {
 	want := fromChart(t, render.Options{})
 	t.Run("kustomize build manifests/base", func(t *testing.T) { wantSame(t, fromKustomize(t, manifests+"/base"), want) })
 	t.Run("kubectl nodecleanup install", func(t *testing.T) { wantSame(t, fromCLI(t), want) })

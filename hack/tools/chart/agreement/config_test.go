@@ -13,7 +13,7 @@ import (
 )
 
 // Helm reads every number as a floating-point one.
-func TestTheAgentReadsTheConfigAsItWasMeant(t *testing.T) {
+func TestAgentReadsTheRenderedConfig(t *testing.T) {
 	const head = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"
 	want, err := config.Parse([]byte(head+everything), plugins.Catalog(plugins.Dependencies{}))
 	if err != nil {
@@ -46,7 +46,7 @@ func TestTheAgentReadsTheConfigAsItWasMeant(t *testing.T) {
 }
 
 // A field that config has and the schema has not could not be set by Helm.
-func TestTheSchemaKnowsEveryFieldThatIsDocumented(t *testing.T) {
+func TestSchemaHasEveryDocumentedField(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| `([a-zA-Z., `]+)` \\|")
 	schema := parse(t, read(t, chart+"/values.schema.json"))
 	for file, under := range map[string]string{"config.md": "", "guard.md": "guard."} {

@@ -19,7 +19,7 @@ import (
 var customGroups = []string{"monitoring.coreos.com", "cert-manager.io"}
 
 // Their definitions drop a field that they do not have without a word.
-func TestEveryFieldOfCustomResourcesIsOneOfTheirs(t *testing.T) {
+func TestFieldsExistInTheCustomResources(t *testing.T) {
 	known := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{certmanager.AddToScheme, monitoring.AddToScheme} {
 		if err := add(known); err != nil {
@@ -57,7 +57,7 @@ func TestEveryFieldOfCustomResourcesIsOneOfTheirs(t *testing.T) {
 	}
 }
 
-func TestThePrometheusRuleIsTheRuleFile(t *testing.T) {
+func TestPrometheusRuleMatchesTheRuleFile(t *testing.T) {
 	file := parse(t, read(t, manifests+"/monitoring/alerts.yaml"))
 	rule := fromChart(t, render.Options{Values: parse(t, "{prometheusRule: {enabled: true}}")})["PrometheusRule/nodecleanup"]
 	if groups, _ := file["groups"].([]any); len(groups) == 0 || !reflect.DeepEqual(rule.Object["spec"], any(file)) {
@@ -66,7 +66,7 @@ func TestThePrometheusRuleIsTheRuleFile(t *testing.T) {
 }
 
 // What cert-manager makes has to be what the agent serves and the API server trusts.
-func TestTheCertificateIsTheOneThatIsServed(t *testing.T) {
+func TestCertificateMatchesTheWebhook(t *testing.T) {
 	all := fromChart(t, render.Options{Namespace: "elsewhere", Values: parse(t, "{certManager: {enabled: true}}")})
 	var certificate certmanager.Certificate
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(all["Certificate/nodecleanup-webhook"].Object, &certificate); err != nil {

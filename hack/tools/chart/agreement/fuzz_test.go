@@ -221,7 +221,7 @@ func number(of any, otherwise float64) float64 {
 
 // Of every scalar and every free key, hostile text is refused with its name, or it is what the
 // objects hold.
-func TestHostileTextIsRefusedByNameOrKept(t *testing.T) {
+func TestHostileTextIsRejectedOrPreserved(t *testing.T) {
 	full := map[string]any{}
 	for name, value := range printed {
 		if name != "agentURL" && !strings.HasPrefix(name, "uninstall.") && !strings.HasSuffix(name, "digest") {

@@ -28,7 +28,7 @@ func (onCluster) GetClientFor(version, kind string) (dynamic.NamespaceableResour
 	return client.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")), false, nil
 }
 
-func TestThereIsNoHookInWhatIsOnlyPrinted(t *testing.T) {
+func TestTemplateOutputHasNoHooks(t *testing.T) {
 	printed, live := fromChart(t, render.Options{}), fromChart(t, render.Options{Cluster: onCluster{}})
 	hooks := 0
 	for name, object := range live {
@@ -45,7 +45,7 @@ func TestThereIsNoHookInWhatIsOnlyPrinted(t *testing.T) {
 	}
 }
 
-func TestTheUninstallIsAsItsValuesSay(t *testing.T) {
+func TestUninstallHookFollowsItsValues(t *testing.T) {
 	for values, want := range map[string]struct {
 		// more than uninstall, yes, keep-namespace and namespace.
 		more     []string
@@ -77,7 +77,7 @@ func TestTheUninstallIsAsItsValuesSay(t *testing.T) {
 	}
 }
 
-func TestTheHooksRunTheImageOfTheCommandLine(t *testing.T) {
+func TestHooksRunTheCLIImage(t *testing.T) {
 	const digest = "sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
 	for values, want := range map[string]string{
 		"{tag: v9}":                                "ghcr.io/nodecleanup/kubectl-nodecleanup:v9",

@@ -13,7 +13,7 @@ import (
 
 // A field that Kubernetes does not have would be dropped without a word by an apply
 // that does not validate.
-func TestEveryFieldIsOneOfKubernetes(t *testing.T) {
+func TestFieldsExistInTheKubernetesAPI(t *testing.T) {
 	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	values := map[string]any{}
 	for name, value := range printed {

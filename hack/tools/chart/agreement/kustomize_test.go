@@ -9,7 +9,7 @@ import (
 )
 
 // Each overlay has a values.yaml beside its kustomization.yaml.
-func TestOverlaysSayTheSameToHelm(t *testing.T) {
+func TestOverlaysAgreeWithTheChart(t *testing.T) {
 	for _, folder := range folders(t, manifests+"/overlays") {
 		t.Run(filepath.Base(folder), func(t *testing.T) {
 			want := fromChart(t, render.Options{Values: readValues(t, filepath.Join(folder, "values.yaml"))})

@@ -15,7 +15,7 @@ import (
 
 // What a release publishes is read by Helm as the chart in this repository, and tells
 // the version of the release.
-func TestThePackagedChartIsTheChart(t *testing.T) {
+func TestPackagedChartMatchesTheSource(t *testing.T) {
 	packaged, err := loader.LoadFile(packedChart(t))
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestThePackagedChartIsTheChart(t *testing.T) {
 	}
 }
 
-func TestTheSameChartGivesTheSamePackage(t *testing.T) {
+func TestPackageIsReproducible(t *testing.T) {
 	first, err := os.ReadFile(packedChart(t))
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ import (
 const everythingOn = `{autoscaling: {enabled: true}, networkPolicy: {enabled: true}, podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}`
 
 // An object that refers to one that is not there is taken by every API server, and does nothing.
-func TestEachReferenceFindsWhatItNames(t *testing.T) {
+func TestReferencedObjectsExist(t *testing.T) {
 	all := fromChart(t, render.Options{Values: parse(t, everythingOn)})
 	var agent appsv1.Deployment
 	convert(t, all["Deployment/"+api.Agent].Object, &agent)
@@ -189,7 +189,7 @@ func wantScraped(t *testing.T, all objects, monitor monitoring.ServiceMonitor, o
 }
 
 // The agent listens where its Pod says, and is asked for what it answers.
-func TestPortsAndPathsAreThoseOfTheAgent(t *testing.T) {
+func TestPortsAndPathsMatchTheAgent(t *testing.T) {
 	all := fromChart(t, render.Options{})
 	var agent appsv1.Deployment
 	convert(t, all["Deployment/"+api.Agent].Object, &agent)

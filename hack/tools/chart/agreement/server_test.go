@@ -17,7 +17,7 @@ import (
 
 // What the API server refuses shows nowhere else: a value that is out of bounds, a name
 // that is used twice, an expression that does not compile.
-func TestTheAPIServerTakesEveryObject(t *testing.T) {
+func TestAPIServerAcceptsEveryObject(t *testing.T) {
 	shared := cluster.Start(t, cluster.Options{Name: "chart"})
 	client := dynamic.NewForConfigOrDie(shared.RESTConfig())
 	resource := func(kind schema.GroupVersionKind) schema.GroupVersionResource {
