@@ -1,5 +1,5 @@
-// Package access compares the rights that a user needs with those that the API server grants.
-// The agent asks for its own rights, the CLI for those of the agent or of the operator.
+// Package access compares the rights that a user needs with the rights that the API server grants.
+// The agent checks its own rights. The CLI checks the rights of the agent or of the operator.
 package access
 
 import (
@@ -106,7 +106,7 @@ func ServiceAccount(client kubernetes.Interface, namespace, name string) Ask {
 // concurrent is the number of reviews in flight.
 const concurrent = 8
 
-// Missing returns those of the rights that are not allowed, in their order.
+// Missing returns the rights that are not allowed, in the given order.
 func Missing(ctx context.Context, rights []Right, ask Ask) ([]Right, error) {
 	lacks := make([]bool, len(rights))
 	group, ctx := errgroup.WithContext(ctx)

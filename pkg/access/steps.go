@@ -53,7 +53,7 @@ func DescribeLacks(lacks []Lack) string {
 	return strings.Join(texts, "; ")
 }
 
-// RulesOf returns the rules that grant what the lacks miss.
+// RulesOf returns the rules that grant the missing rights.
 func RulesOf(lacks []Lack) []rbacv1.PolicyRule {
 	var rights []Right
 	for _, lack := range lacks {

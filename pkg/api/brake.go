@@ -12,10 +12,10 @@ import (
 // BrakeKey is the key of the brake's state in the status ConfigMap.
 const BrakeKey = "brake.json"
 
-// Brake is what the leader stores about the brake and the maintenance windows of the config. The
-// next leader continues with it.
+// Brake is the state of the brake and the maintenance windows. The leader stores it, and the next
+// leader continues with it.
 type Brake struct {
-	// Since is when the brake was engaged, nil while it is released. Reason says why.
+	// Since is the time when the brake was engaged, nil while it is released. Reason is the cause.
 	Since  *metav1.Time `json:"since,omitempty"`
 	Reason string       `json:"reason,omitempty"`
 	// ReleasedAt is when it was last released. Earlier events do not engage it again.

@@ -17,7 +17,8 @@ func BypassAnnotations() []string {
 	return []string{AnnotationBypass, AnnotationBypassBy, AnnotationBypassReason, AnnotationBypassUntil}
 }
 
-// Bypass says whether a Node is released without cleanup when it is deleted, and who set that.
+// Bypass describes the bypass of a Node: whether it is released without cleanup when it is
+// deleted, and by which user.
 type Bypass struct {
 	// Active: the annotation is set and has not expired.
 	Active bool
@@ -27,9 +28,8 @@ type Bypass struct {
 	Until time.Time
 }
 
-// BypassOf reads the bypass annotations of a Node at a time. What cannot be
-// read (a value that is no boolean, a time that does not parse) is an error
-// and never an active bypass: in doubt the finalizer stays.
+// BypassOf reads the bypass annotations of a Node at a time. An invalid value, such as a malformed
+// time, is an error and never an active bypass: in doubt the finalizer stays.
 func BypassOf(object metav1.Object, now time.Time) (Bypass, error) {
 	annotations := object.GetAnnotations()
 	value, set := annotations[AnnotationBypass]
@@ -51,10 +51,10 @@ func BypassOf(object metav1.Object, now time.Time) (Bypass, error) {
 	return bypass, nil
 }
 
-// Who returns who set the bypass.
+// Who returns the user who set the bypass.
 func (b Bypass) Who() string { return cmp.Or(b.By, UnknownUser) }
 
-// String returns who set the bypass, until when, and why.
+// String returns the user, the end and the reason of the bypass.
 func (b Bypass) String() string {
 	text := "bypass by " + b.Who()
 	if b.Until.IsZero() {

@@ -5,8 +5,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ConditionCleanup is the type of the Node condition that tells where a cleanup stands.
-// Its status is True once nothing holds the Node any longer, False until then.
+// ConditionCleanup is the type of the Node condition that reports the state of a cleanup. Its
+// status is True when nodecleanup no longer holds the Node, and False until then.
 const ConditionCleanup corev1.NodeConditionType = "nodecleanup.io/Cleanup"
 
 // State of a cleanup: the reason of ConditionCleanup and the state of a run record.

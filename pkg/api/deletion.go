@@ -24,7 +24,7 @@ func Protected(object metav1.Object) (bool, error) {
 	return wanted, nil
 }
 
-// BreakGlass says whether the delete guard lets a deletion through regardless.
+// BreakGlass describes whether the delete guard allows a deletion that its rules deny.
 type BreakGlass struct {
 	// Active: a reason is given, and the end has not come.
 	Active bool
@@ -33,8 +33,8 @@ type BreakGlass struct {
 	Until  time.Time
 }
 
-// BreakGlassOf reads the break-glass annotations of a Node at a time. What is expired or
-// cannot be read is an error and never active; without any there is neither.
+// BreakGlassOf reads the break-glass annotations of a Node at a time. An expired or invalid one is
+// an error and never active. Without annotations it returns no error.
 func BreakGlassOf(object metav1.Object, now time.Time) (BreakGlass, error) {
 	annotations := object.GetAnnotations()
 	reason, set := annotations[AnnotationBreakGlass]
@@ -59,7 +59,7 @@ func BreakGlassOf(object metav1.Object, now time.Time) (BreakGlass, error) {
 	return glass, nil
 }
 
-// Deletion says who deleted a Node, as the delete guard recorded it.
+// Deletion names the user who deleted a Node, as the delete guard recorded it.
 type Deletion struct {
 	// Node is the name of the Node.
 	Node string           `json:"node"`
@@ -84,16 +84,18 @@ func (d Deletion) Explains(object metav1.Object) bool {
 // String returns the user, and that the name is not verified if it is not.
 func (d Deletion) String() string { return userName(d.User, d.Verified) }
 
-// Requester returns who deleted the Node or asked for its cleanup, for people. It is empty if
-// that is not known.
+// Requester returns the display name of the user who deleted the Node or requested its cleanup. It
+// is empty if the user is unknown.
 func (r *Run) Requester() string {
 	return userName(r.RequestedBy, r.RequestedByVerified)
 }
 
-// Bypasser returns who bypassed the cleanup, for people. It is empty if that is not known.
+// Bypasser returns the display name of the user who bypassed the cleanup. It is empty if the user
+// is unknown.
 func (r *Run) Bypasser() string { return userName(r.BypassedBy, r.BypassedByVerified) }
 
-// Retrier returns who requested the newest retry, for people. It is empty if that is not known.
+// Retrier returns the display name of the user who requested the newest retry. It is empty if the
+// user is unknown.
 func (r *Run) Retrier() string { return userName(r.RetryRequestedBy, r.RetryRequestedByVerified) }
 
 // userName returns a user, and that the name is not verified if it is not.

@@ -10,8 +10,8 @@ import (
 // DrainPlugin is the name of the plugin that moves the pods away.
 const DrainPlugin = "drain"
 
-// ReasonCleanupDrain is the reason of Kubernetes' own conditions DrainInProgress and
-// Drained where they are about the drain of a cleanup: anybody may set these.
+// ReasonCleanupDrain is the reason of the Kubernetes conditions DrainInProgress and Drained if
+// nodecleanup set them. Other clients may set these conditions too.
 const ReasonCleanupDrain = "NodeCleanup"
 
 // DrainConditions returns Kubernetes' own conditions about the drain of a Node, as a run

@@ -20,29 +20,30 @@ const (
 	ActionRestart Action = "Restart"
 	// ActionWait waits for a change that something else makes.
 	ActionWait Action = "Wait"
-	// ActionSkip leaves an object as it is.
+	// ActionSkip does not change an object.
 	ActionSkip Action = "Skip"
 	// ActionCall sends a request to another system.
 	ActionCall Action = "Call"
 	// ActionLog writes to the agent's log.
 	ActionLog Action = "Log"
-	// ActionUnknown is for what a preview cannot find out. Reason says why.
+	// ActionUnknown marks an effect that a preview cannot determine. Reason names the cause.
 	ActionUnknown Action = "Unknown"
 )
 
 // Effect is one change that a step would make, or one object that it would leave alone.
 type Effect struct {
 	Action Action `json:"action"`
-	// Object is what the effect is about.
+	// Object identifies the object that the effect changes.
 	Object Object `json:"object,omitzero"`
-	// UID is that of the Pod or the VolumeAttachment that the effect is about, also if Object is
-	// its controller or its volume. The hash of a plan identifies the effect by it.
+	// UID is the UID of the affected Pod or VolumeAttachment, even if Object is its controller or
+	// its volume. The hash of a plan identifies the effect by it.
 	UID types.UID `json:"uid,omitempty"`
 	// Reason says in a few words why, empty if that is plain.
 	Reason string `json:"reason,omitempty"`
-	// Blocked is what prevents the effect now, nil if nothing does.
+	// Blocked describes the current blocker of the effect, nil if there is none.
 	Blocked *Blocker `json:"blocked,omitempty"`
-	// Unchecked says why it is not known whether the effect is blocked, empty if it is.
+	// Unchecked is the cause if it is unknown whether the effect is blocked. Otherwise it is
+	// empty.
 	Unchecked string `json:"unchecked,omitempty"`
 }
 
@@ -95,14 +96,14 @@ const (
 	BlockedByServer BlockedCause = "Refused"
 )
 
-// Blocker says what prevents an effect.
+// Blocker describes the blocker of an effect.
 type Blocker struct {
 	Cause BlockedCause `json:"cause"`
 	// Message says it to people.
 	Message string `json:"message"`
 	// Option of the step that would allow it when it is true, with BlockedByOption.
 	Option string `json:"option,omitempty"`
-	// Remedy is what an operator can do about it, empty if only the message says.
+	// Remedy is the next step for an operator. It is empty if only the message describes one.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -133,7 +134,7 @@ func (e Effect) String() string {
 	return text + " (" + e.Reason + ")"
 }
 
-// Would returns in lines what a dry run found that the step would do. Records of earlier
+// Would returns the effects that a dry run found for the step, one per line. Records of earlier
 // agents have lines instead of effects.
 func (s *StepRun) Would() []string {
 	lines := s.Preview

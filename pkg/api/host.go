@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Host tells one start of one machine from another, as its kubelet reported it.
+// Host identifies one boot of one machine, as its kubelet reported it.
 type Host struct {
 	// BootID changes with every start of the operating system.
 	BootID string `json:"bootID,omitempty"`
@@ -17,7 +17,7 @@ type Host struct {
 	SystemUUID string `json:"systemUUID,omitempty"`
 }
 
-// HostOf returns the host behind a Node, or nil when its kubelet never said.
+// HostOf returns the host behind a Node, or nil if its kubelet has not reported one.
 func HostOf(node *corev1.Node) *Host {
 	info := node.Status.NodeInfo
 	host := Host{BootID: info.BootID, MachineID: info.MachineID, SystemUUID: info.SystemUUID}
@@ -30,7 +30,7 @@ func HostOf(node *corev1.Node) *Host {
 // Changed reports whether both are known and differ.
 func (h *Host) Changed(now *Host) bool { return h.Difference(now) != "" }
 
-// Difference says what differs, "" for nothing. What is not known does not differ.
+// Difference describes how two hosts differ, "" if they are equal. Unknown fields count as equal.
 func (h *Host) Difference(now *Host) string {
 	if h == nil || now == nil {
 		return ""

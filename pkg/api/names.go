@@ -1,5 +1,5 @@
-// Package api holds the words that the agent, the CLI and the manifests share:
-// names, states, codecs of what is stored, and pure questions about a Node.
+// Package api holds the names, states and encodings that the agent, the CLI and the manifests
+// share, and pure functions that classify a Node.
 package api
 
 // Names of what nodecleanup puts on a Node or in its own namespace.
@@ -45,10 +45,10 @@ const (
 	HealthPath  = "/healthz"
 	ReadyPath   = "/readyz"
 	MetricsPath = "/metrics"
-	// GuardName names the ConfigMap in which agents tell each other which deletions
-	// they have just allowed.
+	// GuardName names the ConfigMap in which agents share the deletions that they have just
+	// allowed.
 	GuardName = "nodecleanup-guard"
-	// FieldManager is the field manager of what the CLI applies.
+	// FieldManager is the field manager of objects that the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
 )
 
@@ -64,23 +64,23 @@ const (
 const (
 	// AnnotationBypass set to "true" lets the Node go without cleanup.
 	AnnotationBypass = "nodecleanup.io/bypass"
-	// AnnotationBypassReason says why, in the operator's words.
+	// AnnotationBypassReason holds the operator's reason for the bypass.
 	AnnotationBypassReason = "nodecleanup.io/bypass-reason"
 	// AnnotationBypassUntil is when the bypass ends, RFC 3339.
 	AnnotationBypassUntil = "nodecleanup.io/bypass-until"
-	// AnnotationBypassBy says who set the bypass. The admission policy accepts only the name of
-	// the user who sends the request. No decision depends on it.
+	// AnnotationBypassBy names the user who set the bypass. The admission policy accepts only the
+	// name of the user who sends the request. No decision depends on it.
 	AnnotationBypassBy = "nodecleanup.io/bypass-by"
 	// AnnotationRetryRequestedAt asks for a new try of a failed cleanup, RFC 3339.
 	AnnotationRetryRequestedAt = "nodecleanup.io/retry-requested-at"
-	// AnnotationRetryRequestedBy says who requested the retry. The admission policy accepts no
-	// name of another user.
+	// AnnotationRetryRequestedBy names the user who requested the retry. The admission policy
+	// accepts only the name of the user who sends the request.
 	AnnotationRetryRequestedBy = "nodecleanup.io/retry-requested-by"
 	// AnnotationCleanupRequestedAt asks for the cleanup of a Node that is not
 	// deleted, RFC 3339. Taking it off gives that cleanup up.
 	AnnotationCleanupRequestedAt = "nodecleanup.io/cleanup-requested-at"
-	// AnnotationCleanupRequestedBy says who requested the cleanup. The admission policy accepts no
-	// name of another user.
+	// AnnotationCleanupRequestedBy names the user who requested the cleanup. The admission policy
+	// accepts only the name of the user who sends the request.
 	AnnotationCleanupRequestedBy = "nodecleanup.io/cleanup-requested-by"
 	// AnnotationCleanupRequestedPlan is the hash of the only plan that the requested cleanup may
 	// run. Without it, the cleanup runs any plan.
@@ -96,8 +96,8 @@ const (
 	// 1.0 wrote on a Node that was deleted. Nothing reads them any more.
 	AnnotationDeletionRequestedBy = "nodecleanup.io/deletion-requested-by"
 	AnnotationDeletionRequestedAt = "nodecleanup.io/deletion-requested-at"
-	// AnnotationCordonedBy marks a Node that nodecleanup itself made unschedulable,
-	// so that nobody else's cordon is ever given back.
+	// AnnotationCordonedBy marks a Node that nodecleanup cordoned, so that it never removes the
+	// cordon of another user.
 	AnnotationCordonedBy = "nodecleanup.io/cordoned-by"
 )
 
@@ -110,12 +110,12 @@ const AnnotationPreflightRequestedAt = "nodecleanup.io/preflight-requested-at"
 const (
 	// AnnotationPause set to "true" pauses: no cleanup begins. "false" resumes.
 	AnnotationPause = "nodecleanup.io/pause"
-	// AnnotationPauseBy says who paused or resumed. The policy for run records accepts only
-	// the name of the user who sends the request.
+	// AnnotationPauseBy names the user who paused or resumed. The policy for run records accepts
+	// only the name of the user who sends the request.
 	AnnotationPauseBy = "nodecleanup.io/pause-by"
 	// AnnotationPauseAt is the time of the request, RFC 3339.
 	AnnotationPauseAt = "nodecleanup.io/pause-at"
-	// AnnotationPauseReason says why, in the operator's words.
+	// AnnotationPauseReason holds the operator's reason for the pause.
 	AnnotationPauseReason = "nodecleanup.io/pause-reason"
 )
 

@@ -6,16 +6,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// NamespaceBlocker is what blocks the deletion of a namespace.
+// NamespaceBlocker describes what blocks the deletion of a namespace: failed API services or
+// remaining content.
 type NamespaceBlocker struct {
 	// Message is the namespace controller's, empty if it has not reported a cause.
 	Message string
-	// APIServices are those whose discovery fails, so the controller does not know what remains.
+	// APIServices are the API services whose discovery fails. The namespace controller cannot
+	// determine the remaining content.
 	APIServices []string
 }
 
-// NamespaceBlockerOf returns what blocks a terminating namespace, from its conditions. A cause comes
-// before its effects.
+// NamespaceBlockerOf returns the blockers of a terminating namespace, from its conditions. A cause
+// comes before its effects.
 func NamespaceBlockerOf(conditions []corev1.NamespaceCondition) NamespaceBlocker {
 	for _, kind := range []corev1.NamespaceConditionType{
 		corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,

@@ -9,11 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Pause says whether cleanups may begin. Cleanups that have begun continue.
+// Pause describes whether cleanups may begin. Running cleanups continue.
 type Pause struct {
 	// Paused: no cleanup begins.
 	Paused bool
-	// By is who last paused or resumed, At when, Reason why. They are empty before the first pause.
+	// By is the user who last paused or resumed, At the time, Reason the user's reason. They are
+	// empty before the first pause.
 	By, Reason string
 	At         time.Time
 }
@@ -34,7 +35,7 @@ func PauseOf(status metav1.Object) Pause {
 	return pause
 }
 
-// Who returns who paused or resumed.
+// Who returns the user who paused or resumed.
 func (p Pause) Who() string { return cmp.Or(p.By, UnknownUser) }
 
 // String returns why a Node waits, "" if cleanups are not paused.

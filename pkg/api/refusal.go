@@ -21,15 +21,15 @@ func Refused(err error) bool {
 	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusTooManyRequests && code != http.StatusConflict
 }
 
-// Absent reports whether the API server says that the object does not exist. The 404 of a
-// proxy in between does not say so, nor that of an admission webhook, which chooses the code of
-// its denial.
+// Absent reports whether the API server confirms that the object does not exist. A 404 of a proxy
+// is no confirmation, and neither is a 404 of an admission webhook, which chooses the code of its
+// denial.
 func Absent(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) && FailureOf(err).Kind == ""
 }
 
-// Retriable reports whether the API server may answer the same request a moment later: it
-// could not be reached, or said that it cannot answer now.
+// Retriable reports whether the API server may accept the same request later: it is unreachable,
+// or its response is transient.
 func Retriable(err error) bool {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {

@@ -20,7 +20,7 @@ const RunVersion = "nodecleanup.io/v1alpha1"
 // Run is the record of one execution of a plan for one Node UID. It outlives the Node.
 type Run struct {
 	Version string `json:"version"`
-	// Node and NodeUID say which Node this is about; only the UID identifies it.
+	// Node and NodeUID identify the Node of the run. Only the UID is unique.
 	Node    string    `json:"node"`
 	NodeUID types.UID `json:"nodeUID"`
 	// ConfigHash and PlanHash name the config and the steps that the run began with.
@@ -30,12 +30,13 @@ type Run struct {
 
 	State   State  `json:"state"`
 	Message string `json:"message,omitempty"`
-	// DeadlinePassed: the cleanup took longer than config allows, and that was said.
+	// DeadlinePassed means that the cleanup exceeded the configured deadline and that the agent
+	// has reported it.
 	DeadlinePassed bool `json:"deadlinePassed,omitempty"`
-	// BypassReason is what the operator gave when State is Bypassed.
+	// BypassReason is the operator's reason if State is Bypassed.
 	BypassReason string `json:"bypassReason,omitempty"`
-	// BypassedBy is the operator's name. BypassedByVerified: the admission policy accepted no
-	// other name than that of the user who bypassed.
+	// BypassedBy is the operator's name. BypassedByVerified means that the admission policy
+	// accepted only the name of the user who sent the request.
 	BypassedBy         string `json:"bypassedBy,omitempty"`
 	BypassedByVerified bool   `json:"bypassedByVerified,omitempty"`
 
@@ -50,16 +51,18 @@ type Run struct {
 	RequestedPlan string `json:"requestedPlan,omitempty"`
 	// Refused: the agent canceled the cleanup because its plan is not RequestedPlan.
 	Refused bool `json:"refused,omitempty"`
-	// RequestedBy is who deleted the Node or asked for its cleanup, where that is known.
+	// RequestedBy is the user who deleted the Node or requested its cleanup. It is empty if the
+	// user is unknown.
 	RequestedBy string `json:"requestedBy,omitempty"`
-	// RequestedByVerified: the API server named RequestedBy by a client certificate, or the
-	// admission policy accepted no other name than that of the user who requested the cleanup.
+	// RequestedByVerified means that the API server named RequestedBy and authenticated by a
+	// client certificate, or that the admission policy accepted only the name of the user who sent
+	// the request.
 	RequestedByVerified bool `json:"requestedByVerified,omitempty"`
-	// BreakGlassReason is what the operator gave who had the Node deleted whatever the
-	// delete guard would refuse.
+	// BreakGlassReason is the reason of the operator who deleted the Node although the delete
+	// guard would have denied it.
 	BreakGlassReason string `json:"breakGlassReason,omitempty"`
 
-	// Host is what the Node's kubelet said about its machine when the cleanup began.
+	// Host is the machine that the kubelet of the Node reported when the cleanup began.
 	Host *Host `json:"host,omitempty"`
 	// HostDifference is how the machine differs from that, once the Node is held for it.
 	HostDifference string `json:"hostDifference,omitempty"`
@@ -69,8 +72,8 @@ type Run struct {
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`
 	// RetryRequestedAt is the newest retry request that this run has honoured.
 	RetryRequestedAt string `json:"retryRequestedAt,omitempty"`
-	// RetryRequestedBy is who requested it, where that is known. RetryRequestedByVerified is like
-	// BypassedByVerified.
+	// RetryRequestedBy is the user who requested the retry. It is empty if the user is unknown.
+	// RetryRequestedByVerified is like BypassedByVerified.
 	RetryRequestedBy         string `json:"retryRequestedBy,omitempty"`
 	RetryRequestedByVerified bool   `json:"retryRequestedByVerified,omitempty"`
 
@@ -108,15 +111,15 @@ type StepRun struct {
 	// Failures counts the calls that ended in an error; one that was cut short
 	// by a restart is in Attempts alone.
 	Failures int `json:"failures,omitempty"`
-	// Progress is what the plugin said last about what it waits for.
+	// Progress is the newest progress text of the plugin.
 	Progress string `json:"progress,omitempty"`
-	// Counts tell how much of the step that runs is done, if its plugin counts.
+	// Counts are the progress of the running step, if its plugin reports counts.
 	Counts *Counts `json:"counts,omitempty"`
-	// Reason says why a step was skipped, or why it ran again after it had succeeded.
+	// Reason is the cause if a step was skipped, or if it ran again after it had succeeded.
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.
 	LastError string `json:"lastError,omitempty"`
-	// Effects are what a dry run found that the step would do.
+	// Effects are the effects that a dry run found for the step.
 	Effects []Effect `json:"effects,omitempty"`
 	// Preview is the same in lines, of earlier agents. It is only read: see Would.
 	Preview    []string     `json:"preview,omitempty"`
@@ -129,12 +132,13 @@ type StepRun struct {
 	unknown unknownFields
 }
 
-// Counts tell how much of a step is done.
+// Counts are the progress of a step in numbers.
 type Counts struct {
 	// Done of Total, such as the Pods of a drain. Total can grow.
 	Done  int `json:"done"`
 	Total int `json:"total"`
-	// Blocked is what is blocked for the longest time, and since when: "shop/cart-0".
+	// Blocked names the object that has been blocked for the longest time, such as "shop/cart-0",
+	// and BlockedSince the start.
 	Blocked      string       `json:"blocked,omitempty"`
 	BlockedSince *metav1.Time `json:"blockedSince,omitempty"`
 }
@@ -164,8 +168,8 @@ func RunName(node string, uid types.UID) string {
 	return "run-" + node + "-" + short
 }
 
-// EncodeRun returns the ConfigMap that holds the run record, in a namespace.
-// Its size is that of the steps; an error means a value that JSON cannot hold.
+// EncodeRun returns the ConfigMap that holds the run record, in a namespace. Its size depends on
+// the steps. An error means a value that JSON cannot hold.
 func EncodeRun(namespace string, run *Run) (*corev1.ConfigMap, error) {
 	run.Version = RunVersion
 	data, err := json.Marshal(run)
@@ -201,7 +205,7 @@ func DecodeRun(configMap *corev1.ConfigMap) (*Run, error) {
 	return run, nil
 }
 
-// check finds what no version writes: a user has edited the record.
+// check returns an error for values that no version writes: a user has edited the record.
 func (r *Run) check() error {
 	switch {
 	case r.Node == "" || r.NodeUID == "":

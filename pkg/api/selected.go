@@ -5,9 +5,8 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// LabelsFor returns labels that a selector chooses, for a Node that is only made up,
-// and whether it found any: not for every selector is that done by looking at what
-// it names.
+// LabelsFor returns labels that the selector matches, for a Node of a dry run. The result is false
+// if it finds none: it tries only the values that the selector names.
 func LabelsFor(selector labels.Selector) (labels.Set, bool) {
 	requirements, selectable := selector.Requirements()
 	if !selectable {

@@ -12,7 +12,7 @@ import (
 // StatusKey is the key of the agent's status in its ConfigMap.
 const StatusKey = "status.json"
 
-// AgentStatus is what the leading agent reports about itself.
+// AgentStatus is the status that the leader publishes.
 type AgentStatus struct {
 	Version string `json:"version"`
 	// Leader is the identity that holds the Lease.
@@ -21,12 +21,12 @@ type AgentStatus struct {
 	// ConfigHash names the config in force.
 	ConfigHash string `json:"configHash"`
 	DryRun     bool   `json:"dryRun,omitempty"`
-	// ConfigError says why the newest config was refused; then ConfigHash
-	// still names the one before. Empty when it was not.
+	// ConfigError is the error of the newest config if the agent rejected it. Then ConfigHash
+	// still names the previous config. It is empty for a valid config.
 	ConfigError string `json:"configError,omitempty"`
 	// Catalog lists the plugins that the agent has. It is nil if an older agent wrote the status.
 	Catalog []PluginInfo `json:"catalog,omitempty"`
-	// Plugins tell how the plugin of each step is, in the order of the config.
+	// Plugins are the health of each step's plugin, in the order of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
 	// PreflightRequestedAt is the newest request for a health check that
 	// Plugins answer, see AnnotationPreflightRequestedAt.
@@ -51,15 +51,15 @@ type PluginInfo struct {
 	Options []string `json:"options"`
 }
 
-// PluginHealth is what the plugin of one step answered to a health check.
+// PluginHealth is the result of a health check of one step's plugin.
 type PluginHealth struct {
 	Step     string `json:"step"`
 	Plugin   string `json:"plugin"`
 	Critical bool   `json:"critical"`
-	// Checks is false for a plugin that cannot tell how it is; then Error,
-	// CheckedAt and HealthyAt are not set.
+	// Checks is false for a plugin without a health check. Then Error, CheckedAt and HealthyAt are
+	// not set.
 	Checks bool `json:"checks"`
-	// Error is what is wrong, empty for a healthy plugin.
+	// Error is the fault, empty for a healthy plugin.
 	Error     string       `json:"error,omitempty"`
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	// HealthyAt is when it was last healthy.

@@ -10,8 +10,8 @@ import (
 const csiVolume = "kubernetes.io/csi/"
 
 // InTreeVolumes returns the names of the volumes that are attached to the Node without a
-// VolumeAttachment, such as "kubernetes.io/iscsi/10.0.0.1:3260:iqn.2026-01.com.example:disk:0":
-// those of the volume plugins in Kubernetes itself, such as iscsi and fc.
+// VolumeAttachment, such as "kubernetes.io/iscsi/10.0.0.1:3260:iqn.2026-01.com.example:disk:0".
+// They belong to in-tree volume plugins such as iscsi and fc.
 func InTreeVolumes(node *corev1.Node) []string {
 	var names []string
 	for _, volume := range node.Status.VolumesAttached {

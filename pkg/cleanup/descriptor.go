@@ -21,7 +21,7 @@ type Policy struct {
 type Descriptor struct {
 	// Name is the plugin's name in config: lower case letters, digits and "-".
 	Name string
-	// Summary says in one line what a step of this plugin does.
+	// Summary describes in one line what a step of this plugin does.
 	Summary string
 	// Defaults apply to each step whose config is silent.
 	Defaults Policy
@@ -32,7 +32,7 @@ type Descriptor struct {
 	Bind func(options []byte) (Plugin, []error)
 }
 
-// Validator is what a plugin's options implement to check themselves.
+// Validator is implemented by options that check themselves.
 type Validator interface {
 	// Validate returns every fault found; each is an OptionError where one
 	// option can be named.

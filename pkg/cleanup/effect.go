@@ -9,10 +9,10 @@ type Effect = api.Effect
 // Action names the kind of change that an effect is.
 type Action = api.Action
 
-// Object names what an effect is about.
+// Object identifies the object that an effect changes.
 type Object = api.Object
 
-// Blocker says what prevents an effect.
+// Blocker describes the blocker of an effect.
 type Blocker = api.Blocker
 
 // The actions. Use these where they fit; a further one is an imperative that begins with

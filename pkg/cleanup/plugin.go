@@ -1,13 +1,11 @@
 // Package cleanup is the contract for plugin authors.
 //
-// A plugin is a kind of cleanup: drain the node, tell an inventory, detach
-// storage. Its author writes one method, Cleanup. When it runs, after what, how
-// often it is tried, for how long, and whether the Node waits for it is config,
-// which wraps the plugin from outside; a plugin implements none of it.
+// A plugin is a kind of cleanup: drain the node, notify an inventory, detach storage. Its author
+// implements one method, Cleanup. The config decides when a step runs, its dependencies, retries
+// and timeouts, and whether it is critical. A plugin implements none of that.
 //
-// A plugin can have further abilities, each an interface of one method that is
-// looked for once, when the step is built: NodeFilter, HealthChecker, Previewer, Verifier,
-// Withdrawer, RuleRequirer.
+// A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
+// Previewer, Verifier, Withdrawer, RuleRequirer. They are detected once, when the step is built.
 package cleanup
 
 import (
@@ -32,37 +30,37 @@ type Plugin interface {
 	Cleanup(ctx context.Context, target Target) error
 }
 
-// NodeFilter is the ability to say that a step has nothing to do for a Node.
+// NodeFilter is implemented by plugins that have nothing to do for some Nodes.
 type NodeFilter interface {
 	// Applies reports whether the step is for this Node and, when it is not,
 	// the reason, which is shown to operators. It must not call anything.
 	Applies(node *corev1.Node) (applies bool, reason string)
 }
 
-// HealthChecker is the ability to say whether Cleanup would have a chance.
+// HealthChecker is implemented by plugins that can check in advance whether Cleanup can work.
 type HealthChecker interface {
-	// CheckHealth returns what is wrong, or nil. It changes nothing anywhere.
+	// CheckHealth returns an error if the plugin is unhealthy. It changes nothing.
 	CheckHealth(ctx context.Context) error
 }
 
-// Previewer is the ability to say what Cleanup would do.
+// Previewer is implemented by plugins that can list the effects of Cleanup in advance.
 type Previewer interface {
 	// Preview returns the effects that Cleanup would have, and what blocks them now. It
 	// changes nothing anywhere. Effects are stored and shown, so they hold no secret.
 	Preview(ctx context.Context, target Target) ([]Effect, error)
 }
 
-// Verifier is the ability to tell whether the work of an earlier Cleanup still holds. The agent
-// verifies each step that is done before it releases the Node, also after a restart, a retry,
-// and for a cleanup that was done before the deletion.
+// Verifier is implemented by plugins that can check whether the work of an earlier Cleanup still
+// holds. The agent verifies each completed step before it releases the Node. It also does so after
+// a restart, after a retry, and for a cleanup that was done before the deletion.
 type Verifier interface {
-	// Verify returns what has to be done again, in a few words that hold no secret, or "" if
-	// the work for target.Node is still done: then Cleanup is called again. It changes nothing
-	// anywhere, is cheap, and returns an error if it cannot tell.
+	// Verify returns "" if the work for target.Node is still done. Otherwise it describes the
+	// undone work in a few words without secrets, and the agent calls Cleanup again. Verify
+	// changes nothing, is cheap, and returns an error if it cannot decide.
 	Verify(ctx context.Context, target Target) (undone string, err error)
 }
 
-// Withdrawer is the ability to take back what an unfinished Cleanup has asked others to do.
+// Withdrawer is implemented by plugins that can withdraw the requests of an unfinished Cleanup.
 type Withdrawer interface {
 	// Withdraw takes back what Cleanup has asked other programs to do for target.Node and
 	// that is not done. The agent calls it when it cancels the cleanup of a Node that is not
@@ -86,29 +84,29 @@ type Target struct {
 	Node *corev1.Node
 	// Attempt counts the calls for this step of this Node, from 1.
 	Attempt int
-	// Began is when the first attempt did, as the run record has it: to the second,
-	// also after a restart of the agent. A requested retry starts again.
-	// It is by the API server's clock, as the one of plugins.Dependencies is; this
-	// machine's may be minutes off.
+	// Began is the start of the first attempt, as the run record stores it: in whole seconds, and
+	// preserved across restarts of the agent. A requested retry sets it again. It follows the API
+	// server's clock, as plugins.Dependencies.Clock does. The clock of this machine may differ by
+	// minutes.
 	Began time.Time
 	// IdempotencyKey is "<node UID>/<step name>": the same for every attempt,
 	// also after a restart of the agent, and for no other work.
 	IdempotencyKey string
 	// Log is bound to the node and the step.
 	Log *slog.Logger
-	// Progress tells operators what is being waited for, in a few words. It
-	// may be called often; only the newest text is kept.
+	// Progress reports in a few words what the step waits for. It may be called often; only the
+	// newest text is kept.
 	Progress func(text string)
 	// Counted takes how much of the work is done. Call it by Count: it may be nil.
 	Counted func(Counts)
 }
 
-// Counts tell how much of the work is done. They are stored in run records, so their
-// definition is part of package api.
+// Counts are the progress of a step in numbers. They are stored in run records, so package api
+// defines them.
 type Counts = api.Counts
 
-// Count tells operators how much of the work is done, next to Progress. It may be called
-// often; only the newest counts are kept.
+// Count reports the progress in numbers, in addition to Progress. It may be called often; only the
+// newest counts are kept.
 func (t Target) Count(counts Counts) {
 	if t.Counted != nil {
 		t.Counted(counts)

@@ -68,7 +68,7 @@ func (v Value) SecretKey() (SecretKey, bool) {
 // Literal returns the value where it is written out, "" where it is kept in a Secret.
 func (v Value) Literal() string { return v.literal }
 
-// Problem returns what is wrong with how the value is given, or "".
+// Problem returns the fault of the value's definition, or "".
 func (v Value) Problem() string {
 	switch {
 	case v.Empty():
@@ -79,8 +79,8 @@ func (v Value) Problem() string {
 	return ""
 }
 
-// Resolve returns the value, from the Secret where it is kept in one. The
-// error of an empty value in a Secret says so.
+// Resolve returns the value, and reads it from the Secret if it refers to one. An empty value in a
+// Secret is an error.
 func (v Value) Resolve(ctx context.Context, secrets Secrets) (string, error) {
 	if v.ref == nil {
 		return v.literal, nil
