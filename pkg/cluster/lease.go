@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Leadership is what the agent's Lease says about its leader.
+// Leadership is the state of the agent's Lease.
 type Leadership struct {
 	// Lease is nil if there is none.
 	Lease *coordinationv1.Lease
@@ -30,13 +30,13 @@ func (l Leadership) Holder() string {
 	return *l.Lease.Spec.HolderIdentity
 }
 
-// LeaseReader reads the agent's Lease and finds out whether its holder renews it.
+// LeaseReader reads the agent's Lease and determines whether its holder renews it.
 //
-// Lease.spec.renewTime is by the clock of the agent's node, and only an estimate can compare
-// it with any other clock. If it is within the lease duration of the API server's time, the
-// holder leads. If it is not, the agent has stopped or one of the clocks is wrong. Then the reader
-// waits for a renewal, which is independent of clocks, as leader election in client-go does.
-// What it has observed counts from then on, so keep the reader to read again.
+// Lease.spec.renewTime follows the clock of the agent's node, and can only be compared with other
+// clocks by an estimate. If it is within the lease duration of the API server's time, the holder
+// leads. If it is not, the agent has stopped or one of the clocks is wrong. Then the reader waits
+// for a renewal, which is independent of clocks, as leader election in client-go does. The reader
+// remembers its observations: keep it for later reads.
 type LeaseReader struct {
 	Client    coordinationv1client.LeasesGetter
 	Namespace string

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Object is what can be listed and watched.
+// Object is an object that can be listed and watched.
 type Object interface {
 	runtime.Object
 	metav1.Object
@@ -25,11 +25,11 @@ type Object interface {
 // Objects is a local copy of the objects of one kind, which a Watcher keeps up to date. They
 // are of one namespace, or of none.
 type Objects[T Object] struct {
-	// What they are, for errors.
+	// What names the objects in errors.
 	What  string
 	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-	// Trim, if set, removes what nobody reads before an object is stored.
+	// Trim, if set, removes unused fields before an object is stored.
 	Trim func(T) T
 	// Matters, if set, reports whether a change is one to look at.
 	Matters func(before, after T) bool
@@ -102,7 +102,7 @@ func (o *Objects[T]) Named(name string) T {
 	return object.(T)
 }
 
-// run keeps the copy up to date until ctx ends. It reports what the API server answers.
+// run keeps the copy up to date until ctx ends. It reports each result of the API server.
 func (o *Objects[T]) run(ctx context.Context, changed func(filled bool), answered func(error)) {
 	o.store = cache.NewStore(func(object any) (string, error) {
 		if deleted, is := object.(cache.DeletedFinalStateUnknown); is {
@@ -138,7 +138,7 @@ func (o *Objects[T]) run(ctx context.Context, changed func(filled bool), answere
 	cache.NewReflectorWithOptions(source, nil, reflected[T]{o, changed}, cache.ReflectorOptions{TypeDescription: o.What, Backoff: &wait.Backoff{Duration: retryAfter, Factor: 1, Steps: 1}}).RunWithContext(ctx)
 }
 
-// reflected is what a reflector stores into.
+// reflected is the store of a reflector.
 type reflected[T Object] struct {
 	*Objects[T]
 	changed func(filled bool)

@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// RolloutPending says what a Deployment lacks to be rolled out, as kubectl rollout status sees
-// it; empty if it is rolled out.
+// RolloutPending describes the missing part of a Deployment's rollout, as kubectl rollout status
+// does. It is empty if the Deployment is rolled out.
 func RolloutPending(deployment *appsv1.Deployment) string {
 	wanted := int32(1)
 	if deployment.Spec.Replicas != nil {
@@ -44,9 +44,9 @@ type Stall struct {
 	Image bool
 }
 
-// RolloutStall returns why a Deployment is not rolled out, nil if it is or if nothing shows that
-// it will not be. Pods are those of the Deployment; ready Pods of an old version are no reason
-// to look no further.
+// RolloutStall returns the cause why a Deployment is not rolled out. It is nil if the Deployment
+// is rolled out, or if no Pod shows a failure. The Pods belong to the Deployment. Ready Pods of an
+// old version do not hide a failure.
 func RolloutStall(deployment *appsv1.Deployment, pods []corev1.Pod) *Stall {
 	if RolloutPending(deployment) == "" || deployment.Status.ObservedGeneration < deployment.Generation {
 		return nil
@@ -92,11 +92,11 @@ func podStall(pod *corev1.Pod) *Stall {
 	return nil
 }
 
-// imageReasons are those of the kubelet (pkg/kubelet/images/types.go).
+// imageReasons are the reasons of the kubelet (pkg/kubelet/images/types.go).
 var imageReasons = map[string]bool{"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true, "ImageInspectError": true, "RegistryUnavailable": true}
 
-// notReady says why a container is not ready, empty if that is not known, and whether it
-// ended with an error.
+// notReady returns the cause why a container is not ready, empty if it is unknown, and whether the
+// container ended with an error.
 func notReady(container corev1.ContainerStatus) (why string, crashed bool) {
 	if container.Ready {
 		return "", false
@@ -120,8 +120,8 @@ func notReady(container corev1.ContainerStatus) (why string, crashed bool) {
 	return "", false
 }
 
-// lastWords says how a container ended: its termination message ends with the last lines of its
-// log if terminationMessagePolicy is FallbackToLogsOnError.
+// lastWords describes how a container ended. Its termination message ends with the last lines of
+// its log if terminationMessagePolicy is FallbackToLogsOnError.
 func lastWords(ended *corev1.ContainerStateTerminated) string {
 	words := fmt.Sprintf("exit code %d", ended.ExitCode)
 	if ended.Reason != "" && ended.Reason != "Error" {

@@ -13,8 +13,8 @@ const accuracy = 2 * time.Second
 // ServerTime estimates the API server's time. Timestamps in the cluster are compared with it
 // instead of the time of this machine, whose clock may be wrong.
 //
-// It follows the newest response. If that comes from an API server whose own clock is wrong,
-// the ages shown are wrong; the leader is still found, see LeaseReader.
+// It follows the newest response. If the clock of that API server is wrong, the displayed ages are
+// wrong, but LeaseReader still finds the leader.
 type ServerTime struct {
 	// Local is the clock of this machine.
 	Local func() time.Time
@@ -23,8 +23,8 @@ type ServerTime struct {
 	offset time.Duration
 }
 
-// Now returns the API server's time: before the first response, and where both clocks
-// agree, that of this machine.
+// Now returns the API server's time. Before the first response, and if both clocks agree, it is
+// the time of this machine.
 func (s *ServerTime) Now() time.Time {
 	s.lock.Lock()
 	defer s.lock.Unlock()

@@ -11,8 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// AgentStatus returns what the agent last said about itself, or nil when it has
-// said nothing yet.
+// AgentStatus returns the newest status that the agent has published, or nil if there is none.
 func AgentStatus(ctx context.Context, client kubernetes.Interface, namespace string) (*api.AgentStatus, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -150,8 +150,8 @@ func newConnection(report func(string)) *connection {
 	return &connection{report: report, lost: map[int]error{}}
 }
 
-// answered notes what the API server answered whom, and reports whether the same request may
-// be answered otherwise a moment later.
+// answered records the result of the API server for a source, and reports whether the error is
+// retriable.
 func (c *connection) answered(whom int, err error) bool {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -180,7 +180,8 @@ func (c *connection) say(line string) {
 	}
 }
 
-// during adds to the end of a wait what the API server answered last, if it was unavailable.
+// during adds the last error of the API server to the end of a wait, if the API server was
+// unavailable.
 func (c *connection) during(end error) error {
 	c.lock.Lock()
 	defer c.lock.Unlock()

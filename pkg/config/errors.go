@@ -59,8 +59,8 @@ func (e Errors) sorted() Errors {
 
 var pathPart = regexp.MustCompile(`[^.\[\]]+`)
 
-// lineOf returns the line of a path such as "steps[2].plugin" below a node, or
-// that of the innermost part of it that was written.
+// lineOf returns the line of a path such as "steps[2].plugin" below a node, or the line of the
+// innermost part that exists.
 func lineOf(node *yaml.Node, path string) int {
 	if node == nil {
 		return 0

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// file is the document as it is written. A pointer that is nil was not written.
+// file is the document as written. A nil pointer means that the field is absent.
 type file struct {
 	APIVersion   string          `yaml:"apiVersion"`
 	Kind         string          `yaml:"kind"`

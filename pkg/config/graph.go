@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// graph checks what the steps say about each other: names are there once,
-// dependencies exist and form no cycle, and no critical step waits for one that
-// is not critical (it could then begin although the other never succeeded).
+// graph checks the relations of the steps. Names must be unique, and dependencies must exist and
+// form no cycle. A critical step must not depend on a step that is not critical: it could then
+// begin although the other one never succeeded.
 func (p *parser) graph(steps []Step) {
 	index := map[string]int{}
 	for i, step := range steps {

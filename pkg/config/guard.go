@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Answer is what the delete guard does with a deletion.
+// Answer is the decision of the delete guard about a deletion.
 type Answer string
 
 // The answers.
@@ -19,14 +19,15 @@ const (
 	Refuse Answer = "refuse"
 )
 
-// DeleteGuard says which deletions of Nodes are refused.
+// DeleteGuard configures which deletions of Nodes are denied.
 type DeleteGuard struct {
-	// Enabled: false refuses none, that of a Node that is annotated to be protected neither.
+	// Enabled turns the guard on. If it is false, the guard denies no deletion, not even of a Node
+	// with the protect annotation.
 	Enabled bool
 	// CriticalPods keep the Node on which one of them runs.
 	CriticalPods []PodSelector
-	// ControlPlane is what becomes of a control-plane Node, LastSchedulable of the last
-	// Node on which a pod without tolerations could run.
+	// ControlPlane is the answer for a control-plane Node. LastSchedulable is the answer for the
+	// last Node that can run a Pod without tolerations.
 	ControlPlane, LastSchedulable Answer
 	// MaxTerminating limits the Nodes that terminate at the same time.
 	MaxTerminating Limit

@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Defaults of what a config does not say.
+// Defaults of fields that a config omits.
 const (
 	DefaultNodes         = 50
 	DefaultStepsPerNode  = 4
@@ -29,9 +29,9 @@ const (
 	DefaultJitter        = 0.2
 )
 
-// Parse reads a config. The catalog says which plugins there are; each step's
-// plugin is built from it. The error is of type Errors and holds every fault
-// that was found, not only the first; then there is no Config.
+// Parse reads a config. The catalog lists the plugins; each step's plugin is built from it. The
+// error is of type Errors and holds every fault, not only the first. With an error there is no
+// Config.
 func Parse(data []byte, catalog []cleanup.Descriptor) (*Config, error) {
 	document, root, faults := decode(data)
 	if document == nil {

@@ -33,7 +33,7 @@ type Config struct {
 	Windows Windows
 	// Brake says when no cleanup may begin by itself.
 	Brake Brake
-	// Guard says which deletions are refused.
+	// Guard configures which deletions are denied.
 	Guard DeleteGuard
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
@@ -53,14 +53,14 @@ type Concurrency struct {
 	Evictions int
 }
 
-// DeadlineAction is what happens to a Node whose cleanup is not done in time.
+// DeadlineAction is the action for a Node whose cleanup exceeds the deadline.
 type DeadlineAction string
 
 // The actions at the deadline.
 const (
-	// Hold keeps the Node and says so.
+	// Hold keeps the Node and reports the passed deadline.
 	Hold DeadlineAction = "Hold"
-	// Release lets the Node go with what was done.
+	// Release releases the Node although steps remain.
 	Release DeadlineAction = "Release"
 )
 
@@ -71,7 +71,7 @@ type Deadline struct {
 	Action DeadlineAction
 }
 
-// History says how many run records are kept of Nodes that are deleted.
+// History limits the run records of deleted Nodes.
 type History struct {
 	// MaxAge since the end of the cleanup.
 	MaxAge time.Duration
@@ -79,7 +79,7 @@ type History struct {
 	MaxRuns int
 }
 
-// Retry says how often and when a failed attempt is repeated.
+// Retry configures the number and the delays of further attempts.
 type Retry struct {
 	// MaxRetries after the first attempt; 0 for none.
 	MaxRetries int

@@ -1,5 +1,5 @@
-// Package cordon makes a Node unschedulable and remembers whose doing that was,
-// so that nobody else's cordon is ever taken away.
+// Package cordon makes a Node unschedulable and marks its own cordon, so that it never removes the
+// cordon of another user.
 package cordon
 
 import (
@@ -16,10 +16,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Set keeps new pods away from the Node: neither the scheduler nor the DaemonSet
-// controller looks at a deletionTimestamp. A Node that is cordoned already stays
-// as it is. The error of a Node that is deleted, or of another one under its name,
-// is of kind NotFound or Invalid.
+// Set cordons the Node to keep new Pods away: neither the scheduler nor the DaemonSet controller
+// evaluates its deletionTimestamp. A cordoned Node is not changed. If the Node was deleted or
+// recreated under its name, the error is of kind NotFound or Invalid.
 func Set(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
 	return change(ctx, nodes, node, "cordoning", func(current *corev1.Node) map[string]any {
 		if current.Spec.Unschedulable {
@@ -29,7 +28,7 @@ func Set(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Nod
 	})
 }
 
-// GiveBack takes back what Set did, and nobody else's cordon.
+// GiveBack removes the cordon of Set, but never the cordon of another user.
 func GiveBack(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
 	return change(ctx, nodes, node, "uncordoning", func(current *corev1.Node) map[string]any {
 		if current.Annotations[api.AnnotationCordonedBy] != api.Agent {
@@ -49,8 +48,8 @@ func patch(by, unschedulable any) map[string]any {
 	}
 }
 
-// change patches the Node as it was read, and reads it again when another client
-// wrote it in the meantime: they may have cordoned it.
+// change patches the Node as it was read. If another client wrote the Node in the meantime, it
+// reads it again: that client may have cordoned it.
 func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node, doing string, wanted func(*corev1.Node) map[string]any) error {
 	current := node
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {

@@ -23,13 +23,14 @@ func Tolerated(pod *corev1.Pod) bool {
 	return false
 }
 
-// Stays reports whether a Pod that came after the cordon may stay on the Node. It tolerates
-// the cordon and is made for this Node, as those of a DaemonSet are: if it were evicted, its
+// Stays reports whether a Pod that was created after the cordon may stay on the Node. It tolerates
+// the cordon and was created for this Node, as Pods of a DaemonSet are. After an eviction, its
 // controller would create it here again. Pods of a Deployment or a StatefulSet do not stay.
 func Stays(pod *corev1.Pod) bool { return Tolerated(pod) && pods.ForItsNode(pod) }
 
-// At returns when the Node was cordoned, in whole seconds by the API server's clock, as who
-// wrote the field did it last; zero for a Node that is not, or does not tell.
+// At returns when the Node was cordoned, in whole seconds of the API server's clock, from the last
+// write of the field. It is zero if the Node is not cordoned or its managed fields do not show the
+// time.
 func At(node *corev1.Node) time.Time {
 	var at time.Time
 	if !node.Spec.Unschedulable {
