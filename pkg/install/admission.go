@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Admission says what puts the finalizer on Nodes as they are created.
+// Admission selects the component that adds the finalizer to new Nodes.
 type Admission string
 
 // The ways to protect a Node from its first moment.
@@ -48,8 +48,8 @@ func mutates(object *unstructured.Unstructured) bool {
 	return strings.HasPrefix(object.GetKind(), "MutatingAdmissionPolicy")
 }
 
-// skipUnknownKind returns what to say when the server does not know the kind of an
-// object that it can do without, or "".
+// skipUnknownKind returns a note if the server does not know the kind of an optional object, or
+// "".
 func (a Admission) skipUnknownKind(object *unstructured.Unstructured, err error) string {
 	if (a == "" || a == AdmissionAuto) && mutates(object) && apierrors.IsNotFound(err) {
 		return "this server has no mutating admission policies (Kubernetes 1.36 has), so the webhook protects new nodes alone"

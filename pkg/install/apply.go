@@ -15,15 +15,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Action is what became of one object.
+// Action is the result of applying one object.
 type Action string
 
-// What can become of an object.
+// Results of applying an object.
 const (
 	Created    Action = "created"
 	Configured Action = "configured"
 	Unchanged  Action = "unchanged"
-	// Kept: what is on the cluster belongs to the operator and was not touched.
+	// Kept means that the object on the cluster belongs to the operator and was not changed.
 	Kept Action = "kept"
 	// Deleted: the object belongs to no install with these options.
 	Deleted Action = "deleted"
@@ -33,14 +33,15 @@ const (
 	Unchecked Action = "not checked"
 )
 
-// Result is what became of one object.
+// Result describes one applied object.
 type Result struct {
 	Action Action
-	// Object as the server returned it; for Unchecked and Deleted as it was rendered.
+	// Object is the object that the server returned. For Unchecked and Deleted, it is the rendered
+	// object.
 	Object *unstructured.Unstructured
-	// Before is the object as it was; nil for one that was not there.
+	// Before is the object before the install; nil if it did not exist.
 	Before *unstructured.Unstructured
-	// Note says why, where that is not obvious.
+	// Note explains the action if it is not obvious.
 	Note string
 }
 
@@ -65,8 +66,8 @@ type Applier struct {
 	Report func(Result)
 }
 
-// Apply makes the cluster match the options. What was applied before an error
-// stays, is returned, and is no obstacle to applying again.
+// Apply makes the cluster match the options. After an error it returns the objects that it has
+// applied. They stay, and Apply can be repeated.
 func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	objects, err := Render(ctx, options)
 	if err != nil {
@@ -159,9 +160,8 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	return results, nil
 }
 
-// preserve decides whether what is on the cluster stays as it is, and says why. It
-// also carries over into the object what the operator has set and these options
-// do not speak about.
+// preserve decides whether the object on the cluster stays unchanged, and returns the reason. It
+// also copies into the object the operator's changes that these options do not set.
 func preserve(object, live *unstructured.Unstructured, options Options) string {
 	if live == nil {
 		return ""
@@ -210,8 +210,8 @@ func (a Applier) dryRun() []string {
 	return nil
 }
 
-// difference compares what was there with what is there now. A dry run returns
-// the old resourceVersion whatever it would change, so contents are compared.
+// difference compares an object before and after. A dry run returns the old resourceVersion even
+// if it would change the object, so the contents are compared.
 func difference(before, after *unstructured.Unstructured) Action {
 	if before == nil {
 		return Created

@@ -12,7 +12,7 @@ import (
 // contextLines are shown around a change, as diff -u does.
 const contextLines = 3
 
-// Diff returns what the result changes, as diff -u writes it; empty when nothing.
+// Diff returns the change in the format of diff -u, empty if there is none.
 func (r Result) Diff() (string, error) {
 	after := r.Object
 	switch r.Action {
@@ -62,7 +62,7 @@ func masked(before, after *unstructured.Unstructured) (*unstructured.Unstructure
 	return before, after
 }
 
-// secretCopy returns a copy of a Secret, and everything else as it is.
+// secretCopy returns a copy of a Secret, and any other object itself.
 func secretCopy(object *unstructured.Unstructured) *unstructured.Unstructured {
 	if object == nil || object.GetKind() != "Secret" {
 		return object
@@ -70,7 +70,7 @@ func secretCopy(object *unstructured.Unstructured) *unstructured.Unstructured {
 	return object.DeepCopy()
 }
 
-// values are those of a Secret, to be changed in place; nil for everything else.
+// values returns the values of a Secret, to be changed in place; nil for any other object.
 func values(object *unstructured.Unstructured, field string) map[string]any {
 	if object == nil || object.GetKind() != "Secret" {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// foreignKinds are those whose loss would hurt: data, and what runs.
+// foreignKinds are the kinds whose deletion loses data or stops workloads.
 var foreignKinds = []struct {
 	group, version, kind, resource string
 }{
@@ -18,8 +18,8 @@ var foreignKinds = []struct {
 	{"apps", "v1", "DaemonSet", "daemonsets"}, {"batch", "v1", "CronJob", "cronjobs"}, {"batch", "v1", "Job", "jobs"}, {"", "v1", "Pod", "pods"},
 }
 
-// surveyForeign notes what others keep in our namespace. What belongs to something
-// else, as the pods of a Deployment do, is not named beside it.
+// surveyForeign adds the objects of other users in our namespace. An object with an owner, such as
+// a Pod of a Deployment, is not listed in addition to its owner.
 func (r *Remover) surveyForeign(ctx context.Context, survey *Survey) error {
 	mine := map[string]bool{"configmap/kube-root-ca.crt": true}
 	for _, object := range survey.Objects {

@@ -116,7 +116,7 @@ func union(before, now []entry) []entry {
 	return all
 }
 
-// prune deletes what an earlier install has applied and this one has not.
+// prune deletes the objects that an earlier install applied and this install does not.
 func (a Applier) prune(ctx context.Context, before, now []entry, note string, add func(Result)) error {
 	for _, old := range before {
 		if slices.Contains(now, old) || old.Kind == "Namespace" {

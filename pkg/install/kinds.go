@@ -73,7 +73,7 @@ func kinds() []kind {
 		{of(admission, "v1", "ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false, phaseAdmission, validating},
 
 		{of("apps", "v1", "Deployment"), "deployments", true, phaseAgent, agent},
-		// Not left to the garbage collector, which may be what is broken.
+		// Deleted explicitly, because the garbage collector may be broken.
 		{of("apps", "v1", "ReplicaSet"), "replicasets", true, phaseAgent, nil},
 		{of("", "v1", "Pod"), "pods", true, phaseAgent, nil},
 

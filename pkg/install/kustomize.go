@@ -19,8 +19,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// BaseName is what a kustomization names as its resource to build upon the
-// objects of this CLI.
+// BaseName is the resource name by which a kustomization uses the objects of this CLI as its base.
 const BaseName = "nodecleanup-base"
 
 // outputDelay is how long to wait, after kubectl was killed, for a process that it started and
@@ -84,7 +83,8 @@ func kustomize(ctx context.Context, options Options, objects []*unstructured.Uns
 		if elsewhere := object.GetNamespace(); elsewhere != "" && elsewhere != options.Namespace && !base[identity(object)] {
 			return nil, fmt.Errorf("%s is in namespace %s, and this install is in %s; apply it by kubectl instead", objectName(object.GroupVersionKind(), object.GetName()), elsewhere, options.Namespace)
 		}
-		// By it an uninstall finds what is to go: without it a binding for the agent would stay.
+		// An uninstall finds objects by this label: without it a binding for the agent would
+		// remain.
 		object.SetLabels(with(object.GetLabels(), api.LabelName, api.LabelNameValue))
 	}
 	return inOrder(result, objects), nil
@@ -134,8 +134,8 @@ func writeBase(folder string, objects []*unstructured.Unstructured) error {
 	)
 }
 
-// nothingRemote refuses what kustomize would fetch: this CLI talks to the API
-// server and to nobody else. A path that leaves the folder is not there either.
+// nothingRemote rejects remote resources, which kustomize would download: this CLI connects only
+// to the API server. It also rejects paths that leave the folder.
 func nothingRemote(root string) error {
 	return filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, entry.Name()) {

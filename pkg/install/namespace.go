@@ -53,12 +53,12 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 // NamespaceLeftError: everything else is deleted, but the namespace does not go.
 type NamespaceLeftError struct {
 	Namespace string
-	// Holding is what the namespace controller says is left in it.
+	// Holding describes the remaining content that the namespace controller reports.
 	Holding api.NamespaceBlocker
 	err     error
 }
 
-// Error says what is left.
+// Error names the remaining content.
 func (e *NamespaceLeftError) Error() string {
 	holding := e.Holding.Message
 	if holding == "" {
@@ -73,11 +73,11 @@ func (e *NamespaceLeftError) Unwrap() error { return e.err }
 // NamespaceTerminatingError: the namespace is being deleted, so nothing can be created in it.
 type NamespaceTerminatingError struct {
 	Namespace string
-	// Holding is what the namespace controller says is left in it.
+	// Holding describes the remaining content that the namespace controller reports.
 	Holding api.NamespaceBlocker
 }
 
-// Error says what holds the namespace.
+// Error names the blocker of the namespace.
 func (e *NamespaceTerminatingError) Error() string {
 	return strings.TrimSuffix(fmt.Sprintf("installing into namespace %s: %v: %s", e.Namespace, ErrTerminating, e.Holding.Message), ": ")
 }
@@ -85,7 +85,7 @@ func (e *NamespaceTerminatingError) Error() string {
 // Unwrap returns ErrTerminating.
 func (e *NamespaceTerminatingError) Unwrap() error { return ErrTerminating }
 
-// blockerOf returns what blocks the deletion of a namespace, nothing if it is deleted.
+// blockerOf returns the blocker of a namespace's deletion, nothing if the namespace is deleted.
 func blockerOf(namespace *unstructured.Unstructured) api.NamespaceBlocker {
 	if namespace == nil {
 		return api.NamespaceBlocker{}

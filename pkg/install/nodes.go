@@ -28,8 +28,8 @@ const (
 	// that joins between removing admission and the agent's end needs a second
 	// one; more means that another client adds it back.
 	maxRounds = 5
-	// maxTries of a node that the API server has no answer for, beside those of the
-	// client: 3 s in all.
+	// maxTries limits the attempts for a node if the API server is unavailable, in addition to the
+	// retries of the client: 3 s in all.
 	maxTries   = 3
 	firstPause = time.Second
 
@@ -38,7 +38,7 @@ const (
 
 // NodesLeftError names the nodes that could not be cleaned of our finalizer.
 type NodesLeftError struct {
-	// Nodes by name, with what the API server said to each.
+	// Nodes maps each node to the error of the API server.
 	Nodes map[string]error
 	// Again: it did not refuse, it had no answer, and everything that comes after the
 	// nodes is still there.
@@ -105,8 +105,8 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 	return fmt.Errorf("taking the finalizer off every node: %w", ErrAddedBack)
 }
 
-// releaseRound returns how many nodes were marked, and those of them that are worth another
-// try. It adds to refused those that are not.
+// releaseRound returns the number of marked nodes, and the retriable errors by node. It adds all
+// other errors to refused.
 func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (marked int, failed map[string]error, err error) {
 	var lock sync.Mutex
 	var group errgroup.Group
@@ -216,8 +216,8 @@ func conditionPatch(node *corev1.Node) ([]byte, error) {
 	})
 }
 
-// patch sends a patch that carries the node's UID. A node that is deleted, or was
-// recreated, is no error: there is nothing left to do to the one that was meant.
+// patch sends a patch with the node's UID. A deleted or recreated node is no error: nothing
+// remains to be done.
 func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node, data []byte, subresources ...string) error {
 	_, err := nodes.Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: api.FieldManager}, subresources...)
 	if err == nil || apierrors.IsNotFound(err) {

@@ -1,6 +1,5 @@
-// Package install renders the objects of an install, applies them, waits for
-// them, and takes them away again together with everything that the agent left
-// on the cluster. It needs no agent to do so.
+// Package install renders the objects of an install, applies them, waits for them, and removes
+// them again with all objects that the agent created. It works without an agent.
 package install
 
 import (
@@ -19,8 +18,8 @@ import (
 // Repository is where the agent's released images are.
 const Repository = "ghcr.io/nodecleanup/nodecleanup-agent"
 
-// Options say how an install differs from the base manifests. The zero value
-// is the base in its own namespace, with the image of this CLI's version.
+// Options configure an install. The zero value is the base manifests in their own namespace, with
+// the image of this CLI's version.
 type Options struct {
 	// Namespace of the agent; empty for api.Namespace.
 	Namespace string
@@ -34,7 +33,8 @@ type Options struct {
 	// AgentURL is where an agent outside the cluster answers admission, such as
 	// https://127.0.0.1:9443, for development. Then there is no Deployment and no Service.
 	AgentURL string
-	// Admission says what puts the finalizer on new Nodes; empty for AdmissionAuto.
+	// Admission selects the component that adds the finalizer to new Nodes; empty for
+	// AdmissionAuto.
 	Admission Admission
 	// Set changes single fields; see SettingNames.
 	Set map[string]string
@@ -84,7 +84,7 @@ func (o Options) Validate() error {
 	return errors.Join(append(faults, o.settingFaults()...)...)
 }
 
-// validateAgentURL holds what the API server wants of a webhook's URL.
+// validateAgentURL applies the API server's rules for the URL of a webhook.
 func validateAgentURL(written string) error {
 	parsed, err := url.Parse(written)
 	switch {

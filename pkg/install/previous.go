@@ -36,8 +36,8 @@ func (o Options) toStore() PreviousOptions {
 	return PreviousOptions{Version: cli.Version, Image: o.Image, Admission: o.Admission, Set: o.Set, Kustomized: o.Kustomization != ""}
 }
 
-// ReadPreviousOptions returns what the install in a namespace was given; nothing where there is none,
-// or one that was made in another way.
+// ReadPreviousOptions returns the options of the previous install in a namespace. They are empty
+// if there is none, or if it was made in another way.
 func ReadPreviousOptions(ctx context.Context, objects dynamic.Interface, namespace string) (PreviousOptions, error) {
 	var stored PreviousOptions
 	live, err := kindNamed("ConfigMap").client(objects, namespace).Get(ctx, inventoryName, metav1.GetOptions{})
@@ -67,8 +67,7 @@ func (g PreviousOptions) Newer() bool {
 	return err == nil && mine.LessThan(installed)
 }
 
-// Complete returns the options with what they leave open as the install before had it, and
-// what that is, for people.
+// Complete fills unset options from the previous install, and describes these for the user.
 func (g PreviousOptions) Complete(options Options) (Options, []string) {
 	var kept []string
 	if options.Image == "" && g.Image != "" && options.AgentURL == "" {
@@ -97,8 +96,8 @@ func (g PreviousOptions) Complete(options Options) (Options, []string) {
 	return options, kept
 }
 
-// image is that of the install before, at this CLI's version where it was at the version of
-// the CLI then: a mirror of ours.
+// image returns the image of the previous install. If that is a mirror at the version of the
+// previous CLI, it returns the mirror at this CLI's version.
 func (g PreviousOptions) image() string {
 	if mirror, was := strings.CutSuffix(g.Image, ":"+g.Version); was {
 		return mirror + ":" + cli.Version

@@ -125,9 +125,9 @@ func (r *Remover) awaitPods(ctx context.Context, namespace string) error {
 	}, pods)
 }
 
-// forcePods deletes the agent's pods on nodes whose kubelet does not answer; the
-// namespace could not go while they are there. Should one still run, it can
-// do nothing: its token is bound to the pod.
+// forcePods force-deletes the agent's Pods on nodes whose kubelet does not respond, because they
+// block the deletion of the namespace. A Pod that still runs has no access: its token is bound to
+// the Pod.
 func (r *Remover) forcePods(ctx context.Context, namespace string) error {
 	pods := kindNamed("Pod").client(r.Objects, namespace)
 	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})

@@ -51,7 +51,7 @@ func Render(ctx context.Context, options Options) ([]*unstructured.Unstructured,
 	return objects, nil
 }
 
-// runsAgent: what is there only because the agent runs in the cluster.
+// runsAgent reports whether the object is needed only if the agent runs in the cluster.
 func runsAgent(object *unstructured.Unstructured) bool {
 	return slices.Contains([]string{"Deployment", "Service", "PodDisruptionBudget", "ResourceQuota"}, object.GetKind())
 }

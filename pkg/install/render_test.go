@@ -73,8 +73,7 @@ func TestOptionsFaults(t *testing.T) {
 	}
 }
 
-// The manifests are plain YAML, so that nothing but this test keeps their words
-// equal to those of the code.
+// The manifests are plain YAML. Only this test keeps their names equal to the names in the code.
 func TestManifestsUseTheNamesOfTheCode(t *testing.T) {
 	objects := rendered(t)
 	for _, name := range []string{

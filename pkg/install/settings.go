@@ -30,7 +30,7 @@ const (
 	securityContextPrefix    = "securityContext."
 )
 
-// settings by name. What is not here can be changed by a kustomization.
+// settings by name. A kustomization can change anything else.
 var settings = map[string]setting{
 	"failurePolicy":             {kind: "MutatingWebhookConfiguration", apply: failurePolicy},
 	"webhookTimeoutSeconds":     {kind: "MutatingWebhookConfiguration", apply: webhookTimeout},
@@ -85,7 +85,7 @@ var settings = map[string]setting{
 	}},
 }
 
-// SettingNames returns what can be set, sorted.
+// SettingNames returns the names of all settings, sorted.
 func SettingNames() []string { return slices.Sorted(maps.Keys(settings)) }
 
 func failurePolicy(object *unstructured.Unstructured, key, value string) error {
@@ -208,7 +208,7 @@ func settingNamed(key string) (setting, bool) {
 	return known, found
 }
 
-// settingFaults returns what is wrong with settings that can be said without objects.
+// settingFaults returns the faults of settings that can be found without objects.
 func (o Options) settingFaults() []error {
 	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(o.Set)) {

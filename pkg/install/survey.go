@@ -18,7 +18,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// Survey is what an uninstall would meet. Reading it changes nothing.
+// Survey lists the objects that an uninstall finds. Reading it changes nothing.
 type Survey struct {
 	Namespace string
 	// NamespaceOurs: install made the namespace, so uninstall deletes it.
@@ -95,7 +95,7 @@ type Remover struct {
 	Report func(string)
 }
 
-// Survey reads what is there of an install in a namespace.
+// Survey lists the objects of an install in a namespace.
 func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool) (*Survey, error) {
 	survey := &Survey{Namespace: namespace}
 	home, err := kindNamed("Namespace").client(r.Objects, "").Get(ctx, namespace, metav1.GetOptions{})
@@ -129,8 +129,8 @@ func (r *Remover) Survey(ctx context.Context, namespace string, keepHistory bool
 	return survey, err
 }
 
-// find returns the objects of a kind that are ours: by label, and by the names
-// that the agent gives to what it makes.
+// find returns the objects of a kind that belong to the install, by label and by the names that
+// the agent uses.
 func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHistory bool) ([]Object, error) {
 	client := kind.client(r.Objects, namespace)
 	list, err := client.List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})

@@ -16,11 +16,11 @@ import (
 // that is deleted: it learns of that by a watch, usually within a second.
 const admissionEnds = 10 * time.Second
 
-// awaitUnprotected waits until a node joins without the finalizer, which one that is
-// never stored tells: whatever joins earlier would keep it with nobody to take it off.
+// awaitUnprotected waits until new Nodes are created without the finalizer, which it checks by
+// dry-run creations. Earlier Nodes would keep the finalizer without an agent that removes it.
 //
-// It is no error if that cannot be checked, or does not happen: the nodes are looked
-// at next, more than once.
+// A failed check or a timeout is no error, because the caller reads the nodes next, more than
+// once.
 func (r *Remover) awaitUnprotected(ctx context.Context) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-uninstall-"}}
 	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: api.FieldManager}

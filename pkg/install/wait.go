@@ -23,15 +23,13 @@ import (
 // Waiter waits until an install works.
 type Waiter struct {
 	Objects dynamic.Interface
-	// Report, if there is one, is called with a sentence whenever what is
-	// waited for has changed.
+	// Report, if set, is called with a sentence whenever the awaited state changes.
 	Report func(string)
 }
 
-// Wait returns when the agent of an install with these options is available, has
-// published its CA in the webhooks, new Nodes get the finalizer, and one replica leads, so that Nodes
-// that are deleted are cleaned up. It waits as long as the context lives; the error then says what was
-// still missing.
+// Wait returns when the agent of the install is available, its CA is published in the webhooks,
+// new Nodes get the finalizer, and one replica leads. It waits until ctx ends. Then the error
+// names the missing part.
 func (w Waiter) Wait(ctx context.Context, options Options) error {
 	options = options.withDefaults()
 	if options.AgentURL == "" {
@@ -53,8 +51,8 @@ func (w Waiter) Wait(ctx context.Context, options Options) error {
 	return w.leader(ctx, options.Namespace)
 }
 
-// leader waits until the agent's status is written by a pod that is there to stay: for a moment after an
-// upgrade it is still that of the old version's leader.
+// leader waits until a Pod of the new version has written the agent's status. Right after an
+// upgrade, the status is still written by the old leader.
 func (w Waiter) leader(ctx context.Context, namespace string) error {
 	return w.until(ctx, "ConfigMap", namespace, api.StatusName, func(object *unstructured.Unstructured) (string, error) {
 		text, _, err := unstructured.NestedString(object.Object, "data", api.StatusKey)
@@ -124,7 +122,7 @@ func (w Waiter) agent(ctx context.Context, namespace string) error {
 	return err
 }
 
-// pods returns the agent's Pods. What cannot be read is left out: it is a hint, and the
+// pods returns the agent's Pods. Read errors are ignored: the Pods only explain the state, and the
 // Deployment decides.
 func (w Waiter) pods(ctx context.Context, namespace string) []corev1.Pod {
 	list, err := kindNamed("Pod").client(w.Objects, namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})

@@ -17,8 +17,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// waitForAdmission waits until a new Node gets the finalizer, which one that is never stored
-// tells: an agent that is ready is reached through its Service only a moment later.
+// waitForAdmission waits until new Nodes get the finalizer, which it checks by dry-run creations.
+// The Service of an agent reaches it only a moment after the agent is ready.
 func (w Waiter) waitForAdmission(ctx context.Context, namespace string) error {
 	const what = "a new node to get the finalizer (dry run)"
 	node := &unstructured.Unstructured{Object: map[string]any{
@@ -63,7 +63,7 @@ func (w Waiter) waitForAdmission(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// protectedLabels are those of a Node that the config's nodeSelector chooses.
+// protectedLabels returns labels of a Node that the nodeSelector of the config matches.
 func (w Waiter) protectedLabels(ctx context.Context, namespace string) (labels.Set, error) {
 	object, err := kindNamed("ConfigMap").client(w.Objects, namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	if err != nil {

@@ -54,8 +54,8 @@ func (c Client) RemoveFinalizer(ctx context.Context, node metav1.Object) error {
 }
 
 // RemoveFinalizerIfCordoned is RemoveFinalizer for a Node that must be cordoned at that moment. If
-// it is not, or if its finalizers are others than those of the given Node, the error is of kind
-// Invalid, as that of a policy may be.
+// it is not cordoned, or if its finalizers differ from the given Node, the error is of kind
+// Invalid. A policy can return the same kind.
 func (c Client) RemoveFinalizerIfCordoned(ctx context.Context, node metav1.Object) error {
 	index := slices.Index(node.GetFinalizers(), api.Finalizer)
 	if index < 0 {
@@ -77,8 +77,8 @@ func (c Client) RemoveFinalizerIfCordoned(ctx context.Context, node metav1.Objec
 // SetConditions sets conditions of a Node and touches no other ones. Set is false if the Node is
 // deleted.
 func (c Client) SetConditions(ctx context.Context, node metav1.Object, conditions []corev1.NodeCondition) (set bool, err error) {
-	// Field by field: encoded as it is, a condition leaves out an empty reason or message, and
-	// the merge keeps the previous one.
+	// Each field is set separately: the encoded condition omits an empty reason or message, and
+	// the merge would keep the previous one.
 	entries := make([]map[string]any, 0, len(conditions))
 	for _, condition := range conditions {
 		entries = append(entries, map[string]any{
