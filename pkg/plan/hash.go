@@ -16,9 +16,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Hash identifies what a cleanup of one Node would do. It has a part for each kind of facts, so
-// that two hashes show what differs. The CLI and the agent compute the same hash from the same
-// facts: it contains no time, no order, and nothing that depends on the rights of the caller.
+// Hash identifies the plan of one Node. It has a part for each kind of facts, so that two hashes
+// show which kind differs. The CLI and the agent compute the same hash from the same facts: it
+// contains no time, no order, and nothing that depends on the rights of the caller.
 type Hash struct {
 	node, config, steps, effects string
 }
@@ -89,9 +89,9 @@ func ParseHash(text string) (Hash, error) {
 	return Hash{node: parts[0], config: parts[1], steps: parts[2], effects: parts[3]}, nil
 }
 
-// Changes says what differs between the plan of the hash and the plan now, or returns "". It
-// compares the effects unless now is without them. Of several differences it names the one that
-// explains the others.
+// Changes describes how the plan of the hash differs from the plan now, or returns "". It compares
+// the effects only if now has them. If several parts differ, it names the one that explains the
+// others.
 func (h Hash) Changes(now Hash) string {
 	switch {
 	case h.node != now.node:

@@ -15,7 +15,7 @@ func onPod(action cleanup.Action, name string, uid types.UID) cleanup.Effect {
 	return cleanup.Effect{Action: action, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: name}, UID: uid}
 }
 
-// facts are what a hash is computed from.
+// facts are the inputs of a hash.
 type facts struct {
 	node    types.UID
 	config  config.Config

@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Plan is what a cleanup of one Node will do.
+// Plan lists the steps of a cleanup of one Node, in waves.
 type Plan struct {
 	// Waves in order: the steps of a wave depend on steps of earlier waves
 	// only, and are sorted by priority, then by name.
@@ -40,9 +40,8 @@ func (p Plan) Steps() []config.Step {
 	return slices.Concat(p.Waves...)
 }
 
-// Build returns the plan for a Node. The steps come from a checked config. A
-// step that is skipped counts as done for those that depend on it. Those with the
-// names kept are not skipped, whatever the Node says.
+// Build returns the plan for a Node. The steps come from a checked config. A skipped step counts
+// as done for the steps that depend on it. The steps named by kept are never skipped.
 func Build(steps []config.Step, node *corev1.Node, kept ...string) Plan {
 	plan := Plan{}
 	var applying []config.Step
@@ -70,8 +69,8 @@ func skipReason(step config.Step, node *corev1.Node) string {
 	return ""
 }
 
-// waves puts each applying step one wave after the last of its dependencies.
-// Through a skipped step, dependencies go on to what that one depends on.
+// waves puts each applying step one wave after the last of its dependencies. A dependency on a
+// skipped step becomes a dependency on that step's own dependencies.
 func waves(all, applying []config.Step) [][]config.Step {
 	byName := map[string]config.Step{}
 	for _, step := range all {

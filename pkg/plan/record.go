@@ -18,9 +18,9 @@ func Applied(run *api.Run, configHash string) []string {
 	return names
 }
 
-// Record sets the steps of a run record to those of the plan, in the plan's order. A step
-// that the record has under the same name and plugin keeps its state; the others start from
-// Pending, and so does one that succeeded without an attempt: no agent writes that. Steps
+// Record sets the steps of a run record to the steps of the plan, in the plan's order. A step that
+// the record has under the same name and plugin keeps its state. Other steps start from Pending,
+// and so does a step that succeeded without an attempt, because no agent writes that state. Steps
 // that are not in the plan are dropped. The state of a dry run does not count in a real run.
 func (p Plan) Record(run *api.Run, configHash string, dryRun bool) {
 	if run.DryRun != dryRun {

@@ -14,15 +14,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
 )
 
-// Dependencies are what plugins reach the world through. With the zero value
-// the catalog still describes every plugin and checks its options, which is all
-// that a CLI needs.
+// Dependencies give plugins access to the cluster and to other systems. With the zero value, the
+// catalog still describes every plugin and checks its options, which is enough for a CLI.
 type Dependencies struct {
 	Kubernetes kubernetes.Interface
 	HTTP       *http.Client
 	Secrets    cleanup.Secrets
-	// Clock tells the time as the API server does: it is held against Target.Began and
-	// against what the API server writes, such as when a pod was deleted.
+	// Clock follows the API server's time. Plugins compare it with Target.Began and with
+	// timestamps that the API server writes, such as the deletion time of a Pod.
 	Clock clock.WithTicker
 	// Evictions bounds the evictions of all Nodes together; nil has no limit.
 	Evictions *drain.Limiter

@@ -11,9 +11,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Blocking returns the budgets that prevent the eviction of the Pod now, by the rules of
-// the API server (pkg/registry/core/pod/storage/eviction.go). A dry-run eviction asks the
-// API server itself and is exact; this is for those who may not evict.
+// Blocking returns the budgets that prevent the eviction of the Pod now, by the rules of the API
+// server (pkg/registry/core/pod/storage/eviction.go). A dry-run eviction is exact, but needs the
+// right to evict. This function serves callers without that right.
 func Blocking(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget) []policyv1.PodDisruptionBudget {
 	var found []policyv1.PodDisruptionBudget
 	for _, budget := range budgets {

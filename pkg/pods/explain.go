@@ -85,7 +85,8 @@ func AllowUnready(namespace, budget string) string {
 	return fmt.Sprintf(`kubectl -n %s patch pdb %s --type merge -p '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}'`, namespace, budget)
 }
 
-// Unready says since when the Pod is not ready. It is empty if the kubelet has not said so.
+// Unready describes since when the Pod is not ready. It is empty if the kubelet has not reported
+// it.
 func Unready(pod *corev1.Pod) string {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady && condition.Status != corev1.ConditionTrue && !condition.LastTransitionTime.IsZero() {

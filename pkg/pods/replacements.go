@@ -12,8 +12,8 @@ import (
 // namedPending is how many pending Pods are named.
 const namedPending = 3
 
-// replacements says which pending Pods that the budget selects do not start and why, and how to
-// find out more. It is empty if there are none.
+// replacements describes the pending Pods that the budget selects, why they do not start, and how
+// to find out more. It is empty if there are none.
 func replacements(budget policyv1.PodDisruptionBudget, pending []corev1.Pod) string {
 	var names []string
 	why, fix, number := "", "", 0

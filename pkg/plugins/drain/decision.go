@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// action is what the drain does with a Pod.
+// action is the drain's action for a Pod.
 type action string
 
 const (
@@ -28,16 +28,16 @@ const (
 	refuse action = "refuse"
 )
 
-// decision is what the drain does with a Pod, and why.
+// decision is the drain's action for a Pod, with its reason.
 type decision struct {
 	action action
 	// reason in a few words, empty for an ordinary pod.
 	reason string
-	// option is the one that would allow the eviction, with refuse.
+	// option names the option that would allow the eviction, if the action is refuse.
 	option string
 }
 
-// circumstances are what a decision depends on besides the Pod.
+// circumstances are the facts besides the Pod on which a decision depends.
 type circumstances struct {
 	// unreachable: the kubelet does not answer, so no Pod finishes terminating.
 	unreachable bool
@@ -81,8 +81,8 @@ func mirror(pod *corev1.Pod, _ circumstances) (decision, bool) {
 	return decision{action: leave, reason: "static"}, pods.Mirror(pod)
 }
 
-// daemon evicts Pods of DaemonSets, if the options say so, that were created before the step began.
-// Later ones are their replacements.
+// daemon evicts Pods of DaemonSets that were created before the step began, if the options allow
+// it. Later Pods are their replacements.
 func (o options) daemon(pod *corev1.Pod, in circumstances) (decision, bool) {
 	switch {
 	case !pods.OfDaemonSet(pod):

@@ -98,7 +98,7 @@ func (d *drain) group(remaining []*corev1.Pod) []group {
 	return sorted
 }
 
-// blockedReason returns what blocks a Pod, or "".
+// blockedReason returns the blocker of a Pod's eviction, or "".
 func (d *drain) blockedReason(pod *corev1.Pod) string {
 	reason := ""
 	if state := d.evictions[pod.UID]; state != nil {

@@ -115,7 +115,7 @@ func (p *dispatcher) receive(ctx context.Context, outcome outcome) {
 	}
 }
 
-// readiness says whether to request the eviction of a Pod.
+// readiness describes whether the eviction of a Pod can be requested now.
 type readiness int
 
 const (

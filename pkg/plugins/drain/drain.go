@@ -107,7 +107,7 @@ func (p *plugin) listPods(ctx context.Context, node string) ([]corev1.Pod, error
 
 func podsOf(node string) fields.Selector { return fields.OneTermEqualSelector("spec.nodeName", node) }
 
-// same returns the present Node of the same UID. Another Node may have its name by now.
+// same returns the current Node if it has the same UID. Another Node may have its name.
 func same(want *corev1.Node, nodes cache.Store) (*corev1.Node, error) {
 	for _, object := range nodes.List() {
 		if node := object.(*corev1.Node); node.UID == want.UID {

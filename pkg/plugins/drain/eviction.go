@@ -97,9 +97,8 @@ func deleteOptions(pod *corev1.Pod, grace *int64) *metav1.DeleteOptions {
 	return &metav1.DeleteOptions{GracePeriodSeconds: grace, Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 }
 
-// classify returns what the API server's answer means: nil if the Pod terminates or is
-// deleted, a blockedError if a later request may succeed, and otherwise an error that
-// waiting does not fix.
+// classify interprets the API server's response: nil if the Pod terminates or is deleted, a
+// blockedError if a later request may succeed, and otherwise an error that waiting does not fix.
 func classify(err error) error {
 	if err == nil || api.Absent(err) {
 		return nil
@@ -126,8 +125,8 @@ func classify(err error) error {
 	}
 	switch code := status.Status().Code; {
 	case code == 409:
-		// Another pod has the name by now, which the watch is about to say, or
-		// the pod changed faster than the API server could evict it.
+		// The Pod was replaced under its name, which the watch will report, or the Pod changed
+		// faster than the API server could evict it.
 		return blockedError{api.BlockedByServer, "the pod changed during the eviction", after}
 	case code == 429, code >= 500:
 		// Also a budget that many evict under.

@@ -23,7 +23,7 @@ import (
 
 // stub plays the API server: it notes requests and answers with a Status.
 type stub struct {
-	// answer gives the status of an answer; code 0 is that of success.
+	// answer returns the status of a response; code 0 means success.
 	answer func(request *http.Request) metav1.Status
 
 	mutex    sync.Mutex
@@ -99,7 +99,7 @@ func overBudget(after int32) metav1.Status {
 func TestEvictionResponses(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer metav1.Status
-		// blocked is the reason why it is evicted later, failed what is in an error.
+		// blocked is the reason for a later retry, failed is part of the error.
 		blocked, failed string
 		after           time.Duration
 		cause           api.BlockedCause
@@ -137,7 +137,7 @@ func TestEvictionResponses(t *testing.T) {
 			case err != nil:
 				t.Errorf("error is %v", err)
 			}
-			// client-go would repeat what has a Retry-After, and sleep in between.
+			// client-go would retry a response with Retry-After, and sleep in between.
 			if asked := s.asked(); len(asked) != 1 {
 				t.Errorf("asked %q", asked)
 			}

@@ -24,7 +24,7 @@ type drain struct {
 	// beforeCordon are the Pods of the first list after the cordon.
 	beforeCordon map[types.UID]bool
 	evictions    map[types.UID]*evictionState
-	// controllers are those whose Pods came after the cordon.
+	// controllers are the backoffs of controllers whose Pods were created after the cordon.
 	controllers map[api.Object]*controllerBackoff
 	// rollouts by the UID of the Pod that they replace.
 	rollouts map[types.UID]*rollout
@@ -82,7 +82,7 @@ const (
 	lastDelay  = 10 * time.Second
 )
 
-// work is what advance does with the Pods of a Node.
+// work groups the Pods of a Node by the action of advance.
 type work struct {
 	// evict are the Pods of the lowest rank.
 	evict []*corev1.Pod
@@ -92,7 +92,7 @@ type work struct {
 	late map[types.UID]bool
 	// remaining are all Pods that have to leave the Node.
 	remaining []*corev1.Pod
-	// refused says why nothing may be evicted.
+	// refused are the reasons why no Pod may be evicted.
 	refused []string
 }
 
@@ -101,7 +101,8 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 	w := work{late: map[types.UID]bool{}}
 	lowest := rank{tier: own + 1}
 	for _, pod := range pods {
-		// In the second of the cordon, the first list tells which Pods were there before.
+		// For a Pod created in the same second as the cordon, the first list shows whether it came
+		// before.
 		in.late = !d.beforeCordon[pod.UID] || in.cameLate(pod) && !pod.CreationTimestamp.Time.Equal(in.cordoned)
 		switch decision := d.decide(pod, in); decision.action {
 		case leave:

@@ -230,7 +230,7 @@ func TestUnreachableNodeGetsOneGracePeriod(t *testing.T) {
 	}
 }
 
-// What was accepted is of no use once the kubelet that has to end the Pod does not answer.
+// An accepted eviction has no effect if the kubelet that has to stop the Pod does not respond.
 func TestAnEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, _ := s.plugin(t, options{})

@@ -35,8 +35,8 @@ type outage struct {
 	refusals int
 }
 
-// maxRefusals is how many refusals in a row end the drain. A right comes back when roles
-// are applied again. With the backoff of the informer, five take about 20 seconds.
+// maxRefusals is the number of refusals in a row that ends the drain. Reapplying roles can restore
+// a right. With the backoff of the informer, five refusals take about 20 seconds.
 const maxRefusals = 5
 
 // outage returns why the known objects may be out of date, nil if they are current, and
@@ -119,8 +119,8 @@ func (f *follower) follow(ctx context.Context, s selection) (cache.Store, error)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case err := <-failed:
-			// With a version, the list has arrived and is on its way into the store: then the error is that of
-			// a watch.
+			// With a version, the list was received but may not be stored yet: then the error
+			// comes from the watch.
 			if informer.LastSyncResourceVersion() == "" {
 				return nil, err
 			}

@@ -62,7 +62,7 @@ func TestDrainStopsDuringAnAPIServerOutage(t *testing.T) {
 	})
 }
 
-// A right that is taken away during a drain would leave it waiting for pods that it cannot see.
+// Without read rights, a drain would wait for Pods that it cannot see.
 func TestDrainFailsWhenItLosesReadRights(t *testing.T) {
 	forbidden := false
 	var mutex sync.Mutex
@@ -132,8 +132,8 @@ func TestDrainFailsWhenItLosesReadRights(t *testing.T) {
 	}
 }
 
-// An API server that does not stream lists gives the newest state only to who
-// does not ask for resourceVersion=0.
+// An API server that does not stream lists returns the newest state only to requests without
+// resourceVersion=0.
 func TestListOnAnOlderAPIServerIsConsistent(t *testing.T) {
 	var listed url.Values
 	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {

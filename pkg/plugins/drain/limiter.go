@@ -6,17 +6,16 @@ import (
 	"sync"
 )
 
-// Limiter bounds the eviction requests that are in flight at the same time, over all
-// Nodes. A slot is held during one request and never during a wait, so Pods that their
-// budgets block occupy none. Nodes take turns: however many evictions wait for one Node,
-// those of another Node are served in between.
+// Limiter bounds the eviction requests that are in flight at the same time, over all Nodes. A slot
+// is held during one request and never during a wait, so blocked Pods occupy no slot. Slots rotate
+// between Nodes: a Node with many evictions does not delay the others.
 //
 // A nil Limiter has no limit.
 type Limiter struct {
 	mutex    sync.Mutex
 	limit    int
 	inFlight int
-	// queues are those of the Nodes that wait, the next one first. None is empty.
+	// queues are the queues of the waiting Nodes, in order of service. None is empty.
 	queues []*queue
 	// disruptions has a lock of its own.
 	disruptions disruptions

@@ -43,7 +43,7 @@ func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 	}
 }
 
-// blocking returns what blocks the deletion of a namespace, after a comma.
+// blocking returns the blocker of a namespace's deletion, after a comma.
 func blocking(namespace *corev1.Namespace) string {
 	if message := api.NamespaceBlockerOf(namespace.Status.Conditions).Message; message != "" {
 		return ", blocked: " + message

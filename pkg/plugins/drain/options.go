@@ -20,7 +20,7 @@ type options struct {
 	AllowUnmanaged bool `json:"allowUnmanaged"`
 	// AllowEmptyDirData evicts Pods with emptyDir volumes, whose data is lost.
 	AllowEmptyDirData bool `json:"allowEmptyDirData"`
-	// GracePeriodSeconds overrides that of each Pod; nil keeps it.
+	// GracePeriodSeconds overrides the grace period of each Pod; nil keeps it.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
 	// ForceAfter is how long budgets are respected, from the first attempt on. After that, the drain
 	// deletes the remaining Pods. 0 means always.
@@ -33,7 +33,7 @@ type options struct {
 	API evictionAPI `json:"api"`
 }
 
-// daemonSets is what the drain does with the Pods of DaemonSets.
+// daemonSets is the drain's action for the Pods of DaemonSets.
 type daemonSets string
 
 const (

@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// ruleAction is what the drain does with the Pods that a rule selects.
+// ruleAction is the drain's action for the Pods that a rule selects.
 type ruleAction string
 
 const (
@@ -28,7 +28,7 @@ const (
 
 var ruleActions = []ruleAction{ruleEvict, ruleSkip, ruleWait, ruleLast, ruleRestart}
 
-// podRule says what the drain does with certain Pods.
+// podRule selects Pods and sets the drain's action for them.
 type podRule struct {
 	pods.Selector
 	// Action is evict if it is empty.
@@ -36,7 +36,7 @@ type podRule struct {
 	// Order of the Pods in their tier: a lower number is deleted before the next is evicted. 0
 	// without a rule.
 	Order int32 `json:"order"`
-	// GracePeriodSeconds overrides that of the step.
+	// GracePeriodSeconds overrides the grace period of the step.
 	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
 }
 
@@ -108,7 +108,7 @@ func (o options) orderReason(pod *corev1.Pod) string {
 	return ""
 }
 
-// rank orders Pods: those of a lower rank are deleted before the next are evicted.
+// rank orders Pods: all Pods of a lower rank are deleted before the next rank is evicted.
 type rank struct {
 	tier  tier
 	order int64

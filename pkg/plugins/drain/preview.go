@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
-// Preview implements cleanup.Previewer. It returns what would happen to each Pod, and checks the
-// budgets by dry-run evictions.
+// Preview implements cleanup.Previewer. It returns the effect on each Pod, and checks the budgets
+// by dry-run evictions.
 func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
 	list, err := p.listPods(ctx, target.Node.Name)
 	if err != nil {
@@ -95,7 +95,7 @@ type check struct {
 	pending map[string][]corev1.Pod
 }
 
-// eviction adds to the effect what blocks the eviction of the pod. The error is that of ctx.
+// eviction adds the blocker of the Pod's eviction to the effect. It returns only errors of ctx.
 func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, grace *int64) error {
 	release, err := c.limiter.acquire(ctx, pod.Spec.NodeName)
 	if err != nil {
@@ -149,7 +149,8 @@ func (c check) explain(ctx context.Context, blocked *cleanup.Blocker, pod *corev
 	if explained := c.read(ctx, pod); explained != nil {
 		blocked.Cause, blocked.Remedy = explained.Cause, explained.Remedy
 		if explained.Cause == cleanup.BlockedByBudgetStatus {
-			// The API server only says that it is still processing the budget, which never ends.
+			// The API server only reports that it is still processing the budget, which never
+			// ends.
 			blocked.Message = explained.Message
 		}
 	}
@@ -178,8 +179,9 @@ func (c check) read(ctx context.Context, pod *corev1.Pod) *cleanup.Blocker {
 	return pods.Explain(pod, c.budgets[pod.Namespace].Items, c.pending[pod.Namespace])
 }
 
-// readBudgets names a budget that blocks the pod, for a caller who may read but not evict.
-// If no budget blocks, the effect stays unchecked: an eviction can fail for other reasons.
+// readBudgets names a budget that blocks the Pod, for a caller who has no right to evict but can
+// read budgets. If no budget blocks, the effect stays unchecked: an eviction can fail for other
+// reasons.
 func (c check) readBudgets(ctx context.Context, effect *cleanup.Effect, pod *corev1.Pod, denied error) {
 	effect.Unchecked = oneLine(denied)
 	if blocked := c.read(ctx, pod); blocked != nil {

@@ -48,7 +48,8 @@ const unobservedAfter = 30 * time.Second
 
 // requests are the EvictionRequests of one drain.
 type requests struct {
-	// store has those of the Node. It is nil until the first Pod needs one.
+	// store holds the EvictionRequests of the Node's Pods. It is nil until the first Pod needs
+	// one.
 	store cache.Store
 	// unusable: the API server does not accept EvictionRequests, and option api is auto.
 	unusable bool
@@ -98,9 +99,9 @@ func (d *drain) requestAll(ctx context.Context, pods []*corev1.Pod) (others []*c
 	return others, failed
 }
 
-// request creates the EvictionRequest of a Pod, or checks the existing one. The error is a
-// blockedError, which names what the drain waits for, unless waiting does not help. used is false if
-// the drain has to evict the Pod itself.
+// request creates the EvictionRequest of a Pod, or checks the existing one. While the drain has to
+// wait, the error is a blockedError that names the cause. used is false if the drain has to evict
+// the Pod itself.
 func (d *drain) request(ctx context.Context, pod *corev1.Pod) (used bool, err error) {
 	if d.requests.unusable {
 		return false, nil

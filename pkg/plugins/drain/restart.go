@@ -37,7 +37,7 @@ type workload struct {
 
 // rollout is the state of a Pod that a restarted rollout replaces.
 type rollout struct {
-	// waits is what the drain waits for, "" if it evicts the Pod instead.
+	// waits is the wait that the drain reports, "" if it evicts the Pod instead.
 	waits string
 	// next is when the workload is read again.
 	next time.Time
@@ -71,10 +71,10 @@ func (d *drain) restartAll(ctx context.Context, pods []*corev1.Pod) (others []*c
 	return others, failed
 }
 
-// restart makes the controller of the Pod replace it, by the change of the Pod template that
-// kubectl rollout restart makes. It returns what the Pod waits for, or "" if it is to be
-// evicted. The annotation has the time when the step began, so that neither another attempt
-// nor another agent restarts the workload again.
+// restart makes the controller replace the Pod by the same change of the Pod template as kubectl
+// rollout restart. It returns the wait that the drain reports, or "" if the Pod must be evicted.
+// The annotation holds the time when the step began, so that no other attempt or agent restarts
+// the workload again.
 func (d *drain) restart(ctx context.Context, pod *corev1.Pod) (waits string, err error) {
 	found, unsuitable, err := d.restartable(ctx, pod)
 	switch {

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// tier orders Pods: those of a lower tier are deleted before the next are evicted.
+// tier orders Pods: all Pods of a lower tier are deleted before the next tier is evicted.
 type tier int
 
 const (
@@ -40,9 +40,10 @@ func tierOf(pod *corev1.Pod) tier {
 	return ordinary
 }
 
-// storageDriver reports whether the Pod is part of a CSI driver. The API does not say so, but the Pod's
-// spec shows it: a node plugin has its socket in a directory of the kubelet, and a controller has the
-// sidecars of https://kubernetes-csi.github.io/docs/sidecar-containers.html, which need --csi-address.
+// storageDriver reports whether the Pod is part of a CSI driver. The API has no field for it, but
+// the Pod's spec shows it: a node plugin has its socket in a directory of the kubelet, and a
+// controller has the sidecars of https://kubernetes-csi.github.io/docs/sidecar-containers.html,
+// which need --csi-address.
 func storageDriver(pod *corev1.Pod) bool {
 	for _, volume := range pod.Spec.Volumes {
 		if volume.HostPath == nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// classify decides what an answer means: done, try again, or never.
+// classify interprets a response: success, a retriable error or a permanent error.
 func (p *plugin) classify(response *http.Response) error {
 	code := response.StatusCode
 	if code/100 == 2 || slices.Contains(p.AlsoAccept, code) {
 		return nil
 	}
-	// Not response.Status: its text is the other side's, which may repeat what it was sent.
+	// Not response.Status: the server chooses its text, which may repeat a secret of the request.
 	err := fmt.Errorf("sending %s to %s: the answer is %s", p.Method, p.where(), strings.TrimSpace(fmt.Sprint(code, " ", http.StatusText(code))))
 	if !p.secret() {
 		if said := excerpt(response.Body); said != "" {
@@ -53,8 +53,7 @@ func excerpt(body io.Reader) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
-// maxRetryAfter bounds what is believed: a Node is not held for years because
-// of a header.
+// maxRetryAfter limits the Retry-After header, so that no header can hold a Node for years.
 const maxRetryAfter = time.Hour
 
 // retryAfter reads the header of that name: seconds, or a time (RFC 9110, 10.2.3).

@@ -24,7 +24,7 @@ type plugin struct {
 	trust   trust
 }
 
-// document is what is sent.
+// document is the request body.
 type document struct {
 	APIVersion     string       `json:"apiVersion"`
 	Kind           string       `json:"kind"`

@@ -1,5 +1,5 @@
-// Package http is the plugin that tells another system about a Node: it sends a
-// JSON document to a URL.
+// Package http is the plugin that notifies another system about a Node: it sends a JSON document
+// to a URL.
 package http
 
 import (
@@ -24,8 +24,8 @@ type options struct {
 	Method string `json:"method"`
 	// Headers are sent beside Content-Type and Idempotency-Key.
 	Headers map[string]cleanup.Value `json:"headers"`
-	// CABundle holds the CAs in PEM that the other side's certificate is checked by;
-	// those of the system where it is empty.
+	// CABundle holds the CAs in PEM that verify the server's certificate. If it is empty, the
+	// system's CAs do.
 	CABundle cleanup.Value `json:"caBundle"`
 	// AlsoAccept lists statuses that count as success beside 200 to 299, such as
 	// 404 where a node that is not known any more is as good as one that was removed.
@@ -87,8 +87,8 @@ func ownHeaders() []string {
 	return []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Idempotency-Key"}
 }
 
-// parseURL refuses what is no absolute http or https URL. Its error holds
-// nothing of the URL, which may be a secret.
+// parseURL accepts only absolute http and https URLs. Its error contains no part of the URL, which
+// may be a secret.
 func parseURL(text string) (*url.URL, error) {
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
@@ -97,8 +97,8 @@ func parseURL(text string) (*url.URL, error) {
 	return parsed, nil
 }
 
-// Descriptor describes the plugin. The client carries the connections; redirects
-// to another host are never followed, whatever it says.
+// Descriptor describes the plugin. It sends requests with the given client, but never follows
+// redirects to another host.
 func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor {
 	return cleanup.Descriptor{
 		Name:     "http",

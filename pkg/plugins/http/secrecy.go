@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// where names the destination without what may be secret in it: host only for
-// a URL that is written out, and the place of the Secret for one that is not.
+// where names the destination without secrets: only the host of an inline URL, or the Secret that
+// holds the URL.
 func (p *plugin) where() string {
 	if key, secret := p.URL.SecretKey(); secret {
 		return fmt.Sprintf("the URL in secret %s/%s", key.Name, key.Key)
@@ -34,10 +34,9 @@ func (p *plugin) secret() bool {
 	return secret
 }
 
-// conceal takes out of net/http's error what may be secret: always the URL,
-// which it names in full, and everything but the kind of the error when the
-// request carried anything from a Secret. What is below names the host, and
-// quotes an answer that it cannot read.
+// conceal removes possible secrets from an error of net/http. It always removes the URL. If the
+// request used a Secret, it keeps only the kind of the error, because wrapped errors name the host
+// and quote malformed responses.
 func (p *plugin) conceal(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

@@ -40,7 +40,7 @@ func raw(t *testing.T, answer func(request []byte) string) (host string) {
 	return listener.Addr().String()
 }
 
-// Where the other side repeats what it was sent, and wherever Go's errors do.
+// The server repeats the request in its response, and errors of Go quote it.
 func TestNoSecretIsRepeated(t *testing.T) {
 	tls := httptest.NewTLSServer(http.NotFoundHandler())
 	defer tls.Close()

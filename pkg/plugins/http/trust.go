@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// trust is the client that trusts the CAs of option caBundle. The bundle may come from a
-// Secret, so it is read for each request; the client is another when it has changed.
+// trust is the client that trusts the CAs of option caBundle. The bundle may come from a Secret,
+// so it is read for each request. A changed bundle creates a new client.
 type trust struct {
 	mutex  sync.Mutex
 	bundle string
@@ -47,8 +47,8 @@ func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
 	return p.trust.client, nil
 }
 
-// withTLS returns the transport with another TLS config. One that stands around another,
-// as that of the agent does, which sends only while the agent leads, knows how.
+// withTLS returns the transport with another TLS config. A wrapping transport, such as the agent's
+// fence that sends only while the agent leads, implements WithTLS itself.
 func withTLS(given http.RoundTripper, config *tls.Config) http.RoundTripper {
 	if around, is := given.(interface {
 		WithTLS(*tls.Config) http.RoundTripper

@@ -11,8 +11,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/message"
 )
 
-// options are what a step's config can say. Decoding is strict: a name that is
-// not here is refused together with every other fault of the config.
+// options are the options of a step. Decoding is strict: an unknown name is reported together with
+// every other fault of the config.
 type options struct {
 	// Message is the line, with fields such as ${node.name}.
 	Message string `json:"message"`
@@ -33,8 +33,7 @@ func (o *options) Validate() []error {
 	return faults
 }
 
-// Descriptor tells the catalog about the plugin: its name, what holds where a
-// step's config is silent, and how it is built from options.
+// Descriptor describes the plugin to the catalog: its name, its defaults, and its constructor.
 func Descriptor() cleanup.Descriptor {
 	return cleanup.Descriptor{
 		Name:     "logger",

@@ -14,7 +14,7 @@ import (
 // method of every type, and the binary twice as large.
 var field = regexp.MustCompile(`\$\{([^}]*)\}`)
 
-// fields are what can stand between ${ and }; labels come beside them.
+// fields are the names that can stand between ${ and }, besides labels.
 func fields() map[string]func(*corev1.Node) string {
 	return map[string]func(*corev1.Node) string{
 		"node.name":       func(node *corev1.Node) string { return node.Name },
@@ -25,7 +25,7 @@ func fields() map[string]func(*corev1.Node) string {
 
 const label = "node.labels."
 
-// Check returns what is wrong with a text, or "".
+// Check returns the fault of a text, or "".
 func Check(text string) string {
 	for _, match := range field.FindAllStringSubmatch(text, -1) {
 		if strings.HasPrefix(match[1], label) && len(match[1]) > len(label) {
@@ -43,8 +43,8 @@ func Check(text string) string {
 	return ""
 }
 
-// Expand returns the text with each ${field} replaced. A label that the Node
-// does not have is empty; a field that Check refuses stays as it is.
+// Expand returns the text with each ${field} replaced. A missing label becomes empty. A field that
+// Check rejects is not replaced.
 func Expand(text string, node *corev1.Node) string {
 	known := fields()
 	return field.ReplaceAllStringFunc(text, func(match string) string {

@@ -21,8 +21,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Suite says what to hold to the promises, and how to bring it into the
-// situations that matter. Descriptor and Options are required.
+// Suite describes the plugin under test and how to create each situation. Descriptor and Options
+// are required.
 type Suite struct {
 	// Descriptor of the plugin, made with dependencies that work.
 	Descriptor cleanup.Descriptor
@@ -30,21 +30,21 @@ type Suite struct {
 	Options string
 	// Node makes a Node that the plugin has something to do for; nil is any Node.
 	Node func(t *testing.T, name string) *corev1.Node
-	// Effects counts what the plugin has changed so far, in the cluster or on the
-	// other side. nil when nothing of it can be seen.
+	// Effects counts the changes that the plugin has made so far, in the cluster or in the other
+	// system. It is nil if they are not visible.
 	Effects func(t *testing.T) int
-	// Hang makes Cleanup wait, for this Node or for all, until the test ends. It
-	// returns what is closed when the plugin waits. nil when it never waits.
+	// Hang makes Cleanup wait, for this Node or for all, until the test ends. It returns a channel
+	// that is closed when the plugin waits. It is nil if the plugin never waits.
 	Hang func(t *testing.T, node *corev1.Node) (waiting <-chan struct{})
 	// Break makes every Cleanup fail until the test ends. nil when it cannot fail.
 	Break func(t *testing.T)
-	// Canary is in every secret that the plugin is given, and must be in nothing
-	// that it says. Empty when it is given none.
+	// Canary is part of every secret of the plugin, and must not appear in its output. It is empty
+	// if the plugin has no secret.
 	Canary string
 }
 
-// soon is how long a plugin may take to return when its context has ended; the
-// executor leaves it behind then.
+// soon is the time in which a plugin must return after its context has ended. After it, the
+// executor abandons the plugin.
 const soon = 5 * time.Second
 
 // Run holds the plugin to its promises.
@@ -217,7 +217,7 @@ func (s Suite) effects(t *testing.T) int {
 	return s.Effects(t)
 }
 
-// call is one target and what is said through it.
+// call is one target with the output that it receives.
 type call struct {
 	t      *testing.T
 	target cleanup.Target
@@ -238,7 +238,7 @@ func (s Suite) call(t *testing.T, node *corev1.Node) *call {
 	return c
 }
 
-// Write implements io.Writer: it keeps what is logged.
+// Write implements io.Writer and stores the log.
 func (c *call) Write(words []byte) (int, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -251,8 +251,8 @@ func (c *call) said() string {
 	return c.words.String()
 }
 
-// check looks for what must never be: a secret in anything that was said, or a
-// change of the Node, which others use at the same time.
+// check fails the test if the output contains a secret or if the Node, which is shared, was
+// changed.
 func (c *call) check(err error, lines ...string) {
 	c.t.Helper()
 	said := c.said() + strings.Join(lines, "\n")

@@ -165,7 +165,8 @@ func TestEachContractViolationIsFound(t *testing.T) {
 	}
 	for promise := range breakers() {
 		t.Run(promise, func(t *testing.T) {
-			// A test that is to fail fails the one that it runs in, so it runs in another process.
+			// The inner test has to fail, and would fail this test too. So it runs in another
+			// process.
 			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEachContractViolationIsFound$")
 			child.Env = append(os.Environ(), variable+"="+promise)
 			output, err := child.CombinedOutput()

@@ -46,8 +46,8 @@ type watch struct {
 
 const byNode = "node"
 
-// of returns the VolumeAttachments of a Node once all are known. It fails with
-// what the API server answers when they may not be listed.
+// of returns the VolumeAttachments of a Node once all are listed. If the list is forbidden, it
+// returns the API server's error.
 func (a *attachments) of(ctx context.Context, node string) (*watch, error) {
 	f := a.join()
 	w := &watch{of: f, node: node, changed: make(chan struct{}, 1)}
@@ -89,7 +89,7 @@ func (a *attachments) join() *following {
 	return a.open
 }
 
-// leave ends the watch when nobody waits any more.
+// leave ends the watch when no step uses it.
 func (a *attachments) leave(w *watch) {
 	w.of.mutex.Lock()
 	delete(w.of.waiting, w)
@@ -106,7 +106,7 @@ func (a *attachments) leave(w *watch) {
 }
 
 func follow(client kubernetes.Interface) *following {
-	// Not by the context of who came first: others go on with it.
+	// The watch does not use the context of the first step, because other steps share it.
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &following{cancel: cancel, refused: make(chan error, 1), waiting: map[*watch]struct{}{}}
 	f.informer = informers.NewSharedInformerFactory(client, 0).Storage().V1().VolumeAttachments().Informer()
@@ -174,7 +174,7 @@ func (w *watch) list() []*storagev1.VolumeAttachment {
 	return found
 }
 
-// trim keeps of a VolumeAttachment what is waited for and what is reported.
+// trim keeps only the fields of a VolumeAttachment that the plugin uses.
 func trim(object any) (any, error) {
 	attachment, is := object.(*storagev1.VolumeAttachment)
 	if !is {

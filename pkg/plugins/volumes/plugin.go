@@ -91,9 +91,9 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 }
 
-// pollPeriod is the time between two reads of what is not watched: in-tree volumes, and Pods that
-// tolerate the cordon. Such a Pod may come back after its eviction and stay, while its volume stays
-// attached.
+// pollPeriod is the time between two reads of unwatched state: in-tree volumes, and Pods that
+// tolerate the cordon. Such a Pod may be recreated after its eviction and stay, while its volume
+// stays attached.
 const pollPeriod = 10 * time.Second
 
 // wait returns when a VolumeAttachment changed or, with poll, after pollPeriod.
@@ -113,8 +113,8 @@ func (p *plugin) wait(ctx context.Context, changed <-chan struct{}, poll bool) e
 	return nil
 }
 
-// sameNode returns the Node as it is now. The name may belong to another one by
-// now, whose volumes are none of our business.
+// sameNode returns the current Node if it has the same UID. The volumes of a recreated Node do not
+// count.
 func (p *plugin) sameNode(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
 	node, err := p.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
 	switch {

@@ -28,8 +28,8 @@ type attached struct {
 	mounted bool
 }
 
-// awaited returns the volumes that must be detached: all but those of Pods that stay. poll reports that
-// the result can change although no VolumeAttachment does.
+// awaited returns the volumes that must be detached: all volumes except those of Pods that stay.
+// poll reports that the result can change although no VolumeAttachment does.
 func (p *plugin) awaited(ctx context.Context, node *corev1.Node, all []*storagev1.VolumeAttachment, claims *claims) (remaining []attached, poll bool, err error) {
 	if len(api.InTreeVolumes(node)) > 0 { // They are in the status of the Node, which is not watched.
 		if node, err = p.sameNode(ctx, node); err != nil {
