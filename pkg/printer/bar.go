@@ -11,7 +11,8 @@ import (
 // barWidth is the number of characters of a bar.
 const barWidth = 10
 
-// Bar returns a progress bar with its numbers, and what is blocked for the longest time.
+// Bar returns a progress bar with its numbers, and the object that has been blocked for the
+// longest time.
 func Bar(counts api.Counts, now time.Time) string {
 	filled := 0
 	if counts.Total > 0 {

@@ -9,13 +9,13 @@ import (
 // Bypass is a mark on a live node: when the node is deleted, it is released without cleanup.
 type Bypass struct {
 	Node string `json:"node"`
-	// By is who set it, as far as the mark says.
+	// By is the user who set the bypass, if the annotations name one.
 	By     string       `json:"by,omitempty"`
 	Until  *metav1.Time `json:"until,omitempty"`
 	Reason string       `json:"reason,omitempty"`
 }
 
-// Line returns what the mark means, who set it, until when and why.
+// Line describes the bypass with its user, its end and its reason.
 func (b *Bypass) Line() string {
 	bypass := api.Bypass{Reason: b.Reason, By: b.By}
 	if b.Until != nil {

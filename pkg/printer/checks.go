@@ -16,15 +16,15 @@ const (
 	Pass    Outcome = "pass"
 	Warning Outcome = "warning"
 	Error   Outcome = "error"
-	// Skip: it could not be looked at, and the detail says why.
+	// Skip means that the check could not run. The detail names the cause.
 	Skip Outcome = "skipped"
-	// Suppressed: it did not pass, and the operator has said that this is fine.
+	// Suppressed means that the check did not pass, and that the operator accepts this.
 	Suppressed Outcome = "suppressed"
 	// Underway: it is being done.
 	Underway Outcome = "underway"
 )
 
-// Checks is the view of what was checked.
+// Checks is the view of all check results.
 type Checks struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`

@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// Clean returns a text as one line that does nothing to a terminal: what would move its
-// cursor, change its colours or turn the direction of writing is shown by its number.
+// Clean returns a text as one line that is safe for a terminal. Characters that would move the
+// cursor, change colours or reverse the writing direction are replaced by their number.
 func Clean(text string) string {
 	return strings.NewReplacer("\n", " ", "\t", " ").Replace(CleanLines(text))
 }

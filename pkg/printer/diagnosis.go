@@ -16,7 +16,8 @@ type Diagnosis struct {
 	Time       metav1.Time `json:"time"`
 	Node       string      `json:"node"`
 	NodeUID    string      `json:"nodeUID,omitempty"`
-	// Question is what is answered: a node that is not being deleted has another.
+	// Question is the question that the diagnosis answers. It depends on whether the node is being
+	// deleted.
 	Question string `json:"question"`
 	State    string `json:"state,omitempty"`
 	// Facts in the order in which they happened.
@@ -25,11 +26,12 @@ type Diagnosis struct {
 	Causes []Cause `json:"causes"`
 	// Holding are the finalizers on the node and whose each is.
 	Holding []string `json:"holding,omitempty"`
-	// Remarks are about what does not hold this node, and is not as it should be.
+	// Remarks are faults that do not hold this node.
 	Remarks []string `json:"remarks,omitempty"`
-	// Evidence says what was looked at.
+	// Evidence lists the objects that were read.
 	Evidence []string `json:"evidence"`
-	// NotLookedAt is what could not be, so that a cause may be missing.
+	// NotLookedAt lists the objects that could not be read. A cause may be missing because of
+	// them.
 	NotLookedAt []Unread `json:"notLookedAt,omitempty"`
 	Events      []string `json:"events,omitempty"`
 }
@@ -42,7 +44,7 @@ type Unread struct {
 
 // Fact is something that has happened or has not.
 type Fact struct {
-	// Outcome is Pass, Error, Underway or Skip for what is not begun.
+	// Outcome is Pass, Error, Underway, or Skip if it has not begun.
 	Outcome Outcome `json:"outcome"`
 	Text    string  `json:"text"`
 }
@@ -52,7 +54,7 @@ type Cause struct {
 	// ID stays the same between versions.
 	ID   string `json:"id"`
 	Text string `json:"text"`
-	// Options are what to do about it, commands where there are any.
+	// Options are the next steps, as commands if possible.
 	Options []string `json:"options,omitempty"`
 }
 

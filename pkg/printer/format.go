@@ -29,8 +29,8 @@ const (
 	Name Format = "name"
 )
 
-// Forms are those that every view can be printed in: one without a wide or a short form of
-// its own is printed as the table.
+// Forms are the formats of every view. A view without a wide or a short form is printed as a
+// table.
 var Forms = []Format{Table, Wide, Short, JSON, YAML, Name}
 
 // more are kubectl's other formats; those that end in "=" take an argument.
@@ -45,7 +45,7 @@ func Formats() []string {
 	return append(all, more...)
 }
 
-// ObjectFormats are those that Kubernetes objects can be printed in.
+// ObjectFormats are the formats of Kubernetes objects.
 func ObjectFormats() []string {
 	return append([]string{string(JSON), string(YAML), string(Name)}, more...)
 }
@@ -78,8 +78,8 @@ func objectPrinter(format Format) (printers.ResourcePrinter, error) {
 	return nil, fmt.Errorf("unknown output format %q", format)
 }
 
-// object returns what a program sees of a view: its JSON, as an object that kubectl's
-// printers take. This is the only place where views become objects.
+// object returns the JSON of a view as an object for the printers of kubectl. Views become objects
+// only here.
 func object(view View) (*unstructured.Unstructured, error) {
 	data, err := json.Marshal(view)
 	if err != nil {

@@ -178,8 +178,9 @@ type PastRun struct {
 	RequestedByVerified bool   `json:"requestedByVerified,omitempty"`
 	Requester           string `json:"-"`
 	Bypass              string `json:"bypass,omitempty"`
-	// BypassedBy is who bypassed, RetryRequestedBy who requested the newest retry, with whether the
-	// API server verified it. Bypasser and Retrier are that for people.
+	// BypassedBy is the user who bypassed, RetryRequestedBy the user who requested the newest
+	// retry, each with whether the API server verified the name. Bypasser and Retrier are their
+	// display names.
 	BypassedBy               string       `json:"bypassedBy,omitempty"`
 	BypassedByVerified       bool         `json:"bypassedByVerified,omitempty"`
 	Bypasser                 string       `json:"-"`
@@ -192,11 +193,12 @@ type PastRun struct {
 	StartedAt                metav1.Time  `json:"startedAt"`
 	FinishedAt               *metav1.Time `json:"finishedAt,omitempty"`
 	Steps                    []PastStep   `json:"steps"`
-	// Newer says that a newer version wrote the record, and what this CLI does not know in it.
+	// Newer means that a newer version wrote the record. It names the fields that this CLI does
+	// not know.
 	Newer string `json:"newer,omitempty"`
 }
 
-// bypassed says who bypassed and why, empty if nobody did.
+// bypassed names the user and the reason of the bypass, empty without a bypass.
 func (r PastRun) bypassed() string {
 	switch {
 	case r.Bypasser == "" && r.Bypass == "":

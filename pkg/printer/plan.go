@@ -8,22 +8,22 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Plan is the view of what a cleanup of one node would do.
+// Plan is the view of a cleanup plan of one node.
 type Plan struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Node       string `json:"node"`
 	NodeUID    string `json:"nodeUID"`
-	// Hash identifies the plan for cleanup --plan. It is empty if there is no plan, or if NoHash
-	// says why the plan has none.
+	// Hash identifies the plan for cleanup --plan. It is empty if there is no plan. If the plan
+	// has no hash, NoHash is the cause.
 	Hash   string `json:"hash"`
 	NoHash string `json:"noHash,omitempty"`
 	// Deleting: the node is being deleted; its cleanup has begun, or does when there is an agent.
 	Deleting bool `json:"deleting,omitempty"`
-	// Unprotected says why the config leaves this node out; then there are no steps.
+	// Unprotected is the cause why the config does not select this node. Then there are no steps.
 	Unprotected string `json:"unprotected,omitempty"`
-	// Excluded says why the config leaves this node out although it has the finalizer: then
-	// it is cleaned up when it is deleted, and not on request.
+	// Excluded is the cause why the config does not select this node although it has the
+	// finalizer. Such a node is cleaned up when it is deleted, but not on request.
 	Excluded string `json:"excluded,omitempty"`
 	// Bypass is marked on the node: deleted, it is released without these steps.
 	Bypass *Bypass `json:"bypass,omitempty"`
@@ -34,9 +34,9 @@ type Plan struct {
 	// Volumes attached to the node, by name of the PersistentVolume.
 	Volumes []string  `json:"volumes,omitempty"`
 	Blocked []Blocker `json:"blocked,omitempty"`
-	// Notes are what could not be looked at, and why.
+	// Notes name the objects that could not be read, with the causes.
 	Notes []string `json:"notes,omitempty"`
-	// EstimateSeconds is from past runs; 0 when they do not tell.
+	// EstimateSeconds is derived from past runs; 0 if there are not enough.
 	EstimateSeconds int64 `json:"estimateSeconds,omitempty"`
 }
 
@@ -59,10 +59,10 @@ type SkippedStep struct {
 
 // Blocker is something that would hold a cleanup up.
 type Blocker struct {
-	// What is held: "shop/cart-0", "step storage".
+	// What is the blocked object, such as "shop/cart-0" or "step storage".
 	What   string `json:"what"`
 	Reason string `json:"reason"`
-	// Remedy is what to do about it.
+	// Remedy is the next step.
 	Remedy string `json:"remedy,omitempty"`
 }
 

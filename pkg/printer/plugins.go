@@ -15,7 +15,7 @@ type PluginHealth struct {
 	Plugin   string `json:"plugin"`
 	Critical bool   `json:"critical"`
 	Health   Health `json:"health"`
-	// Error is what is wrong, empty for a healthy plugin.
+	// Error is the fault, empty for a healthy plugin.
 	Error     string       `json:"error,omitempty"`
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
@@ -43,11 +43,11 @@ type Plugins struct {
 	// Asked: the answers are to a request of this command, not older ones.
 	Asked   bool           `json:"asked"`
 	Plugins []PluginHealth `json:"plugins"`
-	// Blocked tells what would hold up the steps on one node, for preflight.
+	// Blocked lists the blockers of the steps on one node, for preflight.
 	Blocked []Blocker `json:"blocked,omitempty"`
-	// Unprotected says why the config leaves the node out; then there are no steps.
+	// Unprotected is the cause why the config does not select the node. Then there are no steps.
 	Unprotected string `json:"unprotected,omitempty"`
-	// Notes are what of the plan could not be looked at, and why.
+	// Notes name the parts of the plan that could not be read, with the causes.
 	Notes []string `json:"notes,omitempty"`
 	// Manifest is YAML that gives the agent the rights that it lacks, empty if it lacks none.
 	Manifest string `json:"manifest,omitempty"`

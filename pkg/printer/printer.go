@@ -1,5 +1,5 @@
-// Package printer turns view models into what is printed: tables for people,
-// JSON and YAML for programs. It knows no cluster.
+// Package printer prints view models: tables for people, JSON and YAML for programs. It does not
+// access a cluster.
 package printer
 
 import (
@@ -16,14 +16,14 @@ const APIVersion = "nodecleanup.io/v1alpha1"
 type View interface {
 	// Text writes the form for people.
 	Text(*Text)
-	// Names are what it is of: "node/ip-10-0-7".
+	// Names are the objects that the view describes, such as "node/ip-10-0-7".
 	Names() []string
 }
 
 // Wider is a view with more columns than fit on most screens.
 type Wider interface{ Wide(*Text) }
 
-// Shorter is a view that can be said in a line or two.
+// Shorter is a view with a form of one or two lines.
 type Shorter interface{ Short(*Text) }
 
 // Print writes a view. It is built whole before the first byte is written, so

@@ -17,11 +17,11 @@ type Health string
 // The healths.
 const (
 	Healthy Health = "ok"
-	// Degraded works, but not as it is meant to.
+	// Degraded means that it works, but with a fault.
 	Degraded Health = "degraded"
 	Broken   Health = "FAILED"
 	Missing  Health = "MISSING"
-	// Unknown: nothing says how it is.
+	// Unknown means that its health could not be determined.
 	Unknown Health = "unknown"
 )
 
@@ -49,7 +49,7 @@ type Status struct {
 	Bypasses []Bypass `json:"bypasses,omitempty"`
 	// Cleanups that hold a node, worst first.
 	Cleanups []CleanupRow `json:"cleanups"`
-	// Next is what to do next; empty when there is nothing to do.
+	// Next is the next step, empty if none is needed.
 	Next string `json:"next,omitempty"`
 
 	// Bars: the table shows a progress bar for each cleanup that counts.
@@ -64,7 +64,7 @@ func NewStatus(now time.Time) *Status {
 // Pause is why no cleanup begins.
 type Pause struct {
 	Cause PauseCause `json:"cause"`
-	// By is who paused.
+	// By is the user who paused.
 	By string `json:"by,omitempty"`
 	// Since is when that began, Until when it ends by itself.
 	Since  *metav1.Time `json:"since,omitempty"`
@@ -72,7 +72,7 @@ type Pause struct {
 	Reason string       `json:"reason,omitempty"`
 }
 
-// PauseCause is what lets no cleanup begin.
+// PauseCause is the cause why no cleanup begins.
 type PauseCause string
 
 // The causes of a pause.
@@ -110,7 +110,7 @@ type Agent struct {
 	Health Health `json:"health"`
 	// Problem in plain words.
 	Problem string `json:"problem,omitempty"`
-	// Remedy is what to do if the agent's Deployment is not rolled out.
+	// Remedy is the next step if the agent's Deployment is not rolled out.
 	Remedy     string `json:"remedy,omitempty"`
 	Version    string `json:"version,omitempty"`
 	CLIVersion string `json:"cliVersion"`
@@ -122,7 +122,7 @@ type Agent struct {
 	Stopped  bool  `json:"stopped,omitempty"`
 	Ready    int32 `json:"ready"`
 	Replicas int32 `json:"replicas"`
-	// Leader is who holds the lease, Leads whether it is still renewed.
+	// Leader is the holder of the Lease, Leads whether it still renews the Lease.
 	Leader    string       `json:"leader,omitempty"`
 	Leads     bool         `json:"leads"`
 	RenewedAt *metav1.Time `json:"renewedAt,omitempty"`
@@ -131,7 +131,7 @@ type Agent struct {
 
 // Admission is how new nodes are protected.
 type Admission struct {
-	// Ways are what puts the finalizer on them: policy, webhook.
+	// Ways are the components that add the finalizer: policy, webhook.
 	Ways          []string `json:"ways,omitempty"`
 	Health        Health   `json:"health"`
 	Problem       string   `json:"problem,omitempty"`
@@ -179,7 +179,7 @@ type CleanupRow struct {
 	Step   string       `json:"step,omitempty"`
 	Since  *metav1.Time `json:"since,omitempty"`
 	Reason string       `json:"reason,omitempty"`
-	// Counts tell how much of the step is done, if it counts.
+	// Counts are the progress of the step, if its plugin reports counts.
 	Counts *api.Counts `json:"counts,omitempty"`
 }
 

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// Text is what a view writes itself to for people.
+// Text is the output of a view for people.
 type Text struct {
 	out    *bytes.Buffer
 	colour bool
@@ -19,8 +19,8 @@ type Text struct {
 // painted is text with our own colours in it.
 type painted string
 
-// Line writes a line. Texts among the arguments are cleaned: they come from conditions,
-// Events and errors, which others write too.
+// Line writes a line. It cleans the texts among the arguments: they come from conditions, Events
+// and errors, which other clients can write.
 func (t *Text) Line(format string, arguments ...any) {
 	cleaned := make([]any, len(arguments))
 	for i, argument := range arguments {
@@ -58,7 +58,7 @@ func Cells(texts ...string) []Cell {
 	return cells
 }
 
-// columnGap is what kubectl leaves between columns.
+// columnGap is the gap that kubectl leaves between columns.
 const columnGap = 3
 
 // Table writes rows in aligned columns. Widths are counted without colours.

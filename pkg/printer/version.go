@@ -5,9 +5,9 @@ type Version struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	CLI        string `json:"cli"`
-	// Agent is empty when no agent has said its version.
+	// Agent is the version of the agent, empty if no agent has reported one.
 	Agent string `json:"agent,omitempty"`
-	// Fits says whether CLI and agent fit; nil where there is no agent to say.
+	// Fits reports whether the versions of CLI and agent are compatible; nil without an agent.
 	Fits *bool `json:"fits,omitempty"`
 }
 

@@ -1,4 +1,4 @@
-// Package version says which release a program was built from.
+// Package version returns the release that a program was built from.
 package version
 
 // Version is set when a release is linked:

@@ -1,4 +1,4 @@
-// Package printertest compares what is printed with golden files.
+// Package printertest compares printed views with golden files.
 package printertest
 
 import (
