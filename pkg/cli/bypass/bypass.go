@@ -20,7 +20,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// defaultFor is how long a bypass counts. A mark on a live node that nobody remembers must not
+// defaultFor is the default duration of a bypass, so that a forgotten mark on a live node does not
 // release it a year later.
 const defaultFor = 24 * time.Hour
 
@@ -175,8 +175,8 @@ func question(nodes []*corev1.Node) (question, word string) {
 	return fmt.Sprintf("Mark %s, so that a deletion releases without cleanup?", which), word
 }
 
-// consequences says what the bypass will do and leave undone, for the first of many nodes. It
-// returns what releases terminating nodes if no agent does.
+// consequences prints the effects of the bypass and the steps that remain, for the first of many
+// nodes. It returns the releaser of terminating nodes if no agent leads.
 func (o *Options) consequences(ctx context.Context, client kubernetes.Interface, nodes []*corev1.Node) (*releaser, error) {
 	namespace, err := o.Cluster.Namespace(ctx, client)
 	if err != nil {
@@ -201,8 +201,8 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 	return release, nil
 }
 
-// withoutAgent returns what releases nodes if no agent does: nil if an agent leads, if that is not
-// known, or if no node is held that is being deleted.
+// withoutAgent returns the releaser for nodes that no agent releases. It is nil if an agent leads,
+// if the leader is unknown, or if no terminating node is held.
 func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface, namespace string, nodes []*corev1.Node) (*releaser, error) {
 	if !slices.ContainsFunc(nodes, held) {
 		return nil, nil
@@ -216,7 +216,7 @@ func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface,
 	if leadership.Leads {
 		return nil, nil
 	}
-	// A record in a namespace where no agent ever is would be found by nobody.
+	// A record in a namespace without an agent would never be read.
 	if err := command.CheckNamespace(ctx, client, namespace, "releasing nodes from", "Leave --namespace out."); err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, err
 	return result, nil
 }
 
-// steps sets the steps of a run that has no plan yet to those of the config.
+// steps sets the steps of a run without a plan to the steps of the config.
 func (r *releaser) steps(ctx context.Context, run *api.Run, node *corev1.Node) error {
 	if run.PlanHash != "" {
 		return nil

@@ -43,10 +43,11 @@ var (
 	errOvertaken = errors.New("the bypass was changed or removed in the meantime")
 )
 
-// maxConflicts is how many writes of others to the Node or its record one release tolerates.
+// maxConflicts is the number of conflicting writes to the Node or its record that one release
+// tolerates.
 const maxConflicts = 10
 
-// release records the bypass of a Node as it was marked, publishes it, and removes the finalizer.
+// release records the bypass of a marked Node, publishes it, and removes the finalizer.
 func (r *releaser) release(ctx context.Context, node *corev1.Node) error {
 	published := false
 	for range maxConflicts {

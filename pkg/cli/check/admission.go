@@ -20,9 +20,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// admission creates Nodes in a dry run, and looks for the finalizer on them. The policy acts
-// before the webhook, which is then not called. A Node that the policy does not select tells
-// whether the API server reaches the webhook.
+// admission creates Nodes in a dry run, and checks that they get the finalizer. The policy runs
+// before the webhook and makes the API server skip it. A Node that the policy does not select
+// shows whether the API server reaches the webhook.
 func admission(ctx context.Context, s *subject) result {
 	chosen, selector := labels.Set{}, labels.Everything()
 	settings, unknown := s.settings(ctx)
@@ -154,7 +154,8 @@ func (s *subject) nodeToDelete(ctx context.Context) (*corev1.Node, error) {
 
 // dryRun is the answer to a request that stored nothing.
 type dryRun struct {
-	// finalizer: the Node has ours. answered: our webhook says that it was called.
+	// finalizer means that the Node has our finalizer, answered that our webhook confirmed the
+	// call.
 	finalizer, answered bool
 	err                 error
 }

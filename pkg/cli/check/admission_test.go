@@ -32,7 +32,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// answer is what an API server answers.
+// answer is a response of the API server.
 type answer struct {
 	code    int
 	object  any

@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 )
 
-// agentRights compares the agent's rights with those of an install and those that the steps of
-// the config need. An operator who may not ask for them gets what the agent has found out.
+// agentRights compares the agent's rights with the rights of an install and of the configured
+// steps. For an operator without the right to ask, it shows the agent's own report.
 func agentRights(ctx context.Context, s *subject) result {
 	missing, err := rights.MissingOfAgent(ctx, s.client, s.namespace)
 	if apierrors.IsForbidden(err) {
@@ -43,7 +43,7 @@ func agentRights(ctx context.Context, s *subject) result {
 	return pass("complete")
 }
 
-// reportedRights returns what the agent has reported.
+// reportedRights returns the agent's own report.
 func (s *subject) reportedRights(ctx context.Context, denied error) result {
 	status, err := s.readStatus(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *subject) reportedRights(ctx context.Context, denied error) result {
 	return skip(denied)
 }
 
-// lacking says which rights the steps lack, with the manifest that grants them.
+// lacking names the rights that the steps lack, with the manifest that grants them.
 func (s *subject) lacking(steps string, rules []rbacv1.PolicyRule) result {
 	return failed("it lacks: "+steps, "apply, or change the options of the step:\n"+access.Manifest(s.namespace, rules))
 }

@@ -27,7 +27,7 @@ type Options struct {
 	command.Timeout
 	Catalog func() []cleanup.Descriptor
 
-	// Pre checks what an install needs, not the install.
+	// Pre checks the requirements of an install instead of the install.
 	Pre      bool
 	List     bool
 	FailOn   string
@@ -122,7 +122,7 @@ func (o *Options) Run(ctx context.Context) error {
 		said := o.ask(ctx, on, one)
 		switch {
 		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
-			// What it says is about the time that was over, or the next try was not begun.
+			// Its result is only the exceeded timeout, or the next attempt was not begun.
 			over++
 			said = skip(fmt.Errorf("not looked at: the time was over (--timeout %s)", o.Limit))
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -178,7 +178,7 @@ func unseen(done []printer.Check) string {
 // about another component.
 var afterInstall = []string{"agent", "leader", "version", "agent-rights", "config", "secrets", "certificate", "guard", "admission", "plugins", "cleanups"}
 
-// AfterInstall says how an install is that was waited for.
+// AfterInstall checks a completed install.
 func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor, now func() time.Time) *printer.Checks {
 	view := printer.NewChecks(now())
 	on := &subject{client: client, namespace: namespace, catalog: catalog, now: now}
@@ -213,7 +213,7 @@ func (o *Options) ask(ctx context.Context, on *subject, one check) result {
 	return said
 }
 
-// resultOf turns what a check said into the view.
+// resultOf turns the result of a check into the view.
 func resultOf(one check, said result) printer.Check {
 	return printer.Check{ID: one.id, Description: one.description, Outcome: said.outcome, Detail: oneLine(said.detail), Hint: said.hint}
 }

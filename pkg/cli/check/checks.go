@@ -21,13 +21,13 @@ import (
 // check is one thing to look at. Its ID never changes its meaning.
 type check struct {
 	id, description string
-	// pre: it is about what an install needs.
+	// pre means that the check is about the requirements of an install.
 	pre bool
 	run func(context.Context, *subject) result
 }
 
-// checks in the order in which they are printed. A description is a neutral label: what was
-// found follows it.
+// checks in the order in which they are printed. A description is a neutral label, and the result
+// follows it.
 var checks = []check{
 	{"server-version", "API server version", true, serverVersion},
 	{"install-rights", "your rights to install", true, installRights},
@@ -51,7 +51,7 @@ var checks = []check{
 	{"operate-rights", "your rights to act on nodes", false, operateRights},
 }
 
-// subject is what is checked. What several checks need is read once.
+// subject is the checked install. Data that several checks need is read once.
 type subject struct {
 	client    kubernetes.Interface
 	namespace string
@@ -89,7 +89,7 @@ func (s *subject) readStatus(ctx context.Context) (*printer.Status, error) {
 	return s.status, s.statusErr
 }
 
-// logs is how to see what the agent has to say.
+// logs returns the command that prints the agent's log.
 func (s *subject) logs(status *printer.Status, rest string) string {
 	if status.Agent.Outside {
 		return "look at the agent that runs outside the cluster, and start it again (make run-local)"
@@ -100,7 +100,7 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 	return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods %s", s.namespace, api.Agent, rest)
 }
 
-// notInstalled reports whether nothing of an install is there. It is false if that is not known.
+// notInstalled reports whether no object of an install exists. It is false if that is unknown.
 func (s *subject) notInstalled(ctx context.Context) bool {
 	status, err := s.readStatus(ctx)
 	return err == nil && status.Agent.Health == printer.Missing && s.seen.Status == nil &&

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// stale says how old the agent's word is; nothing while an agent leads, which renews it.
+// stale describes the age of the agent's status. It is empty while an agent leads and renews it.
 func (s *subject) stale(status *printer.Status) string {
 	if status.Agent.Leads {
 		return ""
@@ -28,8 +28,7 @@ func (s *subject) stale(status *printer.Status) string {
 	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now().Sub(at.Time)))
 }
 
-// certificate looks at the CA of both webhooks: of the one that an install has not, by
-// choice, there is none.
+// certificate checks the CA of both webhooks. A webhook that the install omits has none.
 func certificate(ctx context.Context, s *subject) result {
 	const soon = 7 * 24 * time.Hour
 	status, err := s.readStatus(ctx)
@@ -88,7 +87,7 @@ func guard(ctx context.Context, s *subject) result {
 	return s.probeGuard(ctx, status)
 }
 
-// guardFails says what follows if the API server gets no answer from the delete guard.
+// guardFails describes the consequence if the API server cannot reach the delete guard.
 func guardFails(status *printer.Status) string {
 	if status.Guard.FailurePolicy == "Fail" {
 		return "every deletion of a node is refused"
@@ -96,7 +95,7 @@ func guardFails(status *printer.Status) string {
 	return "deletions of nodes are not guarded"
 }
 
-// plugins names every one that is unhealthy, those of critical steps first.
+// plugins names every unhealthy plugin, those of critical steps first.
 func plugins(ctx context.Context, s *subject) result {
 	status, err := s.readStatus(ctx)
 	if err != nil {

@@ -31,8 +31,8 @@ func serverVersion(ctx context.Context, s *subject) result {
 	return pass(version)
 }
 
-// shadowed tells of several programs of the name: kubectl takes the first, which
-// may be an old one.
+// shadowed warns about several programs of the name: kubectl runs the first, which may be an old
+// version.
 func shadowed(context.Context, *subject) result {
 	name := "kubectl-nodecleanup"
 	if runtime.GOOS == "windows" {

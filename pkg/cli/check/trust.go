@@ -56,9 +56,9 @@ func injected(meta *metav1.ObjectMeta) bool {
 	return false
 }
 
-// cause returns a sentence that says why the API server cannot trust the agent: the CA bundle
-// of the webhook does not verify the agent's CA. It is empty if that is not known: the Secret
-// is not readable or not there, or the agent's certificate comes from another issuer.
+// cause explains why the API server cannot trust the agent: the CA bundle of the webhook does not
+// verify the agent's CA. It is empty if the Secret is missing or unreadable, or if another issuer
+// signed the agent's certificate.
 func (s *subject) cause(ctx context.Context, client *hookClient) string {
 	if client == nil || client.injected || s.certificateFromFile() {
 		return ""

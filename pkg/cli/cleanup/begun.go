@@ -25,7 +25,7 @@ type request struct {
 	plan string
 }
 
-// since says that the cleanup was requested before, and by whom.
+// since names the time and the user of the earlier request.
 func (r request) since() string {
 	if r.asked.At == "" {
 		return "is being deleted already"
@@ -36,8 +36,8 @@ func (r request) since() string {
 	return "cleanup already requested"
 }
 
-// divide separates the nodes that are to be cleaned up from those whose cleanup was requested
-// before and is not over: a second request would start it again. What it refuses is in results.
+// divide separates the nodes that need a request from the nodes whose requested cleanup has not
+// ended: a second request would start it again. It adds rejected nodes to results.
 func (o *Options) divide(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) (fresh []*corev1.Node, begun []request) {
 	command.ForEach(results, nodes, 1, func(node *corev1.Node) error {
 		one := request{node: node, plan: o.Plan}

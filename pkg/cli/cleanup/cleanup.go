@@ -144,8 +144,8 @@ func (o *Options) Run(ctx context.Context) error {
 	return results.Err()
 }
 
-// plan returns the nodes that may be cleaned up now, with their plans. What it refuses is in
-// results; nothing was begun.
+// plan returns the nodes that can be cleaned up now, with their plans. It adds rejected nodes to
+// results, and starts no cleanup.
 func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, nodes []*corev1.Node) ([]*preview.Planned, error) {
 	if len(nodes) == 0 {
 		return nil, nil
@@ -199,7 +199,7 @@ func withdraw(requested []request) string {
 	return fmt.Sprintf("kubectl annotate node %s %s-", names(requested), api.AnnotationCleanupRequestedAt)
 }
 
-// allowed refuses a plan that is not the one that was meant, or that cannot be done now.
+// allowed returns an error for a plan that is not the requested one or that is blocked.
 func (o *Options) allowed(planned *printer.Plan) error {
 	again := "Look at it again: kubectl nodecleanup plan " + planned.Node
 	switch {
@@ -223,7 +223,7 @@ func (o *Options) allowed(planned *printer.Plan) error {
 	return nil
 }
 
-// outdated says why a plan is not the one with the hash.
+// outdated explains how a plan differs from the plan of the hash.
 func outdated(hash string, planned *printer.Plan) string {
 	if planned.NoHash != "" {
 		return "cannot compare it with the plan of now: " + planned.NoHash
@@ -239,9 +239,9 @@ func outdated(hash string, planned *printer.Plan) string {
 	return fmt.Sprintf("%s; the plan is now %s", requested.Changes(now), planned.Hash)
 }
 
-// deletable asks by a dry run whether the Node may be deleted, so that nobody waits for a
-// cleanup after which it is kept. What refuses now may let it go then: the delete guard a
-// Node whose critical pods have moved, for example. With anyway it only says so.
+// deletable checks by a dry run whether the Node can be deleted, so that the user does not wait
+// for a cleanup before a denied deletion. A denial may end with the cleanup: for example, the
+// delete guard allows a Node whose critical Pods have moved. With anyway, deletable only warns.
 func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, node *corev1.Node, anyway bool) error {
 	err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{
 		DryRun: []string{metav1.DryRunAll}, Preconditions: &metav1.Preconditions{UID: &node.UID},

@@ -30,8 +30,8 @@ func (o *Options) follow(ctx context.Context, client kubernetes.Interface, names
 	}
 }
 
-// resume says what becomes of cleanups that this command no longer waits for, and the command
-// that waits for them again.
+// resume describes the state of unfinished cleanups, and names the command that waits for them
+// again.
 func (o *Options) resume(agent *follow.Agent, unfinished []request) string {
 	alive := slices.DeleteFunc(slices.Clone(unfinished), func(one request) bool { return one.asked.At == "" })
 	only := ""

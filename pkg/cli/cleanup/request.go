@@ -47,8 +47,8 @@ func (o *Options) request(ctx context.Context, client kubernetes.Interface, resu
 	return requested
 }
 
-// mark sets the annotations on a node, unless the node is being deleted or has another request than
-// when it was read; first is false then. It returns the node as it is now.
+// mark sets the annotations on a node. If the node is being deleted or its request has changed
+// since it was read, first is false. It returns the current node.
 func mark(ctx context.Context, client kubernetes.Interface, read *corev1.Node, annotations map[string]any) (now *corev1.Node, first bool, err error) {
 	now = read
 	for {

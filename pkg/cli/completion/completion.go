@@ -1,4 +1,5 @@
-// Package completion is the command that gives shells what they complete by.
+// Package completion is the command that prints completion scripts and enables completion in
+// kubectl.
 package completion
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// shimName is what kubectl looks for on the PATH to complete `kubectl nodecleanup`.
+// shimName is the program that kubectl searches on the PATH to complete `kubectl nodecleanup`.
 const shimName = "kubectl_complete-nodecleanup"
 
 // shim hands the words on to this program. kubectl calls it with the words after
@@ -117,7 +118,8 @@ func forKubectl(environment *command.Environment, install bool) error {
 	return nil
 }
 
-// folder is where the program is installed. What an earlier version wrote into Krew's folder is removed.
+// folder returns the folder for the program. It removes the file that an earlier version wrote
+// into Krew's folder.
 func folder(name, content string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
