@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// assess turns what was read into the answer.
+// assess turns the collected facts into the diagnosis.
 func assess(f *found, now time.Time) *printer.Diagnosis {
 	view := printer.NewDiagnosis(f.name, now)
 	view.Evidence = append(view.Evidence, f.evidence...)
@@ -84,7 +84,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 	return view
 }
 
-// last tells the last cleanup of a node that is deleted.
+// last describes the last cleanup of a deleted node.
 func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string, ...any), now time.Time) {
 	if f.run != nil {
 		view.NodeUID, view.State = string(f.run.NodeUID), string(f.run.State)
@@ -105,7 +105,7 @@ func (f *found) last(view *printer.Diagnosis, fact func(printer.Outcome, string,
 	view.Remarks = slices.Compact(view.Remarks)
 }
 
-// marked tells of the bypass on a node that is not being deleted.
+// marked describes the bypass on a node that is not being deleted.
 func (f *found) marked(view *printer.Diagnosis, fact func(printer.Outcome, string, ...any), now time.Time) {
 	if f.node.DeletionTimestamp != nil {
 		return
@@ -145,7 +145,7 @@ func (f *found) unprotectedBecause(now time.Time) string {
 	return inspect.Unprotected(f.node, f.selector, agent)
 }
 
-// steps tells each step of the run.
+// steps describes each step of the run.
 func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time) {
 	if f.run == nil {
 		return
@@ -185,7 +185,7 @@ func orElse(text, otherwise string) string {
 	return text
 }
 
-// ownerOf says whose a finalizer is, where that is known from its domain.
+// ownerOf names the owner of a finalizer if its domain is known.
 func ownerOf(finalizer string) string {
 	for _, known := range []struct{ mark, owner string }{
 		{api.Finalizer, "ours"}, {"cattle.io", "Rancher"}, {"k3s.io", "k3s"}, {"karpenter.sh", "Karpenter"},

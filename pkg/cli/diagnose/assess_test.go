@@ -326,7 +326,7 @@ func TestEveryCauseGolden(t *testing.T) {
 	}
 }
 
-// What nobody was allowed to look at is not taken for healthy.
+// A skipped check does not count as healthy.
 func TestShortNamesSkippedChecks(t *testing.T) {
 	f := running()
 	f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}, {What: "budgets", Why: "poddisruptionbudgets is forbidden"}}

@@ -11,7 +11,7 @@ import (
 	"crypto/x509"
 )
 
-// publish does what the agent does when it starts: its CA is in the webhook.
+// publish writes the agent's CA into the webhook, as the agent does when it starts.
 func publish(f *found) {
 	if f.agent.Webhook == nil {
 		return

@@ -35,7 +35,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// found is what was read about one node.
+// found holds the facts that were read about one node.
 type found struct {
 	name      string
 	namespace string
@@ -44,8 +44,8 @@ type found struct {
 	// node is nil when it is deleted; then run is the newest of its records.
 	node *corev1.Node
 	run  *api.Run
-	// unreadable is why the run record cannot be decoded. undecodable is that of each record
-	// of a node that is deleted.
+	// unreadable is the decode error of the run record. undecodable holds the decode error of each
+	// record of a deleted node.
 	unreadable  error
 	undecodable []error
 	agent       *inspect.Snapshot
@@ -54,33 +54,34 @@ type found struct {
 	budgets     []policyv1.PodDisruptionBudget
 	// pending Pods of all nodes, read if a budget blocks.
 	pending []corev1.Pod
-	// denied are the evictions that the API server would not accept now, where no budget that was
-	// read says why.
+	// denied are the evictions that the API server would reject now although no readable budget
+	// explains it.
 	denied  []cleanup.Effect
 	volumes []string
 	// refused is why the config on the cluster is bad.
 	refused error
-	// deadline is what the config says about cleanups that take long.
+	// deadline is the deadline of the config.
 	deadline config.Deadline
-	// selector is that of the config; nil where it could not be read.
+	// selector is the node selector of the config, nil if the config could not be read.
 	selector labels.Selector
 	// planned are the steps that the config has for the node; nil where it could not be read.
 	planned []config.Step
 	// missing are the secrets that are not there, of steps that are still to be done.
 	missing []string
-	// invalid is what the API server says to any update of the node.
+	// invalid is the error that the API server returns for any update of the node.
 	invalid error
 	// rights that the agent lacks for an install, and lacks those for the planned steps.
 	rights []access.Right
 	lacks  []access.Lack
 	// regrant is the command that gives the agent the rights again.
 	regrant string
-	// evidence says what was read, unread what could not be and why.
+	// evidence names the objects that were read, unread the objects that could not be read, with
+	// the causes.
 	evidence []string
 	unread   []printer.Unread
 }
 
-// collect reads all there is. Only the node itself must be readable.
+// collect reads every fact that it can. Only the node itself must be readable.
 func collect(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*found, error) {
 	f := &found{name: name, namespace: namespace, now: now}
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -170,8 +171,7 @@ func seenAt(event corev1.Event) metav1.Time {
 	return metav1.NewTime(event.EventTime.Time)
 }
 
-// readConfig checks the config, and whether the secrets are there of the steps that this
-// node still has before it.
+// readConfig checks the config, and the secrets of this node's remaining steps.
 func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) error {
 	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}}))
 	var faults config.Errors
@@ -288,8 +288,8 @@ func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (e
 	return nil
 }
 
-// tryUpdate sends a change that is a dry run: a node can hold a value that every
-// update is refused for, the one that takes the finalizer off too.
+// tryUpdate sends a change as a dry run. If a node holds an invalid value, the API server rejects
+// every update, including the removal of the finalizer.
 func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": f.node.UID, "annotations": map[string]any{
 		api.AnnotationRetryRequestedAt: "dry run", api.AnnotationRetryRequestedBy: nil, // Nobody sends it in the name of another user.

@@ -62,7 +62,7 @@ func denied(f *found, _ time.Time) *printer.Cause {
 	return cause("eviction-denied", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
 }
 
-// terminating names the pods that should have ended by now, where a step waits for that.
+// terminating names the pods that have exceeded their grace period and that a step waits for.
 func terminating(f *found, now time.Time) *printer.Cause {
 	if !f.held() || !f.waitsFor(api.DrainPlugin, volumesPlugin) {
 		return nil

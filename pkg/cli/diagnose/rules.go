@@ -131,8 +131,8 @@ func rightsMissing(f *found, _ time.Time) *printer.Cause {
 	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), cmp.Or(f.regrant, "kubectl nodecleanup check"))
 }
 
-// stepRightsMissing is about rights that the options of a step need, such as forceAfter: until
-// then the step can go on without.
+// stepRightsMissing finds missing rights that an option of a step needs, such as forceAfter. The
+// step runs without them until it uses the option.
 func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
 	if len(f.lacks) == 0 || len(f.rights) > 0 {
 		return nil
@@ -181,7 +181,7 @@ func secretMissing(f *found, _ time.Time) *printer.Cause {
 		fmt.Sprintf("kubectl -n %s create secret generic NAME --from-literal=KEY=…; the cleanup continues by itself", f.namespace))
 }
 
-// failing tells the steps that were tried in vain.
+// failing names the steps that keep failing.
 func failing(f *found, now time.Time) *printer.Cause {
 	if f.run == nil {
 		return nil
@@ -199,7 +199,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 	return nil
 }
 
-// blocked tells what holds the whole run, where no rule before knows it better.
+// blocked names the blocker of the whole run if no earlier rule found a more specific cause.
 func blocked(f *found, now time.Time) *printer.Cause {
 	condition := api.CleanupConditionOf(f.node)
 	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
@@ -208,8 +208,8 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	return cause("blocked", condition.Message, "kubectl nodecleanup preflight "+f.name, retry(f), bypass(f))
 }
 
-// deadline tells that it has passed, as the run record says, or the config of a Node that
-// has none yet.
+// deadline reports a passed deadline, from the run record or, for a Node without a record, from
+// the config.
 func deadline(f *found, now time.Time) *printer.Cause {
 	deleted := f.node.DeletionTimestamp
 	waits := deleted != nil && f.deadline.After > 0 && now.Sub(deleted.Time) > f.deadline.After
@@ -227,7 +227,7 @@ func deadline(f *found, now time.Time) *printer.Cause {
 	return cause("deadline", late, bypass(f))
 }
 
-// newer is about what a newer version wrote.
+// newer names the data that a newer version wrote.
 func (f *found) newer() []string {
 	if f.unreadable != nil {
 		if record := command.UndecodableOf(f.node, f.unreadable); !record.Paused {
@@ -240,7 +240,7 @@ func (f *found) newer() []string {
 	return nil
 }
 
-// remarks are about what does not hold this node.
+// remarks names the faults that do not hold this node.
 func (f *found) remarks(now time.Time) []string {
 	if f.agent == nil {
 		return nil

@@ -24,16 +24,16 @@ const (
 	Interrupted = signalBase + int(syscall.SIGINT)
 )
 
-// Error is an error that chooses the exit code, and says what to do next.
+// Error is an error with an exit code and a next step.
 type Error struct {
 	Code int
-	// Err is what went wrong; nil when the output has said it already.
+	// Err is the cause; nil if the output has already reported it.
 	Err error
-	// Next is what the operator can do about it, a sentence or a command.
+	// Next is the next step for the operator, a sentence or a command.
 	Next string
 }
 
-// Error returns what went wrong.
+// Error returns the text of the cause.
 func (e *Error) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("exit code %d", e.Code)
@@ -41,7 +41,7 @@ func (e *Error) Error() string {
 	return e.Err.Error()
 }
 
-// Unwrap returns what went wrong.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Usagef returns an error about how a command was called.
@@ -49,8 +49,8 @@ func Usagef(format string, arguments ...any) error {
 	return &Error{Code: Usage, Err: fmt.Errorf(format, arguments...)}
 }
 
-// Quiet returns an error that only chooses the exit code: the output has said
-// everything.
+// Quiet returns an error that only sets the exit code, because the output has already reported the
+// cause.
 func Quiet(code int) error { return &Error{Code: code} }
 
 // signalled is the cause of a context that a signal ended.
@@ -103,7 +103,7 @@ func Code(ctx context.Context, err error) int {
 	return Failure
 }
 
-// IsQuiet reports whether the output has said already what the error would.
+// IsQuiet reports whether the output has already reported the error.
 func IsQuiet(err error) bool {
 	var chosen *Error
 	return errors.As(err, &chosen) && chosen.Err == nil

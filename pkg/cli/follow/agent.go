@@ -62,8 +62,8 @@ func (a *Agent) read(ctx context.Context) {
 	}
 }
 
-// Next says what becomes of cleanups that the command no longer waits for, and which command
-// waits for them again. Stays is what is not done without that command, if anything.
+// Next describes the state of cleanups that the command no longer waits for, and names the command
+// that waits for them again. Stays names the action that only that command does, if there is one.
 func (a *Agent) Next(stays, again string) string {
 	if a.absent.Load() {
 		return fmt.Sprintf("No agent in namespace %s is leading, so that the cleanup does not continue until one does: kubectl nodecleanup check says why. %sTo wait for it again: %s", a.namespace, stays, again)

@@ -1,6 +1,5 @@
-// Package follow watches the cleanup of one node and tells its steps as they
-// come: a line for each change, so that it reads the same on a terminal, in a
-// pipe and in the log of a job.
+// Package follow watches the cleanup of one node and prints a line for each change of its steps.
+// The output is the same on a terminal, in a pipe and in the log of a job.
 package follow
 
 import (
@@ -57,9 +56,8 @@ func New(client kubernetes.Interface, namespace string, environment *command.Env
 	return f
 }
 
-// Until follows the node until reached says so, returns an error, or ctx ends.
-// It is asked once at the beginning and after each change. While the API server is
-// unavailable it waits.
+// Until follows the node until reached returns true or an error, or ctx ends. It calls reached
+// once at the beginning and after each change. While the API server is unavailable, it waits.
 func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Snapshot) (bool, error)) error {
 	name := api.RunName(node.Name, node.UID)
 	nodes := cluster.Nodes(f.Client, named(node.Name))
@@ -92,8 +90,8 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Sna
 
 func (f Follower) watcher() cluster.Watcher { return cluster.Watcher{Report: f.Say} }
 
-// state returns the cleanup from the node and the record as watched. The two watches are not
-// in step: a node may be seen deleted before the record that tells why. So that one is read.
+// state combines the watched node and record. The two watches are not synchronized: the deletion
+// of the node may arrive before the record that explains it. In that case, state reads the record.
 func (f Follower) state(ctx context.Context, uid types.UID, node *corev1.Node, name string, record *corev1.ConfigMap) (Snapshot, error) {
 	var now Snapshot
 	if node != nil && node.UID == uid {
@@ -120,7 +118,7 @@ func (f Follower) Retry(ctx context.Context, request func(context.Context) error
 	return f.watcher().Retry(ctx, request)
 }
 
-// tell says what has changed since it was said last.
+// report prints the changes since the last report.
 func (f Follower) report(now Snapshot, said map[string]string) {
 	once := func(key, line string) {
 		if said[key] != line {

@@ -36,7 +36,8 @@ func TestStatesOfANewerVersionArePrinted(t *testing.T) {
 	}
 }
 
-// What the state means is not known: that another client removed the finalizer would be a guess.
+// An unknown state is not an outcome: the client must not conclude that another client removed the
+// finalizer.
 func TestUnknownStateIsNotAnOutcome(t *testing.T) {
 	answered := func(*api.Run) bool { return true }
 	if done, err := Settled(Snapshot{Node: node(true, api.Finalizer), Run: newer()}, "n", answered); done || err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// Settled reports whether a cleanup that was asked for has come to an end:
-// true when every step is done and nothing of ours holds the node, an error when it has
-// ended otherwise, or continues only if an operator acts. answered says whether the record
-// answers what was asked; until it does, what it says is about something before.
+// Settled reports whether a requested cleanup has ended. It returns true when every step is done
+// and nodecleanup no longer holds the node. It returns an error if the cleanup ended otherwise, or
+// if it needs an operator. answered reports whether the record belongs to the request; an earlier
+// record does not count.
 //
-// That the node is deleted does not mean that it was cleaned up: the record decides.
+// A deleted node is not necessarily cleaned up: the record decides.
 func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, error) {
 	if now.Node == nil && now.Undecodable != nil {
 		record := command.UndecodableOfDeletedNode(now.Undecodable)
@@ -61,7 +61,7 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 	return false, nil
 }
 
-// outcomeOfDeleted says what is wrong with how a node went; nil when its cleanup was done.
+// outcomeOfDeleted returns an error if a node was deleted without a completed cleanup.
 func outcomeOfDeleted(run *api.Run, name string) error {
 	const next = "See what is on the record: kubectl nodecleanup history "
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// unfinished is the error of a wait that ended before the cleanup: by its timeout or by
-// Ctrl-C. It says where the cleanup was.
+// unfinished is the error of a wait that ended before the cleanup, by its timeout or by Ctrl-C. It
+// names the state of the cleanup.
 func unfinished(name string, last Snapshot, code int, why string) *exit.Error {
 	where, next := "no agent has begun it", ""
 	switch {

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// A wait that times out names what it waited for.
+// The error names the awaited state.
 func TestTimeoutNamesTheAwaitedState(t *testing.T) {
 	for name, test := range map[string]struct {
 		last Snapshot
