@@ -19,11 +19,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// ScaleUp has an agent run again that was scaled to 0: an install alone leaves the number
-// of replicas as it is.
+// ScaleUp is the command that scales up an agent with 0 replicas. An install alone preserves the
+// number of replicas.
 const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
 
-// Assess turns what was read into the view, and says what to do next.
+// Assess turns the snapshot into the view, and adds the next step.
 func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view := printer.NewStatus(now)
 	view.Namespace = s.Namespace
@@ -142,7 +142,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	return agent
 }
 
-// StallRemedy returns what to do when the agent's Deployment is not rolled out.
+// StallRemedy returns the next step if the agent's Deployment is not rolled out.
 func StallRemedy(namespace string, stall *cluster.Stall) string {
 	switch {
 	case stall.Refused:
@@ -164,8 +164,8 @@ func noLeader(agent printer.Agent, now time.Time) string {
 	return fmt.Sprintf("no leader: %s renewed the lease last, %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
 }
 
-// agentURL returns where the API server calls an agent outside the cluster, as install
-// --agent-url takes it; empty if the agent is behind a Service.
+// agentURL returns the URL of an agent outside the cluster, in the form of install --agent-url;
+// empty if the agent is behind a Service.
 func agentURL(webhook *admissionv1.MutatingWebhookConfiguration) string {
 	if webhook == nil {
 		return ""
@@ -238,7 +238,7 @@ func assessWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.T
 	return admission
 }
 
-// assessCA returns when the CA ends that a webhook trusts, and what is wrong with it.
+// assessCA returns the end of the CA that a webhook trusts, and its fault.
 func assessCA(bundle []byte, follows string, now time.Time) (*metav1.Time, string) {
 	if len(bundle) == 0 {
 		return nil, "the agent has not published its CA: " + follows
@@ -253,7 +253,7 @@ func assessCA(bundle []byte, follows string, now time.Time) (*metav1.Time, strin
 	return &metav1.Time{Time: end}, ""
 }
 
-// assessGuard says whether the API server asks before a node is deleted.
+// assessGuard describes whether the API server calls the guard before it deletes a node.
 func assessGuard(s *Snapshot, now time.Time) printer.DeleteGuard {
 	const follows = "deletions are not guarded"
 	switch {
@@ -278,8 +278,8 @@ func assessGuard(s *Snapshot, now time.Time) printer.DeleteGuard {
 	return guard
 }
 
-// assessConfig takes the leader's word; while nobody leads there is none, and
-// that is the agent's problem.
+// assessConfig uses the leader's status. Without a leader there is none, which is reported as a
+// fault of the agent.
 func assessConfig(status *api.AgentStatus) printer.Config {
 	config := printer.Config{Health: printer.Healthy}
 	if status == nil {
@@ -304,7 +304,7 @@ func assessPlugins(status *api.AgentStatus) []printer.PluginHealth {
 	return plugins
 }
 
-// Plugin turns what the agent said about the plugin of a step into a view.
+// Plugin turns the reported health of a step's plugin into a view.
 func Plugin(said api.PluginHealth) printer.PluginHealth {
 	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules}
 	if len(said.MissingRules) > 0 {
@@ -345,8 +345,7 @@ func expiry(bundle []byte) (time.Time, error) {
 	return last, nil
 }
 
-// next is the one thing to do first: what breaks everything comes before what
-// breaks one node.
+// next is the most important step: a fault of the whole install comes before a fault of one node.
 func next(view *printer.Status, stuck int) string {
 	switch {
 	case view.Agent.Health == printer.Missing:

@@ -31,7 +31,7 @@ import (
 
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 
-// working is what is seen of an install that works, with no node.
+// working is the snapshot of a healthy install without nodes.
 func working(t *testing.T) *Snapshot {
 	return &Snapshot{
 		Namespace: api.Namespace,

@@ -11,8 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// What is shown for a node that is being deleted and that we do not hold: no
-// longer, or never.
+// States of a terminating node that nodecleanup no longer holds, or never held.
 const (
 	released    = "Released"
 	unprotected = "Unprotected"
@@ -52,7 +51,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 			row.Reason = strings.TrimPrefix(row.Reason+"; "+record.String(), "; ")
 			return row
 		}
-		// No agent can continue, also if its condition does not say so yet.
+		// No agent can continue, even if its condition does not report it yet.
 		row.State, row.Stuck, row.Reason = string(api.Blocked), true, record.String()
 		return row
 	}
@@ -87,9 +86,9 @@ func recordFirst(condition, record api.State) bool {
 	return false
 }
 
-// Current returns the index of the step that a run is at: what runs, else what
-// is tried again, else what failed and holds the node, else what comes next; -1
-// when every step is done.
+// Current returns the index of the current step of a run: the running step, else the step that is
+// retried, else the failed step that holds the node, else the next step. It is -1 when every step
+// is done.
 func Current(run *api.Run) int {
 	for _, wanted := range []func(api.StepRun) bool{
 		func(s api.StepRun) bool { return s.State == api.StepRunning },

@@ -23,7 +23,7 @@ func TestCleanupShowsTheRecordOfTheCondition(t *testing.T) {
 		{api.Running, api.Waiting, "Waiting", false},
 		{api.Blocked, api.Running, "Blocked", true},
 		{api.Failed, api.Running, "Failed", true},
-		// The API server rejects every update of the node, also that of a condition.
+		// The API server rejects every update of the node, including updates of a condition.
 		{"", api.Failed, "Failed", true},
 		{"", api.Running, "Running", false},
 	} {

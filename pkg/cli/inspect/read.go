@@ -35,7 +35,7 @@ func NewReader(client kubernetes.Interface, namespace string, now func() time.Ti
 	}
 }
 
-// Snapshot is what was read of the cluster. What does not exist is nil.
+// Snapshot holds the objects that were read from the cluster. A missing object is nil.
 type Snapshot struct {
 	Namespace  string
 	Deployment *appsv1.Deployment
@@ -109,8 +109,8 @@ func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
 	return s, nil
 }
 
-// readStall reads the agent's pods if its Deployment is not rolled out. Who may not read them
-// gets what the Deployment says.
+// readStall reads the agent's Pods if its Deployment is not rolled out. Without the right to read
+// them, the Deployment alone explains the state.
 func (s *Snapshot) readStall(ctx context.Context, client kubernetes.Interface) error {
 	if s.Deployment == nil || cluster.RolloutPending(s.Deployment) == "" {
 		return nil
@@ -155,8 +155,8 @@ func (s *Snapshot) count(node *corev1.Node) (leaving bool) {
 	return IsLeaving(node)
 }
 
-// Trim returns what is shown of a node, without fields such as images
-// and labels: there may be many nodes.
+// Trim keeps only the fields of a node that are shown. It removes fields such as images and
+// labels, because there may be many nodes.
 func Trim(node *corev1.Node) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
@@ -177,8 +177,7 @@ func IsLeaving(node *corev1.Node) bool {
 	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
 }
 
-// ReadRuns reads the records of s.Leaving; those of the past
-// are passed over undecoded.
+// ReadRuns reads the records of s.Leaving, and skips other records without decoding them.
 func (s *Snapshot) ReadRuns(ctx context.Context, client kubernetes.Interface) error {
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	if len(s.Leaving) == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// Unprotected returns why a Node lacks the finalizer, empty if that is not known. The selector is
-// that of the config, nil if the config is not known, and so is the agent.
+// Unprotected returns the cause why a Node lacks the finalizer, empty if it is unknown. The
+// selector comes from the config, nil if the config is unknown. The agent may be nil too.
 func Unprotected(node *corev1.Node, selector labels.Selector, agent *printer.Agent) string {
 	switch {
 	case selector != nil && !selector.Matches(labels.Set(node.Labels)):

@@ -32,8 +32,8 @@ func (o *Options) readConfig() error {
 	return o.valid(data, o.ConfigFile, preview.Catalog{Plugins: o.Catalog()}, install.Options{})
 }
 
-// valid checks a config that the user gives. An agent that does not come from the default image can
-// have plugins that nobody knows before it runs.
+// valid checks the user's config. An agent of another image can have plugins that are unknown
+// until it runs.
 func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) error {
 	_, err := config.Parse(data, catalog.Plugins)
 	if err == nil {
@@ -55,15 +55,15 @@ func (o *Options) valid(data []byte, from string, catalog preview.Catalog, optio
 	}
 }
 
-// catalog returns the plugins that the installed agent can have: those that the running agent has
-// reported, and those of this CLI.
+// catalog returns the possible plugins of the installed agent: the plugins that the running agent
+// has reported, and the plugins of this CLI.
 func (o *Options) catalog(ctx context.Context, client kubernetes.Interface, namespace string) preview.Catalog {
 	return preview.ReadCatalog(ctx, client, namespace, o.Catalog()).With(o.Catalog())
 }
 
-// checkConfig checks the config that will be on the cluster before anything is stored: what
-// a kustomization brings must be valid. What stays there may be of a version that knew
-// other plugins, and only who runs this can tell whether that is meant.
+// checkConfig checks the resulting config before any object is stored. The config of a
+// kustomization must be valid. An existing config may belong to a version with other plugins, so
+// only the user can decide whether it is intended.
 func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, options install.Options) error {
 	catalog := o.catalog(ctx, client, options.Namespace)
 	if options.Config != nil {
@@ -92,8 +92,8 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 	return nil
 }
 
-// renderObjects returns the objects of an install. What is wrong with them is a usage error, unless
-// the time was up before they were built.
+// renderObjects returns the objects of an install. Errors are usage errors, unless the timeout
+// passed first.
 func renderObjects(ctx context.Context, options install.Options) ([]*unstructured.Unstructured, error) {
 	objects, err := install.Render(ctx, options)
 	if err != nil && ctx.Err() == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
-// explainWait says what to do about an error of waiting.
+// explainWait adds the next step to an error of waiting.
 func explainWait(err error, namespace string) error {
 	if errors.Is(err, install.ErrStopped) {
 		return &exit.Error{Code: exit.Failure, Err: err, Next: "The manifests are applied, but the agent is scaled to 0. Scale it up: " + inspect.ScaleUp}
@@ -27,7 +27,7 @@ func explainWait(err error, namespace string) error {
 	return err
 }
 
-// explain says what to do about an error of applying.
+// explain adds the next step to an error of applying.
 func explain(err error) error {
 	var terminating *install.NamespaceTerminatingError
 	if errors.As(err, &terminating) {

@@ -1,5 +1,4 @@
-// Package install is the command that puts the agent on a cluster, or brings
-// the one that is there up to date.
+// Package install is the command that installs the agent on a cluster or upgrades it.
 package install
 
 import (
@@ -27,7 +26,7 @@ import (
 type Options struct {
 	*command.Environment
 	command.Timeout
-	// Catalog says which plugins a config may name.
+	// Catalog returns the plugins that a config can name.
 	Catalog func() []cleanup.Descriptor
 
 	DryRun         string
@@ -130,7 +129,7 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if o.Output != "" {
-		// What a table has for people, the lines of the install have.
+		// The lines of the install already contain the columns of a table.
 		if slices.Contains([]string{string(printer.Table), string(printer.Wide), string(printer.Short)}, o.Output) {
 			return exit.Usagef("unknown output format %q: use one of: %s", o.Output, strings.Join(printer.ObjectFormats(), ", "))
 		}
@@ -256,7 +255,7 @@ func (o *Options) render(ctx context.Context) error {
 	return nil
 }
 
-// completed returns the options with what the install before was given and they leave open.
+// completed fills unset options from the previous install.
 func (o *Options) completed(ctx context.Context, clients command.Clients, namespace string) (install.Options, error) {
 	options := o.options(namespace)
 	previous, err := install.ReadPreviousOptions(ctx, clients.Dynamic, namespace)

@@ -10,7 +10,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 )
 
-// mayInstall checks what can be checked before the first object is sent.
+// mayInstall checks the server version and the rights of the caller before the first object is
+// sent.
 func mayInstall(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	if _, err := rights.ServerVersion(ctx, client); err != nil {
 		return &exit.Error{Code: exit.Failure, Err: err, Next: "Upgrade the control plane first; nothing was stored."}

@@ -12,7 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// diff prints what would change.
+// diff prints the changes.
 func (o *Options) diff(results []install.Result) error {
 	changes := 0
 	for _, result := range results {
@@ -29,8 +29,8 @@ func (o *Options) diff(results []install.Result) error {
 	return nil
 }
 
-// check says how the install is that was waited for. What it finds is no failure of the
-// install: a plugin may wait for something that comes later.
+// check reports the health of the completed install. A fault is no failure of the install: a
+// plugin may wait for a system that is set up later.
 func (o *Options) check(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	view := check.AfterInstall(ctx, client, namespace, o.Catalog(), o.ServerTime)
 	if err := printer.Print(o.ErrOut, printer.Short, false, view); err != nil {
