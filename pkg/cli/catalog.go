@@ -5,8 +5,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-// catalog is that of the released agent. It only serves to check a config, for
-// which the plugins need nothing of what they work with.
+// catalog returns the plugins of the released agent. It only checks configs, for which the plugins
+// need no dependencies.
 func catalog() []cleanup.Descriptor {
 	return plugins.Catalog(plugins.Dependencies{})
 }

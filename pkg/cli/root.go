@@ -93,8 +93,8 @@ const optionsFooter = `
 Use "kubectl nodecleanup options" for a list of the flags that every command takes.
 `
 
-// Execute runs the command that the arguments name and reports its error. What
-// it returns chooses the exit code.
+// Execute runs the command that the arguments name and reports its error. The returned error
+// determines the exit code.
 func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments []string) error {
 	environment := command.NewEnvironment(streams)
 	root := New(environment)

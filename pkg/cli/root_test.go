@@ -145,7 +145,7 @@ func TestClientDryRunSendsNoRequest(t *testing.T) {
 	}
 }
 
-// As with kubectl, --dry-run alone is one that asks nobody.
+// As in kubectl, --dry-run without a value means client.
 func TestDryRunDefaultsToClient(t *testing.T) {
 	stdout, stderr, code := execute(t, "install", "--dry-run", "-o", "yaml", "--kubeconfig", "/does/not/exist")
 	if code != exit.OK || stderr != "" || !strings.Contains(stdout, "kind: Deployment") {

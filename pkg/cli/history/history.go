@@ -1,5 +1,4 @@
-// Package history is the command that tells of past cleanups, also of nodes that
-// are deleted.
+// Package history is the command that lists past cleanups, including those of deleted nodes.
 package history
 
 import (

@@ -112,7 +112,8 @@ func (o *Options) Run(ctx context.Context) error {
 	return o.Print(o.Environment, view(nodes, leaving, why, o.ServerTime()))
 }
 
-// reasons is what explains that nodes lack the finalizer. What cannot be read is nil.
+// reasons holds the objects that explain why nodes lack the finalizer. An unreadable object is
+// nil.
 type reasons struct {
 	// some: there are such nodes.
 	some     bool
@@ -120,7 +121,7 @@ type reasons struct {
 	agent    *printer.Agent
 }
 
-// read leaves out what the caller may not read: the list is worth something without.
+// read skips objects that the caller has no right to read: the list is useful without them.
 func (r *reasons) read(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) {
 	catalog := plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
 	if settings, err := preview.Config(ctx, client, namespace, catalog); err == nil {

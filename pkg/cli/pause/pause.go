@@ -144,7 +144,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-// sayWindow says that a resume opens no maintenance window.
+// sayWindow prints a note that a resume opens no maintenance window.
 func (o *Options) sayWindow(brake api.Brake) {
 	if opens := brake.WindowOpensAt; opens != nil {
 		o.Say("Cleanups begin when the next maintenance window opens, at %s.", opens.UTC().Format(time.RFC3339))

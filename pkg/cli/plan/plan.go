@@ -1,4 +1,4 @@
-// Package plan is the command that shows what a cleanup would do.
+// Package plan is the command that shows the plan of a cleanup.
 package plan
 
 import (

@@ -1,4 +1,4 @@
-// Package plugins is the command that lists plugins and says how they are.
+// Package plugins is the command that lists plugins and shows their health.
 package plugins
 
 import (
@@ -27,7 +27,7 @@ type Options struct {
 	command.Timeout
 }
 
-// New returns the command with its sub-commands. The catalog says which plugins there are.
+// New returns the command with its sub-commands. The catalog lists the plugins.
 func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "plugins",

@@ -20,8 +20,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// Ask has the agent check every plugin now, and returns what it says. The end of
-// ctx ends the wait. Now is the API server's time.
+// Ask requests a health check of every plugin from the agent, and returns the resulting status. It
+// waits until ctx ends. Now is the API server's time.
 func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
 	if !command.Leads(ctx, client, namespace, now) {
 		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is leading, so nobody would answer", namespace))

@@ -23,7 +23,7 @@ type Options struct {
 	command.Output
 	command.Timeout
 
-	// Node limits it to the steps of its plan, and adds what would block these.
+	// Node limits the check to the steps of the node's plan, and adds the blockers of these steps.
 	Node string
 }
 
@@ -107,7 +107,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return Verdict(view)
 }
 
-// View turns what the agent said into a view of the steps that are wanted.
+// View turns the agent's status into a view of the wanted steps.
 func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(api.PluginHealth) bool) *printer.Plugins {
 	view := printer.NewPlugins(now)
 	var missing []rbacv1.PolicyRule

@@ -19,12 +19,14 @@ import (
 // Catalog is which plugins a config may name.
 type Catalog struct {
 	Plugins []cleanup.Descriptor
-	// Note says why these are the plugins of the CLI and not those of the agent, "" if they are the agent's.
+	// Note explains why the catalog has the plugins of the CLI instead of the agent's, "" if it
+	// has the agent's.
 	Note string
 }
 
-// ReadCatalog returns the plugins that the agent has reported. The CLI checks their options as
-// far as it has the same plugin. If no agent has reported its plugins, they are those of the CLI.
+// ReadCatalog returns the plugins that the agent has reported. The CLI checks the options of
+// plugins that it has too. If no agent has reported its plugins, it returns the plugins of the
+// CLI.
 func ReadCatalog(ctx context.Context, client kubernetes.Interface, namespace string, own []cleanup.Descriptor) Catalog {
 	status, err := cluster.AgentStatus(ctx, client, namespace)
 	switch {
@@ -79,7 +81,7 @@ func ownCatalog(own []cleanup.Descriptor, why string) Catalog {
 
 // Absent is a plugin that the agent has and the CLI has not, or not with these options.
 type Absent struct {
-	// Why says so.
+	// Why is the explanation for the user.
 	Why string
 }
 

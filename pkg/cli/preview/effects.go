@@ -108,7 +108,7 @@ func blockers(step config.Step, effects []cleanup.Effect) []printer.Blocker {
 	return found
 }
 
-// remedy returns what an operator can do about a blocked effect, empty if only the message says.
+// remedy returns the next step for a blocked effect, empty if only the message describes one.
 func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) string {
 	if blocked.Remedy != "" {
 		return blocked.Remedy

@@ -61,7 +61,7 @@ func TestSummariesOfOtherSteps(t *testing.T) {
 	}
 }
 
-// Any plugin can say that it is blocked.
+// Any plugin can report a blocked effect.
 func TestBlockedEffectOfAnyPluginIsABlocker(t *testing.T) {
 	effects := []cleanup.Effect{{Action: "Detach", Object: cleanup.Object{Kind: "Volume", Name: "v"}, Blocked: &cleanup.Blocker{Cause: "Replicas", Message: "it is the last replica"}}}
 	if got := blockers(config.Step{Name: "longhorn", Plugin: "longhorn"}, effects); !reflect.DeepEqual(got, []printer.Blocker{{What: "v", Reason: "it is the last replica"}}) {

@@ -1,5 +1,5 @@
-// Package preview computes what a cleanup would do, by the config on the cluster
-// and with the operator's own rights. It changes nothing.
+// Package preview computes the plan of a cleanup from the config on the cluster, with the
+// operator's own rights. It changes nothing.
 package preview
 
 import (
@@ -110,8 +110,8 @@ type indented struct{ error }
 func (i indented) Error() string { return "\n  " + strings.ReplaceAll(i.error.Error(), "\n", "\n  ") }
 func (i indented) Unwrap() error { return i.error }
 
-// lookBack reads the past for the estimate, and whether the agent follows the
-// same config. What may not be read is noted: a plan is worth something without.
+// lookBack reads past runs for the estimate, and checks whether the agent uses the same config. It
+// notes unreadable objects: a plan is useful without them.
 func (p *Previewer) lookBack(ctx context.Context) error {
 	err := cluster.EachRun(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.ReadRun(configMap)
@@ -146,7 +146,7 @@ func (p *Previewer) noteForbidden(what string, err error) error {
 	return err
 }
 
-// Plan returns what a cleanup of the node would do.
+// Plan returns the plan of a cleanup of the node.
 func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan, error) {
 	view := printer.NewPlan(node.Name)
 	view.NodeUID, view.DryRun, view.Deleting, view.Notes = string(node.UID), p.config.DryRun, node.DeletionTimestamp != nil, slices.Clone(p.notes)
@@ -229,8 +229,7 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 	return nil
 }
 
-// secretsOf looks whether the secrets that a step needs are there; their values
-// are read only to be thrown away.
+// secretsOf checks that the secrets of a step exist. It reads their values and discards them.
 func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step config.Step) error {
 	for _, key := range step.Secrets {
 		_, err := secrets{p.client, p.namespace}.Secret(ctx, key)

@@ -40,7 +40,7 @@ func (s secrets) Secret(ctx context.Context, key cleanup.SecretKey) (string, err
 	return string(value), nil
 }
 
-// nobody is what a preview may call over HTTP.
+// nobody rejects every HTTP request of a preview.
 type nobody struct{}
 
 // RoundTrip implements http.RoundTripper.

@@ -16,9 +16,8 @@ const (
 	admission = "admissionregistration.k8s.io"
 )
 
-// ToInstall are the rights without which an install cannot be put on a cluster, brought up
-// to date, and rid of what a newer version has no more. What gives the agent its rights
-// is asked for by MissingToInstall.
+// ToInstall are the rights to install, to upgrade, and to prune objects that a newer version no
+// longer has. MissingToInstall adds the rights to grant the agent its rights.
 func ToInstall(namespace string) []Right {
 	rights := []Right{{Verb: "create", Resource: "namespaces"}, {Verb: "get", Resource: "namespaces"}, {Verb: "patch", Resource: "namespaces"}}
 	for _, kind := range []struct{ group, resource, namespace string }{
@@ -37,8 +36,8 @@ func ToInstall(namespace string) []Right {
 	return rights
 }
 
-// MissingToInstall returns those of ToInstall that the caller lacks, and those for giving
-// the agent its rights.
+// MissingToInstall returns the rights of ToInstall that the caller lacks, and the missing rights
+// to grant the agent its rights.
 func MissingToInstall(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
 	lacks, err := MissingOfMine(ctx, client, ToInstall(namespace))
 	if err != nil {
@@ -48,8 +47,9 @@ func MissingToInstall(ctx context.Context, client kubernetes.Interface, namespac
 	return append(lacks, more...), err
 }
 
-// missingToGrant: a user who may escalate and bind may give the agent its rights, and so may
-// a user who has all of these. The API server applies the same rule.
+// missingToGrant returns the rights that the caller lacks to grant the agent its rights. A user
+// with the verbs escalate and bind needs no others, and neither does a user who has all of the
+// agent's rights. The API server applies the same rule.
 func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
 	lacks, err := MissingOfMine(ctx, client, []Right{
 		{Verb: "escalate", Group: rbac, Resource: "clusterroles"}, {Verb: "bind", Group: rbac, Resource: "clusterroles"},

@@ -1,4 +1,4 @@
-// Package rights asks the API server who may do what.
+// Package rights asks the API server which rights a user has.
 package rights
 
 import (
@@ -42,8 +42,8 @@ func OfAgent(ctx context.Context, namespace string) ([]Right, error) {
 	return rights, nil
 }
 
-// MissingOfAgent returns those of OfAgent that the agent's service account lacks.
-// To ask needs the right to create subjectaccessreviews.
+// MissingOfAgent returns the rights of OfAgent that the agent's service account lacks. The caller
+// needs the right to create subjectaccessreviews.
 func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace string) ([]Right, error) {
 	all, err := OfAgent(ctx, namespace)
 	if err != nil {
@@ -58,7 +58,7 @@ func MissingOfSteps(ctx context.Context, client kubernetes.Interface, namespace 
 	return access.MissingOfSteps(ctx, steps, access.ServiceAccount(client, namespace, api.Agent))
 }
 
-// MissingOfMine returns those of the rights that the caller lacks.
+// MissingOfMine returns the rights that the caller lacks.
 func MissingOfMine(ctx context.Context, client kubernetes.Interface, wanted []Right) ([]Right, error) {
 	return access.Missing(ctx, wanted, access.Self(client))
 }

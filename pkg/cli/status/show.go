@@ -34,8 +34,7 @@ const pauseKey = "cleanups"
 // bypassKey begins the key of the line about a bypass on a live node.
 const bypassKey = "bypass of node "
 
-// lines shows what has changed since the last time, a line for each: what a pipe
-// or the log of a job can take.
+// lines prints a line for each change since the last call, for a pipe or the log of a job.
 func lines(environment *command.Environment) func(*printer.Status) error {
 	said := map[string]string{}
 	return func(view *printer.Status) error {

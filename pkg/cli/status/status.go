@@ -1,5 +1,4 @@
-// Package status is the command that says how the install is and which nodes
-// are being cleaned up.
+// Package status is the command that shows agent health and ongoing cleanups.
 package status
 
 import (
@@ -94,8 +93,8 @@ func (o *Options) follow(ctx context.Context, limited bool) error {
 	return ended(ctx, follower.run(ctx))
 }
 
-// ended returns the error of a follower, which is none if its time is over. After Ctrl-C only
-// the exit code tells of it.
+// ended returns the error of a follower, nil if its time has passed. After Ctrl-C, only the exit
+// code reports the interrupt.
 func ended(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

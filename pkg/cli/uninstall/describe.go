@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
 
-// describe writes what an uninstall would remove and what it would leave undone.
+// describe prints the objects that an uninstall would remove, and the parts that would remain.
 func describe(out io.Writer, survey *install.Survey) {
 	line := func(format string, arguments ...any) { fmt.Fprintf(out, format+"\n", arguments...) }
 	line("To be removed, in this order:")
@@ -72,7 +72,7 @@ func describe(out io.Writer, survey *install.Survey) {
 	}
 }
 
-// header says whose cleanups end with the uninstall.
+// header names the nodes whose cleanups end with the uninstall.
 func header(survey *install.Survey) string {
 	if survey.Installed() {
 		return "Being cleaned up now:"

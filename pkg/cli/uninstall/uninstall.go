@@ -161,8 +161,8 @@ func (o *Options) refuse(survey *install.Survey) error {
 	return nil
 }
 
-// afterCleanups says how to go on while nodes are being cleaned up. Helm marks its release as
-// uninstalling before the hook runs, and from then on refuses to upgrade it.
+// afterCleanups describes how to continue while nodes are being cleaned up. Helm marks its release
+// as uninstalling before the hook runs, and then refuses to upgrade it.
 func afterCleanups(survey *install.Survey, again string) string {
 	next := "Wait until they are done (kubectl nodecleanup status shows the progress), then run: " + again
 	next += "\n  or:  To leave their steps undone, run: kubectl nodecleanup uninstall --force"

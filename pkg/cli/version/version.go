@@ -1,4 +1,4 @@
-// Package version is the command that says which CLI and which agent there are.
+// Package version is the command that shows the versions of the CLI and the agent.
 package version
 
 import (

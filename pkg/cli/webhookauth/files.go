@@ -23,8 +23,8 @@ type file struct {
 	mode    fs.FileMode
 }
 
-// write writes all files, or none where one is there already: a CA that is
-// replaced by accident turns the API servers away that show the old one's.
+// write writes all files, or none if one exists: an accidentally replaced CA locks out the API
+// servers with certificates of the old one.
 func write(folder string, files []file, replace bool) error {
 	if !replace {
 		for _, one := range files {

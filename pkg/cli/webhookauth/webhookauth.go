@@ -1,5 +1,5 @@
-// Package webhookauth is the command that makes what an API server needs to show
-// the webhook who it is.
+// Package webhookauth is the command that creates the files by which an API server authenticates
+// to the webhook.
 package webhookauth
 
 import (
@@ -110,7 +110,7 @@ func (o *Options) hosts() []string {
 // namespace of the agent. None is looked up: no cluster is asked.
 func (o *Options) namespace() string { return cmp.Or(o.Cluster.GivenNamespace(), api.Namespace) }
 
-// Run writes the files and says what to do with them.
+// Run writes the files and prints the next steps.
 func (o *Options) Run() error {
 	now := o.Now()
 	ca, err := o.authority(now)
