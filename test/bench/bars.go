@@ -8,8 +8,8 @@ import (
 
 // The bars that the agent must meet.
 const (
-	// minRate is the agent's rate in parts of that of the floor that does what the agent must do,
-	// one request after the other.
+	// minRate is the agent's rate relative to the floor that does the agent's necessary requests
+	// one after the other.
 	minRate = 1.1
 	// maxWrites per Node, with a plan of one step: a record at the start and at the end, the
 	// removal of the finalizer, an Event, and half a write more for what takes longer.
@@ -21,7 +21,7 @@ const (
 	maxIdleMemory = 64
 )
 
-// bars returns what was measured beside what is allowed.
+// bars returns the measured values with their limits.
 func (b *bench) bars() []measure.Bar {
 	at := slices.IndexFunc(b.floors, func(f *floor) bool { return f.name == eventFloor })
 	bars := []measure.Bar{

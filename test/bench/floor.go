@@ -35,18 +35,18 @@ const (
 // newFloors returns the floors, from the least work to the most.
 func (b *bench) newFloors() []*floor {
 	return []*floor{
-		// What a client does that only removes the finalizer.
+		// The requests of a client that only removes the finalizer.
 		{name: bareFloor, release: b.removeFinalizer},
-		// What a client must write that can resume after a crash: a run record when it starts and
-		// when it ends. Nobody sees a cleanup of this client in kubectl describe node.
+		// The writes that a client needs to resume after a crash: a run record at the start and at
+		// the end. kubectl describe node shows no cleanup of this client.
 		{name: recordFloor, release: func(ctx context.Context, node nodeID) error {
 			if err := b.keepRecord(ctx, node, nil); err != nil {
 				return err
 			}
 			return b.removeFinalizer(ctx, node)
 		}},
-		// What the agent must do as well: read the Node before it is released, because its host may
-		// have come back, and write an Event. The agent's rate is compared with this one.
+		// The agent's further requests: it reads the Node before the release, because its host may
+		// have rebooted, and writes an Event. The agent's rate is compared with this floor.
 		{name: eventFloor, release: func(ctx context.Context, node nodeID) error {
 			live, err := b.asAgent.CoreV1().Nodes().Get(ctx, node.name, metav1.GetOptions{ResourceVersion: "0"})
 			if err != nil {

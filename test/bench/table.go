@@ -31,8 +31,8 @@ func (b *bench) measureAgent(ctx context.Context, mark cluster.AuditMark) error 
 	return nil
 }
 
-// peakMemory returns the most resident memory that a process ever had, in bytes; 0 where the
-// system does not tell.
+// peakMemory returns the maximum resident memory of a process in bytes, 0 if the system does not
+// report it.
 func peakMemory(pid int) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -47,7 +47,7 @@ func peakMemory(pid int) int64 {
 	return 0
 }
 
-// count adds to the account what was asked for in a round. No object of one is in another.
+// count adds the requests of a round to the account. Rounds share no objects.
 func (b *bench) count(made []cluster.AuditEvent) {
 	writes := map[string]int{}
 	for _, event := range made {
@@ -72,8 +72,8 @@ func kindOf(event cluster.AuditEvent) request {
 
 func (r request) writes() bool { return r.verb != "get" && r.verb != "list" && r.verb != "watch" }
 
-// settled returns the agent's requests since the mark, once there are no more of
-// them: Events come later than what they tell.
+// settled returns the agent's requests since the mark, once no more arrive: Events are written
+// later than their cause.
 func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) ([]cluster.AuditEvent, error) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -102,8 +102,8 @@ func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) ([]cluster.
 	}
 }
 
-// spend returns what adds to the side's account the processor time that each
-// process uses until then.
+// spend returns a function that adds the processor time of each process until then to the side's
+// account.
 func (b *bench) spend(side string) func() {
 	pids := map[string]int{
 		"kube-apiserver": b.cluster.Component(cluster.APIServer).PID(),
@@ -143,7 +143,7 @@ func quantile(rounds []*departures, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))].Round(time.Millisecond)
 }
 
-// table returns what was measured.
+// table returns the results.
 func (b *bench) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\n%d nodes of %d images, %d at a time, %d rounds\n", b.nodes, b.images, b.concurrency, b.rounds)

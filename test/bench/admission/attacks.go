@@ -46,7 +46,7 @@ func halfBody(size int) string {
 type attack struct {
 	what  string
 	times int // at once
-	// pause between two: the caller's own work is not what is measured.
+	// pause between two requests, so that the caller's own work is not measured.
 	pause time.Duration
 	once  func(ctx context.Context, address string) error
 }
@@ -93,7 +93,7 @@ func pause(ctx context.Context, howLong time.Duration) {
 	}
 }
 
-// askHuge sends a body that is far too long, now and then of a length that it does not tell.
+// askHuge sends a body that is far too long, sometimes without a Content-Length.
 func askHuge(ctx context.Context, address string) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+api.MutatePath, io.LimitReader(zeros{}, hugeBody))

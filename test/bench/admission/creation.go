@@ -94,7 +94,7 @@ func (s *subject) measure(ctx context.Context, c *cluster.Cluster, prefix string
 	config := c.RESTConfig()
 	config.QPS = -1
 	client := kubernetes.NewForConfigOrDie(config)
-	// What the agent of another turn wrote into these objects is removed with them.
+	// The fields that the agent of an earlier turn wrote are removed together with these objects.
 	objects := dynamic.NewForConfigOrDie(c.RESTConfig())
 	for _, admission := range []dynamic.ResourceInterface{objects.Resource(webhookResource), objects.Resource(policyResource)} {
 		if err := deleteIfThere(ctx, admission); err != nil {

@@ -38,7 +38,7 @@ const (
 	leastRatio = 0.4
 )
 
-// review is what the API server sends when a kubelet registers its Node.
+// review is the request that the API server sends when a kubelet registers its Node.
 func review() ([]byte, error) {
 	node := cluster.MakeCloudNode("ip-10-0-17-4.eu-central-1.compute.internal", images)
 	node.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}

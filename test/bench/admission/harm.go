@@ -51,7 +51,7 @@ func measureHarm(ctx context.Context, _ options) (err error) {
 	if err != nil {
 		return err
 	}
-	// The certificate is not what is measured.
+	// The certificate is not part of the measurement.
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
 	honest := func() ([]time.Duration, int64, error) {
@@ -119,7 +119,7 @@ func measureHarm(ctx context.Context, _ options) (err error) {
 	return nil
 }
 
-// resident returns the resident memory of a process in bytes; only Linux tells.
+// resident returns the resident memory of a process in bytes. It works only on Linux.
 func resident(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 const (
 	atOnce = 32
-	// records of past cleanups: what a config keeps that says nothing of it.
+	// records of past cleanups: the number that a config keeps by default.
 	records = 1000
 	// leaving are the nodes that are being deleted.
 	leaving = 50

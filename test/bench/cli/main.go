@@ -22,14 +22,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// measured is a command, how often it is run, and what it may take in the middle
-// of all runs; of memory the most of any run counts.
+// measured is a command with its number of runs and its limits. The time is the median of all
+// runs, the memory the maximum.
 type measured struct {
 	arguments []string
 	runs      int
 	limit     time.Duration
 	memory    int64 // MiB
-	// code it must exit with, and what it must say: a command that fails is fast, too.
+	// code is the expected exit code, and the output must contain the text: a command that fails
+	// is fast, too.
 	code int
 	says string
 }

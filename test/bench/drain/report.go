@@ -56,7 +56,7 @@ func (r *report) median(tool string) float64 {
 	return times[len(times)/2].Seconds()
 }
 
-// mean of what the turns of a tool have cost.
+// mean of the costs of a tool's turns.
 func (r *report) mean(tool string, of func(turn) float64) float64 {
 	sum := 0.0
 	for _, each := range r.turns[tool] {
@@ -84,7 +84,7 @@ func (r *report) table() string {
 	return text.String()
 }
 
-// bars returns what was measured beside what is allowed, without the bars of tools that were not
+// bars returns the measured values with their limits, without the bars of tools that were not
 // measured.
 func (r *report) bars() []measure.Bar {
 	if len(r.turns[ours]) == 0 {

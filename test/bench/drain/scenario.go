@@ -18,7 +18,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// scenario is what is drained. Each Node starts with the Pods of as many replicas as it has.
+// scenario describes the drained Nodes and Pods. Each Node starts with the Pods of as many
+// replicas as it has.
 type scenario struct {
 	name  string
 	nodes int

@@ -32,7 +32,7 @@ const (
 	ours      = "ours"
 )
 
-// callers are those of the floors: bare evictions by so many at once.
+// callers are the numbers of concurrent callers of the floors, which only send evictions.
 var callers = []int{4, 8}
 
 func floorOf(callers int) string { return fmt.Sprintf("floor-%d", callers) }

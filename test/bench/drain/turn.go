@@ -26,12 +26,12 @@ type bench struct {
 // tool drains Nodes.
 type tool struct {
 	name string
-	// start prepares what a long-running program has done before it drains. It returns what
-	// drains Nodes, and what ends the program.
+	// start prepares a long-running program before the measured drain. It returns a function that
+	// drains Nodes, and one that ends the program.
 	start func(ctx context.Context) (drain func(context.Context, []*corev1.Node) error, stop func() error, err error)
 }
 
-// turn is what one drain has cost.
+// turn holds the costs of one drain.
 type turn struct {
 	took      time.Duration
 	evictions int

@@ -10,7 +10,7 @@ import (
 type Bar struct {
 	Name string
 	Got  float64
-	// Want is the limit; Min says that it is the least and not the most.
+	// Want is the limit. Min means that it is the minimum instead of the maximum.
 	Want float64
 	Min  bool
 }
@@ -30,7 +30,7 @@ func (b Bar) limit() string {
 	return fmt.Sprintf("%s %.2f", word, b.Want)
 }
 
-// BarTable returns the bars as text. The subject is what must meet them.
+// BarTable returns the bars as text. The subject is the program that must meet them.
 func BarTable(subject string, bars []Bar) string {
 	var text strings.Builder
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)

@@ -1,4 +1,4 @@
-// Package measure has what the benchmarks share: the machine, processor time, and bars.
+// Package measure is shared by the benchmarks: the machine, processor time, and bars.
 package measure
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Machine names what the numbers are measured on.
+// Machine describes the machine of the measurement.
 func Machine() string {
 	model := runtime.GOARCH
 	if file, err := os.Open("/proc/cpuinfo"); err == nil {
@@ -25,7 +25,7 @@ func Machine() string {
 	return fmt.Sprintf("%s, %d cores, %s, %s", model, runtime.NumCPU(), runtime.GOOS, runtime.Version())
 }
 
-// ProcessorTime returns what a process has used, 0 where the system does not tell.
+// ProcessorTime returns the processor time of a process, 0 if the system does not report it.
 func ProcessorTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
