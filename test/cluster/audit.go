@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// AuditEvent is what the API server noted of one request, without bodies: k8s.io/apiserver's Event, made flat.
+// AuditEvent is the API server's audit event of one request, without bodies: a flat form of the
+// Event in k8s.io/apiserver.
 type AuditEvent struct {
 	ID        string
 	Stage     string // ResponseComplete; ResponseStarted for a watch that continues; Panic
@@ -20,7 +21,7 @@ type AuditEvent struct {
 	AsUser    string // whom the user impersonates; empty for nobody
 	UserAgent string
 
-	// What the request is about; empty for a path that is no resource.
+	// The resource of the request; empty for a path that is not a resource.
 	APIGroup, Resource, Subresource, Namespace, Name string
 
 	Code        int // HTTP status; 0 in a stage before there is one
@@ -32,13 +33,14 @@ type AuditEvent struct {
 // AuditMark is a place in the audit log.
 type AuditMark int64
 
-// AuditMark gives the end of the audit log as it is now: AuditSince(mark) gives what comes after.
+// AuditMark returns the current end of the audit log. AuditSince(mark) returns the later events.
 func (c *Cluster) AuditMark() (AuditMark, error) {
 	_, end, err := c.readAudit(0)
 	return end, err
 }
 
-// AuditLog gives every event so far, oldest first. The event of a request is there when its response has arrived.
+// AuditLog returns every event so far, oldest first. The event of a request is logged before its
+// response arrives.
 func (c *Cluster) AuditLog() ([]AuditEvent, error) { return c.AuditSince(0) }
 
 // AuditSince gives the events after the mark, oldest first.

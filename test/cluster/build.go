@@ -26,12 +26,14 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "nodecleanup"), nil
 }
 
-// Build gives the path of the binary that holds every component of Kubernetes. It takes it from the cache, or
-// compiles it from hack/kubernetes, which is looked for from the working directory upwards: minutes, once for every
-// version of Kubernetes and of hack/kubernetes. Progress is written to out. When several processes need it, one
+// Build returns the path of the binary that holds every component of Kubernetes. It takes the
+// binary from the cache, or compiles it from hack/kubernetes, which it searches from the working
+// directory upwards. Compiling takes minutes, once for every version of Kubernetes and of
+// hack/kubernetes. Build writes its progress to out. When several processes need the binary, one
 // compiles it and the others wait.
 //
-// Beside the binary there is a script "kubectl", which compiles a kubectl when it is called first, and runs it.
+// Beside the binary there is a script "kubectl", which compiles kubectl on its first call, and
+// runs it.
 func Build(ctx context.Context, out io.Writer) (string, error) {
 	source, err := findSource()
 	if err != nil {
@@ -84,8 +86,9 @@ func (s source) build(ctx context.Context, binary string, out io.Writer) error {
 	return os.Rename(partial, binary)
 }
 
-// writeKubectl writes a script that compiles kubectl when it is called first: a cluster does not need it, and most
-// people have one. It is rewritten for another checkout, for that of the last time may be deleted.
+// writeKubectl writes a script that compiles kubectl on its first call: a cluster does not need
+// kubectl, and most users have one. It is rewritten for another checkout, because the previous
+// checkout may be deleted.
 func (s source) writeKubectl(dir string) error {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 	script := fmt.Sprintf(`#!/bin/sh
@@ -107,7 +110,7 @@ exec "$here/bin/kubectl" "$@"
 	return os.Rename(partial, path)
 }
 
-// goCommand runs go in the module. It gives what go wrote to stdout; progress gets what it wrote to stderr.
+// goCommand runs go in the module. It returns the output of go; progress gets its stderr.
 func (s source) goCommand(ctx context.Context, progress *buildProgress, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = s.dir

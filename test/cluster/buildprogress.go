@@ -27,7 +27,7 @@ func newBuildProgress(out io.Writer) *buildProgress {
 	return &buildProgress{out: out, began: time.Now()}
 }
 
-// packages says how many packages there are.
+// packages sets the number of packages.
 func (b *buildProgress) packages(total int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -61,7 +61,7 @@ func (c *Cluster) KubeconfigFor(user string, groups ...string) (string, error) {
 	return path, c.writeKubeconfig(path, user, groups...)
 }
 
-// writeKubeconfigs writes those of the administrator and of the components.
+// writeKubeconfigs writes the kubeconfigs of the administrator and of the components.
 func (c *Cluster) writeKubeconfigs() error {
 	for _, file := range []struct {
 		path, user string

@@ -24,7 +24,7 @@ import (
 	"time"
 )
 
-// Options say what kind of cluster to start. The zero value is an API server with etcd in a temporary directory.
+// Options configure a cluster. The zero value is an API server with etcd in a temporary directory.
 type Options struct {
 	// Name of the cluster, in messages and kubeconfigs; empty is "test".
 	Name string
@@ -34,11 +34,13 @@ type Options struct {
 	// The components to start beside etcd and the API server. Without the controller manager, pods need no service
 	// account.
 	WithControllerManager, WithScheduler, WithKwok bool
-	// APIServerFlags are added to those of the API server, such as --admission-control-config-file=….
+	// APIServerFlags are additional flags of the API server, such as
+	// --admission-control-config-file=….
 	APIServerFlags []string
 	// Output gets the progress, of the first build above all; nil is nowhere.
 	Output io.Writer
-	// Detached lets the cluster go on when this process ends; Open finds it again. It needs Dir.
+	// Detached keeps the cluster running when this process ends; Open finds it again. It needs
+	// Dir.
 	Detached bool
 }
 
@@ -131,8 +133,8 @@ func prepare(ctx context.Context, options Options, binary string) (*Cluster, err
 	return c, c.writeKubeconfigs()
 }
 
-// start starts what was asked for. The controller manager and the scheduler end when the API server has no RBAC
-// roles yet, so all but etcd waits for it.
+// start starts the configured components. The controller manager and the scheduler end if the API
+// server has no RBAC roles yet, so all components except etcd wait for these.
 func (c *Cluster) start(ctx context.Context, options Options) error {
 	for _, name := range []string{Etcd, APIServer} {
 		if err := c.Component(name).Start(ctx); err != nil {
@@ -155,8 +157,9 @@ func (c *Cluster) start(ctx context.Context, options Options) error {
 	return c.await(ctx, "/api/v1/namespaces/default/serviceaccounts/default")
 }
 
-// Stop ends everything that belongs to the cluster, and removes a temporary directory: first what was added, last
-// first and in good order, then the components, at once, for nothing they hold is needed any more.
+// Stop ends all processes of the cluster, and removes a temporary directory. It ends added
+// processes first, in reverse order and gracefully. Then it kills the components, because their
+// data is not needed any more.
 func (c *Cluster) Stop(ctx context.Context) error {
 	var errs []error
 	processes := c.Processes()
@@ -217,7 +220,7 @@ func (c *Cluster) Component(name string) *Process {
 	panic(fmt.Sprintf("no component %q in a cluster; there are %q", name, componentNames()))
 }
 
-// Processes gives the components, running or not, and what was added.
+// Processes returns the components, running or not, and the added processes.
 func (c *Cluster) Processes() []*Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()

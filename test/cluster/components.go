@@ -71,7 +71,8 @@ func (l layout) readyz(port int, path string) Ready {
 	return Ready{URL: "https://" + address(port) + path, CAFile: l.pki("ca.crt")}
 }
 
-// environment keeps out what the components would take for settings: ETCD_*, KUBECONFIG, ~/.kwok.
+// environment omits variables that the components would read as settings: ETCD_*, KUBECONFIG,
+// ~/.kwok.
 func (l layout) environment() []string {
 	return []string{"HOME=" + l.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
 }
@@ -81,7 +82,7 @@ func (l layout) etcdFlags() []string {
 	return []string{
 		"--name=etcd",
 		"--data-dir=" + filepath.Join(l.dir, "etcd"),
-		// What a crash of the machine would lose is of no use afterwards; a crash of etcd loses nothing.
+		// The data is useless after a crash of the machine, and a crash of etcd loses nothing.
 		"--unsafe-no-fsync",
 		"--log-level=warn",
 		"--listen-client-urls=" + client,
@@ -97,8 +98,8 @@ func (l layout) apiServerFlags(options Options) []string {
 		"--etcd-servers=http://" + address(l.ports.Etcd),
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", l.ports.APIServer),
-		// There is no network of pods: nobody needs to find the API server through its Service, and no EndpointSlice
-		// may hold a loopback address.
+		// There is no Pod network: no client uses the Service of the API server, and an
+		// EndpointSlice must not hold a loopback address.
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.0.0.0/24",

@@ -12,7 +12,8 @@ import (
 
 const (
 	keptPrefix = "nodecleanup-logs-"
-	// keptMost is how many clusters' logs are kept, the newest: those of one run with many failures.
+	// keptMost is the number of clusters whose logs are kept, the newest: enough for one run with
+	// many failures.
 	keptMost = 20
 )
 

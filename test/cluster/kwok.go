@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 )
 
-// KwokCommand gives a kwok that plays the kubelets of MakeNode's nodes on any cluster, one that this package did not
-// start too. It builds what it needs, keeps its file in dir, and serves its health at a host:port.
+// KwokCommand returns the command of a kwok that plays the kubelets of MakeNode's nodes on any
+// cluster, including clusters that this package did not start. It builds its dependencies, keeps
+// its file in dir, and serves its health at a host:port.
 func KwokCommand(ctx context.Context, dir, kubeconfig, serve string, out io.Writer) (Command, error) {
 	binary, err := Build(ctx, out)
 	if err != nil {

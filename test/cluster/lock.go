@@ -71,7 +71,8 @@ func (l *fileLock) release() error {
 	return errors.Join(os.Remove(l.file.Name()), l.file.Close())
 }
 
-// sameFile tells whether the path still leads to the open file: the last holder removed it while we waited otherwise.
+// sameFile reports whether the path still refers to the open file. It does not if the last holder
+// removed the file while we waited.
 func sameFile(file *os.File, path string) bool {
 	open, err := file.Stat()
 	if err != nil {

@@ -26,7 +26,7 @@ func openLog(path string) (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// readFrom gives what the file holds from that byte on.
+// readFrom returns the content of the file from that byte on.
 func readFrom(path string, offset int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {

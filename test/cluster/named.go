@@ -37,9 +37,10 @@ func Names() ([]string, error) {
 	return names, nil
 }
 
-// Up gives the detached cluster of that name, which keeps running when this process ends. One that is up is taken as it
-// is, with what Options ask for started if it does not run; only when its API server or etcd is unavailable, after a
-// crash or a reboot, it is replaced by a new one. Options.Dir and Options.Detached are set by Up.
+// Up returns the detached cluster of that name, which keeps running when this process ends. It
+// reuses a running cluster, and starts those of the Options' components that are stopped. It
+// replaces the cluster only if its API server or etcd is unavailable, after a crash or a reboot.
+// Up sets Options.Dir and Options.Detached.
 func Up(ctx context.Context, options Options) (*Cluster, error) {
 	return named(ctx, options, func(c *Cluster) (bool, error) {
 		if !c.serves(ctx) {
@@ -59,8 +60,8 @@ func Replace(ctx context.Context, options Options) (*Cluster, error) {
 	})
 }
 
-// named gives the detached cluster of that name: the one that is up if keep says so, or else a new one. Nobody else
-// starts or ends it in that time.
+// named returns the detached cluster of that name: the running one if keep returns true, otherwise
+// a new one. A lock keeps other processes from starting or ending it in that time.
 func named(ctx context.Context, options Options, keep func(*Cluster) (bool, error)) (*Cluster, error) {
 	if options.Output == nil {
 		options.Output = io.Discard
@@ -118,7 +119,7 @@ func Down(ctx context.Context, name string) (bool, error) {
 	return true, errors.Join(c.Stop(ctx), os.RemoveAll(dir))
 }
 
-// serves tells whether the API server is there and can reach etcd.
+// serves reports whether the API server responds and can reach etcd.
 func (c *Cluster) serves(ctx context.Context) bool {
 	return c.Component(Etcd).Healthy(ctx) == nil && c.Component(APIServer).Healthy(ctx) == nil
 }

@@ -40,8 +40,9 @@ func MakeNode(name string, labels map[string]string) *corev1.Node {
 	return node
 }
 
-// MakePod gives a Pod of one container that is bound to that node; an empty node leaves it to the scheduler. It is
-// not created yet. Where kwok runs, it becomes Running a moment after, and goes at once when it is deleted.
+// MakePod returns a Pod of one container that is bound to that node; the scheduler binds it if the
+// node is empty. It is not created yet. With kwok, it becomes Running a moment later, and is
+// removed immediately when it is deleted.
 func MakePod(namespace, name, node string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": name}},

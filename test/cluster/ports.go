@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// Ports are taken from below those that Linux (from 32768) and macOS (from 49152) give to outgoing connections, so
-// that nobody gets one by accident while a component that had it is down.
+// Ports are below the ranges that Linux (from 32768) and macOS (from 49152) use for outgoing
+// connections, so that no connection takes the port of a stopped component.
 const (
 	firstPort = 20000
 	lastPort  = 32000
@@ -67,7 +67,7 @@ func free(port int) bool {
 	return listener.Close() == nil
 }
 
-// address is that of a port on loopback.
+// address returns the address of a port on loopback.
 func address(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }

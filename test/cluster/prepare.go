@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// auditPolicy records who did what, without bodies. The stage RequestReceived would double every event.
+// auditPolicy records the user and the target of each request, without bodies. The stage
+// RequestReceived would double every event.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]

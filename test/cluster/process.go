@@ -18,19 +18,19 @@ const (
 	pollInterval        = 50 * time.Millisecond
 )
 
-// Command says what a Process runs, and when it counts as started.
+// Command describes the program of a Process, and when it counts as started.
 type Command struct {
 	// Name names the log file and the process in errors.
 	Name string `json:"name"`
 	// Path of the program, and its arguments without the program's name.
 	Path string   `json:"path"`
 	Args []string `json:"args,omitempty"`
-	// Env is the whole environment, as in exec.Cmd: nil takes that of this process. It can hold secrets, so no state
-	// file records it.
+	// Env is the whole environment, as in exec.Cmd: nil means the environment of this process. It
+	// can hold secrets, so no state file records it.
 	Env []string `json:"-"`
-	// Dir is the working directory; empty takes that of this process.
+	// Dir is the working directory; empty means the directory of this process.
 	Dir string `json:"dir,omitempty"`
-	// Ready is what Start waits for; the zero value waits for nothing.
+	// Ready is the condition that Start waits for; the zero value means none.
 	Ready Ready `json:"ready,omitzero"`
 	// StopTimeout is the time between SIGTERM and SIGKILL; 0 takes 10 seconds.
 	StopTimeout time.Duration `json:"stopTimeout,omitempty"`
@@ -69,7 +69,7 @@ func (p *Process) PID() int {
 	return 0
 }
 
-// Running tells whether the process was started and has not ended. A paused one runs.
+// Running reports whether the process was started and has not ended. A paused process is running.
 func (p *Process) Running() bool { return p.alive() != nil }
 
 // Start starts the process and waits until it is ready, at most 2 minutes. When it does not get ready, or ends
@@ -173,7 +173,7 @@ func (p *Process) Restart(ctx context.Context) error {
 // Pause freezes the process with SIGSTOP: its connections stay open and nothing answers, as in a network partition.
 func (p *Process) Pause() error { return p.send("pausing", syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process.
 func (p *Process) Resume() error { return p.send("resuming", syscall.SIGCONT) }
 
 // Wait waits until the process ends and gives its error, an *exec.ExitError when the exit code is not 0; or the

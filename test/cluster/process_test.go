@@ -106,7 +106,7 @@ func TestProcessDiesWithItsParent(t *testing.T) {
 		fmt.Printf("child=%d\n", p.PID())
 		<-t.Context().Done()
 	}
-	// The other process is killed before it can clean up, so what it makes is made in here.
+	// The other process is killed before it can clean up, so it creates its files in this folder.
 	folder := t.TempDir()
 	parent := NewProcess(Command{
 		Name: "parent", Path: os.Args[0], Args: []string{"-test.run=^" + t.Name() + "$"},

@@ -23,7 +23,8 @@ type Ready struct {
 	LogLine string `json:"logLine,omitempty"`
 }
 
-// check asks once, and gives nil or what is missing. The log counts from byte offset logged on.
+// check tests the condition once, and returns nil or the missing part. It reads the log from byte
+// offset logged on.
 func (r Ready) check(ctx context.Context, client *http.Client, log string, logged int64) error {
 	if r.LogLine != "" {
 		output, err := readFrom(log, logged)
@@ -40,7 +41,8 @@ func (r Ready) check(ctx context.Context, client *http.Client, log string, logge
 	return checkURL(ctx, client, r.URL)
 }
 
-// client gives what asks the URL. It keeps no connection, so that every answer is one of the process as it is now.
+// client returns a client for the URL. It keeps no connection, so that every response comes from
+// the current process.
 func (r Ready) client() (*http.Client, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	if r.CAFile != "" {
@@ -74,7 +76,7 @@ func checkURL(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// Healthy asks once whether the process runs and is ready, and gives nil or what is wrong.
+// Healthy checks once whether the process runs and is ready, and returns nil or the fault.
 func (p *Process) Healthy(ctx context.Context) error {
 	if !p.Running() {
 		return fmt.Errorf("%s does not run", p.Name())

@@ -12,7 +12,7 @@ import (
 // run is one life of a process: a child of ours, or a detached process that an earlier command left running.
 type run struct {
 	pid int
-	// born tells this process from a later one with the same id; see processBirth.
+	// born distinguishes this process from a later one with the same id; see processBirth.
 	born string
 	// exited is closed when our child has ended, with err set before; nil for a process that is not our child.
 	exited chan struct{}

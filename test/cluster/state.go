@@ -12,7 +12,7 @@ import (
 
 const stateFile = "state.json"
 
-// state is what a later command needs to know of a detached cluster.
+// state holds the facts about a detached cluster that a later command needs.
 type state struct {
 	Name       string         `json:"name"`
 	Binary     string         `json:"binary"`

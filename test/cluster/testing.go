@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Start gives a cluster for one test, which ends with it. When the test fails, the logs are kept and it says where.
-// A cluster for all tests of a package is made by New in TestMain.
+// Start returns a cluster for one test, which ends with it. If the test fails, the logs are kept
+// and their path is logged. For a cluster of all tests of a package, call New in TestMain.
 func Start(t testing.TB, options Options) *Cluster {
 	t.Helper()
 	if options.Output == nil {
@@ -27,7 +27,7 @@ func Start(t testing.TB, options Options) *Cluster {
 			}
 			t.Logf("the logs of cluster %s are in %s", c.Name(), dir)
 		}
-		// The context of the test is done by now.
+		// The context of the test has ended.
 		if err := c.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("stopping the cluster: %v", err)
 		}
@@ -77,7 +77,7 @@ func UseOwnCache(t testing.TB) {
 		t.Fatal(err)
 	}
 	own := t.TempDir()
-	// The ports are those of the machine, so that nobody else's cluster takes the same.
+	// The ports are shared by the whole machine, so that no other cluster takes the same ones.
 	for _, shared := range []string{"kubernetes", "ports"} {
 		if err := os.MkdirAll(filepath.Join(cache, shared), 0o755); err != nil {
 			t.Fatal(err)
