@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// The webhook alone at first: with the policy, nobody would notice that it is not called.
-// The URL of the inventory is in a Secret that the chart makes.
+// The test uses the webhook alone: with the policy, a webhook that is never called would not be
+// noticed. The URL of the inventory is in a Secret that the chart creates.
 const helmValues = `
 image: {repository: %s, tag: %s}
 cli: {image: {repository: %s, tag: %[2]s}}
@@ -115,7 +115,7 @@ func TestHelm(t *testing.T) {
 			if pods := agents(t); len(pods) > 0 {
 				t.Errorf("%d agents are left", len(pods))
 			}
-			// Helm leaves a namespace; ours is as it was.
+			// Helm keeps the namespace, so the test deletes it.
 			if err := client.CoreV1().Namespaces().Delete(t.Context(), api.Namespace, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}

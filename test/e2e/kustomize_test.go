@@ -13,8 +13,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// As a site's own overlay: its image, its config, and two components. The webhook alone:
-// with the policy, nobody would notice that it is not called.
+// An overlay as a site would write it: its image, its config, and two components. It uses the
+// webhook alone: with the policy, a webhook that is never called would not be noticed.
 const kustomization = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [%s/base]
@@ -42,7 +42,7 @@ func TestKustomize(t *testing.T) {
 	folder := t.TempDir()
 	overlay := func(t *testing.T, sources, version, more string) {
 		t.Helper()
-		// Kustomize takes no absolute folder.
+		// Kustomize rejects absolute folders.
 		manifests, err := filepath.Rel(folder, filepath.Join(sources, "manifests"))
 		if err != nil {
 			t.Fatal(err)

@@ -40,7 +40,8 @@ func TestInstallLifecycle(t *testing.T) {
 	}
 	prove(t, "install",
 		part{"agents are ready under the restricted level", func(t *testing.T) {
-			// The webhook alone: with the policy, nobody would notice that it is not called.
+			// The webhook alone: with the policy, a webhook that is never called would not be
+			// noticed.
 			installPrevious(t, "--wait", "--image", repository+":"+oldVersion, "--config", config, "--admission", "webhook")
 			wantAgents(t, oldVersion)
 		}},

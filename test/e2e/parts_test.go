@@ -46,7 +46,7 @@ func prove(t *testing.T, way string, parts ...part) {
 	}
 }
 
-// tellTheState leaves in the test's log what an operator would look at.
+// tellTheState logs the state that an operator would look at.
 func tellTheState(t *testing.T) {
 	t.Helper()
 	for _, arguments := range [][]string{
@@ -170,8 +170,8 @@ func deleteNode(t *testing.T, name string) {
 	}
 }
 
-// deleteBlocked makes a node, deletes it, and returns when a budget blocks its drain.
-// unblock lets it go on.
+// deleteBlocked creates a node, deletes it, and returns when a budget blocks its drain. unblock
+// removes the blocker.
 func deleteBlocked(t *testing.T, name string) (unblock func()) {
 	t.Helper()
 	if _, err := makeNode(t.Context(), name, metav1.CreateOptions{}); err != nil {

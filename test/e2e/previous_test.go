@@ -12,15 +12,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// previousRelease names the environment variable with the tag of the release that
-// upgrades start from. While there is none, it is empty: then they start from these
-// sources, which tell an older version.
+// previousRelease names the environment variable with the tag of the release that upgrades start
+// from. Before the first release, it is empty: then upgrades start from these sources with an
+// older version number.
 const previousRelease = "NODECLEANUP_PREVIOUS"
 
 // previous is the folder with the sources that upgrades start from.
 var previous string
 
-// checkOutPrevious returns that folder, and what takes it away again.
+// checkOutPrevious returns the folder of the previous release, and a function that removes it.
 func checkOutPrevious(ctx context.Context) (folder string, remove func() error, err error) {
 	tag := os.Getenv(previousRelease)
 	if tag == "" {

@@ -50,8 +50,8 @@ func templateIsInstall(t *testing.T) {
 	}
 }
 
-// decode returns objects by kind and name, as what they mean: without the label that says who
-// manages them, and with the config as an object.
+// decode returns objects by kind and name, in a comparable form: without the label of the managing
+// tool, and with the config as an object.
 func decode(t *testing.T, text []byte) map[string]map[string]any {
 	t.Helper()
 	found := map[string]map[string]any{}

@@ -47,7 +47,7 @@ func kubectl(t *testing.T, arguments ...string) string {
 	return succeeded(t, program(t, "", shared.Kubectl(), arguments...))
 }
 
-// ran is what a program did.
+// ran is the result of a program.
 type ran struct {
 	said string
 	err  error

@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// tell says how the agents are: a CI job removes its cluster before anybody can look.
+// tell logs the state of the agents, because a CI job removes its cluster at its end.
 func (f *fixture) tell(ctx context.Context, t *testing.T) {
 	t.Helper()
 	pods, err := f.client.CoreV1().Pods(api.Namespace).List(ctx, metav1.ListOptions{})

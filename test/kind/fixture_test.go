@@ -32,7 +32,7 @@ const (
 	oldVariable        = "NODECLEANUP_KIND_OLD_IMAGE"
 	newVariable        = "NODECLEANUP_KIND_NEW_IMAGE"
 
-	// testTimeout is what a loaded machine of a CI may need to start two Pods.
+	// testTimeout is the time in which a busy CI machine can start two Pods.
 	testTimeout = 3 * time.Minute
 	settings    = `apiVersion: nodecleanup.io/v1alpha1
 kind: Config
@@ -88,7 +88,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// clean returns what takes away all that a test may have left when it failed.
+// clean returns a function that removes all objects of a failed test.
 func (f *fixture) clean(t *testing.T) func() {
 	return func() {
 		ctx := context.WithoutCancel(t.Context())

@@ -1,5 +1,5 @@
-// Package kind_test runs an install on a cluster that already exists, such as
-// kind's: what of test/e2e needs no node of its own, on any version of Kubernetes.
+// Package kind_test runs an install on an existing cluster, such as kind's. It contains the parts
+// of test/e2e that need no node of their own, for any version of Kubernetes.
 package kind_test
 
 import (
@@ -41,7 +41,7 @@ func TestInstallLifecycle(t *testing.T) {
 	}
 }
 
-// The webhook alone: with the policy, nobody would notice that its Service leads nowhere.
+// The webhook alone: with the policy, a webhook Service without endpoints would not be noticed.
 func installed(t *testing.T, f *fixture) {
 	f.nodecleanup(t, exit.OK, "install", "--wait", "--image", f.old, "--config", f.config, "--admission", "webhook")
 	f.wantAgents(t, f.old)

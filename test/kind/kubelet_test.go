@@ -33,8 +33,8 @@ func (f *fixture) makeNode(t *testing.T, name string) *corev1.Node {
 	return made
 }
 
-// playKubelet says of each Pod that comes to a Node that it runs, and lets it go when it
-// is deleted, until stop is called.
+// playKubelet reports each Pod on a Node as running, and removes it when it is deleted, until stop
+// is called.
 func (f *fixture) playKubelet(t *testing.T, node string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// programs are what hack/node makes, by the package in its module.
+// programs are the programs that hack/node builds, by the package in its module.
 func programs() map[string]string {
 	return map[string]string{
 		"node":                    ".",

@@ -14,7 +14,7 @@ import (
 // The node and the control plane share most packages. Of another version, each is
 // compiled a second time, and all that imports it: that was 7 minutes.
 func TestVersionsMatchTheControlPlane(t *testing.T) {
-	// What the control plane compiles nothing of, or next to nothing.
+	// Packages of which the control plane compiles nothing, or almost nothing.
 	apart := []string{
 		"dario.cat/mergo", "github.com/Microsoft/go-winio", "github.com/containerd/containerd/api", "github.com/containerd/log",
 		"github.com/moby/sys/userns", "github.com/sirupsen/logrus",

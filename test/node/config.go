@@ -22,8 +22,8 @@ func (l layout) path(parts ...string) string {
 func (l layout) program(name string) string { return filepath.Join(l.programs, name) }
 func (l layout) socket() string             { return l.path("containerd.sock") }
 
-// containerdConfig has the runtime keep the OOM score as it is: without
-// CAP_SYS_RESOURCE, which a container of CI lacks, each Pod would fail.
+// containerdConfig makes the runtime preserve the OOM score: without CAP_SYS_RESOURCE, which a CI
+// container lacks, each Pod would fail.
 func (l layout) containerdConfig() string {
 	return fmt.Sprintf(`version = 3
 root = %q

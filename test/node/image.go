@@ -16,7 +16,7 @@ import (
 type Image struct {
 	// Module is the folder with the program's go.mod, Package is in it.
 	Module, Package string
-	// Repository and Version are the image's name. The program tells the version as its own.
+	// Repository and Version are the image's name. The program reports the same version.
 	Repository, Version string
 }
 
@@ -43,7 +43,7 @@ func (n *Node) Load(ctx context.Context, root string, image Image) error {
 	return os.Remove(file)
 }
 
-// ctr runs containerd's own client on what the kubelet sees. Its error holds what it said.
+// ctr runs containerd's own client in the namespace of the kubelet. Its error contains the output.
 func (n *Node) ctr(ctx context.Context, arguments ...string) (string, error) {
 	command := exec.CommandContext(ctx, n.program("ctr"), append([]string{"--address", n.socket(), "--namespace", "k8s.io"}, arguments...)...)
 	var said bytes.Buffer

@@ -33,7 +33,7 @@ const (
 	readyTimeout = 2 * time.Minute
 )
 
-// Address is that of this machine which Pods reach it by: not loopback.
+// Address returns the address by which Pods reach this machine. It is not loopback.
 func Address() (net.IP, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -47,13 +47,12 @@ func Address() (net.IP, error) {
 	return nil, errors.New("a node needs an IPv4 address that is not loopback")
 }
 
-// APIServerFlags are those that the API server needs, so that Pods reach it and it
-// reaches them.
+// APIServerFlags returns the flags by which Pods reach the API server and it reaches them.
 func APIServerFlags() ([]string, error) {
 	address, err := Address()
 	return []string{
 		"--bind-address=0.0.0.0", "--advertise-address=" + address.String(), "--endpoint-reconciler-type=lease",
-		// Nobody resolves the node's name, and logs are asked of the kubelet.
+		// The node's name cannot be resolved, and the API server reads logs from the kubelet.
 		"--kubelet-preferred-address-types=InternalIP",
 	}, err
 }
@@ -65,8 +64,8 @@ type Node struct {
 	unlock    func() error
 }
 
-// lockFile is held by the one who has the node of this machine: a second one would be on
-// the same bridge.
+// lockFile is held by the process that runs the node of this machine: a second node would use the
+// same bridge.
 const lockFile = "/run/nodecleanup-node.lock"
 
 // Start starts the node and returns when it is Ready. root is the folder of this

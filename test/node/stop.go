@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// Stop ends the node, every container on it, and what it set up on this machine.
+// Stop ends the node and every container on it, and reverts its changes to this machine.
 func (n *Node) Stop(ctx context.Context) error {
 	var failed error
 	note := func(what string, err error) {
@@ -52,8 +52,8 @@ func (n *Node) endContainers(ctx context.Context) (err error) {
 	if n.processes[0].PID() == 0 {
 		return nil
 	}
-	// Containers of a Pod share a process, which ends with the first that is deleted; then
-	// the others' deletion fails, and what is left is what counts.
+	// Containers of a Pod share a process, which ends with the first deleted container. Then
+	// deleting the others fails, so only the remaining containers matter.
 	var failed error
 	ended := map[string]bool{}
 	defer func() { err = errors.Join(err, removeCgroups(maps.Keys(ended))) }()
@@ -76,8 +76,8 @@ func (n *Node) endContainers(ctx context.Context) (err error) {
 	return failed
 }
 
-// removeCgroups removes those of containers that were ended by force, which runc leaves:
-// in each hierarchy of cgroups v1, or in the only one of v2.
+// removeCgroups removes the cgroups of killed containers, which runc leaves: in each hierarchy of
+// cgroups v1, or in the only one of v2.
 func removeCgroups(containers iter.Seq[string]) error {
 	var failed error
 	for container := range containers {

@@ -22,8 +22,8 @@ func apart(f func() error) error {
 	go func() {
 		runtime.LockOSThread()
 		if syscall.Gettid() == syscall.Getpid() {
-			// The first thread does not end, and /proc/self is what it sees. While it is
-			// locked here, f gets another one.
+			// The first thread does not end, and /proc/self refers to it. While it is locked here,
+			// f runs on another thread.
 			defer runtime.UnlockOSThread()
 			result <- apart(f)
 			return
@@ -113,7 +113,7 @@ func connectsThroughService(ctx context.Context, _ string) error {
 	})
 }
 
-// quiet runs a command; its error holds what it said.
+// quiet runs a command; its error contains the output.
 func quiet(command *exec.Cmd) error {
 	said, err := command.CombinedOutput()
 	if err != nil {

@@ -16,9 +16,8 @@ import (
 // trialTime is how long all trials together may take; they take a second.
 const trialTime = 30 * time.Second
 
-// Unfit says why this machine cannot be a node, and nil where it can. It does not only
-// look whether things are there: it tries them, for in a sandbox much is there that does
-// nothing. It leaves nothing behind.
+// Unfit returns the cause why this machine cannot be a node, nil if it can. It tests each feature
+// by using it, because a sandbox can contain features that have no effect. It reverts its changes.
 func Unfit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), trialTime)
 	defer cancel()
@@ -60,8 +59,8 @@ func Unfit() error {
 	return nil
 }
 
-// writesKernelSettings: the kubelet ends where it may not write those that differ from
-// what it wants, and CNI where it may not have packets forwarded.
+// writesKernelSettings checks that kernel settings are writable. The kubelet exits if it cannot
+// correct them, and CNI needs packet forwarding.
 func writesKernelSettings(context.Context, string) error {
 	for setting, wanted := range map[string]string{
 		"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// spoiled names the environment variable that has this program spoil its machine in one
-// way, say what Unfit says then, and end.
+// spoiled names the environment variable that makes this program break its machine in one way,
+// print the result of Unfit, and exit.
 const spoiled = "NODECLEANUP_SPOILED"
 
 func TestMain(m *testing.M) {
