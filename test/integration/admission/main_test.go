@@ -1,5 +1,5 @@
-// Package admission_test holds what the API server itself does for nodecleanup, by
-// the shipped policies and roles, with users made for the purpose. No agent runs.
+// Package admission_test tests the shipped policies and roles, which the API server applies
+// without an agent. The tests create their own users.
 package admission_test
 
 import (

@@ -52,7 +52,7 @@ func TestBypassCannotNameAnotherUser(t *testing.T) {
 	if err := annotateAll(t, op, "worker", `"nodecleanup.io/bypass":null`); err != nil {
 		t.Errorf("another operator removes it: %v", err)
 	}
-	// What is left of it names opal.
+	// The remaining annotations name opal.
 	denied("a new bypass without a name", annotateAll(t, op, "worker", set), "op")
 	if enforced, err := access.NamesEnforced(t.Context(), f.agent()); err != nil || !enforced {
 		t.Errorf("the agent sees that names are enforced: %v, %v", enforced, err)

@@ -82,7 +82,7 @@ func wantRefused(t *testing.T, what, name string, err error) {
 	}
 }
 
-// changes are what a writer could do to a stored object.
+// changes are the ways in which a writer can change a stored object.
 var changes = map[string]func(ctx context.Context, client kubernetes.Interface, stored *corev1.ConfigMap) error{
 	"update": func(ctx context.Context, client kubernetes.Interface, stored *corev1.ConfigMap) error {
 		stored = stored.DeepCopy()
@@ -200,8 +200,8 @@ func TestAPreflightNeedsNoBypass(t *testing.T) {
 		patchOf(`{"metadata":{"annotations":{"`+api.AnnotationPreflightRequestedAt+`":"2026-01-31T05:00:00Z"}},"data":{"a":"forged"}}`)(t.Context(), requester, configMap(api.StatusName, nil)))
 }
 
-// An operator writes run records when no agent runs. Its Role cannot name them, and is not to
-// change what the agent does.
+// An operator writes run records when no agent runs. The operator Role cannot list them by name,
+// but must not allow changes of the agent's config.
 func TestOperatorRoleCannotChangeTheConfig(t *testing.T) {
 	f := setUpRecords(t)
 	binding := &rbacv1.RoleBinding{

@@ -16,13 +16,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// requests are the annotations that ask for something, and what the answer depends on.
+// requests are the annotations that request a cleanup, a retry or another action, and the
+// annotations that they depend on.
 var requests = []string{
 	api.AnnotationCleanupRequestedAt, api.AnnotationCleanupRequestedBy, api.AnnotationRetryRequestedAt, api.AnnotationRetryRequestedBy,
 	api.AnnotationCordonedBy, api.AnnotationProtect, api.AnnotationCleanupRequestedPlan,
 }
 
-// annotate sets an annotation, or takes it off where the value is empty, without storing it.
+// annotate sets an annotation in a dry run, or removes it if the value is empty.
 func annotate(t *testing.T, client kubernetes.Interface, node, key, value string, subresources ...string) error {
 	t.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
@@ -82,7 +83,7 @@ func TestKubeletsAndStatusWritersCannotRequest(t *testing.T) {
 			}
 		}
 	}
-	// What they are there for they may do all the same, on a Node that has such annotations.
+	// On a Node with such annotations, their regular updates are still allowed.
 	for what, client := range map[string]kubernetes.Interface{"a kubelet": f.kubelet("asked"), "a reporter": reporter} {
 		if _, err := client.CoreV1().Nodes().Patch(t.Context(), "asked", types.StrategicMergePatchType,
 			[]byte(`{"status":{"conditions":[{"type":"KernelDeadlock","status":"False","reason":"KernelHasNoDeadlock"}]}}`), metav1.PatchOptions{}, "status"); err != nil {

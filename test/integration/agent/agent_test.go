@@ -20,7 +20,7 @@ import (
 
 const logOnly = "steps: [{name: log, plugin: logger}]\n"
 
-// gate lets a step tell that it began, and holds it until it is opened.
+// gate reports that a step began, and blocks the step until the gate is opened.
 type gate struct{ began, open chan struct{} }
 
 func newGate() gate { return gate{make(chan struct{}, 10), make(chan struct{})} }

@@ -6,7 +6,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// audited returns what the agent asked of the API server since a mark.
+// audited returns the agent's requests to the API server since a mark.
 func (f *fixture) audited(mark cluster.AuditMark) []cluster.AuditEvent {
 	f.Helper()
 	requests, err := shared.AuditSince(mark)

@@ -31,8 +31,8 @@ type between struct {
 	after  func(*http.Request)
 }
 
-// put says what is done from now on. The one that is not wanted may be nil. A
-// request for which before returns true never reaches the API server.
+// put sets the functions that are called from now on. Each may be nil. If before returns true, the
+// request never reaches the API server.
 func (b *between) put(before func(*http.Request) (abort bool), after func(*http.Request)) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -100,7 +100,7 @@ func (b *between) kubeconfig(f *fixture) string {
 	return path
 }
 
-// keepBody lets what is sent be read again, by sends.
+// keepBody keeps the body of a request readable for sends.
 func keepBody(f *fixture, request *http.Request) {
 	if request.Method != http.MethodPost && request.Method != http.MethodPut {
 		return
@@ -113,8 +113,8 @@ func keepBody(f *fixture, request *http.Request) {
 	request.Body, _ = request.GetBody()
 }
 
-// sends reports whether a text is in what a POST sends. Where an object is created, only
-// that has its name, as it is written in JSON and in protobuf alike.
+// sends reports whether the body of a POST contains a text. Only the request that creates an
+// object contains its name, in JSON and in protobuf alike.
 func sends(request *http.Request, text string) bool {
 	if request.GetBody == nil {
 		return false

@@ -42,8 +42,8 @@ func answersAt(config *rest.Config, off ...time.Duration) {
 	})
 }
 
-// TestNoNodeIsReleasedEarlyByOneWrongClock: what the answers say makes a deadline pass, and
-// the Node was deleted a moment ago.
+// By the time of the responses, the deadline has passed. In fact, the Node was deleted a moment
+// ago.
 func TestNoNodeIsReleasedEarlyByOneWrongClock(t *testing.T) {
 	f := setUp(t, "deadline: {after: 30m, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
 	for name, off := range map[string][]time.Duration{
@@ -79,7 +79,7 @@ func TestNoNodeIsReleasedEarlyByOneWrongClock(t *testing.T) {
 	}
 }
 
-// TestDeadlinePassesWithASlowServerClock: the agent has watched for that long.
+// By its own clock, the agent has watched the Node for longer than the deadline.
 func TestDeadlinePassesWithASlowServerClock(t *testing.T) {
 	f := setUp(t, "deadline: {after: 2s, action: Release}\nretry: {maxRetries: 0}\nsteps:\n- {name: fails, plugin: probe}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }
@@ -94,7 +94,7 @@ func TestDeadlinePassesWithASlowServerClock(t *testing.T) {
 	}
 }
 
-// TestRecordUsesTheServerTime, as the time of the deletion is.
+// The time of the deletion is the API server's time too.
 func TestRecordUsesTheServerTime(t *testing.T) {
 	f := setUp(t, logOnly)
 	options := f.options()
@@ -108,8 +108,8 @@ func TestRecordUsesTheServerTime(t *testing.T) {
 	}
 }
 
-// TestFastClockDoesNotOverrideBudgets: the machine of the leader is 25 minutes ahead of
-// the API server, and budgets are to be respected for 20.
+// The leader's clock is 25 minutes ahead of the API server. Budgets must be respected for 20
+// minutes.
 func TestFastClockDoesNotOverrideBudgets(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {allowUnmanaged: true, forceAfter: 20m}}]\n")
 	options := f.options()

@@ -24,7 +24,7 @@ func (p fails) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 }
 
-// A merge patch without a field keeps what the field was before.
+// A merge patch without a field keeps the previous value of the field.
 func TestConditionDropsTheEarlierMessage(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: fails, retry: {initialDelay: 2s}}\n")
 	plugin := fails{make(chan struct{})}

@@ -129,7 +129,7 @@ steps:
 	if len(calls) != len(nodes)*len(steps) {
 		t.Errorf("%d keys for %d steps of %d nodes", len(calls), len(steps), len(nodes))
 	}
-	// What the kills did not meet they prove nothing about.
+	// Without an interrupted run the test proves nothing.
 	if hits == 0 || len(settled) == 0 {
 		t.Errorf("of %d kills %d cut a run short, and %d steps were recorded as done at one", kills, hits, len(settled))
 	}

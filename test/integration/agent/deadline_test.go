@@ -34,7 +34,7 @@ func TestNodeIsHeldAndReportedOnceAfterTheDeadline(t *testing.T) {
 	f.delete(node)
 	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: the cleanup continues")
 	f.eventually("the run record says so", func(context.Context) (bool, error) { return f.record(node).DeadlinePassed, nil })
-	// Neither what is tried again nor an agent that begins says it another time.
+	// Neither a retry nor a restarted agent reports it again.
 	stop()
 	f.start(f.options())
 	f.patch(node, `{"metadata":{"annotations":{"`+api.AnnotationRetryRequestedAt+`":"again"}}}`)

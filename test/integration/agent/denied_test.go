@@ -62,7 +62,8 @@ func (f *fixture) denyWithNotFound(name, resource string, operation registration
 	return func() { allows.Store(true) }
 }
 
-// A webhook chooses the code of its denial. A 404 does not say that the Pod or the Node is deleted.
+// A webhook chooses the code of its denial. A 404 does not mean that the Pod or the Node is
+// deleted.
 func TestNotFoundOfAWebhookIsADenial(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	node := f.protected("worker")

@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// A cleanup may be over before anybody could have looked: kubectl describe node tells it all the same.
+// A cleanup may end within a second. kubectl describe node must still show its steps.
 func TestQuickCleanupHasAnEventPerStep(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return nil }

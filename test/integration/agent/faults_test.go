@@ -93,8 +93,8 @@ func TestMisbehavingServicesDoNotBlockOtherSteps(t *testing.T) {
 	}
 }
 
-// TestConcurrentFinalizerEditsArePreserved: no finalizer of theirs is lost or
-// brought back, and ours is removed only after the cleanup.
+// No finalizer of the other writers is lost or restored, and ours is removed only after the
+// cleanup.
 func TestConcurrentFinalizerEditsArePreserved(t *testing.T) {
 	const nodes, writers = 10, 10
 	f := setUp(t, "retry: {initialDelay: 10ms}\nsteps:\n- {name: step, plugin: probe, options: {do: step}}\n")
@@ -123,8 +123,8 @@ func TestConcurrentFinalizerEditsArePreserved(t *testing.T) {
 		all = append(all, node)
 		f.delete(node)
 	}
-	// Each takes its own finalizer off, one node after the other, and never sees
-	// it again; while it is there, it is there for every writer.
+	// Each writer removes its own finalizer, one node after the other, and never sees it again.
+	// Until then, every writer sees it.
 	var group sync.WaitGroup
 	for writer := range writers {
 		group.Go(func() {
@@ -281,9 +281,8 @@ func (f *fixture) awaitNone(limit time.Duration) {
 	}
 }
 
-// TestRunsResumeAfterAnAPIServerOutage: what runs is cancelled before another agent
-// could have taken over, what it returns does not count, and all is done when the
-// API server is back.
+// Running steps are cancelled before another agent could have become the leader, and their results
+// do not count. All cleanups finish when the API server is available again.
 func TestRunsResumeAfterAnAPIServerOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a minute without API server")

@@ -29,7 +29,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// testTimeout is how long a test waits for what must happen.
+// testTimeout limits each wait of a test.
 const testTimeout = 30 * time.Second
 
 // fixture is one install of nodecleanup, for one test.
@@ -38,7 +38,7 @@ type fixture struct {
 	client    kubernetes.Interface
 	namespace string
 	port      int
-	// probes are what steps of plugin "probe" do, by the step's name.
+	// probes are the functions that steps of plugin "probe" call, by the step's name.
 	probes map[string]func(context.Context, cleanup.Target) error
 }
 

@@ -13,9 +13,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestAgentRequestsMatchTheFlowSchema: the shipped FlowSchemas match what the agent asks for,
-// as the API server itself says in each answer. Without them it shares its priority level with all others
-// who has a service account, and its Lease too.
+// The shipped FlowSchemas match the agent's requests, as the API server reports in each response.
+// Without them, the agent's requests, including its Lease renewals, would share the priority level
+// of all service accounts.
 func TestAgentRequestsMatchTheFlowSchema(t *testing.T) {
 	f := setUp(t, logOnly)
 	names := map[string]string{}

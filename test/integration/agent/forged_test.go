@@ -13,8 +13,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// forge stores a run record for a terminating Node, as a user could who may write
-// ConfigMaps where no policy protects them.
+// forge stores a run record for a terminating Node, as a user with the right to write ConfigMaps
+// could if no policy protected them.
 func (f *fixture) forge(node *corev1.Node, change func(run *api.Run)) {
 	f.Helper()
 	at := metav1.NewTime(f.read(node).DeletionTimestamp.Add(time.Second))
@@ -90,8 +90,7 @@ func TestAForgedRecordSkipsNoStep(t *testing.T) {
 	}
 }
 
-// TestRecordForgedDuringTheRunSkipsNoStep: the agent finds another record than the one
-// that it stored.
+// The stored record differs from the record that the agent wrote.
 func TestRecordForgedDuringTheRunSkipsNoStep(t *testing.T) {
 	f := setUp(t, "retry: {initialDelay: 10ms}\n"+oneProbe)
 	gate := newGate()
@@ -113,7 +112,7 @@ func TestRecordForgedDuringTheRunSkipsNoStep(t *testing.T) {
 	}
 }
 
-// TestARetryRequestStartsAnUndecodableRecordOver: nobody has to delete a record.
+// An undecodable record need not be deleted.
 func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 	f := setUp(t, oneProbe)
 	calls := make(chan struct{}, 10)

@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestOldRunRecordsArePruned: by age and by number, but never of a Node that is
-// still there, nor one that cannot be read.
+// Records are pruned by age and by number. The agent keeps records of existing Nodes and
+// undecodable records.
 func TestOldRunRecordsArePruned(t *testing.T) {
 	f := setUp(t, "history: {maxAge: 24h, maxRuns: 2}\n"+logOnly)
 	held := f.create("held", "example.com/other", api.Finalizer)

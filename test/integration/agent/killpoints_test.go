@@ -58,7 +58,7 @@ func TestAgentKilledAroundEachWriteResumes(t *testing.T) {
 		is   func(*http.Request) bool
 		// recorded: the step is recorded as done when the agent is killed.
 		recordedBefore, recordedAfter bool
-		// state of the step as it is recorded when the agent is killed; "" without a record.
+		// The recorded state of the step when the agent is killed; "" without a record.
 		stateBefore, stateAfter api.StepState
 	}{
 		{"the record is written", record(http.MethodPost), false, false, "", api.StepRunning},
@@ -146,7 +146,7 @@ func TestAgentKilledAroundEachWriteResumes(t *testing.T) {
 	}
 }
 
-// stepState returns a step's state as it is recorded, "" without a record.
+// stepState returns a step's recorded state, "" without a record.
 func (f *fixture) stepState(node *corev1.Node, step string) api.StepState {
 	f.Helper()
 	list, err := f.client.CoreV1().ConfigMaps(f.namespace).List(f.Context(), listNamed(api.RunName(node.Name, node.UID)))

@@ -20,9 +20,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestLostLeaseEndsTheRunAndTheNextLeaderResumes: the Lease is taken by hand,
-// for the other agent, while a step runs. That step is cancelled; what it returns then
-// does not count, and the other agent runs it again by the same key.
+// The test assigns the Lease to the other agent while a step runs. That step is cancelled and its
+// result does not count. The other agent runs the step again by the same key.
 func TestLostLeaseEndsTheRunAndTheNextLeaderResumes(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: before, plugin: probe, options: {do: before}}\n- {name: step, plugin: probe, dependsOn: [before], options: {do: step}}\n")
 	type call struct {
@@ -56,8 +55,8 @@ func TestLostLeaseEndsTheRunAndTheNextLeaderResumes(t *testing.T) {
 		own.probes = map[string]func(context.Context, cleanup.Target) error{"before": probe, "step": probe}
 		options := own.options()
 		options.Identity = identity
-		// Longer than a minute, which is how long the old leader would still believe itself
-		// to be one, if it did not look who has the Lease.
+		// The Lease lasts longer than a minute. For that minute the old leader would still act as
+		// leader if it did not read the holder of the Lease.
 		options.Lease = leader.Timing{Duration: 2 * time.Minute, RenewDeadline: time.Minute, RetryPeriod: 100 * time.Millisecond}
 		f.start(options)
 	}

@@ -16,8 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestALostLeaseIsLoggedOnce: many cleanups are under way, more wait, and each write of theirs
-// is refused from then on.
+// Many cleanups run, more wait, and from then on each of their writes is rejected.
 func TestALostLeaseIsLoggedOnce(t *testing.T) {
 	const nodes = 60
 	for name, test := range map[string]struct {
@@ -68,7 +67,8 @@ func TestALostLeaseIsLoggedOnce(t *testing.T) {
 					lines = append(lines, line)
 				}
 			}
-			// What was lost, what that stopped, that the Lease could not be given back, and the new leader.
+			// The lost Lease, the stopped work, the failed release of the Lease, and the new
+			// leader.
 			if len(lines) > 4 {
 				t.Errorf("%d lines about the lost Lease:\n%s", len(lines), strings.Join(lines[:min(len(lines), 40)], "\n"))
 			}

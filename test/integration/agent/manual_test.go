@@ -128,8 +128,7 @@ func TestCordonOfAnotherUserIsKept(t *testing.T) {
 	}
 }
 
-// A node that was uncordoned takes pods again: what was drained before proves
-// nothing when it is deleted.
+// An uncordoned node gets new Pods, so the earlier drain does not count when it is deleted.
 func TestAnUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
@@ -210,7 +209,8 @@ func TestEarlierRetryDoesNotCoverALaterReboot(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-// Then the run that ends has read the node as it is now, and nobody writes it again.
+// The ending run has read the node in its current state, and no later update starts another
+// reconcile.
 func TestHostRebootBetweenAttemptsHoldsTheNode(t *testing.T) {
 	f := setUp(t, "retry: {maxRetries: 100, initialDelay: 1s, maxDelay: 1s}\n"+oneProbe)
 	var rebuilt atomic.Bool
@@ -234,7 +234,7 @@ func TestHostRebootBetweenAttemptsHoldsTheNode(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-// On a node that a user cordoned nothing else would tell that nothing was done.
+// If a user cordoned the node, the agent must learn from the record that no step ran.
 func TestRequestedDryRunDoesNotReplaceTheCleanup(t *testing.T) {
 	f := setUp(t, "dryRun: true\n"+oneProbe)
 	storage := f.counted("storage")

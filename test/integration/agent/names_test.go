@@ -33,7 +33,7 @@ func TestRecordNamesTheUsersOfRetryAndBypass(t *testing.T) {
 	}
 }
 
-// Without the policy, every user who may patch Nodes can write any name.
+// Without the policy, every user with the right to patch Nodes can write any name.
 func TestNameWithoutPolicyIsRecordedAsUnverified(t *testing.T) {
 	f := setUp(t, oneProbe)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { return errors.New("the array is rebuilding") }

@@ -20,7 +20,7 @@ import (
 // pausedAt is the time of the requests of these tests.
 const pausedAt = "2026-01-31T04:00:00Z"
 
-// pause writes what the CLI writes to pause or to resume.
+// pause writes the pause as the CLI does.
 func (f *fixture) pause(value, at, reason string) {
 	f.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:%q,%q:%q,%q:%q}}}`, api.AnnotationPause, value,

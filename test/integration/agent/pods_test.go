@@ -30,7 +30,7 @@ func (f *fixture) pod(name string, node *corev1.Node) *corev1.Pod {
 	return pod
 }
 
-// kill does what the kubelet does once a pod has stopped.
+// kill removes a Pod as the kubelet does once the Pod has stopped.
 func (f *fixture) kill(pod *corev1.Pod) {
 	f.Helper()
 	err := f.client.CoreV1().Pods(pod.Namespace).Delete(context.WithoutCancel(f.Context()), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
@@ -39,7 +39,7 @@ func (f *fixture) kill(pod *corev1.Pod) {
 	}
 }
 
-// onlyPodsOf checks that since a mark the agent has asked for pods, and for those of one Node alone.
+// onlyPodsOf checks that, since a mark, the agent has listed only Pods of one Node.
 func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
 	f.Helper()
 	asked := 0
@@ -64,7 +64,7 @@ func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
 func TestADryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
 	f := setUp(t, "dryRun: true\nsteps:\n- {name: drain, plugin: drain}\n- {name: breaks, plugin: breaks, dependsOn: [drain]}\n")
 	f.start(f.with("breaks", breaks{probe{f, ""}}))
-	// Another finalizer leaves it to be looked at.
+	// Another finalizer keeps the Node for the checks.
 	node := f.protected("worker", "example.com/other")
 	pod := f.pod("cart", node)
 	mark := f.mark()
@@ -102,7 +102,8 @@ func TestADryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
 	}
 }
 
-// A cluster has more pods than all that an agent may hold: only those of one node are asked for.
+// A cluster can have more Pods than fit into the agent's memory: the agent lists only the Pods of
+// one node.
 func TestPodsAreListedByNode(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: drain, plugin: drain}\n- {name: volumes, plugin: volumes, dependsOn: [drain]}\n")
 	mark := f.mark()

@@ -22,8 +22,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestMissingSecretBlocksTheCleanupBeforeAnyStep: nothing is evicted for
-// a cleanup that could not be finished.
+// No Pod is evicted for a cleanup that cannot finish.
 func TestMissingSecretBlocksTheCleanupBeforeAnyStep(t *testing.T) {
 	heard := make(chan string, 10)
 	inventory := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
@@ -98,7 +97,7 @@ func TestABlockedCleanupIsCheckedAgain(t *testing.T) {
 	}
 	blocked := f.record(node)
 	recovered.Store(true)
-	// It is the one test that has to wait for what a person waits for.
+	// Only this test waits for the full interval between health checks.
 	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testTimeout+30*time.Second, true, func(context.Context) (bool, error) { return f.read(node) == nil, nil }); err != nil {
 		t.Fatalf("waiting until the node is deleted: %v", err)
 	}
@@ -111,7 +110,7 @@ func TestABlockedCleanupIsCheckedAgain(t *testing.T) {
 	}
 }
 
-// What it cannot do without its secret an optional step leaves undone, and the others not.
+// Without its secret, an optional step fails. The other steps still run.
 func TestMissingSecretDoesNotBlockOtherSteps(t *testing.T) {
 	f := setUp(t, logOnly)
 	asked, answer := make(chan struct{}), make(chan int)
@@ -162,8 +161,8 @@ func TestMissingSecretDoesNotBlockOtherSteps(t *testing.T) {
 	})
 }
 
-// TestPluginHealthIsChecked: on a request, when a secret comes, and the answer
-// leaves the request on the status.
+// The agent checks the plugins on a request, and when a secret is created. The request stays on
+// the status.
 func TestPluginHealthIsChecked(t *testing.T) {
 	f := setUp(t, `steps:
 - name: inventory
@@ -209,8 +208,8 @@ func TestPluginHealthIsChecked(t *testing.T) {
 	})
 }
 
-// tokenStep is a step that uses a Secret, and a target for it that says no until the test allows it
-// to say yes. Each time it is asked, it says so and waits for the test.
+// tokenStep is a step that uses a Secret, and a server that rejects the token until the test
+// allows it. On each request the server notifies the test and waits.
 func (f *fixture) tokenStep(asked chan struct{}, answer chan int) string {
 	inventory := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if request.Method != http.MethodPost {

@@ -16,9 +16,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// refuse has the API server answer 403 to those of the agent's writes of a resource for which
-// an expression is false, until the returned function is called. The probe is a write as the
-// agent that it is to refuse, on a dry run.
+// refuse makes the API server answer 403 to the agent's writes of a resource for which an
+// expression is false, until the returned function is called. The probe is a dry-run write by the
+// agent that must be denied.
 func (f *fixture) refuse(group, resource, expression string, probe func(context.Context, kubernetes.Interface) error) (allow func()) {
 	f.Helper()
 	const name = "other-owner"
@@ -116,7 +116,7 @@ func TestFailedReleaseIsReportedAndRetried(t *testing.T) {
 	f.awaitDeleted(works)
 }
 
-// An agent that ends between the two has to find what is left to do.
+// An agent that ends between the two writes must resume the rest.
 func TestFailedUncordonIsRetried(t *testing.T) {
 	cordonedBy := "metadata.?annotations['" + api.AnnotationCordonedBy + "'].orValue('')"
 	for how, giveUp := range map[string]func(*fixture, *corev1.Node){

@@ -11,8 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// TestReleasePatchAppliesOnlyToTheCleanedUpNode: another client is faster, while the
-// patch is on its way.
+// Another client changes the Node while the patch is being sent.
 func TestReleasePatchAppliesOnlyToTheCleanedUpNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		// interfere does something to the node, and returns one that has to stay.

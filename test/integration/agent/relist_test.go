@@ -14,7 +14,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// An agent whose watch is cut sees what there is when it comes back, and not what went in the meantime.
+// After an interrupted watch, the agent lists the current objects and misses the changes in
+// between.
 func TestReplacedNodeInterruptsTheOldRun(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: hang, plugin: probe}\n")
 	began, ended := make(chan struct{}), make(chan struct{})

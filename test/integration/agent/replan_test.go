@@ -28,8 +28,8 @@ func (f *fixture) events(node *corev1.Node, reason string) int {
 	return count
 }
 
-// An operator fixes a failed cleanup by removing the failing step from the config:
-// then nothing is left to run, and the record is to say so before anything else does.
+// An operator fixes a failed cleanup by removing the failed step from the config. Then no step
+// remains, and the record must say so first.
 func TestRemovingTheFailedStepCompletesTheCleanup(t *testing.T) {
 	const drain = "retry: {maxRetries: 0}\nsteps:\n- {name: drain, plugin: probe, options: {do: drain}}\n"
 	const both = drain + "- {name: storage, plugin: probe, dependsOn: [drain], options: {do: storage}}\n"

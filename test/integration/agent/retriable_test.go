@@ -31,8 +31,8 @@ func isRecordUpdate(request *http.Request) bool {
 	return request.Method == http.MethodPut && strings.Contains(request.URL.Path, "/configmaps/run-")
 }
 
-// TestStepIsNotRepeatedAfterAFailedSave: the API server is
-// away when a step ends, or goes away after it wrote the record.
+// The API server is unavailable when a step ends, or becomes unavailable after it has written the
+// record.
 func TestStepIsNotRepeatedAfterAFailedSave(t *testing.T) {
 	const tries = 4
 	for how, cut := range map[string]func(*between, func(*http.Request) bool){

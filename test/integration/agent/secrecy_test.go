@@ -29,7 +29,7 @@ type leakOptions struct {
 	Token cleanup.Value `json:"token"`
 }
 
-// leaking is a plugin that tells its secret wherever a plugin can say something.
+// leaking is a plugin that puts its secret into every text that it can return.
 type leaking struct {
 	leakOptions
 	f       *fixture
@@ -219,8 +219,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	}
 }
 
-// TestAgentCachesNoSecretValues: kubectl apply has put all of a Secret into its
-// annotation, and the agent watches Secrets.
+// The annotation of kubectl apply contains the whole Secret, and the agent watches Secrets.
 func TestAgentCachesNoSecretValues(t *testing.T) {
 	const canary = "canary-51e3b7"
 	f := setUp(t, logOnly)

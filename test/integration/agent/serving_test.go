@@ -74,7 +74,6 @@ func (f *fixture) get(url string) (status int, body string, err error) {
 	return response.StatusCode, string(read), err
 }
 
-// TestStatusNamesTheLeaderAndItsConfig: the leader says who it is and which config it has.
 func TestStatusNamesTheLeaderAndItsConfig(t *testing.T) {
 	f := setUp(t, logOnly)
 	f.start(f.options())

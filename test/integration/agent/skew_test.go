@@ -13,8 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// TestRecordOfANewerAgentIsContinued: after a rollback, the older agent ignores the fields
-// that it does not know, and preserves them.
+// After a rollback, the older agent ignores unknown fields and preserves them.
 func TestRecordOfANewerAgentIsContinued(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: first, plugin: probe, options: {do: first}}\n- {name: second, plugin: probe, dependsOn: [first], options: {do: second}}\n")
 	first, second := newGate(), newGate()
@@ -51,8 +50,8 @@ func TestRecordOfANewerAgentIsContinued(t *testing.T) {
 	}
 }
 
-// TestAStateOfANewerAgentPausesTheCleanup: what the state decides is not known, so nothing is
-// done until the agent is upgraded, or an operator asks for a retry.
+// The meaning of an unknown state is not known, so the cleanup waits until the agent is upgraded
+// or an operator requests a retry.
 func TestAStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 	for what, change := range map[string]func(*api.Run){
 		"this version does not know state Verifying":                   func(run *api.Run) { run.State = "Verifying" },
@@ -84,8 +83,8 @@ func TestAStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 	}
 }
 
-// TestRecordOfAnOlderAgentIsContinued: after an upgrade, with the record of a run that the
-// agent of commit a72c662 had begun.
+// After an upgrade, the agent continues the record of a run that the agent of commit a72c662
+// began.
 func TestRecordOfAnOlderAgentIsContinued(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: tell, plugin: logger, critical: true}\n- {name: storage, plugin: probe, critical: true, dependsOn: [tell], options: {do: storage}}\n"+
 		"- {name: gpu, plugin: logger, nodeSelector: {matchLabels: {gpu: \"yes\"}}}\n")

@@ -11,9 +11,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// TestResumedFormerLeaderEvictsNothing: the leader's process is stopped in the
-// middle of a drain, as with its machine, for longer than its Lease lasts. When it continues
-// its evictions are long due, and another agent leads.
+// The leader's process is stopped during a drain for longer than its Lease lasts, as if its
+// machine were suspended. When it continues, the time of its next evictions has passed, and
+// another agent leads.
 func TestResumedFormerLeaderEvictsNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("half a minute, until a lease runs out and evictions are due")
@@ -70,7 +70,7 @@ func TestResumedFormerLeaderEvictsNothing(t *testing.T) {
 		return false, nil
 	})
 	f.openBudget()
-	// Nobody plays the kubelet here, which takes away what was evicted.
+	// No kubelet removes the evicted Pods here.
 	f.eventually("the other agent evicts each pod", func(ctx context.Context) (bool, error) {
 		for _, pod := range blocked {
 			current, err := f.client.CoreV1().Pods(pod.Namespace).List(ctx, listNamed(pod.Name))

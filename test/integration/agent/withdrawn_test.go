@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// An operator's own cordon stays, so that nothing on the Node tells of the cleanup but its condition.
+// The operator's own cordon stays, so only the condition of the Node shows the cleanup.
 func TestRequestWithdrawnWithoutAnAgentIsCanceled(t *testing.T) {
 	for name, finishes := range map[string]bool{"in the middle": false, "at the end": true} {
 		t.Run(name, func(t *testing.T) {

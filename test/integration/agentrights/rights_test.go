@@ -1,5 +1,5 @@
-// Package agentrights_test holds the agent's rights against what it does: none is too
-// few, and none too many.
+// Package agentrights_test compares the agent's rights with its requests: no right is missing, and
+// none is unused.
 package agentrights_test
 
 import (
@@ -152,7 +152,7 @@ func right(verb, group, resource, subresource, name, namespace string) string {
 	return named
 }
 
-// rights are those of the agent's ClusterRole and Roles, as install renders them.
+// rights are the rights of the agent's ClusterRole and Roles, as install renders them.
 func (s *scene) rights() map[string]bool {
 	s.Helper()
 	objects, err := install.Render(s.Context(), s.options())

@@ -44,7 +44,7 @@ func caOf(t *testing.T, name string) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// publishCA does what the agent does when it starts.
+// publishCA publishes the CA as the agent does when it starts.
 func publishCA(t *testing.T, client kubernetes.Interface, name string) {
 	t.Helper()
 	bundle, options := caOf(t, name), metav1.PatchOptions{FieldManager: api.Agent}

@@ -17,8 +17,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// A namespace does not go while the API server cannot tell what is in it. It is the API that does
-// not answer that has to be fixed.
+// A namespace cannot be deleted while the API server cannot list its content. The operator has to
+// fix the unavailable API.
 func TestUnavailableAPIOfATerminatingNamespaceIsNamed(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")

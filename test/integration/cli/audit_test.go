@@ -8,7 +8,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// requestsOf returns what a user asked of the API server since a mark.
+// requestsOf returns a user's requests to the API server since a mark.
 func requestsOf(t *testing.T, user string, mark cluster.AuditMark) []cluster.AuditEvent {
 	t.Helper()
 	events, err := shared.AuditSince(mark)

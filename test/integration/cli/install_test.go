@@ -335,7 +335,8 @@ func TestInstallPrunesOnlyItsObjects(t *testing.T) {
 	}
 }
 
-// What is given is applied, each time; what is not given stays as it is.
+// A config in the kustomization is applied each time. Without one, the config on the cluster
+// stays.
 func TestConfigOfAKustomizationIsApplied(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
@@ -371,8 +372,8 @@ func TestConfigOfAKustomizationIsApplied(t *testing.T) {
 	wantText(t, configOnCluster(t, client, reused), "plugin: logger")
 }
 
-// Who has rights in one namespace alone may make a ServiceAccount of any name and label, and
-// would have the agent's rights where it is taken for the agent's.
+// A user with rights in only one namespace can create a ServiceAccount of any name and label. If
+// the CLI took it for the agent's, it would get the agent's rights.
 func TestAServiceAccountDoesNotChooseTheInstallNamespace(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "tenant")

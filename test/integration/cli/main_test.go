@@ -1,6 +1,6 @@
-// Package cli_test runs the commands as an operator does, against a real API
-// server with a real controller manager. The cluster is one for all tests; each
-// test leaves it without an install and without nodes.
+// Package cli_test runs the commands as an operator does, against a real API server with a real
+// controller manager. All tests share one cluster; each test leaves it without an install and
+// without nodes.
 package cli_test
 
 import (
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))
 }
 
-// ran is what a command did.
+// ran is the result of a command.
 type ran struct {
 	out, errOut string
 	code        int
@@ -63,7 +63,7 @@ func want(t *testing.T, code int, result ran) ran {
 	return result
 }
 
-// wantText wants every text in what was written.
+// wantText checks that the output contains every text.
 func wantText(t *testing.T, where string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {

@@ -73,7 +73,7 @@ func soon(t *testing.T, what string, condition wait.ConditionWithContextFunc) {
 	}
 }
 
-// The Deployment says why it has no Pods: in its condition ReplicaFailure.
+// The condition ReplicaFailure of the Deployment explains why it has no Pods.
 func TestRejectedPods(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)
@@ -107,8 +107,8 @@ func TestRejectedPods(t *testing.T) {
 	wantText(t, run(t, shared.Kubeconfig(), "check").out, "2 of 2 ready; FailedCreate: pods ")
 }
 
-// No kubelet runs in this cluster, so the test says what a kubelet would. The Pods that cannot start
-// are named with the reason, and with what to do about it.
+// No kubelet runs in this cluster, so the test writes the status of a kubelet. The CLI names Pods
+// that cannot start with the reason and the next step.
 func TestPodStartFailures(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)

@@ -192,7 +192,7 @@ func TestUnrecordedBypassReleasesNothing(t *testing.T) {
 	}
 }
 
-// requestOf names what a bypass without an agent writes.
+// requestOf names a write of a bypass without an agent.
 func requestOf(t *testing.T, r *http.Request) string {
 	t.Helper()
 	switch {

@@ -49,13 +49,13 @@ func store(t *testing.T, client kubernetes.Interface, node string, uid types.UID
 	}
 }
 
-// completions returns what a shell is offered for a node of the history.
+// completions returns the shell completions for a node of the history.
 func completions(t *testing.T) string {
 	t.Helper()
 	return want(t, exit.OK, runOf(t, "__complete", "--kubeconfig", shared.Kubeconfig(), "history", "")).out
 }
 
-// runOf runs a command as it is, without a kubeconfig at its end.
+// runOf runs a command without adding a kubeconfig.
 func runOf(t *testing.T, arguments ...string) ran {
 	t.Helper()
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
@@ -70,7 +70,7 @@ type following struct {
 	ended chan error
 }
 
-// follow runs a command and reads what it says on stderr.
+// follow runs a command and reads its stderr.
 func follow(t *testing.T, arguments ...string) following {
 	t.Helper()
 	reader, writer := io.Pipe()
@@ -108,8 +108,8 @@ const newerRecord = `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeU
 	`"startedAt":"2026-01-31T04:00:00Z","steps":[{"name":"drain","plugin":"drain","critical":true,"state":"Succeeded","attempts":1},` +
 	`{"name":"power","plugin":"redfish","critical":true,"state":"PoweringOff","attempts":1,"outputs":{"ticket":"7"}},{"name":"tell","plugin":"pager","critical":false,"state":"Pending"}]}`
 
-// An older CLI shows what it knows, and what it does not know as it is. It calls no state
-// something else, and a newer agent's work no fault.
+// An older CLI shows the fields that it knows, and unknown states unchanged. It renames no state,
+// and reports no fault for a newer agent's work.
 func TestAnOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	client := admin(t)
 	node := makeNode(t, client, "worker", finalizers(api.Finalizer))

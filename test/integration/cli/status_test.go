@@ -100,7 +100,7 @@ func setCondition(t *testing.T, client kubernetes.Interface, name string, condit
 	}
 }
 
-// While the API server fills a new watch, what was known stays.
+// While the API server fills a new watch, the previous nodes are still shown.
 func TestStatusKeepsNodesWhenAWatchEnds(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")

@@ -54,7 +54,7 @@ func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 		}
 	}
 
-	// A cleanup on request waits for nobody: the agent does not begin it.
+	// The agent does not begin a requested cleanup, so the command must not wait for it.
 	err := follow(t, "cleanup", "live", "--yes", "--wait").end()
 	var exitError *exit.Error
 	if !errors.As(err, &exitError) || exitError.Code != exit.Blocked || !strings.Contains(err.Error(), "cannot decode run record "+api.RunName(live.Name, live.UID)) || !strings.Contains(exitError.Next, "retry live") {

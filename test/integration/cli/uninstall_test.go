@@ -38,7 +38,7 @@ import (
 
 const othersFinalizer = "example.com/theirs"
 
-// actAsAgent leaves behind what an agent leaves behind when it dies.
+// actAsAgent creates the objects that a crashed agent leaves.
 func actAsAgent(t *testing.T, client kubernetes.Interface, namespace string, nodes ...*corev1.Node) {
 	t.Helper()
 	status, err := api.EncodeStatus(namespace, &api.AgentStatus{Version: "v1.2.3", Leader: "gone"})

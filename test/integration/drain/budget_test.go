@@ -39,7 +39,7 @@ func (f *fixture) evictions() map[int]int {
 	return codes
 }
 
-// Only the watch of the budget can tell the drain when it opens: its clock stands still.
+// The clock stands still, so only the watch of the budget can start the next attempt.
 func TestEvictionIsRetriedWhenTheBudgetOpens(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")

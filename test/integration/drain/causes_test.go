@@ -20,7 +20,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Each cause of a blocked eviction has a remedy of its own, in a preview and in what the drain says.
+// Each cause of a blocked eviction has its own remedy, in a preview and in the progress of the
+// drain.
 func TestBlockedEvictionNamesItsRemedy(t *testing.T) {
 	f := setUp(t)
 	for _, name := range []string{"odd", "crash", "twice", "strict", "denied", "unreachable"} {

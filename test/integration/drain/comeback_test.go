@@ -46,7 +46,7 @@ func (f *fixture) newDeployment(name string, replicas int32, change ...func(*app
 	}
 }
 
-// A Pod whose template has spec.nodeName comes back whatever is cordoned.
+// A Pod whose template has spec.nodeName is recreated on the node despite the cordon.
 func TestDeploymentRecreatingItsPodsIsNamed(t *testing.T) {
 	f := setUp(t)
 	f.deployment("cart", 2, func(deployment *appsv1.Deployment) {

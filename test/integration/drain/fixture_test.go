@@ -163,7 +163,7 @@ func (f *fixture) target() cleanup.Target {
 	}
 }
 
-// drain drains the node with options, within what a test may take.
+// drain drains the node with options, within the time limit of a test.
 func (f *fixture) drain(options string) error {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), testTimeout)
@@ -171,7 +171,7 @@ func (f *fixture) drain(options string) error {
 	return f.plugin(options).Cleanup(ctx, f.target())
 }
 
-// requests returns what the drain has asked the API server for.
+// requests returns the drain's requests to the API server.
 func (f *fixture) requests(which func(cluster.AuditEvent) bool) []cluster.AuditEvent {
 	f.Helper()
 	events, err := shared.AuditLog()
@@ -192,7 +192,7 @@ func (f *fixture) said(text string) bool {
 	return strings.Contains(strings.Join(f.progress, "\n"), text)
 }
 
-// forget forgets what the drain said.
+// forget clears the recorded progress of the drain.
 func (f *fixture) forget() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

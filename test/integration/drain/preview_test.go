@@ -67,7 +67,8 @@ func (f *fixture) strict(budget string) string {
 	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
 }
 
-// A user who may not evict still learns what blocks a pod, if it may read the budgets.
+// A user without the right to evict still sees the blocker of a Pod, if the user can read the
+// budgets.
 func TestPreviewWithoutTheRightToEvictReadsTheBudgets(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
@@ -75,7 +76,7 @@ func TestPreviewWithoutTheRightToEvictReadsTheBudgets(t *testing.T) {
 	f.pod("web", f.node)
 	for name, test := range map[string]struct {
 		rules []rbacv1.PolicyRule
-		// blocked and unchecked are those of pod cart.
+		// blocked and unchecked are the expected effect of pod cart.
 		blocked   *cleanup.Blocker
 		unchecked string
 	}{

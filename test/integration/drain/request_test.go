@@ -48,8 +48,8 @@ func (f *fixture) awaitRequest(pod *corev1.Pod) *lifecyclev1alpha1.EvictionReque
 	return request
 }
 
-// observe does what the controller of EvictionRequests does: it sets the status. Kubernetes
-// 1.37 serves the API without that controller.
+// observe sets the status, as the controller of EvictionRequests does. Kubernetes 1.37 serves the
+// API without that controller.
 func (f *fixture) observe(request *lifecyclev1alpha1.EvictionRequest, conditions ...metav1.Condition) {
 	f.Helper()
 	request.Status = lifecyclev1alpha1.EvictionRequestStatus{ObservedGeneration: ptr.To(request.Generation), Conditions: conditions}
@@ -104,7 +104,7 @@ func TestFailedEvictionRequest(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		options string
-		// answer is what becomes of the request.
+		// answer simulates the handling of the request.
 		answer func(*fixture, *clocktesting.FakeClock, *lifecyclev1alpha1.EvictionRequest)
 		// fails is in the error; without one the drain evicts the Pod itself.
 		fails string

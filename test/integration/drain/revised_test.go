@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// silentNode replaces the fixture's Node by one whose kubelet nobody plays, and returns what
+// silentNode replaces the fixture's Node by one without a kubelet, and returns a function that
 // sets its condition Ready.
 func (f *fixture) silentNode() (ready func(corev1.ConditionStatus)) {
 	f.Helper()

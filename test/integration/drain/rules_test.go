@@ -84,7 +84,7 @@ func TestRulesOrderSkipAndAwaitPods(t *testing.T) {
 	}
 }
 
-// bind does what a scheduler does with the one Pod of the app that has no Node yet.
+// bind binds the app's only Pod without a Node, as a scheduler does.
 func (f *fixture) bind(app, node string) (bound *corev1.Pod) {
 	f.Helper()
 	f.eventually("a Pod of "+app+" is pending", func(ctx context.Context) (bool, error) {

@@ -141,8 +141,8 @@ func TestADrainSurvivesTheAPIServer(t *testing.T) {
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// Their watches come back only after a pause that grew while the API server was away: half a minute at worst,
-	// which this test and those after it would wait for.
+	// Their watches reconnect only after a backoff that grew during the outage: up to half a
+	// minute, for which this test and later ones would wait.
 	for _, follower := range []string{cluster.ControllerManager, cluster.Kwok} {
 		if err := shared.Component(follower).Restart(t.Context()); err != nil {
 			t.Fatal(err)

@@ -94,8 +94,8 @@ func TestConcurrentDeletionsLeaveOneSchedulableNode(t *testing.T) {
 	}
 }
 
-// oneByOne deletes what a bulk deletion left: on a machine that is busy, some of it was refused
-// only because it was not looked at in time.
+// oneByOne deletes the nodes that remain after a bulk deletion: on a busy machine, some deletions
+// are denied only because the guard had no time to review them.
 func (f *fixture) oneByOne(nodes []*corev1.Node) {
 	f.Helper()
 	for _, node := range nodes {
@@ -150,7 +150,7 @@ func (a agents) ask(nodes []*corev1.Node) (allowed []*corev1.Node) {
 func TestTwoAgentsKeepOneLimit(t *testing.T) {
 	f := setUp(t, "")
 	nodes, agents := f.bulkNodes(), f.agents(config.DeleteGuard{MaxTerminating: config.Limit{Number: 3}})
-	// Nothing is deleted yet: what was allowed counts all the same.
+	// No Node is deleted yet, but allowed deletions count.
 	allowed := agents.ask(nodes)
 	if len(allowed) != 3 {
 		t.Fatalf("%d deletions were allowed", len(allowed))

@@ -205,7 +205,7 @@ func (f *fixture) node(name string, change ...func(*corev1.Node)) *corev1.Node {
 	if _, err := f.admin.CoreV1().Nodes().Create(f.Context(), node, metav1.CreateOptions{}); err != nil {
 		f.Fatal(err)
 	}
-	// A Node that no kubelet has called ready yet is tainted as it is created.
+	// A Node is tainted when it is created, until its kubelet reports it ready.
 	node, err := f.admin.CoreV1().Nodes().Patch(f.Context(), name, types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{})
 	if err != nil {
 		f.Fatal(err)

@@ -38,8 +38,8 @@ func forgery(node *corev1.Node, change func(request, user, old object)) object {
 	return request
 }
 
-// Without client certificates every pod can call the webhook. A forged review must not change
-// what the real deletion that follows is answered, nor the Node.
+// Without client certificates, every Pod can call the webhook. A forged review must change neither
+// the decision about the real deletion that follows nor the Node.
 func TestForgedReviewDoesNotBypassTheGuard(t *testing.T) {
 	const exempt = "system:serviceaccount:kube-system:cluster-autoscaler"
 	f := setUp(t, "nodeSelector: {matchLabels: {pool: ours}}\nguard: {maxTerminating: 1, lastSchedulable: refuse, criticalPods: [{namespaces: [default], selector: {matchLabels: {tier: critical}}}], exempt: {users: ["+exempt+"], groups: [cloud]}}\n")
@@ -105,8 +105,8 @@ func TestForgedReviewDoesNotBypassTheGuard(t *testing.T) {
 	}
 }
 
-// A taint that an autoscaler sets makes a Node unschedulable, so its deletion takes no capacity.
-// In the test above, other rules would deny the deletion all the same.
+// A taint of an autoscaler makes a Node unschedulable, so its deletion removes no capacity. In the
+// test above, other rules would also deny the deletion.
 func TestAForgedTaintDoesNotMakeTheLastNodeDispensable(t *testing.T) {
 	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
 	victim, other := f.node("victim"), f.node("other")
@@ -151,7 +151,7 @@ func TestAForgedReviewOfAnInventedNodeHasNoEffect(t *testing.T) {
 	}
 }
 
-// lists returns what the agent listed of Nodes and pods since the mark.
+// lists returns the agent's lists of Nodes and Pods since the mark.
 func (f *fixture) lists(mark cluster.AuditMark) (lists []string) {
 	f.Helper()
 	events, err := shared.AuditSince(mark)

@@ -23,7 +23,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// gate holds up each list of Nodes until it is opened, and counts what is read.
+// gate blocks each list of Nodes until it is opened, and counts the reads.
 type gate struct {
 	reached, opened chan struct{}
 	lists, gets     atomic.Int32
@@ -70,8 +70,8 @@ func (f *fixture) evaluate(by *guard.Guard, node *corev1.Node, within time.Durat
 	return by.Evaluate(ctx, guard.Request{Name: node.Name, UID: node.UID, User: "ed"})
 }
 
-// Who is not looked at in time because of others is refused: else enough deletions at once
-// would let all of them through.
+// A deletion that cannot be reviewed in time because of other requests is denied. Otherwise enough
+// concurrent deletions would all be allowed.
 func TestTooManyConcurrentDeletionsGetARetryableAnswer(t *testing.T) {
 	f := setUp(t, "")
 	by, gate := f.gated(config.DeleteGuard{MaxTerminating: config.Limit{Number: 1}, CriticalPods: []config.PodSelector{{Namespaces: []string{"db"}, Selector: labels.Everything()}}})
@@ -141,7 +141,7 @@ func TestSecondReviewOfADeletionListsNoNodes(t *testing.T) {
 	if verdict := by.Evaluate(t.Context(), request); gate.lists.Load() == before {
 		t.Errorf("another user is answered %+v without a list", verdict)
 	}
-	// The rules that need no list are evaluated each time, on the Node as it is now.
+	// The rules that need no list are evaluated each time, on the current Node.
 	f.patch(node, fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, api.AnnotationProtect))
 	if verdict := f.evaluate(by, node, testTimeout); verdict.Allowed {
 		t.Errorf("a node that was protected in the meantime is answered %+v", verdict)

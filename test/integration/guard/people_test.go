@@ -155,7 +155,7 @@ func TestADryRunIsAnsweredTruthfullyAndWritesNothing(t *testing.T) {
 	f.refused(f.delete(f.admin, other), other)
 }
 
-// writes returns what the agent wrote since the mark but its Lease and its status.
+// writes returns the agent's writes since the mark, except its Lease and its status.
 func (f *fixture) writes(mark cluster.AuditMark) []string {
 	f.Helper()
 	events, err := shared.AuditSince(mark)

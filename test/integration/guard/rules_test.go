@@ -41,7 +41,7 @@ func TestProtectedNodeIsDeniedWithoutConfig(t *testing.T) {
 	}
 }
 
-// counted returns the metric of what the guard was asked.
+// counted returns the metric of the guard's reviews.
 func (f *fixture) counted() string {
 	f.Helper()
 	var lines []string

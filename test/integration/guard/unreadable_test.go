@@ -147,8 +147,8 @@ func TestGuardAnswersInTimeDuringAnOutage(t *testing.T) {
 	f.allowed(f.delete(f.admin, nodes[0]), nodes[0])
 }
 
-// refusedInTime is refused by the guard, which the API server tells only where it has not stopped
-// waiting for it. It does not end the test, for goroutines.
+// refusedInTime checks that the guard denies the deletion before the API server's timeout. It can
+// be called from goroutines, because it does not end the test.
 func (f *fixture) refusedInTime(node *corev1.Node) {
 	err := f.delete(f.admin, node)
 	if err == nil || !strings.Contains(err.Error(), "denied the request: node "+node.Name+" was not deleted: cannot read the node: ") {

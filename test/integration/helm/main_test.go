@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// helm runs Helm in a namespace and returns what it writes.
+// helm runs Helm in a namespace and returns its output.
 func helm(t *testing.T, namespace string, arguments ...string) (string, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), program, append(arguments, "--namespace", namespace)...)

@@ -84,7 +84,7 @@ type hooks struct {
 	said chan string
 }
 
-// wantSaid wants texts in what the Job that ran last has written.
+// wantSaid checks that the log of the last Job contains the texts.
 func (h hooks) wantSaid(texts ...string) {
 	h.Helper()
 	said := <-h.said

@@ -1,5 +1,5 @@
-// Package monitoring_test has a real Prometheus scrape a real agent and the API server
-// that it works with, and asks it what the alerts and the dashboard ask.
+// Package monitoring_test runs a real Prometheus that scrapes a real agent and its API server, and
+// evaluates the queries of the alerts and the dashboard.
 package monitoring_test
 
 import (

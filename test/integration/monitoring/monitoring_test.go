@@ -32,7 +32,7 @@ var fires = []string{
 func TestAlertsAndDashboardAgainstARealPrometheus(t *testing.T) {
 	s := newScene(t)
 	prometheus := startPrometheus(t, s.metrics, s.namespace)
-	// Nobody is there yet: the one gets no finalizer, the other is deleted without.
+	// No agent runs yet: one node gets no finalizer, the other is deleted without it.
 	s.create(t, "early")
 	s.create(t, "lost", "example.com/other")
 	s.delete(t, "lost")
@@ -102,8 +102,8 @@ func (s *scene) awaitData(t *testing.T, prometheus v1.API, query string) {
 	})
 }
 
-// activeAlerts returns those that are pending or firing, each once, in order. A rule
-// that Prometheus could not evaluate is an error.
+// activeAlerts returns the pending and firing alerts, each once, in order. A rule that Prometheus
+// could not evaluate is an error.
 func activeAlerts(ctx context.Context, prometheus v1.API) ([]string, error) {
 	answer, err := prometheus.Rules(ctx, nil)
 	if err != nil {

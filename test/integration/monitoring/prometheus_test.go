@@ -34,8 +34,8 @@ scrape_configs:
   static_configs: [{targets: [%q], labels: {cluster: ` + clusterLabel + `}}]
 `
 
-// startPrometheus starts one for a test, which scrapes the agent at an address whether
-// it is there yet or not.
+// startPrometheus starts a Prometheus for a test. It scrapes the agent at an address, even before
+// the agent runs.
 func startPrometheus(t *testing.T, agent, namespace string) v1.API {
 	t.Helper()
 	folder := t.TempDir()

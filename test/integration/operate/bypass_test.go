@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// A mark that nobody sees would release a node without cleanup a year later.
+// An unnoticed mark would release a node without cleanup a year later.
 func TestBypassOfALiveNodeIsShownUntilItEnds(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
@@ -97,7 +97,7 @@ func (f *fixture) decoded(configMap *corev1.ConfigMap) *api.Run {
 	return run
 }
 
-// The role of an operator is enough, and the agent that comes back leaves the record as it is.
+// The operator role is enough, and the restarted agent does not change the record.
 func TestRestartedAgentKeepsTheBypassRecord(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	stop := f.start()

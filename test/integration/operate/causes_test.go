@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// A drain is held by a webhook that does not answer: plan and diagnose say so, and what to do.
+// A webhook that does not respond blocks a drain. plan and diagnose report it with the next step.
 func TestWebhookBlockingADrainIsNamed(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()

@@ -101,7 +101,7 @@ func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
 	}
 }
 
-// What the last leader has left behind says nothing about now.
+// The status of the last leader does not describe the present.
 func TestCheckIgnoresTheStatusOfADeadAgent(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
 	stop := f.start()

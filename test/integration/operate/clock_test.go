@@ -87,7 +87,8 @@ func TestCheckWithAWrongLocalClock(t *testing.T) {
 	}
 }
 
-// The Date header is one estimate; whether the Lease is renewed is observed where it says no.
+// The Date header is only an estimate. If it suggests that the Lease has expired, the CLI observes
+// whether the Lease is renewed.
 func TestCheckWithAWrongServerClock(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger, options: {message: hello}}]\n")
 	f.start()

@@ -13,10 +13,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// nanoseconds matches a duration or a time that is finer than anybody reads.
+// nanoseconds matches a duration or a time that is too precise for people.
 var nanoseconds = regexp.MustCompile(`\d\.\d{4,}m?s|:\d\d\.\d+(Z|[+-]\d)`)
 
-// ran is what a command did.
+// ran is the result of a command.
 type ran struct {
 	*fixture
 	out, errOut string
@@ -51,7 +51,7 @@ func (f *fixture) silently(kubeconfig string, arguments ...string) ran {
 	return ran{fixture: f, out: out.String(), errOut: errOut.String(), code: exit.Code(f.Context(), err)}
 }
 
-// complete runs what a shell runs to complete a line, which holds its own kubeconfig.
+// complete completes a line as a shell does. The line contains its own kubeconfig.
 func (f *fixture) complete(words ...string) ran {
 	var out, errOut bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}

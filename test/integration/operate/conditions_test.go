@@ -30,7 +30,7 @@ func TestDrainConditionsAreSetOnTheNode(t *testing.T) {
 	f.awaitState("worker", api.Canceled)
 	f.awaitDrain("worker", "DrainInProgress=False Drained=False")
 
-	// What others say about a drain is not ours to change.
+	// The agent must not change the drain conditions of other clients.
 	theirs := `{"status":{"conditions":[{"type":"DrainInProgress","status":"True","reason":"Autoscaler"}]}}`
 	if _, err := f.client.CoreV1().Nodes().Patch(t.Context(), "elsewhere", types.StrategicMergePatchType, []byte(theirs), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestDrainConditionsAreSetOnTheNode(t *testing.T) {
 	f.awaitDrain("elsewhere", "DrainInProgress=True")
 }
 
-// awaitDrain waits until the node says that by the conditions that Kubernetes has for it.
+// awaitDrain waits until the drain conditions of the node match.
 func (f *fixture) awaitDrain(name, want string) {
 	f.Helper()
 	var last string

@@ -38,7 +38,7 @@ func TestDiagnoseFindsTheCauseOfAHeldNode(t *testing.T) {
 	stop()
 	f.eventuallyDiagnoses("worker", "no-leader")
 
-	// With few rights it says what it has not checked, and continues.
+	// With few rights, it names the skipped checks and continues.
 	reader := f.userWith("reader", rule("", "nodes", "get"))
 	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT looked at", "pods NOT looked at", "deletion requested")
 	f.runAs(reader, "diagnose", "worker", "-n", f.namespace, "-o", "short").exits(exit.OK).says("worker: no cause found; not looked at: agent, run record, events, config, pods, budgets")

@@ -29,7 +29,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// testTimeout is how long a test waits for what must happen.
+// testTimeout limits each wait of a test.
 const testTimeout = 30 * time.Second
 
 // fixture is one install with one agent, for one test.

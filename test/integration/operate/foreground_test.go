@@ -58,8 +58,8 @@ func TestForegroundDeletionIsCleanedUp(t *testing.T) {
 	f.run("history", "worker").exits(exit.OK).says("Succeeded", "2/2")
 }
 
-// registered creates what the kubelet creates for its Node, with the owner that the kubelet sets. It
-// returns when the garbage collector knows both.
+// registered creates the objects that the kubelet creates for its Node, with the kubelet's owner
+// reference. It returns when the garbage collector has observed both.
 func (f *fixture) registered(node *corev1.Node) {
 	f.Helper()
 	f.owned(node.Name, node.UID)

@@ -12,7 +12,7 @@ import (
 
 const onlyDrain = "steps: [{name: drain, plugin: drain}]\n"
 
-// endsWith wants the error of a command that was stopped, and what it says to do next.
+// endsWith checks the error of an interrupted command and its next step.
 func (f *fixture) endsWith(err error, text, next string) {
 	f.Helper()
 	exitError := &exit.Error{}
@@ -21,8 +21,8 @@ func (f *fixture) endsWith(err error, text, next string) {
 	}
 }
 
-// The agent deletes no node. A user who interrupts cleanup --delete gets a message that says so, and can continue
-// with the printed command.
+// The agent deletes no node. A user who interrupts cleanup --delete gets a message about it, and
+// can continue with the printed command.
 func TestInterruptedCleanupCommandCanBeResumed(t *testing.T) {
 	f := setUp(t, onlyDrain)
 	f.start()

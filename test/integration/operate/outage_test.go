@@ -52,7 +52,7 @@ func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// What they keep open to the old one they would find broken much later.
+	// Without a restart, they would detect their broken connections much later.
 	for _, follower := range []string{cluster.ControllerManager, cluster.Kwok} {
 		if err := shared.Component(follower).Restart(t.Context()); err != nil {
 			t.Fatal(err)

@@ -124,7 +124,7 @@ func TestPlanOfAnUnselectedNode(t *testing.T) {
 	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("leaves this node out", "Change nodeSelector")
 }
 
-// A label that changed takes the finalizer off no node, and what has it is cleaned up.
+// A changed label removes no finalizer, and a node with the finalizer is cleaned up.
 func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchExpressions: [{key: theirs, operator: DoesNotExist}]}\nsteps: [{name: log, plugin: logger}]\n")
 	f.start()
@@ -155,7 +155,7 @@ func TestPlanWithAnInvalidConfig(t *testing.T) {
 	f.run("plan", "worker").exits(exit.Failure).says("there is no configmap nodecleanup-config", "install --wait")
 }
 
-// A user who may read nodes, pods and the config, and nothing else.
+// The user can read only nodes, Pods and the config.
 func TestPlanReportsMissingReadRights(t *testing.T) {
 	f := setUp(t, drainAndTell)
 	f.node("worker", nil)
@@ -180,8 +180,7 @@ func TestPlanWritesNothing(t *testing.T) {
 	f.wantsNoWrites("nodes", "list")
 }
 
-// wantsNoWrites runs a command as a user who may do everything and looks into the
-// API server's audit log.
+// wantsNoWrites runs a command as a user with all rights and checks the API server's audit log.
 func (f *fixture) wantsNoWrites(arguments ...string) {
 	f.Helper()
 	const user = "watcher"

@@ -56,7 +56,7 @@ func (f *fixture) refused(node string, ended <-chan error, changed string) {
 	f.run("diagnose", node).says(changed)
 }
 
-// Between the request and the first step, something changes what the cleanup would do.
+// Between the request and the first step, a change alters the plan of the cleanup.
 func TestAgentRefusesAChangedPlan(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	ended := map[string]<-chan error{}
@@ -100,7 +100,7 @@ func TestHashOfAnotherNodeIsRefused(t *testing.T) {
 	f.run("cleanup", "a", "b", "--plan", other, "--yes").exits(exit.Usage).says("--plan names the plan of one node")
 	f.run("cleanup", "b", "--plan", "9f3c1a", "--yes").exits(exit.Usage).says(`"9f3c1a" is not the hash of a plan`)
 	f.unmarked("a", "b")
-	// By hand, nobody compares before the agent.
+	// The request is written by hand, so only the agent compares the plans.
 	f.patch("b", `{"metadata":{"annotations":{"`+api.AnnotationCleanupRequestedAt+`":"2026-01-01T00:00:00Z","`+api.AnnotationCleanupRequestedPlan+`":"`+other+`"}}}`)
 	f.awaitState("b", api.Canceled)
 	if message := api.CleanupConditionOf(f.read("b")).Message; !strings.Contains(message, "it is the plan of another node") {

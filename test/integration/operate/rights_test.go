@@ -74,8 +74,8 @@ func (f *fixture) applyRights(manifest string) {
 	})
 }
 
-// An agent starts with whatever config there is. Without the right to delete Pods, a drain that
-// should force its way waits for the budget, and says which right the agent lacks.
+// An agent starts with any existing config. Without the right to delete Pods, a drain with
+// forceAfter waits for the budget, and names the right that the agent lacks.
 func TestDrainWithoutForceWaitsAndNamesTheRight(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain, options: {forceAfter: 1s}}]\n")
 	f.start()
@@ -83,7 +83,7 @@ func TestDrainWithoutForceWaitsAndNamesTheRight(t *testing.T) {
 	f.pod("cart-0", "worker", app("cart"))
 	f.budget("cart", 1)
 	f.run("preflight").exits(exit.Unhealthy).says("the agent lacks rights: delete pods", "To give the agent the rights that it lacks, apply:\napiVersion: rbac")
-	// Who may not ask the API server for the agent's rights reads what the agent reports.
+	// A user without the right to query the agent's rights reads the agent's own report.
 	f.runAs(f.userInRole("nodecleanup-viewer"), "check", "-n", f.namespace).exits(exit.Unhealthy).says("✗ agent-rights", "step drain: delete pods")
 
 	f.delete("worker")

@@ -93,7 +93,7 @@ func TestMissingRightsErrorNamesTheRole(t *testing.T) {
 	}
 }
 
-// At three in the morning it is an operator who asks, not an administrator.
+// The role of an operator is enough; no administrator is needed.
 func TestOperatorSeesTheBlockingBudget(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()

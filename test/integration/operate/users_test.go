@@ -19,7 +19,7 @@ func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 }
 
-// userWith returns the kubeconfig of a user who has just these rights, everywhere.
+// userWith returns the kubeconfig of a user with only these rights, in all namespaces.
 func (f *fixture) userWith(name string, rules ...rbacv1.PolicyRule) string {
 	f.Helper()
 	name += "-" + f.namespace

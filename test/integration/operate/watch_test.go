@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// growing is what a command writes while a test reads it.
+// growing is the output of a command that a test reads while it is written.
 type growing struct {
 	lock sync.Mutex
 	text bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// balancer is what a Service is to the API server: a new connection goes to an agent
-// that is ready, one that is open stays where it is.
+// balancer acts as a Service does for the API server: it sends a new connection to a ready agent,
+// and does not move open connections.
 type balancer struct {
 	*testing.T
 	port int
@@ -76,7 +76,7 @@ func (b *balancer) forward(client net.Conn) {
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{backend, client}, {client, backend}} {
 		both.Go(func() {
-			// An end of either side is passed on; what it was is the test's business.
+			// When one side ends, the other side is closed. The test checks the errors.
 			_, _ = io.Copy(way[0], way[1])
 			_ = way[0].(*net.TCPConn).CloseWrite()
 		})

@@ -69,8 +69,8 @@ func (l *load) one(name string) {
 	}
 }
 
-// create uses the test's context and not by that of the load: a creation that is cut off
-// by the end of the load is no failure.
+// create uses the test's context instead of the load's: a creation that the end of the load
+// interrupts is no failure.
 func (l *load) create(name string) (protected bool, err error) {
 	node, err := l.admin.CoreV1().Nodes().Create(l.Context(), cluster.MakeNode(name, nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	return err == nil && api.HasFinalizer(node), err

@@ -27,7 +27,8 @@ import (
 
 const testTimeout = 30 * time.Second
 
-// detaching is the finalizer by which a CSI attacher holds what it detaches.
+// detaching is the finalizer by which a CSI attacher holds a VolumeAttachment until it is
+// detached.
 const detaching = "external-attacher/csi-example-com"
 
 // fixture is a node with volumes, for one test.
@@ -46,7 +47,7 @@ func setUp(t *testing.T) *fixture {
 	if _, err := f.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// What the README says is needed, and no more.
+	// The rights that the README lists, and no others.
 	f.allow(
 		rbacv1.PolicyRule{APIGroups: []string{"storage.k8s.io"}, Resources: []string{"volumeattachments"}, Verbs: []string{"list", "watch"}},
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
@@ -202,8 +203,8 @@ func TestWaitsOnlyForVolumesOfDrainedPods(t *testing.T) {
 	}
 }
 
-// Anybody who may create a claim can name the volume of another user in it, and create a Pod that
-// looks like one that stays.
+// Every user with the right to create a claim can name the volume of another user in it, and can
+// create a Pod that looks like one that stays.
 func TestUnboundClaimDoesNotExcludeAVolume(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")

@@ -65,7 +65,8 @@ func TestWebhookNeedsTheAPIServerCertificate(t *testing.T) {
 				return
 			}
 			c.recordsVerified()
-			// The API server has its connection no more, and shows what is in the files by then.
+			// The API server has no open connection any more, and presents the certificate that
+			// the files now contain.
 			const renewed = "renewed"
 			stop()
 			run(t, c.server, address, callerauth.Options{CAFile: ca, Subjects: []string{renewed}})
@@ -134,7 +135,8 @@ func (c *caller) deletes(refusal string) {
 	}
 }
 
-// recordsVerified wants that the ledger says who deletes a Node, and that the name is verified.
+// recordsVerified checks that the ledger names the user of a deletion, and that the name is
+// verified.
 func (c *caller) recordsVerified() {
 	c.Helper()
 	node, err := c.admin.CoreV1().Nodes().Create(c.Context(), cluster.MakeNode("worker", nil), metav1.CreateOptions{})
@@ -154,7 +156,8 @@ func (c *caller) recordsVerified() {
 	}
 }
 
-// creates wants that the creation of a Node is answered with the refusal, or leaves it protected.
+// creates checks that the creation of a Node returns the denial, or that the Node gets the
+// finalizer.
 func (c *caller) creates(refusal string) {
 	c.Helper()
 	var last string
