@@ -22,7 +22,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// agents returns what an agent serves after each event has happened once: a metric with labels
+// agents returns the metrics of an agent after each event has happened once: a metric with labels
 // appears with its first event.
 func agents(t *testing.T) string {
 	t.Helper()

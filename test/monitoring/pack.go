@@ -42,7 +42,7 @@ type Panel struct {
 	} `json:"gridPos"`
 }
 
-// AlertsFile is the path of the rule file, DashboardFile that of the dashboard.
+// AlertsFile is the path of the rule file, DashboardFile the path of the dashboard.
 func AlertsFile() string    { return inRepository("manifests", "monitoring", "alerts.yaml") }
 func DashboardFile() string { return inRepository("manifests", "monitoring", "dashboard.json") }
 

@@ -28,7 +28,7 @@ type action struct {
 
 var errNothing = errors.New("there is no object for the action")
 
-// actions are what users and controllers do, outages what breaks.
+// actions are actions of users and controllers, outages are faults of the cluster.
 func actions() []action {
 	return []action{
 		{"delete a node", 20, (*world).deleteNode},
@@ -81,7 +81,7 @@ func (w *world) act(ctx context.Context) {
 // keepNodes creates the nodes that are missing, a few at a time.
 func (w *world) keepNodes(ctx context.Context) {
 	for range min(5, *nodeCount-len(w.nodes(live))) {
-		// Half of them come back under a name that was there before, as a host that is reinstalled.
+		// Half of the nodes reuse an earlier name, as a reinstalled host does.
 		w.created++
 		number := w.created
 		if w.random.IntN(2) == 0 {

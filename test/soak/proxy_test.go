@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// proxy forwards TCP connections to the first address that takes them. It can be cut, as a
-// network is: open connections end then, and new ones are refused.
+// proxy forwards TCP connections to the first address that accepts them. It can be cut like a
+// network: then open connections end, and new ones are refused.
 type proxy struct {
 	port int
 
@@ -92,7 +92,7 @@ func (p *proxy) forward(client net.Conn) {
 		var both sync.WaitGroup
 		for _, way := range [][2]net.Conn{{backend, client}, {client, backend}} {
 			both.Go(func() {
-				// An end of either side is passed on; what it was is the sides' business.
+				// When one side ends, the other side is closed. The sides handle the errors.
 				_, _ = io.Copy(way[0], way[1])
 				_ = way[0].(*net.TCPConn).CloseWrite()
 			})

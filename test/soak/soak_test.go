@@ -177,7 +177,7 @@ func (w *world) report() {
 	}
 }
 
-// summarize logs what the checker has found so far, and returns it.
+// summarize logs the findings of the checker so far, and returns them.
 func (w *world) summarize() checker.Report {
 	w.checking.Lock()
 	defer w.checking.Unlock()

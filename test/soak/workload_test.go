@@ -73,7 +73,8 @@ func template(app string) corev1.PodTemplateSpec {
 	}
 }
 
-// statefulSet creates one with a volume for each Pod, whose name is that of the claim.
+// statefulSet creates a StatefulSet with a volume for each Pod. The volume has the name of the
+// claim.
 func (w *world) statefulSet(name string) {
 	w.Helper()
 	ctx := w.Context()

@@ -68,7 +68,7 @@ type outage struct {
 	repair func(context.Context) error
 }
 
-// counts are what happened, by name.
+// counts are the numbers of events, by name.
 type counts struct {
 	mutex sync.Mutex
 	of    map[string]int

@@ -1,6 +1,6 @@
-// Package workflows_test holds the workflows of GitHub Actions against this repository:
-// what they run has to run here too, and what they use has to be what was looked at.
-// actionlint (make verify) sees to their form.
+// Package workflows_test compares the workflows of GitHub Actions with this repository: their
+// commands must exist here, and their actions must be pinned to reviewed commits. actionlint (make
+// verify) checks their syntax.
 package workflows_test
 
 import (
@@ -98,8 +98,8 @@ func TestJobsInstallTheirPackages(t *testing.T) {
 	}
 }
 
-// A tag can be moved to other code, a commit cannot. The comment says which version the
-// commit is, to people and to Dependabot.
+// A tag can be moved to other code, a commit cannot. The comment names the version of the commit,
+// for people and for Dependabot.
 var pinned = regexp.MustCompile(`^[a-zA-Z0-9._/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 
 func TestEachActionIsPinned(t *testing.T) {

@@ -1,9 +1,9 @@
-// Package checker asserts what a released Node must be, from the history of the cluster alone. It
-// shares no code with the agent: its rules are those of Kubernetes (see kubectl drain) and of the
-// documents, written a second time.
+// Package checker checks the rules for a released Node, from the history of the cluster alone. It
+// shares no code with the agent: it implements the rules of Kubernetes (see kubectl drain) and of
+// the documents a second time.
 //
-// Apply is called with every version of every object in the order of etcd's revisions, which is one
-// order for all kinds. So the checker knows the exact state at the revision of a release.
+// Apply is called with every version of every object in the order of etcd's revisions, which is
+// one order for all kinds. So the checker knows the exact state at the revision of a release.
 package checker
 
 import (
@@ -23,18 +23,19 @@ type Event struct {
 	// At is when the event was received.
 	At time.Time
 	// Object is a *corev1.Node, *corev1.Pod, *storagev1.VolumeAttachment or *corev1.ConfigMap, as
-	// written; for a deletion, as it was before.
+	// written. For a deletion, it is the last version.
 	Object  any
 	Deleted bool
 }
 
-// Options say what the config promises.
+// Options describe the guarantees of the config.
 type Options struct {
 	// Namespace of the run records.
 	Namespace string
 	// Steps are the critical steps of the config.
 	Steps []string
-	// Calls are the steps that call a service, which tells by Called whether it has answered.
+	// Calls are the steps that call a service. The service reports by Called whether it has
+	// answered.
 	Calls []string
 	// Called reports whether the service has accepted a call with that idempotency key.
 	Called func(key string) bool
@@ -56,7 +57,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("revision %d: node %s (%s): %s", f.Revision, f.Node, f.UID, f.What)
 }
 
-// Report counts the releases, and has what was found.
+// Report holds the number of releases and the findings.
 type Report struct {
 	// Released are the Nodes that lost the finalizer after their cleanup, Bypassed and Overridden those
 	// that lost it without.
@@ -106,13 +107,13 @@ func New(options Options) *Checker {
 	}
 }
 
-// Declare tells the checker, before it happens, that a user removes the finalizer of a Node by hand.
+// Declare announces to the checker that a user is about to remove the finalizer of a Node by hand.
 func (c *Checker) Declare(uid types.UID, why string) { c.declared[uid] = why }
 
 // Undeclare takes that back: it did not happen.
 func (c *Checker) Undeclare(uid types.UID) { delete(c.declared, uid) }
 
-// Report returns what was found so far.
+// Report returns the findings so far.
 func (c *Checker) Report() Report {
 	report := c.report
 	report.Violations, report.Races = slices.Clone(report.Violations), slices.Clone(report.Races)

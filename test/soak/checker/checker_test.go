@@ -92,7 +92,7 @@ func TestReleases(t *testing.T) {
 	for name, test := range map[string]struct {
 		// events come after the Node terminates.
 		events []func(*story)
-		// violation and race are in what is found; empty for none.
+		// violation and race are part of the findings; empty for none.
 		violation, race string
 	}{
 		"clean": {events: []func(*story){record, releases}},

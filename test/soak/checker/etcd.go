@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// kinds are where the API server stores what the checker knows.
+// kinds are the etcd keys of the kinds that the checker reads.
 var kinds = [][]byte{
 	[]byte("/registry/minions/"), []byte("/registry/pods/"), []byte("/registry/volumeattachments/"), []byte("/registry/configmaps/"),
 }
@@ -84,7 +84,7 @@ type keyValue struct {
 	ModRevision int64  `json:"mod_revision,string"`
 }
 
-// events returns those of the kinds that a checker knows.
+// events returns the events of the kinds that a checker reads.
 func (m message) events(at time.Time) ([]Event, error) {
 	var events []Event
 	for _, event := range m.Result.Events {

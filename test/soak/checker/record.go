@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// record is what the documents say of a run record.
+// record has the fields of a run record that the documents describe.
 type record struct {
 	Node                string       `json:"node"`
 	NodeUID             types.UID    `json:"nodeUID"`
@@ -44,7 +44,7 @@ func (r *record) step(name string) *step {
 	return nil
 }
 
-// String returns the record as it is stored.
+// String returns the stored form of the record.
 func (r *record) String() string {
 	if r == nil {
 		return "missing"
@@ -73,7 +73,7 @@ func (c *Checker) record(here mark, configMap *corev1.ConfigMap, deleted bool) {
 	c.records[uid] = read
 }
 
-// Open returns the records that say that a cleanup is in progress although its Node is deleted.
+// Open returns the records with a cleanup in progress although their Node is deleted.
 func (c *Checker) Open() []string {
 	live := map[types.UID]bool{}
 	for _, node := range c.nodes {

@@ -106,7 +106,8 @@ func (c *Checker) checkAttachments(here mark, node *corev1.Node, record *record)
 	}
 }
 
-// found reports what is on a released Node since a time: before the verification it had to be seen.
+// found reports an object on a released Node. It is a violation if the object existed before the
+// verification, and otherwise a race.
 func (c *Checker) found(here mark, node *corev1.Node, record *record, since mark, format string, values ...any) {
 	what := fmt.Sprintf(format, values...)
 	what += fmt.Sprintf(", since revision %d, %s before the release", since.revision, here.at.Sub(since.at).Round(time.Millisecond))

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What the documents call these.
+// Names that the documents define.
 const (
 	finalizer        = "nodecleanup.io/finalizer"
 	bypassAnnotation = "nodecleanup.io/bypass"
