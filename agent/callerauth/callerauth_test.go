@@ -132,13 +132,13 @@ func TestOnlyAllowedSubjectsAreAuthenticated(t *testing.T) {
 	}{
 		"allowed":               {ca.client("api", x509.ExtKeyUsageClientAuth, later), true},
 		"also allowed":          {ca.client("other", x509.ExtKeyUsageClientAuth, later), true},
-		"none":                  {nil, false},
-		"of another CA":         {foreign.client("api", x509.ExtKeyUsageClientAuth, later), false},
+		"without a certificate": {nil, false},
+		"signed by another CA":  {foreign.client("api", x509.ExtKeyUsageClientAuth, later), false},
 		"another subject":       {ca.client("system:node:a", x509.ExtKeyUsageClientAuth, later), false},
-		"no subject":            {ca.client("", x509.ExtKeyUsageClientAuth, later), false},
-		"a server's":            {ca.client("api", x509.ExtKeyUsageServerAuth, later), false},
-		"over":                  {ca.client("api", x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Minute)), false},
-		"the CA's own, unsound": {&tls.Certificate{Certificate: [][]byte{ca.certificate.Raw}, PrivateKey: ca.key}, false},
+		"empty common name":     {ca.client("", x509.ExtKeyUsageClientAuth, later), false},
+		"server certificate":    {ca.client("api", x509.ExtKeyUsageServerAuth, later), false},
+		"expired":               {ca.client("api", x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Minute)), false},
+		"the CA itself":         {&tls.Certificate{Certificate: [][]byte{ca.certificate.Raw}, PrivateKey: ca.key}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := f.call(test.certificate, nil); (err == nil) != test.in {
@@ -192,10 +192,10 @@ func TestOptionsWithoutAllowedCallersAreAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, options := range map[string]Options{
-		"no file":       {CAFile: file + ".none", Subjects: []string{"api"}},
-		"empty file":    {CAFile: empty, Subjects: []string{"api"}},
-		"no subjects":   {CAFile: file},
-		"empty subject": {CAFile: file, Subjects: []string{""}},
+		"missing file":     {CAFile: file + ".none", Subjects: []string{"api"}},
+		"empty file":       {CAFile: empty, Subjects: []string{"api"}},
+		"missing subjects": {CAFile: file},
+		"empty subject":    {CAFile: file, Subjects: []string{""}},
 	} {
 		if _, err := New(options, time.Now, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s: taken", name)
@@ -227,10 +227,10 @@ func TestCallersNeedACertificate(t *testing.T) {
 		state *tls.ConnectionState
 		want  bool
 	}{
-		"a certificate":             {"ca.crt", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, true},
-		"no certificate":            {"ca.crt", &tls.ConnectionState{}, false},
-		"no TLS":                    {"ca.crt", nil, false},
-		"one that nobody looked at": {"", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, false},
+		"a certificate":  {"ca.crt", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, true},
+		"no certificate": {"ca.crt", &tls.ConnectionState{}, false},
+		"no TLS":         {"ca.crt", nil, false},
+		"certificate without client authentication": {"", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}, false},
 	} {
 		g := &Authenticator{options: Options{CAFile: test.file}}
 		if got := g.Authenticated(&http.Request{TLS: test.state}); got != test.want {

@@ -32,7 +32,7 @@ func TestEnsureFinalizer(t *testing.T) {
 		fails   bool
 	}{
 		"added to a node that lacks it":      {node: makeNode(without), patched: true},
-		"not to one that has it":             {node: makeNode(nil)},
+		"already has the finalizer":          {node: makeNode(nil)},
 		"not to a terminating one":           {node: deletedNode(without)},
 		"not to one that is not selected":    {node: makeNode(without), prepare: func(b *bench) { b.config.NodeSelector = labels.Nothing() }},
 		"not by an agent that does not lead": {node: makeNode(without), prepare: func(b *bench) { b.fence = errors.New("not the leader") }, fails: true},
@@ -123,10 +123,10 @@ func TestAwaitSlot(t *testing.T) {
 		"all slots taken": {node: deletedNode(nil)},
 		"all slots taken for long": {node: deletedNode(nil), prepare: func(b *bench) { b.clock.Step(3 * time.Minute) },
 			says: "waiting for a slot: 2 cleanups are running"},
-		"a bypass needs none":               {node: annotated(api.AnnotationBypass), slot: true},
-		"a withdrawn request needs none":    {node: makeNode(nil), slot: true},
-		"a request waits, and says nothing": {node: makeNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"} })},
-		"a cleanup that is done needs none": {node: deletedNode(nil), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.complete = true }) }, slot: true},
+		"a bypass needs no slot":              {node: annotated(api.AnnotationBypass), slot: true},
+		"a withdrawn request needs no slot":   {node: makeNode(nil), slot: true},
+		"a request waits without a condition": {node: makeNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"} })},
+		"a completed cleanup needs no slot":   {node: deletedNode(nil), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.complete = true }) }, slot: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newTest(t, test.node)
@@ -371,7 +371,7 @@ func TestSecretWrittenSince(t *testing.T) {
 		"written since the run began":            {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: waiting, want: true},
 		"written since, of a skipped step":       {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: []api.StepRun{{Name: "storage", State: api.StepSkipped}}},
 		"written since, of a done step":          {written: map[string]time.Time{"token": at(0)}, ranAt: at(-time.Minute), steps: []api.StepRun{{Name: "storage", State: api.StepSucceeded}}},
-		"written since, of no step":              {written: map[string]time.Time{"other": at(0)}, ranAt: at(-time.Minute), steps: waiting},
+		"an unused secret has changed":           {written: map[string]time.Time{"other": at(0)}, ranAt: at(-time.Minute), steps: waiting},
 		"an earlier leader's failure, before it": {written: map[string]time.Time{"token": at(-time.Minute)}, steps: failedAt(0)},
 		"an earlier leader's failure, after it":  {written: map[string]time.Time{"token": at(0)}, steps: failedAt(-time.Minute), want: true},
 		"retried since by this leader":           {written: map[string]time.Time{"token": at(-time.Second)}, ranAt: at(0), steps: failedAt(-time.Minute)},
@@ -497,7 +497,7 @@ func TestCheckHost(t *testing.T) {
 			}
 		})
 	}
-	t.Run("it is read again if the node changed", func(t *testing.T) {
+	t.Run("the node is read again if it changed", func(t *testing.T) {
 		node := deletedNode(func(node *corev1.Node) { node.ResourceVersion, node.Status.NodeInfo.BootID = "2", "second" })
 		b := newTest(t, node)
 		c := b.loaded(deletedNode(nil), &api.Run{Node: "worker", NodeUID: "uid", State: api.Succeeded, Host: was})

@@ -64,8 +64,8 @@ func TestReadDelayedByOtherRequestsIsDenied(t *testing.T) {
 		read time.Duration
 		busy bool
 	}{
-		"alone, and the API server does not answer": {false, 2 * time.Second, false},
-		"after others": {true, 200 * time.Millisecond, true},
+		"single read during an outage": {false, 2 * time.Second, false},
+		"queued behind other reads":    {true, 200 * time.Millisecond, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			client := fake.NewClientset()

@@ -58,7 +58,7 @@ func TestDecide(t *testing.T) {
 		blocked []Rule
 		says    string
 	}{
-		"nothing speaks against it": {facts: best()},
+		"no rule denies": {facts: best()},
 		"everything does": {worst(), func(_ *config.Config, r *Deletion, _ *Facts) {
 			r.Node.Annotations[api.AnnotationProtect], r.Node.Labels["node-role.kubernetes.io/control-plane"] = "true", ""
 		}, all, `node worker was not deleted: it is protected by the annotation nodecleanup.io/protect (to remove it: kubectl annotate node worker nodecleanup.io/protect-); ` +
@@ -90,7 +90,7 @@ func TestDecide(t *testing.T) {
 			f.OtherSchedulable, c.Guard.LastSchedulable = false, config.Allow
 		}, nil, ""},
 		"too many": {best(), func(_ *config.Config, _ *Deletion, f *Facts) { f.Terminating = []string{"a", "b", "c"} }, []Rule{MaxTerminating}, "3 other nodes are terminating, and guard.maxTerminating is 2: a, b, c"},
-		"too many of a share": {best(), func(c *config.Config, _ *Deletion, f *Facts) {
+		"percentage limit exceeded": {best(), func(c *config.Config, _ *Deletion, f *Facts) {
 			c.Guard.MaxTerminating, f.Nodes = config.Limit{Percent: 10}, 19
 		}, []Rule{MaxTerminating},
 			"1 other node is terminating, and guard.maxTerminating is 10% of 19, which is 1: a"},

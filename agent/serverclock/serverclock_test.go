@@ -58,17 +58,17 @@ func TestFirstAgreeingAnswersSetTheClock(t *testing.T) {
 		answers []time.Duration
 		want    time.Duration
 	}{
-		"the machine is right":                                {0, []time.Duration{0, 0, 0}, 0},
-		"the machine is ahead":                                {25 * time.Minute, []time.Duration{0, 0, 0}, 0},
-		"the machine is behind":                               {-2 * time.Hour, []time.Duration{0, 0, 0}, 0},
-		"answers that were on their way":                      {0, []time.Duration{-5 * time.Second, -9 * time.Second, -time.Second}, 0},
-		"one answer is not enough":                            {0, []time.Duration{time.Hour}, 0},
-		"one wrong answer, first":                             {0, []time.Duration{time.Hour, 0, 0}, 0},
-		"one wrong answer, last":                              {0, []time.Duration{0, 0, time.Hour}, 0},
-		"two API servers, and the machine with one":           {0, []time.Duration{time.Minute, 0, time.Minute}, 0},
-		"two API servers ahead: the nearer of them":           {0, []time.Duration{2 * time.Minute, time.Minute, 2 * time.Minute}, time.Minute},
-		"two API servers behind: the nearer of them":          {0, []time.Duration{-2 * time.Minute, -time.Minute, -2 * time.Minute}, -time.Minute},
-		"a wrong machine, and a server that agrees with none": {-time.Hour, []time.Duration{0, time.Minute, 0}, 0},
+		"machine clock is correct":                      {0, []time.Duration{0, 0, 0}, 0},
+		"the machine is ahead":                          {25 * time.Minute, []time.Duration{0, 0, 0}, 0},
+		"the machine is behind":                         {-2 * time.Hour, []time.Duration{0, 0, 0}, 0},
+		"slow responses":                                {0, []time.Duration{-5 * time.Second, -9 * time.Second, -time.Second}, 0},
+		"one answer is not enough":                      {0, []time.Duration{time.Hour}, 0},
+		"one wrong answer, first":                       {0, []time.Duration{time.Hour, 0, 0}, 0},
+		"one wrong answer, last":                        {0, []time.Duration{0, 0, time.Hour}, 0},
+		"two API servers, and the machine with one":     {0, []time.Duration{time.Minute, 0, time.Minute}, 0},
+		"two API servers ahead: the nearer of them":     {0, []time.Duration{2 * time.Minute, time.Minute, 2 * time.Minute}, time.Minute},
+		"two API servers behind: the nearer of them":    {0, []time.Duration{-2 * time.Minute, -time.Minute, -2 * time.Minute}, -time.Minute},
+		"wrong machine clock, and one server disagrees": {-time.Hour, []time.Duration{0, time.Minute, 0}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {

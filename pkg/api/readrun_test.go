@@ -48,10 +48,10 @@ func TestARecordOfAnotherVersionIsReported(t *testing.T) {
 	}{
 		"another version":              {`{"version":"nodecleanup.io/v1beta1"}`, "nodecleanup.io/v1beta1"},
 		"another version, other types": {`{"version":"nodecleanup.io/v1beta1","steps":{"drain":{}}}`, "nodecleanup.io/v1beta1"},
-		"no version":                   {`{}`, ""},
+		"missing version":              {`{}`, ""},
 		"other types":                  {strings.Replace(newerRun, `"worker"`, `["worker"]`, 1), ""},
-		"no state":                     {strings.Replace(newerRun, `"Verifying"`, `""`, 1), ""},
-		"no state of a step":           {strings.Replace(newerRun, `"PoweringOff"`, `""`, 1), ""},
+		"empty state":                  {strings.Replace(newerRun, `"Verifying"`, `""`, 1), ""},
+		"empty step state":             {strings.Replace(newerRun, `"PoweringOff"`, `""`, 1), ""},
 	} {
 		run, err := ReadRun(recordOf(test.data))
 		var record *RecordError

@@ -65,7 +65,7 @@ func TestRolloutStall(t *testing.T) {
 		"image, beside a ready":    {nil, []corev1.Pod{ready, pod("a", waiting("ErrImagePull", "not found\nmore"), none)}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a", Image: true}},
 		"of a pod that terminates": {[]appsv1.DeploymentCondition{deadline}, []corev1.Pod{leaving}, false, &Stall{Text: `ProgressDeadlineExceeded: ReplicaSet "agent-1" has timed out progressing.`}},
 		"crash, with its log":      {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(2, "Error", "start\nloading config: line 3\n"))}, false, &Stall{Text: "pod a: CrashLoopBackOff: exit code 2: loading config: line 3", Pod: "a", Crashed: true}},
-		"crash, without a word":    {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},
+		"crash without a message":  {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},
 		"crash without a record":   {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), none)}, false, &Stall{Text: "pod a: CrashLoopBackOff: back-off 5m0s", Pod: "a"}},
 		"between two crashes":      {nil, []corev1.Pod{pod("a", ended(1, "Error", "no route to host"), ended(1, "Error", "before"))}, false, &Stall{Text: "pod a: restarted 3 times: exit code 1: no route to host", Pod: "a", Crashed: true}},
 		"unschedulable":            {nil, []corev1.Pod{unschedulable}, false, &Stall{Text: "pod a: 0/3 nodes are available", Pod: "a"}},

@@ -16,8 +16,8 @@ func TestServerTime(t *testing.T) {
 		"within the header's seconds": {noon.Add(-2 * time.Second).Format(http.TimeFormat), "12:00:00"},
 		"the server is ahead":         {noon.Add(20 * time.Second).Format(http.TimeFormat), "12:00:20"},
 		"the server is behind":        {noon.Add(-10 * time.Minute).Format(http.TimeFormat), "11:50:00"},
-		"it does not say":             {"", "12:00:00"},
-		"it says something odd":       {"yesterday", "12:00:00"},
+		"no Date header":              {"", "12:00:00"},
+		"invalid Date header":         {"yesterday", "12:00:00"},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Date"] = []string{test.date}

@@ -96,13 +96,13 @@ func TestListErrorsAreRetriedOrReturned(t *testing.T) {
 		want     string // What the error says, empty for none.
 		reported []string
 	}{
-		"all there is":  {nil, "", nil},
-		"forbidden":     {[]error{forbidden}, "listing nodes: nodes is forbidden", nil},
-		"expired":       {[]error{apierrors.NewResourceExpired("too old")}, "", nil},
-		"an outage":     {[]error{refused, refused, io.EOF}, "", []string{"unavailable, retrying: listing nodes: Get", "available again"}},
-		"too many":      {[]error{apierrors.NewTooManyRequests("busy", 1)}, "", []string{"unavailable, retrying", "available again"}},
-		"outage, 403":   {[]error{refused, forbidden}, "forbidden", []string{"unavailable, retrying"}},
-		"gone for good": {slices.Repeat([]error{refused}, 1000), "connection refused: context deadline exceeded", []string{"unavailable, retrying"}},
+		"no error":         {nil, "", nil},
+		"forbidden":        {[]error{forbidden}, "listing nodes: nodes is forbidden", nil},
+		"expired":          {[]error{apierrors.NewResourceExpired("too old")}, "", nil},
+		"an outage":        {[]error{refused, refused, io.EOF}, "", []string{"unavailable, retrying: listing nodes: Get", "available again"}},
+		"too many":         {[]error{apierrors.NewTooManyRequests("busy", 1)}, "", []string{"unavailable, retrying", "available again"}},
+		"outage, 403":      {[]error{refused, forbidden}, "forbidden", []string{"unavailable, retrying"}},
+		"permanent outage": {slices.Repeat([]error{refused}, 1000), "connection refused: context deadline exceeded", []string{"unavailable, retrying"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

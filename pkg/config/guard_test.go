@@ -76,21 +76,21 @@ func TestALimitOfNodes(t *testing.T) {
 
 func TestParseRefusesAGuard(t *testing.T) {
 	for name, test := range map[string]struct{ guard, want string }{
-		"unknown field":      {"guard: {exemptions: {}}\n", `line 3: unknown field "exemptions"`},
-		"answers":            {"guard:\n  controlPlane: deny\n  lastSchedulable: Refuse\n  onReadError: 7\n", "line 4: guard.controlPlane: must be allow or refuse, not \"deny\"\nline 5: guard.lastSchedulable: must be allow or refuse, not \"Refuse\"\nline 6: guard.onReadError: must be allow or refuse, not \"7\""},
-		"every pod":          {"guard:\n  criticalPods:\n  - {}\n", "line 5: guard.criticalPods[0]: selects all pods: set namespaces or a selector"},
-		"bad selector":       {"guard:\n  criticalPods:\n  - selector: {matchExpressions: [{key: a, operator: Near}]}\n", `line 5: guard.criticalPods[0].selector: "Near" is not a valid label selector operator`},
-		"empty namespace":    {"guard:\n  criticalPods:\n  - namespaces:\n    - db\n    - ''\n", "line 7: guard.criticalPods[0].namespaces[1]: is empty"},
-		"no nodes":           {"guard: {maxTerminating: 0}\n", `line 3: "0" is neither a number of nodes from 1 nor a share of them such as 10%`},
-		"no share":           {"guard: {maxTerminating: 0%}\n", `line 3: "0%" is neither`},
-		"half a node":        {"guard: {maxTerminating: 0.5}\n", `line 3: "0.5" is neither`},
-		"words":              {"guard: {maxTerminating: some}\n", `line 3: "some" is neither`},
-		"a list":             {"guard: {maxTerminating: [3]}\n", `line 3: "" is neither`},
-		"more than all":      {"guard: {maxTerminating: 101%}\n", `line 3: "101%" is more than 100%`},
-		"a user twice":       {"guard:\n  exempt:\n    users: [a, b, a]\n", `line 5: guard.exempt.users[2]: "a" is there already`},
-		"an empty group":     {"guard:\n  exempt:\n    groups: ['']\n", "line 5: guard.exempt.groups[0]: is empty"},
-		"every user":         {"guard:\n  exempt:\n    groups: [\"system:authenticated\"]\n", "line 5: guard.exempt.groups[0]: every user is in system:authenticated"},
-		"with other mistake": {"guard: {onReadError: perhaps}\nhistory: {maxRuns: 0}\n", "line 3: guard.onReadError: must be allow or refuse, not \"perhaps\"\nline 4: history.maxRuns: must be at least 1, not 0"},
+		"unknown field":               {"guard: {exemptions: {}}\n", `line 3: unknown field "exemptions"`},
+		"answers":                     {"guard:\n  controlPlane: deny\n  lastSchedulable: Refuse\n  onReadError: 7\n", "line 4: guard.controlPlane: must be allow or refuse, not \"deny\"\nline 5: guard.lastSchedulable: must be allow or refuse, not \"Refuse\"\nline 6: guard.onReadError: must be allow or refuse, not \"7\""},
+		"every pod":                   {"guard:\n  criticalPods:\n  - {}\n", "line 5: guard.criticalPods[0]: selects all pods: set namespaces or a selector"},
+		"bad selector":                {"guard:\n  criticalPods:\n  - selector: {matchExpressions: [{key: a, operator: Near}]}\n", `line 5: guard.criticalPods[0].selector: "Near" is not a valid label selector operator`},
+		"empty namespace":             {"guard:\n  criticalPods:\n  - namespaces:\n    - db\n    - ''\n", "line 7: guard.criticalPods[0].namespaces[1]: is empty"},
+		"limit of 0":                  {"guard: {maxTerminating: 0}\n", `line 3: "0" is neither a number of nodes from 1 nor a share of them such as 10%`},
+		"limit of 0%":                 {"guard: {maxTerminating: 0%}\n", `line 3: "0%" is neither`},
+		"fractional limit":            {"guard: {maxTerminating: 0.5}\n", `line 3: "0.5" is neither`},
+		"limit in words":              {"guard: {maxTerminating: some}\n", `line 3: "some" is neither`},
+		"a list":                      {"guard: {maxTerminating: [3]}\n", `line 3: "" is neither`},
+		"more than 100%":              {"guard: {maxTerminating: 101%}\n", `line 3: "101%" is more than 100%`},
+		"a user twice":                {"guard:\n  exempt:\n    users: [a, b, a]\n", `line 5: guard.exempt.users[2]: "a" is there already`},
+		"an empty group":              {"guard:\n  exempt:\n    groups: ['']\n", "line 5: guard.exempt.groups[0]: is empty"},
+		"every user":                  {"guard:\n  exempt:\n    groups: [\"system:authenticated\"]\n", "line 5: guard.exempt.groups[0]: every user is in system:authenticated"},
+		"together with another fault": {"guard: {onReadError: perhaps}\nhistory: {maxRuns: 0}\n", "line 3: guard.onReadError: must be allow or refuse, not \"perhaps\"\nline 4: history.maxRuns: must be at least 1, not 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(header+test.guard+oneStep), catalog())

@@ -105,7 +105,7 @@ func TestARepeatedNameIsTheOnlyError(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
 		"nothing":              {"", "line 1: the config is empty"},
-		"no YAML":              {"a: [", "line 1: "},
+		"invalid YAML":         {"a: [", "line 1: "},
 		"other kind":           {"apiVersion: v1\nkind: Pod\nsteps: [{name: a, plugin: tell}]\n", "line 1: apiVersion: must be nodecleanup.io/v1alpha1, not \"v1\"\nline 2: kind: must be Config, not \"Pod\""},
 		"no steps":             {header, "line 1: steps: there are none: a cleanup without steps would let each node go at once"},
 		"unknown field":        {header + "dryrun: true\nsteps: [{name: a, plugin: tell}]\n", `line 3: unknown field "dryrun"`},
@@ -125,7 +125,7 @@ func TestParseRefuses(t *testing.T) {
 		"same name":            {header + "steps:\n- {name: a, plugin: tell}\n- {name: a, plugin: tell}\n", `line 5: steps[1].name: "a" is also the name of steps[0]`},
 		"unknown dependency":   {header + "steps:\n- {name: a, plugin: tell, dependsOn: [b]}\n", `line 4: steps[0].dependsOn[0]: there is no step "b"`},
 		"critical on optional": {header + "steps:\n- {name: a, plugin: tell}\n- {name: b, plugin: paint, dependsOn: [a]}\n", `line 5: steps[1].dependsOn[0]: critical step "b" depends on "a", which is not critical`},
-		"itself":               {header + "steps:\n- {name: a, plugin: tell, dependsOn: [a]}\n", "the steps wait for each other: a → a"},
+		"depends on itself":    {header + "steps:\n- {name: a, plugin: tell, dependsOn: [a]}\n", "the steps wait for each other: a → a"},
 		"cycle":                {header + "steps:\n- {name: x, plugin: tell, dependsOn: [a]}\n- {name: a, plugin: tell, dependsOn: [b]}\n- {name: b, plugin: tell, dependsOn: [c]}\n- {name: c, plugin: tell, dependsOn: [a]}\n", "line 5: steps[1].dependsOn: the steps wait for each other: a → b → c → a"},
 		"bad selector":         {header + "nodeSelector: {matchExpressions: [{key: a, operator: Near}]}\nsteps: [{name: a, plugin: tell}]\n", `line 3: nodeSelector: "Near" is not a valid label selector operator`},
 		"bad action":           {header + "deadline: {action: Explode}\nsteps: [{name: a, plugin: tell}]\n", `line 3: deadline.action: must be Hold or Release, not "Explode"`},

@@ -39,10 +39,10 @@ func TestCordonTimeIsReadFromManagedFields(t *testing.T) {
 		fields   []metav1.ManagedFieldsEntry
 		want     time.Time
 	}{
-		"cordoned":       {true, []metav1.ManagedFieldsEntry{wrote(`{"f:metadata":{"f:labels":{"f:unschedulable":{}}}}`, time.Hour), wrote(`{"f:spec":{"f:unschedulable":{}}}`, 0)}, noon},
-		"uncordoned":     {false, []metav1.ManagedFieldsEntry{wrote(`{"f:spec":{"f:unschedulable":{}}}`, 0)}, time.Time{}},
-		"does not tell":  {true, nil, time.Time{}},
-		"tells nonsense": {true, []metav1.ManagedFieldsEntry{wrote(`"f:unschedulable"`, 0), {}}, time.Time{}},
+		"cordoned":               {true, []metav1.ManagedFieldsEntry{wrote(`{"f:metadata":{"f:labels":{"f:unschedulable":{}}}}`, time.Hour), wrote(`{"f:spec":{"f:unschedulable":{}}}`, 0)}, noon},
+		"uncordoned":             {false, []metav1.ManagedFieldsEntry{wrote(`{"f:spec":{"f:unschedulable":{}}}`, 0)}, time.Time{}},
+		"without managed fields": {true, nil, time.Time{}},
+		"invalid managed fields": {true, []metav1.ManagedFieldsEntry{wrote(`"f:unschedulable"`, 0), {}}, time.Time{}},
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{ManagedFields: test.fields}, Spec: corev1.NodeSpec{Unschedulable: test.cordoned}}
 		if got := At(node); !got.Equal(test.want) {

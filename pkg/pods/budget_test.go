@@ -29,8 +29,8 @@ func TestBlockingBudgets(t *testing.T) {
 		"a disruption is left":                {change{budget: func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 1 }}, false},
 		"unready, enough others are healthy":  {change{pod: unready}, false},
 		"unready, too few others are healthy": {change{unready, func(b *policyv1.PodDisruptionBudget) { b.Status.CurrentHealthy = 0 }}, true},
-		"unready, the budget wants none":      {change{unready, func(b *policyv1.PodDisruptionBudget) { b.Status.DesiredHealthy = 0 }}, true},
-		"unready, and unready Pods may always": {change{unready, func(b *policyv1.PodDisruptionBudget) {
+		"unready, the budget needs no healthy pod": {change{unready, func(b *policyv1.PodDisruptionBudget) { b.Status.DesiredHealthy = 0 }}, true},
+		"unready, AlwaysAllow": {change{unready, func(b *policyv1.PodDisruptionBudget) {
 			b.Status.CurrentHealthy, b.Spec.UnhealthyPodEvictionPolicy = 0, ptr.To(policyv1.AlwaysAllow)
 		}}, false},
 		"an empty selector selects all": {change{budget: func(b *policyv1.PodDisruptionBudget) { b.Spec.Selector = &metav1.LabelSelector{} }}, true},

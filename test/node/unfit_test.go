@@ -88,7 +88,7 @@ func TestUnfitNamesMissingRequirements(t *testing.T) {
 		path    string
 		says    string
 	}{
-		"nobody":              {process: nobody, says: "needs root"},
+		"not root":            {process: nobody, says: "needs root"},
 		"root of a namespace": {process: rootless, says: "needs "},
 		"no runc":             {path: programsBut(t, "runc", ""), says: "needs the program runc"},
 		"no nft":              {path: programsBut(t, "nft", ""), says: "needs the program nft"},

@@ -76,8 +76,8 @@ func TestUnseenIfEveryInstallCheckIsSkipped(t *testing.T) {
 		checks []printer.Check
 		want   string
 	}{
-		"nothing of the install": {[]printer.Check{{ID: "server-version", Outcome: printer.Pass}, skipped, {ID: "operate-rights", Outcome: printer.Warning}}, "forbidden"},
-		"something of it":        {[]printer.Check{skipped, {ID: "agent", Outcome: printer.Error}}, ""},
+		"install checks skipped": {[]printer.Check{{ID: "server-version", Outcome: printer.Pass}, skipped, {ID: "operate-rights", Outcome: printer.Warning}}, "forbidden"},
+		"one install check ran":  {[]printer.Check{skipped, {ID: "agent", Outcome: printer.Error}}, ""},
 	} {
 		if got := unseen(test.checks); got != test.want {
 			t.Errorf("%s: %q", name, got)

@@ -59,19 +59,19 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
 		}, printer.Warning, "it ends in 60m"},
-		"guard":                     {of(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
-		"guard, nobody answers":     {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
-		"guard, nobody and Fail":    {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
-		"guard, outside":            {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
-		"plugins":                   {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
-		"plugins, no leader":        {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
-		"plugins, none is reported": {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
-		"plugins, one not needed":   {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
+		"guard":                          {of(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
+		"guard, agent down":              {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
+		"guard, agent down, policy Fail": {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
+		"guard, agent outside":           {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
+		"plugins":                        {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
+		"plugins, no leader":             {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
+		"plugins, none is reported":      {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
+		"plugins, one not needed":        {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
 		"plugins, the worst first": {of(t, plugins), func(s *printer.Status) {
 			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
 			s.Plugins[1].Error = "forbidden"
 		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
-		"plugins, as they were": {of(t, plugins), func(s *printer.Status) { stop(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
+		"plugins, stale status": {of(t, plugins), func(s *printer.Status) { stop(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := test.check(led(test.change))

@@ -19,12 +19,12 @@ func TestConfirm(t *testing.T) {
 		interactive bool
 		want        int
 	}{
-		"yes":              {"y\n", true, exit.OK},
-		"yes in full":      {" YES \n", true, exit.OK},
-		"no":               {"n\n", true, exit.Declined},
-		"just enter":       {"\n", true, exit.Declined},
-		"end of input":     {"", true, exit.Declined},
-		"nobody to answer": {"y\n", false, exit.Usage},
+		"yes":          {"y\n", true, exit.OK},
+		"yes in full":  {" YES \n", true, exit.OK},
+		"no":           {"n\n", true, exit.Declined},
+		"empty line":   {"\n", true, exit.Declined},
+		"end of input": {"", true, exit.Declined},
+		"no terminal":  {"y\n", false, exit.Usage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

@@ -15,7 +15,7 @@ func TestRedrawAndColourFollowTheTerminal(t *testing.T) {
 	}{
 		"a terminal":      {true, map[string]string{"TERM": "xterm"}, true, true},
 		"NO_COLOR":        {true, map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, true, false},
-		"an empty one":    {true, map[string]string{"TERM": "xterm", "NO_COLOR": ""}, true, true},
+		"empty NO_COLOR":  {true, map[string]string{"TERM": "xterm", "NO_COLOR": ""}, true, true},
 		"a dumb terminal": {true, map[string]string{"TERM": "dumb"}, false, false},
 		"a pipe":          {false, map[string]string{"TERM": "xterm"}, false, false},
 	} {

@@ -20,11 +20,11 @@ func TestResultsOfSeveralNodes(t *testing.T) {
 		code     int
 		reported string
 	}{
-		"all succeed":                 {nil, exit.OK, ""},
-		"one fails":                   {map[string]error{"a": errors.New("marking node a: no")}, exit.Failure, "Error: marking node a: no\n"},
-		"the highest exit code":       {map[string]error{"b": blocked, "c": errors.New("c")}, exit.Blocked, "Error: cleaning up node b: blocked\nNext:  Look at it.\nError: c\n"},
-		"one that was said before":    {map[string]error{"b": exit.Quiet(exit.Blocked)}, exit.Blocked, ""},
-		"Ctrl-C is said once, by all": {map[string]error{"a": context.Canceled, "b": context.Canceled}, exit.Failure, ""},
+		"all succeed":               {nil, exit.OK, ""},
+		"one fails":                 {map[string]error{"a": errors.New("marking node a: no")}, exit.Failure, "Error: marking node a: no\n"},
+		"the highest exit code":     {map[string]error{"b": blocked, "c": errors.New("c")}, exit.Blocked, "Error: cleaning up node b: blocked\nNext:  Look at it.\nError: c\n"},
+		"an already reported error": {map[string]error{"b": exit.Quiet(exit.Blocked)}, exit.Blocked, ""},
+		"Ctrl-C is reported once":   {map[string]error{"a": context.Canceled, "b": context.Canceled}, exit.Failure, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

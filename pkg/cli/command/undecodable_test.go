@@ -39,7 +39,7 @@ func TestUndecodableNamesRecordCauseAndNextStep(t *testing.T) {
 		"another version, new":        {UndecodableOf(node(""), another), newer + ". Another version wrote the record: upgrade the CLI", false},
 		"another version, blocked":    {UndecodableOf(node(api.Blocked), another), newer + ". The cleanup is paused" + advice, true},
 		"past":                        {UndecodablePast("worker", broken), short + ". If node worker still exists, its cleanup is paused" + advice, false},
-		"gone":                        {UndecodableOfDeletedNode(another), newer + ". If a newer version wrote the record, upgrade the CLI", false},
+		"deleted":                     {UndecodableOfDeletedNode(another), newer + ". If a newer version wrote the record, upgrade the CLI", false},
 		"an error of another kind":    {UndecodableOfDeletedNode(errors.New("odd")), "cannot decode the run record: odd. If a newer version wrote the record, upgrade the CLI", false},
 	} {
 		if got := test.got.String(); got != test.want || test.got.Paused != test.paused {

@@ -36,8 +36,8 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
 		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
 		"another version, paused":       {Snapshot{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},
-		"gone":                          {Snapshot{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
-		"gone while it ran":             {Snapshot{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
+		"deleted":                       {Snapshot{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
+		"deleted during the run":        {Snapshot{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			done, err := Settled(test.now, "n", func(*api.Run) bool { return true })

@@ -86,21 +86,21 @@ func TestDecisions(t *testing.T) {
 		in      circumstances
 		want    decision
 	}{
-		"ordinary":      {pod: makePod("a"), want: decision{action: evict}},
-		"pending":       {pod: makePod("a", phase(corev1.PodPending)), want: decision{action: evict}},
-		"succeeded":     {pod: makePod("a", unmanaged, phase(corev1.PodSucceeded)), want: decision{action: leave, reason: "finished"}},
-		"failed":        {pod: makePod("a", phase(corev1.PodFailed), withEmptyDir), want: decision{action: leave, reason: "finished"}},
-		"mirror":        {pod: makePod("a", mirrored), want: decision{action: leave, reason: "static"}},
-		"daemon":        {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: decision{action: leave, reason: "DaemonSet"}},
-		"stateful":      {pod: makePod("a", ownedBy("StatefulSet")), want: decision{action: evict}},
-		"own resource":  {pod: makePod("a", ownedBy("StorageCluster")), want: decision{action: evict}},
-		"merely owned":  {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
-		"unmanaged":     {pod: makePod("a", unmanaged), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
-		"unmanaged may": {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: decision{action: evict}},
-		"emptyDir":      {pod: makePod("a", withEmptyDir), want: decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}},
-		"emptyDir may":  {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: decision{action: evict, reason: emptyDirLost}},
-		"other volume":  {pod: makePod("a", hostPath("/data")), want: decision{action: evict}},
-		"terminating":   {pod: makePod("a", unmanaged, deleted(-time.Hour)), want: decision{action: await, reason: "terminating"}},
+		"ordinary":              {pod: makePod("a"), want: decision{action: evict}},
+		"pending":               {pod: makePod("a", phase(corev1.PodPending)), want: decision{action: evict}},
+		"succeeded":             {pod: makePod("a", unmanaged, phase(corev1.PodSucceeded)), want: decision{action: leave, reason: "finished"}},
+		"failed":                {pod: makePod("a", phase(corev1.PodFailed), withEmptyDir), want: decision{action: leave, reason: "finished"}},
+		"mirror":                {pod: makePod("a", mirrored), want: decision{action: leave, reason: "static"}},
+		"daemon":                {pod: makePod("a", ownedBy("DaemonSet"), withEmptyDir), want: decision{action: leave, reason: "DaemonSet"}},
+		"stateful":              {pod: makePod("a", ownedBy("StatefulSet")), want: decision{action: evict}},
+		"own resource":          {pod: makePod("a", ownedBy("StorageCluster")), want: decision{action: evict}},
+		"owned, not controlled": {pod: makePod("a", func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"unmanaged":             {pod: makePod("a", unmanaged), want: decision{refuse, "it has no controller that would create it again (option allowUnmanaged)", "allowUnmanaged"}},
+		"unmanaged may":         {options: options{AllowUnmanaged: true}, pod: makePod("a", unmanaged), want: decision{action: evict}},
+		"emptyDir":              {pod: makePod("a", withEmptyDir), want: decision{refuse, "the data in its emptyDir volume would be lost (option allowEmptyDirData)", "allowEmptyDirData"}},
+		"emptyDir may":          {options: options{AllowEmptyDirData: true}, pod: makePod("a", withEmptyDir), want: decision{action: evict, reason: emptyDirLost}},
+		"other volume":          {pod: makePod("a", hostPath("/data")), want: decision{action: evict}},
+		"terminating":           {pod: makePod("a", unmanaged, deleted(-time.Hour)), want: decision{action: await, reason: "terminating"}},
 		"terminating within its grace on an unreachable node": {
 			pod: makePod("a", deleted(time.Second)), in: circumstances{unreachable: true}, want: decision{action: await, reason: "terminating"}},
 		"terminating past its grace on an unreachable node": {
@@ -152,7 +152,7 @@ func TestTiers(t *testing.T) {
 		"device plugin":         {makePod("a", hostPath("/var/lib/kubelet/device-plugins")), ordinary},
 		"reads all pods' files": {makePod("a", hostPath("/var/lib/kubelet/pods")), ordinary},
 		"controller":            {makePod("a", runs("serve"), runs("--v=2", "--csi-address=/csi/csi.sock"), priority(2_000_000_000)), storage},
-		"speaks of CSI":         {makePod("a", runs("csi-address")), ordinary},
+		"mentions CSI":          {makePod("a", runs("csi-address")), ordinary},
 		"ours":                  {makePod("a", labelled, priority(2_000_000_000), hostPath("/var/lib/kubelet/plugins")), own},
 	} {
 		if got := tierOf(test.pod); got != test.want {

@@ -104,21 +104,21 @@ func TestEvictionResponses(t *testing.T) {
 		after           time.Duration
 		cause           api.BlockedCause
 	}{
-		"evicted":                {},
-		"gone":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
-		"namespace terminates":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "ends"), blocked: "its namespace is terminating", cause: api.BlockedByNamespace},
-		"budget":                 {answer: overBudget(0), blocked: "budget cart needs 1", cause: api.BlockedByBudget},
-		"budget is not counted":  {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second, cause: api.BlockedByBudget},
-		"budget counts behind":   {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending", cause: api.BlockedByBudget},
-		"two budgets":            {answer: failure(500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."), blocked: "more than one budget selects it, which the eviction API does not support: delete all but one", cause: api.BlockedByBudgets},
-		"another pod":            {answer: failure(409, metav1.StatusReasonConflict, "the UID in the precondition does not match"), blocked: "the pod changed during the eviction", cause: api.BlockedByServer},
-		"budget is contended":    {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second, cause: api.BlockedByServer},
-		"a webhook moves it":     {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated", cause: api.BlockedByServer},
-		"a webhook denies it":    {answer: failure(403, metav1.StatusReasonForbidden, `admission webhook "vm" denied the request: it is being migrated`), blocked: `admission webhook "vm" denied the request: it is being migrated; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
-		"a webhook says 404":     {answer: failure(404, metav1.StatusReasonNotFound, `admission webhook "vm" denied the request: the pod is not in my cache`), blocked: `admission webhook "vm" denied the request: the pod is not in my cache; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
-		"API server is in doubt": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later", cause: api.BlockedByServer},
-		"no right":               {answer: failure(403, metav1.StatusReasonForbidden, "cannot create pods/eviction"), failed: "cannot create pods/eviction"},
-		"invalid":                {answer: failure(422, metav1.StatusReasonInvalid, "no"), failed: "no"},
+		"evicted":                   {},
+		"deleted":                   {answer: failure(404, metav1.StatusReasonNotFound, "no such pod")},
+		"namespace terminates":      {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, corev1.NamespaceTerminatingCause, "ends"), blocked: "its namespace is terminating", cause: api.BlockedByNamespace},
+		"budget":                    {answer: overBudget(0), blocked: "budget cart needs 1", cause: api.BlockedByBudget},
+		"budget is not counted":     {answer: overBudget(10), blocked: "budget cart needs 1", after: 10 * time.Second, cause: api.BlockedByBudget},
+		"budget counts behind":      {answer: caused(failure(403, metav1.StatusReasonForbidden, "no"), 0, policyv1.DisruptionBudgetCause, "too many pending"), blocked: "too many pending", cause: api.BlockedByBudget},
+		"two budgets":               {answer: failure(500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."), blocked: "more than one budget selects it, which the eviction API does not support: delete all but one", cause: api.BlockedByBudgets},
+		"another pod":               {answer: failure(409, metav1.StatusReasonConflict, "the UID in the precondition does not match"), blocked: "the pod changed during the eviction", cause: api.BlockedByServer},
+		"budget is contended":       {answer: caused(failure(504, metav1.StatusReasonTimeout, "couldn't update\n budget"), 10, "", ""), blocked: "couldn't update budget", after: 10 * time.Second, cause: api.BlockedByServer},
+		"a webhook moves it":        {answer: failure(429, metav1.StatusReasonTooManyRequests, "it is being migrated"), blocked: "it is being migrated", cause: api.BlockedByServer},
+		"a webhook denies it":       {answer: failure(403, metav1.StatusReasonForbidden, `admission webhook "vm" denied the request: it is being migrated`), blocked: `admission webhook "vm" denied the request: it is being migrated; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
+		"a webhook says 404":        {answer: failure(404, metav1.StatusReasonNotFound, `admission webhook "vm" denied the request: the pod is not in my cache`), blocked: `admission webhook "vm" denied the request: the pod is not in my cache; ask the owner of admission webhook vm`, cause: api.BlockedByAdmission},
+		"API server is unavailable": {answer: failure(503, metav1.StatusReasonServiceUnavailable, "later"), blocked: "later", cause: api.BlockedByServer},
+		"no right":                  {answer: failure(403, metav1.StatusReasonForbidden, "cannot create pods/eviction"), failed: "cannot create pods/eviction"},
+		"invalid":                   {answer: failure(422, metav1.StatusReasonInvalid, "no"), failed: "no"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &stub{answer: func(*http.Request) metav1.Status { return test.answer }}

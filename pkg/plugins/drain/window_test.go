@@ -8,15 +8,15 @@ func TestWindowGrowsByOneAndHalves(t *testing.T) {
 		answers string
 		want    int
 	}{
-		"at the start":               {"", firstWindow},
-		"not a whole window yet":     {"aaa", firstWindow},
-		"a window":                   {"aaaaa", firstWindow + 1},
-		"two windows":                {"aaaaaaaaaaa", firstWindow + 2},
-		"never more than the last":   {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", maxWindow},
-		"half after a refusal":       {"r", firstWindow / 2},
-		"one at least":               {"rrrrrrrr", 1},
-		"grows again from one":       {"rrrrrrrra", 2},
-		"not at once to what it was": {"aaaaaaaaaaara", firstWindow/2 + 1},
+		"at the start":                 {"", firstWindow},
+		"less than a window":           {"aaa", firstWindow},
+		"one window":                   {"aaaaa", firstWindow + 1},
+		"two windows":                  {"aaaaaaaaaaa", firstWindow + 2},
+		"at most the maximum":          {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", maxWindow},
+		"halves after a refusal":       {"r", firstWindow / 2},
+		"at least one":                 {"rrrrrrrr", 1},
+		"grows again from one":         {"rrrrrrrra", 2},
+		"grows slowly after a refusal": {"aaaaaaaaaaara", firstWindow/2 + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &window{firstWindow}

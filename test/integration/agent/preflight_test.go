@@ -132,7 +132,7 @@ func TestMissingSecretDoesNotBlockOtherSteps(t *testing.T) {
 			t.Errorf("the other step: %+v", run.Step("storage"))
 		}
 	})
-	t.Run("that went in the middle", func(t *testing.T) {
+	t.Run("deleted during the run", func(t *testing.T) {
 		f := f.in(t)
 		f.configure(step + "  critical: true\n  dependsOn: [first]\n- {name: first, plugin: probe, options: {do: first}}\n- {name: storage, plugin: probe, dependsOn: [first]}\n")
 		gate := newGate()

@@ -100,13 +100,13 @@ func TestReleases(t *testing.T) {
 			func(s *story) { s.put(cleaned(func(n *corev1.Node) { n.Finalizers = []string{"example.com/other"} })) },
 			func(s *story) { s.deleted(cleaned()) },
 		}},
-		"a pod left before": {events: []func(*story){
+		"a pod was deleted before": {events: []func(*story){
 			func(s *story) { s.put(pod("n1")) }, func(s *story) { s.deleted(pod("n1")) }, record, releases}},
-		"a pod on another node":  {events: []func(*story){func(s *story) { s.put(pod("n2")); s.wait(60) }, record, releases}},
-		"a pod is on it":         {events: []func(*story){func(s *story) { s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "pod shop/cart is on it (Running), bound by its creator"},
-		"a pod was scheduled":    {events: []func(*story){func(s *story) { s.put(pod("")); s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "bound by the scheduler"},
-		"a pod is bound later":   {events: []func(*story){record, func(s *story) { s.put(pod("n1")); s.wait(60) }, releases}, race: "pod shop/cart"},
-		"a pod is bound just so": {events: []func(*story){func(s *story) { s.put(pod("n1")) }, record, releases}, race: "pod shop/cart"},
+		"a pod on another node":             {events: []func(*story){func(s *story) { s.put(pod("n2")); s.wait(60) }, record, releases}},
+		"a pod is on it":                    {events: []func(*story){func(s *story) { s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "pod shop/cart is on it (Running), bound by its creator"},
+		"a pod was scheduled":               {events: []func(*story){func(s *story) { s.put(pod("")); s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "bound by the scheduler"},
+		"a pod is bound later":              {events: []func(*story){record, func(s *story) { s.put(pod("n1")); s.wait(60) }, releases}, race: "pod shop/cart"},
+		"a pod is bound at the last moment": {events: []func(*story){func(s *story) { s.put(pod("n1")) }, record, releases}, race: "pod shop/cart"},
 		"an old pod changes later": {events: []func(*story){func(s *story) { s.put(pod("n1")); s.wait(60) }, record, func(s *story) { s.put(pod("n1")) }, releases},
 			violation: "pod shop/cart"},
 		"a volume is attached":  {events: []func(*story){func(s *story) { s.put(attachment("n1")); s.wait(60) }, record, releases}, violation: "volumeattachment csi-1 is left"},
@@ -130,9 +130,9 @@ func TestReleases(t *testing.T) {
 		"bypassed, no record":    {events: []func(*story){func(s *story) { s.put(cleaned(bypass)) }, releases}, violation: "the record is missing"},
 		"said to be bypassed":    {events: []func(*story){replaced(`"Succeeded"`, `"Bypassed"`), releases}, violation: "not that of a cleanup that is done"},
 		"bypassed at the end":    {events: []func(*story){record, func(s *story) { s.put(cleaned(bypass)) }, releases}},
-		"done, and a lie":        {events: []func(*story){func(s *story) { s.put(cleaned(bypass)); s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "pod shop/cart"},
-		"declared":               {events: []func(*story){func(s *story) { s.Declare("uid", "by hand") }, releases}},
-		"declared, not done":     {events: []func(*story){func(s *story) { s.Declare("uid", "by hand"); s.Undeclare("uid") }, releases}, violation: "there is no run record"},
+		"bypass mark, but the record claims a cleanup": {events: []func(*story){func(s *story) { s.put(cleaned(bypass)); s.put(pod("n1")); s.wait(60) }, record, releases}, violation: "pod shop/cart"},
+		"declared":           {events: []func(*story){func(s *story) { s.Declare("uid", "by hand") }, releases}},
+		"declared, not done": {events: []func(*story){func(s *story) { s.Declare("uid", "by hand"); s.Undeclare("uid") }, releases}, violation: "there is no run record"},
 		"never protected": {events: []func(*story){func(s *story) {
 			s.put(cleaned(func(n *corev1.Node) { n.UID, n.Finalizers, n.DeletionTimestamp = "new", nil, nil }))
 		}, releases}, violation: "without the finalizer"},

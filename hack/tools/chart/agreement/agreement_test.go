@@ -22,7 +22,7 @@ func TestDefaultManifestsAgree(t *testing.T) {
 	want := fromChart(t, render.Options{})
 	t.Run("kustomize build manifests/base", func(t *testing.T) { wantSame(t, fromKustomize(t, manifests+"/base"), want) })
 	t.Run("kubectl nodecleanup install", func(t *testing.T) { wantSame(t, fromCLI(t), want) })
-	t.Run("and the config word for word", func(t *testing.T) {
+	t.Run("the config is identical", func(t *testing.T) {
 		for name, other := range map[string]objects{"kustomize": fromKustomize(t, manifests+"/base"), "the CLI": fromCLI(t)} {
 			if got, want := configOf(other), configOf(want); got != want {
 				t.Errorf("%s has the config\n%s\nand Helm\n%s", name, got, want)

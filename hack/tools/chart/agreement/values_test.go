@@ -115,8 +115,8 @@ func set(values map[string]any, name string, value any) {
 func TestWrongValuesAreRefused(t *testing.T) {
 	for name, test := range map[string]struct{ values, says string }{
 		"unknown":               {"replica: 3", "replica"},
-		"unknown below":         {"image: {name: x}", "name"},
-		"no number":             {"replicas: many", "replicas"},
+		"unknown nested field":  {"image: {name: x}", "name"},
+		"not a number":          {"replicas: many", "replicas"},
 		"no replicas":           {"replicas: 0", "replicas"},
 		"pull policy":           {"imagePullPolicy: Sometimes", "imagePullPolicy"},
 		"admission":             {"admission: both", "admission"},
@@ -128,7 +128,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"quantity":              {"resources: {limits: {memory: lots}}", "memory"},
 		"no steps":              {"config: {steps: []}", "steps"},
 		"step without plugin":   {"config: {steps: [{name: drain}]}", "plugin"},
-		"step with a misprint":  {"config: {steps: [{name: drain, plugin: drain, critcal: true}]}", "critcal"},
+		"misspelled step field": {"config: {steps: [{name: drain, plugin: drain, critcal: true}]}", "critcal"},
 		"duration":              {"config: {steps: [{name: drain, plugin: drain, timeout: 30}]}", "timeout"},
 		"duration without unit": {"config: {deadline: {after: '30'}}", "after"},
 		"deadline action":       {"config: {deadline: {action: hold}}", "action"},
