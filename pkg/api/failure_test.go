@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The messages are those of an API server of 1.37.
+// The messages come from an API server of Kubernetes 1.37.
 func TestFailureOf(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}
 	terminating := apierrors.NewForbidden(pods, "p", errors.New("unable to create new content in namespace shop because it is being terminated"))

@@ -17,7 +17,7 @@ func WroteSpec(entry metav1.ManagedFieldsEntry, field string) bool {
 	var fields struct {
 		Spec map[string]json.RawMessage `json:"f:spec"`
 	}
-	if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil { // Then it tells nothing.
+	if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil { // An invalid entry shows nothing.
 		return false
 	}
 	_, wrote := fields.Spec[key]

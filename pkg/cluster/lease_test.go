@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// leases returns one Lease, as it is at the time.
+// leases returns the current state of one Lease.
 type leases struct {
 	coordinationv1client.LeaseInterface
 	lease func() *coordinationv1.Lease

@@ -113,7 +113,7 @@ func (o *Objects[T]) run(ctx context.Context, changed func(filled bool), answere
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			if options.ResourceVersion == "0" {
-				options.ResourceVersion = "" // What the caller has just written must be in it.
+				options.ResourceVersion = "" // The list must contain the caller's own writes.
 			}
 			list, err := o.List(ctx, options)
 			if err != nil {

@@ -39,7 +39,7 @@ func TestServerTime(t *testing.T) {
 	}
 }
 
-// How long a response was on its way says how far its time may be off.
+// The round trip time of a response limits the error of its time.
 func TestASlowResponseIsNoWrongClock(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	clock := &ServerTime{Local: func() time.Time { return noon }}

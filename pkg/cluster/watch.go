@@ -35,7 +35,7 @@ type Source interface {
 // request, and when ctx ends. A transient error of the condition is reported and the
 // condition checked again.
 func (w Watcher) Until(ctx context.Context, condition func(context.Context) (bool, error), sources ...Source) error {
-	// Reflectors would log each failure, which Report tells once.
+	// Reflectors would log each failure. Report reports an outage once.
 	watching, stop := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	var group sync.WaitGroup
 	defer group.Wait()

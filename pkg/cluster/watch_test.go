@@ -93,7 +93,7 @@ func TestListErrorsAreRetriedOrReturned(t *testing.T) {
 	refused := &url.Error{Op: "Get", URL: "https://x", Err: errors.New("connection refused")}
 	for name, test := range map[string]struct {
 		answers  []error
-		want     string // What the error says, empty for none.
+		want     string // Part of the error, empty for none.
 		reported []string
 	}{
 		"no error":         {nil, "", nil},

@@ -88,7 +88,7 @@ steps:
 	}
 }
 
-// A mapping with a repeated name is not decoded. What it contains must not be reported as missing.
+// A mapping with a repeated name is not decoded. Its fields must not be reported as missing.
 func TestARepeatedNameIsTheOnlyError(t *testing.T) {
 	for config, want := range map[string]string{
 		header + "steps: [{name: a, plugin: tell}]\nguard: {}\nguard: {}\n":                 `line 5: mapping key "guard" already defined at line 4`,

@@ -76,7 +76,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	stored := options.toStore()
 	options = options.withDefaults()
 	if options.Config == nil {
-		// It is what the user gave.
+		// The kustomization of the user sets the config.
 		if options.Config, err = options.ConfigBrought(objects); err != nil {
 			return nil, err
 		}

@@ -1,11 +1,10 @@
-// Command bench measures what a cleanup costs, against the least that it can cost: Nodes of
-// realistic size are deleted at once, and either the agent runs a step that does nothing for
-// each of them, or a bare client does a part of the agent's work (the floors, floor.go). All
-// have their turns in one run on one API server, so that their ratios say more than their
-// times. It prints the bars (bars.go), and fails after it has measured everything if the agent
-// misses one.
+// Command bench measures the costs of a cleanup, compared with the lowest possible costs. It
+// deletes Nodes of realistic size at once. Either the agent runs an empty step for each of them,
+// or a bare client does a part of the agent's work (the floors, floor.go). All take turns in one
+// run on one API server, so that their ratios are more significant than their times. It prints
+// the bars (bars.go), and fails after all measurements if the agent misses one.
 //
-// With -idle it also measures the memory of an agent that has nothing to do among so many Nodes.
+// With -idle it also measures the memory of an idle agent with that many Nodes.
 //
 //	go run ./test/bench -nodes 1000,5000 -idle 15000
 package main

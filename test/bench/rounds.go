@@ -60,7 +60,7 @@ func newBench(c *cluster.Cluster, o options, nodes int) (*bench, error) {
 // It has the rights that the manifests give it, and no others.
 func (b *bench) install(ctx context.Context, dir string) error {
 	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(b.cluster.RESTConfig())}.Apply(ctx, install.Options{
-		AgentURL: "https://127.0.0.1:1", // Nobody: the nodes have the finalizer from the start.
+		AgentURL: "https://127.0.0.1:1", // No webhook: the nodes are created with the finalizer.
 		// The policy would put our finalizer on the floor's nodes too.
 		Admission: install.AdmissionWebhook,
 		Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1

@@ -36,7 +36,7 @@ func (b *bench) measureAgent(ctx context.Context, mark cluster.AuditMark) error 
 func peakMemory(pid int) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0 // Only Linux tells.
+		return 0 // Only Linux reports it.
 	}
 	for line := range strings.Lines(string(status)) {
 		var kilobytes int64

@@ -14,11 +14,11 @@ import (
 type AuditEvent struct {
 	ID        string
 	Stage     string // ResponseComplete; ResponseStarted for a watch that continues; Panic
-	Verb      string // as in RBAC: get, list, watch, create, update, patch, delete, deletecollection; or that of HTTP
+	Verb      string // as in RBAC: get, list, watch, create, update, patch, delete, deletecollection; or the HTTP verb
 	URI       string // path and query
 	User      string
 	Groups    []string
-	AsUser    string // whom the user impersonates; empty for nobody
+	AsUser    string // the impersonated user; empty without impersonation
 	UserAgent string
 
 	// The resource of the request; empty for a path that is not a resource.
@@ -43,7 +43,7 @@ func (c *Cluster) AuditMark() (AuditMark, error) {
 // response arrives.
 func (c *Cluster) AuditLog() ([]AuditEvent, error) { return c.AuditSince(0) }
 
-// AuditSince gives the events after the mark, oldest first.
+// AuditSince returns the events after the mark, oldest first.
 func (c *Cluster) AuditSince(mark AuditMark) ([]AuditEvent, error) {
 	lines, _, err := c.readAudit(mark)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *Cluster) AuditSince(mark AuditMark) ([]AuditEvent, error) {
 	return events, nil
 }
 
-// readAudit gives the complete lines after the mark and where they end. What follows the last newline is an event
+// readAudit returns the complete lines after the mark and where they end. What follows the last newline is an event
 // that is being written.
 func (c *Cluster) readAudit(mark AuditMark) ([]byte, AuditMark, error) {
 	content, err := readFrom(c.layout.auditLog(), int64(mark))

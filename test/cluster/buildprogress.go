@@ -88,7 +88,7 @@ func (b *buildProgress) status() string {
 	return fmt.Sprintf("  %6s  %d of %d packages compiled", elapsed, b.compiled, b.total)
 }
 
-// tail gives the last lines that are no progress, to be appended to an error.
+// tail returns the last lines that are no progress, to be appended to an error.
 func (b *buildProgress) tail() string {
 	const most = 20
 	b.mu.Lock()

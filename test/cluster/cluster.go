@@ -44,7 +44,7 @@ type Options struct {
 	Detached bool
 }
 
-// wanted gives the components to start beside etcd and the API server.
+// wanted returns the components to start beside etcd and the API server.
 func (o Options) wanted() []string {
 	var names []string
 	for _, component := range []struct {
@@ -72,7 +72,7 @@ type Cluster struct {
 
 	saving    sync.Mutex // of the state file; taken before mu
 	mu        sync.Mutex
-	processes []*Process // the components, in the order of their names, then what was added
+	processes []*Process // the components, in the order of their names, then added processes
 }
 
 // New starts a cluster and returns when the API server and all that was asked for is ready, typically after 5
@@ -96,7 +96,7 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 	}
 	fmt.Fprintf(c.out, "Cluster %s is ready after %.1fs\n", c.name, time.Since(began).Seconds())
 	if c.detached {
-		return c, c.reserved.release() // nobody is there to hold them later; the components do
+		return c, c.reserved.release() // no process holds them later; the components do
 	}
 	return c, nil
 }
@@ -179,7 +179,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return errors.Join(append(errs, c.discard())...)
 }
 
-// discard gives back what belongs to a cluster that does not run.
+// discard returns back what belongs to a cluster that does not run.
 func (c *Cluster) discard() error {
 	errs := []error{c.reserved.release()}
 	if c.detached {
@@ -211,7 +211,7 @@ func (c *Cluster) Kubectl() string {
 	return filepath.Join(filepath.Dir(c.layout.binary), "kubectl")
 }
 
-// Component gives a component by name, running or not: one that Options did not ask for can be started later. It
+// Component returns a component by name, running or not: one that Options did not ask for can be started later. It
 // panics for any other name.
 func (c *Cluster) Component(name string) *Process {
 	if p := c.process(name); p != nil && isComponent(name) {

@@ -50,7 +50,7 @@ func (l layout) pki(name string) string       { return filepath.Join(l.dir, "pki
 func (l layout) kubeconfigOf(c string) string { return filepath.Join(l.kubeconfigs(), c) }
 func (l layout) url() string                  { return "https://" + address(l.ports.APIServer) }
 
-// commands gives the command of every component, whether it is to be started or not.
+// commands returns the command of every component, whether it is to be started or not.
 func (l layout) commands(options Options) []Command {
 	return []Command{
 		l.command(Etcd, Ready{URL: "http://" + address(l.ports.Etcd) + "/readyz"}, l.etcdFlags()),

@@ -33,7 +33,7 @@ func auditMark(t *testing.T, c *Cluster) AuditMark {
 	return mark
 }
 
-// auditSince gives the events of that user.
+// auditSince returns the events of that user.
 func auditSince(t *testing.T, c *Cluster, mark AuditMark, user string) []AuditEvent {
 	t.Helper()
 	events, err := c.AuditSince(mark)

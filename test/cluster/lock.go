@@ -66,7 +66,7 @@ func Lock(ctx context.Context, path string, waiting func()) (release func() erro
 	return held.release, nil
 }
 
-// release gives the lock back and removes its file.
+// release returns the lock back and removes its file.
 func (l *fileLock) release() error {
 	return errors.Join(os.Remove(l.file.Name()), l.file.Close())
 }

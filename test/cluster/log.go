@@ -39,7 +39,7 @@ func readFrom(path string, offset int64) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// logTail gives the last lines of a log from that byte on, to be appended to an error; empty when there are none.
+// logTail returns the last lines of a log from that byte on, to be appended to an error; empty when there are none.
 func logTail(path string, offset int64) string {
 	const most = 15
 	output, err := readFrom(path, offset)

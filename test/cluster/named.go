@@ -20,7 +20,7 @@ func DirOf(name string) (string, error) {
 	return filepath.Join(clusters, name), err
 }
 
-// Names gives the clusters that are up, or were when the machine or something else ended them.
+// Names returns the clusters that are up, or were when the machine or something else ended them.
 func Names() ([]string, error) {
 	clusters, err := clustersDir()
 	if err != nil {
@@ -52,7 +52,7 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 	})
 }
 
-// Replace gives a new detached cluster of that name, in the place of one that is up. Otherwise it is as Up.
+// Replace returns a new detached cluster of that name, in the place of one that is up. Otherwise it is as Up.
 func Replace(ctx context.Context, options Options) (*Cluster, error) {
 	return named(ctx, options, func(c *Cluster) (bool, error) {
 		fmt.Fprintf(c.out, "Ending the cluster %s that is up\n", options.Name)

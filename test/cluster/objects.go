@@ -12,7 +12,7 @@ const (
 	fakeNodeValue      = "fake"
 )
 
-// MakeNode gives a Node as a kubelet would register it, with those labels beside the usual ones. It is not created
+// MakeNode returns a Node as a kubelet would register it, with those labels beside the usual ones. It is not created
 // yet. Where kwok runs, it becomes Ready a moment after.
 func MakeNode(name string, labels map[string]string) *corev1.Node {
 	capacity := corev1.ResourceList{

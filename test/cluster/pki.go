@@ -66,7 +66,7 @@ func loadAuthority(dir, name string) (*authority, error) {
 	return a, err
 }
 
-// pair gives the authority itself as PEM.
+// pair returns the authority itself as PEM.
 func (a *authority) pair() (keyPair, error) {
 	key, err := encodeKey(a.key)
 	return keyPair{encode("CERTIFICATE", a.certificate.Raw), key}, err

@@ -50,7 +50,7 @@ type Process struct {
 	current *run
 }
 
-// NewProcess gives a process that is not started yet and logs to logs/<name>.log; the folder is made when needed.
+// NewProcess returns a process that is not started yet and logs to logs/<name>.log; the folder is made when needed.
 func NewProcess(command Command, logs string) *Process {
 	return &Process{command: command, log: filepath.Join(logs, command.Name+".log")}
 }
@@ -202,7 +202,7 @@ func (p *Process) send(doing string, signal syscall.Signal) error {
 	return nil
 }
 
-// alive gives the current run, or nil when the process does not run.
+// alive returns the current run, or nil when the process does not run.
 func (p *Process) alive() *run {
 	p.mu.Lock()
 	defer p.mu.Unlock()

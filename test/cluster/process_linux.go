@@ -21,7 +21,7 @@ func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 // leash does nothing here: Pdeathsig does the work.
 func leash(int) (release func()) { return nil }
 
-// processBirth gives when the process was started, in clock ticks of this boot, and false when there is none or only
+// processBirth returns when the process was started, in clock ticks of this boot, and false when there is none or only
 // its exit code is left. See proc_pid_stat(5).
 func processBirth(pid int) (string, bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// shell gives a process that runs a script.
+// shell returns a process that runs a script.
 func shell(t *testing.T, script string, ready Ready) *Process {
 	t.Helper()
 	p := NewProcess(Command{Name: "script", Path: "/bin/sh", Args: []string{"-c", script}, Ready: ready, StopTimeout: 300 * time.Millisecond}, t.TempDir())

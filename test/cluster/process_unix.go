@@ -34,7 +34,7 @@ func leash(group int) (release func()) {
 	}
 }
 
-// processBirth gives when the process was started, and false when there is none or only its exit code is left.
+// processBirth returns when the process was started, and false when there is none or only its exit code is left.
 func processBirth(pid int) (string, bool) {
 	out, err := exec.Command("/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {

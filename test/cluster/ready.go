@@ -105,7 +105,7 @@ func (p *Process) awaitReady(ctx context.Context, r *run, logged int64) error {
 		if now == nil && r.alive() {
 			return nil // and it was not another process that answered on its port
 		}
-		if missing == nil || ctx.Err() == nil { // That time is up says less than what was answered before.
+		if missing == nil || ctx.Err() == nil { // The previous response explains more than the timeout.
 			missing = now
 		}
 		select {

@@ -52,7 +52,7 @@ func startRun(cmd *exec.Cmd, detached bool) (*run, error) {
 	return r, nil
 }
 
-// adoptRun gives the process with that id, or nil when it ended and the id is free or belongs to another process.
+// adoptRun returns the process with that id, or nil when it ended and the id is free or belongs to another process.
 func adoptRun(pid int, born string) *run {
 	r := &run{pid: pid, born: born}
 	if pid <= 0 || born == "" || !r.alive() {

@@ -28,7 +28,7 @@ type processState struct {
 	Born string `json:"born,omitempty"`
 }
 
-// Open gives the detached cluster of that directory, whatever of it still runs: processes that ended, or a machine
+// Open returns the detached cluster of that directory, whatever of it still runs: processes that ended, or a machine
 // that was started again, show as components that do not run. The error is fs.ErrNotExist when there is no cluster.
 func Open(dir string) (*Cluster, error) {
 	dir, err := filepath.Abs(dir)

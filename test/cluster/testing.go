@@ -35,8 +35,8 @@ func Start(t testing.TB, options Options) *Cluster {
 	return c
 }
 
-// Main runs the tests of a package with one cluster for all of them, and gives the exit code. use gets the cluster
-// before the first test. When a test fails, the logs are kept and it says where. In the package's TestMain:
+// Main runs the tests of a package with one cluster for all of them, and returns the exit code. use gets the cluster
+// before the first test. If a test fails, the logs are kept and their path is printed. In the package's TestMain:
 //
 //	os.Exit(cluster.Main(m, cluster.Options{}, func(c *cluster.Cluster) { shared = c }))
 func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code int) {
@@ -66,7 +66,7 @@ func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code i
 	return code
 }
 
-// UseOwnCache gives the test a cache of its own, and with it clusters of its own, with the Kubernetes of the other.
+// UseOwnCache returns the test a cache of its own, and with it clusters of its own, with the Kubernetes of the other.
 func UseOwnCache(t testing.TB) {
 	t.Helper()
 	if _, err := Build(t.Context(), t.Output()); err != nil {

@@ -56,7 +56,7 @@ func admission(ctx context.Context, s *subject) result {
 	case selected.answered:
 		return pass("the webhook adds it")
 	case !slices.Contains(status.Admission.Ways, "policy"):
-		return pass("it has it") // An agent of an earlier version does not say that it answered.
+		return pass("it has it") // An agent of an earlier version does not confirm the call.
 	case !slices.Contains(status.Admission.Ways, "webhook"):
 		return pass("the policy adds it")
 	}

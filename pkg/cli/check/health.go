@@ -123,7 +123,7 @@ func plugins(ctx context.Context, s *subject) result {
 		say = failed
 	}
 	if stale != "" {
-		hint = s.logs(status, "--tail=20") // Nobody would answer a test.
+		hint = s.logs(status, "--tail=20") // No agent would answer a test.
 	}
 	return say(detail, hint)
 }

@@ -292,7 +292,7 @@ func (f *found) readVolumes(ctx context.Context, client kubernetes.Interface) (e
 // every update, including the removal of the finalizer.
 func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": f.node.UID, "annotations": map[string]any{
-		api.AnnotationRetryRequestedAt: "dry run", api.AnnotationRetryRequestedBy: nil, // Nobody sends it in the name of another user.
+		api.AnnotationRetryRequestedAt: "dry run", api.AnnotationRetryRequestedBy: nil, // The policy rejects the name of another user.
 	}}})
 	if err != nil {
 		return err

@@ -157,7 +157,7 @@ func (f Follower) report(now Snapshot, said map[string]string) {
 	}
 	if condition := api.CleanupConditionOf(now.Node); condition != nil {
 		switch state := api.State(condition.Reason); state {
-		case api.Running, api.Pending: // The steps tell it.
+		case api.Running, api.Pending: // The lines of the steps show it.
 		default:
 			once("state", fmt.Sprintf("%s: %s", state, condition.Message))
 		}

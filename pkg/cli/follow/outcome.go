@@ -47,7 +47,7 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 		return false, bypassed(now.Run, name)
 	case api.Failed:
 		if now.Run.FinishedAt != nil && len(api.OtherFinalizers(now.Node)) == 0 {
-			return true, outcomeOfDeleted(now.Run, name) // It says so, and the watch of the node is about to.
+			return true, outcomeOfDeleted(now.Run, name) // The watch of the node will report the deletion.
 		}
 		return false, fail(exit.Unhealthy, "failed", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Blocked:

@@ -32,7 +32,7 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 		says []string
 	}{
 		"broken": {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
-		// What the record said before is no outcome.
+		// An earlier state of the record is not an outcome.
 		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
 		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
 		"another version, paused":       {Snapshot{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},

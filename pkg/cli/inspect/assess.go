@@ -117,7 +117,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	}
 	if s.Deployment != nil {
 		agent.Ready = s.Deployment.Status.ReadyReplicas
-		agent.Replicas = 1 // what the API server takes nothing for
+		agent.Replicas = 1 // the API server's default
 		if s.Deployment.Spec.Replicas != nil {
 			agent.Replicas = *s.Deployment.Spec.Replicas
 		}

@@ -21,7 +21,7 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 	for name, test := range map[string]struct {
 		status *api.AgentStatus
 		step   string
-		// fault is what is wrong, note what the catalog says; absent, whether the CLI has no such plugin.
+		// fault is part of the error, note of the catalog's note; absent, whether the CLI lacks the plugin.
 		fault, note string
 		absent      bool
 	}{

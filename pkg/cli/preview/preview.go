@@ -116,7 +116,7 @@ func (p *Previewer) lookBack(ctx context.Context) error {
 	err := cluster.EachRun(ctx, p.client, p.namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.ReadRun(configMap)
 		if err != nil || run.State != api.Succeeded || run.DryRun {
-			return // history tells of records that are not understood.
+			return // The command history reports undecodable records.
 		}
 		for _, step := range run.Steps {
 			if step.State == api.StepSucceeded && step.StartedAt != nil && step.FinishedAt != nil {

@@ -54,5 +54,5 @@ func (l *live) run(ctx context.Context) error {
 // matters reports whether a change of a node shows: most are heartbeats.
 func matters(before, after *corev1.Node) bool {
 	return before.UID != after.UID || api.HasFinalizer(before) != api.HasFinalizer(after) || inspect.IsLeaving(before) || inspect.IsLeaving(after) ||
-		!maps.Equal(before.Annotations, after.Annotations) // They are those of a bypass alone, see inspect.Trim.
+		!maps.Equal(before.Annotations, after.Annotations) // inspect.Trim keeps only the annotations of a bypass.
 }

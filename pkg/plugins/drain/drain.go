@@ -49,7 +49,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	d, counter := newDrain(p, target, list(pods)), newPodCounter()
 	d.follow = func(s selection) (cache.Store, error) { return f.follow(following, s) }
 	defer d.budgets.keep(nil)
-	uncordoned, before := 0, node.ResourceVersion // The informer may have the Node as it was before our own cordon for a while.
+	uncordoned, before := 0, node.ResourceVersion // For a while, the informer may return the Node without our own cordon.
 	for {
 		if node, err = same(target.Node, nodes); err != nil {
 			return err

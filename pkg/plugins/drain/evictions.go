@@ -155,7 +155,7 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 	}
 	if in.unreachable {
 		for _, pod := range w.remaining {
-			if pod.DeletionTimestamp != nil { // No watch event tells that its grace period has passed.
+			if pod.DeletionTimestamp != nil { // No watch event reports the end of its grace period.
 				d.requeueAt(pod.DeletionTimestamp.Add(time.Second))
 			}
 		}

@@ -124,10 +124,10 @@ func TestAChangedLimitTakesEffectAtOnce(t *testing.T) {
 		limiter.SetLimit(5)
 		expect(5)
 		limiter.SetLimit(3)
-		expect(5) // Nobody is interrupted.
+		expect(5) // No running eviction is interrupted.
 		free()
 		free()
-		expect(3) // Nobody follows them.
+		expect(3) // No further eviction starts.
 		free()
 		expect(3)
 		limiter.SetLimit(0) // As if 1, or nothing would ever be evicted.

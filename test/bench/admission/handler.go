@@ -58,7 +58,7 @@ func review() ([]byte, error) {
 }
 
 // measureHandler has the same callers ask our handler and one that reads the request
-// and gives a constant answer, over HTTPS.
+// and returns a constant answer, over HTTPS.
 func measureHandler(ctx context.Context, o options) error {
 	body, err := review()
 	if err != nil {

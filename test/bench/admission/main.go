@@ -1,6 +1,5 @@
-// Command admission measures what the webhook costs: its handler beside one that
-// does nothing, a Node's creation with and without it, and what callers who mean harm
-// can make it hold.
+// Command admission measures the costs of the webhook: its handler compared with one that
+// does nothing, the creation of a Node with and without it, and its memory under attack.
 //
 //	go run ./test/bench/admission [-rounds 3]
 //

@@ -41,7 +41,7 @@ type fixture struct {
 func setUp(t *testing.T) *fixture {
 	f := &fixture{t, kubernetes.NewForConfigOrDie(shared.RESTConfig())}
 	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}).Apply(t.Context(), install.Options{
-		AgentURL: "https://127.0.0.1:1", // Nobody answers the webhook.
+		AgentURL: "https://127.0.0.1:1", // No agent serves the webhook.
 	}); err != nil {
 		t.Fatalf("installing: %v", err)
 	}

@@ -41,7 +41,7 @@ func (f *fixture) asked(name string) *corev1.Node {
 	for _, key := range requests {
 		value := "true"
 		if strings.HasSuffix(key, "-requested-by") {
-			value = nameOf(f.T, f.admin) // Nobody asks in the name of another.
+			value = nameOf(f.T, f.admin) // The policy rejects the name of another user.
 		}
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
 		if _, err := f.admin.CoreV1().Nodes().Patch(f.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {

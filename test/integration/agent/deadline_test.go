@@ -115,7 +115,7 @@ func TestReleasingDeadlineReleasesTheNode(t *testing.T) {
 	f.start(f.options())
 	runs, waits := f.protected("runs"), f.protected("waits")
 	f.delete(runs)
-	<-began // The condition says so a second later, and a deletion is as old as its whole second.
+	<-began // The condition follows a second later, and the deletion time is in whole seconds.
 	f.delete(waits)
 	for _, node := range []*corev1.Node{runs, waits} {
 		f.awaitDeleted(node)

@@ -42,7 +42,7 @@ func TestLostLeaseEndsTheRunAndTheNextLeaderResumes(t *testing.T) {
 			switch {
 			case step == "step" && target.Attempt == 1:
 				began <- identity
-				<-ctx.Done() // The leadership is lost; what is returned comes too late.
+				<-ctx.Done() // The leadership is lost; the result comes too late.
 				close(stopped)
 			case step == "step": // The node stays, and its end is not what stops the first one.
 				select {

@@ -137,7 +137,7 @@ func TestAnUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
 	f.request(node, firstRequest)
 	f.awaitState(node, api.Succeeded)
 	storage.want(1)
-	stop() // Nobody sees it happen.
+	stop() // No agent observes the change.
 	f.patch(node, `{"spec":{"unschedulable":false}}`)
 	f.delete(node)
 	f.start(f.options())

@@ -54,7 +54,7 @@ func TestMissingSecretBlocksTheCleanupBeforeAnyStep(t *testing.T) {
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.awaitDeleted(node) // That the secret is there now is enough.
+	f.awaitDeleted(node) // The created secret is enough.
 	if got := <-heard; got != canary {
 		t.Errorf("the inventory heard %q", got)
 	}

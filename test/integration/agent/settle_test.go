@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// unreadable gives a Node a run record that says nothing.
+// unreadable returns a Node a run record that says nothing.
 func (f *fixture) unreadable(node *corev1.Node) {
 	f.Helper()
 	configMap, err := api.EncodeRun(f.namespace, &api.Run{Node: node.Name, NodeUID: node.UID})

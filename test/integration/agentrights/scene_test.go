@@ -276,7 +276,7 @@ func (s *scene) delete(name string) {
 	}
 }
 
-// blockByBudget gives a pod a budget that does not let it go, and waits until the budget has counted it.
+// blockByBudget returns a pod a budget that does not let it go, and waits until the budget has counted it.
 func (s *scene) blockByBudget(pod string) {
 	s.Helper()
 	one := intstr.FromInt32(1)

@@ -131,7 +131,7 @@ func makeNode(t *testing.T, client kubernetes.Interface, name string, change fun
 	t.Helper()
 	node := cluster.MakeNode(name, nil)
 	node.Annotations = nil
-	node.Spec.Unschedulable = true // no pod of the agent comes to a node without a kubelet
+	node.Spec.Unschedulable = true // no agent Pod is scheduled to a node without a kubelet
 	if change != nil {
 		change(node)
 	}

@@ -132,7 +132,7 @@ func TestStatusKeepsNodesWhenAWatchEnds(t *testing.T) {
 		case held <- struct{}{}:
 		default:
 		}
-		<-r.Context().Done() // It has begun, and tells nothing.
+		<-r.Context().Done() // The watch has begun, and sends no event.
 		return true
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -166,7 +166,7 @@ func TestStatusKeepsNodesWhenAWatchEnds(t *testing.T) {
 	}
 	until("admission ok")
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
-	until("admission degraded") // All that was shown before is read by now.
+	until("admission degraded") // All earlier output has been read.
 	cancel()
 	go func() { _, _ = io.Copy(io.Discard, reader) }()
 	if err := <-ended; !exit.IsQuiet(err) {

@@ -294,7 +294,7 @@ func TestTiersAreDrainedInOrder(t *testing.T) {
 	})
 }
 
-// podRequestsSince gives the evictions and deletions of the test's pods, repeated ones once.
+// podRequestsSince returns the evictions and deletions of the test's pods, repeated ones once.
 func (f *fixture) podRequestsSince(mark cluster.AuditMark) ([]string, error) {
 	events, err := shared.AuditSince(mark)
 	if err != nil {
