@@ -20,8 +20,7 @@ type Lack struct {
 // String returns "step drain: delete pods".
 func (l Lack) String() string { return fmt.Sprintf("step %s: %s", l.Step, DescribeAll(l.Missing)) }
 
-// MissingOfSteps returns the steps whose plugins need a right, for the options of the step,
-// that is not allowed.
+// MissingOfSteps returns the steps whose plugins and options need rights that are not allowed.
 func MissingOfSteps(ctx context.Context, steps []config.Step, ask Ask) ([]Lack, error) {
 	var lacks []Lack
 	for _, step := range steps {

@@ -20,9 +20,9 @@ type Brake struct {
 	Reason string       `json:"reason,omitempty"`
 	// ReleasedAt is when it was last released. Earlier events do not engage it again.
 	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
-	// Alerts are the firing alerts that engaged the brake, or that fired when it was released. Each
-	// has to stop before it can engage the brake again. AlertsError is why the agent cannot read
-	// the alerts.
+	// Alerts are the firing alerts that engaged the brake, or that fired when it was released.
+	// Each must stop before it can engage the brake again. AlertsError is the cause why the agent
+	// cannot read the alerts.
 	Alerts      []string `json:"alerts,omitempty"`
 	AlertsError string   `json:"alertsError,omitempty"`
 	// WindowOpensAt is when the next maintenance window opens, nil while cleanups may begin.

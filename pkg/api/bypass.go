@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// UnknownUser stands for a user whose name is not known.
+// UnknownUser is the display name of an unknown user.
 const UnknownUser = "an unknown user"
 
 // BypassAnnotations returns the annotations by which BypassOf decides.

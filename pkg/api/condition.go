@@ -14,7 +14,7 @@ type State string
 
 // The states of a cleanup.
 const (
-	// Pending: the deletion was seen, nothing was begun.
+	// Pending means that the deletion was observed and that no step has begun.
 	Pending State = "Pending"
 	// Preflight: the health of the plugins in the plan is being checked.
 	Preflight State = "Preflight"
@@ -26,7 +26,7 @@ const (
 	Blocked State = "Blocked"
 	// Failed: a critical step used up its tries; the Node is kept until an operator acts.
 	Failed State = "Failed"
-	// Bypassed: an operator let the Node go without cleanup.
+	// Bypassed means that an operator released the Node without cleanup.
 	Bypassed State = "Bypassed"
 	// Canceled: a cleanup of a Node that is not deleted was given up. A deletion
 	// starts again.
@@ -55,7 +55,7 @@ func CleanupCondition(state State, message string, now metav1.Time) corev1.NodeC
 	}
 }
 
-// CleanupConditionOf returns the Node's cleanup condition, or nil where there is none.
+// CleanupConditionOf returns the Node's cleanup condition, or nil if it has none.
 func CleanupConditionOf(node *corev1.Node) *corev1.NodeCondition {
 	for i := range node.Status.Conditions {
 		if node.Status.Conditions[i].Type == ConditionCleanup {
@@ -68,9 +68,9 @@ func CleanupConditionOf(node *corev1.Node) *corev1.NodeCondition {
 // KnownConditions are the conditions that a Node is known to have, by type.
 type KnownConditions map[corev1.NodeConditionType]corev1.NodeCondition
 
-// Changes returns the wanted conditions that differ from the known ones. DrainInProgress
-// and Drained are set to False only after a cleanup had set them to True, and stay as
-// they are if another component set them.
+// Changes returns the wanted conditions that differ from the known ones. DrainInProgress and
+// Drained are set to False only if a cleanup had set them to True. If another component set them,
+// they are preserved.
 func (c KnownConditions) Changes(wanted []corev1.NodeCondition) []corev1.NodeCondition {
 	var changes []corev1.NodeCondition
 	for _, condition := range wanted {

@@ -70,9 +70,9 @@ type Deletion struct {
 	Verified bool `json:"verified,omitempty"`
 }
 
-// maxDeletionAge is how far a recorded deletion may be from the deletion timestamp of the Node,
-// including the difference between two clocks. A deletion that was recorded and did not happen
-// must not be attributed to the user who asked for it.
+// maxDeletionAge is the maximum difference between a recorded deletion and the deletion timestamp
+// of the Node, including the difference between two clocks. A recorded request that did not delete
+// the Node must not be attributed to its user.
 const maxDeletionAge = time.Minute
 
 // Explains reports whether this is the deletion of a terminating Node with the same UID.

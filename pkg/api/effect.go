@@ -30,7 +30,7 @@ const (
 	ActionUnknown Action = "Unknown"
 )
 
-// Effect is one change that a step would make, or one object that it would leave alone.
+// Effect is one change that a step would make, or one object that it would not change.
 type Effect struct {
 	Action Action `json:"action"`
 	// Object identifies the object that the effect changes.

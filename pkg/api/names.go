@@ -2,21 +2,21 @@
 // share, and pure functions that classify a Node.
 package api
 
-// Names of what nodecleanup puts on a Node or in its own namespace.
+// Names of objects and fields that nodecleanup creates on a Node or in its own namespace.
 const (
 	// Finalizer keeps a deleted Node until its cleanup is done. Kubernetes wants
 	// finalizers on core kinds to be qualified names, "domain/name".
 	Finalizer = "nodecleanup.io/finalizer"
 
-	// Namespace is where the agent lives unless --namespace names another.
+	// Namespace is the namespace of the agent unless --namespace names another.
 	Namespace = "nodecleanup-system"
 	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
 	Agent = "nodecleanup-agent"
 	// AgentEvents names the Role and the RoleBinding of the agent in the namespace "default",
 	// where Events about Nodes are.
 	AgentEvents = "nodecleanup-agent-events"
-	// Viewer and Operator name the ClusterRoles, and Roles in the agent's
-	// namespace, for people: to look, and to ask for cleanups and bypass them.
+	// Viewer and Operator name the ClusterRoles, and the Roles in the agent's namespace, for
+	// users: to view cleanups, and to request and bypass them.
 	Viewer   = "nodecleanup-viewer"
 	Operator = "nodecleanup-operator"
 	// ConfigName names the ConfigMap that holds the config; ConfigKey is the key in it.
@@ -26,22 +26,22 @@ const (
 	StatusName = "nodecleanup-status"
 	// WebhookName names the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
 	WebhookName = "nodecleanup"
-	// RecordsPolicyName names the ValidatingAdmissionPolicy that lets only the agent write run
+	// RecordsPolicyName names the ValidatingAdmissionPolicy by which only the agent can write run
 	// records, its status and the delete guard's ConfigMap.
 	RecordsPolicyName = "nodecleanup-records"
 	// WebhookHook names the one webhook in the mutating one.
 	WebhookHook = "finalizer.nodecleanup.io"
 	// GuardHook names the one webhook in the validating one: the delete guard.
 	GuardHook = "delete.nodecleanup.io"
-	// QuotaName names the ResourceQuota that lets the agent's Pods have their priority.
+	// QuotaName names the ResourceQuota that admits the priority class of the agent's Pods.
 	QuotaName = "nodecleanup-critical-pods"
 	// CASecretName names the Secret with the CA that signs the webhook's serving certificate.
 	CASecretName = "nodecleanup-webhook-ca"
-	// MutatePath is where the agent answers the mutating webhook.
+	// MutatePath is the path of the mutating webhook.
 	MutatePath = "/mutate-node"
-	// GuardPath is where it answers the validating webhook.
+	// GuardPath is the path of the validating webhook.
 	GuardPath = "/guard-node"
-	// HealthPath and ReadyPath are where it answers probes, MetricsPath where Prometheus.
+	// HealthPath and ReadyPath are the paths of the probes, MetricsPath the path of the metrics.
 	HealthPath  = "/healthz"
 	ReadyPath   = "/readyz"
 	MetricsPath = "/metrics"
@@ -62,7 +62,7 @@ const (
 // Annotations on a Node. A request is an annotation that a person sets; the
 // answer is in the Node condition and the run record.
 const (
-	// AnnotationBypass set to "true" lets the Node go without cleanup.
+	// AnnotationBypass set to "true" releases the Node without cleanup.
 	AnnotationBypass = "nodecleanup.io/bypass"
 	// AnnotationBypassReason holds the operator's reason for the bypass.
 	AnnotationBypassReason = "nodecleanup.io/bypass-reason"
@@ -87,13 +87,14 @@ const (
 	AnnotationCleanupRequestedPlan = "nodecleanup.io/cleanup-requested-plan"
 	// AnnotationProtect set to "true" has the delete guard refuse the Node's deletion.
 	AnnotationProtect = "nodecleanup.io/protect"
-	// AnnotationBreakGlass has the delete guard let a deletion through that it would
-	// refuse. Its value is the reason, in the operator's words.
+	// AnnotationBreakGlass makes the delete guard allow a deletion that it would deny. Its value
+	// is the operator's reason.
 	AnnotationBreakGlass = "nodecleanup.io/break-glass"
-	// AnnotationBreakGlassUntil is when that ends, RFC 3339; without it nothing is let through.
+	// AnnotationBreakGlassUntil is the end of the break-glass, RFC 3339. Without it, the
+	// break-glass has no effect.
 	AnnotationBreakGlassUntil = "nodecleanup.io/break-glass-until"
-	// AnnotationDeletionRequestedBy and AnnotationDeletionRequestedAt are what agents before
-	// 1.0 wrote on a Node that was deleted. Nothing reads them any more.
+	// AnnotationDeletionRequestedBy and AnnotationDeletionRequestedAt were written by agents
+	// before 1.0 on a deleted Node. No version reads them any more.
 	AnnotationDeletionRequestedBy = "nodecleanup.io/deletion-requested-by"
 	AnnotationDeletionRequestedAt = "nodecleanup.io/deletion-requested-at"
 	// AnnotationCordonedBy marks a Node that nodecleanup cordoned, so that it never removes the

@@ -18,7 +18,7 @@ func NeedsFinalizer(object metav1.Object) bool {
 	return object.GetDeletionTimestamp() == nil && !HasFinalizer(object)
 }
 
-// OtherFinalizers returns the finalizers on the object that are not ours.
+// OtherFinalizers returns the object's finalizers without ours.
 func OtherFinalizers(object metav1.Object) []string {
 	var others []string
 	for _, finalizer := range object.GetFinalizers() {

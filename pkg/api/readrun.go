@@ -87,8 +87,8 @@ func (s StepState) Known() bool {
 	return slices.Contains([]StepState{StepPending, StepRunning, StepRetrying, StepSucceeded, StepFailed, StepSkipped}, s)
 }
 
-// UnknownStates returns the states in the record that this version does not know, and whose
-// they are. A newer version wrote them.
+// UnknownStates returns the states in the record that this version does not know, with the names
+// of their steps. A newer version wrote them.
 func (r *Run) UnknownStates() []string {
 	var unknown []string
 	if !r.State.Known() {

@@ -27,13 +27,13 @@ func (r *Run) NoteBreakGlass(node *corev1.Node) {
 	if node.DeletionTimestamp == nil {
 		return
 	}
-	// One that cannot be read or had expired let nothing through.
+	// An invalid or expired break-glass did not allow the deletion.
 	if glass, err := BreakGlassOf(node, node.DeletionTimestamp.Time); err == nil && glass.Active {
 		r.BreakGlassReason = glass.Reason
 	}
 }
 
-// Begun reports whether an attempt of a step was ever started.
+// Begun reports whether an attempt of a step was started.
 func (r *Run) Begun() bool {
 	return slices.ContainsFunc(r.Steps, func(step StepRun) bool { return step.Attempts > 0 })
 }

@@ -82,7 +82,7 @@ type Run struct {
 	unknown unknownFields
 }
 
-// StepState is where one step of a run stands.
+// StepState is the state of one step of a run.
 type StepState string
 
 // The states of a step.
@@ -106,10 +106,10 @@ type StepRun struct {
 	Plugin   string    `json:"plugin"`
 	Critical bool      `json:"critical"`
 	State    StepState `json:"state"`
-	// Attempts counts the calls of the plugin that were begun.
+	// Attempts counts the started calls of the plugin.
 	Attempts int `json:"attempts,omitempty"`
-	// Failures counts the calls that ended in an error; one that was cut short
-	// by a restart is in Attempts alone.
+	// Failures counts the calls that ended in an error. A call that a restart interrupted counts
+	// only in Attempts.
 	Failures int `json:"failures,omitempty"`
 	// Progress is the newest progress text of the plugin.
 	Progress string `json:"progress,omitempty"`

@@ -34,7 +34,7 @@ type AgentStatus struct {
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
 
-	// Pause is in the annotations, which operators write; Brake in a key of its own.
+	// Pause is stored in the annotations, which operators write; Brake under its own key.
 	Pause Pause `json:"-"`
 	Brake Brake `json:"-"`
 }
@@ -84,9 +84,8 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 	}, nil
 }
 
-// DecodeStatus reads the agent's status. Unknown fields are left alone: a CLI
-// may be older than the agent it asks. The status is empty if a user paused before an agent
-// was started.
+// DecodeStatus reads the agent's status. It ignores unknown fields, because a CLI may be older
+// than the agent. The status is empty if a user paused before an agent was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
 	brake, err := BrakeOf(configMap)
 	if err != nil {

@@ -1,7 +1,7 @@
 package api
 
-// WebhookClientSubject is the common name in the client certificate by which an
-// API server shows the webhook who it is, unless another was chosen.
+// WebhookClientSubject is the default common name in the client certificate by which an API server
+// authenticates to the webhook.
 const WebhookClientSubject = "nodecleanup-webhook-client"
 
 // WebhookClientsName is the ConfigMap with the CA of those certificates, under

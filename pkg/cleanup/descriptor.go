@@ -23,7 +23,7 @@ type Descriptor struct {
 	Name string
 	// Summary describes in one line what a step of this plugin does.
 	Summary string
-	// Defaults apply to each step whose config is silent.
+	// Defaults apply to each step whose config does not set them.
 	Defaults Policy
 	// Options are the names of the options, see OptionNames. The agent publishes them for CLIs that
 	// do not have the plugin; if they are nil, such a CLI accepts any option.
@@ -34,8 +34,7 @@ type Descriptor struct {
 
 // Validator is implemented by options that check themselves.
 type Validator interface {
-	// Validate returns every fault found; each is an OptionError where one
-	// option can be named.
+	// Validate returns every fault; each is an OptionError if it belongs to one option.
 	Validate() []error
 }
 

@@ -2,8 +2,8 @@ package cleanup
 
 import "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 
-// Effect is one change that a step would make, or one object that it would leave alone.
-// It is stored in run records, so its definition is part of package api.
+// Effect is one change that a step would make, or one object that it would not change. It is
+// stored in run records, so package api defines it.
 type Effect = api.Effect
 
 // Action names the kind of change that an effect is.
@@ -15,8 +15,8 @@ type Object = api.Object
 // Blocker describes the blocker of an effect.
 type Blocker = api.Blocker
 
-// The actions. Use these where they fit; a further one is an imperative that begins with
-// a capital letter, such as "Detach".
+// The actions. Use these if they fit. A further action is an imperative that begins with a capital
+// letter, such as "Detach".
 const (
 	Cordon  = api.ActionCordon
 	Evict   = api.ActionEvict

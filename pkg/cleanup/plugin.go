@@ -45,8 +45,8 @@ type HealthChecker interface {
 
 // Previewer is implemented by plugins that can list the effects of Cleanup in advance.
 type Previewer interface {
-	// Preview returns the effects that Cleanup would have, and what blocks them now. It
-	// changes nothing anywhere. Effects are stored and shown, so they hold no secret.
+	// Preview returns the effects of Cleanup and their current blockers. It changes nothing.
+	// Effects are stored and shown, so they must not contain secrets.
 	Preview(ctx context.Context, target Target) ([]Effect, error)
 }
 
@@ -62,10 +62,9 @@ type Verifier interface {
 
 // Withdrawer is implemented by plugins that can withdraw the requests of an unfinished Cleanup.
 type Withdrawer interface {
-	// Withdraw takes back what Cleanup has asked other programs to do for target.Node and
-	// that is not done. The agent calls it when it cancels the cleanup of a Node that is not
-	// deleted, also if Cleanup was never called. It must be idempotent. The agent calls it
-	// again after an error.
+	// Withdraw withdraws unfinished requests of Cleanup to other programs for target.Node. The
+	// agent calls it when it cancels the cleanup of a Node that is not deleted, even if Cleanup
+	// was never called. It must be idempotent. The agent calls it again after an error.
 	Withdraw(ctx context.Context, target Target) error
 }
 

@@ -57,7 +57,7 @@ func (v *Value) UnmarshalJSON(data []byte) error {
 // Empty reports whether no value was given.
 func (v Value) Empty() bool { return v.literal == "" && v.ref == nil }
 
-// SecretKey returns where the value is kept, and whether it is kept in a Secret.
+// SecretKey returns the key of the Secret that holds the value, and whether there is one.
 func (v Value) SecretKey() (SecretKey, bool) {
 	if v.ref == nil {
 		return SecretKey{}, false
@@ -65,7 +65,7 @@ func (v Value) SecretKey() (SecretKey, bool) {
 	return *v.ref, true
 }
 
-// Literal returns the value where it is written out, "" where it is kept in a Secret.
+// Literal returns an inline value, "" for a value in a Secret.
 func (v Value) Literal() string { return v.literal }
 
 // Problem returns the fault of the value's definition, or "".
