@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 )
 
-// options is the topic that lists what every command takes, as kubectl options does.
+// options is the topic that lists the flags of every command, as kubectl options does.
 func options(environment *command.Environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "options",

@@ -105,7 +105,7 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments 
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.Usagef("%s: %w", cmd.CommandPath(), err)
 	})
-	// What client-go logs about a request, the command reports as its error.
+	// The command reports the errors of requests, so client-go must not log them.
 	err := root.ExecuteContext(klog.NewContext(ctx, klog.Logger{}))
 	command.Report(streams.ErrOut, err)
 	return err

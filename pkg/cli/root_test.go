@@ -138,7 +138,7 @@ func TestClientDryRunSendsNoRequest(t *testing.T) {
 	if requests.Load() > 0 {
 		t.Error("a client dry run has contacted the server")
 	}
-	// The same flag reaches the server where a command needs one.
+	// The same flag reaches the server if a command needs one.
 	execute(t, "status", "--server", server.URL)
 	if requests.Load() == 0 {
 		t.Error("status has contacted nobody: the test proves nothing")

@@ -97,7 +97,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// Run shows what remains undone, asks, and marks the nodes.
+// Run shows the remaining steps, asks for confirmation, and marks the nodes.
 func (o *Options) Run(ctx context.Context) error {
 	clients, err := o.Cluster.Clients()
 	if err != nil {

@@ -23,10 +23,10 @@ import (
 
 // releaser releases terminating Nodes that the caller has marked, because no agent is the leader.
 //
-// The mark decides who releases a Node, and thereby whose record counts. Every client marks the
-// Node before it writes the record, and the finalizer is removed only from the version of the
-// Node that was read with the caller's mark. So the client whose mark is the last one is the only one
-// that can release the Node, and no other client overwrites its record.
+// The mark decides which client releases a Node and writes its record. Every client marks the Node
+// before it writes the record, and the finalizer is removed only from the version of the Node that
+// was read with the caller's mark. So only the client with the last mark can release the Node, and
+// no other client overwrites its record.
 type releaser struct {
 	client    kubernetes.Interface
 	namespace string

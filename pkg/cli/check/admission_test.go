@@ -77,7 +77,7 @@ func refusal(code int32, reason metav1.StatusReason, message string) metav1.Stat
 	return metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
 }
 
-// authority returns a CA of its own in PEM.
+// authority returns a new CA in PEM.
 func authority(t *testing.T) []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

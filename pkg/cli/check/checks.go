@@ -76,7 +76,7 @@ func pass(detail string) result         { return result{outcome: printer.Pass, d
 func failed(detail, hint string) result { return result{printer.Error, detail, hint} }
 func warn(detail, hint string) result   { return result{printer.Warning, detail, hint} }
 
-// skip is for what could not be looked at.
+// skip is the result of a check that could not run.
 func skip(err error) result { return result{outcome: printer.Skip, detail: err.Error()} }
 
 // readStatus reads the state of the install once.

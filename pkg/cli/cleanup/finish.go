@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/follow"
 )
 
-// follow follows the cleanups to their end, and deletes the nodes where that is wanted.
+// follow follows the cleanups to their end, and deletes the nodes if requested.
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, requests []request) {
 	done := follow.Each(results, requests, func(one request) error {
 		follower := follow.New(client, namespace, o.Environment, results, one.node.Name)
@@ -112,7 +112,7 @@ func (r request) compare(run *api.Run) error {
 	}
 }
 
-// finish deletes a node that is cleaned up where that is wanted.
+// finish deletes a cleaned up node if requested.
 func (o *Options) finish(ctx context.Context, client kubernetes.Interface, follower follow.Follower, results *command.Results, one request) error {
 	switch {
 	case !o.Delete && one.asked.At == "":

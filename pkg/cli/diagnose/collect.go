@@ -64,9 +64,9 @@ type found struct {
 	deadline config.Deadline
 	// selector is the node selector of the config, nil if the config could not be read.
 	selector labels.Selector
-	// planned are the steps that the config has for the node; nil where it could not be read.
+	// planned are the configured steps for the node; nil if the config could not be read.
 	planned []config.Step
-	// missing are the secrets that are not there, of steps that are still to be done.
+	// missing are the missing secrets of remaining steps.
 	missing []string
 	// invalid is the error that the API server returns for any update of the node.
 	invalid error
@@ -203,8 +203,8 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 	return nil
 }
 
-// ahead reports whether a step is still to be done. Once there is a run, its steps are the
-// plan, whatever the config has become since. One that failed for good is done on request.
+// ahead reports whether a step remains to be done. If there is a run, its steps are the plan, even
+// if the config has changed. A failed step runs only on request.
 func (f *found) ahead(step string) bool {
 	if f.run == nil || len(f.run.Steps) == 0 {
 		return true
@@ -213,8 +213,8 @@ func (f *found) ahead(step string) bool {
 	return run != nil && run.State != api.StepSucceeded && run.State != api.StepSkipped
 }
 
-// waitsFor reports whether a step of one of these plugins is still to be done. Where
-// neither a run nor the config says, it may be.
+// waitsFor reports whether a step of one of these plugins remains to be done. It is true if
+// neither a run nor the config is known.
 func (f *found) waitsFor(plugins ...string) bool {
 	if f.run != nil && len(f.run.Steps) > 0 {
 		return slices.ContainsFunc(f.run.Steps, func(step api.StepRun) bool { return slices.Contains(plugins, step.Plugin) && f.ahead(step.Name) })
@@ -248,8 +248,8 @@ func (f *found) readBudgets(ctx context.Context, client kubernetes.Interface) er
 	return nil
 }
 
-// tryEvictions asks the API server by evictions that are dry runs: an admission webhook or policy
-// can deny them. Where a budget is known to block, that is the cause, and nothing is asked.
+// tryEvictions sends dry-run evictions, which an admission webhook or policy can deny. It skips
+// Pods that a known budget blocks, because the budget is the cause.
 func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) error {
 	if !f.held() || !f.waitsFor(api.DrainPlugin) || budget(f, time.Time{}) != nil {
 		return nil

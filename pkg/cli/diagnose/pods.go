@@ -47,7 +47,7 @@ func budget(f *found, _ time.Time) *printer.Cause {
 	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
 }
 
-// denied names the Pods whose eviction the API server would not accept now.
+// denied names the Pods whose eviction the API server would reject now.
 func denied(f *found, _ time.Time) *printer.Cause {
 	if len(f.denied) == 0 {
 		return nil

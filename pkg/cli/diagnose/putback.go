@@ -11,8 +11,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// putBack names the controllers that put their Pods back on the cordoned Node. A Pod that the
-// scheduler bound at the moment of the cordon is none of theirs.
+// putBack names the controllers that recreate their Pods on the cordoned Node. A Pod that the
+// scheduler bound at the moment of the cordon does not count.
 func putBack(f *found, _ time.Time) *printer.Cause {
 	cordoned := cordon.At(f.node)
 	if cordoned.IsZero() || !f.held() || !f.waitsFor(api.DrainPlugin) {

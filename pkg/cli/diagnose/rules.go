@@ -17,8 +17,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// rules are asked in this order: what stops everything comes before what stops
-// one step. A rule returns nil where it has nothing to say.
+// rules are evaluated in this order: causes that stop everything come before causes that stop one
+// step. A rule returns nil if it does not apply.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, paused, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
 	hostReturned, secretMissing, putBack, budget, denied, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
@@ -79,7 +79,7 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 	return nil
 }
 
-// paused is about cleanups that have not begun: the others continue.
+// paused finds a pause of cleanups that have not begun. Running cleanups continue.
 func paused(f *found, now time.Time) *printer.Cause {
 	if f.agent == nil || f.run != nil && f.run.Begun() || !f.held() {
 		return nil

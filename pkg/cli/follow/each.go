@@ -6,9 +6,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 )
 
-// Each follows the cleanups of several nodes at the same time, and returns those for which wait
-// succeeded. If a wait ends before its cleanup, resume returns the next step: for one node as part
-// of its error, for several as one line about all whose waits ended so.
+// Each follows the cleanups of several nodes at the same time, and returns the nodes whose wait
+// succeeded. If a wait ends before its cleanup, resume returns the next step. For one node it is
+// part of the error, for several it is one line for all unfinished waits.
 func Each[T any](results *command.Results, cleanups []T, wait func(T) error, resume func(unfinished []T) string) []T {
 	var lock sync.Mutex
 	var unfinished []T

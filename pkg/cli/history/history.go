@@ -111,7 +111,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-// nothing says of what there is no record.
+// nothing is the message for an empty history.
 func (o *Options) nothing(namespace string) string {
 	text := "No cleanup"
 	if o.Node != "" {

@@ -31,7 +31,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 	}
 	row.State = string(api.Pending)
 	if run != nil {
-		// No condition can be written on a node whose every update is rejected.
+		// No condition can be written on a node if the API server rejects its updates.
 		row.State, row.Reason = string(run.State), run.Message
 	}
 	if condition := api.CleanupConditionOf(node); condition != nil {

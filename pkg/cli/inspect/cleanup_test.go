@@ -38,7 +38,7 @@ func TestCleanupShowsTheRecordOfTheCondition(t *testing.T) {
 	}
 }
 
-// A newer agent may write states that this CLI does not know: they are shown as they are.
+// A newer agent may write states that this CLI does not know. They are shown unchanged.
 func TestCleanupShowsAStateOfANewerVersion(t *testing.T) {
 	newer := &api.Run{Node: "worker", NodeUID: "u", State: "Verifying", Steps: []api.StepRun{
 		{Name: "drain", State: api.StepSucceeded}, {Name: "bmc", Plugin: "redfish", State: "PoweringOff"}, {Name: "tell", State: api.StepPending},

@@ -102,7 +102,7 @@ func renderObjects(ctx context.Context, options install.Options) ([]*unstructure
 	return objects, err
 }
 
-// checkBrought checks the config that a kustomization brings, where it does.
+// checkBrought checks the config of a kustomization, if it has one.
 func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured, catalog preview.Catalog) error {
 	brought, err := options.ConfigBrought(rendered)
 	if err != nil || brought == nil {

@@ -282,8 +282,8 @@ func (o *Options) completed(ctx context.Context, clients command.Clients, namesp
 	return options, nil
 }
 
-// notHelms refuses an install that Helm has made, whose next upgrade would undo this one, or
-// meet its fields. A read that is refused is not what this fails for.
+// notHelms returns an error for an install that Helm manages: the next upgrade would undo this
+// install, or conflict with its fields. A forbidden read is not an error here.
 func (o *Options) notHelms(ctx context.Context, clients command.Clients) error {
 	binding, err := clients.Typed.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
 	if err != nil || binding.Labels["app.kubernetes.io/managed-by"] != "Helm" || o.ForceConflicts {

@@ -32,7 +32,7 @@ func summarize(step config.Step, effects []cleanup.Effect) string {
 	return strings.Join(lines, "; ")
 }
 
-// summarizeDrain counts Pods, of which a Node can have hundreds.
+// summarizeDrain counts Pods, because a Node can have hundreds.
 func summarizeDrain(effects []cleanup.Effect) string {
 	var parts []string
 	evicted, blocked, unchecked, restarted, terminating, completing := 0, 0, 0, 0, 0, 0

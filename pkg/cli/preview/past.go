@@ -17,8 +17,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// estimate adds up, wave by wave, the step that takes longest, each as long as
-// it took in the middle of its past runs. 0 when the past says nothing.
+// estimate sums the longest step of each wave. The duration of a step is the median of its past
+// runs. The result is 0 without past runs.
 func (p *Previewer) estimate(planned plan.Plan) time.Duration {
 	var sum time.Duration
 	for _, wave := range planned.Waves {

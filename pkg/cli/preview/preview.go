@@ -36,7 +36,7 @@ type Previewer struct {
 	namespace string
 	config    *config.Config
 	summaries map[string]string
-	// took is how long each step took in past runs that succeeded.
+	// took holds the durations of each step in past successful runs.
 	took  map[string][]time.Duration
 	notes []string
 
@@ -104,7 +104,7 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 	return settings, nil
 }
 
-// indented writes each fault on a line of its own.
+// indented writes each fault on its own line.
 type indented struct{ error }
 
 func (i indented) Error() string { return "\n  " + strings.ReplaceAll(i.error.Error(), "\n", "\n  ") }

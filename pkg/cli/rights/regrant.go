@@ -49,7 +49,7 @@ func roles(ctx context.Context, client kubernetes.Interface, namespace string) [
 	return found
 }
 
-// changesRights reports whether another client than an install owns what grants rights.
+// changesRights reports whether a client other than an install owns fields that grant rights.
 func changesRights(entry metav1.ManagedFieldsEntry) bool {
 	if entry.Manager == api.FieldManager || entry.FieldsV1 == nil {
 		return false

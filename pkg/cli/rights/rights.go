@@ -63,9 +63,9 @@ func MissingOfMine(ctx context.Context, client kubernetes.Interface, wanted []Ri
 	return access.Missing(ctx, wanted, access.Self(client))
 }
 
-// ToOperate are the rights for acting on cleanups: requests are annotations on Nodes, a
-// bypass needs a verb of its own, and preflight asks by an annotation on the agent's status. A
-// bypass without an agent writes a run record and an Event.
+// ToOperate are the rights to control cleanups. Requests are annotations on Nodes, a bypass needs
+// its own verb, and preflight sets an annotation on the agent's status. A bypass without an agent
+// writes a run record and an Event.
 func ToOperate(namespace string) []Right {
 	return []Right{
 		{Verb: "get", Resource: "nodes"}, {Verb: "patch", Resource: "nodes"}, {Verb: "bypass", Resource: "nodes"},

@@ -10,12 +10,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// oldest minor version of Kubernetes 1 whose API servers know all that an install
-// uses; match conditions of webhooks are the newest of it, stable since 1.30.
+// oldest minor version of Kubernetes 1 whose API servers have every API that an install uses. The
+// newest of them, match conditions of webhooks, is stable since 1.30.
 const oldest = 30
 
-// ServerVersion returns the API server's version, and an error where it is too
-// old or cannot be had. A version that is not understood is taken for a new one.
+// ServerVersion returns the API server's version, and an error if it is too old or unavailable. An
+// unknown format counts as a new version.
 func ServerVersion(ctx context.Context, client kubernetes.Interface) (string, error) {
 	said, err := discovery.ToServerVersionInterfaceWithContext(client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {

@@ -99,7 +99,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// hosts are the names by which the API server looks up whom to be.
+// hosts are the names by which the API server looks up its client certificate.
 func (o *Options) hosts() []string {
 	if len(o.Hosts) > 0 {
 		return o.Hosts
