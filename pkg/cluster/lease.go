@@ -73,8 +73,8 @@ func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 	return Leadership{Lease: r.read, Leads: held && r.leads(duration)}, nil
 }
 
-// Observe is Read for a caller to whom only an observed renewal counts: the Lease of an agent
-// that ended a moment ago looks renewed for as long as it lasts.
+// Observe is Read, except that only an observed renewal counts: the Lease of an agent that has
+// just ended looks renewed until it expires.
 func (r *LeaseReader) Observe(ctx context.Context) (Leadership, error) {
 	if err := r.observe(ctx); err != nil {
 		return Leadership{}, err

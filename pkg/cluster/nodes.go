@@ -14,8 +14,8 @@ import (
 // pageSize of a node list: 500 nodes of 15 KB are 7 MB at a time.
 const pageSize = 500
 
-// EachNode calls visit with every Node, reading them page by page so that a large
-// cluster does not have to fit into memory. An error of visit ends it.
+// EachNode calls visit with every Node, and reads them page by page so that a large cluster does
+// not have to fit into memory. An error of visit ends it.
 func EachNode(ctx context.Context, nodes corev1client.NodesGetter, visit func(*corev1.Node) error) error {
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return nodes.Nodes().List(ctx, options)

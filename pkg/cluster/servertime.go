@@ -38,8 +38,8 @@ func (s *ServerTime) Wrap(next http.RoundTripper) http.RoundTripper {
 
 // observe takes a server's time that was asked for and arrived at these local times.
 func (s *ServerTime) observe(date, sent, received time.Time) {
-	// A Date of 12:00:00 is any time of that second, so its middle is taken, and the middle
-	// of the time on the way.
+	// A Date of 12:00:00 is any time of that second. So the middle of the second is compared with
+	// the middle of the round trip.
 	offset := date.Add(time.Second / 2).Sub(sent.Add(received.Sub(sent) / 2))
 	if offset.Abs() <= max(accuracy, received.Sub(sent)) {
 		offset = 0

@@ -138,7 +138,7 @@ type connection struct {
 	report func(string)
 
 	lock sync.Mutex
-	// lost are the last errors of those whose requests fail: a source by its number, or reading.
+	// lost are the last errors of the failing requests: a source by its number, or reading.
 	lost map[int]error
 	last error
 }

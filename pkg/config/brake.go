@@ -13,7 +13,7 @@ const LongestOver = 10 * time.Minute
 // DefaultOver is the default of Over.
 const DefaultOver = time.Minute
 
-// Brake configures when the agent begins no cleanup. Cleanups that have begun continue.
+// Brake configures when the agent begins no cleanup. Running cleanups continue.
 type Brake struct {
 	// MaxTerminating is how many protected Nodes may terminate at the same time; not set for
 	// any number.
@@ -22,8 +22,8 @@ type Brake struct {
 	APIServerErrors APIServerErrors
 	// Alerts engage it while one of them fires.
 	Alerts Alerts
-	// ReleaseAfter is the time without a cause after which the brake is released. Zero is never: an
-	// operator has to resume.
+	// ReleaseAfter is the time without a cause after which the brake is released. Zero means
+	// never: an operator must resume.
 	ReleaseAfter time.Duration
 }
 

@@ -133,9 +133,9 @@ func fault(node *yaml.Node, format string, arguments ...any) error {
 	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: ", node.Line) + fmt.Sprintf(format, arguments...)}}
 }
 
-// decode reads the document strictly and gathers all that is wrong with its
-// form: unknown and repeated names, values of a wrong type. What could be read
-// is returned all the same, so that its content is checked in the same go.
+// decode reads the document strictly and collects all faults of its form: unknown and repeated
+// names, and values of a wrong type. It also returns the valid fields, so that their content is
+// checked at the same time.
 func decode(data []byte) (*file, *yaml.Node, Errors) {
 	root := &yaml.Node{}
 	if err := yaml.Unmarshal(data, root); err != nil {
@@ -176,7 +176,7 @@ var (
 	yamlType     = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (\\S+)$")
 )
 
-// fromYAML turns an error text of the YAML decoder into one of ours.
+// fromYAML turns an error text of the YAML decoder into an Error.
 func fromYAML(text string) Error {
 	result := Error{Problem: text}
 	if match := yamlLine.FindStringSubmatch(text); match != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-// FuzzParse: whatever an operator writes, the config is refused with faults that
-// say where and what, or one that the engine can run comes out.
+// FuzzParse checks that any input is either rejected with faults that name the line and the cause,
+// or parsed into a valid config.
 func FuzzParse(f *testing.F) {
 	const header = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"
 	for _, seed := range []string{

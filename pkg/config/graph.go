@@ -37,8 +37,8 @@ func (p *parser) graph(steps []Step) {
 	}
 }
 
-// findCycle returns the names of steps of which each depends on the next and
-// the last on the first, or nil.
+// findCycle returns the names of steps that form a cycle: each depends on the next one, and the
+// last on the first. It returns nil if there is no cycle.
 func findCycle(steps []Step, index map[string]int) []string {
 	const visiting, done = 1, 2
 	state := make([]int, len(steps))

@@ -33,7 +33,7 @@ type DeleteGuard struct {
 	MaxTerminating Limit
 	// ExemptUsers and ExemptGroups are never refused anything.
 	ExemptUsers, ExemptGroups []string
-	// OnReadError is the answer where a rule cannot be looked at.
+	// OnReadError is the answer if the guard cannot read the facts for a rule.
 	OnReadError Answer
 }
 

@@ -55,7 +55,8 @@ type parser struct {
 	root    *yaml.Node
 	catalog map[string]cleanup.Descriptor
 	known   []string
-	// criticalUnknown are the steps whose plugin is unknown, and so whether they are critical.
+	// criticalUnknown are the steps with an unknown plugin, so it is unknown whether they are
+	// critical.
 	criticalUnknown map[string]bool
 	faults          Errors
 }

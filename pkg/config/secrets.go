@@ -7,8 +7,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// secretsIn returns the secret keys that options refer to, wherever in them a
-// secretKeyRef is, sorted and each once. It does not check them: the plugin does.
+// secretsIn returns the secret keys in the options, from any secretKeyRef, sorted and without
+// duplicates. It does not check them: the plugin does.
 func secretsIn(options any) []cleanup.SecretKey {
 	var found []cleanup.SecretKey
 	switch value := options.(type) {

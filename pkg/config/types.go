@@ -20,7 +20,7 @@ const (
 
 // Config is a checked config.
 type Config struct {
-	// DryRun previews each step, calls no plugin's Cleanup, and lets the Node go.
+	// DryRun previews each step, calls no plugin's Cleanup, and releases the Node.
 	DryRun bool
 	// NodeSelector chooses the protected Nodes.
 	NodeSelector labels.Selector
@@ -45,7 +45,7 @@ type Config struct {
 
 // Concurrency limits work that is done at the same time.
 type Concurrency struct {
-	// Nodes whose cleanups run at the same time.
+	// Nodes is the maximum number of concurrent cleanups.
 	Nodes int
 	// StepsPerNode run at the same time for one Node.
 	StepsPerNode int

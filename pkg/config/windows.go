@@ -84,7 +84,7 @@ func (p *parser) windows(written []fileWindow) Windows {
 	return windows
 }
 
-// parseSchedule reads the five fields of cron. The time zone is a field of its own.
+// parseSchedule reads the five fields of cron. The time zone is a separate field.
 func parseSchedule(text string) (*cron.SpecSchedule, error) {
 	if strings.Contains(text, "TZ=") {
 		return nil, fmt.Errorf("set the time zone in timeZone")

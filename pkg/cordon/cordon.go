@@ -38,7 +38,7 @@ func GiveBack(ctx context.Context, nodes corev1client.NodeInterface, node *corev
 	})
 }
 
-// manager writes nothing but cordons, so that when it wrote last is when it cordoned: see At.
+// manager writes only cordons, so its last write is the time of the cordon: see At.
 const manager = api.Agent + "-cordon"
 
 func patch(by, unschedulable any) map[string]any {
