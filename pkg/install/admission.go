@@ -13,15 +13,15 @@ type Admission string
 
 // The ways to protect a Node from its first moment.
 const (
-	// AdmissionAuto is both where the server has policies, the webhook elsewhere.
+	// AdmissionAuto installs both if the server supports the policy, and otherwise the webhook.
 	AdmissionAuto Admission = "auto"
-	// AdmissionWebhook is the webhook alone: the agent must be up.
+	// AdmissionWebhook installs only the webhook, which needs a running agent.
 	AdmissionWebhook Admission = "webhook"
-	// AdmissionPolicy is the policy alone, which needs Kubernetes 1.36.
+	// AdmissionPolicy installs only the policy, which needs Kubernetes 1.36.
 	AdmissionPolicy Admission = "policy"
 )
 
-// Admissions are the values that there are, for help and completion.
+// Admissions are all values, for help and completion.
 var Admissions = []Admission{AdmissionAuto, AdmissionWebhook, AdmissionPolicy}
 
 func (a Admission) validate() error {

@@ -57,7 +57,7 @@ var ErrTerminating = errors.New("it is being deleted")
 // api.FieldManager.
 type Applier struct {
 	Objects dynamic.Interface
-	// DryRun lets the server check everything and store nothing.
+	// DryRun makes the server check everything and store nothing.
 	DryRun bool
 	// ForceConflicts takes over fields that another client has changed. Without
 	// it such a change is a conflict, and the install stops there.
@@ -100,7 +100,8 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 	namespaced := true // whether the namespace exists
 	for i, object := range objects {
 		if i == 1 && namespaced {
-			// Before anything is made that would have to be found again.
+			// Recorded before an object is created, so that an interrupted install can find it
+			// again.
 			if begun, err = a.record(ctx, options.Namespace, union(before, now), stored); err != nil {
 				return results, err
 			}

@@ -14,9 +14,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// The inventory lists what installs have applied, so that one that applies less
-// can take the rest away. An object is pruned only if it is in the inventory and
-// carries our label: by the label alone an object of a user could be deleted.
+// The inventory lists the applied objects, so that a later install with fewer objects can delete
+// the others. An object is pruned only if it is in the inventory and carries our label: with the
+// label alone, an object of a user could be deleted.
 const (
 	inventoryName = "nodecleanup-inventory"
 	inventoryKey  = "objects.json"
@@ -67,7 +67,7 @@ func inventory(namespace string, entries []entry, stored PreviousOptions) (*unst
 	}}, nil
 }
 
-// recorded reads the inventory; where there is none, nothing was recorded.
+// recorded reads the inventory. It is empty if there is none.
 func (a Applier) recorded(ctx context.Context, namespace string) ([]entry, error) {
 	live, err := kindNamed("ConfigMap").client(a.Objects, namespace).Get(ctx, inventoryName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

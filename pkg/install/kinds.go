@@ -29,8 +29,7 @@ type kind struct {
 	resource   string
 	namespaced bool
 	removed    phase
-	// names of objects that are ours even where their label was lost, or that
-	// the agent makes without one.
+	// names of our objects that have lost their label, or that the agent creates without one.
 	names []string
 }
 
@@ -51,9 +50,8 @@ func (k kind) nameInDefault() string {
 	return ""
 }
 
-// kinds is every kind that an install or the agent makes, in the order in which
-// they are removed. With it no discovery is needed, and uninstall
-// works on an API server whose aggregated APIs are broken.
+// kinds lists every kind that an install or the agent creates, in the order of their removal. An
+// uninstall needs no discovery, and works on an API server whose aggregated APIs are broken.
 func kinds() []kind {
 	of := func(group, version, name string) schema.GroupVersionKind {
 		return schema.GroupVersionKind{Group: group, Version: version, Kind: name}
@@ -110,7 +108,7 @@ type Object struct {
 	kind
 	Namespace string
 	Name      string
-	// Record: the object is a run record, of which there can be thousands.
+	// Record means that the object is a run record. There can be thousands.
 	Record bool
 	// HelmRelease is the name of the Helm release that applied it, if one did.
 	HelmRelease string

@@ -90,8 +90,8 @@ func kustomize(ctx context.Context, options Options, objects []*unstructured.Uns
 	return inOrder(result, objects), nil
 }
 
-// ConfigBrought returns the config among rendered objects that a kustomization has made
-// another than the base's; nil where there is none.
+// ConfigBrought returns the config in rendered objects if a kustomization has changed it from the
+// base; nil otherwise.
 func (o Options) ConfigBrought(objects []*unstructured.Unstructured) ([]byte, error) {
 	if o.Kustomization == "" {
 		return nil, nil
@@ -163,8 +163,8 @@ func nothingRemote(root string) error {
 	})
 }
 
-// pathFields of a kustomization name files, which kustomize fetches where they are addresses.
-// Some may hold the file itself instead, in more than one line.
+// pathFields of a kustomization name files. kustomize downloads them if they are URLs. Some fields
+// may contain the file itself in several lines.
 var pathFields = []string{
 	"path", "files", "env", "envs", "patchesstrategicmerge", "transformers", "generators", "validators", "configurations",
 	"helmcharts", "helmchartinflationgenerator",

@@ -68,10 +68,10 @@ func (e *NodesLeftError) Error() string {
 // ErrAddedBack: another client adds the finalizer faster than it is removed.
 var ErrAddedBack = errors.New("nodes get it again as soon as it is deleted: an agent is still running somewhere")
 
-// releaseNodes takes the finalizer, our annotations and our condition off every
-// node, and looks again until it finds none. Nodes whose change the API server refuses
-// are passed over and named in a NodesLeftError, as are those for which it has no answer
-// after some tries: these end it.
+// releaseNodes removes the finalizer, our annotations and our condition from every node, and
+// repeats until no node has them. It skips nodes whose update the API server rejects, and names
+// them in a NodesLeftError. If the API server stays unavailable for a node after several attempts,
+// it ends with that error.
 func (r *Remover) releaseNodes(ctx context.Context) error {
 	refused := &NodesLeftError{Nodes: map[string]error{}}
 	var failed map[string]error
@@ -143,7 +143,7 @@ func (r *Remover) releaseRound(ctx context.Context, refused *NodesLeftError) (ma
 	return marked, failed, listing
 }
 
-// isMarked reports whether something of ours is on the node.
+// isMarked reports whether the node has our finalizer, an annotation or the condition.
 func isMarked(node *corev1.Node) bool {
 	return api.HasFinalizer(node) || api.CleanupConditionOf(node) != nil || len(ourAnnotations(node)) > 0
 }
@@ -158,9 +158,8 @@ func ourAnnotations(node *corev1.Node) []string {
 	return names
 }
 
-// release takes everything of ours off one node. The patches carry its UID, so
-// that a node which was recreated under the same name is left alone; it is
-// seen in the next round.
+// release removes all our fields from one node. The patches carry its UID, so that a recreated
+// node of the same name is not changed. The next round finds that node.
 func release(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node) error {
 	condition, err := conditionPatch(node)
 	if err != nil {

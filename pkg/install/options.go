@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// Repository is where the agent's released images are.
+// Repository holds the agent's released images.
 const Repository = "ghcr.io/nodecleanup/nodecleanup-agent"
 
 // Options configure an install. The zero value is the base manifests in their own namespace, with
@@ -30,15 +30,15 @@ type Options struct {
 	// Config is the content of a config file; nil for the one on the cluster,
 	// or the base's. It is not checked here: a catalog of plugins is needed for that.
 	Config []byte
-	// AgentURL is where an agent outside the cluster answers admission, such as
-	// https://127.0.0.1:9443, for development. Then there is no Deployment and no Service.
+	// AgentURL is the webhook URL of an agent outside the cluster, such as https://127.0.0.1:9443,
+	// for development. Then there is no Deployment and no Service.
 	AgentURL string
 	// Admission selects the component that adds the finalizer to new Nodes; empty for
 	// AdmissionAuto.
 	Admission Admission
 	// Set changes single fields; see SettingNames.
 	Set map[string]string
-	// Kustomization is a folder whose kustomization builds upon BaseName.
+	// Kustomization is a folder with a kustomization that uses BaseName.
 	Kustomization string
 	// Build builds a kustomization; nil for KubectlKustomize.
 	Build func(ctx context.Context, folder string) ([]byte, error)

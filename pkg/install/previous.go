@@ -17,7 +17,7 @@ import (
 	cli "github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// optionsKey is where the inventory keeps the options that an install was given.
+// optionsKey is the key of the install options in the inventory.
 const optionsKey = "options.json"
 
 // PreviousOptions are the options of an install that the next one is to have too: they need not be typed

@@ -93,8 +93,8 @@ func (r *Remover) delete(ctx context.Context, object Object) error {
 	return nil
 }
 
-// stopAgent deletes the Deployment and waits for its pods to end: an agent that
-// runs while the finalizers are taken off would add them again.
+// stopAgent deletes the Deployment and waits for its Pods to end: a running agent would add the
+// finalizers again.
 func (r *Remover) stopAgent(ctx context.Context, namespace string) error {
 	if err := r.removePhase(ctx, phaseAgent, namespace, false); err != nil {
 		return err

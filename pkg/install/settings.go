@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// setting is one thing that --set can change: of which kind of object, of which other kind
-// with it, and how.
+// setting is one value that --set can change: the kind of its object, another kind that changes
+// with it, and the change.
 type setting struct {
 	kind  string
 	also  string
@@ -45,7 +45,7 @@ var settings = map[string]setting{
 		}
 		return eachMap(object.Object, func(container map[string]any) error { container["imagePullPolicy"] = value; return nil }, "spec", "template", "spec", "containers")
 	}},
-	// Some clusters admit Pods of a class only where a quota names it.
+	// Some clusters admit Pods of a priority class only if a quota names it.
 	"priorityClassName": {kind: "Deployment", also: "ResourceQuota", apply: func(object *unstructured.Unstructured, key, value string) error {
 		if object.GetKind() == "ResourceQuota" {
 			return eachMap(object.Object, func(scope map[string]any) error { scope["values"] = []any{value}; return nil }, "spec", "scopeSelector", "matchExpressions")
@@ -112,8 +112,8 @@ func quantity(object *unstructured.Unstructured, key, value string) error {
 	}, "spec", "template", "spec", "containers")
 }
 
-// hostNetwork has the agents use their node's network. Then each needs a node of its own, also
-// during a rollout, and no Pod Security level but privileged admits them.
+// hostNetwork makes the agents use their node's network. Then each replica needs its own node,
+// even during a rollout, and only the Pod Security level privileged admits them.
 func hostNetwork(object *unstructured.Unstructured, key, value string) error {
 	switch {
 	case value != "true" && value != "false":
@@ -143,7 +143,7 @@ func hostNetwork(object *unstructured.Unstructured, key, value string) error {
 	return nil
 }
 
-// port changes where the agent listens: its flag and the port of its container.
+// port changes a port of the agent: its flag and the port of its container.
 func port(object *unstructured.Unstructured, key, value string) error {
 	number, err := strconv.ParseInt(value, 10, 32)
 	if err != nil || number < 1024 || number > 65535 {
@@ -228,7 +228,7 @@ func (o Options) settingFaults() []error {
 	return faults
 }
 
-// sample is an object of a kind with just what settings change.
+// sample is an object of a kind with only the fields that settings change.
 func sample(kind string) *unstructured.Unstructured {
 	if kind == "Deployment" {
 		containers := map[string]any{"containers": []any{map[string]any{"name": "agent", "ports": []any{map[string]any{"name": "webhook"}}}}}

@@ -30,12 +30,12 @@ type Survey struct {
 	Foreign []string
 	// Unseen are the kinds of them that the caller is not allowed to list.
 	Unseen []string
-	// Protected counts the nodes with our finalizer; Marked those with anything
-	// of ours: the finalizer, an annotation, the condition.
+	// Protected counts the nodes with our finalizer. Marked counts the nodes with our finalizer,
+	// an annotation of ours or our condition.
 	Protected int
 	Marked    int
-	// Running are the nodes that are being cleaned up: those that are deleted would be
-	// released immediately, the others stay as they are.
+	// Running are the nodes with an ongoing cleanup. An uninstall releases terminating nodes
+	// immediately, and does not change the others.
 	Running []RunningNode
 	// Cordoned are the nodes that the agent made unschedulable and that stay so.
 	Cordoned []string

@@ -20,7 +20,7 @@ import (
 
 // Client patches Nodes. A patch may be repeated.
 type Client struct {
-	// The metadata client returns the metadata alone, not the whole Node.
+	// The metadata client returns only the metadata, not the whole Node.
 	nodes metadata.ResourceInterface
 }
 

@@ -81,7 +81,7 @@ func TestNotFoundOfAProxyOrWebhookIsAnError(t *testing.T) {
 	}
 }
 
-// The API server answers 422 for four reasons, of which one is an error.
+// The API server answers 422 for four reasons. Only one of them is an error.
 func TestAddFinalizerExplainsARejectedPatch(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 31, 4, 0, 0, 0, time.UTC))
 	for name, test := range map[string]struct {
