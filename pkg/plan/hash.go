@@ -28,9 +28,9 @@ func (p Plan) Hash(node types.UID, settings *config.Config) Hash {
 	return Hash{node: part(node), config: part(settings.Hash, settings.DryRun), steps: part(p.StepsHash)}
 }
 
-// WithEffects returns the hash with the effects that the previews of the steps have returned, by
-// the name of the step. The cordon does not count, because the cleanup itself sets it, nor does
-// what blocks an effect now.
+// WithEffects returns the hash with the effects of the steps' previews, by the name of the step.
+// The cordon does not count, because the cleanup itself sets it. Current blockers do not count
+// either.
 func (h Hash) WithEffects(effects map[string][]cleanup.Effect) Hash {
 	type fact struct {
 		Step   string

@@ -24,8 +24,8 @@ type Plan struct {
 	Waves [][]config.Step
 	// Skipped steps, in the order of the config, and why.
 	Skipped []Skip
-	// StepsHash names the steps: two plans with the same steps, options and
-	// skips have the same one. 6 hexadecimal digits, for people to compare.
+	// StepsHash identifies the steps: two plans with the same steps, options and skips have the
+	// same hash. It has 6 hexadecimal digits, so that users can compare it.
 	StepsHash string
 }
 

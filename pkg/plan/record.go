@@ -2,9 +2,9 @@ package plan
 
 import "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 
-// Applied returns the names of the steps that applied to a terminating Node before, with
-// the same config: a client that may write its labels, as its kubelet may, cannot remove a
-// step from a deletion that has begun.
+// Applied returns the names of the steps that already applied to a terminating Node with the same
+// config. A client with the right to write the Node's labels, such as its kubelet, cannot remove a
+// step from an ongoing deletion.
 func Applied(run *api.Run, configHash string) []string {
 	if run.DeletionRequestedAt == nil || run.ConfigHash != configHash {
 		return nil

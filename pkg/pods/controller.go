@@ -10,9 +10,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Controller returns the workload that creates the Pod again, and whether it has one. For a
-// Pod of a Deployment it is the Deployment: each rollout makes another ReplicaSet, whose name
-// ends in the Pod's label pod-template-hash.
+// Controller returns the workload that recreates the Pod, and whether there is one. For a Pod of a
+// Deployment it is the Deployment: each rollout creates another ReplicaSet, whose name ends in the
+// Pod's label pod-template-hash.
 func Controller(pod metav1.Object) (api.Object, bool) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
@@ -27,13 +27,13 @@ func Controller(pod metav1.Object) (api.Object, bool) {
 	return found, true
 }
 
-// templated are the kinds of Kubernetes whose Pods are all made from one template, none for
-// a certain Node.
+// templated are the kinds of Kubernetes that create all their Pods from one template, none for a
+// certain Node.
 var templated = []string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "Job"}
 
-// ForItsNode reports whether the Pod is made for its Node, like one of a DaemonSet: its
-// required node affinity selects that Node by name. The DaemonSet controller places Pods in
-// this way, and so do operators that run one Pod on each Node for a resource of their own.
+// ForItsNode reports whether the Pod was created for its Node, like a Pod of a DaemonSet: its
+// required node affinity selects that Node by name. The DaemonSet controller places Pods in this
+// way, and so do operators that run one Pod on each Node for their own resource.
 func ForItsNode(pod *corev1.Pod) bool {
 	if controller, _ := Controller(pod); slices.Contains(templated, controller.Kind) {
 		return false

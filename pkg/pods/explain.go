@@ -16,7 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// Explain returns how budgets prevent the eviction of the Pod now, and what to do about it. It
+// Explain returns the budgets that prevent the eviction of the Pod now, with the remedy. It
 // returns nil if none does. If pending Pods that a budget selects do not start, the remedy names
 // them: another replica would not start either.
 func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget, pending []corev1.Pod) *api.Blocker {

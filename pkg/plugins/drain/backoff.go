@@ -28,8 +28,8 @@ type controllerBackoff struct {
 // time arrive. The second eviction can help: the scheduler may choose another Node.
 var controllerDelays = []time.Duration{time.Second, 10 * time.Second}
 
-// backOff returns the Pods to evict now: without those that a controller has put back on the Node and
-// whose next eviction is not due.
+// backOff returns the Pods to evict now. It omits recreated Pods during the backoff of their
+// controller.
 func (d *drain) backOff(evict []*corev1.Pod, late map[types.UID]bool, now time.Time) []*corev1.Pod {
 	due := map[api.Object]bool{}
 	return slices.DeleteFunc(evict, func(pod *corev1.Pod) bool {

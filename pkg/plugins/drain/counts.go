@@ -22,8 +22,8 @@ func newPodCounter() podCounter {
 	return podCounter{awaited: map[types.UID]bool{}, blocked: map[types.UID]time.Time{}}
 }
 
-// count returns how many Pods have left the Node, of all that have to, and which one has been blocked
-// longest.
+// count returns how many Pods have left the Node, of all Pods to evict, and the Pod that has been
+// blocked longest.
 func (c podCounter) count(remaining []*corev1.Pod, blocked func(*corev1.Pod) bool, now time.Time) cleanup.Counts {
 	counts := cleanup.Counts{}
 	var oldest time.Time

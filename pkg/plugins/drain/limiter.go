@@ -17,7 +17,7 @@ type Limiter struct {
 	inFlight int
 	// queues are the queues of the waiting Nodes, in order of service. None is empty.
 	queues []*queue
-	// disruptions has a lock of its own.
+	// disruptions has its own lock.
 	disruptions disruptions
 }
 

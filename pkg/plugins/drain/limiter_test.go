@@ -46,7 +46,7 @@ func (c *counter) plugin(limiter *Limiter) *plugin {
 	return &plugin{client: clientOver(c), clock: clock.RealClock{}, limiter: limiter}
 }
 
-// podsOn makes pods, each with a controller of its own.
+// podsOn returns Pods, each with its own controller.
 func podsOn(node string, number int) []*corev1.Pod {
 	var made []*corev1.Pod
 	for i := range number {

@@ -17,8 +17,9 @@ type terminatingNamespace struct {
 	readAt time.Time
 }
 
-// readNamespaces adds what blocks a namespace to the reason of its Pods, if their evictions
-// were refused because it is terminating. It reads each namespace at most once in lastDelay.
+// readNamespaces adds the blocker of a namespace to the reason of its Pods if their evictions were
+// rejected because the namespace is terminating. It reads each namespace at most once in
+// lastDelay.
 func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 	now := d.clock.Now()
 	for _, pod := range pods {

@@ -123,8 +123,8 @@ func (c check) eviction(ctx context.Context, effect *cleanup.Effect, pod *corev1
 	return nil
 }
 
-// mayNotEvict reports whether RBAC is why an eviction was refused, rather than an
-// admission webhook or policy, whose answer has the same reason.
+// mayNotEvict reports whether RBAC rejected an eviction, rather than an admission webhook or
+// policy, which return the same reason.
 func (c check) mayNotEvict(ctx context.Context, namespace string) bool {
 	if _, checked := c.rights[namespace]; !checked {
 		allowed, err := access.Self(c.client)(ctx, access.Right{Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "eviction"})

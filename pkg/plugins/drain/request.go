@@ -26,9 +26,9 @@ import (
 type evictionAPI string
 
 const (
-	// auto uses an EvictionRequest for a Pod that names eviction responders, and the eviction
-	// subresource for all others: without a responder, the controller of EvictionRequests does
-	// nothing but use the subresource, and later.
+	// auto uses an EvictionRequest for a Pod with eviction responders, and the eviction
+	// subresource for all others. Without a responder, the controller of EvictionRequests would
+	// only use the subresource, and later.
 	auto evictionAPI = "auto"
 	// subresource uses pods/eviction only.
 	subresource evictionAPI = "eviction"
@@ -42,8 +42,8 @@ const requester = "nodecleanup.io/drain"
 // labelNode is on each EvictionRequest of the drain. Its value is the UID of the Node.
 const labelNode = "nodecleanup.io/node-uid"
 
-// unobservedAfter is how long the controller of EvictionRequests has to observe one. It is
-// not part of Kubernetes 1.37, which serves the API only (kubernetes/kubernetes#137133).
+// unobservedAfter is the time in which the controller of EvictionRequests must observe one.
+// Kubernetes 1.37 serves the API without that controller (kubernetes/kubernetes#137133).
 const unobservedAfter = 30 * time.Second
 
 // requests are the EvictionRequests of one drain.

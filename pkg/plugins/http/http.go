@@ -75,8 +75,8 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	slow := time.AfterFunc(bodyTimeout, cancel)
 	defer slow.Stop()
 	err = p.classify(response)
-	// A connection whose answer was read to its end can serve the next Node. What stops the
-	// reading does not matter.
+	// A connection can be reused for the next Node only if its response was read to the end. Read
+	// errors do not matter.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxDiscard))
 	return err
 }

@@ -27,8 +27,8 @@ type options struct {
 	// CABundle holds the CAs in PEM that verify the server's certificate. If it is empty, the
 	// system's CAs do.
 	CABundle cleanup.Value `json:"caBundle"`
-	// AlsoAccept lists statuses that count as success beside 200 to 299, such as
-	// 404 where a node that is not known any more is as good as one that was removed.
+	// AlsoAccept lists further statuses that count as success besides 200 to 299, such as 404 if
+	// an unknown node counts as removed.
 	AlsoAccept []int `json:"alsoAccept"`
 }
 

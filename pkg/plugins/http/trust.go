@@ -64,8 +64,8 @@ func withTLS(given http.RoundTripper, config *tls.Config) http.RoundTripper {
 	return transport
 }
 
-// parseBundle takes nothing but PEM certificates, of which at least one. Its
-// error holds nothing of the bundle.
+// parseBundle accepts only PEM certificates, at least one. Its error contains no part of the
+// bundle.
 func parseBundle(bundle string) (*x509.CertPool, error) {
 	roots, found := x509.NewCertPool(), 0
 	for rest := bytes.TrimSpace([]byte(bundle)); len(rest) > 0; found++ {

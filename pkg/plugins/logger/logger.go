@@ -55,8 +55,7 @@ func (p plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	return nil
 }
 
-// Preview is an ability that a plugin may have or not: what Cleanup would do,
-// for dry runs. It must change nothing.
+// Preview implements the optional interface cleanup.Previewer, for dry runs. It changes nothing.
 func (p plugin) Preview(_ context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
 	return []cleanup.Effect{{
 		Action: cleanup.Log,

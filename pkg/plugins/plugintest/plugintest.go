@@ -1,5 +1,5 @@
-// Package plugintest is what every plugin passes: the promises of package
-// cleanup that a test can hold a plugin to. Call Run in a test of the plugin.
+// Package plugintest is the conformance test of plugins: it checks the contract of package
+// cleanup. Call Run in a test of the plugin.
 package plugintest
 
 import (

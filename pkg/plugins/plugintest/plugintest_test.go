@@ -16,7 +16,7 @@ import (
 
 const canary = "canary-7f3a"
 
-// example is a plugin that keeps every promise but those that a test takes away.
+// example is a plugin that fulfils the contract except for the parts that a test breaks.
 type example struct {
 	cleanup, preview func(ctx context.Context, target cleanup.Target) error
 	effect           cleanup.Effect

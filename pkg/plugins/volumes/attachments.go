@@ -23,7 +23,7 @@ type attachments struct {
 	open  *following
 }
 
-// following is one watch, shared by all who wait at the same time.
+// following is one watch that all waiting steps share.
 type following struct {
 	informer cache.SharedIndexInformer
 	cancel   context.CancelFunc
@@ -162,7 +162,7 @@ func (f *following) note(object any) {
 	}
 }
 
-// list returns the Node's VolumeAttachments as they are known now, by name.
+// list returns the Node's current VolumeAttachments, by name.
 func (w *watch) list() []*storagev1.VolumeAttachment {
 	objects, err := w.of.informer.GetIndexer().ByIndex(byNode, w.node)
 	must(err) // There is such an index.

@@ -32,7 +32,7 @@ func (a attached) effect() cleanup.Effect {
 	return cleanup.Effect{Action: cleanup.Wait, Object: object, UID: a.UID, Reason: "until " + a.Spec.Attacher + " has detached it"}
 }
 
-// describe names the remaining volumes, those with an error first, and what each waits for.
+// describe names the remaining volumes with the cause of each wait, those with an error first.
 func (p *plugin) describe(remaining []attached, unreachable bool) string {
 	const named = 3
 	sorted := slices.Clone(remaining)
@@ -58,7 +58,7 @@ func (p *plugin) describe(remaining []attached, unreachable bool) string {
 	return description
 }
 
-// fault ranks volumes by what blocks them.
+// fault ranks volumes by their blocker.
 func fault(one attached) int {
 	switch {
 	case one.Status.DetachError != nil:
