@@ -38,7 +38,7 @@ type Check struct {
 	// ID stays the same between versions.
 	ID          string `json:"id"`
 	Description string `json:"description"`
-	// Outcome is empty in a list of what there is to check.
+	// Outcome is empty in a list of the available checks.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Detail  string  `json:"detail,omitempty"`
 	// Hint is the command or change that fixes it. A manifest to apply follows in further lines.
@@ -76,7 +76,7 @@ func (c *Checks) Text(text *Text) {
 	}
 }
 
-// Short writes what did not pass and the sum.
+// Short writes the checks that did not pass, and the sum.
 func (c *Checks) Short(text *Text) {
 	for _, check := range c.Checks {
 		if check.Outcome == Warning || check.Outcome == Error {

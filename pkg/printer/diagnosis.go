@@ -24,7 +24,7 @@ type Diagnosis struct {
 	Facts []Fact `json:"facts"`
 	// Causes, the one to begin with first. Empty if nothing is wrong.
 	Causes []Cause `json:"causes"`
-	// Holding are the finalizers on the node and whose each is.
+	// Holding are the finalizers on the node with their owners.
 	Holding []string `json:"holding,omitempty"`
 	// Remarks are faults that do not hold this node.
 	Remarks []string `json:"remarks,omitempty"`
@@ -100,7 +100,7 @@ func (d *Diagnosis) write(text *Text, events int) {
 	}
 }
 
-// Short writes the first cause, and what could not be looked at.
+// Short writes the first cause, and the objects that could not be read.
 func (d *Diagnosis) Short(text *Text) {
 	said := "nothing is wrong"
 	switch {

@@ -50,7 +50,7 @@ func ObjectFormats() []string {
 	return append([]string{string(JSON), string(YAML), string(Name)}, more...)
 }
 
-// Validate refuses a format that there is not, or whose argument is wrong.
+// Validate returns an error for an unknown format or a wrong argument.
 func (f Format) Validate() error {
 	switch f {
 	case Table, Wide, Short, Name:

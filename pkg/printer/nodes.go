@@ -160,7 +160,8 @@ type History struct {
 	Kind       string      `json:"kind"`
 	Time       metav1.Time `json:"time"`
 	Runs       []PastRun   `json:"runs"`
-	// Unreadable says of each run record that this CLI cannot decode why, and what to do.
+	// Unreadable lists the run records that this CLI cannot decode, with the cause and the next
+	// step.
 	Unreadable []string `json:"unreadable,omitempty"`
 }
 
@@ -174,7 +175,8 @@ type PastRun struct {
 	Message     string `json:"message,omitempty"`
 	DryRun      bool   `json:"dryRun,omitempty"`
 	RequestedBy string `json:"requestedBy,omitempty"`
-	// RequestedByVerified: an authenticated API server named RequestedBy. Requester is that for people.
+	// RequestedByVerified means that an authenticated API server named RequestedBy. Requester is
+	// the display name.
 	RequestedByVerified bool   `json:"requestedByVerified,omitempty"`
 	Requester           string `json:"-"`
 	Bypass              string `json:"bypass,omitempty"`

@@ -10,8 +10,8 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 )
 
-// Objects writes Kubernetes objects as they are, as kubectl would: YAML documents, or a
-// List in any other format.
+// Objects writes Kubernetes objects unchanged, as kubectl would: YAML documents, or a List in any
+// other format.
 func Objects(out io.Writer, format Format, objects []*unstructured.Unstructured) error {
 	data, err := buildObjects(format, objects)
 	if err != nil {

@@ -18,7 +18,8 @@ type Plan struct {
 	// has no hash, NoHash is the cause.
 	Hash   string `json:"hash"`
 	NoHash string `json:"noHash,omitempty"`
-	// Deleting: the node is being deleted; its cleanup has begun, or does when there is an agent.
+	// Deleting means that the node is being deleted. Its cleanup has begun, or begins when an
+	// agent runs.
 	Deleting bool `json:"deleting,omitempty"`
 	// Unprotected is the cause why the config does not select this node. Then there are no steps.
 	Unprotected string `json:"unprotected,omitempty"`
@@ -71,7 +72,7 @@ func NewPlan(node string) *Plan {
 	return &Plan{APIVersion: APIVersion, Kind: "Plan", Node: node, Steps: []PlanStep{}}
 }
 
-// Text writes the steps, what blocks them, and how to run it.
+// Text writes the steps, their blockers, and the command that runs the plan.
 func (p *Plan) Text(text *Text) { p.write(text, false) }
 
 // Wide writes each effect too: every pod with its verdict.

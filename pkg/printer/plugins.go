@@ -128,7 +128,7 @@ type Catalog struct {
 type CatalogPlugin struct {
 	Name    string `json:"name"`
 	Summary string `json:"summary"`
-	// Critical and TimeoutSeconds are what holds for a step that does not say.
+	// Critical and TimeoutSeconds are the defaults of a step.
 	Critical       bool  `json:"critical"`
 	TimeoutSeconds int64 `json:"timeoutSeconds"`
 	// Steps of the config on the cluster that use it.

@@ -11,8 +11,7 @@ import (
 // APIVersion of every view in JSON and YAML.
 const APIVersion = "nodecleanup.io/v1alpha1"
 
-// View is something to show. It is a struct with apiVersion and kind whose
-// JSON is the output for programs.
+// View is a printable struct with apiVersion and kind. Its JSON is the output for programs.
 type View interface {
 	// Text writes the form for people.
 	Text(*Text)

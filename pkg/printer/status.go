@@ -116,7 +116,7 @@ type Agent struct {
 	CLIVersion string `json:"cliVersion"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.
 	Outside bool `json:"outside,omitempty"`
-	// URL is where the API server calls an agent outside the cluster, empty if that is not known.
+	// URL is the webhook URL of an agent outside the cluster, empty if it is unknown.
 	URL string `json:"url,omitempty"`
 	// Stopped: it is scaled to 0 replicas, and none outside leads.
 	Stopped  bool  `json:"stopped,omitempty"`
@@ -183,7 +183,7 @@ type CleanupRow struct {
 	Counts *api.Counts `json:"counts,omitempty"`
 }
 
-// Text writes a line for each part, a table of the cleanups, and what to do next.
+// Text writes a line for each part, a table of the cleanups, and the next step.
 func (s *Status) Text(text *Text) {
 	if s.Pause != nil {
 		text.Line("%s", s.Pause.Line(s.Time.Time))

@@ -1,6 +1,6 @@
 package printer
 
-// Version is the view of which versions there are.
+// Version is the view of the versions of CLI and agent.
 type Version struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`

@@ -2,8 +2,8 @@ package version
 
 import "k8s.io/apimachinery/pkg/util/version"
 
-// Fits reports whether a CLI and an agent of these versions understand what each other
-// writes: both are of the same minor version. Versions that say nothing must be the same.
+// Fits reports whether a CLI and an agent of these versions can read each other's objects: both
+// have the same minor version. Versions without a number must be equal.
 func Fits(cli, agent string) bool {
 	if cli == agent {
 		return true
