@@ -12,7 +12,7 @@ const (
 	// one after the other.
 	minRate = 1.1
 	// maxWrites per Node, with a plan of one step: a record at the start and at the end, the
-	// removal of the finalizer, an Event, and half a write more for what takes longer.
+	// removal of the finalizer, an Event, and on average half a write for progress.
 	maxWrites = 4.5
 	// maxMemory of an agent that cleans up to maxMemoryNodes Nodes at once, in MiB.
 	maxMemory      = 48

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// floorFinalizer is on the Nodes of a floor, so that the agent leaves them alone.
+// floorFinalizer is on the Nodes of a floor, so that the agent ignores them.
 const floorFinalizer = "bench.nodecleanup.io/floor"
 
 // floor is a bare client that deletes Nodes and releases each right after, one request after

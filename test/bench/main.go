@@ -62,8 +62,8 @@ func main() {
 	}
 }
 
-// run measures each size on a cluster of its own. It returns an error, after everything was
-// measured and printed, for each bar that the agent misses.
+// run measures each size on a new cluster. After all measurements, it returns an error for each
+// bar that the agent misses.
 func run(ctx context.Context, o options) error {
 	fmt.Println(measure.Machine())
 	var misses []error
@@ -89,7 +89,7 @@ func run(ctx context.Context, o options) error {
 }
 
 // setUp starts a cluster, and installs and builds the agent. The returned function stops the
-// cluster, and returns its argument or what went wrong; it keeps the agent's log if there was an
+// cluster, and returns its argument or its own error. It keeps the agent's log if there was an
 // error.
 func setUp(ctx context.Context, o options, nodes int) (b *bench, stop func(error) error, err error) {
 	c, err := cluster.New(ctx, cluster.Options{Name: "bench", Output: os.Stderr})

@@ -84,8 +84,8 @@ func (d *departures) disappeared(name string) {
 	d.last = now
 }
 
-// depart runs what makes every node go, and returns when the last one is deleted,
-// as an informer of metadata alone sees it.
+// depart runs the work that deletes every node, and returns when a metadata informer has seen the
+// last deletion.
 func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.Context, *departures) error) (*departures, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -84,7 +84,7 @@ func (b *bench) settled(ctx context.Context, mark cluster.AuditMark) ([]cluster.
 		}
 		var made []cluster.AuditEvent
 		for _, event := range events {
-			// The Lease and the status are written at all times, whatever there is to clean up.
+			// The Lease and the status are also written without cleanups.
 			if !strings.HasPrefix(event.UserAgent, api.Agent) || event.Resource == "leases" || event.Name == api.StatusName || event.Stage != "ResponseComplete" {
 				continue
 			}

@@ -30,7 +30,7 @@ func TestBars(t *testing.T) {
 	for name, test := range map[string]struct {
 		made events
 		peak int64
-		// took is the agent's time, where the floor takes 11 s.
+		// took is the agent's time, compared with 11 s of the floor.
 		took time.Duration
 		more int // nodes
 		want []string

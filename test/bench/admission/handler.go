@@ -27,14 +27,14 @@ import (
 )
 
 const (
-	// callers at once, each over a connection of its own, as an API server behind a Service.
+	// callers at once, each with its own connection, like API servers behind a Service.
 	callers = 16
 	images  = 40
-	// turn is short, so that what else the machine does meets both alike.
+	// turn is short, so that other load of the machine affects both equally.
 	turn  = 250 * time.Millisecond
 	turns = 16 // per round
-	// leastRatio is how much of the throughput of a constant answer ours has to have. It only
-	// finds a decoder that is far too slow: what counts is how long the creation of a Node takes.
+	// leastRatio is the minimum throughput, relative to a constant response. It only detects a
+	// decoder that is far too slow: the time to create a Node is what matters.
 	leastRatio = 0.4
 )
 

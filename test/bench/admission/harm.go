@@ -18,9 +18,9 @@ import (
 const (
 	harmTurn  = 10 * time.Second
 	memoryHas = 16 << 20 // bytes that memory may grow by
-	// slower is how many times as long the slowest of a hundred honest requests may take
-	// among those that mean harm, or tolerable where that is longer: on an idle machine they take
-	// a millisecond, and any other process makes it ten.
+	// slower is the maximum slowdown of the slowest of a hundred regular requests during an
+	// attack. tolerable applies if it is longer: on an idle machine they take a millisecond, and
+	// any other process makes it ten.
 	slower    = 5
 	tolerable = 25 * time.Millisecond
 )
@@ -78,7 +78,7 @@ func measureHarm(ctx context.Context, _ options) (err error) {
 	}
 	harm, stop := context.WithCancel(ctx)
 	defer stop()
-	// In a process of its own: in ours they would take turns with the honest caller.
+	// The attack runs in another process, so that it does not slow down the regular caller.
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -31,14 +31,15 @@ func deleteIfThere(ctx context.Context, of dynamic.ResourceInterface) error {
 	return err
 }
 
-// process is an agent in a process of its own.
+// process is an agent in another process.
 type process struct {
 	*cluster.Process
 	webhook string
 	folder  string
 }
 
-// buildAgent builds the agent of this source tree, and returns its path and what removes it.
+// buildAgent builds the agent of this source tree, and returns its path and a function that
+// removes it.
 func buildAgent(ctx context.Context) (path string, remove func(), err error) {
 	folder, err := os.MkdirTemp("", "bench-admission-")
 	if err != nil {

@@ -55,8 +55,8 @@ func fill(ctx context.Context, config *rest.Config, number int) error {
 	return group.Wait()
 }
 
-// record installs, with an agent outside that does not run, and leaves behind what past
-// cleanups leave: run records, most of them of nodes that are deleted.
+// record installs with a stopped agent outside the cluster, and creates the run records of past
+// cleanups, most of them of deleted nodes.
 func record(ctx context.Context, config *rest.Config, nodes int) error {
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -94,8 +94,7 @@ func record(ctx context.Context, config *rest.Config, nodes int) error {
 	return leave(parent, client, nodes)
 }
 
-// leave deletes some nodes, so that there are cleanups to show, which are looked up among
-// the records.
+// leave deletes some nodes, so that there are cleanups whose records the commands look up.
 func leave(ctx context.Context, client kubernetes.Interface, nodes int) error {
 	for i := range min(leaving, nodes) {
 		if err := client.CoreV1().Nodes().Delete(ctx, fmt.Sprintf("node-%05d", i), metav1.DeleteOptions{}); err != nil {

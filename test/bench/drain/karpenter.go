@@ -108,8 +108,8 @@ func (b *bench) startKarpenter(ctx context.Context) (func(context.Context, []*co
 	}, stop, nil
 }
 
-// terminate does what Karpenter's node controller does until the Node is drained
-// (pkg/controllers/node/termination/controller.go), without the 5 s that it waits for at least.
+// terminate drains the Node as Karpenter's node controller does
+// (pkg/controllers/node/termination/controller.go), without its minimum wait of 5 s.
 func terminate(ctx context.Context, t *terminator.Terminator, node *corev1.Node, reader client.Client) error {
 	// The Node has changed since it was made.
 	if err := reader.Get(ctx, client.ObjectKeyFromObject(node), node); err != nil {

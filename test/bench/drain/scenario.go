@@ -53,9 +53,9 @@ const (
 	room = 1000
 )
 
-// receive makes Nodes that evicted Pods go to, and waits until Pods can be scheduled on them.
-// Each turn has its own: kwok delays its next heartbeat with each change of a Node, so Nodes
-// that are cordoned and uncordoned again and again are taken for dead.
+// receive creates Nodes for the evicted Pods, and waits until Pods can be scheduled on them. Each
+// turn has its own Nodes: kwok delays its next heartbeat with each change of a Node, so repeatedly
+// cordoned Nodes would appear unreachable.
 func (b *bench) receive(ctx context.Context, prefix string) ([]*corev1.Node, error) {
 	var nodes []*corev1.Node
 	for i := range receivers {
@@ -168,7 +168,7 @@ func (b *bench) settled(ctx context.Context, s scenario) error {
 	})
 }
 
-// clear removes what place has made, and waits until no Pod is left.
+// clear removes the objects of place, and waits until no Pod remains.
 func (b *bench) clear(ctx context.Context, nodes []*corev1.Node) error {
 	if err := b.client.AppsV1().Deployments(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return err

@@ -62,7 +62,7 @@ func (b *bench) configOf(tool string) *rest.Config {
 	return config
 }
 
-// kubectl does what RunDrain of k8s.io/kubectl/pkg/cmd/drain does for NODE...: it cordons all
+// kubectl drains as RunDrain of k8s.io/kubectl/pkg/cmd/drain does for NODE...: it cordons all
 // Nodes, and drains one after the other.
 func (b *bench) kubectl(ctx context.Context, nodes []*corev1.Node) error {
 	config := b.configOf(kubectl)
@@ -89,7 +89,7 @@ func (b *bench) kubectl(ctx context.Context, nodes []*corev1.Node) error {
 	return nil
 }
 
-// ours is the drain as the agent runs it: all Nodes at once, with one limit over all.
+// ours is the drain of the agent: all Nodes at once, with one limit over all.
 func (b *bench) ours(ctx context.Context, nodes []*corev1.Node) error {
 	rest := b.configOf(ours)
 	rest.ContentType = runtime.ContentTypeProtobuf
@@ -114,8 +114,8 @@ func (b *bench) ours(ctx context.Context, nodes []*corev1.Node) error {
 	return group.Wait()
 }
 
-// floor evicts by so many callers, each of which repeats a refused eviction at once, and waits
-// by one watch for each Node until the Pods are deleted.
+// floor evicts with that many concurrent callers. Each retries a rejected eviction immediately,
+// and waits by one watch for each Node until the Pods are deleted.
 func (b *bench) floor(ctx context.Context, nodes []*corev1.Node, callers int) error {
 	config := b.configOf(floorOf(callers))
 	config.ContentType = runtime.ContentTypeProtobuf

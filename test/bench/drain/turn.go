@@ -43,9 +43,9 @@ type turn struct {
 	processor time.Duration
 }
 
-// maxTurn is how long a drain may take. kubectl needs two minutes for twenty Nodes. Karpenter 1.14
-// may never end: it requests 100 evictions at once, and drops a Pod for which the API server gives up
-// after 20 conflicts at the budget (409), while it remembers that the Pod is in its queue.
+// maxTurn is the time limit of a drain. kubectl needs two minutes for twenty Nodes. Karpenter 1.14
+// may never end: it requests 100 evictions at once, and drops a Pod for which the API server gives
+// up after 20 conflicts at the budget (409), while it remembers that the Pod is in its queue.
 const maxTurn = 3 * time.Minute
 
 // idleTime is the processor time per second up to which the API server counts as idle.
@@ -72,7 +72,7 @@ func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
 	return b, nil
 }
 
-// turn has a tool drain new Nodes, and returns what that has cost.
+// turn drains new Nodes with a tool, and returns the costs.
 func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t turn, err error) {
 	nodes, err := b.place(ctx, s, prefix)
 	if err != nil {
