@@ -60,8 +60,8 @@ func (c *Cluster) AuditSince(mark AuditMark) ([]AuditEvent, error) {
 	return events, nil
 }
 
-// readAudit returns the complete lines after the mark and where they end. What follows the last newline is an event
-// that is being written.
+// readAudit returns the complete lines after the mark, and their end. Data after the last newline
+// is an incomplete event.
 func (c *Cluster) readAudit(mark AuditMark) ([]byte, AuditMark, error) {
 	content, err := readFrom(c.layout.auditLog(), int64(mark))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// CacheDir is where the Kubernetes binary and the clusters that stay up are kept: $NODECLEANUP_CACHE, or else
-// nodecleanup in the user's cache directory. It can be missing still.
+// CacheDir is the directory of the Kubernetes binary and of detached clusters: $NODECLEANUP_CACHE,
+// or nodecleanup in the user's cache directory. It may not exist yet.
 func CacheDir() (string, error) {
 	if dir := os.Getenv("NODECLEANUP_CACHE"); dir != "" {
 		return filepath.Abs(dir)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// buildProgress turns what go writes to stderr into a line from time to time. go names a module that it downloads
-// and, with -v, a package that it compiles; packages that it has compiled before are not named.
+// buildProgress condenses the stderr of go into a line from time to time. go names each downloaded
+// module and, with -v, each compiled package; cached packages are not named.
 type buildProgress struct {
 	out   io.Writer
 	began time.Time
@@ -88,7 +88,7 @@ func (b *buildProgress) status() string {
 	return fmt.Sprintf("  %6s  %d of %d packages compiled", elapsed, b.compiled, b.total)
 }
 
-// tail returns the last lines that are no progress, to be appended to an error.
+// tail returns the last lines without progress lines, to be appended to an error.
 func (b *buildProgress) tail() string {
 	const most = 20
 	b.mu.Lock()

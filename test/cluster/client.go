@@ -21,9 +21,10 @@ const (
 // RESTConfig returns the credentials of an administrator, without a limit on requests. The caller may change it.
 func (c *Cluster) RESTConfig() *rest.Config { return c.RESTConfigFor(adminUser, adminGroup) }
 
-// RESTConfigFor returns the credentials of any user in any groups, such as "system:node:n1" in "system:nodes": a client
-// certificate that the cluster's authority signs. There is no limit on requests. The user's rights are what RBAC
-// gives. It panics when user or group is no text that a certificate can hold, which is a mistake in the caller.
+// RESTConfigFor returns the credentials of any user in any groups, such as "system:node:n1" in
+// "system:nodes": a client certificate that the cluster's authority signs. Requests are not
+// rate-limited. RBAC determines the user's rights. It panics if the user or a group cannot be part
+// of a certificate.
 func (c *Cluster) RESTConfigFor(user string, groups ...string) *rest.Config {
 	pair, err := c.ca.client(user, groups...)
 	if err != nil {

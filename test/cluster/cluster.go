@@ -44,7 +44,7 @@ type Options struct {
 	Detached bool
 }
 
-// wanted returns the components to start beside etcd and the API server.
+// wanted returns the components to start besides etcd and the API server.
 func (o Options) wanted() []string {
 	var names []string
 	for _, component := range []struct {
@@ -101,7 +101,7 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 	return c, nil
 }
 
-// prepare makes a cluster of which nothing runs yet.
+// prepare creates a cluster without starting it.
 func prepare(ctx context.Context, options Options, binary string) (*Cluster, error) {
 	c := &Cluster{name: options.Name, detached: options.Detached, out: options.Output, reserved: &ports{}}
 	if c.name == "" {
@@ -179,7 +179,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return errors.Join(append(errs, c.discard())...)
 }
 
-// discard returns back what belongs to a cluster that does not run.
+// discard releases the resources of a stopped cluster.
 func (c *Cluster) discard() error {
 	errs := []error{c.reserved.release()}
 	if c.detached {

@@ -29,7 +29,7 @@ func Helm(ctx context.Context, out io.Writer) (string, error) {
 		return "", err
 	}
 	defer held.release()
-	// go leaves a program alone that is up to date.
+	// go does not rebuild an up-to-date program.
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, "-ldflags=-s -w", "helm.sh/helm/v4/cmd/helm")
 	build.Dir = filepath.Join(filepath.Dir(source.dir), "tools", "chart")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false", "GOGC=off", "GOMEMLIMIT=1GiB")

@@ -17,8 +17,8 @@ const (
 	keptMost = 20
 )
 
-// keepLogs copies the logs of the components and the audit log to where Stop does not remove them, and removes what
-// failed runs of long ago have left there.
+// keepLogs copies the logs of the components and the audit log to a folder that Stop does not
+// remove, and deletes the logs of old failed runs.
 func keepLogs(c *Cluster) (string, error) {
 	dir, err := os.MkdirTemp("", keptPrefix+c.Name()+"-")
 	if err != nil {
@@ -37,7 +37,7 @@ func keepLogs(c *Cluster) (string, error) {
 	return dir, nil
 }
 
-// dropKept removes all but the newest of the folders that keepLogs made.
+// dropKept removes all folders of keepLogs except the newest ones.
 func dropKept(parent string, most int) error {
 	found, err := filepath.Glob(filepath.Join(parent, keptPrefix+"*"))
 	if err != nil {

@@ -27,8 +27,9 @@ func KwokCommand(ctx context.Context, dir, kubeconfig, serve string, out io.Writ
 	}, nil
 }
 
-// Heartbeats are in the Node's status, as no lease is kept. With leases kwok overlooks a pod whose node's lease it has
-// created but not seen yet, for ever; and after a restart it leaves the nodes alone until its old leases have run out.
+// Heartbeats are in the Node's status, because no lease is kept. With leases, kwok forever
+// overlooks a Pod if it has created the node's lease but not observed it yet. After a restart, it
+// would ignore the nodes until its old leases have expired.
 func kwokFlags(kubeconfig, stages, serve string) []string {
 	return []string{
 		"--kubeconfig=" + kubeconfig,

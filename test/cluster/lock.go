@@ -56,8 +56,8 @@ func lock(ctx context.Context, path string, waiting func()) (*fileLock, error) {
 	}
 }
 
-// Lock waits for the lock on a file until ctx is done, and returns what gives it back. It calls waiting once when
-// another process holds it.
+// Lock waits for the lock on a file until ctx is done, and returns a function that releases it. It
+// calls waiting once if another process holds the lock.
 func Lock(ctx context.Context, path string, waiting func()) (release func() error, err error) {
 	held, err := lock(ctx, path, waiting)
 	if err != nil {
@@ -66,7 +66,7 @@ func Lock(ctx context.Context, path string, waiting func()) (release func() erro
 	return held.release, nil
 }
 
-// release returns the lock back and removes its file.
+// release unlocks the file and removes it.
 func (l *fileLock) release() error {
 	return errors.Join(os.Remove(l.file.Name()), l.file.Close())
 }

@@ -11,7 +11,7 @@ import (
 	"regexp"
 )
 
-// DirOf is where the cluster of that name is kept while it is up: below the cache directory.
+// DirOf returns the directory of the detached cluster of that name, below the cache directory.
 func DirOf(name string) (string, error) {
 	if !regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`).MatchString(name) {
 		return "", fmt.Errorf("the name of a cluster is small letters, digits, - and .; not %q", name)
@@ -20,7 +20,7 @@ func DirOf(name string) (string, error) {
 	return filepath.Join(clusters, name), err
 }
 
-// Names returns the clusters that are up, or were when the machine or something else ended them.
+// Names returns the detached clusters, including those that ended without being stopped.
 func Names() ([]string, error) {
 	clusters, err := clustersDir()
 	if err != nil {
@@ -52,7 +52,7 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 	})
 }
 
-// Replace returns a new detached cluster of that name, in the place of one that is up. Otherwise it is as Up.
+// Replace is Up, except that it replaces a running cluster of that name by a new one.
 func Replace(ctx context.Context, options Options) (*Cluster, error) {
 	return named(ctx, options, func(c *Cluster) (bool, error) {
 		fmt.Fprintf(c.out, "Ending the cluster %s that is up\n", options.Name)

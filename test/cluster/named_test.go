@@ -57,7 +57,7 @@ func TestUpAndDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// They were ended through another Cluster value; this one hears of it a moment later.
+	// They were ended through another Cluster value; this one notices it a moment later.
 	eventually(t, "nothing of the clusters before is left", func(context.Context) (bool, error) {
 		return !extra.Running() && !first.Component(APIServer).Running() && !again.Component(Kwok).Running() &&
 			!repaired.Component(APIServer).Running(), nil

@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Kwok plays the kubelet of the nodes with this annotation, and leaves others alone.
+// Kwok plays the kubelet of the nodes with this annotation, and ignores others.
 const (
 	fakeNodeAnnotation = "kwok.x-k8s.io/node"
 	fakeNodeValue      = "fake"

@@ -47,7 +47,7 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate, key}, err
 }
 
-// loadAuthority reads what write has written.
+// loadAuthority reads the files of write.
 func loadAuthority(dir, name string) (*authority, error) {
 	certificate, err := readPEM(filepath.Join(dir, name+".crt"))
 	if err != nil {

@@ -49,7 +49,7 @@ func (p *ports) reserve(n int) ([]int, error) {
 	return nil, fmt.Errorf("reserving %d ports: found no more than %d free ones from %d to %d", n, len(reserved), firstPort, lastPort)
 }
 
-// release lets others take the ports.
+// release frees the ports for other processes.
 func (p *ports) release() error {
 	var errs []error
 	for _, held := range p.locks {

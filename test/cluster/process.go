@@ -36,9 +36,10 @@ type Command struct {
 	StopTimeout time.Duration `json:"stopTimeout,omitempty"`
 }
 
-// Process is a program that can be started, stopped, killed, paused and started again. It runs in a process group of
-// its own, which is what signals are sent to, and appends stdout and stderr to one log file. It does not outlive this
-// process, unless it is detached. Its methods can be called from several goroutines.
+// Process is a program that can be started, stopped, killed, paused and started again. It runs in
+// its own process group, which gets the signals, and appends stdout and stderr to one log file. It
+// does not outlive this process, unless it is detached. Its methods can be called from several
+// goroutines.
 type Process struct {
 	command  Command
 	log      string
@@ -87,7 +88,8 @@ func (p *Process) Start(ctx context.Context) error {
 	return nil
 }
 
-// launch starts the program. It also gives the size of the log from before, where the output of this start begins.
+// launch starts the program. It also returns the previous size of the log, where the output of
+// this start begins.
 func (p *Process) launch() (*run, int64, error) {
 	log, logged, err := openLog(p.log)
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// setProcessAttributes puts the child in a process group of its own. A detached child gets a session of its own too,
-// so that the end of the terminal does not reach it; the others are killed by the kernel when their parent dies.
+// setProcessAttributes puts the child in its own process group. A detached child also gets its own
+// session, so that the end of the terminal does not reach it. The kernel kills other children when
+// their parent dies.
 func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 	if detached {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -21,8 +22,8 @@ func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 // leash does nothing here: Pdeathsig does the work.
 func leash(int) (release func()) { return nil }
 
-// processBirth returns when the process was started, in clock ticks of this boot, and false when there is none or only
-// its exit code is left. See proc_pid_stat(5).
+// processBirth returns the start of the process in clock ticks of this boot. It returns false if
+// there is no process, or only its exit code remains. See proc_pid_stat(5).
 func processBirth(pid int) (string, bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

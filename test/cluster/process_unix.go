@@ -9,15 +9,15 @@ import (
 	"syscall"
 )
 
-// setProcessAttributes puts the child in a process group of its own. A detached child gets a session of its own too,
-// so that the end of the terminal does not reach it.
+// setProcessAttributes puts the child in its own process group. A detached child also gets its own
+// session, so that the end of the terminal does not reach it.
 func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !detached, Setsid: detached}
 }
 
-// leash kills the process group when this process dies, for systems without a parent-death signal: a shell waits for
-// the end of a pipe that the kernel closes then. The function it gives ends that shell and lets the group live; it
-// is nil when there is no shell.
+// leash kills the process group when this process dies, for systems without a parent-death signal:
+// a shell waits for the end of a pipe that the kernel then closes. The returned function ends that
+// shell and keeps the group; it is nil if there is no shell.
 func leash(group int) (release func()) {
 	watch := exec.Command("/bin/sh", "-c", `read -r word || kill -s KILL -- "-$1"`, "leash", strconv.Itoa(group))
 	watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -34,7 +34,8 @@ func leash(group int) (release func()) {
 	}
 }
 
-// processBirth returns when the process was started, and false when there is none or only its exit code is left.
+// processBirth returns the start of the process, and false if there is no process or only its exit
+// code remains.
 func processBirth(pid int) (string, bool) {
 	out, err := exec.Command("/bin/ps", "-o", "stat=", "-o", "lstart=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {

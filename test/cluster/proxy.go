@@ -13,8 +13,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Proxy returns a kubeconfig of an administrator whose requests go by a hook. A
-// hook that answers returns true; otherwise the API server answers.
+// Proxy returns a kubeconfig of an administrator whose requests pass a hook. A hook that has
+// responded returns true; otherwise the API server responds.
 func (c *Cluster) Proxy(t *testing.T, hook func(http.ResponseWriter, *http.Request) bool) (kubeconfig string) {
 	t.Helper()
 	forward := c.Forward(t)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// run is one life of a process: a child of ours, or a detached process that an earlier command left running.
+// run is one execution of a process: a child of ours, or a detached process of an earlier command.
 type run struct {
 	pid int
 	// born distinguishes this process from a later one with the same id; see processBirth.
@@ -19,7 +19,7 @@ type run struct {
 	err    error
 }
 
-// startRun starts cmd in a process group of its own. Unless it is detached, it dies with this process.
+// startRun starts cmd in its own process group. Unless it is detached, it dies with this process.
 func startRun(cmd *exec.Cmd, detached bool) (*run, error) {
 	r := &run{exited: make(chan struct{})}
 	failed := make(chan error, 1)

@@ -60,7 +60,7 @@ func Open(dir string) (*Cluster, error) {
 	return c, nil
 }
 
-// saveState writes down what runs, at every start and end of a process.
+// saveState stores the running processes, at every start and end of a process.
 func (c *Cluster) saveState() error {
 	c.saving.Lock()
 	defer c.saving.Unlock()

@@ -66,7 +66,8 @@ func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code i
 	return code
 }
 
-// UseOwnCache returns the test a cache of its own, and with it clusters of its own, with the Kubernetes of the other.
+// UseOwnCache sets a new cache for the test, with its own clusters and the Kubernetes of the
+// shared cache.
 func UseOwnCache(t testing.TB) {
 	t.Helper()
 	if _, err := Build(t.Context(), t.Output()); err != nil {
