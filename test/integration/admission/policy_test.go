@@ -81,7 +81,7 @@ func TestRemovingProtectionNeedsBypass(t *testing.T) {
 	}
 }
 
-// release lets a Node go for good, so that the next may take its name.
+// release removes a Node completely, so that the next one can have its name.
 func (f *fixture) release(node *corev1.Node) {
 	f.Helper()
 	if _, err := f.admin.CoreV1().Nodes().Patch(f.Context(), node.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {

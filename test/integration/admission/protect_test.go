@@ -77,7 +77,7 @@ steps: [{name: log, plugin: logger}]
 	if !api.HasFinalizer(f.would(map[string]string{"pool": "workers"})) {
 		t.Error("a node that config selects is not protected")
 	}
-	// An install that is done again leaves the limit alone.
+	// A repeated install preserves the limit.
 	results, err := f.apply(install.Options{AgentURL: "https://127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func (f *fixture) store(t *testing.T, object *corev1.ConfigMap) *corev1.ConfigMa
 	return stored
 }
 
-// wantRefused wants the answer of the policy, with what to do.
+// wantRefused checks that the policy denied the request and named the next step.
 func wantRefused(t *testing.T, what, name string, err error) {
 	t.Helper()
 	if !apierrors.IsForbidden(err) {
@@ -175,7 +175,7 @@ func TestUsersWithBypassCanWriteRecords(t *testing.T) {
 	}
 }
 
-// The Role alone, without the ClusterRole that has the verb bypass, is enough for a preflight.
+// A preflight needs only the Role, not the ClusterRole with the verb bypass.
 func TestAPreflightNeedsNoBypass(t *testing.T) {
 	f := setUpRecords(t)
 	f.store(t, configMap(api.StatusName, nil))

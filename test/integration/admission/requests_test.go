@@ -162,7 +162,7 @@ func (f *fixture) register(client kubernetes.Interface, key string) error {
 	return err
 }
 
-// The API server writes down who tried, by which way.
+// The audit log names the user and the kind of each denied attempt.
 func TestAuditLogNamesTheDeniedUser(t *testing.T) {
 	f := setUp(t)
 	node := f.node("worker")

@@ -20,9 +20,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// between stands between the agent and the API server, and lets a test do
-// something right before a request reaches the API server, or right after the
-// API server has answered it and before the agent hears of that.
+// between is a proxy between the agent and the API server. A test can act right before a request
+// reaches the API server, or after the API server has responded and before the agent gets the
+// response.
 type between struct {
 	*httptest.Server
 

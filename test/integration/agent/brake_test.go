@@ -20,8 +20,8 @@ import (
 
 const worksProbe = "steps:\n- {name: works, plugin: probe}\n"
 
-// leaving returns nodes of which the first three are deleted, before an agent runs: so that none of
-// their cleanups begins before the third is deleted.
+// leaving returns nodes and deletes the first three before an agent runs, so that no cleanup
+// begins before the third deletion.
 func (f *fixture) leaving() []*corev1.Node {
 	f.Helper()
 	var nodes []*corev1.Node
@@ -75,7 +75,8 @@ func TestTooManyDeletedNodesEngageTheBrake(t *testing.T) {
 	f.awaitPauseEvent("BrakeReleased", "we meant it")
 }
 
-// Else status says nothing of the brake while Nodes wait, and the next leader releases it.
+// Otherwise the status would not show the brake while Nodes wait, and the next leader would
+// release it.
 func TestBrakeSurvivesDeletionOfTheStatus(t *testing.T) {
 	const brake = "brake: {maxTerminating: 2}\n"
 	f := setUp(t, brake+worksProbe)

@@ -26,8 +26,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
-// answersAt has a client see the answers of API servers whose clocks are off: one after the
-// other, as a load balancer distributes requests.
+// answersAt gives a client the responses of API servers with wrong clocks in turn, as a load
+// balancer distributes requests.
 func answersAt(config *rest.Config, off ...time.Duration) {
 	var answers atomic.Uint64
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -143,8 +143,8 @@ func TestFastClockDoesNotOverrideBudgets(t *testing.T) {
 func (f *fixture) blockedPods(node *corev1.Node, n int) []*corev1.Pod {
 	f.Helper()
 	ctx := context.WithoutCancel(f.Context())
-	// Not in the agent's namespace, which admits only restricted Pods. Nothing counts this
-	// budget's pods, so it lets none go.
+	// Not in the agent's namespace, which admits only restricted Pods. No controller computes the
+	// status of this budget, so it allows no disruption.
 	budget := &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: "blocks"},
 		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"blocked": "yes"}}},
@@ -161,7 +161,7 @@ func (f *fixture) blockedPods(node *corev1.Node, n int) []*corev1.Pod {
 		if err != nil {
 			f.Fatal(err)
 		}
-		// A budget holds no pod that has not begun.
+		// A budget protects only running Pods.
 		pod.Status.Phase = corev1.PodRunning
 		if pod, err = f.client.CoreV1().Pods(metav1.NamespaceDefault).UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
 			f.Fatal(err)
@@ -172,7 +172,7 @@ func (f *fixture) blockedPods(node *corev1.Node, n int) []*corev1.Pod {
 	return pods
 }
 
-// openBudget takes away the budget of blockedPods.
+// openBudget deletes the budget of blockedPods.
 func (f *fixture) openBudget() {
 	f.Helper()
 	err := f.client.PolicyV1().PodDisruptionBudgets(metav1.NamespaceDefault).Delete(context.WithoutCancel(f.Context()), "blocks", metav1.DeleteOptions{})

@@ -9,7 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// fails is a plugin whose first attempt fails, and the next one when the test lets it succeed.
+// fails is a plugin whose first attempt fails. The next attempt succeeds when the test allows it.
 type fails struct{ succeed chan struct{} }
 
 func (p fails) Cleanup(ctx context.Context, target cleanup.Target) error {

@@ -60,7 +60,7 @@ steps:
 	// settled holds the number of calls of each step at a time when it was
 	// recorded as done and no agent ran.
 	settled := map[string]int{}
-	// hits counts the kills that cut a run short, of which a step had begun.
+	// hits counts the kills that interrupted a run with a started step.
 	hits := 0
 	for kill := range kills {
 		if err := agent.Start(t.Context()); err != nil {
@@ -136,7 +136,7 @@ steps:
 	t.Logf("%d kills, %d of which cut a run short: %d steps recorded as done at a kill, %d interrupted ones called again", kills, hits, len(settled), repeated)
 }
 
-// records returns every run record that there is.
+// records returns every run record.
 func (f *fixture) records() []*api.Run {
 	f.Helper()
 	list, err := f.client.CoreV1().ConfigMaps(f.namespace).List(context.WithoutCancel(f.Context()), metav1.ListOptions{LabelSelector: api.LabelRun + "=true"})

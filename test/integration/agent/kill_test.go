@@ -66,7 +66,7 @@ func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
 	}
 }
 
-// process returns the agent as a program of its own, not started yet.
+// process returns the agent as a separate process, not started yet.
 func (f *fixture) process() *cluster.Process {
 	f.Helper()
 	user, groups := f.user()

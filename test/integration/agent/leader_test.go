@@ -103,8 +103,8 @@ func ignoreConflict(err error) error {
 	return err
 }
 
-// An alert on a plugin that is not healthy would never end where the agent that found it
-// leads no more.
+// Otherwise the alert about an unhealthy plugin would never end after its agent has lost the
+// leadership.
 func TestFormerLeaderReportsNoPluginHealth(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: inventory, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}\n")
 	options := f.options()

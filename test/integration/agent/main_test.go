@@ -9,8 +9,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// shared is the cluster of all tests in this package; each test installs into a
-// namespace of its own and takes all of it away again.
+// shared is the cluster of all tests in this package. Each test installs into its own namespace
+// and removes everything again.
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {

@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// pod creates a pod on a Node that some controller would make again elsewhere, not in the
-// agent's namespace, where a pod has to be a restricted one.
+// pod creates a Pod on a Node that a controller would recreate elsewhere. It is not in the agent's
+// namespace, which admits only restricted Pods.
 func (f *fixture) pod(name string, node *corev1.Node) *corev1.Pod {
 	f.Helper()
 	pod := cluster.MakePod(metav1.NamespaceDefault, name, node.Name)

@@ -68,7 +68,8 @@ func TestEditsOfTheRecordDoNotStopSteps(t *testing.T) {
 	}
 }
 
-// The write of another client, or of this one whose answer was lost, leaves no record that runs for ever.
+// If another client wrote the record, or the response to a write was lost, the record must not
+// stay Running forever.
 func TestRecordWrittenByAnotherClientIsClosed(t *testing.T) {
 	f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")
 	gate := newGate()

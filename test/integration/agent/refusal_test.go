@@ -83,7 +83,7 @@ func (f *fixture) refuseRecords() (allow func()) {
 	})
 }
 
-// Whose cleanup is done needs no room to be tried again.
+// A completed cleanup needs no slot for another attempt.
 func TestFailedReleaseIsReportedAndRetried(t *testing.T) {
 	f := setUp(t, "concurrency: {nodes: 1}\nsteps:\n- {name: storage, plugin: probe}\n")
 	gate := newGate()

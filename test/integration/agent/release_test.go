@@ -14,7 +14,7 @@ import (
 // Another client changes the Node while the patch is being sent.
 func TestReleasePatchAppliesOnlyToTheCleanedUpNode(t *testing.T) {
 	for name, test := range map[string]struct {
-		// interfere does something to the node, and returns one that has to stay.
+		// interfere changes the node, and returns a node that must stay.
 		interfere func(f *fixture, node *corev1.Node) *corev1.Node
 	}{
 		"which is written": {func(f *fixture, node *corev1.Node) *corev1.Node {

@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// unreadable returns a Node a run record that says nothing.
+// unreadable creates an undecodable run record of a Node.
 func (f *fixture) unreadable(node *corev1.Node) {
 	f.Helper()
 	configMap, err := api.EncodeRun(f.namespace, &api.Run{Node: node.Name, NodeUID: node.UID})
@@ -59,7 +59,7 @@ func TestAnUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
 	}
 }
 
-// It holds its node as a failed step does, and an operator has to act.
+// It holds its node like a failed step, until an operator acts.
 func TestUndecodableRecordCountsAsBlocked(t *testing.T) {
 	f := setUp(t, logOnly)
 	node := f.protected("worker")

@@ -13,7 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// holds is a plugin that reports that it runs, and ends when the test lets it.
+// holds is a plugin that reports its start, and ends when the test allows it.
 type holds struct{ runs, ends chan struct{} }
 
 func (h holds) Cleanup(ctx context.Context, _ cleanup.Target) error {

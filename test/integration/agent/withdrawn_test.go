@@ -45,8 +45,8 @@ func TestRequestWithdrawnWithoutAnAgentIsCanceled(t *testing.T) {
 	}
 }
 
-// TestAWithdrawnRequestIsFoundDuringABulkDeletion: it has left a record, which a deletion in a
-// bulk deletion has to find it: each step is called once.
+// The earlier request has left a record. A bulk deletion must find it, so that each step is called
+// once.
 func TestAWithdrawnRequestIsFoundDuringABulkDeletion(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same leadership": false, "in the next one": true} {
 		t.Run(name, func(t *testing.T) {

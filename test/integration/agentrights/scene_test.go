@@ -174,8 +174,8 @@ func (s *scene) liveThroughEverything() {
 	})
 }
 
-// createWithResponder creates a Pod whose eviction is asked for with an EvictionRequest, where the
-// API server serves these. Elsewhere it ignores the responder.
+// createWithResponder creates a Pod that is evicted by an EvictionRequest if the API server serves
+// these. Other API servers ignore the responder.
 func (s *scene) createWithResponder(name, node string) {
 	s.Helper()
 	pod := cluster.MakePod(metav1.NamespaceDefault, name, node)
@@ -210,8 +210,8 @@ func (s *scene) failEvictionRequests() {
 // terminating is a namespace that is deleted.
 const terminating = "leaving"
 
-// terminate creates that namespace with a Pod on the Node and deletes it, while its
-// controller is paused. It returns what resumes that one.
+// terminate creates that namespace with a Pod on the Node and deletes it, while the namespace
+// controller is paused. It returns a function that resumes the controller.
 func (s *scene) terminate(node string) (resume func()) {
 	s.Helper()
 	ctx := s.Context()
@@ -276,7 +276,8 @@ func (s *scene) delete(name string) {
 	}
 }
 
-// blockByBudget returns a pod a budget that does not let it go, and waits until the budget has counted it.
+// blockByBudget creates a budget that blocks the Pod's eviction, and waits until its status is
+// computed.
 func (s *scene) blockByBudget(pod string) {
 	s.Helper()
 	one := intstr.FromInt32(1)

@@ -48,7 +48,7 @@ const reused = "reused"
 
 func TestInstallTwiceChangesNothing(t *testing.T) {
 	client := admin(t)
-	// Without a status that changes by itself there is only what install wrote.
+	// Without a status that changes by itself, there are only the writes of the install.
 	first := must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	if strings.Contains(first.out, "unchanged") {
 		t.Errorf("the first install found something:\n%s", first.out)
@@ -156,7 +156,7 @@ func TestInstallServerDryRunWritesNothing(t *testing.T) {
 	client := admin(t)
 	const user = "rehearsing"
 	mark := auditMark(t)
-	// Once where there is nothing, once where there is an install to change.
+	// Once without an install, and once with an install to change.
 	result := want(t, exit.OK, run(t, kubeconfigFor(t, user, "system:masters"), "install", "--dry-run=server"))
 	wantText(t, result.out, "namespace/nodecleanup-system created (server dry run)", "deployment.apps/nodecleanup-agent not checked")
 	must(t, "install")

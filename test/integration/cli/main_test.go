@@ -125,8 +125,7 @@ func releaseAll(ctx context.Context, client kubernetes.Interface, node *corev1.N
 	return err
 }
 
-// makeNode creates a node that kwok leaves alone, so that nothing but the test
-// and the command writes to it.
+// makeNode creates a node that kwok ignores, so that only the test and the command write to it.
 func makeNode(t *testing.T, client kubernetes.Interface, name string, change func(*corev1.Node)) *corev1.Node {
 	t.Helper()
 	node := cluster.MakeNode(name, nil)

@@ -24,7 +24,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// abandoned is a deleted node in the middle of its cleanup, whose agent has stopped.
+// abandoned returns a deleted node with a cleanup in progress, whose agent has stopped.
 func abandoned(t *testing.T, client kubernetes.Interface, name string, more ...string) *corev1.Node {
 	t.Helper()
 	makeNode(t, client, name, finalizers(append(more, api.Finalizer)...))

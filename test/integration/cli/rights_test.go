@@ -35,7 +35,7 @@ func TestAUserWithoutRights(t *testing.T) {
 	}
 }
 
-// The agent's own tests show that its rights suffice; this one shows where they end.
+// The agent's own tests show that its rights suffice; this one shows their limits.
 func TestUninstallRevokesTheRightsOfTheAgent(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, reused)

@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// Whatever an operator asks, the answer is the same: which record, why, that the cleanup is
-// paused, and what to do. It is never to delete the record.
+// Every command reports the undecodable record with the cause, the paused cleanup and the next
+// step. The next step is never to delete the record.
 func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 	client := admin(t)
 	node, live := makeNode(t, client, "worker", finalizers(api.Finalizer)), makeNode(t, client, "live", finalizers(api.Finalizer))

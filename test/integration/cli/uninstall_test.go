@@ -383,7 +383,7 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	}
 }
 
-// answer is a user who answers after a while: what happens in between happens before the answer.
+// answer is a user who answers after a delay, so that changes can happen before the answer.
 type answer struct {
 	interfere func()
 	io.Reader
@@ -522,7 +522,7 @@ func TestUninstallReportsARestoredFinalizer(t *testing.T) {
 	wantText(t, result.errOut, "an agent is still running", "Stop that agent")
 }
 
-// What belongs to no namespace is the install's, wherever that is.
+// Cluster-scoped objects belong to the install, whatever its namespace is.
 func TestUninstallFromAnotherNamespaceIsRefused(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")

@@ -147,7 +147,7 @@ func TestDrainWorksWithoutTheRightToWatchBudgets(t *testing.T) {
 	}
 }
 
-// allow returns the fixture's user rights in the whole cluster.
+// allow grants the fixture's user rights in the whole cluster.
 func (f *fixture) allow(rules ...rbacv1.PolicyRule) {
 	f.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: f.user}, Rules: rules}

@@ -115,7 +115,7 @@ func (f *fixture) unready(name string) {
 	}
 }
 
-// budgetOf wants a number of Pods to be healthy, of which there are fewer.
+// budgetOf creates a budget that needs more healthy Pods than exist.
 func (f *fixture) budgetOf(app string, wanted, healthy int32) {
 	f.Helper()
 	budgets := f.client.PolicyV1().PodDisruptionBudgets(f.namespace)

@@ -123,7 +123,7 @@ func (f *fixture) budgetFor(name, app string, healthy int32) {
 	})
 }
 
-// descriptor returns the drain as a user that may do everything.
+// descriptor returns the drain of a user with all rights.
 func (f *fixture) descriptor() cleanup.Descriptor {
 	config := shared.RESTConfigFor(f.user, "system:masters")
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {

@@ -19,7 +19,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// withResponder returns a Pod an eviction responder.
+// withResponder adds an eviction responder to a Pod.
 func withResponder(pod *corev1.Pod) {
 	pod.Spec.EvictionResponders = []corev1.EvictionResponder{{Name: "db.example.com/operator", Priority: ptr.To[int32](10000)}}
 }

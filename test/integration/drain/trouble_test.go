@@ -25,7 +25,8 @@ func labelled(app string) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": app} }
 }
 
-// blocked begins a drain that a budget blocks, and returns what opens the budget and the drain's end.
+// blocked begins a drain that a budget blocks. It returns a function that opens the budget, and a
+// channel with the result of the drain.
 func (f *fixture) blocked(options string) (open func(), ended <-chan error) {
 	f.Helper()
 	elsewhere := f.createNode(f.namespace + "-elsewhere")

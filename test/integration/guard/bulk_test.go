@@ -108,7 +108,7 @@ func (f *fixture) oneByOne(nodes []*corev1.Node) {
 	}
 }
 
-// agents are two that know each other's answers by the API server alone.
+// agents are two agents that share their decisions only through the API server.
 type agents struct {
 	*fixture
 	each [2]*guard.Guard

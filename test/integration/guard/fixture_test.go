@@ -226,7 +226,8 @@ func (f *fixture) annotate(client kubernetes.Interface, node *corev1.Node, key, 
 	return err
 }
 
-// refused checks that an answer is the guard's refusal, says all of that, and left the Node alone.
+// refused checks that the guard denied the deletion, that the message contains all texts, and that
+// the Node was not changed.
 func (f *fixture) refused(err error, node *corev1.Node, says ...string) {
 	f.Helper()
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `admission webhook "`+api.GuardHook+`" denied the request: node `+node.Name+" was not deleted: ") {
@@ -253,7 +254,7 @@ func (f *fixture) allowed(err error, node *corev1.Node) {
 	}
 }
 
-// free lets a deleted Node go at last.
+// free removes the finalizers of a deleted Node.
 func (f *fixture) free(node *corev1.Node) {
 	f.Helper()
 	f.remove(node.Name)

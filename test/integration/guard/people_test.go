@@ -192,7 +192,7 @@ func TestRepeatedInstallKeepsTheCA(t *testing.T) {
 			t.Errorf("it is %s", result.Action)
 		}
 	}
-	// And when it is lost, the agent publishes it again. Without it there is nothing to take away.
+	// If the CA is lost, the agent publishes it again.
 	if _, err := configurations.Patch(t.Context(), api.WebhookName, types.JSONPatchType, []byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func TestReadErrorDeniesIfConfigured(t *testing.T) {
 	f.refused(f.delete(f.admin, node), node, "cannot evaluate guard.criticalPods: listing the pods of the node: pods is forbidden", "retry; denied because guard.onReadError=refuse")
 }
 
-// network lets connections stand still, as behind a firewall that drops everything.
+// network drops the packets of connections without closing them, as a firewall does.
 type network struct {
 	mutex   sync.Mutex
 	stopped chan struct{} // Closed when it continues; nil while it does.

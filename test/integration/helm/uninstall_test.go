@@ -19,8 +19,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// Helm marks a release as uninstalling before its hook runs, and refuses to upgrade it from then
-// on. Each command that the hook or the documentation names has to work in this state.
+// Helm marks a release as uninstalling before its hook runs, and then refuses to upgrade it. Each
+// command that the hook or the documentation names must work in this state.
 func TestAReleaseStaysUsableWhenItsUninstallFails(t *testing.T) {
 	const namespace = "cleanup"
 	node := cluster.MakeNode("leaving", nil)
@@ -152,7 +152,7 @@ func nodecleanup(ctx context.Context, kubeconfig string, arguments ...string) (s
 	return said.String(), exit.Code(ctx, err)
 }
 
-// statusOf is the status of a Job whose Pod has ended.
+// statusOf returns the status of a Job whose Pod has ended.
 func statusOf(code int) batchv1.JobStatus {
 	now := metav1.Now()
 	status := batchv1.JobStatus{StartTime: &now}

@@ -21,7 +21,7 @@ import (
 // filledIn are Grafana's variables as it fills them in; "All" is the choice of clusters.
 var filledIn = strings.NewReplacer("$cluster", ".*", "$__range", "5m", "$__rate_interval", "1m")
 
-// fires are the alerts of what happens in the test; the others keep silent.
+// fires are the alerts that the test triggers; the others must not fire.
 var fires = []string{
 	"NodeCleanupFailed",             // the cleanup of a Node has used up its tries
 	"NodeCleanupDeletedUnprotected", // a Node was deleted while there was no agent
@@ -39,7 +39,7 @@ func TestAlertsAndDashboardAgainstARealPrometheus(t *testing.T) {
 	s.awaitData(t, prometheus, `apiserver_admission_webhook_fail_open_count{name="finalizer.nodecleanup.io"}`)
 
 	s.start(t)
-	// A rate is of what changes between two scrapes; so each thing happens twice.
+	// A rate needs a change between two scrapes, so each event happens twice.
 	s.clean(t, "first")
 	s.refused(t, "protected-1")
 	s.awaitData(t, prometheus, `node_cleanup_operations_total{plugin="http",result="success"} and on () node_cleanup_webhook_requests_total{operation="DELETE"}`)

@@ -37,7 +37,7 @@ steps:
 - {name: inventory, plugin: http, critical: true, options: {url: %q}}
 - {name: log, plugin: logger, critical: false, dependsOn: [inventory]}
 `
-	// sad is the name of a Node that the inventory has nothing but errors for.
+	// sad is the name of a Node for which the inventory only returns errors.
 	sad = "sad"
 )
 

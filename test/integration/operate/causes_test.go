@@ -36,7 +36,7 @@ func TestWebhookBlockingADrainIsNamed(t *testing.T) {
 	})
 }
 
-// Two budgets on one Pod: kubectl drain and the eviction API give up on it.
+// kubectl drain and the eviction API cannot evict a Pod with two budgets.
 func TestTwoBudgetsOnOnePodAreNamed(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()

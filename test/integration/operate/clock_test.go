@@ -23,7 +23,7 @@ import (
 // skews are how far the clock of an operator's machine is off.
 var skews = []time.Duration{0, 20 * time.Second, -20 * time.Second, 10 * time.Minute, -10 * time.Minute}
 
-// runAt runs a command on a machine whose clock is off.
+// runAt runs a command with a wrong local clock.
 func (f *fixture) runAt(skew time.Duration, kubeconfig string, arguments ...string) ran {
 	f.Helper()
 	var out, errOut bytes.Buffer

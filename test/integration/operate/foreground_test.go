@@ -18,8 +18,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// What docs/troubleshooting.md says: with --cascade=foreground, CSINode and Lease are deleted while
-// the Node is held, and the cleanup runs as usual.
+// docs/troubleshooting.md describes this: with --cascade=foreground, CSINode and Lease are deleted
+// while the Node is held, and the cleanup runs as usual.
 func TestForegroundDeletionIsCleanedUp(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}, {name: volumes, plugin: volumes, dependsOn: [drain]}]\n")
 	f.start()

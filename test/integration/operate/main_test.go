@@ -12,7 +12,7 @@ import (
 // shared is the cluster of all tests; only TestMain writes it.
 var shared *cluster.Cluster
 
-// The controller manager counts what budgets allow; kwok plays kubelets.
+// The controller manager computes the status of budgets; kwok plays kubelets.
 func TestMain(m *testing.M) {
 	options := cluster.Options{Name: "operate", WithControllerManager: true, WithKwok: true}
 	os.Exit(cluster.Main(m, options, func(c *cluster.Cluster) { shared = c }))

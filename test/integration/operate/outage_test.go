@@ -14,8 +14,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// A user who waits an hour for a cleanup should not get "connection refused" in between,
-// with a node that is cordoned and never deleted.
+// A user who waits an hour for a cleanup must not get "connection refused" in between, with a node
+// that stays cordoned and is never deleted.
 func TestAWaitOutlivesTheAPIServer(t *testing.T) {
 	began, end := make(chan struct{}, 1), make(chan struct{})
 	inventory := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
@@ -75,7 +75,7 @@ func (f *fixture) begin(arguments ...string) (out *growing, ended <-chan error) 
 	return f.beginIn(f.Context(), arguments...)
 }
 
-// beginIn is begin with a context whose end stands for Ctrl-C.
+// beginIn is begin with a context whose end simulates Ctrl-C.
 func (f *fixture) beginIn(ctx context.Context, arguments ...string) (out *growing, ended <-chan error) {
 	out, end := &growing{}, make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)

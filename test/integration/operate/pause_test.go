@@ -18,7 +18,7 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	}
 	as(operator, "pause").exits(exit.Usage).says("needs a --reason")
 	as(operator, "resume").exits(exit.OK).says("cleanups are not paused")
-	// Who pauses creates the status that no agent has written yet.
+	// A user who pauses creates the status if no agent has written it yet.
 	as(viewer, "pause", "--reason", "early").exits(exit.Failure).says("no agent was ever started", "kubectl nodecleanup install --wait")
 	as(operator, "pause", "--reason", "not yet").exits(exit.OK).says("cleanups paused", "no agent in namespace "+f.namespace+" is leading")
 	f.node("worker", nil)

@@ -108,7 +108,7 @@ func TestHashOfAnotherNodeIsRefused(t *testing.T) {
 	}
 }
 
-// Both learn what becomes of the node.
+// Both commands report the outcome of the cleanup.
 func TestConcurrentCleanupRequestsOfOneNode(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	f.start()

@@ -54,7 +54,7 @@ func (b *balancer) remove(address string) {
 	b.backends = slices.DeleteFunc(slices.Clone(b.backends), func(one string) bool { return one == address })
 }
 
-// next takes the agents in turn; it is empty where there is none.
+// next returns the agents in turn, "" if there is none.
 func (b *balancer) next() string {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()

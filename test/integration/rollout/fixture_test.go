@@ -27,8 +27,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-// setUp installs the webhook alone, behind a Service as in a cluster: with one
-// the API server speaks HTTP/1.1 to it, and HTTP/2 with a URL.
+// setUp installs only the webhook, behind a Service as in a cluster: with a Service the API server
+// uses HTTP/1.1, and with a URL HTTP/2.
 func setUp(t *testing.T) (kubernetes.Interface, *balancer) {
 	t.Helper()
 	config := shared.RESTConfig()
@@ -62,8 +62,8 @@ func setUp(t *testing.T) (kubernetes.Interface, *balancer) {
 	return admin, service
 }
 
-// certificateTiming makes short rotations, of which the API server learns in time
-// because it is the only one.
+// certificateTiming sets short rotations. They are long enough for the only API server to read
+// each CA.
 func certificateTiming() servingcert.Timing {
 	timing := servingcert.DefaultTiming()
 	timing.Settle = 500 * time.Millisecond

@@ -119,7 +119,7 @@ func (f *fixture) detach(ctx context.Context, volume string) {
 	}
 }
 
-// pod is one with a claim whose volume is that.
+// pod creates a Pod with a claim that is bound to the volume.
 func (f *fixture) pod(name, volume string, node *corev1.Node, change func(*corev1.Pod)) {
 	f.Helper()
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeClaimSpec{

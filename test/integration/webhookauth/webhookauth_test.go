@@ -1,6 +1,6 @@
-// Package webhookauth_test has real API servers call the agent's webhook when that
-// demands a client certificate: one that was started with what
-// "kubectl nodecleanup webhook-auth generate" wrote, and one without.
+// Package webhookauth_test runs real API servers that call the agent's webhook while it requires
+// client certificates: one API server with the files of "kubectl nodecleanup webhook-auth
+// generate", and one without.
 package webhookauth_test
 
 import (
@@ -50,7 +50,8 @@ func TestWebhookNeedsTheAPIServerCertificate(t *testing.T) {
 	ca := filepath.Join(folder, "ca.crt")
 	for name, test := range map[string]struct {
 		flags []string
-		// refusal is in the answer to the creation of a Node; empty where it is protected.
+		// refusal is part of the response to the creation of a Node; empty if the Node gets the
+		// finalizer.
 		refusal string
 	}{
 		"with":    {[]string{"--admission-control-config-file=" + filepath.Join(controlPlane, "admission.yaml")}, ""},
@@ -78,7 +79,7 @@ func TestWebhookNeedsTheAPIServerCertificate(t *testing.T) {
 	}
 }
 
-// caller is an API server that has to ask the webhook.
+// caller is an API server that must call the webhook.
 type caller struct {
 	*testing.T
 	server *cluster.Cluster
@@ -88,8 +89,8 @@ type caller struct {
 // guarded is a Node that the guard keeps.
 const guarded = "guarded"
 
-// callers starts an API server, on which a Node is neither created nor deleted where the
-// webhook cannot be called.
+// callers starts an API server that denies the creation and deletion of a Node if it cannot call
+// the webhook.
 func callers(t *testing.T, address string, flags []string) *caller {
 	server := cluster.Start(t, cluster.Options{Name: "webhookauth", APIServerFlags: flags})
 	admin := kubernetes.NewForConfigOrDie(server.RESTConfig())
@@ -116,8 +117,8 @@ func callers(t *testing.T, address string, flags []string) *caller {
 	return &caller{t, server, admin}
 }
 
-// deletes wants that the deletion of a guarded Node is refused by the guard, or, where it
-// cannot be asked, for that reason.
+// deletes checks that the guard denies the deletion of a guarded Node. If the API server cannot
+// call the guard, it checks that reason instead.
 func (c *caller) deletes(refusal string) {
 	c.Helper()
 	says := []string{`admission webhook "` + api.GuardHook + `" denied the request`, api.AnnotationProtect}
