@@ -86,7 +86,8 @@ func TestHelm(t *testing.T) {
 			awaitLimit(t, "left-alone")
 			wantFinalizer(t, "left-alone", false)
 			wantFinalizer(t, "unmanaged", true)
-			// Once more without a change: the limit of the policy has to be there all the time.
+			// Upgraded again without a change: the limit of the policy must be present all the
+			// time.
 			upgrade(t, "left-alone")
 			wantLimit(t, "left-alone")
 			checkFindsNothing(t)
@@ -134,7 +135,7 @@ func restrictedNamespace(t *testing.T) {
 	}
 }
 
-// limit returns the label by which the agent had the policy leave Nodes alone.
+// limit returns the label that the agent has added to the policy to exclude Nodes.
 func limit(ctx context.Context) (string, error) {
 	binding, err := client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings().Get(ctx, api.WebhookName, metav1.GetOptions{})
 	if err != nil || binding.Spec.MatchResources == nil || len(binding.Spec.MatchResources.ObjectSelector.MatchExpressions) != 1 {

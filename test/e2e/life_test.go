@@ -116,8 +116,8 @@ func upgraded(t *testing.T, config string) {
 	}
 }
 
-// underLoad creates nodes all the time, as dry runs, while the agents are replaced. Their webhook
-// has to fail closed: a request that is lost is an error then.
+// underLoad continuously creates nodes as dry runs while the agents are replaced. Their webhook
+// must fail closed, so that a lost request is an error.
 func underLoad(t *testing.T, upgrade func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -154,7 +154,7 @@ func underLoad(t *testing.T, upgrade func()) {
 }
 
 // drainsRealNode evicts a pod whose containers a real kubelet ends. The agents run on that node
-// too, which is the only one, so its cleanup is given up when the pod is deleted.
+// too, the only one, so its cleanup is withdrawn when the pod is deleted.
 func drainsRealNode(t *testing.T) {
 	makePods(t, node.Name, 1)
 	pods := client.CoreV1().Pods(metav1.NamespaceDefault)

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// asked has to be set: the test changes this machine's network while it runs.
+	// asked must be set, because the test changes this machine's network while it runs.
 	asked       = "NODECLEANUP_E2E"
 	testTimeout = 2 * time.Minute
 

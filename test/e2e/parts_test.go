@@ -141,7 +141,7 @@ func makeNode(ctx context.Context, name string, options metav1.CreateOptions) (*
 	return client.CoreV1().Nodes().Create(ctx, made, options)
 }
 
-// makePods makes a ReplicaSet whose pods run on that node and nowhere else.
+// makePods creates a ReplicaSet whose pods run only on that node.
 func makePods(t *testing.T, on string, count int32) {
 	t.Helper()
 	pod := cluster.MakePod(metav1.NamespaceDefault, on, "")
@@ -215,7 +215,7 @@ func isDeleted(name string) func(context.Context) (bool, error) {
 	}
 }
 
-// wantNothingLeft wants nothing of an install outside of its namespace.
+// wantNothingLeft checks that no object of an install remains outside of its namespace.
 func wantNothingLeft(t *testing.T) {
 	t.Helper()
 	nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})

@@ -40,7 +40,7 @@ func checkOutPrevious(ctx context.Context) (folder string, remove func() error, 
 	return folder, func() error { return git("remove", "--force", folder) }, git("add", "--detach", folder, tag)
 }
 
-// installPrevious installs what upgrades start from.
+// installPrevious installs the version that upgrades start from.
 func installPrevious(t *testing.T, arguments ...string) {
 	t.Helper()
 	arguments = append([]string{"install"}, arguments...)

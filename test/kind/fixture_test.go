@@ -75,7 +75,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Log("Kubernetes", version.GitVersion)
-	// In the end everything is uninstalled: not what a user installed.
+	// The test uninstalls everything at its end, and must not remove an install of the user.
 	if _, err := f.client.CoreV1().Namespaces().Get(t.Context(), api.Namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Fatalf("the cluster has a namespace %s, which this test would remove: %v", api.Namespace, err)
 	}

@@ -23,7 +23,7 @@ func (f *fixture) makeNode(t *testing.T, name string) *corev1.Node {
 	t.Helper()
 	node := cluster.MakeNode(name, nil)
 	node.Spec.Taints = []corev1.Taint{{Key: fakeTaint, Effect: corev1.TaintEffectNoSchedule}}
-	// A cloud's controller would delete a Node whose machine it does not find.
+	// A cloud controller would delete a Node without a machine.
 	node.Spec.ProviderID = ""
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
 	made, err := f.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})

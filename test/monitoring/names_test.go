@@ -95,8 +95,7 @@ func lines(metrics map[string]string) string {
 	return text.String()
 }
 
-// Metrics of API servers are looked for where one is scraped, see
-// test/integration/monitoring.
+// Metrics of API servers are checked with a real API server, see test/integration/monitoring.
 func TestRulesAndDashboardUseExistingMetrics(t *testing.T) {
 	served := map[string]bool{}
 	for line := range strings.Lines(agents(t)) {

@@ -56,7 +56,7 @@ func cases(t *testing.T) []string {
 	return files
 }
 
-// What promtool runs is worth as much as there is in it.
+// promtool only runs the cases that the file contains.
 func TestEachAlertHasFiringAndSilentCases(t *testing.T) {
 	type check struct {
 		Alert string `json:"alertname"`

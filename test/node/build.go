@@ -30,9 +30,8 @@ func programs() map[string]string {
 // kubernetesVersion is passed to the kubelet, which does not know it from its source.
 const kubernetesVersion = "v1.37.2"
 
-// build compiles hack/node, with the versions and the flags of hack/kubernetes, so that
-// what both need is compiled once, into the cache, where that has not been done, and returns
-// the folder with the programs.
+// build compiles hack/node with the versions and flags of hack/kubernetes, so that shared packages
+// are compiled once. It stores the programs in the cache, and returns their folder.
 func build(ctx context.Context, root string, out io.Writer) (string, error) {
 	module := filepath.Join(root, "hack", "node")
 	hash := sha256.New()

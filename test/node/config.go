@@ -51,7 +51,7 @@ SystemdCgroup = false
 `, l.path("containerd"), l.path("run"), l.socket(), PauseImage, cniPlugins, l.path("cni"))
 }
 
-// cniConfig returns Pods addresses of their own behind a bridge of this node.
+// cniConfig configures the addresses of Pods behind a bridge of this node.
 func (l layout) cniConfig() string {
 	return fmt.Sprintf(`{
   "cniVersion": "1.0.0", "name": "nodecleanup",

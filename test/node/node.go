@@ -78,7 +78,7 @@ func Start(ctx context.Context, c *cluster.Cluster, root string, out io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	// Containers of one that was killed would have the addresses of ours.
+	// Containers of a killed node would have the addresses of ours.
 	removeNetwork(ctx)
 	programs, err := build(ctx, root, out)
 	if err != nil {

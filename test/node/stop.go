@@ -38,12 +38,12 @@ func (n *Node) Stop(ctx context.Context) error {
 	return failed
 }
 
-// removeNetwork takes away what CNI and kube-proxy have set up.
+// removeNetwork removes the settings of CNI and kube-proxy.
 func removeNetwork(ctx context.Context) {
 	for _, command := range [][]string{
 		{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "ip", "kube-proxy"}, {"nft", "delete", "table", "ip6", "kube-proxy"},
 	} {
-		// It is not there where no node came that far.
+		// It does not exist if the node failed earlier.
 		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
 	}
 }
@@ -92,8 +92,8 @@ func removeCgroups(containers iter.Seq[string]) error {
 	return failed
 }
 
-// unmountBelow unmounts everything in a folder, the innermost first, and the network
-// namespaces of Pods that are left.
+// unmountBelow unmounts everything in a folder, the innermost first, and the remaining network
+// namespaces of Pods.
 func unmountBelow(folder string) error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

@@ -57,7 +57,7 @@ func runsContainer(ctx context.Context, dir string) (err error) {
 	}
 	state := filepath.Join(dir, "runc")
 	if err := quiet(exec.CommandContext(ctx, "runc", "--root", state, "run", "--bundle", bundle, name)); err != nil {
-		// One that was begun and not ended is still there.
+		// An unfinished container still exists.
 		if _, statErr := os.Stat(filepath.Join(state, name)); statErr == nil {
 			err = errors.Join(err, quiet(exec.CommandContext(context.WithoutCancel(ctx), "runc", "--root", state, "delete", "--force", name)))
 		}

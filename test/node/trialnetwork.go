@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// apart runs f on a thread that has a network and mounts of its own; both end with it.
-// What f starts is in them too.
+// apart runs f on a thread with its own network and mounts, which end with the thread. Processes
+// that f starts share them.
 func apart(f func() error) error {
 	result := make(chan error, 1)
 	go func() {

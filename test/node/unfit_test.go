@@ -71,7 +71,7 @@ func spoil(how string) error {
 	return fmt.Errorf("there is no way %q", how)
 }
 
-// A machine that lacks one thing has to be found unfit for it: else a test on it fails.
+// Unfit must detect each missing requirement, because otherwise a test on such a machine fails.
 func TestUnfitNamesMissingRequirements(t *testing.T) {
 	if err := Unfit(); err != nil {
 		t.Skip("skipped: this machine lacks something already: ", err)

@@ -18,8 +18,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// agent is one of the agents: a process with the rights of the ServiceAccount, which reaches
-// the API server through a proxy of its own.
+// agent is one of the agents: a process with the rights of the ServiceAccount, which reaches the
+// API server through its own proxy.
 type agent struct {
 	name    string
 	process *cluster.Process
@@ -103,8 +103,8 @@ func (a *agent) lost() bool {
 	return !a.away && !a.process.Running()
 }
 
-// freeAddress takes none of the ports that the system gives to outgoing connections: it has to be
-// free again whenever the agent is started.
+// freeAddress avoids the ports of outgoing connections, because the port must be free again
+// whenever the agent is started.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {

@@ -53,7 +53,8 @@ func (a *attacher) pause(paused bool) {
 	a.paused = paused
 }
 
-// work creates and deletes the attachments whose time has come. It repeats failed requests the next time.
+// work creates and deletes the attachments that are scheduled for now. It retries failed requests
+// the next time.
 func (a *attacher) work(ctx context.Context) {
 	a.mutex.Lock()
 	paused := a.paused

@@ -158,7 +158,7 @@ func (w *world) watch() {
 	w.Cleanup(func() { cancel(); watching.Wait() })
 }
 
-// grant returns a group a ClusterRole, which is created if there are rules.
+// grant binds a group to a ClusterRole, which is created if there are rules.
 func (w *world) grant(group, role string, rules ...rbacv1.PolicyRule) {
 	w.Helper()
 	if len(rules) > 0 {

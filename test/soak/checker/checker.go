@@ -39,8 +39,8 @@ type Options struct {
 	Calls []string
 	// Called reports whether the service has accepted a call with that idempotency key.
 	Called func(key string) bool
-	// Window is how long before the end of a run its verification can have begun, at most. A Pod
-	// that was bound later is a race, which no reader can close, and not a violation.
+	// Window is the maximum time between the start of the verification and the end of a run. A Pod
+	// that was bound later is a race, which no reader can prevent, and not a violation.
 	Window time.Duration
 }
 
@@ -120,7 +120,7 @@ func (c *Checker) Report() Report {
 	return report
 }
 
-// Nodes returns the Nodes as they are, by name. The caller must not change them.
+// Nodes returns the current Nodes, by name. The caller must not change them.
 func (c *Checker) Nodes() []*corev1.Node {
 	var nodes []*corev1.Node
 	for _, node := range c.nodes {
@@ -130,7 +130,7 @@ func (c *Checker) Nodes() []*corev1.Node {
 	return nodes
 }
 
-// Pods returns the Pods as they are, by namespace and name. The caller must not change them.
+// Pods returns the current Pods, by namespace and name. The caller must not change them.
 func (c *Checker) Pods() []*corev1.Pod {
 	var pods []*corev1.Pod
 	for _, pod := range c.pods {

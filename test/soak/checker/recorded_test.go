@@ -15,8 +15,8 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 )
 
-// What etcd's watch sent about one Node of a soak test, from its creation to its release. With
-// some of it left out, it is the history of a cluster whose agent releases too early.
+// The events of etcd's watch about one Node of a soak test, from its creation to its release.
+// Without some of them, it is the history of a cluster whose agent releases too early.
 func TestARecordedStream(t *testing.T) {
 	for name, test := range map[string]struct {
 		without func(Event) bool
