@@ -14,7 +14,7 @@ import (
 
 var noon = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
-// makePod returns an ordinary pod of a ReplicaSet, changed.
+// makePod returns an ordinary Pod of a ReplicaSet with the given changes.
 func makePod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -100,7 +100,7 @@ func (l *Limiter) abandon(node string, slot chan struct{}) bool {
 	return true
 }
 
-// grant returns free slots to the Nodes in turn. The caller holds the mutex.
+// grant assigns free slots to the Nodes in turn. The caller holds the mutex.
 func (l *Limiter) grant() {
 	for l.inFlight < l.limit && len(l.queues) > 0 {
 		next := l.queues[0]
