@@ -100,7 +100,11 @@ func tooMany(rules config.Brake, from signals, after time.Time) string {
 	if terminating <= rules.MaxTerminating.Of(protected) {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d protected nodes are terminating (limit %s)", terminating, protected, rules.MaxTerminating)
+	since := ""
+	if !after.IsZero() { // Others may terminate that were deleted before.
+		since = " and were deleted after " + after.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%d of %d protected nodes are terminating%s (limit %s)", terminating, protected, since, rules.MaxTerminating)
 }
 
 // tooManyErrors returns why the recent answers of the API server after a time engage the brake, "" if
