@@ -122,7 +122,7 @@ func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID], live fu
 				continue
 			}
 			if run.FinishedAt == nil && !run.State.Released() {
-				if err := p.close(ctx, configMap, run); err != nil {
+				if err := p.closeRecord(ctx, configMap, run); err != nil {
 					failed = errors.Join(failed, err)
 					continue
 				}

@@ -202,10 +202,10 @@ func NodeUnprotected() Event {
 		"The node was deleted before it had the finalizer "+api.Finalizer+": no cleanup runs for it")
 }
 
-// NodeRemoved says that a Node was deleted before its cleanup was done.
+// NodeRemoved says that a Node does not exist whose run record is unfinished.
 func NodeRemoved() Event {
 	return warning("NodeUnprotected",
-		"The node was removed by another client before its cleanup was done: the remaining steps did not run")
+		"The node no longer exists and its cleanup was not completed: the remaining steps did not run")
 }
 
 // NodeInvalid says that the API server rejects every update of a Node.
@@ -217,7 +217,7 @@ func NodeInvalid(node string, err error) Event {
 // FinalizerLost says that another client removed our finalizer before the cleanup was done.
 func FinalizerLost() Event {
 	return warning("NodeUnprotected",
-		"The finalizer "+api.Finalizer+" was removed before the cleanup was done: the remaining steps do not run")
+		"Another client removed the finalizer "+api.Finalizer+" before the cleanup was done: the remaining steps do not run")
 }
 
 // CleanupDeadline says that a cleanup exceeded the configured deadline.

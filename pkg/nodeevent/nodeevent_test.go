@@ -56,7 +56,7 @@ func TestEventTexts(t *testing.T) {
 		{CleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the cleanup continues"},
 		{CleanupDeadline(2*time.Hour, true), "because deadline.action is Release"},
 		{NodeUnprotected(), "no cleanup runs for it"},
-		{FinalizerLost(), "The finalizer nodecleanup.io/finalizer was removed before the cleanup was done"},
+		{FinalizerLost(), "Another client removed the finalizer nodecleanup.io/finalizer before the cleanup was done"},
 		{NodeInvalid("worker", errors.New("status.addresses[1]: Duplicate value")), "Fix the node (kubectl edit node worker --subresource=status): status.addresses[1]: Duplicate value"},
 	} {
 		if got := test.event.Type + " " + test.event.Reason + " " + test.event.Message; !strings.Contains(got, test.want) {

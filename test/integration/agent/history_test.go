@@ -80,8 +80,8 @@ func TestRecordOfADeletedNodeIsClosedAtTheStart(t *testing.T) {
 		}
 	}
 	f.start(f.options())
-	f.awaitEvent(restored, "NodeUnprotected", "removed by another client before its cleanup was done")
-	if run := f.record(restored); run.State != api.Failed || run.FinishedAt == nil || run.Message != pruner.NodeRemoved || run.Steps[0].Attempts != 1 {
+	f.awaitEvent(restored, "NodeUnprotected", "no longer exists")
+	if run := f.record(restored); run.State != api.Failed || run.FinishedAt == nil || run.Message != pruner.NodeAbsent || run.Steps[0].Attempts != 1 {
 		t.Errorf("the record is %+v", run)
 	}
 	if run := f.record(node); run.State != api.Waiting || run.FinishedAt != nil {
