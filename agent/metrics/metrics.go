@@ -47,11 +47,11 @@ func New() *Metrics {
 		}, []string{"operation"}),
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_operations_total",
-			Help: "Attempts of steps, and skipped steps.",
+			Help: "Finished step attempts, and skipped steps, by result.",
 		}, []string{"plugin", "result"}),
 		operationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_duration_seconds",
-			Help:    "Time of one attempt of a step.",
+			Help:    "Duration of one step attempt.",
 			Buckets: []float64{.01, .1, .5, 1, 5, 15, 60, 300, 900, 1800, 3600},
 		}, []string{"plugin"}),
 		unprotected: prometheus.NewCounter(prometheus.CounterOpts{
@@ -68,7 +68,7 @@ func New() *Metrics {
 		}),
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_paused",
-			Help: "1 while no cleanup may begin: an operator paused cleanups, the brake is engaged, or no maintenance window is open. Leader only.",
+			Help: "1 for each cause that prevents cleanups from starting: an operator pause, the brake, or a closed maintenance window. All causes are 0 until the leader has read the state, and on the other agents.",
 		}, []string{"cause"}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
@@ -92,7 +92,7 @@ func New() *Metrics {
 		}, []string{"plugin"}),
 		pluginHealthy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_plugin_healthy",
-			Help: "1 if the plugin of the step passed the last health check, 0 if it failed. Absent for plugins without a health check. Leader only.",
+			Help: "1 if the plugin of the step passed the last health check, 0 if it failed. Absent for plugins without a health check, and on agents that are not the leader.",
 		}, []string{"step", "plugin"}),
 		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
@@ -100,7 +100,7 @@ func New() *Metrics {
 		}),
 		servingExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_serving_certificate_expiry_timestamp_seconds",
-			Help: "Unix time when the serving certificate of this agent expires. 0 before the first connection.",
+			Help: "Unix time when the serving certificate of this agent expires. 0 until the agent first serves a generated certificate. A certificate from files is reported when it is loaded.",
 		}),
 	}
 	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded,
@@ -141,7 +141,8 @@ func (m *Metrics) StepChanged(step *api.StepRun, took time.Duration) {
 	m.operationTime.WithLabelValues(step.Plugin).Observe(took.Seconds())
 }
 
-// NodeUnprotected counts a Node that was deleted without our finalizer.
+// NodeUnprotected counts a Node that was deleted without our finalizer, or that lost it before its cleanup
+// was done.
 func (m *Metrics) NodeUnprotected() { m.unprotected.Inc() }
 
 // FinalizerAdded counts a Node that lacked our finalizer and got it from the leader.
