@@ -27,9 +27,10 @@ const contentType = "application/json"
 
 // Metrics counts the requests to the webhooks.
 type Metrics interface {
-	// WebhookRequest is called for each request. The result of a CREATE is "patched" or
-	// "unchanged", of a DELETE "allowed", "refused", or "error" if something could not be read.
-	// A malformed request counts as "refused", without an operation.
+	// WebhookRequest is called for each request. The result of a CREATE is "patched" or "unchanged". That
+	// of a DELETE is "allowed", "refused" or "error". It is "error" if the guard could not read what it
+	// needs, or denied the deletion with HTTP 429. A malformed request has the result "refused" and no
+	// operation.
 	WebhookRequest(operation, result string, took time.Duration)
 }
 

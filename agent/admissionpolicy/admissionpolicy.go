@@ -63,9 +63,9 @@ func (p *Publisher) Run(ctx context.Context) error {
 		changed, err := p.publish(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			p.Log.Error("the admission policy still selects other nodes than the config, trying again", "err", err)
+			p.Log.Error("cannot synchronize the node selector of the admission policy, retrying", "err", err)
 		case changed:
-			p.Log.Info("admission policy limited to the nodes that config selects", "nodeSelector", p.Config().NodeSelector)
+			p.Log.Info("admission policy limited to the nodes that the config selects", "nodeSelector", p.Config().NodeSelector)
 		}
 		select {
 		case <-ctx.Done():

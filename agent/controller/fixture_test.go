@@ -165,7 +165,7 @@ func (b *bench) loaded(node *corev1.Node, run *api.Run) *cleanup {
 	b.Helper()
 	c := b.cleanup(node)
 	b.states.track(c.cached, func() bool { return true })
-	c.node, c.report, c.stored = node, b.Reporter.ForNode(node), b.Records.Create()
+	c.node, c.report, c.stored = node, b.Reporter.ForNode(node), b.Records.NewHandle()
 	if c.record = run; run == nil {
 		c.record = api.NewRun(node, b.clock.Now())
 	}

@@ -29,7 +29,7 @@ func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration,
 	case node.DeletionTimestamp == nil:
 		phases = []phase{r.superviseRun, r.ensureFinalizer, r.awaitSlot, r.load, r.onRequest, r.awaitBrake, r.awaitRetry, r.startRun}
 	case !api.HasFinalizer(node):
-		phases = []phase{r.onFinalizerRemoved}
+		phases = []phase{r.onTerminatingWithoutFinalizer}
 	default:
 		phases = []phase{r.superviseRun, r.awaitSlot, r.load, r.adoptRecord, r.onBypass, r.onDeadline, r.awaitBrake, r.awaitRetry, r.startRun}
 	}

@@ -29,7 +29,7 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 	c.node, c.report = node, r.Reporter.ForNode(node)
 	unrecorded := false
 	r.states.update(node.UID, func(s *nodeState) { unrecorded, s.unrecorded = s.unrecorded, false })
-	if c.stored = r.Records.Create(); !unrecorded { // Else, a record that is there all the same stops the first save.
+	if c.stored = r.Records.NewHandle(); !unrecorded { // Without a read: if a record exists after all, the first save fails.
 		c.record, c.stored, err = r.Records.Load(ctx, node.Name, node.UID)
 	}
 	if err != nil {

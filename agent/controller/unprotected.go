@@ -9,10 +9,10 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
-// onFinalizerRemoved handles a terminating Node without our finalizer, once: this
-// controller released it and another finalizer holds it, or it was never protected, or
-// another client removed the finalizer too early.
-func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result {
+// onTerminatingWithoutFinalizer handles a terminating Node without our finalizer, once. Either it was
+// released and another finalizer holds it, or it was never protected, or another client removed our
+// finalizer too early.
+func (r *reconciler) onTerminatingWithoutFinalizer(ctx context.Context, c *cleanup) result {
 	if !r.states.track(c.cached, func() bool { return r.nodes.Has(c.cached) }) {
 		return stop
 	}
@@ -21,7 +21,7 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 	if state.settled || !r.selected(c.cached) {
 		return stop
 	}
-	// A bypass may have released it although the record could not be written.
+	// The agent may have released it through a bypass without writing the record.
 	record, err := &api.Run{State: api.Bypassed}, error(nil)
 	if !state.released {
 		if record, _, err = r.Records.Load(ctx, c.cached.Name, c.cached.UID); err != nil && !errors.As(err, &runstore.UnreadableError{}) {
@@ -42,7 +42,7 @@ func (r *reconciler) onFinalizerRemoved(ctx context.Context, c *cleanup) result 
 		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.FinalizerLost())
 	default:
 		c.log.Info("node released, other finalizers remain", "finalizers", c.cached.Finalizers)
-		if !state.released { // The CLI did that, or an agent that ended before it published it.
+		if !state.released { // The CLI, or an agent that stopped before publishing, released the Node.
 			node, err := r.readNode(ctx, c, "")
 			if err != nil || node == nil {
 				return failed(err)

@@ -84,7 +84,7 @@ func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work fu
 		failed := make(chan error, 1)
 		leadership, cancel := context.WithCancelCause(ctx)
 		// client-go would go on trying to renew a Lease that is another's.
-		l.lock.taken = cancel
+		l.lock.cancelLeadership = cancel
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock:          l.lock,
 			LeaseDuration: l.Timing.Duration,

@@ -44,7 +44,7 @@ func TestFenceIsOpenOnlyForTheLeader(t *testing.T) {
 	held := &lease{}
 	lead := New(Options{Timing: DefaultTiming(), Leading: func(bool) {}, Log: slog.New(slog.DiscardHandler)})
 	var ended error
-	lead.lock.Interface, lead.lock.taken = held, func(cause error) { ended = cause }
+	lead.lock.Interface, lead.lock.cancelLeadership = held, func(cause error) { ended = cause }
 	says := func(when, want string) {
 		t.Helper()
 		err := lead.Fence()

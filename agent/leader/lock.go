@@ -15,10 +15,11 @@ type timedLock struct {
 	renewed atomic.Pointer[time.Time]
 	// tried: it was written, though the answer may have been lost.
 	tried bool
-	// other is who holds the Lease, "" for nobody, and nil for this agent.
+	// other is the holder that Get last read, "" if there was none. It is nil if this agent holds the
+	// Lease, or if no read has succeeded.
 	other atomic.Pointer[string]
-	// taken ends the leadership of an agent that lost its Lease to another.
-	taken context.CancelCauseFunc
+	// cancelLeadership ends the leadership of an agent that lost its Lease to another.
+	cancelLeadership context.CancelCauseFunc
 }
 
 // Get implements resourcelock.Interface.
@@ -28,8 +29,8 @@ func (t *timedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 		return record, raw, err
 	}
 	t.other.Store(&record.HolderIdentity)
-	if t.renewed.Load() != nil && record.HolderIdentity != "" { // What is nobody's is taken again.
-		t.taken(lost("the Lease was taken by %q", record.HolderIdentity))
+	if t.renewed.Load() != nil && record.HolderIdentity != "" { // A Lease without a holder can be acquired again.
+		t.cancelLeadership(lost("the Lease was taken by %q", record.HolderIdentity))
 	}
 	return record, raw, nil
 }

@@ -24,8 +24,8 @@ type buffer struct {
 }
 
 // Buffer delays Events and conditions about normal progress by up to one second.
-// A warning flushes the buffer. If the delayed write of the conditions fails,
-// Buffer calls failed.
+// An Event that is not routine flushes the buffered Events. Flush publishes everything. If the delayed
+// write of the conditions fails, Buffer calls failed.
 func (n *Node) Buffer(ctx context.Context, failed func(error)) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -43,9 +43,9 @@ func (n *Node) Flush(ctx context.Context) error {
 	return n.flush(ctx)
 }
 
-// Discard drops buffered conditions and ends buffering: the Node is deleted before anybody
-// could read them. It publishes the buffered Events if events is true; else the Event at the end
-// of the run, which lists every step, replaces them.
+// Discard drops the buffered conditions and stops buffering. If events is true, it publishes the
+// buffered Events; otherwise it drops them. Call it when the Node is about to be deleted, or when another
+// agent or run publishes its state.
 func (n *Node) Discard(events bool) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()

@@ -26,7 +26,7 @@ type Metrics interface {
 	StepChanged(step *api.StepRun, took time.Duration)
 }
 
-// Reporter publishes through one client and one nodeevent.Event recorder.
+// Reporter publishes conditions through one Node client and Events through one EventRecorder.
 type Reporter struct {
 	nodes   nodepatch.Client
 	events  record.EventRecorder

@@ -95,7 +95,7 @@ func TestBufferIsFlushedAfterItsInterval(t *testing.T) {
 	})
 }
 
-func TestWarningsAndRunEndsFlushTheBuffer(t *testing.T) {
+func TestNonRoutineEventFlushesEventsAndEndFlushesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTest(t)
 		b.buffer()

@@ -41,15 +41,15 @@ type Handle struct {
 	unconfirmed []string
 }
 
-// UnreadableError reports a record that exists and that this agent cannot decode.
+// UnreadableError reports a run record that cannot be decoded or that belongs to another Node UID.
 type UnreadableError struct{ error }
 
 // Unwrap returns the cause.
 func (e UnreadableError) Unwrap() error { return e.error }
 
-// Create returns the handle for a record that is not known to exist. Saving with it fails
-// with AlreadyExists if the record exists.
-func (s *Store) Create() *Handle { return &Handle{store: s} }
+// NewHandle returns a handle for a record that has not been read. Save fails with AlreadyExists if the
+// record exists.
+func (s *Store) NewHandle() *Handle { return &Handle{store: s} }
 
 // Load returns the record of a Node, or nil if there is none, and the handle to save it
 // with. A record that cannot be decoded, or that names another UID, is an UnreadableError:
@@ -58,12 +58,12 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 	name := api.RunName(node, uid)
 	configMap, err := s.configMaps.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, s.Create(), nil
+		return nil, s.NewHandle(), nil
 	}
 	if err != nil {
-		return nil, s.Create(), fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)
+		return nil, s.NewHandle(), fmt.Errorf("reading run record %s/%s: %w", s.namespace, name, err)
 	}
-	handle := s.Create()
+	handle := s.NewHandle()
 	handle.remember(configMap)
 	run, err := api.DecodeRun(configMap)
 	if err == nil && run.NodeUID != uid {
@@ -75,9 +75,8 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 	return run, handle, nil
 }
 
-// maxConflicts is how many writes of others to the labels or annotations of a record one
-// Save tolerates.
-const maxConflicts = 5
+// maxAttempts limits how often one Save tries to write the record.
+const maxAttempts = 5
 
 // Save stores the record. It preserves labels and annotations of others, creates the
 // ConfigMap again if it was deleted, and writes nothing if the record is stored
@@ -92,7 +91,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 	if wanted == h.stored && len(h.unconfirmed) == 0 {
 		return nil
 	}
-	for range maxConflicts {
+	for range maxAttempts {
 		var stored *corev1.ConfigMap
 		if stored, err = h.write(ctx, configMap); err == nil {
 			h.remember(stored)
@@ -130,9 +129,9 @@ func (h *Handle) write(ctx context.Context, configMap *corev1.ConfigMap) (*corev
 	return h.store.configMaps.Update(ctx, configMap, metav1.UpdateOptions{})
 }
 
-// refresh reads a record whose write returned a conflict. It reports whether the wanted
-// JSON is stored already, and whether the write may be repeated: the stored JSON is what
-// this handle read or wrote. Otherwise err is the reason.
+// refresh reads a record again after a write conflict. written: the wanted JSON is already stored. again:
+// the caller may retry, because the record does not exist or holds what this handle read or wrote. err is
+// always the cause.
 func (h *Handle) refresh(ctx context.Context, name, wanted string, conflict error) (written, again bool, err error) {
 	current, err := h.store.configMaps.Get(ctx, name, metav1.GetOptions{})
 	switch {

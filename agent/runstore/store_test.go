@@ -51,8 +51,8 @@ func TestSaveFailsAfterRepeatedConflicts(t *testing.T) {
 	if !apierrors.IsConflict(err) || strings.Contains(err.Error(), "%!") {
 		t.Errorf("the error is: %v", err)
 	}
-	if puts != maxConflicts {
-		t.Errorf("it was written %d times, want %d", puts, maxConflicts)
+	if puts != maxAttempts {
+		t.Errorf("it was written %d times, want %d", puts, maxAttempts)
 	}
 }
 
@@ -65,7 +65,7 @@ func TestSaveDoesNotReplaceAnUnreadConfigMap(t *testing.T) {
 	}
 	empty.Data = nil
 	client := fake.NewClientset(empty)
-	if err := New(client.CoreV1(), "ns").Create().Save(t.Context(), run); !apierrors.IsAlreadyExists(err) {
+	if err := New(client.CoreV1(), "ns").NewHandle().Save(t.Context(), run); !apierrors.IsAlreadyExists(err) {
 		t.Errorf("the error is: %v", err)
 	}
 	if stored, err := client.CoreV1().ConfigMaps("ns").Get(t.Context(), empty.Name, metav1.GetOptions{}); err != nil || len(stored.Data) != 0 {

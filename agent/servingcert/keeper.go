@@ -28,7 +28,7 @@ func (k *keeper) sign(by *ca) {
 	}
 }
 
-// certificate returns the serving certificate. It makes a new one if the old one is needed.
+// certificate returns the serving certificate. It makes a new one when two thirds of the life of the old one have passed.
 func (k *keeper) certificate() (*tls.Certificate, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
