@@ -46,7 +46,7 @@ func Next(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "" // An operator interrupted it. That a request did not end says nothing about the API server.
 	case errors.Is(err, context.DeadlineExceeded):
-		return "Run it again, with a longer --timeout if it needs more time. It continues where it stopped."
+		return "Run the command again with a longer --timeout."
 	case errors.As(err, &untrusted):
 		return "The kubeconfig does not trust the server's certificate: check server and certificate-authority-data of this context " +
 			"with `kubectl config view --minify`, and whether a proxy answers instead of the API server."

@@ -28,7 +28,7 @@ func (c *Cluster) Connect(ctx context.Context) (Clients, string, error) {
 	return clients, namespace, err
 }
 
-// NodeName takes "ip-10-0-7" and, as kubectl does, "node/ip-10-0-7" and "nodes/ip-10-0-7".
+// NodeName removes the prefix node/, nodes/ or no/, as kubectl does.
 func NodeName(argument string) string {
 	for _, kind := range []string{"node/", "nodes/", "no/"} {
 		if name, is := strings.CutPrefix(argument, kind); is {
@@ -48,8 +48,8 @@ func Node(ctx context.Context, client kubernetes.Interface, name string) (*corev
 	return nodes[0], nil
 }
 
-// Annotate sets annotations on the node that was looked at, and on no other that
-// has come under its name since. A nil value takes one off. It returns the node as it is then.
+// Annotate patches annotations if the node still has the same UID. A nil value removes the annotation. It
+// returns the patched node.
 func Annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, annotations map[string]any) (*corev1.Node, error) {
 	return annotate(ctx, client, node, map[string]any{"uid": node.UID, "annotations": annotations})
 }
@@ -62,24 +62,24 @@ func AnnotateUnchanged(ctx context.Context, client kubernetes.Interface, node *c
 func annotate(ctx context.Context, client kubernetes.Interface, node *corev1.Node, metadata map[string]any) (*corev1.Node, error) {
 	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)
+		return nil, fmt.Errorf("annotating node %s: %w", node.Name, err)
 	}
 	current, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("marking node %s: it was deleted in the meantime; there is nothing left to do for it", node.Name),
-			Next: "See what became of it: kubectl nodecleanup history " + node.Name,
+			Err:  fmt.Errorf("annotating node %s: the node was deleted; no further action is needed", node.Name),
+			Next: "See its cleanup history: kubectl nodecleanup history " + node.Name,
 		}
 	case apierrors.IsConflict(err), apierrors.IsInvalid(err):
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("marking node %s with UID %s: %w", node.Name, node.UID, err),
-			Next: "If the node was recreated under its name, run it again and look at what it would leave undone. If the node itself is invalid, fix what the message names.",
+			Err:  fmt.Errorf("annotating node %s with UID %s: %w", node.Name, node.UID, err),
+			Next: "If the node was recreated with the same name, review its steps and run the command again. If the API server rejects the node as invalid, fix the field that the message names.",
 		}
 	case err != nil:
-		return nil, fmt.Errorf("marking node %s: %w", node.Name, err)
+		return nil, fmt.Errorf("annotating node %s: %w", node.Name, err)
 	}
 	return current, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// maxListed is how many nodes a question lists.
+// maxListed limits how many items a prompt, a report or a progress display lists.
 const maxListed = 10
 
 // Nodes are the Nodes that a command is called for: names, or a label selector.
@@ -46,7 +46,7 @@ func (n *Nodes) Arguments(cmd *cobra.Command, arguments []string) error {
 	for _, argument := range arguments {
 		name := NodeName(argument)
 		if strings.TrimSpace(name) == "" || strings.Contains(name, "/") {
-			return exit.Usagef("%s takes names of nodes, and %q is none", cmd.CommandPath(), argument)
+			return exit.Usagef("%s: invalid node name %q", cmd.CommandPath(), argument)
 		}
 		if !slices.Contains(n.Names, name) {
 			n.Names = append(n.Names, name)
@@ -90,8 +90,8 @@ func (n *Nodes) selected(ctx context.Context, client kubernetes.Interface) ([]*c
 	if len(list.Items) == 0 {
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("listing nodes: none has the labels %q", n.Selector),
-			Next: "See the labels there are: kubectl get nodes --show-labels",
+			Err:  fmt.Errorf("listing nodes: no node matches selector %q", n.Selector),
+			Next: "List the node labels: kubectl get nodes --show-labels",
 		}
 	}
 	nodes := make([]*corev1.Node, len(list.Items))
@@ -103,9 +103,9 @@ func (n *Nodes) selected(ctx context.Context, client kubernetes.Interface) ([]*c
 
 // absent is about Nodes that do not exist.
 func absent(names []string) error {
-	what, may := "node "+names[0], "it may be deleted already"
+	what, may := "node "+names[0], "it may already have been deleted"
 	if len(names) > 1 {
-		what, may = "nodes "+strings.Join(names, ", "), "they may be deleted already; nothing was changed"
+		what, may = "nodes "+strings.Join(names, ", "), "they may already have been deleted; nothing was changed"
 	}
 	return &exit.Error{
 		Code: exit.Failure,

@@ -84,8 +84,8 @@ func OnSignal(parent context.Context) (context.Context, func()) {
 	}
 }
 
-// Code returns the exit code for the error with which a command returned. The
-// context is the one it ran under: when a signal ended it, that decides.
+// Code returns the exit code for err. A nil error is OK. Otherwise, if a signal canceled ctx, Code returns
+// 128 plus the signal number.
 func Code(ctx context.Context, err error) int {
 	if err == nil {
 		return OK

@@ -124,7 +124,7 @@ func TestRequestsWithoutAnAgentWarn(t *testing.T) {
 		}
 	}
 	reader := f.userWith("reader", rule("", "nodes", "get"), rule("", "configmaps", "get", "list"))
-	f.runAs(reader, "retry", "worker").exits(exit.Failure).says("marking node worker", "cannot patch", "ask a cluster administrator")
+	f.runAs(reader, "retry", "worker").exits(exit.Failure).says("annotating node worker", "cannot patch", "ask a cluster administrator")
 	f.runAs(reader, "nodes", "list").exits(exit.Failure).says("listing nodes", "ask a cluster administrator")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "history").exits(exit.Failure).says("listing the run records", "ask a cluster administrator")

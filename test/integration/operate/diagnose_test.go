@@ -87,7 +87,7 @@ func TestDiagnoseOfADeletedNode(t *testing.T) {
 	f.delete("worker")
 	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("worker") == nil, nil })
 	f.run("diagnose", "worker").exits(exit.OK).says("Node worker no longer exists.", "Succeeded")
-	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may be deleted already")
+	f.run("diagnose", "nobody").exits(exit.Failure).says("not found; it may already have been deleted")
 }
 
 // Another replica would not start either.

@@ -112,7 +112,7 @@ func TestPlanOfManyNodes(t *testing.T) {
 	if lists != 1 {
 		t.Errorf("the volume attachments of the cluster were listed %d times for 2 nodes", lists)
 	}
-	f.run("plan", "-l", "rack=none").exits(exit.Failure).says("none has the labels", "--show-labels")
+	f.run("plan", "-l", "rack=none").exits(exit.Failure).says("no node matches selector", "--show-labels")
 	f.run("plan", "nobody").exits(exit.Failure).says("reading node nobody", "history nobody")
 }
 

@@ -65,7 +65,7 @@ func TestAViewerCanOnlyRead(t *testing.T) {
 
 	look("retry", "worker").exits(exit.Failure)
 	look("preflight").exits(exit.Failure).says("cannot patch")
-	look("cleanup", "worker", "--yes").exits(exit.Failure).says("marking node worker", "cannot patch", "ask a cluster administrator")
+	look("cleanup", "worker", "--yes").exits(exit.Failure).says("annotating node worker", "cannot patch", "ask a cluster administrator")
 	look("bypass", "worker", "--reason", "r", "--yes").exits(exit.Failure).says("cannot patch")
 	look("install").exits(exit.Failure).says("you lack rights", "nothing was stored")
 	look("uninstall", "--yes").exits(exit.Failure)

@@ -28,7 +28,7 @@ func TestUnknownNodesAreRejectedFirst(t *testing.T) {
 	f.node("a", nil)
 	for _, arguments := range [][]string{{"cleanup", "--yes"}, {"retry"}, {"bypass", "--yes", "--reason", "r"}, {"plan"}} {
 		f.run(append(arguments, "a", "nope", "node/neither")...).exits(exit.Failure).says("reading nodes nope, neither: not found", "nothing was changed")
-		f.run(append(arguments, "-l", "rack=none")...).exits(exit.Failure).says("none has the labels", "--show-labels")
+		f.run(append(arguments, "-l", "rack=none")...).exits(exit.Failure).says("no node matches selector", "--show-labels")
 	}
 	f.unmarked("a")
 }
