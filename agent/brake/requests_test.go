@@ -1,6 +1,7 @@
 package brake
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,7 +68,8 @@ func TestRefusedRequestsEngageTheBrake(t *testing.T) {
 	send(t, f.requests, 1, http.StatusTooManyRequests, "/")
 	reason := f.after(0)
 	f.wants("after more of them", true, reason)
-	if want := "the API server refused 20 of 20 requests within 1m0s with 429 or 5xx (limit 50%)"; !strings.HasSuffix(reason, want) {
+	want := fmt.Sprintf("20 of 20 API requests failed with 429 or 5xx since %s (limit 50%%)", f.clock.Now().Add(-rules.APIServerErrors.Over).UTC().Format(time.RFC3339))
+	if !strings.HasSuffix(reason, want) {
 		t.Errorf("a node waits because %q, want %q", reason, want)
 	}
 	f.after(9 * time.Minute)

@@ -22,14 +22,14 @@ type state struct {
 	known bool
 	pause api.Pause
 	brake api.Brake
-	// refusing is when the API server last refused too many requests.
-	refusing time.Time
-	// firing are the alerts that fired at the last read. alertsRead: there was a read. alerting is
-	// when an alert last fired.
-	firing     []string
-	alertsRead bool
-	alerting   time.Time
-	// status refers to the ConfigMap that holds both.
+	// lastRefusedAt is when the API server last refused too many requests.
+	lastRefusedAt time.Time
+	// firing are the alerts that fired at the last read. alertsRead: there was a read.
+	// lastAlertAt is when an alert last fired.
+	firing      []string
+	alertsRead  bool
+	lastAlertAt time.Time
+	// status refers to the ConfigMap that holds pause and brake.
 	status corev1.ObjectReference
 }
 
@@ -40,8 +40,8 @@ type signals struct {
 	requests *Requests
 }
 
-// minRequests is the number of requests below which their share is not significant. A leader renews
-// its Lease thirty times a minute.
+// minRequests is the smallest sample whose share is significant: the Lease renewals of an idle leader alone
+// are 30 requests a minute.
 const minRequests = 20
 
 // evaluate engages or releases the brake, and decides whether a maintenance window is open.
@@ -49,7 +49,7 @@ const minRequests = 20
 // A Node that waits because of the brake still terminates. So the brake is released when few Nodes were
 // deleted recently, not when few terminate. Only new events after a release engage it again.
 func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
-	now = now.Truncate(time.Second) // Stored times have seconds.
+	now = now.Truncate(time.Second) // Stored times have a precision of one second.
 	s.brake.WindowOpensAt = nil
 	if _, open := settings.Windows.OpenSince(now); !open {
 		s.brake.WindowOpensAt = stamp(settings.Windows.Next(now))
@@ -57,7 +57,7 @@ func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 	rules := settings.Brake
 	refused := tooManyErrors(rules.APIServerErrors, from.requests, s.releasedAt(), now)
 	if refused != "" {
-		s.refusing = now
+		s.lastRefusedAt = now
 	}
 	alerts := s.evaluateAlerts(rules, now)
 	switch {
@@ -75,7 +75,7 @@ func (s *state) evaluate(settings *config.Config, from signals, now time.Time) {
 // quiet reports whether nothing would have engaged the brake during releaseAfter.
 func (s *state) quiet(rules config.Brake, from signals, now time.Time) bool {
 	since := now.Add(-rules.ReleaseAfter)
-	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.refusing.After(since) || s.alerting.After(since) {
+	if _, known := from.nodes(); !known || rules.ReleaseAfter == 0 || s.brake.Since.After(since) || s.lastRefusedAt.After(since) || s.lastAlertAt.After(since) {
 		return false
 	}
 	return tooMany(rules, from, since) == ""
@@ -120,7 +120,7 @@ func tooManyErrors(rules config.APIServerErrors, requests *Requests, after, now 
 	if all < minRequests || refused*100 <= rules.Percent*all {
 		return ""
 	}
-	return fmt.Sprintf("the API server refused %d of %d requests within %s with 429 or 5xx (limit %d%%)", refused, all, rules.Over, rules.Percent)
+	return fmt.Sprintf("%d of %d API requests failed with 429 or 5xx since %s (limit %d%%)", refused, all, after.UTC().Format(time.RFC3339), rules.Percent)
 }
 
 // evaluateAlerts returns why alerts engage the brake, "" if they do not.
@@ -131,7 +131,7 @@ func (s *state) evaluateAlerts(rules config.Brake, now time.Time) string {
 	}
 	if !s.alertsRead {
 		if len(s.brake.Alerts) > 0 { // They may still fire.
-			s.alerting = now
+			s.lastAlertAt = now
 		}
 		return ""
 	}
@@ -139,7 +139,7 @@ func (s *state) evaluateAlerts(rules config.Brake, now time.Time) string {
 	engages := slices.ContainsFunc(s.firing, isNew)
 	s.brake.Alerts = s.firing
 	if len(s.firing) > 0 {
-		s.alerting = now
+		s.lastAlertAt = now
 	}
 	if !engages {
 		return ""

@@ -162,7 +162,7 @@ func TestRefusedRequestsEngageTheBrake(t *testing.T) {
 	node := f.protected("worker")
 	f.delete(node)
 	f.awaitEvent(node, "CleanupWaiting", "brake engaged")
-	f.awaitPauseEvent("BrakeEngaged", "the API server refused 1 of ")
+	f.awaitPauseEvent("BrakeEngaged", "API requests failed with 429 or 5xx since ")
 	f.awaitDeleted(node)
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
 }
