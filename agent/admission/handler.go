@@ -88,11 +88,11 @@ func status(err error) int {
 // read returns the review in a request, or what is wrong with it.
 func read(writer http.ResponseWriter, request *http.Request, decode func([]byte) (*review, error)) (*review, error) {
 	if request.Method != http.MethodPost {
-		return nil, refuse(http.StatusMethodNotAllowed, "method is %s, an AdmissionReview comes by POST", request.Method)
+		return nil, refuse(http.StatusMethodNotAllowed, "method %s is not allowed; use POST", request.Method)
 	}
 	if content := request.Header.Get("Content-Type"); content != contentType {
 		if media, _, err := mime.ParseMediaType(content); err != nil || media != contentType {
-			return nil, refuse(http.StatusUnsupportedMediaType, "content type is %q, only %s is read", content, contentType)
+			return nil, refuse(http.StatusUnsupportedMediaType, "unsupported content type %q; use %s", content, contentType)
 		}
 	}
 	buffer := buffers.Get().(*bytes.Buffer)
@@ -142,11 +142,11 @@ func check(review *review, operation admissionv1.Operation) error {
 	case request.UID == "":
 		return errors.New("the request has no uid")
 	case request.Resource != nodes || request.SubResource != "":
-		return fmt.Errorf("the request is about %s %s, this webhook is for nodes", request.Resource, request.SubResource)
+		return fmt.Errorf("unsupported resource %s %s; this webhook handles nodes", request.Resource, request.SubResource)
 	case request.Kind != nodeKind:
-		return fmt.Errorf("the request has an object of the kind %q of %q, this webhook is for a Node of v1", request.Kind.Kind, schema.GroupVersion{Group: request.Kind.Group, Version: request.Kind.Version})
+		return fmt.Errorf("unsupported kind %q of %q; this webhook handles a Node of v1", request.Kind.Kind, schema.GroupVersion{Group: request.Kind.Group, Version: request.Kind.Version})
 	case request.Operation != operation:
-		return fmt.Errorf("the operation is %s, this webhook is for %s", request.Operation, operation)
+		return fmt.Errorf("unsupported operation %s; this webhook handles %s", request.Operation, operation)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func cleanUp(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) ([]cleanup.Effect, error) {
 	previewer, can := plugin.(cleanup.Previewer)
 	if !can {
-		return []cleanup.Effect{{Action: cleanup.Unknown, Reason: "the plugin cannot tell what it would do"}}, nil
+		return []cleanup.Effect{{Action: cleanup.Unknown, Reason: "the plugin does not support previews"}}, nil
 	}
 	return previewer.Preview(ctx, target)
 }
@@ -31,7 +31,7 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 // A dry run never holds a Node, even if a plugin fails, panics or does not return.
 func excused(done result) result {
 	if done.err != nil {
-		done.effects, done.err = append(done.effects, cleanup.Effect{Action: cleanup.Unknown, Reason: "cannot tell what it would do: " + done.err.Error()}), nil
+		done.effects, done.err = append(done.effects, cleanup.Effect{Action: cleanup.Unknown, Reason: "preview failed: " + done.err.Error()}), nil
 	}
 	return done
 }

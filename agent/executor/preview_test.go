@@ -41,7 +41,7 @@ func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
 		broken.Bound = previewer{forbidden, nil, errors.New("no answer")}
 		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken, b.step("silent", forbidden))
 		b.expect(outcome, err, api.Succeeded)
-		for name, want := range map[string]string{"tells": "evict shop/cart-0", "broken": "cannot tell what it would do: no answer", "silent": "the plugin cannot tell what it would do"} {
+		for name, want := range map[string]string{"tells": "evict shop/cart-0", "broken": "preview failed: no answer", "silent": "the plugin does not support previews"} {
 			if said := b.record.Step(name).Would(); !slices.Equal(said, []string{want}) {
 				t.Errorf("step %s said %q, want %q", name, said, want)
 			}
@@ -71,9 +71,9 @@ func TestDryRunSucceedsIfAPreviewPanicsOrHangs(t *testing.T) {
 			step("hangs", func(context.Context) ([]cleanup.Effect, error) { <-time.After(time.Hour); return nil, nil }))
 		b.expect(outcome, err, api.Succeeded)
 		for name, want := range map[string]string{
-			"panics":  "cannot tell what it would do: plugin test panicked: nil map",
-			"listens": "evict shop/cart-0; cannot tell what it would do: step listens was not done within 1m0s",
-			"hangs":   "cannot tell what it would do: step hangs was not done within 1m0s, and plugin test did not stop",
+			"panics":  "preview failed: plugin test panicked: nil map",
+			"listens": "evict shop/cart-0; preview failed: step listens was not done within 1m0s",
+			"hangs":   "preview failed: step hangs was not done within 1m0s, and plugin test did not stop",
 		} {
 			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Would(), "; "), want) || step.Attempts != 1 || step.Failures != 0 {
 				t.Errorf("step %s: %+v, want it to say %q", name, step, want)
@@ -87,7 +87,7 @@ func TestEffectsAreRedactedBeforeTheyAreShortened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		tells, many := b.step("tells", nil), slices.Repeat(evicts, 1000)
-		tells.Bound = previewer{effects: many, err: errors.New(strings.Repeat("x", maxErrorText-len("cannot tell what it would do: can")) + "canary")}
+		tells.Bound = previewer{effects: many, err: errors.New(strings.Repeat("x", maxErrorText-len("preview failed: can")) + "canary")}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{err: tells.Bound.(previewer).err}
 		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {

@@ -20,7 +20,7 @@ func deletionRefused(request Request, verdict Verdict) event {
 	for _, unread := range verdict.Unread {
 		why = append(why, unread.clause())
 	}
-	return event{corev1.EventTypeWarning, "DeletionRefused", oneLine(fmt.Sprintf("Denied the deletion of the node by %s: %s", userOf(request), strings.Join(why, "; ")))}
+	return event{corev1.EventTypeWarning, "DeletionRefused", oneLine(fmt.Sprintf("The delete guard denied the node deletion requested by %s: %s", userOf(request), strings.Join(why, "; ")))}
 }
 
 func glassBroken(request Request, glass api.BreakGlass) event {

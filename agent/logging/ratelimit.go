@@ -32,7 +32,7 @@ func (h rateLimited) Handle(ctx context.Context, record slog.Record) error {
 	}
 	if discarded > 0 {
 		record = record.Clone()
-		record.Add("leftOutBefore", discarded)
+		record.Add("omittedLogRecords", discarded)
 	}
 	return h.Handler.Handle(ctx, record)
 }

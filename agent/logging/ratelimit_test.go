@@ -21,12 +21,12 @@ func TestCallersCannotFloodTheLog(t *testing.T) {
 	written.Reset()
 	now = now.Add(period)
 	log.Warn("refusing an admission request")
-	if said := written.String(); !strings.Contains(said, "leftOutBefore=980") {
+	if said := written.String(); !strings.Contains(said, "omittedLogRecords=980") {
 		t.Errorf("the omitted records are counted by %q", said)
 	}
 	written.Reset()
 	log.Warn("refusing an admission request")
-	if said := written.String(); !strings.Contains(said, "refusing") || strings.Contains(said, "leftOut") {
+	if said := written.String(); !strings.Contains(said, "refusing") || strings.Contains(said, "omittedLog") {
 		t.Errorf("the next one says %q", said)
 	}
 }

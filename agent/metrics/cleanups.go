@@ -30,12 +30,12 @@ type cleanups struct{ read func() Cleanups }
 func (m *Metrics) Controller(read func() Cleanups) { m.registry.MustRegister(cleanups{read}) }
 
 var (
-	withFinalizer = prometheus.NewDesc("node_cleanup_nodes_with_finalizer", "Nodes that have the finalizer. Leader only.", nil, nil)
-	unprotected   = prometheus.NewDesc("node_cleanup_nodes_unprotected", "Nodes that the config selects and that lack the finalizer, except Nodes that are being deleted. Leader only.", nil, nil)
-	active        = prometheus.NewDesc("node_cleanup_runs_active", "Cleanups whose steps are running. Leader only.", nil, nil)
-	queued        = prometheus.NewDesc("node_cleanup_queue_depth", "Changed Nodes that wait for a reconcile. Leader only.", nil, nil)
-	unfinished    = prometheus.NewDesc("node_cleanup_runs_unfinished", "Cleanups that are not done. Leader only.", []string{"state"}, nil)
-	oldest        = prometheus.NewDesc("node_cleanup_oldest_unfinished_run_timestamp_seconds", "Unix time when the oldest unfinished cleanup began. Absent if there is none. Leader only.", nil, nil)
+	withFinalizer = prometheus.NewDesc("node_cleanup_nodes_with_finalizer", "Nodes that have the finalizer. 0 on agents that are not the leader.", nil, nil)
+	unprotected   = prometheus.NewDesc("node_cleanup_nodes_unprotected", "Nodes that the config selects and that lack the finalizer, except Nodes that are being deleted. 0 on agents that are not the leader.", nil, nil)
+	active        = prometheus.NewDesc("node_cleanup_runs_active", "Cleanups whose steps are running. 0 on agents that are not the leader.", nil, nil)
+	queued        = prometheus.NewDesc("node_cleanup_queue_depth", "Changed Nodes that wait for a reconcile. 0 on agents that are not the leader.", nil, nil)
+	unfinished    = prometheus.NewDesc("node_cleanup_runs_unfinished", "Cleanups that are not done. 0 on agents that are not the leader.", []string{"state"}, nil)
+	oldest        = prometheus.NewDesc("node_cleanup_oldest_unfinished_run_timestamp_seconds", "Unix time when the oldest unfinished cleanup began. Absent if there is none, and on agents that are not the leader.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

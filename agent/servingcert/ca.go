@@ -54,10 +54,10 @@ func parseCA(certificate, key []byte, now time.Time) (*ca, error) {
 	}
 	private, is := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !is || !pair.Leaf.IsCA {
-		return nil, errors.New("it is no ECDSA certificate authority")
+		return nil, errors.New("the certificate is not an ECDSA CA")
 	}
 	if !now.Before(pair.Leaf.NotAfter) {
-		return nil, fmt.Errorf("it ended on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
+		return nil, fmt.Errorf("the certificate expired on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	return &ca{pair.Leaf, private}, nil
 }

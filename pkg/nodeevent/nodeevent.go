@@ -54,7 +54,7 @@ func Step(step *api.StepRun, took time.Duration) Event {
 		return routine("StepSkipped", text+"skipped: "+step.Reason)
 	case api.StepSucceeded:
 		if would := step.Would(); len(would) > 0 {
-			return routine("StepSucceeded", text+"would: "+strings.Join(would, "; "))
+			return routine("StepSucceeded", fmt.Sprintf("Dry run of step %s (%s): ", step.Name, step.Plugin)+strings.Join(would, "; "))
 		}
 		return routine("StepSucceeded", text+"done in "+took.Round(time.Millisecond).String())
 	case api.StepRetrying:
@@ -133,16 +133,16 @@ func steps(texts []string, separator string) string {
 
 // CleanupReady says that a Node that is not deleted was cleaned up on request.
 func CleanupReady(run *api.Run) Event {
-	text := "Cleanup on request done. The node stays cordoned; when you delete it, it is released at once"
+	text := "Requested cleanup completed; the node stays cordoned and is released as soon as it is deleted"
 	if run.DryRun {
-		text = "Dry run on request done, nothing was cleaned up"
+		text = "Requested dry run completed; nothing was changed"
 	}
 	return normal("CleanupCompleted", text+". "+requestedBy(run)+stepsOf(run))
 }
 
 // CleanupCanceled says that a cleanup on request was canceled.
 func CleanupCanceled(message string) Event {
-	return normal("CleanupCanceled", "Cleanup on request canceled: "+message)
+	return normal("CleanupCanceled", "Requested cleanup canceled: "+message)
 }
 
 // CleanupRefused says that a cleanup does not run, because its plan is not the one that was requested.
@@ -162,11 +162,11 @@ func CleanupFailed(node, message string) Event {
 		strings.TrimSuffix(message, "."), node, node))
 }
 
-// CleanupBypassedWithoutAgent says that the CLI releases a Node without its cleanup. Undone says which
-// steps are left.
+// CleanupBypassedWithoutAgent says that the CLI releases a Node without its cleanup. Undone names the
+// steps that are not done.
 func CleanupBypassedWithoutAgent(run *api.Run, undone string) Event {
 	bypassed := CleanupBypassed(run)
-	bypassed.Message += fmt.Sprintf(". kubectl nodecleanup releases the node, because no agent is leading; %s", undone)
+	bypassed.Message += fmt.Sprintf(". No agent is the leader, so the CLI releases the node; %s", undone)
 	return bypassed
 }
 
@@ -224,7 +224,7 @@ func FinalizerLost() Event {
 func CleanupDeadline(deadline time.Duration, released bool) Event {
 	then := "the cleanup continues, and the node is not released before it is done"
 	if released {
-		then = "the node is released with the steps that are done, because deadline.action is Release"
+		then = "the node is released without its remaining steps, because deadline.action is Release"
 	}
 	return warning("CleanupDeadlineExceeded", fmt.Sprintf("The cleanup was not done within its deadline of %s: %s", deadline, then))
 }

@@ -26,9 +26,9 @@ func (v *Version) Text(text *Text) {
 	switch {
 	case v.Fits == nil:
 	case *v.Fits:
-		rows = append(rows, []Cell{{Text: "Fit"}, {Text: "yes", Tone: Good}})
+		rows = append(rows, []Cell{{Text: "Compatible"}, {Text: "yes", Tone: Good}})
 	default:
-		rows = append(rows, []Cell{{Text: "Fit"}, {Text: "NO: use a CLI of the agent's version, or kubectl nodecleanup upgrade --wait", Tone: Bad}})
+		rows = append(rows, []Cell{{Text: "Compatible"}, {Text: "NO: use a CLI of the agent's version, or kubectl nodecleanup upgrade --wait", Tone: Bad}})
 	}
 	text.Table(rows)
 }

@@ -208,7 +208,7 @@ func (o *Options) allowed(planned *printer.Plan) error {
 	case planned.Excluded != "":
 		return &exit.Error{
 			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", planned.Node, planned.Excluded),
-			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To let it go without its cleanup: kubectl nodecleanup bypass %[1]s", planned.Node),
+			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To release it without a cleanup: kubectl nodecleanup bypass %[1]s", planned.Node),
 		}
 	case o.Plan != "" && o.Plan != planned.Hash:
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was begun", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}

@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// Confirm asks a question that must be answered by yes. Where nobody can answer
-// it fails, so that a script without --yes does not hang.
+// Confirm asks a question that the user must answer by yes. If stdin is not a terminal, it fails, so that a
+// script without --yes does not hang.
 func (e *Environment) Confirm(ctx context.Context, question string) error {
 	return e.ask(ctx, question, question+" [y/N] ", func(answer string) bool {
 		answer = strings.ToLower(answer)
@@ -21,18 +21,18 @@ func (e *Environment) Confirm(ctx context.Context, question string) error {
 	})
 }
 
-// ConfirmByTyping asks a question that must be answered by typing a word, such as
-// the name of a node: for what cannot be taken back.
+// ConfirmByTyping asks a question that the user must answer by typing a word, such as the name of a node.
+// Use it for actions that cannot be undone.
 func (e *Environment) ConfirmByTyping(ctx context.Context, question, word string) error {
-	return e.ask(ctx, question, fmt.Sprintf("%s Type %s to go on: ", question, word), func(answer string) bool { return answer == word })
+	return e.ask(ctx, question, fmt.Sprintf("%s Type %s to continue: ", question, word), func(answer string) bool { return answer == word })
 }
 
 func (e *Environment) ask(ctx context.Context, question, prompt string, agreed func(answer string) bool) error {
 	if !e.Interactive {
 		return &exit.Error{
 			Code: exit.Usage,
-			Err:  fmt.Errorf("asking %q: there is no terminal to answer on", question),
-			Next: "If you mean it, run the same command with --yes.",
+			Err:  fmt.Errorf("confirming %q: stdin is not an interactive terminal", question),
+			Next: "To skip the confirmation, run the command again with --yes.",
 		}
 	}
 	fmt.Fprint(e.ErrOut, prompt)

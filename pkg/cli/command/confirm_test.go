@@ -64,16 +64,16 @@ func TestConfirmByTyping(t *testing.T) {
 	} {
 		var errOut bytes.Buffer
 		environment := &Environment{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(answer), Out: io.Discard, ErrOut: &errOut}, Interactive: true}
-		err := environment.ConfirmByTyping(t.Context(), "Let it go?", "ip-10-0-7")
+		err := environment.ConfirmByTyping(t.Context(), "Release the node?", "ip-10-0-7")
 		if got := exit.Code(t.Context(), err); got != want {
 			t.Errorf("%q: exit code %d, want %d: %v", answer, got, want, err)
 		}
-		if !strings.Contains(errOut.String(), "Let it go? Type ip-10-0-7 to go on: ") {
+		if !strings.Contains(errOut.String(), "Release the node? Type ip-10-0-7 to continue: ") {
 			t.Errorf("it asks %q", errOut.String())
 		}
 	}
 	environment := &Environment{IOStreams: genericiooptions.IOStreams{In: strings.NewReader("ip-10-0-7\n"), Out: io.Discard, ErrOut: io.Discard}}
-	if err := environment.ConfirmByTyping(t.Context(), "Let it go?", "ip-10-0-7"); exit.Code(t.Context(), err) != exit.Usage {
+	if err := environment.ConfirmByTyping(t.Context(), "Release the node?", "ip-10-0-7"); exit.Code(t.Context(), err) != exit.Usage {
 		t.Errorf("without a terminal: %v", err)
 	}
 }

@@ -35,12 +35,12 @@ func (c *Cluster) Namespace(ctx context.Context, client kubernetes.Interface) (s
 	return "", &exit.Error{
 		Code: exit.Usage,
 		Err:  fmt.Errorf("looking for the agent's namespace: there are %d installs, in %s", len(found), strings.Join(found, ", ")),
-		Next: "Say which one you mean with --namespace.",
+		Next: "Select one with --namespace.",
 	}
 }
 
-// CheckNamespace refuses a namespace that is not the one of the install that is there:
-// what belongs to no namespace would be taken from it. Doing names what is tried.
+// CheckNamespace rejects a namespace other than that of the existing installation, because both would
+// share the cluster-scoped objects. Doing names the attempted action.
 func CheckNamespace(ctx context.Context, client kubernetes.Interface, namespace, doing, next string) error {
 	found, err := FindNamespaces(ctx, client)
 	if err != nil || len(found) == 0 || slices.Contains(found, namespace) {
@@ -48,17 +48,17 @@ func CheckNamespace(ctx context.Context, client kubernetes.Interface, namespace,
 	}
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("%s namespace %s: the install is in %s, and a cluster has room for one", doing, namespace, strings.Join(found, ", ")),
+		Err:  fmt.Errorf("%s namespace %s: nodecleanup is already installed in namespace %s; only one installation per cluster is supported", doing, namespace, strings.Join(found, ", ")),
 		Next: next,
 	}
 }
 
-// FindNamespaces returns the namespaces in which there is an install, sorted. It uses
-// what nobody writes who has rights in a namespace alone: whom the agent's
-// ClusterRoleBinding names, where the webhook is, or, where an uninstall was interrupted,
-// the namespace's own label. A user who may read none of these gets none, and no error.
+// FindNamespaces returns the namespaces of installations, sorted. It reads only objects that a user with
+// namespace-scoped permissions cannot change: the subjects of the agent's ClusterRoleBinding, the Service
+// of the webhook, or, after an interrupted uninstall, the label of the namespace. A user who may read none
+// of these gets none, and no error.
 func FindNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
-	for _, look := range []func(context.Context, kubernetes.Interface) ([]string, error){boundNamespaces, calledNamespaces, labelledNamespaces} {
+	for _, look := range []func(context.Context, kubernetes.Interface) ([]string, error){boundNamespaces, webhookNamespaces, labelledNamespaces} {
 		found, err := look(ctx, client)
 		if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("looking for the agent's namespace: %w", err)
@@ -85,7 +85,7 @@ func boundNamespaces(ctx context.Context, client kubernetes.Interface) ([]string
 	return found, nil
 }
 
-func calledNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
+func webhookNamespaces(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookName, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

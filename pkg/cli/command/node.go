@@ -89,9 +89,9 @@ func TakeBack(node string) string {
 	return fmt.Sprintf("To remove the bypass: kubectl annotate node %s %s-", node, api.AnnotationBypass)
 }
 
-// Leads reports whether an agent leads in the namespace. It is true also if the lease cannot
+// HasLeader reports whether an agent in the namespace is the leader. It is true also if the lease cannot
 // be read: then there is nothing to warn about. Now is the API server's time.
-func Leads(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) bool {
+func HasLeader(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) bool {
 	lease := cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now}
 	leadership, err := lease.Read(ctx)
 	return err != nil || leadership.Leads
@@ -99,12 +99,12 @@ func Leads(ctx context.Context, client kubernetes.Interface, namespace string, n
 
 // NoLeader is the warning that no agent acts on a request.
 func NoLeader(namespace string) string {
-	return fmt.Sprintf("WARNING: no agent in namespace %s is leading: the request waits until one does.", namespace)
+	return fmt.Sprintf("WARNING: no agent in namespace %s is the leader; this request waits until an agent becomes the leader.", namespace)
 }
 
 // WarnWithoutLeader says so where a request will wait for an agent.
 func (e *Environment) WarnWithoutLeader(ctx context.Context, client kubernetes.Interface, namespace string) {
-	if !Leads(ctx, client, namespace, e.ServerTime) {
+	if !HasLeader(ctx, client, namespace, e.ServerTime) {
 		e.Say("%s", NoLeader(namespace))
 	}
 }

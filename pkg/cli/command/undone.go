@@ -15,7 +15,7 @@ func UndoneOf(run *api.Run, err error) string {
 	return Undone(run)
 }
 
-// Undone says which steps of a run are left.
+// Undone says which steps of a run are not done.
 func Undone(run *api.Run) string {
 	if run == nil {
 		return "no step has been recorded"
@@ -30,7 +30,7 @@ func Undone(run *api.Run) string {
 		}
 	}
 	if len(left) > 0 {
-		parts = append(parts, "left undone: "+strings.Join(left, ", "))
+		parts = append(parts, "steps not done: "+strings.Join(left, ", "))
 	}
 	if len(unknown) > 0 {
 		parts = append(parts, "in a state that only a newer version knows: "+strings.Join(unknown, ", "))

@@ -10,9 +10,9 @@ func TestUndone(t *testing.T) {
 	for want, run := range map[string]*api.Run{
 		"no step has been recorded": nil,
 		"every step is done":        {Steps: []api.StepRun{{Name: "a", State: api.StepSucceeded}, {Name: "b", State: api.StepSkipped}}},
-		"left undone: a, b, c":      {Steps: []api.StepRun{{Name: "a", State: api.StepPending}, {Name: "b", State: api.StepFailed}, {Name: "c", State: api.StepRunning}}},
-		"left undone: a; in a state that only a newer version knows: b (Verified)": {Steps: []api.StepRun{{Name: "a", State: api.StepPending}, {Name: "b", State: "Verified"}}},
-		"in a state that only a newer version knows: b (Verified)":                 {Steps: []api.StepRun{{Name: "a", State: api.StepSucceeded}, {Name: "b", State: "Verified"}}},
+		"steps not done: a, b, c":   {Steps: []api.StepRun{{Name: "a", State: api.StepPending}, {Name: "b", State: api.StepFailed}, {Name: "c", State: api.StepRunning}}},
+		"steps not done: a; in a state that only a newer version knows: b (Verified)": {Steps: []api.StepRun{{Name: "a", State: api.StepPending}, {Name: "b", State: "Verified"}}},
+		"in a state that only a newer version knows: b (Verified)":                    {Steps: []api.StepRun{{Name: "a", State: api.StepSucceeded}, {Name: "b", State: "Verified"}}},
 	} {
 		if got := Undone(run); got != want {
 			t.Errorf("got %q, want %q", got, want)

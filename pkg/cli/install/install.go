@@ -272,7 +272,7 @@ func (o *Options) completed(ctx context.Context, clients command.Clients, namesp
 	case previous.Kustomized && o.Kustomization == "":
 		return options, &exit.Error{
 			Code: exit.Failure, Err: fmt.Errorf("installing into namespace %s without a kustomization: the install there was made with one, and what that changed and added would be taken away", namespace),
-			Next: "Give its folder again by -k. To go on without it: --reset-values",
+			Next: "Specify its directory again with -k. To continue without it: --reset-values",
 		}
 	}
 	options, kept := previous.Complete(options)

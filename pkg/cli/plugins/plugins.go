@@ -177,7 +177,7 @@ func (o *Options) status(ctx context.Context) error {
 			Next: "See how it is: kubectl nodecleanup status",
 		}
 	}
-	if !command.Leads(ctx, clients.Typed, namespace, o.ServerTime) {
+	if !command.HasLeader(ctx, clients.Typed, namespace, o.ServerTime) {
 		o.Say("WARNING: no agent in namespace %s is leading: these results are from the previous leader.", namespace)
 	}
 	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true })

@@ -23,7 +23,7 @@ import (
 // Ask requests a health check of every plugin from the agent, and returns the resulting status. It
 // waits until ctx ends. Now is the API server's time.
 func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
-	if !command.Leads(ctx, client, namespace, now) {
+	if !command.HasLeader(ctx, client, namespace, now) {
 		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is leading, so nobody would answer", namespace))
 	}
 	stamp := now().UTC().Format(time.RFC3339Nano)

@@ -30,13 +30,14 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Show the versions of the CLI and the agent, and whether they are compatible",
-		Long: `Say which version of the CLI this is, and which the agent that leads, or led last.
-They fit when both are of the same minor version, such as v1.2.0 and v1.2.7: a newer one
-may write what an older one does not understand. The exit code is 3 when they do not fit.`,
+		Long: `Show the CLI and agent versions and whether they are compatible. The agent version is
+that of the current or last leader. Versions are compatible if the minor version is the
+same, such as v1.2.0 and v1.2.7: a newer one may write what an older one cannot read.
+If they are not compatible, the exit code is 3.`,
 		Example: `  # Both versions
   kubectl nodecleanup version
 
-  # Only that of the CLI, without a cluster
+  # Only the CLI version, without a cluster
   kubectl nodecleanup version --client -o json`,
 		Args: command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

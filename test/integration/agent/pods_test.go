@@ -75,7 +75,7 @@ func TestADryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
 	if said := run.Step("drain").Would(); !run.DryRun || run.State != api.Succeeded || !slices.Equal(said, would) {
 		t.Errorf("the record says %+v", run)
 	}
-	if said := run.Step("breaks").Would(); len(said) != 1 || !strings.Contains(said[0], "cannot tell what it would do: plugin breaks panicked: nil map") {
+	if said := run.Step("breaks").Would(); len(said) != 1 || !strings.Contains(said[0], "preview failed: plugin breaks panicked: nil map") {
 		t.Errorf("the step whose preview panics says %q", said)
 	}
 	f.awaitEvent(node, "CleanupCompleted", "Dry run done, nothing was cleaned up, the node is released")

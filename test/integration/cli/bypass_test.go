@@ -23,7 +23,7 @@ func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
 	actAsAgent(t, client, "bypassing", node)
 
 	waits := must(t, "bypass", "stuck", "--reason", "rebuild", "--yes")
-	wantText(t, waits.errOut, "is not being deleted", "no agent in namespace bypassing is leading", "To remove the bypass: kubectl annotate node stuck nodecleanup.io/bypass-")
+	wantText(t, waits.errOut, "is not being deleted", "no agent in namespace bypassing is the leader", "To remove the bypass: kubectl annotate node stuck nodecleanup.io/bypass-")
 	wantText(t, waits.out, "node/stuck marked\n")
 
 	must(t, "bypass", "node/stuck", "--reason", "hardware lost", "--for", "1h", "--yes")
@@ -43,7 +43,7 @@ func TestBypassMarksTheNodeOnTheRecord(t *testing.T) {
 
 	deleteNode(t, client, "stuck")
 	withoutYes := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
-	wantText(t, withoutYes.errOut, "left undone: storage", "--yes")
+	wantText(t, withoutYes.errOut, "steps not done: storage", "--yes")
 	if got := getNode(t, client, "stuck").Annotations[api.AnnotationBypassReason]; got != "for a day" {
 		t.Errorf("a command that could not ask set the reason %q", got)
 	}

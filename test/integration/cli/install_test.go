@@ -184,7 +184,7 @@ func TestInstallIntoAnExistingNamespaceWarns(t *testing.T) {
 		t.Errorf("the webhook calls the service in %s", got.Namespace)
 	}
 	second := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "-n", "elsewhere"))
-	wantText(t, second.errOut, "installing into namespace elsewhere: the install is in shop")
+	wantText(t, second.errOut, "installing into namespace elsewhere: nodecleanup is already installed in namespace shop")
 	// Not given, the namespace is found.
 	found := must(t, "install")
 	wantText(t, found.out, "deployment.apps/nodecleanup-agent unchanged")

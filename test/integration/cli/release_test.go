@@ -88,13 +88,13 @@ func TestBypassWithoutAnAgentUpdatesTheRecord(t *testing.T) {
 	node := abandoned(t, client, "stuck")
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "stuck")).out, "no agent", "kubectl nodecleanup bypass stuck")
 	asked := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
-	wantText(t, asked.errOut, "No agent in namespace "+api.Namespace+" is leading. This command records the bypass and releases", "left undone: storage, tell", "--yes")
+	wantText(t, asked.errOut, "No agent in namespace "+api.Namespace+" is leading. This command records the bypass and releases", "steps not done: storage, tell", "--yes")
 
 	wantText(t, must(t, "bypass", "stuck", "--reason", "hardware lost", "--yes").out, "node/stuck bypassed and released\n")
 	wantDeleted(t, client, "stuck")
 	record := recordOf(t, client, node)
 	if record.State != api.Bypassed || record.Bypasser() != "admin" || record.BypassReason != "hardware lost" || record.FinishedAt == nil ||
-		record.Message != "bypassed by admin: hardware lost; released by kubectl nodecleanup because no agent was leading; left undone: storage, tell" {
+		record.Message != "bypassed by admin: hardware lost; released by kubectl nodecleanup because no agent was leading; steps not done: storage, tell" {
 		t.Errorf("the record is %+v", record)
 	}
 	if step := record.Step("storage"); step.State != api.StepFailed || !strings.HasPrefix(step.LastError, "interrupted: no agent") || step.FinishedAt == nil {
@@ -104,7 +104,7 @@ func TestBypassWithoutAnAgentUpdatesTheRecord(t *testing.T) {
 		t.Errorf("the steps are %+v", record.Steps)
 	}
 	events := bypassEvents(t, client, node)
-	if len(events) != 1 || !strings.Contains(events[0], "Cleanup bypassed by admin, ") || !strings.Contains(events[0], "Reason: hardware lost. kubectl nodecleanup releases the node, because no agent is leading; left undone: storage, tell") {
+	if len(events) != 1 || !strings.Contains(events[0], "Cleanup bypassed by admin, ") || !strings.Contains(events[0], "Reason: hardware lost. No agent is the leader, so the CLI releases the node; steps not done: storage, tell") {
 		t.Errorf("the Events are %q", events)
 	}
 	wantText(t, must(t, "history", "stuck").out, "Bypassed", "bypassed by admin: hardware lost")

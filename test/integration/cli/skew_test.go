@@ -135,8 +135,8 @@ func TestAnOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	wantText(t, must(t, "diagnose", "worker").out, "✓ 1/3 drain", "- 2/3 power: PoweringOff, which only a newer version knows", "- 3/3 tell: not begun", "Remark    "+note)
 	wantText(t, must(t, "diagnose", "gone").out, "its last cleanup: Archived, looking again", "does not know state Archived")
 	wantText(t, completions(t), "gone\nworker\n")
-	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, "left undone: tell; in a state that only a newer version knows: power (PoweringOff)")
-	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, "left undone: tell; in a state that only a newer version knows: power (PoweringOff)")
+	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, "steps not done: tell; in a state that only a newer version knows: power (PoweringOff)")
+	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, "steps not done: tell; in a state that only a newer version knows: power (PoweringOff)")
 
 	waits := follow(t, "retry", "worker", "--wait")
 	waits.until(note)

@@ -88,7 +88,7 @@ func TestStatusFollowsTheInstall(t *testing.T) {
 	version := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "version", "-o", "json"))
 	wantText(t, version.out, `"kind": "Version"`, `"agent": "v1.2.3"`, `"fits": false`)
 	version = want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "version"))
-	wantText(t, version.out, "Fit     NO: use a CLI of the agent's version")
+	wantText(t, version.out, "Compatible   NO: use a CLI of the agent's version")
 }
 
 func setCondition(t *testing.T, client kubernetes.Interface, name string, condition corev1.NodeCondition) {

@@ -248,7 +248,7 @@ func TestUninstallRefusesWhileANodeIsCleanedUp(t *testing.T) {
 	const user = "hasty"
 	mark := auditMark(t)
 	refused := want(t, exit.Failure, run(t, kubeconfigFor(t, user, "system:masters"), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/leaving: will be released immediately; left undone: storage", "--force")
+	wantText(t, refused.errOut, "node/leaving: will be released immediately; steps not done: storage", "--force")
 	wantNoWrites(t, requestsOf(t, user, mark))
 
 	must(t, "uninstall", "--yes", "--force", "--keep-history")
@@ -369,7 +369,7 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	actAsAgent(t, client, "refusing-alive", node)
 	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; left undone: storage", "would be left undone: alive; nothing was removed", "--force")
+	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; steps not done: storage", "would be left undone: alive; nothing was removed", "--force")
 	webhook(t, client)
 
 	setCondition(t, client, "alive", api.CleanupCondition(api.Succeeded, "every step is done", metav1.Now()))
@@ -528,7 +528,7 @@ func TestUninstallFromAnotherNamespaceIsRefused(t *testing.T) {
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	for _, arguments := range [][]string{{"--yes"}, {"--dry-run"}} {
 		refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), append([]string{"uninstall", "-n", "typo"}, arguments...)...))
-		wantText(t, refused.errOut, "uninstalling from namespace typo: the install is in nodecleanup-system", "Leave --namespace out")
+		wantText(t, refused.errOut, "uninstalling from namespace typo: nodecleanup is already installed in namespace nodecleanup-system", "Leave --namespace out")
 	}
 	if _, err := client.RbacV1().ClusterRoles().Get(t.Context(), api.Agent, metav1.GetOptions{}); err != nil {
 		t.Errorf("the agent's rights: %v", err)

@@ -22,7 +22,7 @@ func TestProtectedNodeIsDeniedWithoutConfig(t *testing.T) {
 	editor := f.as("ed", "editors")
 	f.refused(f.delete(editor, precious), precious, "it is protected by the annotation nodecleanup.io/protect", "kubectl annotate node precious nodecleanup.io/protect-")
 	f.refused(f.delete(f.admin, precious), precious)
-	f.awaitEvent(precious, "DeletionRefused", "Denied the deletion of the node by ed (unverified): ", "nodecleanup.io/protect")
+	f.awaitEvent(precious, "DeletionRefused", "The delete guard denied the node deletion requested by ed (unverified): ", "nodecleanup.io/protect")
 	f.eventually("the metrics tell", func(ctx context.Context) (bool, error) {
 		return strings.Contains(f.scrape(ctx), `node_cleanup_webhook_requests_total{operation="DELETE",result="refused"} `), nil
 	})

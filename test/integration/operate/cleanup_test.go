@@ -118,7 +118,7 @@ func TestRequestsWithoutAnAgentWarn(t *testing.T) {
 	f.node("worker", nil)
 	for _, arguments := range [][]string{{"cleanup", "worker", "--yes"}, {"retry", "worker"}} {
 		waited := f.run(append(arguments, "--wait", "--timeout", "1s")...).exits(exit.TimedOut).says(
-			"WARNING: no agent in namespace "+f.namespace+" is leading", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")
+			"WARNING: no agent in namespace "+f.namespace+" is the leader", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")
 		if strings.Contains(waited.errOut, "continues the cleanup") {
 			t.Errorf("%v: it says that an agent acts:\n%s", arguments, waited.errOut)
 		}
@@ -150,7 +150,7 @@ func TestAWaitDistinguishesACleanupFromOtherEnds(t *testing.T) {
 		"bypassed": {func(node string) {
 			f.run("bypass", node, "--reason", "hardware lost", "--yes").exits(exit.OK)
 			f.delete(node)
-		}, "cleaning up node bypassed: bypassed by admin (hardware lost); left undone: drain"},
+		}, "cleaning up node bypassed: bypassed by admin (hardware lost); steps not done: drain"},
 		"stripped": {func(node string) {
 			f.delete(node)
 			f.patch(node, `{"metadata":{"finalizers":null}}`)

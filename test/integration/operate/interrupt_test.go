@@ -100,7 +100,7 @@ func TestWaitReportsAMissingLeader(t *testing.T) {
 		stop()
 		f.eventually("it says that no agent leads", func(context.Context) (bool, error) {
 			said := out.String()
-			return strings.Contains(said, "WARNING: no agent in namespace "+f.namespace+" is leading") && strings.Contains(said, "1/1 drain: "), nil
+			return strings.Contains(said, "WARNING: no agent in namespace "+f.namespace+" is the leader") && strings.Contains(said, "1/1 drain: "), nil
 		})
 		interrupt()
 		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")

@@ -20,7 +20,7 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	as(operator, "resume").exits(exit.OK).says("cleanups are not paused")
 	// A user who pauses creates the status if no agent has written it yet.
 	as(viewer, "pause", "--reason", "early").exits(exit.Failure).says("no agent was ever started", "kubectl nodecleanup install --wait")
-	as(operator, "pause", "--reason", "not yet").exits(exit.OK).says("cleanups paused", "no agent in namespace "+f.namespace+" is leading")
+	as(operator, "pause", "--reason", "not yet").exits(exit.OK).says("cleanups paused", "no agent in namespace "+f.namespace+" is the leader")
 	f.node("worker", nil)
 	stop := f.start()
 	f.delete("worker")

@@ -61,7 +61,7 @@ func TestAViewerCanOnlyRead(t *testing.T) {
 	look("check", "--suppress", "agent").exits(exit.OK)
 	look("plan", "worker").exits(exit.OK).says("Plan "+f.planOf("worker"), "evict 1 pod, budgets not known", "you are not allowed to evict pods")
 	look("diagnose", "worker").exits(exit.OK).says("it is protected")
-	look("version").exits(exit.OK).says("Fit     yes")
+	look("version").exits(exit.OK).says("Compatible   yes")
 
 	look("retry", "worker").exits(exit.Failure)
 	look("preflight").exits(exit.Failure).says("cannot patch")
