@@ -28,7 +28,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	var plan printer.Plan
 	f.run("plan", "worker", "-o", "json").exits(exit.OK).into(&plan)
 	f.run("cleanup", "worker", "--plan", plan.Hash[:len(plan.Hash)-5]+"00000", "--yes").exits(exit.Failure).says("the pods or volumes of the node changed; the plan is now "+plan.Hash, "nothing was begun")
-	f.run("cleanup", "worker", "--plan", plan.Hash).exits(exit.Usage).says("there is no terminal", "--yes")
+	f.run("cleanup", "worker", "--plan", plan.Hash).exits(exit.Usage).says("stdin is not an interactive terminal", "--yes")
 	if node := f.read("worker"); node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
 		t.Fatalf("something was begun: %v", node.Annotations)
 	}
