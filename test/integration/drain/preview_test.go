@@ -9,6 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
@@ -18,13 +19,15 @@ import (
 
 func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 	f := setUp(t)
-	f.pod("cart", f.node)
+	uids := map[string]types.UID{
+		"cart":    f.pod("cart", f.node).UID,
+		"scratch": f.pod("scratch", f.node, emptyDir).UID,
+		"web":     f.pod("web", f.node).UID,
+		"daemon":  f.pod("daemon", f.node, daemonSet).UID,
+		"alone":   f.pod("alone", f.node, unmanaged).UID,
+		"refused": f.pod("refused", f.node).UID,
+	}
 	f.budget("cart", 1)
-	f.pod("scratch", f.node, emptyDir)
-	f.pod("web", f.node)
-	f.pod("daemon", f.node, daemonSet)
-	f.pod("alone", f.node, unmanaged)
-	f.pod("refused", f.node)
 	f.budgetFor("refused", "refused", 0)
 	f.budgetFor("refused-too", "refused", 0)
 	effects, err := f.plugin("").(cleanup.Previewer).Preview(t.Context(), f.target())
@@ -46,6 +49,9 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 			Remedy: "delete all but one, or change their selectors: kubectl -n " + f.namespace + " get pdb refused refused-too"}},
 		{Action: cleanup.Evict, Object: on("scratch"), Reason: "the data in its emptyDir volume is lost"},
 		{Action: cleanup.Evict, Object: on("web")},
+	}
+	for i := range want {
+		want[i].UID = uids[want[i].Object.Name]
 	}
 	// The garbage collector knows that there is no such DaemonSet.
 	if !slices.ContainsFunc(effects, func(effect cleanup.Effect) bool { return effect.Object.Name == "daemon" }) {
