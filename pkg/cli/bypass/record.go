@@ -10,13 +10,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
 // written is a run record that the caller has written.
@@ -88,7 +86,7 @@ func (r *releaser) steps(ctx context.Context, run *api.Run, node *corev1.Node) e
 	if run.PlanHash != "" {
 		return nil
 	}
-	settings, err := preview.Config(ctx, r.client, r.namespace, plugins.Catalog(plugins.Dependencies{Kubernetes: r.client, Clock: clock.RealClock{}}))
+	settings, err := preview.Config(ctx, r.client, r.namespace)
 	if err != nil {
 		return err
 	}

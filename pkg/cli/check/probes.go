@@ -61,7 +61,7 @@ func shadowed(context.Context, *subject) result {
 
 func (s *subject) settings(ctx context.Context) (*config.Config, error) {
 	if !s.configRead {
-		s.config, s.configErr = preview.Config(ctx, s.client, s.namespace, s.catalog)
+		s.config, s.configErr = preview.ReadCatalog(ctx, s.client, s.namespace, s.catalog).Config(ctx, s.client, s.namespace)
 		s.configRead = true
 	}
 	return s.config, s.configErr

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -30,7 +29,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -173,7 +171,7 @@ func seenAt(event corev1.Event) metav1.Time {
 
 // readConfig checks the config, and the secrets of this node's remaining steps.
 func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) error {
-	settings, err := preview.Config(ctx, client, f.namespace, plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}}))
+	settings, err := preview.Config(ctx, client, f.namespace)
 	var faults config.Errors
 	switch {
 	case errors.As(err, &faults):

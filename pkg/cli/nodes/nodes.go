@@ -12,14 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -123,8 +121,7 @@ type reasons struct {
 
 // read skips objects that the caller has no right to read: the list is useful without them.
 func (r *reasons) read(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) {
-	catalog := plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
-	if settings, err := preview.Config(ctx, client, namespace, catalog); err == nil {
+	if settings, err := preview.Config(ctx, client, namespace); err == nil {
 		r.selector = settings.NodeSelector
 	}
 	if seen, err := inspect.NewReader(client, namespace, now).Agent(ctx); err == nil {

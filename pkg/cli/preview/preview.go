@@ -74,7 +74,8 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 }
 
 // Config reads the config on the cluster, and checks it by the plugins of the agent: see ReadCatalog.
-func Config(ctx context.Context, client kubernetes.Interface, namespace string, own []cleanup.Descriptor) (*config.Config, error) {
+func Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
+	own := plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 
