@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime/debug"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -106,6 +109,15 @@ func (e *Executor) attempt(ctx context.Context, call call, step config.Step, tar
 	case <-cutOff.C():
 		return ended(nil, fmt.Errorf("%w, and plugin %s did not stop when it was cancelled", context.Cause(ctx), step.Plugin))
 	}
+}
+
+// callOnce calls a method of a plugin once, outside of a run. Its limit is independent of the step's timeouts.
+func (e *Executor) callOnce(ctx context.Context, call call, step config.Step, node *corev1.Node, log *slog.Logger, limit time.Duration) result {
+	step.Timeout = limit // A timeoutError must not name the totalTimeout.
+	return e.attempt(ctx, call, step, cleanup.Target{
+		Node: node, Attempt: 1, Began: e.clock.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
+		Log: log.With("step", step.Name), Progress: func(string) {},
+	}, limit)
 }
 
 // explain adds the cause of the attempt's context to an error that only says that a context is done.

@@ -24,12 +24,7 @@ func (e *Executor) Preview(ctx context.Context, steps []config.Step, node *corev
 		if _, can := step.Bound.(cleanup.Previewer); !can {
 			continue
 		}
-		target := cleanup.Target{
-			Node: node, Attempt: 1, Began: e.clock.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
-			Log: log.With("step", step.Name), Progress: func(string) {},
-		}
-		step.Timeout = previewTimeout
-		done := e.attempt(ctx, preview, step, target, step.Timeout)
+		done := e.callOnce(ctx, preview, step, node, log, previewTimeout)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

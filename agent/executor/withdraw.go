@@ -24,11 +24,7 @@ func (e *Executor) Withdraw(ctx context.Context, steps []config.Step, node *core
 		if _, can := step.Bound.(cleanup.Withdrawer); !can {
 			continue
 		}
-		target := cleanup.Target{
-			Node: node, IdempotencyKey: string(node.UID) + "/" + step.Name,
-			Log: log.With("step", step.Name), Progress: func(string) {},
-		}
-		if done := e.attempt(ctx, withdraw, step, target, withdrawTimeout); done.err != nil {
+		if done := e.callOnce(ctx, withdraw, step, node, log, withdrawTimeout); done.err != nil {
 			failed = append(failed, fmt.Errorf("withdrawing step %s: %w", step.Name, done.err))
 		}
 	}
