@@ -49,7 +49,7 @@ func admission(ctx context.Context, s *subject) result {
 		// The agent may protect only Nodes that the nodeSelector of an earlier config selects.
 		return skip(errors.New("not tested: the config cannot be read or is not valid, so the nodeSelector is not known"))
 	case !selected.finalizer:
-		return failed("a new node has none: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingClient())+"The agent adds the finalizer later", s.webhookRemedy(status))
+		return failed("a new node has none: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingTrust())+"The agent adds the finalizer later", s.webhookRemedy(status))
 	case selected.answered && slices.Contains(status.Admission.Ways, "policy"):
 		return warn("the webhook adds it, but the policy does not: new nodes join without the finalizer while no agent runs",
 			"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings "+api.WebhookName+" -o yaml; kubectl nodecleanup install applies both again")
@@ -60,7 +60,7 @@ func admission(ctx context.Context, s *subject) result {
 	case !slices.Contains(status.Admission.Ways, "webhook"):
 		return pass("the policy adds it")
 	}
-	if cause := s.cause(ctx, s.mutatingClient()); cause != "" {
+	if cause := s.cause(ctx, s.mutatingTrust()); cause != "" {
 		return failed("the policy adds it, but the API server cannot call the webhook. "+cause, s.webhookRemedy(status))
 	}
 	if selector.Matches(labels.Set{}) {
@@ -119,7 +119,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	case answer.err != nil:
 		return skip(fmt.Errorf("deleting node %s in a dry run: %w", node.Name, answer.err))
 	}
-	cause := s.cause(ctx, s.guardClient())
+	cause := s.cause(ctx, s.guardTrust())
 	if cause == "" && !version.Fits(version.Version, status.Agent.Version) {
 		return skip(errors.New("it was not tested: " + otherVersion(status)))
 	}

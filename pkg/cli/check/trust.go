@@ -13,38 +13,31 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// hookClient is how the API server calls a webhook.
-type hookClient struct {
+// trust is what decides whether the API server trusts the agent.
+type trust struct {
 	bundle []byte
 	// injected: cert-manager publishes the CA, not the agent.
 	injected bool
 }
 
-func (s *subject) guardClient() *hookClient {
-	if s.seen.Guard == nil {
+func (s *subject) guardTrust() *trust {
+	hook := cluster.GuardHook(s.seen.Guard)
+	if hook == nil {
 		return nil
 	}
-	for _, hook := range s.seen.Guard.Webhooks {
-		if hook.Name == api.GuardHook {
-			return &hookClient{hook.ClientConfig.CABundle, injected(&s.seen.Guard.ObjectMeta)}
-		}
-	}
-	return nil
+	return &trust{hook.ClientConfig.CABundle, injected(&s.seen.Guard.ObjectMeta)}
 }
 
-func (s *subject) mutatingClient() *hookClient {
-	if s.seen.Webhook == nil {
+func (s *subject) mutatingTrust() *trust {
+	hook := cluster.MutatingHook(s.seen.Webhook)
+	if hook == nil {
 		return nil
 	}
-	for _, hook := range s.seen.Webhook.Webhooks {
-		if hook.Name == api.WebhookHook {
-			return &hookClient{hook.ClientConfig.CABundle, injected(&s.seen.Webhook.ObjectMeta)}
-		}
-	}
-	return nil
+	return &trust{hook.ClientConfig.CABundle, injected(&s.seen.Webhook.ObjectMeta)}
 }
 
 func injected(meta *metav1.ObjectMeta) bool {
@@ -59,8 +52,8 @@ func injected(meta *metav1.ObjectMeta) bool {
 // cause explains why the API server cannot trust the agent: the CA bundle of the webhook does not
 // verify the agent's CA. It is empty if the Secret is missing or unreadable, or if another issuer
 // signed the agent's certificate.
-func (s *subject) cause(ctx context.Context, client *hookClient) string {
-	if client == nil || client.injected || s.certificateFromFile() {
+func (s *subject) cause(ctx context.Context, trust *trust) string {
+	if trust == nil || trust.injected || s.certificateFromFile() {
 		return ""
 	}
 	secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, api.CASecretName, metav1.GetOptions{})
@@ -76,7 +69,7 @@ func (s *subject) cause(ctx context.Context, client *hookClient) string {
 		return ""
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(client.bundle)
+	roots.AppendCertsFromPEM(trust.bundle)
 	_, err = authority.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: s.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err == nil {
 		return ""

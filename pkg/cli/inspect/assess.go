@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -111,9 +110,10 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		}
 	}
 	leads := s.Leadership.Leads
-	address := agentURL(s.Webhook)
-	if agent.Outside = s.Deployment == nil && (leads || address != ""); agent.Outside {
-		agent.URL = address
+	address := cluster.AgentURL(s.Webhook, s.Guard)
+	agent.Outside = s.Deployment == nil && (leads || address != nil)
+	if agent.Outside && address != nil { // In the form of install --agent-url.
+		agent.URL = address.Scheme + "://" + address.Host
 	}
 	if s.Deployment != nil {
 		agent.Ready = s.Deployment.Status.ReadyReplicas
@@ -164,23 +164,6 @@ func noLeader(agent printer.Agent, now time.Time) string {
 	return fmt.Sprintf("no leader: %s renewed the lease last, %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
 }
 
-// agentURL returns the URL of an agent outside the cluster, in the form of install --agent-url;
-// empty if the agent is behind a Service.
-func agentURL(webhook *admissionv1.MutatingWebhookConfiguration) string {
-	if webhook == nil {
-		return ""
-	}
-	for _, hook := range webhook.Webhooks {
-		if hook.ClientConfig.URL == nil {
-			continue
-		}
-		if parsed, err := url.Parse(*hook.ClientConfig.URL); err == nil {
-			return parsed.Scheme + "://" + parsed.Host
-		}
-	}
-	return ""
-}
-
 // Reinstall returns the command that applies the manifests again. For an agent outside the
 // cluster it keeps that agent: without --agent-url, an install puts a Deployment in its place.
 func Reinstall(agent printer.Agent, flags ...string) string {
@@ -222,11 +205,10 @@ func assessWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.T
 	if webhook == nil {
 		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: new nodes are protected late or never", api.WebhookName)}
 	}
-	at := slices.IndexFunc(webhook.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.Name == api.WebhookHook })
-	if at < 0 {
+	hook := cluster.MutatingHook(webhook)
+	if hook == nil {
 		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("mutatingwebhookconfiguration %s has no webhook %s", api.WebhookName, api.WebhookHook)}
 	}
-	hook := webhook.Webhooks[at]
 	admission := printer.Admission{Health: printer.Healthy}
 	if hook.FailurePolicy != nil {
 		admission.FailurePolicy = string(*hook.FailurePolicy)
@@ -262,11 +244,10 @@ func assessGuard(s *Snapshot, now time.Time) printer.DeleteGuard {
 	case s.Guard == nil:
 		return printer.DeleteGuard{Health: printer.Missing, Problem: fmt.Sprintf("no validatingwebhookconfiguration %s: %s", api.WebhookName, follows)}
 	}
-	at := slices.IndexFunc(s.Guard.Webhooks, func(w admissionv1.ValidatingWebhook) bool { return w.Name == api.GuardHook })
-	if at < 0 {
+	hook := cluster.GuardHook(s.Guard)
+	if hook == nil {
 		return printer.DeleteGuard{Health: printer.Missing, Problem: fmt.Sprintf("validatingwebhookconfiguration %s has no webhook %s: %s", api.WebhookName, api.GuardHook, follows)}
 	}
-	hook := s.Guard.Webhooks[at]
 	guard := printer.DeleteGuard{Health: printer.Healthy}
 	if hook.FailurePolicy != nil {
 		guard.FailurePolicy = string(*hook.FailurePolicy)
