@@ -7,6 +7,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // RolloutPending describes the missing part of a Deployment's rollout, as kubectl rollout status
@@ -47,15 +49,15 @@ type Stall struct {
 // RolloutStall returns the cause why a Deployment is not rolled out. It is nil if the Deployment
 // is rolled out, or if no Pod shows a failure. The Pods belong to the Deployment. Ready Pods of an
 // old version do not hide a failure.
-func RolloutStall(deployment *appsv1.Deployment, pods []corev1.Pod) *Stall {
+func RolloutStall(deployment *appsv1.Deployment, all []corev1.Pod) *Stall {
 	if RolloutPending(deployment) == "" || deployment.Status.ObservedGeneration < deployment.Generation {
 		return nil
 	}
 	if failure := deploymentCondition(deployment, appsv1.DeploymentReplicaFailure); failure != nil && failure.Status == corev1.ConditionTrue {
 		return &Stall{Text: failure.Reason + ": " + firstLine(failure.Message), Refused: true}
 	}
-	for i := range pods {
-		if stall := podStall(&pods[i]); stall != nil {
+	for i := range all {
+		if stall := podStall(&all[i]); stall != nil {
 			return stall
 		}
 	}
@@ -79,7 +81,7 @@ func podStall(pod *corev1.Pod) *Stall {
 		return nil
 	}
 	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if why, crashed := notReady(container); why != "" {
+		if why, crashed := pods.NotReady(container); why != "" {
 			waiting := container.State.Waiting
 			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed, Image: waiting != nil && imageReasons[waiting.Reason]}
 		}
@@ -94,45 +96,6 @@ func podStall(pod *corev1.Pod) *Stall {
 
 // imageReasons are the reasons of the kubelet (pkg/kubelet/images/types.go).
 var imageReasons = map[string]bool{"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true, "ImageInspectError": true, "RegistryUnavailable": true}
-
-// notReady returns the cause why a container is not ready, empty if it is unknown, and whether the
-// container ended with an error.
-func notReady(container corev1.ContainerStatus) (why string, crashed bool) {
-	if container.Ready {
-		return "", false
-	}
-	ended := container.LastTerminationState.Terminated
-	if container.State.Terminated != nil {
-		ended = container.State.Terminated
-	}
-	crashed = ended != nil && ended.ExitCode != 0
-	waiting := container.State.Waiting
-	switch {
-	case waiting != nil && (waiting.Reason == "ContainerCreating" || waiting.Reason == "PodInitializing"):
-		return "", false
-	case waiting != nil && crashed: // The message of CrashLoopBackOff says only how long it waits.
-		return waiting.Reason + ": " + lastWords(ended), true
-	case waiting != nil:
-		return strings.TrimSuffix(waiting.Reason+": "+firstLine(waiting.Message), ": "), false
-	case crashed:
-		return fmt.Sprintf("restarted %d times: %s", container.RestartCount, lastWords(ended)), true
-	}
-	return "", false
-}
-
-// lastWords describes how a container ended. Its termination message ends with the last lines of
-// its log if terminationMessagePolicy is FallbackToLogsOnError.
-func lastWords(ended *corev1.ContainerStateTerminated) string {
-	words := fmt.Sprintf("exit code %d", ended.ExitCode)
-	if ended.Reason != "" && ended.Reason != "Error" {
-		words = ended.Reason + ", " + words
-	}
-	message := strings.TrimSpace(ended.Message)
-	if last := message[strings.LastIndexByte(message, '\n')+1:]; last != "" {
-		words += ": " + last
-	}
-	return words
-}
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")

@@ -3,6 +3,7 @@ package install
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -113,6 +114,9 @@ type Object struct {
 	// HelmRelease is the name of the Helm release that applied it, if one did.
 	HelmRelease string
 }
+
+// ByHelm reports whether Helm manages the object.
+func ByHelm(object metav1.Object) bool { return object.GetLabels()[labelManagedBy] == "Helm" }
 
 // AnnotationHelmRelease names the Helm release that applied an object.
 const AnnotationHelmRelease = "meta.helm.sh/release-name"

@@ -59,9 +59,8 @@ func notStarting(pod *corev1.Pod) (reason string, noRoom bool) {
 		}
 	}
 	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		waiting := container.State.Waiting
-		if waiting != nil && waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing" {
-			return firstLine(waiting.Reason, waiting.Message), false
+		if why, _ := NotReady(container); why != "" {
+			return why, false
 		}
 	}
 	return "", false

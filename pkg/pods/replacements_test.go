@@ -20,6 +20,8 @@ func TestPendingReplacementsAreNamed(t *testing.T) {
 	waits := func(reason, message string) corev1.PodStatus {
 		return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}}}
 	}
+	crashed := waits("CrashLoopBackOff", "back-off 10s restarting failed container")
+	crashed.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 2, Message: "no license"}
 	one, all := intstr.FromInt32(3), []corev1.Pod{pod("cart-3", "cart", unschedulable), pod("cart-4", "cart", unschedulable), pod("cart-5", "cart", unschedulable), pod("cart-6", "cart", unschedulable)}
 	terminating := pod("cart-3", "cart", unschedulable)
 	terminating.DeletionTimestamp = &metav1.Time{}
@@ -38,6 +40,8 @@ func TestPendingReplacementsAreNamed(t *testing.T) {
 			"add a node or make room: kubectl -n shop describe pod cart-3"},
 		"no image": {[]corev1.Pod{pod("cart-3", "cart", waits("ImagePullBackOff", "not found"))},
 			"1 pod that the budget selects is Pending: cart-3 (ImagePullBackOff: not found); kubectl -n shop describe pod cart-3"},
+		"crashed": {[]corev1.Pod{pod("cart-3", "cart", crashed)},
+			"1 pod that the budget selects is Pending: cart-3 (CrashLoopBackOff: exit code 2: no license); kubectl -n shop describe pod cart-3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			budget := policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}, Status: policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 3, CurrentHealthy: 3}}

@@ -286,7 +286,7 @@ func (o *Options) completed(ctx context.Context, clients command.Clients, namesp
 // install, or conflict with its fields. A forbidden read is not an error here.
 func (o *Options) notHelms(ctx context.Context, clients command.Clients) error {
 	binding, err := clients.Typed.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
-	if err != nil || binding.Labels["app.kubernetes.io/managed-by"] != "Helm" || o.ForceConflicts {
+	if err != nil || !install.ByHelm(binding) || o.ForceConflicts {
 		return nil
 	}
 	return &exit.Error{

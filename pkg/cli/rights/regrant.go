@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -18,7 +19,7 @@ import (
 func Regrant(ctx context.Context, client kubernetes.Interface, namespace string, agent printer.Agent) string {
 	var flags []string
 	for _, role := range roles(ctx, client, namespace) {
-		if role.GetLabels()["app.kubernetes.io/managed-by"] == "Helm" {
+		if install.ByHelm(role) {
 			return "helm upgrade, with the values it has"
 		}
 		if flags == nil && slices.ContainsFunc(role.GetManagedFields(), changesRights) {

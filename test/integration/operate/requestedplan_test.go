@@ -60,20 +60,20 @@ func (f *fixture) refused(node string, ended <-chan error, changed string) {
 func TestAgentRefusesAChangedPlan(t *testing.T) {
 	f := setUp(t, drainAndGPU)
 	ended := map[string]<-chan error{}
-	for _, node := range []string{"same", "labelled", "crowded"} {
+	for _, node := range []string{"same", "labelled", "fuller"} {
 		f.node(node, nil)
 		f.pod("web-"+node, node, app("web"))
 		_, ended[node] = f.begin("cleanup", node, "--plan", f.planOf(node), "--wait", "--yes")
 		f.requested(node)
 	}
 	f.patch("labelled", `{"metadata":{"labels":{"gpu":"yes"}}}`)
-	f.pod("late", "crowded", app("web"))
+	f.pod("late", "fuller", app("web"))
 	f.start()
 	if err := <-ended["same"]; err != nil {
 		t.Errorf("the requested plan ended with %v", err)
 	}
 	f.refused("labelled", ended["labelled"], "the node changed (for example its labels), so that other steps apply")
-	f.refused("crowded", ended["crowded"], "the pods or volumes of the node changed")
+	f.refused("fuller", ended["fuller"], "the pods or volumes of the node changed")
 
 	f.run("pause", "--reason", "a test").exits(exit.OK)
 	f.node("configured", nil)
