@@ -124,7 +124,7 @@ func TestNowIsSteady(t *testing.T) {
 						}
 					}
 					before = now
-					time.Sleep(passed)
+					<-time.After(passed)
 				}
 				b.wants("after an hour", test.want)
 				if lines := strings.Count(b.log.String(), "\n"); lines > test.lines {
@@ -143,10 +143,10 @@ func TestNowCatchesUpAfterTheMachineWasSuspended(t *testing.T) {
 		for range quorum {
 			b.answer(0)
 		}
-		time.Sleep(2 * window)
+		<-time.After(2 * window)
 		b.off = 8 * time.Hour // Of the wall clock and of the API server, as the monotonic clock sees them.
 		b.answer(b.off)
-		time.Sleep(2 * window)
+		<-time.After(2 * window)
 		b.answer(b.off)
 		b.wants("awake", 8*time.Hour)
 	})
@@ -181,7 +181,7 @@ func TestADeadlineIsNotEarlyByOneWrongClock(t *testing.T) {
 					for _, off := range test.answers {
 						b.answer(off)
 					}
-					time.Sleep(time.Second)
+					<-time.After(time.Second)
 				}
 				if took := time.Since(began); took < test.passes || took > test.passes+2*time.Second {
 					t.Errorf("the deadline passed after %s, want %s", took, test.passes)

@@ -24,7 +24,7 @@ first hand        | all  | uncached
 		"exported identifier":         {"a.go", "package a\nfunc TestInACrowdAll() {}\n", []finding{{2, "TestInACrowdAll", "bulk"}}},
 		"identifier after an acronym": {"a.go", "package a\nvar HTTPCrowd int\n", []finding{{2, "HTTPCrowd", "bulk"}}},
 		"identifier of two words":     {"a.go", "package a\nvar readFirstHand int\n", []finding{{2, "readFirstHand", "uncached"}}},
-		"part of a word":              {"a.go", "package a\nvar crowded int // is crowded\n", nil},
+		"part of a word":              {"a.go", "package a\nvar amended int // is amended\n", nil},
 		"comment":                     {"a.go", "package a\n// It Is told.\n", []finding{{2, "Is told", "is reported"}}},
 		"comment of two lines":        {"a.go", "package a\n// It was\n// told.\n", []finding{{2, "was told", "is reported"}}},
 		"string":                      {"a.go", "package a\nconst x = \"it is told\"\n", []finding{{2, "is told", "is reported"}}},
@@ -48,7 +48,7 @@ first hand        | all  | uncached
 }
 
 func TestParseRejectsAMalformedList(t *testing.T) {
-	for _, list := range []string{"crowd | all", "crowd | everywhere | bulk"} {
+	for _, list := range []string{"old | all", "old | everywhere | new"} {
 		if _, err := parse(list); err == nil {
 			t.Errorf("%q is accepted", list)
 		}

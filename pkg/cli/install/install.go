@@ -277,7 +277,7 @@ func (o *Options) completed(ctx context.Context, clients command.Clients, namesp
 	}
 	options, kept := previous.Complete(options)
 	if len(kept) > 0 {
-		o.Say("As the install before had it: %s. To begin from the defaults: --reset-values", strings.Join(kept, ", "))
+		o.Say("Reusing values from the previous install: %s (use --reset-values to start from the defaults)", strings.Join(kept, ", "))
 	}
 	return options, nil
 }

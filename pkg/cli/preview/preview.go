@@ -96,7 +96,7 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 	if err != nil {
 		next := fmt.Sprintf("Fix the lines above: kubectl -n %s edit configmap %s.", namespace, api.ConfigName)
 		if c.Note == "" {
-			next += " Until then the agent keeps to the last good config."
+			next += " Until then, the agent uses the last valid config."
 		} else {
 			err = fmt.Errorf("%w\n%s", err, c.Note)
 		}

@@ -399,7 +399,7 @@ func TestRepeatedInstallKeepsTheOptions(t *testing.T) {
 	image := "registry.local/agent:" + release.Version
 	must(t, "install", "-n", reused, "--image", image, "--set", "guard.failurePolicy=Fail")
 	again := must(t, "install")
-	wantText(t, again.errOut, "As the install before had it: --image "+image+", --set guard.failurePolicy=Fail", "--reset-values")
+	wantText(t, again.errOut, "Reusing values from the previous install: --image "+image+", --set guard.failurePolicy=Fail", "--reset-values")
 	if strings.Contains(again.out, "configured") {
 		t.Errorf("it changed something:\n%s", again.out)
 	}

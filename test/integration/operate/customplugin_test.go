@@ -59,5 +59,5 @@ func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
 	f.run("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("2/2 tell: done")
 
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: tell, plugin: slack, options: {chanel: ops}}]\n")
-	f.run("plan", "worker").exits(exit.Failure).says("steps[0].options.chanel: unknown option of plugin slack", "keeps to the last good config")
+	f.run("plan", "worker").exits(exit.Failure).says("steps[0].options.chanel: unknown option of plugin slack", "uses the last valid config")
 }

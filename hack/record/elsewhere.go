@@ -1,0 +1,14 @@
+//go:build !linux
+
+// Record needs Linux, see test/node.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "recording documents needs a node, which is Linux with root")
+	os.Exit(1)
+}
