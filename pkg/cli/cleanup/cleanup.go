@@ -213,10 +213,13 @@ func (o *Options) allowed(planned *printer.Plan) error {
 	case o.Plan != "" && o.Plan != planned.Hash:
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was begun", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}
 	case len(planned.Blocked) > 0 && !o.EvenIfBlocked:
-		first := planned.Blocked[0]
+		first, more := planned.Blocked[0], ""
+		if others := len(planned.Blocked) - 1; others > 0 {
+			more = fmt.Sprintf(" (and %d more)", others)
+		}
 		return &exit.Error{
 			Code: exit.Blocked,
-			Err:  fmt.Errorf("cleaning up node %s: %d things block its plan, first %s: %s; nothing was begun", planned.Node, len(planned.Blocked), first.What, first.Reason),
+			Err:  fmt.Errorf("cleaning up node %s: its plan is blocked by %s: %s%s; nothing was begun", planned.Node, first.What, first.Reason, more),
 			Next: again + ". To begin nevertheless and have the steps wait: --even-if-blocked",
 		}
 	}

@@ -167,7 +167,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	}
 	f.awaitEvent(blocked, "CleanupWaiting", "401 for [secret]")
 	f.awaitState(requested, api.Succeeded)
-	f.awaitEvent(requested, "CleanupCompleted", "on request")
+	f.awaitEvent(requested, "CleanupCompleted", "Requested cleanup completed")
 	f.eventually("the progress is in the record and in the condition", func(context.Context) (bool, error) {
 		condition := api.CleanupConditionOf(f.read(waiting))
 		return condition != nil && strings.Contains(condition.Message, "waiting for [secret]") && f.record(waiting).Step("waits").Progress == "waiting for [secret]", nil

@@ -249,7 +249,7 @@ func TestConcurrentBypassesRecordTheEffectiveOne(t *testing.T) {
 		})
 		result := run(t, slow, "bypass", request, "--reason", "a", "--yes")
 		if request == "mark" {
-			wantText(t, want(t, exit.Failure, result).errOut, "it was deleted in the meantime")
+			wantText(t, want(t, exit.Failure, result).errOut, "the node was deleted")
 		} else {
 			wantText(t, want(t, exit.OK, result).errOut, "Another user or an agent has released the node")
 		}

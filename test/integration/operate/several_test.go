@@ -41,13 +41,13 @@ func TestCleanupOfSeveralNodesConfirmsOnce(t *testing.T) {
 		f.node(fmt.Sprintf("worker-%02d", i), rack)
 	}
 	f.run("cleanup", "-l", "rack=r7").exits(exit.Usage).says(
-		"Node worker-00: 2 steps", "Node worker-09: 2 steps", "And 2 more nodes.", "Cordon these 12 nodes and run their plans?", "no terminal", "--yes")
+		"Node worker-00: 2 steps", "Node worker-09: 2 steps", "And 2 more nodes.", "Cordon these 12 nodes and run their plans?", "stdin is not an interactive terminal", "--yes")
 	f.unmarked("worker-00", "worker-11")
 
 	f.pod("cart-0", "worker-01", app("cart"))
 	f.budget("cart", 1)
 	f.run("cleanup", "node/worker-00", "worker-01", "nodes/worker-02", "worker-00", "--yes", "--wait").exits(exit.Blocked).says(
-		"Error: cleaning up node worker-01: 1 things block its plan", "--even-if-blocked",
+		"Error: cleaning up node worker-01: its plan is blocked by", "--even-if-blocked",
 		"node/worker-00 cleanup requested", "worker-00: 1/2 drain: done", "node/worker-00 cleaned up", "node/worker-02 cleaned up")
 	f.unmarked("worker-01")
 
