@@ -15,13 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
 )
 
 type plugin struct {
 	options
 	client  *http.Client
 	secrets cleanup.Secrets
-	trust   trust
+	trust   httpclient.Trust
 }
 
 // document is the request body.
@@ -94,7 +95,7 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	if err != nil {
 		return nil, fmt.Errorf("finding the URL: %w", err)
 	}
-	destination, err := parseURL(text)
+	destination, err := httpclient.ParseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", p.where(), err)
 	}
@@ -123,29 +124,13 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	return request, nil
 }
 
-// resolve returns a value without the newline that files and editors end with.
 func (p *plugin) resolve(ctx context.Context, value cleanup.Value) (string, error) {
-	text, err := value.Resolve(ctx, p.secrets)
-	if err != nil {
-		return "", err
-	}
-	text = strings.TrimSpace(text)
-	if key, secret := value.SecretKey(); secret && text == "" {
-		return "", fmt.Errorf("key %s of secret %s is empty", key.Key, key.Name)
-	}
-	return text, nil
+	return httpclient.Resolve(ctx, p.secrets, value)
 }
 
-// withoutRedirects returns a client that takes a redirect for the answer: a
-// credential must not travel on, and a document that was sent by POST would
-// arrive as a GET.
-func withoutRedirects(client *http.Client) *http.Client {
-	if client == nil {
-		client = &http.Client{}
-	}
-	own := *client
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
+// clientFor returns the client to send with.
+func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
+	return p.trust.Client(ctx, p.client, p.secrets, p.CABundle)
 }
 
 // CheckHealth implements cleanup.HealthChecker: the URL and the headers can be found, and the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
 )
 
 type options struct {
@@ -41,7 +41,7 @@ func (o *options) Validate() []error {
 	if problem := o.URL.Problem(); problem != "" {
 		fault("url", "%s", problem)
 	} else if _, secret := o.URL.SecretKey(); !secret {
-		if _, err := parseURL(o.URL.Literal()); err != nil {
+		if _, err := httpclient.ParseURL(o.URL.Literal()); err != nil {
 			fault("url", "%v", err)
 		}
 	}
@@ -69,7 +69,7 @@ func (o *options) Validate() []error {
 	if _, secret := o.CABundle.SecretKey(); !o.CABundle.Empty() {
 		if problem := o.CABundle.Problem(); problem != "" {
 			fault("caBundle", "%s", problem)
-		} else if _, err := parseBundle(o.CABundle.Literal()); err != nil && !secret {
+		} else if _, err := httpclient.ParseBundle(o.CABundle.Literal()); err != nil && !secret {
 			fault("caBundle", "%v", err)
 		}
 	}
@@ -87,16 +87,6 @@ func ownHeaders() []string {
 	return []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Idempotency-Key"}
 }
 
-// parseURL accepts only absolute http and https URLs. Its error contains no part of the URL, which
-// may be a secret.
-func parseURL(text string) (*url.URL, error) {
-	parsed, err := url.Parse(text)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, fmt.Errorf("is no URL that begins with http:// or https://")
-	}
-	return parsed, nil
-}
-
 // Descriptor describes the plugin. It sends requests with the given client, but never follows
 // redirects to another host.
 func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor {
@@ -106,7 +96,7 @@ func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
 		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{Method: http.MethodPost}, func(o options) (cleanup.Plugin, error) {
-			return &plugin{options: o, client: withoutRedirects(client), secrets: secrets}, nil
+			return &plugin{options: o, client: httpclient.WithoutRedirects(client), secrets: secrets}, nil
 		}),
 	}
 }

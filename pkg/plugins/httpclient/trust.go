@@ -1,4 +1,4 @@
-package http
+package httpclient
 
 import (
 	"bytes"
@@ -10,41 +10,45 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// trust is the client that trusts the CAs of option caBundle. The bundle may come from a Secret,
-// so it is read for each request. A changed bundle creates a new client.
-type trust struct {
+// Trust makes the client of a plugin from its options about certificates. The values may come from
+// Secrets, so they are read for each request. A changed value creates a new client. The zero value
+// is ready to use.
+type Trust struct {
 	mutex  sync.Mutex
 	bundle string
 	client *http.Client
 }
 
-// clientFor returns the client to send with.
-func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
-	if p.CABundle.Empty() {
-		return p.client, nil
+// Client returns the client to send with: base if caBundle is empty, otherwise one that trusts only
+// the CAs in it.
+func (t *Trust) Client(ctx context.Context, base *http.Client, secrets cleanup.Secrets, caBundle cleanup.Value) (*http.Client, error) {
+	if caBundle.Empty() {
+		return base, nil
 	}
-	bundle, err := p.resolve(ctx, p.CABundle)
+	bundle, err := Resolve(ctx, secrets, caBundle)
 	if err != nil {
 		return nil, fmt.Errorf("finding the CA bundle: %w", err)
 	}
-	p.trust.mutex.Lock()
-	defer p.trust.mutex.Unlock()
-	if p.trust.client != nil && p.trust.bundle == bundle {
-		return p.trust.client, nil
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if t.client != nil && t.bundle == bundle {
+		return t.client, nil
 	}
-	roots, err := parseBundle(bundle)
+	roots, err := ParseBundle(bundle)
 	if err != nil {
 		return nil, fmt.Errorf("the CA bundle %w", err)
 	}
-	if p.trust.client != nil {
-		p.trust.client.CloseIdleConnections()
+	if t.client != nil {
+		t.client.CloseIdleConnections()
 	}
-	client := *p.client
-	client.Transport = withTLS(p.client.Transport, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
-	p.trust.bundle, p.trust.client = bundle, &client
-	return p.trust.client, nil
+	client := *base
+	client.Transport = withTLS(base.Transport, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
+	t.bundle, t.client = bundle, &client
+	return t.client, nil
 }
 
 // withTLS returns the transport with another TLS config. A wrapping transport, such as the agent's
@@ -64,9 +68,9 @@ func withTLS(given http.RoundTripper, config *tls.Config) http.RoundTripper {
 	return transport
 }
 
-// parseBundle accepts only PEM certificates, at least one. Its error contains no part of the
+// ParseBundle accepts only PEM certificates, at least one. Its error contains no part of the
 // bundle.
-func parseBundle(bundle string) (*x509.CertPool, error) {
+func ParseBundle(bundle string) (*x509.CertPool, error) {
 	roots, found := x509.NewCertPool(), 0
 	for rest := bytes.TrimSpace([]byte(bundle)); len(rest) > 0; found++ {
 		var block *pem.Block
