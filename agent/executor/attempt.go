@@ -42,6 +42,8 @@ func excused(done result) result {
 func (r *run) target(step config.Step, attempt int) cleanup.Target {
 	return cleanup.Target{
 		Node:           r.Node,
+		Step:           step.Name,
+		DeletedBy:      r.Record.Requester(),
 		Attempt:        attempt,
 		Began:          r.Record.Step(step.Name).StartedAt.Time,
 		IdempotencyKey: string(r.Node.UID) + "/" + step.Name,
@@ -51,6 +53,8 @@ func (r *run) target(step config.Step, attempt int) cleanup.Target {
 			counts.Blocked = shorten(r.redact(counts.Blocked))
 			r.progress.setCounts(step.Name, counts)
 		},
+		Outputs:  outputsOf(r.Record),
+		Recorded: r.recorderOf(r.Record.Step(step.Name)),
 	}
 }
 
@@ -115,7 +119,7 @@ func (e *Executor) attempt(ctx context.Context, call call, step config.Step, tar
 func (e *Executor) callOnce(ctx context.Context, call call, step config.Step, node *corev1.Node, log *slog.Logger, limit time.Duration) result {
 	step.Timeout = limit // A timeoutError must not name the totalTimeout.
 	return e.attempt(ctx, call, step, cleanup.Target{
-		Node: node, Attempt: 1, Began: e.clock.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
+		Node: node, Step: step.Name, Attempt: 1, Began: e.clock.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
 		Log: log.With("step", step.Name), Progress: func(string) {},
 	}, limit)
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -229,24 +230,33 @@ func (r *run) await(ctx context.Context) error {
 		case result := <-r.results:
 			return r.settle(ctx, result)
 		case <-r.progress.news:
-			if r.recordProgress() && flush == nil {
+			changed, outputs := r.recordProgress()
+			if outputs { // Another agent may continue the run, and would create a second ticket.
+				r.saveProgress(ctx)
+			} else if changed && flush == nil {
 				timer := r.clock.NewTimer(progressInterval)
 				defer timer.Stop()
 				flush = timer.C()
 			}
 		case <-flush:
 			flush = nil
-			if err := r.save(ctx); err != nil {
-				// Nothing depends on the progress. The next step's save is retried.
-				r.unsaved = true
-				r.Log.Warn("cannot record progress, the steps continue", "err", err)
-			}
+			r.saveProgress(ctx)
 		}
 	}
 }
 
-// recordProgress records the newest progress of the running steps, and reports whether it has changed.
-func (r *run) recordProgress() (changed bool) {
+// saveProgress stores the record while steps are running. They continue if that fails: the next step's
+// save is retried.
+func (r *run) saveProgress(ctx context.Context) {
+	if err := r.save(ctx); err != nil {
+		r.unsaved = true
+		r.Log.Warn("cannot record progress, the steps continue", "err", err)
+	}
+}
+
+// recordProgress records the newest progress and outputs of the running steps. It reports whether
+// anything has changed, and whether an output has.
+func (r *run) recordProgress() (changed, outputs bool) {
 	for name, report := range r.progress.take() {
 		step := r.Record.Step(name)
 		if !r.running[name] {
@@ -258,13 +268,17 @@ func (r *run) recordProgress() (changed bool) {
 		if report.counts != nil && !reflect.DeepEqual(step.Counts, report.counts) {
 			step.Counts, changed = report.counts, true
 		}
+		if report.outputs != nil && !maps.Equal(step.Outputs, report.outputs) {
+			step.Outputs, changed, outputs = report.outputs, true, true
+		}
 	}
-	return changed
+	return changed, outputs
 }
 
 // settle records the result of an attempt; the next begin stores it. If ctx has ended, it records
 // nothing, and the next leader runs the step again.
 func (r *run) settle(ctx context.Context, done result) error {
+	r.recordProgress() // The outputs that the plugin recorded just before it returned.
 	delete(r.running, done.step.Name)
 	r.unsaved = true
 	if ctx.Err() != nil {

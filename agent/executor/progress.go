@@ -20,6 +20,8 @@ type latest struct {
 type report struct {
 	text   *string
 	counts *api.Counts
+	// outputs are all outputs of the step, if one was added.
+	outputs map[string]string
 }
 
 func newLatest() *latest { return &latest{reports: map[string]report{}, news: make(chan struct{}, 1)} }
@@ -32,6 +34,11 @@ func (l *latest) setText(step, text string) {
 // setCounts replaces the step's counts.
 func (l *latest) setCounts(step string, counts api.Counts) {
 	l.change(step, func(r *report) { r.counts = &counts })
+}
+
+// setOutputs replaces the step's outputs.
+func (l *latest) setOutputs(step string, outputs map[string]string) {
+	l.change(step, func(r *report) { r.outputs = outputs })
 }
 
 func (l *latest) change(step string, change func(*report)) {

@@ -119,6 +119,9 @@ type StepRun struct {
 	Reason string `json:"reason,omitempty"`
 	// LastError is the error of the newest attempt that failed; it holds no secret.
 	LastError string `json:"lastError,omitempty"`
+	// Outputs are the values that the plugin recorded for later attempts and later steps, by name. They
+	// hold no secret.
+	Outputs map[string]string `json:"outputs,omitempty"`
 	// Effects are the effects that a dry run found for the step.
 	Effects []Effect `json:"effects,omitempty"`
 	// Preview is the same in lines, of earlier agents. It is only read: see Would.

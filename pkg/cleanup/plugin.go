@@ -5,7 +5,8 @@
 // and timeouts, and whether it is critical. A plugin implements none of that.
 //
 // A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
-// Previewer, Verifier, Withdrawer, RuleRequirer. They are detected once, when the step is built.
+// Previewer, Verifier, Withdrawer, RuleRequirer, OutputNamer. They are detected once, when the step is
+// built.
 package cleanup
 
 import (
@@ -76,11 +77,24 @@ type RuleRequirer interface {
 	Rules() []rbacv1.PolicyRule
 }
 
+// OutputNamer is implemented by plugins that record outputs, see Target.Output. The config rejects a
+// reference to an output of a plugin that does not implement it.
+type OutputNamer interface {
+	// OutputNames returns the names of the outputs that Cleanup can record with the options of this
+	// step. It returns nil if the names are not known in advance.
+	OutputNames() []string
+}
+
 // Target describes one call of a plugin.
 type Target struct {
 	// Node is a snapshot that was read from the API server when the run began
 	// or was resumed. It is shared: do not change it.
 	Node *corev1.Node
+	// Step is the name of the step.
+	Step string
+	// DeletedBy is the user who deleted the Node or requested its cleanup, "" if unknown. "(unverified)"
+	// follows the name if another client could have written it.
+	DeletedBy string
 	// Attempt counts the calls for this step of this Node, from 1.
 	Attempt int
 	// Began is the start of the first attempt, as the run record stores it: in whole seconds, and
@@ -98,6 +112,11 @@ type Target struct {
 	Progress func(text string)
 	// Counted takes how much of the work is done. Call it by Count: it may be nil.
 	Counted func(Counts)
+	// Outputs are the outputs that the run record has, by step and name. They include those of earlier
+	// attempts of this step. It is shared: do not change it.
+	Outputs map[string]map[string]string
+	// Recorded takes an output. Call it by Output: it may be nil.
+	Recorded func(name, value string) error
 }
 
 // Counts are the progress of a step in numbers. They are stored in run records, so package api

@@ -106,6 +106,7 @@ func (p *parser) config(document *file) *Config {
 		config.Steps = append(config.Steps, p.step(fmt.Sprintf("steps[%d]", i), step, retry))
 	}
 	p.graph(config.Steps)
+	p.references(config.Steps, document.Steps)
 	return config
 }
 

@@ -88,6 +88,9 @@ type Absent struct {
 // Cleanup implements cleanup.Plugin.
 func (a Absent) Cleanup(context.Context, cleanup.Target) error { return errors.New(a.Why) }
 
+// OutputNames implements cleanup.OutputNamer: only the agent knows the names.
+func (a Absent) OutputNames() []string { return nil }
+
 // absent describes a plugin that only the agent has.
 func absent(info api.PluginInfo) cleanup.Descriptor {
 	return cleanup.Descriptor{

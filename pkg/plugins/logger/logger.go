@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/message"
 )
 
 // options are the options of a step. Decoding is strict: an unknown name is reported together with
 // every other fault of the config.
 type options struct {
-	// Message is the line, with fields such as ${node.name}.
-	Message string `json:"message"`
+	// Message is the line, with references such as ${node.name}.
+	Message cleanup.Template `json:"message"`
 	// Level is debug, info, warn or error.
 	Level slog.Level `json:"level"`
 }
@@ -24,10 +23,10 @@ type options struct {
 // file that is, the config knows.
 func (o *options) Validate() []error {
 	var faults []error
-	if o.Message == "" {
+	if o.Message.Empty() {
 		faults = append(faults, cleanup.OptionError{Path: "message", Problem: "must not be empty"})
 	}
-	if problem := message.Check(o.Message); problem != "" {
+	if problem := o.Message.Problem(); problem != "" {
 		faults = append(faults, cleanup.OptionError{Path: "message", Problem: problem})
 	}
 	return faults
@@ -40,7 +39,7 @@ func Descriptor() cleanup.Descriptor {
 		Summary:  "writes a line about the node to the agent's log",
 		Defaults: cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
 		Options:  cleanup.OptionNames[options](),
-		Bind: cleanup.Options(options{Message: "node ${node.name} leaves the cluster"}, func(o options) (cleanup.Plugin, error) {
+		Bind: cleanup.Options(options{Message: cleanup.MustTemplate("node ${node.name} leaves the cluster")}, func(o options) (cleanup.Plugin, error) {
 			return plugin{o}, nil
 		}),
 	}
@@ -51,7 +50,11 @@ type plugin struct{ options }
 // Cleanup does the work. Nothing here is about order, retries or timeouts: the
 // agent wraps them around each plugin. target.Log is bound to node and step.
 func (p plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
-	target.Log.Log(ctx, p.Level, message.Expand(p.Message, target.Node))
+	message, err := p.Message.Expand(target, nil)
+	if err != nil {
+		return err
+	}
+	target.Log.Log(ctx, p.Level, message)
 	return nil
 }
 
@@ -60,6 +63,6 @@ func (p plugin) Preview(_ context.Context, target cleanup.Target) ([]cleanup.Eff
 	return []cleanup.Effect{{
 		Action: cleanup.Log,
 		Object: cleanup.Object{Kind: cleanup.KindNode, Name: target.Node.Name},
-		Reason: message.Expand(p.Message, target.Node),
+		Reason: p.Message.Preview(target),
 	}}, nil
 }

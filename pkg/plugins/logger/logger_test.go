@@ -38,7 +38,7 @@ func TestLineIsWrittenAsConfigured(t *testing.T) {
 func TestInvalidOptionsAreNamed(t *testing.T) {
 	for options, want := range map[string]string{
 		`{"message":""}`:           "message: must not be empty",
-		`{"message":"${node.ip}"}`: "message: has the unknown field ${node.ip}",
+		`{"message":"${node.ip}"}`: "message: has the unknown reference ${node.ip}",
 		`{"massage":"x"}`:          `unknown field "massage"`,
 		`{"level":"loud"}`:         "unknown name",
 	} {

@@ -1,0 +1,238 @@
+package cleanup
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Template is an option whose text has references to facts of the cleanup:
+//
+//	message: node ${node.name} of ${node.labels['team']:-unknown} is deleted, see ${steps.open-ticket.outputs.number}
+//
+// The references:
+//
+//	${node.name}, ${node.uid}, ${node.providerID}
+//	${node.labels['KEY']}, ${node.annotations['KEY']}
+//	${run.deletedBy}, the user who deleted the Node or requested its cleanup
+//	${step.name}, ${step.attempt}, ${step.startedAt}, ${step.idempotencyKey}
+//	${steps.STEP.outputs.NAME}, an output of a step that this step depends on
+//
+// "${reference:-text}" stands for the text if the value is empty or absent. Without it, an absent label
+// or annotation is empty, and an absent output is an error. "$${" is a literal "${".
+//
+// The config rejects a template with an unknown reference. Labels and annotations of a Node can be
+// written by its kubelet: escape them for the place that they are put in, see Expand.
+type Template struct {
+	text  string
+	parts []part
+	// fault is why the text cannot be parsed.
+	fault error
+}
+
+// part is literal text, or a reference.
+type part struct {
+	literal   string
+	reference *Reference
+}
+
+// Reference is one reference of a template.
+type Reference struct {
+	// Name as written, such as "node.labels['team']".
+	Name string
+	// Step and Output are set if the reference is to an output of a step.
+	Step, Output string
+	// key of a label or an annotation.
+	key string
+	// otherwise is the text if the value is empty or absent. It is nil if the template has none.
+	otherwise *string
+}
+
+// text/template is not used: executing one anywhere makes the linker keep every method of every type,
+// and the binary twice as large.
+var (
+	templateField = regexp.MustCompile(`\$?\$\{([^}]*)\}`)
+	keyedField    = regexp.MustCompile(`^(node\.labels|node\.annotations)(?:\['([^']+)'\]|\.(.+))$`)
+	outputField   = regexp.MustCompile(`^steps\.([a-z0-9][-a-z0-9]*)\.outputs\.([A-Za-z][A-Za-z0-9_-]*)$`)
+)
+
+// NewTemplate parses a template. The error names the unknown reference and the known ones.
+func NewTemplate(text string) (Template, error) {
+	template := Template{text: text}
+	rest := 0
+	for _, at := range templateField.FindAllStringSubmatchIndex(text, -1) {
+		template.literal(text[rest:at[0]])
+		rest = at[1]
+		if strings.HasPrefix(text[at[0]:], "$$") {
+			template.literal(text[at[0]+1 : at[1]])
+			continue
+		}
+		reference, err := parseReference(text[at[2]:at[3]])
+		if err != nil {
+			return Template{}, err
+		}
+		template.parts = append(template.parts, part{reference: &reference})
+	}
+	template.literal(text[rest:])
+	return template, nil
+}
+
+// MustTemplate is NewTemplate for the default of an option. It panics if the text has an unknown
+// reference.
+func MustTemplate(text string) Template {
+	template, err := NewTemplate(text)
+	if err != nil {
+		panic(fmt.Sprintf("template %q %v", text, err))
+	}
+	return template
+}
+
+func (t *Template) literal(text string) {
+	if text != "" {
+		t.parts = append(t.parts, part{literal: text})
+	}
+}
+
+func parseReference(text string) (Reference, error) {
+	name, otherwise, given := strings.Cut(text, ":-")
+	reference := Reference{Name: name}
+	if given {
+		reference.otherwise = &otherwise
+	}
+	if match := keyedField.FindStringSubmatch(name); match != nil {
+		reference.Name, reference.key = match[1], match[2]+match[3]
+		return reference, nil
+	}
+	if match := outputField.FindStringSubmatch(name); match != nil {
+		reference.Step, reference.Output = match[1], match[2]
+		return reference, nil
+	}
+	if slices.Contains(plainReferences(), name) {
+		return reference, nil
+	}
+	return Reference{}, fmt.Errorf("has the unknown reference ${%s}; known references: ${%s}, ${node.labels['KEY']}, ${node.annotations['KEY']}, ${steps.STEP.outputs.NAME}",
+		text, strings.Join(plainReferences(), "}, ${"))
+}
+
+func plainReferences() []string {
+	return []string{"node.name", "node.uid", "node.providerID", "run.deletedBy", "step.name", "step.attempt", "step.startedAt", "step.idempotencyKey"}
+}
+
+// UnmarshalJSON takes a string.
+func (t *Template) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return err
+	}
+	parsed, err := NewTemplate(text)
+	if err != nil { // Validate of the options reports it with the name of the option, see Problem.
+		parsed = Template{text: text, fault: err}
+	}
+	*t = parsed
+	return nil
+}
+
+// MarshalJSON returns the text as written.
+func (t Template) MarshalJSON() ([]byte, error) { return json.Marshal(t.text) }
+
+// Empty reports whether the text is empty.
+func (t Template) Empty() bool { return t.text == "" }
+
+// String returns the text as written, with its references.
+func (t Template) String() string { return t.text }
+
+// Problem returns the fault of the template, or "".
+func (t Template) Problem() string {
+	if t.fault != nil {
+		return t.fault.Error()
+	}
+	return ""
+}
+
+// References returns the references of the template, in order.
+func (t Template) References() []Reference {
+	var references []Reference
+	for _, part := range t.parts {
+		if part.reference != nil {
+			references = append(references, *part.reference)
+		}
+	}
+	return references
+}
+
+// Expand replaces each reference by its value for the target. It passes each value, but no literal
+// text, through escape, if escape is not nil. An output that no step has recorded is a permanent error.
+func (t Template) Expand(target Target, escape func(string) string) (string, error) {
+	if t.fault != nil {
+		return "", Permanent(t.fault)
+	}
+	var text strings.Builder
+	for _, part := range t.parts {
+		if part.reference == nil {
+			text.WriteString(part.literal)
+			continue
+		}
+		value, known := part.reference.value(target)
+		if !known {
+			return "", Permanent(fmt.Errorf("expanding ${%s}: step %s has recorded no output %s", part.reference.Name, part.reference.Step, part.reference.Output))
+		}
+		if escape != nil {
+			value = escape(value)
+		}
+		text.WriteString(value)
+	}
+	return text.String(), nil
+}
+
+// Preview is like Expand for a step that has not run: it leaves a reference to an absent output as
+// written.
+func (t Template) Preview(target Target) string {
+	var text strings.Builder
+	for _, part := range t.parts {
+		if part.reference == nil {
+			text.WriteString(part.literal)
+		} else if value, known := part.reference.value(target); known {
+			text.WriteString(value)
+		} else {
+			text.WriteString("${" + part.reference.Name + "}")
+		}
+	}
+	return text.String()
+}
+
+// value returns the value of the reference, and whether there is one.
+func (r Reference) value(target Target) (value string, known bool) {
+	known = true
+	switch r.Name {
+	case "node.name":
+		value = target.Node.Name
+	case "node.uid":
+		value = string(target.Node.UID)
+	case "node.providerID":
+		value = target.Node.Spec.ProviderID
+	case "node.labels":
+		value = target.Node.Labels[r.key]
+	case "node.annotations":
+		value = target.Node.Annotations[r.key]
+	case "run.deletedBy":
+		value = target.DeletedBy
+	case "step.name":
+		value = target.Step
+	case "step.startedAt":
+		value = target.Began.UTC().Format(time.RFC3339)
+	case "step.attempt":
+		value = strconv.Itoa(target.Attempt)
+	case "step.idempotencyKey":
+		value = target.IdempotencyKey
+	default:
+		value, known = target.Outputs[r.Step][r.Output]
+	}
+	if value == "" && r.otherwise != nil {
+		return *r.otherwise, true
+	}
+	return value, known
+}
