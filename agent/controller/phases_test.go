@@ -149,6 +149,27 @@ func TestAwaitSlot(t *testing.T) {
 	}
 }
 
+// A Node that no longer waits must not keep its place: those behind it would wait for ever.
+func TestNodeLeavesTheQueueWhenItsRequestIsWithdrawn(t *testing.T) {
+	requested := makeNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"} })
+	b := newTest(t, requested)
+	trackAll(b.states, "x", "y")
+	b.states.acquire(2, "x")
+	b.states.acquire(2, "y")
+	for _, step := range []struct {
+		node    *corev1.Node
+		waiting int
+	}{{requested, 1}, {makeNode(nil), 0}} {
+		b.seen(step.node)
+		if after, err := b.reconcile(t.Context(), "worker"); err != nil || after != 0 {
+			t.Errorf("again after %s, error %v", after, err)
+		}
+		if taken, waiting := b.states.counts(); taken != 2 || waiting != step.waiting {
+			t.Errorf("%d slots taken, %d Nodes wait, want %d", taken, waiting, step.waiting)
+		}
+	}
+}
+
 func TestLoad(t *testing.T) {
 	for name, test := range map[string]struct {
 		cached    *corev1.Node

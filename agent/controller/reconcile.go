@@ -60,6 +60,8 @@ type cleanup struct {
 	log    *slog.Logger
 	// slot: the Node has a slot that this reconcile returns. A run takes it over.
 	slot bool
+	// queued: the Node waits for a slot.
+	queued bool
 
 	// The phase load sets these.
 	node   *corev1.Node
@@ -131,9 +133,13 @@ func (c *cleanup) logUnpublished(err error) {
 	}
 }
 
-// returnSlot returns the slot that no run has taken over.
+// returnSlot returns the slot that no run has taken over. A Node that no longer waits for a slot
+// leaves the queue.
 func (r *reconciler) returnSlot(c *cleanup) {
 	if c.slot {
 		r.states.release(c.cached.UID)
+	}
+	if !c.queued {
+		r.states.leave(c.cached.UID)
 	}
 }

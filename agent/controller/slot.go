@@ -45,10 +45,12 @@ func (r *reconciler) awaitSlot(ctx context.Context, c *cleanup) result {
 		c.cached.DeletionTimestamp != nil && (r.bypassed(c) || r.deadlineReleases(c) || r.states.get(c.cached.UID).complete) {
 		limit = math.MaxInt
 	}
-	if c.slot = r.states.acquire(limit, c.cached.UID); c.slot {
-		return next
+	c.slot = r.states.acquire(limit, c.cached.UID)
+	c.queued = !c.slot
+	if c.queued {
+		return r.publishPending(ctx, c)
 	}
-	return r.publishPending(ctx, c)
+	return next
 }
 
 // pendingAfter is how long a Node waits for a slot before its condition says so.

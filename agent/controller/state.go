@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,7 +68,8 @@ type states struct {
 	mutex  sync.Mutex
 	byUID  map[types.UID]*nodeState
 	active int
-	// queue lists the Nodes that wait for a slot, first come, first served.
+	// queue lists the Nodes that wait for a slot, first come, first served. A Node stays in it until
+	// it has taken its slot or needs none any more.
 	queue []types.UID
 	runs  sync.WaitGroup
 }
@@ -122,6 +124,7 @@ func (s *states) forget(uid types.UID) {
 // drop is the one place where a state is removed.
 func (s *states) drop(uid types.UID, state *nodeState) {
 	if state.deleted && !state.active {
+		s.dequeue(uid)
 		delete(s.byUID, uid)
 	}
 }
@@ -139,7 +142,8 @@ func (s *states) names(include func(*nodeState) bool) []string {
 	return names
 }
 
-// acquire takes a slot for the Node, or puts it into the queue when limit slots are taken.
+// acquire puts the Node at the end of the queue, unless it is in the queue already. If one of
+// the free slots is for this Node, acquire takes that slot.
 func (s *states) acquire(limit int, uid types.UID) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -147,16 +151,38 @@ func (s *states) acquire(limit int, uid types.UID) bool {
 	if !known {
 		return false
 	}
-	if s.active < limit {
-		s.active++
-		state.active, state.waiting = true, nil
-		return true
-	}
 	if !state.queued {
 		state.queued = true
 		s.queue = append(s.queue, uid)
 	}
-	return false
+	if !slices.Contains(s.first(limit), uid) {
+		return false
+	}
+	s.dequeue(uid)
+	s.active++
+	state.active, state.waiting = true, nil
+	return true
+}
+
+// first returns the Nodes of the queue for which a slot is free.
+func (s *states) first(limit int) []types.UID {
+	return s.queue[:max(0, min(limit-s.active, len(s.queue)))]
+}
+
+// leave removes the Node from the queue: a Node that does not ask for a slot any more must not
+// block those behind it.
+func (s *states) leave(uid types.UID) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.dequeue(uid)
+}
+
+func (s *states) dequeue(uid types.UID) {
+	if state, known := s.byUID[uid]; known && state.queued {
+		state.queued = false
+		place := slices.Index(s.queue, uid)
+		s.queue = slices.Delete(s.queue, place, place+1)
+	}
 }
 
 // release returns the Node's slot.
@@ -169,19 +195,14 @@ func (s *states) release(uid types.UID) {
 	s.drop(uid, state)
 }
 
-// next takes from the queue as many Nodes as slots are free, and returns their names. A Node
-// that then needs no slot leaves it to the next one: call next after every reconcile.
+// next returns the names of the Nodes for which a slot is free. They stay in the queue until
+// they acquire it. Call next after every reconcile.
 func (s *states) next(limit int) []string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	var names []string
-	for len(s.queue) > 0 && len(names) < limit-s.active {
-		state, known := s.byUID[s.queue[0]]
-		s.queue = s.queue[1:]
-		if known {
-			state.queued = false
-			names = append(names, state.name)
-		}
+	for _, uid := range s.first(limit) {
+		names = append(names, s.byUID[uid].name)
 	}
 	return names
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -24,12 +25,10 @@ func trackAll(s *states, uids ...types.UID) {
 func TestSlotsAreGivenInTheOrderOfTheQueue(t *testing.T) {
 	s := newStates()
 	trackAll(s, "a", "b", "c", "d")
-	for uid, want := range map[types.UID]bool{"a": true} {
-		if got := s.acquire(1, uid); got != want {
-			t.Fatalf("slot for %s: %v", uid, got)
-		}
+	if !s.acquire(1, "a") {
+		t.Fatal("a has no slot")
 	}
-	for _, uid := range []types.UID{"b", "c", "b", "d"} { // One that asks twice is queued once.
+	for _, uid := range []types.UID{"b", "c", "b", "d"} { // b asks twice and is queued once.
 		if s.acquire(1, uid) {
 			t.Errorf("%s has a slot beyond the limit", uid)
 		}
@@ -45,8 +44,51 @@ func TestSlotsAreGivenInTheOrderOfTheQueue(t *testing.T) {
 	if names := s.next(1); !slices.Equal(names, []string{"node-c"}) {
 		t.Errorf("%v are next, want c", names)
 	}
+	if !s.acquire(1, "c") {
+		t.Error("c has no slot")
+	}
 	if names := s.next(5); !slices.Equal(names, []string{"node-d"}) {
 		t.Errorf("%v are next, want d", names)
+	}
+}
+
+func TestNoNodeOvertakesAnother(t *testing.T) {
+	s := newStates()
+	trackAll(s, "a", "b", "c", "late", "bypassed")
+	s.acquire(1, "a")
+	s.acquire(1, "b")
+	s.acquire(1, "c")
+	s.release("a")
+	for range 2 { // A Node that was woken keeps its place until it has its slot.
+		if names := s.next(1); !slices.Equal(names, []string{"node-b"}) {
+			t.Errorf("%v are next, want b", names)
+		}
+	}
+	if s.acquire(1, "late") || s.acquire(1, "c") {
+		t.Error("a Node took the slot of b")
+	}
+	if names := s.next(2); !slices.Equal(names, []string{"node-b", "node-c"}) {
+		t.Errorf("with a higher limit, %v are next, want b and c", names)
+	}
+	if !s.acquire(math.MaxInt, "bypassed") {
+		t.Error("a Node that needs no slot waits")
+	}
+	if names := s.next(1); names != nil || s.acquire(1, "b") {
+		t.Errorf("%v are next although no slot is free", names)
+	}
+	s.release("bypassed")
+	s.leave("b") // Its request was withdrawn.
+	if s.acquire(1, "late") {
+		t.Error("a Node took the slot of c")
+	}
+	for _, uid := range []types.UID{"c", "late"} {
+		if !s.acquire(1, uid) {
+			t.Fatalf("%s has no slot", uid)
+		}
+		s.release(uid)
+	}
+	if taken, waiting := s.counts(); taken != 0 || waiting != 0 {
+		t.Errorf("%d taken, %d waiting", taken, waiting)
 	}
 }
 
