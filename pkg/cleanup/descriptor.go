@@ -2,6 +2,7 @@ package cleanup
 
 import (
 	"errors"
+	"reflect"
 	"time"
 
 	"sigs.k8s.io/json"
@@ -52,10 +53,10 @@ func (e OptionError) Error() string { return e.Path + ": " + e.Problem }
 // Options makes a Descriptor's Bind from the type O of a plugin's options and
 // its constructor. Options come as JSON; names are matched exactly, and an
 // unknown or repeated one is an error. Defaults are the values that O has when
-// it is passed in. Every fault is returned, not only the first.
+// it is passed in; steps share no slice or map of them. Every fault is returned, not only the first.
 func Options[O any](defaults O, construct func(O) (Plugin, error)) func([]byte) (Plugin, []error) {
 	return func(data []byte) (Plugin, []error) {
-		options := defaults
+		options := clone(reflect.ValueOf(&defaults).Elem()).Interface().(O)
 		if len(data) > 0 {
 			strict, err := json.UnmarshalStrict(data, &options)
 			if err != nil {

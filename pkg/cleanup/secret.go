@@ -40,6 +40,7 @@ func FromSecret(name, key string) Value { return Value{ref: &SecretKey{Name: nam
 
 // UnmarshalJSON takes a string or an object with secretKeyRef.
 func (v *Value) UnmarshalJSON(data []byte) error {
+	*v = Value{} // A default of the other form must not remain.
 	if len(data) > 0 && data[0] == '"' {
 		return json.UnmarshalCaseSensitivePreserveInts(data, &v.literal)
 	}
