@@ -103,7 +103,7 @@ func (r *releaser) close(run *api.Run, node *corev1.Node) {
 		case api.StepRunning:
 			step.State, step.LastError, step.Progress, step.FinishedAt = api.StepFailed, interrupted, "", &now
 		case api.StepRetrying:
-			step.State, step.NextAttemptAt = api.StepFailed, nil
+			step.State, step.NextAttemptAt, step.FinishedAt = api.StepFailed, nil, &now
 		}
 	}
 	run.State, run.FinishedAt, run.DeletionRequestedAt = api.Bypassed, &now, node.DeletionTimestamp.DeepCopy()
