@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -51,6 +54,45 @@ func TestPrometheusErrorsAreShortenedAndRedacted(t *testing.T) {
 			}
 		})
 	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// Alerts that arrive after the end of a leadership must not reach the next one.
+func TestRunWaitsForTheReadOfTheAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBrake(t, fake.NewClientset())
+		b.Config = func() *config.Config {
+			return &config.Config{Brake: config.Brake{Alerts: config.Alerts{URL: "http://prometheus", Names: []string{"EtcdDown"}}}}
+		}
+		reading, answer := make(chan struct{}), make(chan struct{})
+		b.Prometheus = Prometheus{Redact: keep, Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			close(reading)
+			<-answer
+			return nil, errors.New("the server ended")
+		})}}
+		ctx, cancel := context.WithCancel(t.Context())
+		returned := false
+		go func() {
+			if err := b.Run(ctx, func() {}); err != nil {
+				t.Error(err)
+			}
+			returned = true
+		}()
+		<-reading
+		cancel()
+		synctest.Wait()
+		if returned {
+			t.Error("Run returned during a read of the alerts")
+		}
+		close(answer)
+		synctest.Wait()
+		if !returned {
+			t.Error("Run did not return after the read of the alerts")
+		}
+	})
 }
 
 // All alerts of a long answer, decoded at once, take more memory than the agent may have.

@@ -133,11 +133,13 @@ func (b *Brake) Await(ctx context.Context, atMost time.Duration) {
 // the state and calls changed.
 func (b *Brake) Run(ctx context.Context, changed func()) error {
 	defer b.Metrics.CleanupsPaused(false, false, false) // The next leader reports it.
+	var group sync.WaitGroup
+	defer group.Wait() // Alerts of this leadership must not reach the next one.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	failed := make(chan error, 1)
-	go func() {
-		failed <- configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, b.set)
-	}()
-	go b.followAlerts(ctx)
+	group.Go(func() { failed <- configwatch.Follow(ctx, b.Client, b.Namespace, api.StatusName, b.set) })
+	group.Go(func() { b.followAlerts(ctx) })
 	ticker := b.Clock.NewTicker(period)
 	defer ticker.Stop()
 	var shown, stored state

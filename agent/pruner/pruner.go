@@ -77,8 +77,8 @@ func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID], 
 	if p.Fence() != nil {
 		return 0, nil // The next leader prunes.
 	}
-	// One record that cannot be closed or deleted keeps no other from being pruned.
-	records, err := p.ended(ctx, present(), live)
+	// A failure for one record does not stop the others.
+	records, err := p.endedRecords(ctx, present(), live)
 	slices.SortFunc(records, func(a, b ended) int { return b.at.Compare(a.at) })
 	history, now := p.History(), p.Clock.Now()
 	for i, record := range records {
@@ -89,20 +89,21 @@ func (p *Pruner) prune(ctx context.Context, present func() sets.Set[types.UID], 
 			continue
 		}
 		failed := p.ConfigMaps.Delete(ctx, record.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.uid}})
-		if failed != nil && !apierrors.IsNotFound(failed) && !apierrors.IsConflict(failed) {
+		switch {
+		case failed == nil:
+			deleted++
+		case apierrors.IsNotFound(failed), apierrors.IsConflict(failed): // Another client deleted it.
+		default:
 			err = errors.Join(err, fmt.Errorf("deleting run record %s: %w", record.name, failed))
-			continue
 		}
-		deleted++
 	}
 	return deleted, err
 }
 
-// ended returns the records of Nodes that are not present, and closes those that are open. It calls
-// live with the others. A
-// record that cannot be closed is left out; the error names each of them. Without the complete
-// list there are no records.
-func (p *Pruner) ended(ctx context.Context, present sets.Set[types.UID], live func(run *api.Run)) ([]ended, error) {
+// endedRecords closes the unfinished records of deleted Nodes and returns all records of deleted
+// Nodes. It calls live for each record of an existing Node. It omits a record that it cannot close,
+// and joins the errors. If a list request fails, it returns no records.
+func (p *Pruner) endedRecords(ctx context.Context, present sets.Set[types.UID], live func(run *api.Run)) ([]ended, error) {
 	var records []ended
 	var failed error
 	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,9 +44,10 @@ func TestUnwritableRecordDoesNotBlockPruning(t *testing.T) {
 	client := fake.NewClientset(
 		record(t, "a-refused", api.Waiting, old), record(t, "b-open", api.Waiting, recent), record(t, "c-old", api.Succeeded, old),
 		record(t, "d-kept", api.Succeeded, old), record(t, "e-recent", api.Succeeded, recent),
+		record(t, "f-deleted", api.Succeeded, old), record(t, "g-replaced", api.Succeeded, old),
 	)
 	refused := errors.New("admission webhook denied the request")
-	refuses := func(verb, node string) {
+	refuses := func(verb, node string, err error) {
 		client.PrependReactor(verb, "configmaps", func(action clienttesting.Action) (bool, runtime.Object, error) {
 			name := ""
 			switch action := action.(type) {
@@ -54,11 +56,14 @@ func TestUnwritableRecordDoesNotBlockPruning(t *testing.T) {
 			case clienttesting.DeleteAction:
 				name = action.GetName()
 			}
-			return strings.HasPrefix(name, "run-"+node), nil, refused
+			return strings.HasPrefix(name, "run-"+node), nil, err
 		})
 	}
-	refuses("update", "a-refused")
-	refuses("delete", "d-kept")
+	refuses("update", "a-refused", refused)
+	refuses("delete", "d-kept", refused)
+	// Another client deletes these two, so they do not count as deleted by this agent.
+	refuses("delete", "f-deleted", apierrors.NewNotFound(corev1.Resource("configmaps"), "f"))
+	refuses("delete", "g-replaced", apierrors.NewConflict(corev1.Resource("configmaps"), "g", errors.New("the UID does not match")))
 	var removed []string
 	p := &Pruner{
 		ConfigMaps:  client.CoreV1().ConfigMaps("ns"),
@@ -84,7 +89,7 @@ func TestUnwritableRecordDoesNotBlockPruning(t *testing.T) {
 		left = append(left, api.RunNode(&list.Items[i]))
 	}
 	slices.Sort(left)
-	if want := []string{"a-refused", "b-open", "d-kept", "e-recent"}; deleted != 1 || !slices.Equal(left, want) || !slices.Equal(removed, []string{"b-open"}) {
+	if want := []string{"a-refused", "b-open", "d-kept", "e-recent", "f-deleted", "g-replaced"}; deleted != 1 || !slices.Equal(left, want) || !slices.Equal(removed, []string{"b-open"}) {
 		t.Errorf("%d deleted, left %q, want %q; closed %q", deleted, left, want, removed)
 	}
 }
