@@ -79,7 +79,9 @@ func Start(ctx context.Context, c *cluster.Cluster, root string, out io.Writer) 
 		return nil, err
 	}
 	// Containers of a killed node would have the addresses of ours.
-	removeNetwork(ctx)
+	if err := removeNetwork(ctx); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	programs, err := build(ctx, root, out)
 	if err != nil {
 		return nil, errors.Join(err, unlock())

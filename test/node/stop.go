@@ -32,20 +32,25 @@ func (n *Node) Stop(ctx context.Context) error {
 		note("ending a process", process.Stop(ctx))
 	}
 	note("unmounting", unmountBelow(n.dir))
-	removeNetwork(ctx)
+	note("removing its network", removeNetwork(ctx))
 	note("removing its files", os.RemoveAll(n.dir))
 	note("giving its lock back", n.unlock())
 	return failed
 }
 
-// removeNetwork removes the settings of CNI and kube-proxy.
-func removeNetwork(ctx context.Context) {
+// removeNetwork removes the settings of CNI and kube-proxy. They do not exist if the node failed
+// before it set them.
+func removeNetwork(ctx context.Context) error {
+	var failed error
 	for _, command := range [][]string{
 		{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "ip", "kube-proxy"}, {"nft", "delete", "table", "ip6", "kube-proxy"},
 	} {
-		// It does not exist if the node failed earlier.
-		_ = exec.CommandContext(ctx, command[0], command[1:]...).Run()
+		output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+		if text := string(output); err != nil && !strings.Contains(text, "Cannot find device") && !strings.Contains(text, "No such file") {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, text))
+		}
 	}
+	return failed
 }
 
 func (n *Node) endContainers(ctx context.Context) (err error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -88,13 +89,20 @@ func measureHarm(ctx context.Context, _ options) (err error) {
 	if err := attacker.Start(); err != nil {
 		return err
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- attacker.Wait() }()
 	busy, err := processorTime(agent.PID())
 	if err != nil {
 		return err
 	}
 	among, during, err := honest()
-	stop()
-	_ = attacker.Wait() // It is killed.
+	select {
+	case endErr := <-ended:
+		return errors.Join(err, fmt.Errorf("attacking the webhook: the attack ended early: %v", endErr))
+	default:
+	}
+	stop() // It kills the attacker.
+	<-ended
 	if err != nil {
 		return err
 	}

@@ -123,13 +123,17 @@ func (b *bench) floor(ctx context.Context, nodes []*corev1.Node, callers int) er
 	if err != nil {
 		return err
 	}
-	evictions := make(chan corev1.Pod)
-	group, ctx := errgroup.WithContext(ctx)
-	listing, listed := errgroup.WithContext(ctx)
 	for _, node := range nodes {
 		if err := kubectldrain.RunCordonOrUncordon(&kubectldrain.Helper{Ctx: ctx, Client: client}, node.DeepCopy(), true); err != nil {
 			return err
 		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	evictions := make(chan corev1.Pod)
+	group, ctx := errgroup.WithContext(ctx)
+	listing, listed := errgroup.WithContext(ctx)
+	for _, node := range nodes {
 		listing.Go(func() error {
 			pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(listed, metav1.ListOptions{FieldSelector: onNode(node.Name)})
 			if err != nil {

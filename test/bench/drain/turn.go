@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -86,6 +88,12 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	if err != nil {
 		return t, fmt.Errorf("starting: %w", err)
 	}
+	stop = sync.OnceValue(stop)
+	defer func() {
+		if stopErr := stop(); stopErr != nil {
+			err = errors.Join(err, fmt.Errorf("stopping: %w", stopErr))
+		}
+	}()
 	if err := b.idle(ctx); err != nil {
 		return t, err
 	}
@@ -103,8 +111,8 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	if err != nil && limited.Err() == nil {
 		return t, err
 	}
-	if err := stop(); err != nil {
-		return t, fmt.Errorf("stopping: %w", err)
+	if stop() != nil {
+		return t, nil // The deferred call returns the error.
 	}
 	if err := b.count(&t, mark, by); err != nil {
 		return t, err
