@@ -63,6 +63,39 @@ func TestOutputsReachRetriesAndLaterSteps(t *testing.T) {
 	})
 }
 
+// The run may see the end of a step before it sees the last output.
+func TestTheLastOutputIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		saving, recorded := make(chan struct{}), make(chan struct{})
+		b.onSave = func(record *api.Run) {
+			for _, step := range record.Steps {
+				if step.State == api.StepRunning && step.Outputs["first"] != "" && step.Outputs["last"] == "" {
+					close(saving)
+					<-recorded
+					synctest.Wait() // The step has ended.
+				}
+			}
+		}
+		for i := range 20 { // The order of the two is random.
+			saving, recorded = make(chan struct{}), make(chan struct{})
+			b.record = &api.Run{Node: "n", NodeUID: "u"}
+			outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {
+				defer close(recorded)
+				if err := target.Output("first", "1"); err != nil {
+					return err
+				}
+				<-saving
+				return target.Output("last", "2")
+			}))
+			b.expect(outcome, err, api.Succeeded)
+			if last := b.record.Steps[0].Outputs["last"]; last != "2" {
+				t.Fatalf("run %d: the last output is %q", i, last)
+			}
+		}
+	})
+}
+
 func TestOutputsAreBounded(t *testing.T) {
 	b := newBench(t)
 	outcome, err := b.run(t.Context(), 1, b.step("a", func(_ context.Context, target cleanup.Target) error {

@@ -156,12 +156,19 @@ func (t Template) Problem() string {
 // References returns the references of the template, in order.
 func (t Template) References() []Reference {
 	var references []Reference
+	t.Each(func(string) {}, func(reference Reference) { references = append(references, reference) })
+	return references
+}
+
+// Each calls its functions for the parts of the template, in order.
+func (t Template) Each(literal func(text string), reference func(Reference)) {
 	for _, part := range t.parts {
-		if part.reference != nil {
-			references = append(references, *part.reference)
+		if part.reference == nil {
+			literal(part.literal)
+		} else {
+			reference(*part.reference)
 		}
 	}
-	return references
 }
 
 // Expand replaces each reference by its value for the target. It passes each value, but no literal

@@ -3,6 +3,8 @@ package printer
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -219,6 +221,8 @@ type PastStep struct {
 	Attempts int    `json:"attempts"`
 	Seconds  int64  `json:"seconds,omitempty"`
 	Error    string `json:"error,omitempty"`
+	// Outputs are the values that the step recorded, by name.
+	Outputs map[string]string `json:"outputs,omitempty"`
 }
 
 // NewHistory returns an empty view.
@@ -271,6 +275,11 @@ func (h *History) Wide(text *Text) {
 			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, fmt.Sprintf("attempts %d", step.Attempts), Age(time.Duration(step.Seconds)*time.Second), step.Error))
 		}
 		text.Table(rows)
+		for _, step := range run.Steps {
+			for _, name := range slices.Sorted(maps.Keys(step.Outputs)) {
+				text.Line("  output of %s: %s=%s", step.Name, name, step.Outputs[name])
+			}
+		}
 	}
 	h.faults(text)
 }

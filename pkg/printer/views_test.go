@@ -52,7 +52,7 @@ func history() printer.View {
 	view := printer.NewHistory(night)
 	view.Runs = []printer.PastRun{
 		{Record: "run-ip-10-0-7-u7", Node: "ip-10-0-7", NodeUID: "u-7", State: "Failed", Message: "no tries left", PlanHash: "9f3c1a", StartedAt: *ago(14 * time.Minute), Steps: []printer.PastStep{
-			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
+			{Name: "drain", Plugin: "drain", State: "Succeeded", Attempts: 1, Seconds: 41, Outputs: map[string]string{"ticket": "INC1", "by": "ops"}}, {Name: "storage", Plugin: "http", State: "Failed", Attempts: 6, Error: "503 Service Unavailable"},
 		}},
 		{Record: "run-ip-10-0-6-u6", Node: "ip-10-0-6", NodeUID: "u-6", State: "Bypassed", Bypass: "hardware lost", BypassedBy: "bob", BypassedByVerified: true, Bypasser: "bob", RetryRequestedBy: "rita", Retrier: "rita (unverified)", BreakGlass: "rack burns", RequestedBy: "jane", Requester: "jane (unverified)", PlanHash: "9f3c1a", StartedAt: *ago(time.Hour), FinishedAt: ago(50 * time.Minute), Steps: []printer.PastStep{}},
 		{Record: "run-ip-10-0-5-u5", Node: "ip-10-0-5", NodeUID: "u-5", State: "Verifying", PlanHash: "9f3c1a", StartedAt: *ago(2 * time.Hour), Newer: "a newer version wrote run record run-ip-10-0-5-u5: this CLI does not know state Verifying; upgrade it", Steps: []printer.PastStep{

@@ -150,7 +150,7 @@ func past(record string, run *api.Run, now time.Time) printer.PastRun {
 		Steps: []printer.PastStep{}, Newer: command.Newer(run),
 	}
 	for _, step := range run.Steps {
-		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError}
+		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError, Outputs: step.Outputs}
 		if step.LastError == "" { // Why it was skipped, or ran again.
 			row.Error = step.Reason
 		}

@@ -10,7 +10,11 @@ import (
 
 // classify interprets a response: success, a retriable error or a permanent error.
 func (p *plugin) classify(response *http.Response) error {
-	if response.StatusCode/100 == 2 || slices.Contains(p.AlsoAccept, response.StatusCode) {
+	expected := response.StatusCode/100 == 2 || slices.Contains(p.AlsoAccept, response.StatusCode)
+	if len(p.ExpectStatus) > 0 {
+		expected = slices.Contains(p.ExpectStatus, response.StatusCode)
+	}
+	if expected {
 		return nil
 	}
 	err := fmt.Errorf("sending %s to %s: the answer is %s", p.Method, p.where(), httpclient.Status(response))

@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,10 +60,18 @@ func encode(target cleanup.Target) ([]byte, error) {
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	request, err := p.request(ctx, target)
+	body, err := p.body(target)
 	if err != nil {
 		return err
 	}
+	expand := func(template cleanup.Template, escape func(string) string) (string, error) {
+		return template.Expand(target, escape)
+	}
+	request, err := p.request(ctx, body, expand)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Idempotency-Key", target.IdempotencyKey)
 	client, err := p.clientFor(ctx)
 	if err != nil {
 		return err
@@ -73,9 +82,11 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 	defer response.Body.Close()
 	// The status decides. A body that does not come keeps no step waiting.
-	slow := time.AfterFunc(bodyTimeout, cancel)
+	slow := time.AfterFunc(p.bodyTimeout(), cancel)
 	defer slow.Stop()
-	err = p.classify(response)
+	if err = p.classify(response); err == nil {
+		p.recordOutputs(response.Body, target)
+	}
 	// A connection can be reused for the next Node only if its response was read to the end. Read
 	// errors do not matter.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxDiscard))
@@ -85,13 +96,25 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 const (
 	// maxDiscard is how much of an answer is read to reach its end, in bytes.
 	maxDiscard = 4 << 10
-	// bodyTimeout is how long the body of an answer is read. One that was sent together with
-	// the status needs no more than a round trip.
-	bodyTimeout = time.Second
+	// discardTimeout is how long the body of an answer is read that nobody needs. One that was sent
+	// together with the status needs no more than a round trip.
+	discardTimeout = time.Second
+	// outputsTimeout is how long the body of an answer with outputs is read.
+	outputsTimeout = 10 * time.Second
 )
 
-func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Request, error) {
-	text, err := p.resolve(ctx, p.URL)
+func (p *plugin) bodyTimeout() time.Duration {
+	if len(p.Outputs) > 0 {
+		return outputsTimeout
+	}
+	return discardTimeout
+}
+
+// expand returns the text of a template for one request.
+type expand func(template cleanup.Template, escape func(string) string) (string, error)
+
+func (p *plugin) request(ctx context.Context, body []byte, expand expand) (*http.Request, error) {
+	text, err := p.resolve(ctx, p.URL, expand, percentEncode)
 	if err != nil {
 		return nil, fmt.Errorf("finding the URL: %w", err)
 	}
@@ -99,19 +122,14 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", p.where(), err)
 	}
-	body, err := encode(target)
-	if err != nil {
-		return nil, cleanup.Permanent(fmt.Errorf("encoding the document: %w", err))
-	}
 	request, err := http.NewRequestWithContext(ctx, p.Method, destination.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making a request to %s: %w", p.where(), p.conceal(err))
 	}
-	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Content-Type", cmp.Or(p.ContentType, jsonType))
 	request.Header.Set("User-Agent", "nodecleanup")
-	request.Header.Set("Idempotency-Key", target.IdempotencyKey)
 	for name, value := range p.Headers {
-		resolved, err := p.resolve(ctx, value)
+		resolved, err := p.resolve(ctx, value, expand, nil)
 		if err != nil {
 			return nil, fmt.Errorf("finding the header %s: %w", name, err)
 		}
@@ -124,8 +142,29 @@ func (p *plugin) request(ctx context.Context, target cleanup.Target) (*http.Requ
 	return request, nil
 }
 
-func (p *plugin) resolve(ctx context.Context, value cleanup.Value) (string, error) {
-	return httpclient.Resolve(ctx, p.secrets, value)
+// body returns the configured body, or the document about the Node.
+func (p *plugin) body(target cleanup.Target) ([]byte, error) {
+	if !p.Body.Empty() {
+		return p.expandBody(target)
+	}
+	body, err := encode(target)
+	if err != nil {
+		return nil, cleanup.Permanent(fmt.Errorf("encoding the document: %w", err))
+	}
+	return body, nil
+}
+
+// resolve returns a value from a Secret as it is, and any other value as the template that it is.
+func (p *plugin) resolve(ctx context.Context, value cleanup.Value, expand expand, escape func(string) string) (string, error) {
+	if _, secret := value.SecretKey(); secret {
+		return httpclient.Resolve(ctx, p.secrets, value)
+	}
+	template, err := cleanup.NewTemplate(value.Literal())
+	if err != nil {
+		return "", cleanup.Permanent(err) // Validate has refused it.
+	}
+	text, err := expand(template, escape)
+	return strings.TrimSpace(text), err
 }
 
 // clientFor returns the client to send with.
@@ -134,11 +173,15 @@ func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
 }
 
 // CheckHealth implements cleanup.HealthChecker: the URL and the headers can be found, and the
-// destination accepts a connection. It sends no request, because no request is free of effects.
+// destination accepts a connection. It sends no request, because no request is free of effects. If the
+// host depends on the Node, it makes no connection.
 func (p *plugin) CheckHealth(ctx context.Context) error {
-	request, err := p.request(ctx, cleanup.Target{Node: &corev1.Node{}})
+	request, err := p.request(ctx, nil, func(template cleanup.Template, _ func(string) string) (string, error) { return sample(template), nil })
 	if err != nil {
 		return err
+	}
+	if len(hostReferences(p.URL.Literal())) > 0 {
+		return nil
 	}
 	client, err := p.clientFor(ctx)
 	if err != nil {
@@ -149,9 +192,13 @@ func (p *plugin) CheckHealth(ctx context.Context) error {
 
 // Preview implements cleanup.Previewer.
 func (p *plugin) Preview(_ context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
+	what := "a document about"
+	if !p.Body.Empty() {
+		what = "the configured body for"
+	}
 	return []cleanup.Effect{{
 		Action: cleanup.Call,
 		Object: cleanup.Object{Kind: cleanup.KindURL, Name: p.where()},
-		Reason: fmt.Sprintf("%s a document about node %s", p.Method, target.Node.Name),
+		Reason: fmt.Sprintf("%s %s node %s", p.Method, what, target.Node.Name),
 	}}, nil
 }

@@ -3,8 +3,10 @@
 package http
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,18 +20,30 @@ import (
 )
 
 type options struct {
-	// URL to send to.
+	// URL to send to: an http or https URL, as a template, or in a Secret. The values of references are
+	// percent-encoded. The host can refer to node.name only.
 	URL cleanup.Value `json:"url"`
 	// Method is POST, PUT, PATCH or DELETE.
 	Method string `json:"method"`
-	// Headers are sent beside Content-Type and Idempotency-Key.
+	// Headers are sent beside Content-Type and Idempotency-Key: name to value, as a template, or in a
+	// Secret.
 	Headers map[string]cleanup.Value `json:"headers"`
+	// Body is sent instead of the JSON document about the Node. The values of references are escaped
+	// for JSON, XML and forms, as contentType says.
+	Body cleanup.Template `json:"body"`
+	// ContentType of body.
+	ContentType string `json:"contentType"`
 	// CABundle holds the CAs in PEM that verify the server's certificate. If it is empty, the
 	// system's CAs do.
 	CABundle cleanup.Value `json:"caBundle"`
 	// AlsoAccept lists further statuses that count as success besides 200 to 299, such as 404 if
 	// an unknown node counts as removed.
 	AlsoAccept []int `json:"alsoAccept"`
+	// ExpectStatus lists the only statuses that count as success, such as 202. It replaces 200 to 299.
+	ExpectStatus []int `json:"expectStatus"`
+	// Outputs are read from the JSON of the answer: name to JSONPath as kubectl has it, such as
+	// {.result.number}.
+	Outputs map[string]string `json:"outputs"`
 }
 
 // Validate implements cleanup.Validator.
@@ -41,7 +55,7 @@ func (o *options) Validate() []error {
 	if problem := o.URL.Problem(); problem != "" {
 		fault("url", "%s", problem)
 	} else if _, secret := o.URL.SecretKey(); !secret {
-		if _, err := httpclient.ParseURL(o.URL.Literal()); err != nil {
+		if err := checkURL(o.URL.Literal()); err != nil {
 			fault("url", "%v", err)
 		}
 	}
@@ -64,7 +78,31 @@ func (o *options) Validate() []error {
 			fault("headers."+name, "%s", problem)
 		} else if strings.ContainsFunc(strings.TrimSpace(value.Literal()), unicode.IsControl) {
 			fault("headers."+name, "has a control character in it")
+		} else if _, err := cleanup.NewTemplate(value.Literal()); err != nil {
+			fault("headers."+name, "%v", err)
 		}
+	}
+	if problem := o.bodyProblem(); problem != "" {
+		fault("body", "%s", problem)
+	}
+	if o.Body.Empty() && o.ContentType != "" {
+		fault("contentType", "needs body")
+	} else if _, _, err := mime.ParseMediaType(cmp.Or(o.ContentType, jsonType)); err != nil {
+		fault("contentType", "%q is no media type: %v", o.ContentType, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Outputs)) {
+		if err := cleanup.CheckOutput(name, ""); err != nil {
+			fault("outputs", "%v", err)
+		}
+		if _, err := parsePath(name, o.Outputs[name]); err != nil {
+			fault("outputs."+name, "%v", err)
+		}
+	}
+	if len(o.Outputs) > cleanup.MaxOutputs {
+		fault("outputs", "has %d names, the maximum is %d", len(o.Outputs), cleanup.MaxOutputs)
+	}
+	if len(o.AlsoAccept) > 0 && len(o.ExpectStatus) > 0 {
+		fault("expectStatus", "cannot be combined with alsoAccept")
 	}
 	if _, secret := o.CABundle.SecretKey(); !o.CABundle.Empty() {
 		if problem := o.CABundle.Problem(); problem != "" {
@@ -73,9 +111,11 @@ func (o *options) Validate() []error {
 			fault("caBundle", "%v", err)
 		}
 	}
-	for i, status := range o.AlsoAccept {
-		if status < 100 || status > 599 {
-			fault(fmt.Sprintf("alsoAccept[%d]", i), "%d is no HTTP status", status)
+	for option, statuses := range map[string][]int{"alsoAccept": o.AlsoAccept, "expectStatus": o.ExpectStatus} {
+		for i, status := range statuses {
+			if status < 100 || status > 599 {
+				fault(fmt.Sprintf("%s[%d]", option, i), "%d is no HTTP status", status)
+			}
 		}
 	}
 	return faults
@@ -92,7 +132,7 @@ func ownHeaders() []string {
 func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor {
 	return cleanup.Descriptor{
 		Name:     "http",
-		Summary:  "sends a JSON document about the node to a URL",
+		Summary:  "sends an HTTP request about the node",
 		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
 		Options:  cleanup.OptionNames[options](),
 		Bind: cleanup.Options(options{Method: http.MethodPost}, func(o options) (cleanup.Plugin, error) {

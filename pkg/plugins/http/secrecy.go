@@ -12,11 +12,8 @@ func (p *plugin) where() string {
 	if key, secret := p.URL.SecretKey(); secret {
 		return fmt.Sprintf("the URL in secret %s/%s", key.Name, key.Key)
 	}
-	parsed, err := httpclient.ParseURL(p.URL.Literal())
-	if err != nil {
-		return "the URL" // Validate has refused it.
-	}
-	return parsed.Scheme + "://" + parsed.Host
+	scheme, host := origin(p.URL.Literal())
+	return scheme + "://" + host
 }
 
 // secret reports whether the request carried anything from a Secret: then the
