@@ -22,6 +22,7 @@ func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
 		}
 		effect.Object = cleanup.Object{Kind: clean(effect.Object.Kind), Namespace: clean(effect.Object.Namespace), Name: clean(effect.Object.Name)}
 		effect.Action, effect.Reason, effect.Unchecked = cleanup.Action(clean(string(effect.Action))), clean(effect.Reason), clean(effect.Unchecked)
+		effect.ReportedBy = clean(effect.ReportedBy)
 		if effect.Blocked != nil {
 			blocked := *effect.Blocked
 			blocked.Cause, blocked.Message, blocked.Option = api.BlockedCause(clean(string(blocked.Cause))), clean(blocked.Message), clean(blocked.Option)

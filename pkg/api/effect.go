@@ -45,6 +45,10 @@ type Effect struct {
 	// Unchecked is the cause if it is unknown whether the effect is blocked. Otherwise it is
 	// empty.
 	Unchecked string `json:"unchecked,omitempty"`
+	// ReportedBy names the other system that reported the effect, such as the service of a webhook. It
+	// is empty if the plugin found the effect itself. The CLI does not call other systems, so the hash
+	// of a plan does not contain these effects.
+	ReportedBy string `json:"reportedBy,omitempty"`
 }
 
 // Object names an object: a Kubernetes object by its kind, namespace and name, or

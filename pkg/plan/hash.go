@@ -30,7 +30,7 @@ func (p Plan) Hash(node types.UID, settings *config.Config) Hash {
 
 // WithEffects returns the hash with the effects of the steps' previews, by the name of the step.
 // The cordon does not count, because the cleanup itself sets it. Current blockers do not count
-// either.
+// either, nor do effects that only the agent can know because another system reported them.
 func (h Hash) WithEffects(effects map[string][]cleanup.Effect) Hash {
 	type fact struct {
 		Step   string
@@ -42,7 +42,7 @@ func (h Hash) WithEffects(effects map[string][]cleanup.Effect) Hash {
 	var facts []string
 	for step, all := range effects {
 		for _, effect := range all {
-			if effect.Action == cleanup.Cordon {
+			if effect.Action == cleanup.Cordon || effect.ReportedBy != "" {
 				continue
 			}
 			one := fact{Step: step, Action: effect.Action, UID: effect.UID}

@@ -82,10 +82,13 @@ func TestHashCoversThePlan(t *testing.T) {
 func TestHashIgnoresOrderAndCallerData(t *testing.T) {
 	base := someFacts().hash()
 	for name, change := range map[string]func(*facts){
-		"order":                          func(f *facts) { slices.Reverse(f.effects["drain"]) },
-		"a cordon":                       func(f *facts) { f.effects["drain"] = f.effects["drain"][1:] },
-		"a budget":                       func(f *facts) { f.effects["drain"][1].Blocked = &cleanup.Blocker{Cause: cleanup.BlockedByBudget} },
-		"a missing right":                func(f *facts) { f.effects["drain"][1].Unchecked = "forbidden" },
+		"order":           func(f *facts) { slices.Reverse(f.effects["drain"]) },
+		"a cordon":        func(f *facts) { f.effects["drain"] = f.effects["drain"][1:] },
+		"a budget":        func(f *facts) { f.effects["drain"][1].Blocked = &cleanup.Blocker{Cause: cleanup.BlockedByBudget} },
+		"a missing right": func(f *facts) { f.effects["drain"][1].Unchecked = "forbidden" },
+		"an effect from another system": func(f *facts) {
+			f.effects["drain"] = append(f.effects["drain"], cleanup.Effect{Action: "Open", ReportedBy: "https://tickets.example.com"})
+		},
 		"a reason":                       func(f *facts) { f.effects["drain"][1].Reason = "its emptyDir is lost" },
 		"another object of the same pod": func(f *facts) { f.effects["drain"][1].Object.Kind = "ReplicaSet" },
 	} {

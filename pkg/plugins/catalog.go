@@ -12,6 +12,7 @@ import (
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/webhook"
 )
 
 // Dependencies give plugins access to the cluster and to other systems. With the zero value, the
@@ -34,5 +35,6 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		logger.Descriptor(),
 		volumes.Descriptor(d.Kubernetes, d.Clock),
+		webhook.Descriptor(d.HTTP, d.Secrets, d.Clock),
 	}
 }

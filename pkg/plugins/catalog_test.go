@@ -10,7 +10,7 @@ import (
 
 // The CLI checks configs with the zero Dependencies.
 func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
-	options := map[string]string{"http": `{"url":"https://inventory.example.com"}`}
+	options := map[string]string{"http": `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`}
 	names := map[string]bool{}
 	for _, descriptor := range Catalog(Dependencies{}) {
 		if names[descriptor.Name] {

@@ -27,6 +27,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -55,7 +56,7 @@ type Previewer struct {
 func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*Previewer, error) {
 	catalog := ReadCatalog(ctx, client, namespace, plugins.Catalog(plugins.Dependencies{
 		Kubernetes: client,
-		HTTP:       &http.Client{Transport: nobody{}},
+		HTTP:       &http.Client{Transport: httpclient.Offline{}},
 		Secrets:    secrets{client, namespace},
 		Clock:      clock.RealClock{},
 	}))

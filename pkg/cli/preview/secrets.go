@@ -2,9 +2,7 @@ package preview
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,12 +36,4 @@ func (s secrets) Secret(ctx context.Context, key cleanup.SecretKey) (string, err
 		return "", &missingSecret{fmt.Sprintf("secret %s/%s has no key %s", s.namespace, key.Name, key.Key)}
 	}
 	return string(value), nil
-}
-
-// nobody rejects every HTTP request of a preview.
-type nobody struct{}
-
-// RoundTrip implements http.RoundTripper.
-func (nobody) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, errors.New("a preview calls nobody")
 }

@@ -169,7 +169,7 @@ func (p *plugin) resolve(ctx context.Context, value cleanup.Value, expand expand
 
 // clientFor returns the client to send with.
 func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
-	return p.trust.Client(ctx, p.client, p.secrets, p.CABundle)
+	return p.trust.Client(ctx, p.client, p.secrets, httpclient.TLS{CABundle: p.CABundle})
 }
 
 // CheckHealth implements cleanup.HealthChecker: the URL and the headers can be found, and the

@@ -48,3 +48,17 @@ func WithoutRedirects(client *http.Client) *http.Client {
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own
 }
+
+// Offline is the transport of a program that calls no other system, such as the CLI when it previews.
+type Offline struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (Offline) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("this program calls no other system")
+}
+
+// IsOffline reports whether requests of the client are never sent.
+func IsOffline(client *http.Client) bool {
+	_, offline := client.Transport.(Offline)
+	return offline
+}

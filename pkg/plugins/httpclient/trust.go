@@ -14,40 +14,68 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
+// TLS are a plugin's options about certificates, all in PEM.
+type TLS struct {
+	// CABundle holds the CAs that verify the server's certificate. If it is empty, the system's CAs do.
+	CABundle cleanup.Value
+	// Certificate and Key identify the client, if they are not empty.
+	Certificate, Key cleanup.Value
+}
+
 // Trust makes the client of a plugin from its options about certificates. The values may come from
 // Secrets, so they are read for each request. A changed value creates a new client. The zero value
 // is ready to use.
 type Trust struct {
 	mutex  sync.Mutex
-	bundle string
+	from   [3]string
 	client *http.Client
 }
 
-// Client returns the client to send with: base if caBundle is empty, otherwise one that trusts only
-// the CAs in it.
-func (t *Trust) Client(ctx context.Context, base *http.Client, secrets cleanup.Secrets, caBundle cleanup.Value) (*http.Client, error) {
-	if caBundle.Empty() {
+// Client returns the client to send with: base if the options are empty, otherwise one that follows
+// them.
+func (t *Trust) Client(ctx context.Context, base *http.Client, secrets cleanup.Secrets, options TLS) (*http.Client, error) {
+	if options.CABundle.Empty() && options.Certificate.Empty() {
 		return base, nil
 	}
-	bundle, err := Resolve(ctx, secrets, caBundle)
-	if err != nil {
-		return nil, fmt.Errorf("finding the CA bundle: %w", err)
+	var from [3]string
+	for i, value := range []struct {
+		what string
+		cleanup.Value
+	}{{"CA bundle", options.CABundle}, {"client certificate", options.Certificate}, {"client key", options.Key}} {
+		if value.Empty() {
+			continue
+		}
+		var err error
+		if from[i], err = Resolve(ctx, secrets, value.Value); err != nil {
+			return nil, fmt.Errorf("finding the %s: %w", value.what, err)
+		}
 	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if t.client != nil && t.bundle == bundle {
+	if t.client != nil && t.from == from {
 		return t.client, nil
 	}
-	roots, err := ParseBundle(bundle)
-	if err != nil {
-		return nil, fmt.Errorf("the CA bundle %w", err)
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if from[0] != "" {
+		roots, err := ParseBundle(from[0])
+		if err != nil {
+			return nil, fmt.Errorf("the CA bundle %w", err)
+		}
+		config.RootCAs = roots
+	}
+	if from[1] != "" {
+		pair, err := tls.X509KeyPair([]byte(from[1]), []byte(from[2]))
+		if err != nil { // It is not wrapped: it may quote the key.
+			return nil, errors.New("the client certificate and its key are no PEM, or do not belong together")
+		}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	if t.client != nil {
 		t.client.CloseIdleConnections()
 	}
 	client := *base
-	client.Transport = withTLS(base.Transport, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
-	t.bundle, t.client = bundle, &client
+	client.Transport = withTLS(base.Transport, config)
+	t.from, t.client = from, &client
 	return t.client, nil
 }
 

@@ -1,0 +1,81 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
+)
+
+// inventory is a service that removes a record of each Node, in two requests.
+type inventory struct {
+	mutex   sync.Mutex
+	removed map[string]bool
+	polled  map[string]bool
+	changes atomic.Int32
+	hang    atomic.Pointer[chan struct{}]
+	broken  atomic.Bool
+}
+
+func (i *inventory) Cleanup(ctx context.Context, request *webhookplugin.Request) (webhookplugin.Answer, error) {
+	if waiting := i.hang.Load(); waiting != nil {
+		close(*waiting)
+		<-ctx.Done()
+	}
+	if i.broken.Load() {
+		return webhookplugin.Answer{}, errors.New("no such token: " + canary)
+	}
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	if !i.polled[request.IdempotencyKey] {
+		i.polled[request.IdempotencyKey] = true
+		return webhookplugin.InProgress("removing the record, token "+canary, 1), nil
+	}
+	if !i.removed[request.Node.UID] {
+		i.removed[request.Node.UID] = true
+		i.changes.Add(1)
+	}
+	return webhookplugin.Done(map[string]string{"record": request.Node.UID}), nil
+}
+
+func (i *inventory) Verify(_ context.Context, request *webhookplugin.Request) (string, error) {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	if i.removed[request.Node.UID] {
+		return "", nil
+	}
+	return "the record exists", nil
+}
+
+func (i *inventory) Preview(context.Context, *webhookplugin.Request) ([]webhookplugin.Effect, error) {
+	return []webhookplugin.Effect{{Action: "Delete", Object: &webhookplugin.Object{Kind: "Record", Name: canary}}}, nil
+}
+
+func TestConformance(t *testing.T) {
+	service := &inventory{removed: map[string]bool{}, polled: map[string]bool{}}
+	handler := webhookplugin.Handler(service, webhookplugin.Options{Token: canary})
+	server := httptest.NewServer(http.HandlerFunc(handler.ServeHTTP))
+	defer server.Close()
+	plugintest.Run(t, plugintest.Suite{
+		Descriptor: Descriptor(nil, secrets{"s/token": canary}, clock.RealClock{}),
+		Options:    `{"url":"` + server.URL + `","token":{"secretKeyRef":{"name":"s","key":"token"}}}`,
+		Effects:    func(*testing.T) int { return int(service.changes.Load()) },
+		Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} {
+			waiting := make(chan struct{})
+			service.hang.Store(&waiting)
+			t.Cleanup(func() { service.hang.Store(nil) })
+			return waiting
+		},
+		Break:  func(*testing.T) { service.broken.Store(true) },
+		Canary: canary,
+	})
+}
