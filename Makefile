@@ -59,6 +59,11 @@ kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, on
 render: ## Regenerate manifests/base and the Kustomize components from the Helm chart
 	cd hack/tools/chart && go run . ../../../manifests
 
+.PHONY: schema
+schema: ## Regenerate the schemas of the config and of the options, and the tables of options, from the Go types
+	cd hack/schema && go run . ../..
+	cd hack/tools/chart && go run . ../../../manifests
+
 ##@ Release
 
 .PHONY: docs
@@ -106,8 +111,9 @@ test: verify kubernetes tools-test chart-test ## Run every test, those against a
 	@$(MAKE) --no-print-directory e2e
 
 .PHONY: tools-test
-tools-test: ## Test what makes images and bills of materials
+tools-test: ## Test what makes images, bills of materials and schemas
 	cd hack/tools && go test -timeout 20m ./...
+	cd hack/schema && go test -count=1 ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.
@@ -201,7 +207,7 @@ lint: verify ## The same as verify, and what staticcheck finds (minutes the firs
 	cd test/bench/drain && go vet ./...
 
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated reference and manifests, GitHub Actions
+verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated reference, schemas and manifests, GitHub Actions
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -214,6 +220,7 @@ verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated ref
 	cd hack/kubernetes && go mod tidy -diff
 	cd hack/node && go mod tidy -diff
 	cd hack/lint && go mod tidy -diff
+	cd hack/schema && go mod tidy -diff && go vet ./... && go run . -check ../..
 	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 	cd test/bench/drain && go mod tidy -diff

@@ -53,7 +53,7 @@ func describe(catalog []cleanup.Descriptor) []api.PluginInfo {
 	for _, descriptor := range catalog {
 		plugins = append(plugins, api.PluginInfo{
 			Name: descriptor.Name, Summary: descriptor.Summary, Critical: descriptor.Defaults.Critical,
-			Timeout: metav1.Duration{Duration: descriptor.Defaults.Timeout}, Options: descriptor.Options,
+			Timeout: metav1.Duration{Duration: descriptor.Defaults.Timeout}, Options: descriptor.OptionNames(),
 		})
 	}
 	return plugins

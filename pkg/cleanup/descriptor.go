@@ -26,8 +26,12 @@ type Descriptor struct {
 	Summary string
 	// Defaults apply to each step whose config does not set them.
 	Defaults Policy
-	// Options are the names of the options, see OptionNames. The agent publishes them for CLIs that
-	// do not have the plugin; if they are nil, such a CLI accepts any option.
+	// Schema is the JSON Schema of the options, if there is one. hack/schema generates it from
+	// DefaultOptions and the doc comments of their type.
+	Schema []byte
+	// DefaultOptions are the options of a step that sets none, as Options got them.
+	DefaultOptions any
+	// Options are the names of the options of a plugin without a Schema, see OptionNames.
 	Options []string
 	// Bind decodes a step's options and builds the plugin for it. See Options.
 	Bind func(options []byte) (Plugin, []error)

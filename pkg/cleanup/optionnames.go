@@ -1,10 +1,24 @@
 package cleanup
 
 import (
+	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 )
+
+// OptionNames returns the names of the options, sorted. The agent publishes them for CLIs that do not
+// have the plugin. If they are nil, such a CLI accepts any option.
+func (d Descriptor) OptionNames() []string {
+	var schema struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if json.Unmarshal(d.Schema, &schema) != nil {
+		return d.Options
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(schema.Properties))...)
+}
 
 // OptionNames returns the names of the options in type O, sorted. It is never nil.
 func OptionNames[O any]() []string {

@@ -5,6 +5,22 @@ import (
 	"testing"
 )
 
+func TestDescriptorOptionNames(t *testing.T) {
+	for name, test := range map[string]struct {
+		descriptor Descriptor
+		want       []string
+	}{
+		"of the schema":     {Descriptor{Schema: []byte(`{"properties": {"url": {}, "method": {}}}`), Options: []string{"old"}}, []string{"method", "url"}},
+		"of an empty one":   {Descriptor{Schema: []byte(`{}`)}, []string{}},
+		"without a schema":  {Descriptor{Options: []string{"url"}}, []string{"url"}},
+		"without any names": {Descriptor{}, nil},
+	} {
+		if got := test.descriptor.OptionNames(); !slices.Equal(got, test.want) || (got == nil) != (test.want == nil) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 type sharedOptions struct {
 	Timeout int `json:"timeout"`
 }

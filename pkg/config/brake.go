@@ -51,23 +51,33 @@ func (b Brake) Enabled() bool {
 }
 
 type fileBrake struct {
-	MaxTerminating  *fileLimit           `yaml:"maxTerminating"`
+	// MaxTerminating is how many protected Nodes may terminate at the same time.
+	MaxTerminating *fileLimit `yaml:"maxTerminating"`
+	// APIServerErrors engage the brake while the API server refuses requests of the agent.
 	APIServerErrors *fileAPIServerErrors `yaml:"apiServerErrors"`
-	Alerts          *fileAlerts          `yaml:"alerts"`
-	ReleaseAfter    *duration            `yaml:"releaseAfter"`
+	// Alerts engage the brake while one of them fires.
+	Alerts *fileAlerts `yaml:"alerts"`
+	// ReleaseAfter is how long all of the above must be within their limits before the agent
+	// releases the brake. Without it, an operator must resume.
+	ReleaseAfter *duration `yaml:"releaseAfter"`
 }
 
 type fileAlerts struct {
-	URL         string   `yaml:"url"`
-	Names       []string `yaml:"names"`
+	// URL is a Prometheus server, such as http://prometheus.monitoring:9090.
+	URL string `yaml:"url" jsonschema:"required,pattern=^https?://"`
+	// Names are the alerts that engage the brake while one of them fires.
+	Names []string `yaml:"names" jsonschema:"required,minItems=1"`
+	// BearerToken is the token for the Prometheus server.
 	BearerToken *struct {
-		SecretKeyRef cleanup.SecretKey `yaml:"secretKeyRef"`
+		SecretKeyRef cleanup.SecretKey `yaml:"secretKeyRef" jsonschema:"required"`
 	} `yaml:"bearerToken"`
 }
 
 type fileAPIServerErrors struct {
-	Percent int       `yaml:"percent"`
-	Over    *duration `yaml:"over"`
+	// Percent is the share of the agent's requests that the API server may answer with 429 or 5xx.
+	Percent int `yaml:"percent" jsonschema:"required,minimum=1,maximum=99"`
+	// Over is the time over which the agent counts requests, at most 10m.
+	Over *duration `yaml:"over" jsonschema_extras:"default=1m"`
 }
 
 func (p *parser) brake(written fileBrake) Brake {

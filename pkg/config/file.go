@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"time"
 
@@ -14,57 +15,98 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// file is the document as written. A nil pointer means that the field is absent.
+// file is the document as written. A nil pointer means that the field is absent. hack/schema generates
+// the JSON Schema of the document from the comments and tags of its types.
 type file struct {
-	APIVersion   string          `yaml:"apiVersion"`
-	Kind         string          `yaml:"kind"`
-	DryRun       bool            `yaml:"dryRun"`
-	NodeSelector selector        `yaml:"nodeSelector"`
-	Concurrency  fileConcurrency `yaml:"concurrency"`
-	Deadline     fileDeadline    `yaml:"deadline"`
-	History      fileHistory     `yaml:"history"`
-	Windows      []fileWindow    `yaml:"windows"`
-	Brake        *fileBrake      `yaml:"brake"`
-	Guard        fileGuard       `yaml:"guard"`
-	Retry        fileRetry       `yaml:"retry"`
-	Steps        []fileStep      `yaml:"steps"`
+	// APIVersion is the version of this document.
+	APIVersion string `yaml:"apiVersion" jsonschema:"required,enum=nodecleanup.io/v1alpha1"`
+	// Kind is the kind of this document.
+	Kind string `yaml:"kind" jsonschema:"required,enum=Config"`
+	// DryRun previews each step, changes nothing, and then releases the Node.
+	DryRun bool `yaml:"dryRun" jsonschema:"default=false"`
+	// NodeSelector selects the protected Nodes. Without it, all Nodes are protected.
+	NodeSelector selector `yaml:"nodeSelector"`
+	// Concurrency limits the work that is done at the same time.
+	Concurrency fileConcurrency `yaml:"concurrency"`
+	// Deadline limits the time of a cleanup.
+	Deadline fileDeadline `yaml:"deadline"`
+	// History limits the run records of deleted Nodes.
+	History fileHistory `yaml:"history"`
+	// Windows are the times at which cleanups may begin. Without them, cleanups may begin at any time.
+	Windows []fileWindow `yaml:"windows"`
+	// Brake says under which conditions the agent begins no further cleanups.
+	Brake *fileBrake `yaml:"brake"`
+	// Guard says which deletions of Nodes are denied.
+	Guard fileGuard `yaml:"guard"`
+	// Retry configures the attempts after a failed one, for every step that does not override it.
+	Retry fileRetry `yaml:"retry"`
+	// Steps are the steps of a cleanup.
+	Steps []fileStep `yaml:"steps" jsonschema:"required,minItems=1"`
 }
 
+// Document returns the type of the document, from which hack/schema generates its JSON Schema.
+func Document() reflect.Type { return reflect.TypeFor[file]() }
+
 type fileConcurrency struct {
-	Nodes        *int `yaml:"nodes"`
-	StepsPerNode *int `yaml:"stepsPerNode"`
-	Evictions    *int `yaml:"evictions"`
+	// Nodes is how many Nodes are cleaned up at the same time.
+	Nodes *int `yaml:"nodes" jsonschema:"minimum=1,default=50"`
+	// StepsPerNode is how many steps run at the same time for one Node.
+	StepsPerNode *int `yaml:"stepsPerNode" jsonschema:"minimum=1,default=4"`
+	// Evictions is how many eviction requests are in flight at the same time, over all Nodes.
+	Evictions *int `yaml:"evictions" jsonschema:"minimum=1,default=100"`
 }
 
 type fileDeadline struct {
-	After  *duration      `yaml:"after"`
-	Action DeadlineAction `yaml:"action"`
+	// After is how long the cleanup of a Node may take after its deletion. Without it, there is no
+	// deadline.
+	After *duration `yaml:"after"`
+	// Action is what happens then. `Hold` reports it and keeps the Node. `Release` releases the
+	// Node, even if steps are not done.
+	Action DeadlineAction `yaml:"action" jsonschema:"enum=Hold,enum=Release,default=Hold"`
 }
 
 type fileHistory struct {
-	MaxAge  *duration `yaml:"maxAge"`
-	MaxRuns *int      `yaml:"maxRuns"`
+	// MaxAge is how long the run record of a deleted Node is kept.
+	MaxAge *duration `yaml:"maxAge" jsonschema_extras:"default=720h"`
+	// MaxRuns is how many such records are kept, the newest.
+	MaxRuns *int `yaml:"maxRuns" jsonschema:"minimum=1,default=1000"`
 }
 
 type fileRetry struct {
-	MaxRetries    *int      `yaml:"maxRetries"`
-	InitialDelay  *duration `yaml:"initialDelay"`
-	MaxDelay      *duration `yaml:"maxDelay"`
-	BackoffFactor *float64  `yaml:"backoffFactor"`
-	Jitter        *float64  `yaml:"jitter"`
+	// MaxRetries is the number of attempts after the first one; 0 for none.
+	MaxRetries *int `yaml:"maxRetries" jsonschema:"minimum=0,default=5"`
+	// InitialDelay is the wait before the first retry.
+	InitialDelay *duration `yaml:"initialDelay" jsonschema_extras:"default=10s"`
+	// MaxDelay is the longest wait, including jitter. Only a Retry-After of the called service can
+	// make it longer.
+	MaxDelay *duration `yaml:"maxDelay" jsonschema_extras:"default=5m"`
+	// BackoffFactor is by how much each wait is longer than the one before.
+	BackoffFactor *float64 `yaml:"backoffFactor" jsonschema:"minimum=1,maximum=100,default=2"`
+	// Jitter is the share by which each wait is longer at random.
+	Jitter *float64 `yaml:"jitter" jsonschema:"minimum=0,maximum=1,default=0.2"`
 }
 
 type fileStep struct {
-	Name         string     `yaml:"name"`
-	Plugin       string     `yaml:"plugin"`
-	Critical     *bool      `yaml:"critical"`
-	DependsOn    []string   `yaml:"dependsOn"`
-	Priority     int        `yaml:"priority"`
-	Timeout      *duration  `yaml:"timeout"`
-	TotalTimeout *duration  `yaml:"totalTimeout"`
-	Retry        fileRetry  `yaml:"retry"`
-	NodeSelector selector   `yaml:"nodeSelector"`
-	Options      rawOptions `yaml:"options"`
+	// Name is the unique name of the step.
+	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
+	// Plugin is what the step does.
+	Plugin string `yaml:"plugin" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"`
+	// Critical keeps the Node until the step has succeeded. The plugin has the default.
+	Critical *bool `yaml:"critical"`
+	// DependsOn names the steps that must be done first. A failed optional step counts as done.
+	DependsOn []string `yaml:"dependsOn" jsonschema:"pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"`
+	// Priority orders the steps that can start at the same time: a lower number first.
+	Priority int `yaml:"priority" jsonschema:"default=0"`
+	// Timeout limits one attempt. The plugin has the default.
+	Timeout *duration `yaml:"timeout"`
+	// TotalTimeout limits the step from its first attempt, with its retries and the waits between them.
+	TotalTimeout *duration `yaml:"totalTimeout"`
+	// Retry overrides fields of the retry of the config.
+	Retry fileRetry `yaml:"retry"`
+	// NodeSelector selects the Nodes that the step is for. For others, it is skipped.
+	NodeSelector selector `yaml:"nodeSelector"`
+	// Options are the options of the plugin.
+	Options rawOptions `yaml:"options"`
 }
 
 // duration is a length of time such as "90s" or "2h".

@@ -76,22 +76,33 @@ func (l Limit) String() string {
 }
 
 type fileGuard struct {
-	Enabled         *bool      `yaml:"enabled"`
-	CriticalPods    []filePods `yaml:"criticalPods"`
-	ControlPlane    Answer     `yaml:"controlPlane"`
-	LastSchedulable Answer     `yaml:"lastSchedulable"`
-	MaxTerminating  *fileLimit `yaml:"maxTerminating"`
-	Exempt          fileExempt `yaml:"exempt"`
-	OnReadError     Answer     `yaml:"onReadError"`
+	// Enabled turns the guard on. Without the guard, the agent allows every deletion.
+	Enabled *bool `yaml:"enabled" jsonschema:"default=true"`
+	// CriticalPods deny the deletion of a Node on which one of them runs.
+	CriticalPods []filePods `yaml:"criticalPods"`
+	// ControlPlane is the answer for a control-plane Node.
+	ControlPlane Answer `yaml:"controlPlane" jsonschema:"enum=allow,enum=refuse,default=allow"`
+	// LastSchedulable is the answer for the last schedulable Node.
+	LastSchedulable Answer `yaml:"lastSchedulable" jsonschema:"enum=allow,enum=refuse,default=allow"`
+	// MaxTerminating denies the deletion of a Node while this many other Nodes terminate.
+	MaxTerminating *fileLimit `yaml:"maxTerminating"`
+	// Exempt names users and groups to which no rule applies.
+	Exempt fileExempt `yaml:"exempt"`
+	// OnReadError is the answer if the agent cannot read the Node or evaluate a rule.
+	OnReadError Answer `yaml:"onReadError" jsonschema:"enum=allow,enum=refuse,default=allow"`
 }
 
 type filePods struct {
+	// Namespaces are the namespaces of the Pods. Without them, all namespaces.
 	Namespaces []string `yaml:"namespaces"`
-	Selector   selector `yaml:"selector"`
+	// Selector is the label selector of the Pods.
+	Selector selector `yaml:"selector"`
 }
 
 type fileExempt struct {
-	Users  []string `yaml:"users"`
+	// Users are exact names of users.
+	Users []string `yaml:"users"`
+	// Groups are exact names of groups.
 	Groups []string `yaml:"groups"`
 }
 

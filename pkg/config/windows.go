@@ -50,9 +50,12 @@ func (w Windows) Next(now time.Time) time.Time {
 }
 
 type fileWindow struct {
-	Schedule string    `yaml:"schedule"`
-	Duration *duration `yaml:"duration"`
-	TimeZone string    `yaml:"timeZone"`
+	// Schedule is when the window opens: the five fields of cron, or a macro such as @daily.
+	Schedule string `yaml:"schedule" jsonschema:"required"`
+	// Duration is how long the window stays open, such as 4h.
+	Duration *duration `yaml:"duration" jsonschema:"required"`
+	// TimeZone is an IANA time zone such as Europe/Berlin.
+	TimeZone string `yaml:"timeZone" jsonschema:"default=UTC"`
 }
 
 // reference is the time with which schedules are validated.

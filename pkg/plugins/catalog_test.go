@@ -33,15 +33,15 @@ func TestEachPluginHasAFolderWithAREADME(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, want := range []string{"# " + descriptor.Name + "\n", "| option | default | meaning |", "plugin: " + descriptor.Name + "\n"} {
+		for _, want := range []string{"# " + descriptor.Name + "\n", "| option | type | default | meaning |", "plugin: " + descriptor.Name + "\n"} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("%q is missing in the README of %s", want, descriptor.Name)
 			}
 		}
-		if descriptor.Options == nil {
+		if descriptor.OptionNames() == nil {
 			t.Errorf("%s does not name its options", descriptor.Name)
 		}
-		for _, option := range descriptor.Options {
+		for _, option := range descriptor.OptionNames() {
 			if !strings.Contains(string(text), "`"+option+"`") {
 				t.Errorf("option %s is missing in the README of %s", option, descriptor.Name)
 			}

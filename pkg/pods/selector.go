@@ -14,9 +14,9 @@ import (
 
 // Selector selects Pods in the options of a plugin. Call Validate first.
 type Selector struct {
-	// Namespaces of the Pods; empty selects all.
+	// Namespaces are the namespaces of the Pods. Without them, all namespaces.
 	Namespaces []string `json:"namespaces"`
-	// Selector of labels; an empty one selects all Pods of the namespaces.
+	// Selector is the label selector of the Pods. Without it, all Pods of the namespaces.
 	Selector metav1.LabelSelector `json:"selector"`
 
 	compiled labels.Selector

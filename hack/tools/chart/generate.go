@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,6 +46,15 @@ func generate(manifests string, check bool) ([]string, error) {
 		return nil, err
 	}
 	chart := filepath.Join(manifests, "chart")
+	schema, err := valuesSchema(manifests)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := replace(filepath.Join(chart, "values.schema.json"), schema, check)
+	if err != nil {
+		return nil, err
+	}
+	stale = append(stale, changed...)
 	base, err := render.Chart(chart, render.Options{})
 	if err != nil {
 		return nil, err
@@ -77,18 +87,22 @@ func copyAlerts(manifests string, check bool) (stale []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(manifests, alertsCopy)
+	return replace(filepath.Join(manifests, alertsCopy), append([]byte(alertsHeader), text...), check)
+}
+
+// replace writes a file, unless check is set, and returns its name if it differed.
+func replace(path string, text []byte, check bool) (stale []string, err error) {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if string(old) == alertsHeader+string(text) {
+	if bytes.Equal(old, text) {
 		return nil, nil
 	}
 	if check {
 		return []string{path}, nil
 	}
-	return []string{path}, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(alertsHeader+string(text)), 0o644))
+	return []string{path}, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644))
 }
 
 // write makes the generated files of a folder these, and leaves the others in it alone.
@@ -99,20 +113,11 @@ func write(folder string, files map[string]string, check bool) ([]string, error)
 	}
 	var stale []string
 	for name, text := range files {
-		path := filepath.Join(folder, name)
-		old, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		changed, err := replace(filepath.Join(folder, name), []byte(header+text), check)
+		if err != nil {
 			return nil, err
 		}
-		if string(old) == header+text {
-			continue
-		}
-		stale = append(stale, path)
-		if !check {
-			if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(path, []byte(header+text), 0o644)); err != nil {
-				return nil, err
-			}
-		}
+		stale = append(stale, changed...)
 	}
 	for _, path := range there {
 		old, err := os.ReadFile(path)

@@ -104,7 +104,7 @@ func absent(info api.PluginInfo) cleanup.Descriptor {
 func newer(info api.PluginInfo, own cleanup.Descriptor) func([]byte) (cleanup.Plugin, []error) {
 	return func(data []byte) (cleanup.Plugin, []error) {
 		for _, name := range optionsIn(data) {
-			if !slices.Contains(own.Options, name) && slices.Contains(info.Options, name) {
+			if !slices.Contains(own.OptionNames(), name) && slices.Contains(info.Options, name) {
 				return bind(info, fmt.Sprintf("this CLI does not know option %s of plugin %s", name, info.Name))(data)
 			}
 		}

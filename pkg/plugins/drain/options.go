@@ -3,6 +3,7 @@
 package drain
 
 import (
+	_ "embed"
 	"fmt"
 	"slices"
 	"time"
@@ -15,22 +16,30 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
+//go:embed schema.json
+var schema []byte
+
 type options struct {
-	// AllowUnmanaged evicts Pods without a controller, which nothing creates again.
+	// AllowUnmanaged evicts Pods without a controller. No controller creates them again on another
+	// Node.
 	AllowUnmanaged bool `json:"allowUnmanaged"`
-	// AllowEmptyDirData evicts Pods with emptyDir volumes, whose data is lost.
+	// AllowEmptyDirData evicts Pods with an emptyDir volume. Its data is lost, as it would be with
+	// the Node. The agent's log and a dry run list each such Pod.
 	AllowEmptyDirData bool `json:"allowEmptyDirData"`
-	// GracePeriodSeconds overrides the grace period of each Pod; nil keeps it.
-	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
-	// ForceAfter is how long budgets are respected, from the first attempt on. After that, the drain
-	// deletes the remaining Pods. 0 means always.
+	// GracePeriodSeconds is the grace period of the Pods. Without it, each Pod has its own.
+	GracePeriodSeconds *int64 `json:"gracePeriodSeconds" jsonschema:"minimum=1"`
+	// ForceAfter is how long the drain respects budgets, from the first attempt. After that, it
+	// deletes the Pods that a budget blocks. Without it, the drain always respects budgets. A
+	// restart of the agent does not restart this time. `kubectl nodecleanup retry`, and a drain
+	// that runs again before the release, restart it.
 	ForceAfter metav1.Duration `json:"forceAfter"`
-	// Rules for certain Pods. The first that selects a Pod applies.
+	// Rules are what to do with certain Pods. The first rule that selects a Pod applies.
 	Rules []podRule `json:"rules"`
-	// DaemonSets is leave or evictLast.
-	DaemonSets daemonSets `json:"daemonSets"`
-	// API is how evictions are requested: auto, eviction, or evictionRequest.
-	API evictionAPI `json:"api"`
+	// DaemonSets is what to do with the Pods of DaemonSets. `leave` leaves them on the Node.
+	// `evictLast` evicts each once, after all other Pods except the agent.
+	DaemonSets daemonSets `json:"daemonSets" jsonschema:"enum=leave,enum=evictLast"`
+	// API is how the drain requests evictions: through the eviction subresource, or by EvictionRequests.
+	API evictionAPI `json:"api" jsonschema:"enum=auto,enum=eviction,enum=evictionRequest"`
 }
 
 // daemonSets is the drain's action for the Pods of DaemonSets.
@@ -67,12 +76,14 @@ func (o *options) Validate() []error {
 // Descriptor describes the plugin. The limiter bounds the evictions of all its steps
 // together; nil has no limit.
 func Descriptor(client kubernetes.Interface, clock clock.WithTicker, limiter *Limiter) cleanup.Descriptor {
+	defaults := options{AllowEmptyDirData: true, API: auto, DaemonSets: leaveDaemons}
 	return cleanup.Descriptor{
-		Name:     api.DrainPlugin,
-		Summary:  "cordons the node, evicts its pods and waits until they are deleted",
-		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
-		Options:  cleanup.OptionNames[options](),
-		Bind: cleanup.Options(options{AllowEmptyDirData: true, API: auto, DaemonSets: leaveDaemons}, func(o options) (cleanup.Plugin, error) {
+		Name:           api.DrainPlugin,
+		Summary:        "cordons the node, evicts its pods and waits until they are deleted",
+		Defaults:       cleanup.Policy{Critical: true, Timeout: 30 * time.Minute},
+		Schema:         schema,
+		DefaultOptions: defaults,
+		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, limiter: limiter}, nil
 		}),
 	}

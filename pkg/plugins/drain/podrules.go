@@ -31,13 +31,13 @@ var ruleActions = []ruleAction{ruleEvict, ruleSkip, ruleWait, ruleLast, ruleRest
 // podRule selects Pods and sets the drain's action for them.
 type podRule struct {
 	pods.Selector
-	// Action is evict if it is empty.
-	Action ruleAction `json:"action"`
-	// Order of the Pods in their tier: a lower number is deleted before the next is evicted. 0
-	// without a rule.
-	Order int32 `json:"order"`
-	// GracePeriodSeconds overrides the grace period of the step.
-	GracePeriodSeconds *int64 `json:"gracePeriodSeconds"`
+	// Action is what the drain does with the Pods.
+	Action ruleAction `json:"action" jsonschema:"enum=evict,enum=skip,enum=waitCompleted,enum=last,enum=rolloutRestart,default=evict"`
+	// Order is the order within each group of Pods. The drain deletes Pods with a lower number before
+	// it evicts the next. Pods without a rule have 0.
+	Order int32 `json:"order" jsonschema:"default=0"`
+	// GracePeriodSeconds overrides the grace period of the step, with the actions `evict` and `last`.
+	GracePeriodSeconds *int64 `json:"gracePeriodSeconds" jsonschema:"minimum=1"`
 }
 
 func (r *podRule) validate(path string) []error {

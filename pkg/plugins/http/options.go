@@ -4,6 +4,7 @@ package http
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"maps"
 	"mime"
@@ -19,30 +20,34 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
 )
 
+//go:embed schema.json
+var schema []byte
+
 type options struct {
-	// URL to send to: an http or https URL, as a template, or in a Secret. The values of references are
-	// percent-encoded. The host can refer to node.name only.
-	URL cleanup.Value `json:"url"`
-	// Method is POST, PUT, PATCH or DELETE.
-	Method string `json:"method"`
-	// Headers are sent beside Content-Type and Idempotency-Key: name to value, as a template, or in a
-	// Secret.
+	// URL is an http or https URL, as a template, or in a Secret. The values of references are
+	// percent-encoded. The host can refer to `${node.name}` only.
+	URL cleanup.Value `json:"url" jsonschema:"required"`
+	// Method is the HTTP method.
+	Method string `json:"method" jsonschema:"enum=POST,enum=PUT,enum=PATCH,enum=DELETE"`
+	// Headers are further headers: name to value, as a template, or in a Secret. You cannot set Host,
+	// Connection, Idempotency-Key, Content-Length, Transfer-Encoding and Trailer.
 	Headers map[string]cleanup.Value `json:"headers"`
-	// Body is sent instead of the JSON document about the Node. The values of references are escaped
-	// for JSON, XML and forms, as contentType says.
+	// Body replaces the JSON document about the Node. The values of references are escaped for JSON,
+	// XML or a form, by `contentType`.
 	Body cleanup.Template `json:"body"`
-	// ContentType of body.
-	ContentType string `json:"contentType"`
-	// CABundle holds the CAs in PEM that verify the server's certificate. If it is empty, the
-	// system's CAs do.
+	// ContentType is the media type of `body`.
+	ContentType string `json:"contentType" jsonschema:"default=application/json"`
+	// CABundle is the CAs in PEM that verify the server's certificate. Without it, the CAs of the
+	// system verify it.
 	CABundle cleanup.Value `json:"caBundle"`
-	// AlsoAccept lists further statuses that count as success besides 200 to 299, such as 404 if
-	// an unknown node counts as removed.
-	AlsoAccept []int `json:"alsoAccept"`
-	// ExpectStatus lists the only statuses that count as success, such as 202. It replaces 200 to 299.
-	ExpectStatus []int `json:"expectStatus"`
-	// Outputs are read from the JSON of the answer: name to JSONPath as kubectl has it, such as
-	// {.result.number}.
+	// AlsoAccept are statuses that count as success in addition to 200 to 299, such as 404 if an
+	// unknown Node counts as removed.
+	AlsoAccept []int `json:"alsoAccept" jsonschema:"minimum=100,maximum=599"`
+	// ExpectStatus are the only statuses that count as success, such as 202. It cannot be combined
+	// with `alsoAccept`.
+	ExpectStatus []int `json:"expectStatus" jsonschema:"minimum=100,maximum=599"`
+	// Outputs are the outputs to read from the JSON of the response: name to JSONPath, such as
+	// `{.result.number}`.
 	Outputs map[string]string `json:"outputs"`
 }
 
@@ -130,12 +135,14 @@ func ownHeaders() []string {
 // Descriptor describes the plugin. It sends requests with the given client, but never follows
 // redirects to another host.
 func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor {
+	defaults := options{Method: http.MethodPost}
 	return cleanup.Descriptor{
-		Name:     "http",
-		Summary:  "sends an HTTP request about the node",
-		Defaults: cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
-		Options:  cleanup.OptionNames[options](),
-		Bind: cleanup.Options(options{Method: http.MethodPost}, func(o options) (cleanup.Plugin, error) {
+		Name:           "http",
+		Summary:        "sends an HTTP request about the node",
+		Defaults:       cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
+		Schema:         schema,
+		DefaultOptions: defaults,
+		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: httpclient.WithoutRedirects(client), secrets: secrets}, nil
 		}),
 	}

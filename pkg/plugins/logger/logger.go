@@ -4,19 +4,25 @@ package logger
 
 import (
 	"context"
+	_ "embed"
 	"log/slog"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
+// schema is the JSON Schema of the options. make schema generates it from their type and comments.
+//
+//go:embed schema.json
+var schema []byte
+
 // options are the options of a step. Decoding is strict: an unknown name is reported together with
 // every other fault of the config.
 type options struct {
-	// Message is the line, with references such as ${node.name}.
+	// Message is the line.
 	Message cleanup.Template `json:"message"`
-	// Level is debug, info, warn or error.
-	Level slog.Level `json:"level"`
+	// Level is the level of the line: debug, info, warn or error.
+	Level slog.Level `json:"level" jsonschema_extras:"default=info"`
 }
 
 // Validate is called after decoding. It names the option at fault; where in the
@@ -34,12 +40,14 @@ func (o *options) Validate() []error {
 
 // Descriptor describes the plugin to the catalog: its name, its defaults, and its constructor.
 func Descriptor() cleanup.Descriptor {
+	defaults := options{Message: cleanup.MustTemplate("node ${node.name} leaves the cluster")}
 	return cleanup.Descriptor{
-		Name:     "logger",
-		Summary:  "writes a line about the node to the agent's log",
-		Defaults: cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
-		Options:  cleanup.OptionNames[options](),
-		Bind: cleanup.Options(options{Message: cleanup.MustTemplate("node ${node.name} leaves the cluster")}, func(o options) (cleanup.Plugin, error) {
+		Name:           "logger",
+		Summary:        "writes a line about the node to the agent's log",
+		Defaults:       cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
+		Schema:         schema,
+		DefaultOptions: defaults,
+		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return plugin{o}, nil
 		}),
 	}

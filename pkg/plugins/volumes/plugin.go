@@ -5,6 +5,7 @@ package volumes
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"time"
 
@@ -18,9 +19,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
+//go:embed schema.json
+var schema []byte
+
 // The step's timeout is the limit of the wait.
 type options struct {
-	// SkipPods selects the Pods that a rule of the drain leaves on the Node. Their volumes stay attached.
+	// SkipPods are Pods whose volumes stay attached. List the Pods that a rule of the drain skips.
+	// Otherwise the step waits for their volumes.
 	SkipPods []pods.Selector `json:"skipPods"`
 }
 
@@ -49,10 +54,11 @@ type plugin struct {
 func Descriptor(client kubernetes.Interface, clock clock.Clock) cleanup.Descriptor {
 	shared := &attachments{client: client}
 	return cleanup.Descriptor{
-		Name:     "volumes",
-		Summary:  "waits until the volumes of the drained pods are detached",
-		Defaults: cleanup.Policy{Critical: true, Timeout: 15 * time.Minute},
-		Options:  cleanup.OptionNames[options](),
+		Name:           "volumes",
+		Summary:        "waits until the volumes of the drained pods are detached",
+		Defaults:       cleanup.Policy{Critical: true, Timeout: 15 * time.Minute},
+		Schema:         schema,
+		DefaultOptions: options{},
 		Bind: cleanup.Options(options{}, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: client, clock: clock, attachments: shared}, nil
 		}),

@@ -228,7 +228,7 @@ func TestHostileTextIsRejectedOrPreserved(t *testing.T) {
 			set(full, name, parse(t, "v: "+value)["v"])
 		}
 	}
-	set(full, "config.steps", []any{map[string]any{"name": "last", "plugin": "http", "dependsOn": []any{"a"}, "options": map[string]any{"body": "x"}}})
+	set(full, "config.steps", []any{map[string]any{"name": "last", "plugin": "http", "dependsOn": []any{"a"}, "options": map[string]any{"url": "https://inventory.example", "headers": map[string]any{"X": "y"}}}})
 	for name, value := range map[string]string{
 		"config.nodeSelector":       "{matchLabels: {pool: a}, matchExpressions: [{key: zone, operator: In, values: [a]}]}",
 		"tolerations":               "[{key: pool, operator: Equal, value: a}]",
