@@ -59,7 +59,7 @@ import (
 // that it still adds finalizers and follows bypasses.
 const brakeTimeout = 10 * time.Second
 
-// Run runs the agent until ctx ends. It returns an error if it cannot start or cannot go on. The
+// Run runs the agent until ctx ends. It returns an error if it cannot start or must stop. The
 // error about an invalid config names every fault.
 func Run(ctx context.Context, options Options) error {
 	redactor := &logging.Redactor{}

@@ -19,8 +19,8 @@ const (
 	// alertsPeriod is the time between two reads of the alerts, alertsTimeout the timeout of one.
 	alertsPeriod  = 10 * time.Second
 	alertsTimeout = 5 * time.Second
-	// maxAlerts limits how much of a response is read, in bytes.
-	maxAlerts = 16 << 20
+	// maxResponse limits the size of a response, in bytes.
+	maxResponse = 16 << 20
 )
 
 // Prometheus reads which alerts fire. What it answers is not trusted: of a text in it, an error has
@@ -74,7 +74,7 @@ func (p Prometheus) read(ctx context.Context, alerts config.Alerts) ([]string, e
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("reading alerts from %s: %s", url, response.Status)
 	}
-	firing, err := decodeAlerts(io.LimitReader(response.Body, maxAlerts), alerts.Names)
+	firing, err := decodeAlerts(io.LimitReader(response.Body, maxResponse), alerts.Names)
 	if err != nil {
 		return nil, fmt.Errorf("reading alerts from %s: %w", url, err)
 	}

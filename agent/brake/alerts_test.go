@@ -97,7 +97,7 @@ func TestRunWaitsForTheReadOfTheAlerts(t *testing.T) {
 
 // All alerts of a long answer, decoded at once, take more memory than the agent may have.
 func TestAlertsAreDecodedOneAfterTheOther(t *testing.T) {
-	answer := strings.NewReader(`{"status":"success","data":{"alerts":[1` + strings.Repeat(`,{}`, maxAlerts/3))
+	answer := strings.NewReader(`{"status":"success","data":{"alerts":[1` + strings.Repeat(`,{}`, maxResponse/3))
 	if _, err := decodeAlerts(answer, []string{"EtcdDown"}); err == nil {
 		t.Error("an alert that is a number is no error")
 	}

@@ -32,8 +32,8 @@ const period = time.Second
 
 // Metrics shows whether cleanups may begin.
 type Metrics interface {
-	// CleanupsPaused reports which of the causes lets no cleanup begin; none while this agent does
-	// not lead.
+	// CleanupsPaused reports the causes that prevent cleanups from starting. There are none while this
+	// agent is not the leader.
 	CleanupsPaused(pause, brake, window bool)
 }
 

@@ -43,7 +43,7 @@ type Options struct {
 
 // Metrics shows which config is active.
 type Metrics interface {
-	ConfigInForce(hash string, since time.Time)
+	ActiveConfig(hash string, since time.Time)
 	// ConfigReloaded counts a change of the config.
 	ConfigReloaded(accepted bool)
 }
@@ -116,14 +116,14 @@ const deleted = "deleted"
 // onDeleted reports that the config was deleted. That has an effect when an agent starts.
 func (w *Watch) onDeleted(ctx context.Context, configMap *corev1.ConfigMap) {
 	w.accepted, w.rejected = "", deleted
-	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent that starts now finds no config and ends. "+
-		"Make it again (kubectl nodecleanup install, or from where your configs are kept)", configMap.Namespace, configMap.Name))
+	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent cannot start without a config. "+
+		"Next: create it again (kubectl nodecleanup install, or from where your configs are kept)", configMap.Namespace, configMap.Name))
 }
 
 // consider makes the config in the ConfigMap the active one, or rejects it.
 func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, changed func()) {
 	if configMap.ResourceVersion == w.accepted {
-		return // Only a rejected one is considered again without a change.
+		return // Only a rejected config is considered again without a change.
 	}
 	text, found := configMap.Data[api.ConfigKey]
 	parsed, err := w.parse([]byte(text))
@@ -152,14 +152,14 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 
 func (w *Watch) activate(ctx context.Context, accepted *config.Config) {
 	w.current.Store(accepted)
-	w.Metrics.ConfigInForce(accepted.Hash, time.Now())
+	w.Metrics.ActiveConfig(accepted.Hash, time.Now())
 	w.Status.ConfigAccepted(ctx, accepted)
 }
 
 // reject reports why a config, or its deletion, does not take effect.
 func (w *Watch) reject(ctx context.Context, configMap *corev1.ConfigMap, err error) {
-	w.Log.Error("config refused, the last good one stays", "err", err)
+	w.Log.Error("config rejected, keeping the last valid config", "err", err)
 	w.Metrics.ConfigReloaded(false)
 	w.Status.ConfigRejected(ctx, err)
-	w.Events.Event(configMap, corev1.EventTypeWarning, "ConfigRejected", "The last good config stays in force. "+err.Error())
+	w.Events.Event(configMap, corev1.EventTypeWarning, "ConfigRejected", "The last valid config remains active. "+err.Error())
 }

@@ -8,31 +8,31 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// permitted returns an error that names the rights that the agent lacks for a changed config. The
-// active config is permitted whatever it needs: an agent that has just started may have it.
+// permitted returns an error that names the rights that the agent lacks for a changed config. It
+// accepts the active config without a check, because an agent starts with any valid config.
 func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 	if changed.Hash == w.Current().Hash {
 		return nil
 	}
 	lacks, err := access.MissingOfSteps(ctx, changed.Steps, access.Self(w.Client))
 	if err != nil {
-		w.Log.Warn("the rights that the config needs were not checked", "err", err)
+		w.Log.Warn("cannot check the rights that the config needs", "err", err)
 		return nil
 	}
 	if len(lacks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the agent lacks rights: %s. Add to a ClusterRole of the agent: %s. The agent then takes the config by itself",
+	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: add these rules to a ClusterRole of the agent: %s. The agent then applies the config without a restart",
 		access.DescribeLacks(lacks), access.Lines(access.RulesOf(lacks)))
 }
 
-// warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. That
-// is no error: an agent that does not start protects no Node.
+// warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. It
+// returns no error, because an agent that does not start protects no Node.
 func (w *Watch) warnOfMissingRights(ctx context.Context, first *config.Config) {
 	lacks, err := access.MissingOfSteps(ctx, first.Steps, access.Self(w.Client))
 	switch {
 	case err != nil:
-		w.Log.Warn("the rights that the config needs were not checked", "err", err)
+		w.Log.Warn("cannot check the rights that the config needs", "err", err)
 	case len(lacks) > 0:
 		w.Log.Warn("the agent lacks rights that the config needs", "rights", access.DescribeLacks(lacks), "rules", access.Lines(access.RulesOf(lacks)))
 	}

@@ -47,9 +47,8 @@ func (r *reconciler) nameVerified(ctx context.Context, c *cleanup, name string) 
 	return enforced && err == nil
 }
 
-// releaseBypassed records that the Node is released without its whole cleanup, then
-// releases it. If no record can be written, force releases it all the same, as an operator
-// asked for: then the log and the Event are the record.
+// releaseBypassed records the bypass and releases the Node. If force is true and the API server rejects
+// the record, it releases the Node anyway: the log and the Event then document it.
 func (r *reconciler) releaseBypassed(ctx context.Context, c *cleanup, message string, force bool) result {
 	now := metav1.NewTime(r.Clock.Now())
 	c.record.State, c.record.Message, c.record.FinishedAt = api.Bypassed, message, &now
@@ -57,7 +56,7 @@ func (r *reconciler) releaseBypassed(ctx context.Context, c *cleanup, message st
 		if !force || !api.Refused(err) {
 			return failed(err)
 		}
-		c.log.Error("the bypass cannot be recorded, the node is released all the same", "reason", c.record.BypassReason, "err", err)
+		c.log.Error("cannot record the bypass; releasing the node without a record", "reason", c.record.BypassReason, "err", err)
 	}
 	return r.release(ctx, c)
 }

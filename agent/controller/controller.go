@@ -1,6 +1,6 @@
-// Package controller reconciles Nodes. It is the only writer of our finalizer after
-// admission: it adds the finalizer to Nodes that lack it, runs the plan of a terminating
-// Node, and removes the finalizer when the cleanup has succeeded or was bypassed.
+// Package controller reconciles Nodes. It adds the finalizer to Nodes that lack it, runs the plan of a
+// terminating Node, and removes the finalizer after the cleanup or a bypass. The CLI removes it only if
+// no agent is the leader, and during an uninstall.
 package controller
 
 import (
@@ -34,13 +34,13 @@ type Metrics interface {
 	FinalizerAdded()
 }
 
-// Deletions says who deleted a Node.
+// Deletions looks up who deleted a Node.
 type Deletions interface {
 	// Of returns the recorded deletion of a terminating Node; found is false if none was recorded.
 	Of(ctx context.Context, node metav1.Object) (deletion api.Deletion, found bool, err error)
 }
 
-// Brake says whether cleanups may begin. Those that have begun continue.
+// Brake reports whether cleanups may begin. Cleanups that have begun continue.
 type Brake interface {
 	// Reason returns why no cleanup may begin now, "" if cleanups may begin.
 	Reason() string
@@ -55,7 +55,7 @@ type Options struct {
 	Metadata metadata.Interface
 	// Nodes patches Nodes.
 	Nodes nodepatch.Client
-	// Config returns the config in force.
+	// Config returns the active config.
 	Config   func() *config.Config
 	Executor *executor.Executor
 	// Previewer is the executor for dry runs.
@@ -67,7 +67,7 @@ type Options struct {
 	Brake     Brake
 	// NamesEnforced reports whether the API server accepts no request in the name of another user.
 	NamesEnforced func(ctx context.Context) (bool, error)
-	// Secrets tells which Secrets were written.
+	// Secrets records when each Secret was last written.
 	Secrets *secrets.Writes
 	Metrics Metrics
 	// Fence returns an error when this agent may no longer act as the leader.
@@ -76,7 +76,7 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// Controller reconciles Nodes while this agent leads.
+// Controller reconciles Nodes while this agent is the leader.
 type Controller struct {
 	options Options
 	current atomic.Pointer[reconciler]
@@ -85,9 +85,8 @@ type Controller struct {
 // New returns a controller that is not running yet.
 func New(options Options) *Controller { return &Controller{options: options} }
 
-// Run reconciles until ctx ends, and returns when no run is in progress any more. It
-// returns an error if it cannot list the Nodes. It may be called again each time this agent
-// becomes the leader; it keeps nothing from the time before.
+// Run reconciles until ctx ends, and returns when no run is in progress. It returns an error if it
+// cannot list the Nodes. Run can be called for each leadership; it keeps no state in between.
 func (c *Controller) Run(ctx context.Context) error {
 	r := newReconciler(c.options)
 	c.current.Store(r)
@@ -104,8 +103,8 @@ func (c *Controller) ReconcileAll() {
 	}
 }
 
-// Nodes returns all Nodes; known is false while this agent does not lead, and before they were
-// listed for the first time.
+// Nodes returns all Nodes. known is false before the first list, and while this agent is not the
+// leader.
 func (c *Controller) Nodes() (nodes []*nodecache.Node, known bool) {
 	if r := c.current.Load(); r != nil && r.nodes.Synced() {
 		return r.nodes.List(), true
@@ -113,15 +112,15 @@ func (c *Controller) Nodes() (nodes []*nodecache.Node, known bool) {
 	return nil, false
 }
 
-// SecretWritten retries the cleanups that make no progress, if a step uses a Secret that was
-// written since.
+// SecretWritten retries the cleanups that make no progress and have a step that uses the written
+// Secret.
 func (c *Controller) SecretWritten(name string) {
 	if r := c.current.Load(); r != nil {
 		r.secretWritten(name)
 	}
 }
 
-// Stats returns numbers for metrics; zero while this agent does not lead.
+// Stats returns numbers for metrics. They are zero while this agent is not the leader.
 func (c *Controller) Stats() metrics.Cleanups {
 	if r := c.current.Load(); r != nil {
 		return r.stats()

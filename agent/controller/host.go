@@ -8,10 +8,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
 
-// checkHost holds a Node whose host rebooted or was replaced during the cleanup: the
-// kubelet found the terminating Node, takes itself for registered, and does not register
-// again once the Node is deleted. A retry request says that an operator took care of it, but only one
-// that was made after the Node was held for this: an earlier one asked for something else.
+// checkHost blocks the release if the host rebooted or was replaced during the cleanup. The kubelet
+// found the terminating Node and will not register again after its deletion. A retry request that is
+// newer than the block confirms that an operator handled it.
 func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 	if current := r.nodes.Get(c.node.Name); current == nil || current.ResourceVersion != c.node.ResourceVersion {
 		node, err := r.readNode(ctx, c, "")
@@ -33,21 +32,21 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 		}
 	}
 	if requested != "" && requested != c.record.RetryRequestedAt {
-		c.log.Info("the host that came back is ignored on request", "requestedAt", requested)
+		c.log.Info("retry requested: ignoring the host change", "requestedAt", requested)
 		c.record.RetryRequestedAt, c.record.Host, c.record.HostDifference = requested, is, ""
 		return failed(c.stored.Save(ctx, c.record))
 	}
 	message := fmt.Sprintf("the host rebooted or was replaced during the cleanup (%s). Its kubelet will not register again after this node is deleted. "+
 		"Stop the kubelet, then run: kubectl nodecleanup retry %s. Start the kubelet again when the node is deleted", difference, c.node.Name)
 	if condition := api.CleanupConditionOf(c.node); condition == nil || condition.Message != message {
-		c.log.Warn("the host came back during its cleanup, the node is held", "difference", difference)
+		c.log.Warn("the host rebooted or was replaced during the cleanup; the node is not released", "difference", difference)
 		c.report.Publish(nodeevent.HostChanged(message))
 	}
-	return result{stop: true, err: r.publishHeld(ctx, c, message)}
+	return result{stop: true, err: r.publishBlocked(ctx, c, message)}
 }
 
-// publishHeld shows a Node as Blocked although its record says that its steps are done.
-func (r *reconciler) publishHeld(ctx context.Context, c *cleanup, message string) error {
+// publishBlocked shows a Node as Blocked although the steps in its record are done.
+func (r *reconciler) publishBlocked(ctx context.Context, c *cleanup, message string) error {
 	r.note(c.record)
 	r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
 	return c.show(ctx, api.Blocked, message)

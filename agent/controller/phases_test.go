@@ -189,13 +189,13 @@ func TestLoad(t *testing.T) {
 			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", continues: true},
 		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
 			prepare: func(b *bench) {
-				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
+				b.states.update("uid", func(s *nodeState) { s.undecodable, s.retryAtFailure = true, "before" })
 			}},
 		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", continues: true,
 			prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.unrecorded = true }) }},
 		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
 			prepare: func(b *bench) {
-				b.states.update("uid", func(s *nodeState) { s.unreadable, s.retryThen = true, "before" })
+				b.states.update("uid", func(s *nodeState) { s.undecodable, s.retryAtFailure = true, "before" })
 			}, blocked: "paused"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -615,7 +615,7 @@ func TestOnInterrupted(t *testing.T) {
 		backsOff time.Duration
 	}{
 		"once":                   {err: errors.New("boom"), backsOff: firstRetry},
-		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.failures = 1 }) }, says: "the cleanup cannot go on, trying again: boom", backsOff: 2 * firstRetry},
+		"twice":                  {err: errors.New("boom"), prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.failures = 1 }) }, says: "cleanup interrupted, retrying: boom", backsOff: 2 * firstRetry},
 		"the node is deleted":    {err: fmt.Errorf("running: %w", errNodeDeleted), state: api.Failed},
 		"this agent released it": {err: errNodeDeleted, prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.released = true }) }},
 		"a withdrawn request":    {err: errWithdrawn},

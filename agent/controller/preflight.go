@@ -23,16 +23,16 @@ func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
 	if c.record.State != api.Blocked { // That one keeps its reason.
 		c.logUnpublished(c.show(ctx, api.Preflight, "checking the health of the plan's plugins; no step has started"))
 	}
-	answers := r.Executor.CheckHealth(ctx, c.plan.Steps())
+	results := r.Executor.CheckHealth(ctx, c.plan.Steps())
 	if ctx.Err() != nil {
 		return failed(context.Cause(ctx))
 	}
-	for _, answer := range answers {
-		if answer.Err != nil {
-			c.log.Warn("plugin is unhealthy", "step", answer.Step.Name, "critical", answer.Step.Critical, "err", answer.Err)
+	for _, result := range results {
+		if result.Err != nil {
+			c.log.Warn("plugin is unhealthy", "step", result.Step.Name, "critical", result.Step.Critical, "err", result.Err)
 		}
 	}
-	reason := executor.Blocking(answers)
+	reason := executor.UnhealthyCriticalSteps(results)
 	if reason == "" {
 		c.record.CheckAgainAt = nil
 		return next

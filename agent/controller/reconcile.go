@@ -15,7 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
-// reconcile moves one Node on. It returns after how long to reconcile it again; 0 means
+// reconcile runs the phases of one Node. It returns the delay before the next reconcile; 0 means
 // when something changes.
 func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	node := r.nodes.Get(name)
@@ -38,16 +38,15 @@ func (r *reconciler) reconcile(ctx context.Context, name string) (time.Duration,
 	return r.conclude(ctx, c, inOrder(ctx, c, phases))
 }
 
-// execute runs the phases of a run, which has a goroutine of its own. The informer cancels run
-// when the Node is deleted, which is before the patch that released it is answered: so the
-// last phase has the context of the leadership.
-func (r *reconciler) execute(run, leading context.Context, c *cleanup) {
-	done := inOrder(run, c, []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost})
+// execute runs the phases of a run in their own goroutine. The release uses leaderCtx: removing the
+// finalizer deletes the Node, and the informer then cancels runCtx before the patch returns.
+func (r *reconciler) execute(runCtx, leaderCtx context.Context, c *cleanup) {
+	done := inOrder(runCtx, c, []phase{r.buildPlan, r.preflight, r.keepCordoned, r.runSteps, r.checkHost})
 	if !done.stop {
-		done = r.release(leading, c)
+		done = r.release(leaderCtx, c)
 	}
 	if done.err != nil {
-		r.onInterrupted(run, c, done.err)
+		r.onInterrupted(runCtx, c, done.err)
 		return
 	}
 	r.states.update(c.node.UID, func(s *nodeState) { s.failures, s.retryAt = 0, time.Time{} })

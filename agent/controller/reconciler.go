@@ -24,7 +24,7 @@ type reconciler struct {
 	states *states
 }
 
-// Delays between reconciles of one Node that fail, and between runs that cannot go on.
+// Delays between failed reconciles of one Node, and between runs that were interrupted by an error.
 const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = time.Minute
@@ -34,8 +34,8 @@ const (
 // have goroutines of their own and occupy no worker.
 const workers = 32
 
-// invalidRetry is the delay after which a Node is reconciled again whose every update the
-// API server rejects: only a person can fix it.
+// invalidRetry is the delay before the agent retries a Node whose updates fail validation. A user must
+// fix the Node.
 const invalidRetry = 5 * time.Minute
 
 func newReconciler(options Options) *reconciler {
@@ -127,7 +127,7 @@ func (r *reconciler) processNext(ctx context.Context) bool {
 	after, err := r.reconcile(ctx, name)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		r.Log.Error("reconciling node failed, trying again", "node", name, "tries", r.queue.NumRequeues(name)+1, "err", err)
+		r.Log.Error("reconciling node failed, retrying", "node", name, "tries", r.queue.NumRequeues(name)+1, "err", err)
 		r.queue.AddRateLimited(name)
 	case after > 0:
 		r.queue.Forget(name)
@@ -139,7 +139,7 @@ func (r *reconciler) processNext(ctx context.Context) bool {
 	return true
 }
 
-// wakeNext reconciles the Nodes that wait for a slot, as far as slots are free.
+// wakeNext reconciles the waiting Nodes for which a slot is free.
 func (r *reconciler) wakeNext() {
 	for _, name := range r.states.next(r.Config().Concurrency.Nodes) {
 		r.queue.Add(name)
@@ -151,18 +151,18 @@ func (r *reconciler) selected(node metav1.Object) bool {
 	return r.Config().NodeSelector.Matches(labels.Set(node.GetLabels()))
 }
 
-// bulkThreshold is the number of concurrent cleanups from which each publishes only one
-// Event, at its end: nobody reads every step of a thousand Nodes, and each Event is a write.
+// bulkThreshold is the number of concurrent cleanups at which the agent publishes only the final Event
+// of each: nobody reads every step of a thousand Nodes, and each Event is a write.
 const bulkThreshold = 10
 
-// bulk reports whether that many cleanups run or are about to.
+// bulk reports whether at least bulkThreshold cleanups are running or queued.
 func (r *reconciler) bulk() bool {
 	taken, waiting := r.states.counts()
 	return taken+waiting+r.queue.Len() >= bulkThreshold
 }
 
-// publishInvalid handles the error of a Node whose every update the API server rejects,
-// and reports whether err is that.
+// publishInvalid publishes that the API server rejects every update of a Node. It returns false if err
+// has another cause.
 func (r *reconciler) publishInvalid(node metav1.Object, err error) bool {
 	var invalid nodepatch.InvalidError
 	if !errors.As(err, &invalid) {

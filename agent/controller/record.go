@@ -24,7 +24,7 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 	case err != nil || node == nil:
 		return result{stop: true, err: err}
 	case (node.DeletionTimestamp == nil) != (c.cached.DeletionTimestamp == nil), node.DeletionTimestamp != nil && !api.HasFinalizer(node):
-		return stop // The informer is about to deliver this.
+		return stop // The informer will deliver this.
 	}
 	c.node, c.report = node, r.Reporter.ForNode(node)
 	unrecorded := false
@@ -33,7 +33,7 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 		c.record, c.stored, err = r.Records.Load(ctx, node.Name, node.UID)
 	}
 	if err != nil {
-		if done := r.onUnreadable(c, err); done.stop {
+		if done := r.onLoadError(c, err); done.stop {
 			return done
 		}
 	}
@@ -42,7 +42,7 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 	} else {
 		r.note(c.record)
 	}
-	r.states.update(node.UID, func(s *nodeState) { s.unreadable = false })
+	r.states.update(node.UID, func(s *nodeState) { s.undecodable = false })
 	return next
 }
 
@@ -59,26 +59,25 @@ func (r *reconciler) readNode(ctx context.Context, c *cleanup, resourceVersion s
 	return node, nil
 }
 
-// onUnreadable handles a record that cannot be read. Nothing is done for the Node, except
-// on the word of an operator: a bypass, or a retry request that is newer than the fault,
-// starts a new record.
-func (r *reconciler) onUnreadable(c *cleanup, err error) result {
-	readable := !errors.As(err, &runstore.UnreadableError{})
-	if c.terminating() && r.bypassed(c) && (!readable || api.Refused(err)) {
-		c.log.Error("the run record cannot be read, and a bypass overrides that", "err", err)
+// onLoadError handles a record that cannot be read or decoded: it pauses the cleanup. A bypass, or a
+// retry request that is newer than the failure, starts a new record.
+func (r *reconciler) onLoadError(c *cleanup, err error) result {
+	undecodable := errors.As(err, &runstore.UndecodableError{})
+	if c.terminating() && r.bypassed(c) && (undecodable || api.Refused(err)) {
+		c.log.Error("cannot read the run record; the bypass releases the node without it", "err", err)
 		return next
 	}
 	retry := c.node.Annotations[api.AnnotationRetryRequestedAt]
 	retried := false
 	r.states.update(c.node.UID, func(s *nodeState) {
-		if !s.unreadable {
-			s.unreadable, s.retryThen = true, retry
+		if !s.undecodable {
+			s.undecodable, s.retryAtFailure = true, retry
 		}
-		retried = retry != s.retryThen
+		retried = retry != s.retryAtFailure
 		s.state = api.Blocked
 	})
 	switch {
-	case readable:
+	case !undecodable:
 		return blocked(fmt.Sprintf("the cleanup is paused until the API server returns the run record: %v", err), err)
 	case retried:
 		c.log.Warn("the run record cannot be decoded, starting from the first step on request", "err", err)

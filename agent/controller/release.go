@@ -77,12 +77,12 @@ func (r *reconciler) removeFinalizer(ctx context.Context, c *cleanup) error {
 	return err
 }
 
-// publishUnreleased publishes on the Node why it stays although its cleanup is done.
+// publishUnreleased publishes on the Node why it is not released although its cleanup is done.
 func (r *reconciler) publishUnreleased(ctx context.Context, c *cleanup, err error) error {
 	var invalid nodepatch.InvalidError
 	if r.Fence() != nil || ctx.Err() != nil || errors.As(err, &invalid) {
-		return nil // The next leader publishes, or no condition can be written either.
+		return nil // The next leader publishes it, or the condition cannot be written either.
 	}
-	return r.publishHeld(ctx, c, fmt.Sprintf("the cleanup is over, but the node cannot be released, trying again: %v. "+
-		"If that is forbidden, `kubectl nodecleanup check` names the missing right or the policy", err))
+	return r.publishBlocked(ctx, c, fmt.Sprintf("removing the finalizer failed, retrying: %v. "+
+		"If the error is Forbidden, run: kubectl nodecleanup check", err))
 }

@@ -87,7 +87,7 @@ func (r *reconciler) end(ctx context.Context, c *cleanup, message string, event 
 	if c.record.CleanupRequestedAt != "" && c.record.State != api.Canceled {
 		now := metav1.NewTime(r.Clock.Now())
 		c.record.State, c.record.Message, c.record.FinishedAt = api.Canceled, message, &now
-		// Before the cordon is removed: after that, what was drained does not count.
+		// Save the record first: after an uncordon, the drain no longer counts.
 		if err := c.stored.Save(ctx, c.record); err != nil {
 			return err
 		}
@@ -97,15 +97,14 @@ func (r *reconciler) end(ctx context.Context, c *cleanup, message string, event 
 	return r.uncordon(ctx, c)
 }
 
-// uncordon undoes what a canceled cleanup has begun: it withdraws the requests of the steps
-// and removes our cordon.
+// uncordon reverts a canceled cleanup: it withdraws the requests of the steps and removes our cordon.
 func (r *reconciler) uncordon(ctx context.Context, c *cleanup) error {
 	if c.record.State == api.Canceled {
 		if err := r.Executor.Withdraw(ctx, c.config.Steps, c.node, c.log); err != nil {
 			return err
 		}
 	}
-	if err := cordon.GiveBack(ctx, r.Client.CoreV1().Nodes(), c.node); err != nil {
+	if err := cordon.Remove(ctx, r.Client.CoreV1().Nodes(), c.node); err != nil {
 		return err
 	}
 	if c.record.State == api.Canceled {

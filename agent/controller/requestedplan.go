@@ -22,7 +22,7 @@ func (r *reconciler) comparePlan(ctx context.Context, c *cleanup) result {
 	}
 	begun, now := c.record.Begun(), c.plan.Hash(c.node.UID, c.config)
 	if c.terminating() {
-		// Every plan is good enough for a deletion, but the record must not call it the requested one.
+		// A deletion runs the current plan. The record must not call it the requested one.
 		if !begun || requested.Changes(now) != "" {
 			c.log.Info("the node was deleted: its cleanup may differ from the requested plan", "requested", c.record.RequestedPlan)
 			c.record.RequestedPlan = ""
@@ -53,6 +53,6 @@ func (r *reconciler) refuse(ctx context.Context, c *cleanup, reason string) resu
 		reason += "; no step has run"
 	}
 	c.record.Refused = true
-	next := ". Look at the plan of now: kubectl nodecleanup plan " + c.node.Name
+	next := ". Show the current plan: kubectl nodecleanup plan " + c.node.Name
 	return result{stop: true, err: r.end(ctx, c, "refused: "+reason, nodeevent.CleanupRefused(reason+next))}
 }

@@ -58,8 +58,8 @@ const (
 	retrySecret    = "a secret of a step was written since the last attempt"
 )
 
-// retryReason returns why a cleanup is retried now, or "". A done cleanup is not: for it, a
-// retry request is the answer to a host that came back (see checkHost).
+// retryReason returns why a cleanup is retried now, or "". A completed cleanup is never retried. Its
+// retry request confirms a changed host; see checkHost.
 func retryReason(run *api.Run, configHash, requested string, secretWritten bool) string {
 	switch {
 	case run.State == api.Succeeded:

@@ -73,9 +73,9 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		Record:      c.record,
 		Node:        c.node,
 		Parallel:    c.config.Concurrency.StepsPerNode,
-		Save:        func(ctx context.Context, _ *api.Run) error { return r.save(ctx, c) },
+		Save:        func(ctx context.Context) error { return r.save(ctx, c) },
 		Retriable:   api.Retriable,
-		MayContinue: func(context.Context) error { return r.mayContinue(c.record) },
+		MayContinue: func() error { return r.mayContinue(c.record) },
 		Observer:    c.report,
 		Log:         c.log,
 	})
@@ -88,7 +88,7 @@ func (r *reconciler) runSteps(ctx context.Context, c *cleanup) result {
 		c.log.Error("cleanup failed, the node stays", "reason", outcome.Message)
 		c.report.Publish(nodeevent.CleanupFailed(c.node.Name, outcome.Message))
 	case outcome.State != api.Succeeded:
-		return failed(fmt.Errorf("running the steps: they ended in state %q, which is not an end", outcome.State))
+		return failed(fmt.Errorf("running the steps: unexpected final state %q", outcome.State))
 	case c.terminating():
 		return next
 	default:
@@ -114,8 +114,8 @@ func (r *reconciler) mayContinue(run *api.Run) error {
 	return nil
 }
 
-// finalWrites is how long an interrupted run tries to publish why: the API server may be
-// the reason.
+// finalWrites limits how long an interrupted run tries to publish the cause, which may be the API
+// server.
 const finalWrites = 5 * time.Second
 
 // onInterrupted handles the error that ended a run. The record stays as it was saved last,
@@ -177,8 +177,8 @@ func (r *reconciler) closeRecord(ctx context.Context, c *cleanup) error {
 	return c.stored.Save(ctx, c.record)
 }
 
-// backOff delays the next run and publishes the reason from the second
-// time on: what is over a moment later is not worth a condition.
+// backOff delays the next run. It publishes the error only from the second one on: most errors do
+// not come twice.
 func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
 	failures := 0
 	r.states.update(c.node.UID, func(s *nodeState) {
@@ -188,7 +188,7 @@ func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
 	publish := c.report.Flush
 	if failures > 1 {
 		r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
-		message := fmt.Sprintf("the cleanup cannot go on, trying again: %v", err)
+		message := fmt.Sprintf("cleanup interrupted, retrying: %v", err)
 		publish = func(ctx context.Context) error { return c.report.State(ctx, api.Blocked, message) }
 	}
 	c.logUnpublished(publish(ctx))

@@ -18,7 +18,7 @@ func (r *reconciler) superviseRun(_ context.Context, c *cleanup) result {
 	state := r.states.get(c.cached.UID)
 	switch {
 	case state.released:
-		return stop // The informer is about to deliver this.
+		return stop // The informer will deliver this.
 	case !state.active:
 		return next
 	case c.cached.DeletionTimestamp == nil:
@@ -37,8 +37,8 @@ func (r *reconciler) bypassed(c *cleanup) bool {
 	return err == nil && bypass.Active
 }
 
-// awaitSlot takes a slot, so that no more Nodes are cleaned up at once than the config
-// allows. Without one not even the record is read. A Node that runs no step needs none.
+// awaitSlot limits the number of concurrent cleanups. A Node without a slot does not read its record. A
+// Node that runs no step needs no slot.
 func (r *reconciler) awaitSlot(ctx context.Context, c *cleanup) result {
 	limit := c.config.Concurrency.Nodes
 	if c.cached.DeletionTimestamp == nil && c.cached.Annotations[api.AnnotationCleanupRequestedAt] == "" ||
@@ -56,8 +56,8 @@ func (r *reconciler) awaitSlot(ctx context.Context, c *cleanup) result {
 // pendingAfter is how long a Node waits for a slot before its condition says so.
 const pendingAfter = 2 * time.Minute
 
-// publishPending publishes that a terminating Node waits for a slot, once that takes long
-// and unless the condition already has the state of its cleanup.
+// publishPending publishes that a terminating Node has waited for a slot for a long time, unless its
+// condition already has the state of its cleanup.
 func (r *reconciler) publishPending(ctx context.Context, c *cleanup) result {
 	if c.cached.DeletionTimestamp == nil {
 		return stop
@@ -73,7 +73,7 @@ func (r *reconciler) publishPending(ctx context.Context, c *cleanup) result {
 	} else if pending := pendingAfter - r.Clock.Since(c.cached.DeletionTimestamp.Time); pending > 0 {
 		return stopFor(sooner(pending, untilDeadline))
 	}
-	// The same publisher each time: it knows the condition. Writing it again would
+	// Reuse the publisher, because it knows the condition: another write of the same condition would
 	// reconcile the Node again.
 	if c.report = state.waiting; c.report == nil {
 		c.report = r.Reporter.ForMetadata(c.cached)

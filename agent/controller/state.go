@@ -13,8 +13,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// nodeState is what the controller remembers about one Node UID while it leads. All of
-// it can be lost: a restart reads the Node and its run record again.
+// nodeState is what the controller remembers about one Node UID during one leadership. All of it can
+// be lost: the next leader reads the Node and its run record again.
 type nodeState struct {
 	name string
 	// state is the one that was published last, "" for none; began is when the cleanup
@@ -30,8 +30,8 @@ type nodeState struct {
 	queued  bool
 	waiting *report.Node
 
-	// failures counts the runs that could not go on, in a row; the next one starts at retryAt.
-	// A failed step is something else and has its own retries.
+	// failures counts the consecutive runs that an error interrupted; the next run starts at retryAt. A
+	// failed step does not count; it has its own retries.
 	failures int
 	retryAt  time.Time
 
@@ -44,15 +44,16 @@ type nodeState struct {
 	unrecorded bool
 	// released: this agent has removed our finalizer.
 	released bool
-	// settled: nothing is left to publish about a Node without our finalizer.
+	// settled: everything about a Node without our finalizer is published.
 	settled bool
 	// sinceDeletion returns how long the Node has been terminating, at least.
 	sinceDeletion func() time.Duration
 	// late: the Event about the deadline is published.
 	late bool
-	// unreadable: the record could not be decoded when the Node's retry request was retryThen.
-	unreadable bool
-	retryThen  string
+	// undecodable: the record could not be decoded. retryAtFailure is the Node's retry request at that
+	// time.
+	undecodable    bool
+	retryAtFailure string
 	// deleted: the Node is deleted. The state is dropped when its run has ended.
 	deleted bool
 }
@@ -76,8 +77,8 @@ type states struct {
 
 func newStates() *states { return &states{byUID: map[types.UID]*nodeState{}} }
 
-// track makes sure that the Node has a state, unless exists returns false afterwards: then
-// the Node was deleted in between, and nobody would drop the state.
+// track creates the state of the Node if it has none. It returns false, and keeps no state, if exists
+// reports that the Node was deleted.
 func (s *states) track(node *nodecache.Node, exists func() bool) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

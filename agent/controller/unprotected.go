@@ -24,7 +24,7 @@ func (r *reconciler) onTerminatingWithoutFinalizer(ctx context.Context, c *clean
 	// The agent may have released it through a bypass without writing the record.
 	record, err := &api.Run{State: api.Bypassed}, error(nil)
 	if !state.released {
-		if record, _, err = r.Records.Load(ctx, c.cached.Name, c.cached.UID); err != nil && !errors.As(err, &runstore.UnreadableError{}) {
+		if record, _, err = r.Records.Load(ctx, c.cached.Name, c.cached.UID); err != nil && !errors.As(err, &runstore.UndecodableError{}) {
 			return failed(err)
 		}
 	}

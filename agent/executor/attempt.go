@@ -30,9 +30,9 @@ func preview(ctx context.Context, plugin cleanup.Plugin, target cleanup.Target) 
 	return previewer.Preview(ctx, target)
 }
 
-// excused returns the result of a preview without its error, which becomes an effect of action Unknown.
-// A dry run never holds a Node, even if a plugin fails, panics or does not return.
-func excused(done result) result {
+// asUnknownEffect replaces the error of a preview by an effect with action Unknown: a dry run never
+// blocks the release of a Node, even if a plugin fails, panics or does not return.
+func asUnknownEffect(done result) result {
 	if done.err != nil {
 		done.effects, done.err = append(done.effects, cleanup.Effect{Action: cleanup.Unknown, Reason: "preview failed: " + done.err.Error()}), nil
 	}

@@ -41,12 +41,12 @@ type Job struct {
 	// Parallel is how many steps run at the same time, at least 1.
 	Parallel int
 	// Save stores Record. It is called before each side effect. If it fails, no further step begins.
-	Save func(ctx context.Context, record *api.Run) error
+	Save func(ctx context.Context) error
 	// Retriable reports whether a failed Save may succeed if it is retried.
 	Retriable func(error) bool
 	// MayContinue is called before each side effect and before a result is recorded. It returns an error
 	// if the run must stop, such as when this agent is no longer the leader or the Node was replaced.
-	MayContinue func(ctx context.Context) error
+	MayContinue func() error
 	Observer    Observer
 	Log         *slog.Logger
 }
@@ -100,13 +100,14 @@ func (e *Executor) Run(ctx context.Context, job Job) (Outcome, error) {
 		running:  map[string]bool{},
 		unsaved:  true,
 		results:  make(chan result, len(job.Record.Steps)),
-		progress: newLatest(),
+		progress: newProgressBuffer(),
 	}
-	// No other run of this Node may begin while a plugin is running.
+	// Wait for the attempts of this run. A plugin that ignores its context can outlive its attempt, see
+	// cutOffAfter.
 	defer r.drain()
 	defer cancel()
 	r.recordSkips()
-	r.holdBlocked()
+	r.clearBlockedRetries()
 	for {
 		if err := r.verifyDone(ctx); err != nil {
 			return Outcome{}, err
@@ -137,7 +138,7 @@ type run struct {
 	// failed: a step has failed since verifyDone last ran.
 	failed   bool
 	results  chan result
-	progress *latest
+	progress *progressBuffer
 }
 
 type result struct {
@@ -166,9 +167,9 @@ func (r *run) recordSkips() {
 	}
 }
 
-// holdBlocked removes the time of the next attempt from a step whose dependency is no longer done,
+// clearBlockedRetries removes the time of the next attempt from a step whose dependency is no longer done,
 // because the config or the Node's labels changed. The step begins when its dependency is done.
-func (r *run) holdBlocked() {
+func (r *run) clearBlockedRetries() {
 	for _, step := range r.steps {
 		if record := r.Record.Step(step.Name); record.State == api.StepRetrying && !r.unblocked(step.Name) {
 			record.State, record.NextAttemptAt = api.StepPending, nil
@@ -197,7 +198,7 @@ func (r *run) begin(ctx context.Context, steps []config.Step) error {
 	if err := r.saveWithRetry(ctx); err != nil {
 		return err
 	}
-	if err := r.MayContinue(ctx); err != nil {
+	if err := r.MayContinue(); err != nil {
 		return fmt.Errorf("beginning step %s of node %s: %w", steps[0].Name, r.Node.Name, err)
 	}
 	for _, step := range steps {
@@ -229,7 +230,7 @@ func (r *run) await(ctx context.Context) error {
 			return nil
 		case result := <-r.results:
 			return r.settle(ctx, result)
-		case <-r.progress.news:
+		case <-r.progress.changed:
 			changed, outputs := r.recordProgress()
 			if outputs { // Another agent may continue the run, and would create a second ticket.
 				r.saveProgress(ctx)
@@ -284,11 +285,11 @@ func (r *run) settle(ctx context.Context, done result) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 	}
-	if err := r.MayContinue(ctx); err != nil {
+	if err := r.MayContinue(); err != nil {
 		return fmt.Errorf("recording step %s of node %s: %w", done.step.Name, r.Node.Name, err)
 	}
 	if r.previews {
-		done = excused(done)
+		done = asUnknownEffect(done)
 	}
 	r.settled = true
 	record := r.Record.Step(done.step.Name)

@@ -89,20 +89,20 @@ func (b *bench) with(executor *Executor, ctx context.Context, parallel int, step
 	built.Record(b.record, "config", false)
 	return executor.Run(ctx, Job{
 		Plan: built, Record: b.record, Node: b.node, Parallel: parallel, Observer: b, Log: slog.New(slog.DiscardHandler),
-		Save: func(_ context.Context, record *api.Run) error {
+		Save: func(context.Context) error {
 			if b.onSave != nil {
-				b.onSave(record)
+				b.onSave(b.record)
 			}
 			var states []string
-			for _, step := range record.Steps {
+			for _, step := range b.record.Steps {
 				states = append(states, step.Name+"="+string(step.State))
 			}
 			b.saved = append(b.saved, strings.Join(states, " "))
-			b.messages = append(b.messages, record.Message)
+			b.messages = append(b.messages, b.record.Message)
 			return b.saveErr
 		},
 		Retriable:   func(err error) bool { return errors.Is(err, errTransient) },
-		MayContinue: func(context.Context) error { return b.mayContinue },
+		MayContinue: func() error { return b.mayContinue },
 	})
 }
 

@@ -14,48 +14,47 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Health is the result of the health check of a step's plugin.
+// Health is the result of a step's health check.
 type Health struct {
 	Step config.Step
-	// Checks is false for a plugin that has no health check.
+	// Checks is false if the plugin has no health check.
 	Checks bool
 	// Err is the fault, nil for a healthy plugin.
 	Err error
 }
 
 const (
-	// healthTimeout is how long a health check may take.
+	// healthTimeout limits one health check.
 	healthTimeout = 10 * time.Second
-	// hangsFor is how long a plugin is not checked again after a health check timed out. The hanging call
-	// may never return, even after the plugin has recovered.
-	hangsFor = 5 * time.Minute
+	// retryHungAfter is the wait before the agent checks a plugin again whose health check did not
+	// return. That call may never return, even after the plugin has recovered.
+	retryHungAfter = 5 * time.Minute
 )
 
 // CheckHealth checks the health of all plugins of the steps at the same time. It returns the results in
 // the order of the steps. A plugin whose check times out or panics is unhealthy.
 func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Health {
-	answers := make([]Health, len(steps))
+	results := make([]Health, len(steps))
 	var group sync.WaitGroup
 	for i, step := range steps {
-		answers[i].Step = step
+		results[i].Step = step
 		if checker, can := step.Bound.(cleanup.HealthChecker); can {
-			answers[i].Checks = true
+			results[i].Checks = true
 			group.Go(func() {
 				if err := e.checkHealth(ctx, step, checker); err != nil {
-					answers[i].Err = errors.New(e.redact(err.Error()))
+					results[i].Err = errors.New(e.redact(err.Error()))
 				}
 			})
 		}
 	}
 	group.Wait()
-	return answers
+	return results
 }
 
-// checkHealth checks the health of one plugin. While an earlier check of the plugin hangs, it starts a
-// new one only every hangsFor, so that hanging calls do not pile up.
+// checkHealth runs one health check. If an earlier check timed out and is still running, it returns an
+// error, and starts at most one new check per retryHungAfter, so that hung checks do not accumulate.
 //
-// Checks for several Nodes run at the same time and do not share a result: an earlier check may have
-// begun before the Secret existed that the plugin needs.
+// Concurrent checks do not share results: a Secret may have been created between them.
 func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
 	var key any = step.Name
 	if reflect.ValueOf(step.Bound).Comparable() {
@@ -93,23 +92,23 @@ func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cl
 	}
 }
 
-// hangs reports whether a plugin must not be checked now because an earlier check hangs. After hangsFor,
-// it returns false to one caller, which checks the plugin again.
+// hangs reports whether to skip the check of a plugin that did not answer an earlier one. After
+// retryHungAfter, it lets exactly one caller check again.
 func (e *Executor) hangs(key any) bool {
 	since, hangs := e.hanging.Load(key)
 	if !hangs {
 		return false
 	}
-	return e.clock.Since(since.(time.Time)) < hangsFor || !e.hanging.CompareAndSwap(key, since, e.clock.Now())
+	return e.clock.Since(since.(time.Time)) < retryHungAfter || !e.hanging.CompareAndSwap(key, since, e.clock.Now())
 }
 
-// Blocking returns the message that names the unhealthy critical steps. It returns "" if there are none:
-// the cleanup may begin.
-func Blocking(answers []Health) string {
+// UnhealthyCriticalSteps returns why the cleanup may not start: the critical steps that are unhealthy.
+// It returns "" if there are none.
+func UnhealthyCriticalSteps(results []Health) string {
 	var lines []string
-	for _, one := range answers {
-		if one.Err != nil && one.Step.Critical {
-			lines = append(lines, fmt.Sprintf("step %s (%s): %s", one.Step.Name, one.Step.Plugin, shorten(one.Err.Error())))
+	for _, result := range results {
+		if result.Err != nil && result.Step.Critical {
+			lines = append(lines, fmt.Sprintf("step %s (%s): %s", result.Step.Name, result.Step.Plugin, shorten(result.Err.Error())))
 		}
 	}
 	if len(lines) == 0 {

@@ -42,7 +42,7 @@ func TestHealthChecksRunInParallelAndCriticalStepsBlock(t *testing.T) {
 		if took := time.Since(began); took != healthTimeout {
 			t.Errorf("took %s", took)
 		}
-		said := Blocking(answers)
+		said := UnhealthyCriticalSteps(answers)
 		for _, want := range []string{"step ill (test): no token", "step panics (test): the health check panicked: nil map", "step hangs (test): no answer", "step hangs-too"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("%q is missing in %q", want, said)
@@ -56,7 +56,7 @@ func TestHealthChecksRunInParallelAndCriticalStepsBlock(t *testing.T) {
 		if answers[0].Checks || !answers[1].Checks || answers[1].Err != nil || answers[2].Err == nil {
 			t.Errorf("the answers are %+v", answers[:3])
 		}
-		if said := Blocking(answers[3:4]); said != "" {
+		if said := UnhealthyCriticalSteps(answers[3:4]); said != "" {
 			t.Errorf("an optional step blocks: %q", said)
 		}
 	})
@@ -71,7 +71,7 @@ func TestAHangingPluginIsNotCheckedAgain(t *testing.T) {
 		executor := New(clock.RealClock{}, func() float64 { return 0 }, hush)
 		check := func(want string) {
 			t.Helper()
-			said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step}))
+			said := UnhealthyCriticalSteps(executor.CheckHealth(t.Context(), []config.Step{step}))
 			if synctest.Wait(); !strings.Contains(said, want) {
 				t.Errorf("said %q, want %q", said, want)
 			}
@@ -113,7 +113,7 @@ func TestAHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
 			var group sync.WaitGroup
 			for range 50 {
 				group.Go(func() {
-					if Blocking(executor.CheckHealth(t.Context(), []config.Step{step})) != "" {
+					if UnhealthyCriticalSteps(executor.CheckHealth(t.Context(), []config.Step{step})) != "" {
 						mutex.Lock()
 						defer mutex.Unlock()
 						blocked++
@@ -124,7 +124,7 @@ func TestAHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
 			return blocked
 		}
 		executor.CheckHealth(t.Context(), []config.Step{step})
-		<-time.After(hangsFor - time.Second)
+		<-time.After(retryHungAfter - time.Second)
 		if blocked := all(); blocked != 50 || asked != 1 {
 			t.Errorf("before its time %d of 50 are blocked, and it was asked %d times", blocked, asked)
 		}
@@ -133,7 +133,7 @@ func TestAHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
 			t.Errorf("while it hangs %d of 50 are blocked, and it was asked %d times", blocked, asked)
 		}
 		healthy = true
-		<-time.After(hangsFor)
+		<-time.After(retryHungAfter)
 		all() // The first of them reports that it is healthy.
 		if blocked := all(); blocked != 0 {
 			t.Errorf("of 50 nodes %d are blocked although the plugin is healthy", blocked)
@@ -152,7 +152,7 @@ func TestConcurrentHealthChecks(t *testing.T) {
 		var group sync.WaitGroup
 		for range 1000 {
 			group.Go(func() {
-				if said := Blocking(executor.CheckHealth(t.Context(), []config.Step{step})); said != "" {
+				if said := UnhealthyCriticalSteps(executor.CheckHealth(t.Context(), []config.Step{step})); said != "" {
 					t.Errorf("said %q", said)
 				}
 			})

@@ -87,7 +87,7 @@ func TestEffectsAreRedactedBeforeTheyAreShortened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		tells, many := b.step("tells", nil), slices.Repeat(evicts, 1000)
-		tells.Bound = previewer{effects: many, err: errors.New(strings.Repeat("x", maxErrorText-len("preview failed: can")) + "canary")}
+		tells.Bound = previewer{effects: many, err: errors.New(strings.Repeat("x", maxText-len("preview failed: can")) + "canary")}
 		broken := b.step("broken", nil)
 		broken.Bound = previewer{err: tells.Bound.(previewer).err}
 		if _, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, tells, broken); err != nil {
@@ -96,7 +96,7 @@ func TestEffectsAreRedactedBeforeTheyAreShortened(t *testing.T) {
 		if said := b.record.Step("tells").Would(); len(said) != maxEffects+1 || said[maxEffects] != "and 951 more" {
 			t.Errorf("%d lines are kept, the last is %q", len(said), said[len(said)-1])
 		}
-		if said := b.record.Step("broken").Would()[0]; strings.Contains(said, "can…") || len(said) > maxErrorText+len("…") {
+		if said := b.record.Step("broken").Would()[0]; strings.Contains(said, "can…") || len(said) > maxText+len("…") {
 			t.Errorf("kept %q", said)
 		}
 	})
@@ -119,8 +119,8 @@ func TestEveryTextOfAnEffectIsRedacted(t *testing.T) {
 
 func TestShortenedTextIsValidUTF8(t *testing.T) {
 	for _, before := range []int{0, 1} {
-		text := strings.Repeat("x", before) + strings.Repeat("ü", maxErrorText)
-		if cut := shorten(text); !utf8.ValidString(cut) || len(cut) < maxErrorText || !strings.HasPrefix(text, strings.TrimSuffix(cut, "…")) {
+		text := strings.Repeat("x", before) + strings.Repeat("ü", maxText)
+		if cut := shorten(text); !utf8.ValidString(cut) || len(cut) < maxText || !strings.HasPrefix(text, strings.TrimSuffix(cut, "…")) {
 			t.Errorf("cut to %d bytes: %q", len(cut), cut[len(cut)-8:])
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// latest buffers the newest progress of each step until its run records it. Plugins report progress
-// from any goroutine, as often as they like.
-type latest struct {
+// progressBuffer holds the newest progress of each step until the run records it. Plugins report
+// progress from any goroutine and at any rate.
+type progressBuffer struct {
 	mutex   sync.Mutex
 	reports map[string]report
-	// news has an element when there is something to take.
-	news chan struct{}
+	// changed signals that take has something to return.
+	changed chan struct{}
 }
 
 // report is the progress of a step. A nil field was not reported.
@@ -24,40 +24,42 @@ type report struct {
 	outputs map[string]string
 }
 
-func newLatest() *latest { return &latest{reports: map[string]report{}, news: make(chan struct{}, 1)} }
+func newProgressBuffer() *progressBuffer {
+	return &progressBuffer{reports: map[string]report{}, changed: make(chan struct{}, 1)}
+}
 
 // setText replaces the step's text.
-func (l *latest) setText(step, text string) {
-	l.change(step, func(r *report) { r.text = &text })
+func (b *progressBuffer) setText(step, text string) {
+	b.change(step, func(r *report) { r.text = &text })
 }
 
 // setCounts replaces the step's counts.
-func (l *latest) setCounts(step string, counts api.Counts) {
-	l.change(step, func(r *report) { r.counts = &counts })
+func (b *progressBuffer) setCounts(step string, counts api.Counts) {
+	b.change(step, func(r *report) { r.counts = &counts })
 }
 
 // setOutputs replaces the step's outputs.
-func (l *latest) setOutputs(step string, outputs map[string]string) {
-	l.change(step, func(r *report) { r.outputs = outputs })
+func (b *progressBuffer) setOutputs(step string, outputs map[string]string) {
+	b.change(step, func(r *report) { r.outputs = outputs })
 }
 
-func (l *latest) change(step string, change func(*report)) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	current := l.reports[step]
+func (b *progressBuffer) change(step string, change func(*report)) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	current := b.reports[step]
 	change(&current)
-	l.reports[step] = current
+	b.reports[step] = current
 	select {
-	case l.news <- struct{}{}:
+	case b.changed <- struct{}{}:
 	default: // The run has yet to take the earlier one.
 	}
 }
 
 // take returns the reports since the last call, by step.
-func (l *latest) take() map[string]report {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	taken := maps.Clone(l.reports)
-	clear(l.reports)
+func (b *progressBuffer) take() map[string]report {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	taken := maps.Clone(b.reports)
+	clear(b.reports)
 	return taken
 }

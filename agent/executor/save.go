@@ -28,7 +28,7 @@ func (r *run) saveWithRetry(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil || !r.settled && len(r.running) == 0 || !r.Retriable(err) || r.clock.Since(began)+backoff > saveFor {
 			return err
 		}
-		r.Log.Warn("the run record cannot be saved, trying again", "in", backoff, "err", err)
+		r.Log.Warn("saving the run record failed, retrying", "in", backoff, "err", err)
 		timer := r.clock.NewTimer(backoff)
 		select {
 		case <-ctx.Done():
@@ -36,7 +36,7 @@ func (r *run) saveWithRetry(ctx context.Context) error {
 			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
 		case <-timer.C():
 		}
-		if err := r.MayContinue(ctx); err != nil {
+		if err := r.MayContinue(); err != nil {
 			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)
 		}
 	}
@@ -51,7 +51,7 @@ func (r *run) save(ctx context.Context) error {
 		now := metav1.NewTime(r.clock.Now())
 		r.Record.FinishedAt = &now
 	}
-	if err := r.Save(ctx, r.Record); err != nil {
+	if err := r.Save(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err) // err only says that the context is done.
 		}

@@ -33,12 +33,12 @@ func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
 	return kept
 }
 
-// maxErrorText is the maximum length of a text in the record, in bytes.
-const maxErrorText = 1024
+// maxText is the length in bytes at which shorten cuts a text and appends an ellipsis.
+const maxText = 1024
 
 func shorten(text string) string {
-	if len(text) <= maxErrorText {
+	if len(text) <= maxText {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxErrorText], "") + "…" // Without an incomplete character.
+	return strings.ToValidUTF8(text[:maxText], "") + "…" // Without an incomplete character.
 }

@@ -48,7 +48,7 @@ func (r *run) verifyDone(ctx context.Context) error {
 			r.unsaved = true
 		}
 	}
-	r.holdBlocked()
+	r.clearBlockedRetries()
 	return nil
 }
 

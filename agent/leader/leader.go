@@ -62,10 +62,10 @@ func New(options Options) *Election {
 	return &Election{Options: options, lease: lease, lock: &timedLock{Interface: lease}}
 }
 
-// ErrLost is why a leader stops whose Lease is another's, or may be.
+// ErrLost is the error of a leader that has lost its Lease, or may have.
 var ErrLost = errors.New("this agent is not the leader")
 
-// lostError tells why, without repeating ErrLost.
+// lostError is the cause, without the text of ErrLost.
 type lostError struct{ error }
 
 // Is makes it an ErrLost.
@@ -75,24 +75,23 @@ func lost(format string, arguments ...any) error {
 	return lostError{fmt.Errorf(format, arguments...)}
 }
 
-// Run does the work each time this agent is the leader, by a Lease that the client
-// reads and writes, until ctx ends. The work's context ends with the leadership, and
-// no new leadership begins before the work has returned. Its error ends the agent.
+// Run calls work each time this agent becomes the leader, until ctx ends. The client reads and writes
+// the Lease. The context of work ends with the leadership, and no new leadership begins before work has
+// returned. An error of work ends Run.
 func (l *Election) Run(ctx context.Context, client kubernetes.Interface, work func(context.Context) error) error {
 	l.lease.Client = client.CoordinationV1()
 	for ctx.Err() == nil {
 		failed := make(chan error, 1)
 		leadership, cancel := context.WithCancelCause(ctx)
-		// client-go would go on trying to renew a Lease that is another's.
+		// Without this, client-go would continue to renew a Lease that another agent holds.
 		l.lock.cancelLeadership = cancel
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock:          l.lock,
 			LeaseDuration: l.Timing.Duration,
 			RenewDeadline: l.Timing.RenewDeadline,
 			RetryPeriod:   l.Timing.RetryPeriod,
-			// Giving the Lease back while cut off from the API server
-			// would keep the work going for another RenewDeadline; it is
-			// given back below, after the work has ended.
+			// Without a connection to the API server, the release of the Lease would let the work
+			// continue for another RenewDeadline. So it is released below, after the work has ended.
 			ReleaseOnCancel: false,
 			Name:            api.Agent,
 			Callbacks: leaderelection.LeaderCallbacks{
@@ -147,8 +146,8 @@ func (l *Election) cause(leadership context.Context) error {
 	return lost("the Lease could not be renewed within %s", l.Timing.RenewDeadline)
 }
 
-// explained returns a context that ends with one of client-go's, which does not tell why, and
-// has the cause for which the leadership ended.
+// explained returns a context that ends together with client-go's context, which has no cause, and adds
+// the cause for which the leadership ended.
 func (l *Election) explained(ended, leadership context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ended))
 	context.AfterFunc(ended, func() {
@@ -159,10 +158,9 @@ func (l *Election) explained(ended, leadership context.Context) (context.Context
 	return ctx, stop
 }
 
-// Fence returns an error unless this agent renewed the Lease so recently that
-// nobody else can have taken it, and has not seen since that another one has all the
-// same, as by hand. It is asked before every side effect, because a process that
-// was suspended finds out last.
+// Fence returns an error unless this agent is certainly the leader: it renewed the Lease within
+// RenewDeadline and has not observed another holder, such as after a manual edit. Call it before every
+// side effect; a suspended process can be the last to notice.
 func (l *Election) Fence() error {
 	renewed := l.lock.renewed.Load()
 	if renewed == nil {
@@ -171,8 +169,8 @@ func (l *Election) Fence() error {
 	if holder := l.lock.other.Load(); holder != nil {
 		return lost("the Lease is held by %q", *holder)
 	}
-	// Both clocks are asked: the monotonic one stands still while a machine
-	// is suspended, the one on the wall may be set.
+	// Use both clocks: the monotonic clock stops while a machine is suspended, and the wall clock can be
+	// set.
 	age := max(time.Since(*renewed), time.Now().Round(0).Sub(renewed.Round(0)))
 	if age > l.Timing.RenewDeadline {
 		return lost("the Lease was last renewed %s ago, another agent may be the leader by now", age.Round(time.Millisecond))
@@ -182,8 +180,7 @@ func (l *Election) Fence() error {
 
 var errNotLeading = lost("it does not hold the Lease")
 
-// release gives the Lease back, so that another agent need not wait for it to
-// run out. When that fails, it runs out.
+// release clears the holder of the Lease, so that another agent need not wait until the Lease expires.
 func (l *Election) release(ctx context.Context) {
 	l.lock.renewed.Store(nil)
 	l.lock.tried = false
@@ -199,6 +196,6 @@ func (l *Election) release(ctx context.Context) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		l.Log.Warn("the Lease could not be given back, it runs out by itself", "err", err)
+		l.Log.Warn("releasing the Lease failed; it expires", "err", err)
 	}
 }

@@ -76,15 +76,15 @@ func New() *Metrics {
 		}, []string{"result"}),
 		configOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_successful",
-			Help: "1 while the newest config is in force, 0 while the agent refuses it.",
+			Help: "1 while the newest config is active, 0 while the agent rejects it.",
 		}),
 		configInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_info",
-			Help: "1 for the config in force.",
+			Help: "1 for the active config.",
 		}, []string{"hash"}),
 		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_success_timestamp_seconds",
-			Help: "Unix time when the config in force took effect.",
+			Help: "Unix time when the active config took effect.",
 		}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_retries_total",
@@ -158,8 +158,8 @@ func (m *Metrics) CleanupsPaused(pause, brake, window bool) {
 	m.paused.WithLabelValues("window").Set(oneIf(window))
 }
 
-// ConfigInForce records which config is in force, and since when.
-func (m *Metrics) ConfigInForce(hash string, since time.Time) {
+// ActiveConfig records which config is active, and since when.
+func (m *Metrics) ActiveConfig(hash string, since time.Time) {
 	m.configInfo.Reset()
 	m.configInfo.WithLabelValues(hash).Set(1)
 	m.configLoaded.Set(float64(since.Unix()))

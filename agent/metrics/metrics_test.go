@@ -17,8 +17,8 @@ func used() *Metrics {
 		return Cleanups{WithFinalizer: 5, Unprotected: 2, Active: 1, Queued: 3, Unfinished: map[api.State]int{api.Failed: 4}, Oldest: time.Unix(9, 0)}
 	})
 	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepRunning, Attempts: 2}, 0)
-	m.ConfigInForce("abc", time.Unix(8, 0))
-	m.ConfigInForce("def", time.Unix(8, 0))
+	m.ActiveConfig("abc", time.Unix(8, 0))
+	m.ActiveConfig("def", time.Unix(8, 0))
 	m.PluginHealth([]api.PluginHealth{{Step: "gone", Plugin: "http", Checks: true}})
 	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true, Error: "no route"}, {Step: "log", Plugin: "logger"}})
 	m.WebhookRequest("CREATE", "patched", time.Millisecond)

@@ -1,5 +1,4 @@
-// Package pruner keeps the run records of deleted Nodes: it closes those that nobody can finish any
-// more, and deletes old ones.
+// Package pruner closes the unfinished run records of deleted Nodes, and deletes old records.
 package pruner
 
 import (
@@ -33,11 +32,11 @@ const pageSize = 500
 type Pruner struct {
 	// ConfigMaps are those of the namespace with the records.
 	ConfigMaps corev1client.ConfigMapInterface
-	// Nodes tells whether the Node of an open record is really deleted.
+	// Nodes reads whether the Node of an unfinished record is really deleted.
 	Nodes corev1client.NodeInterface
 	// NodeRemoved is called with each record that is closed.
 	NodeRemoved func(run *api.Run)
-	// History returns the limits in force.
+	// History returns the limits of the active config.
 	History func() config.History
 	// Fence returns an error when this agent may no longer act as the leader.
 	Fence func() error
@@ -53,7 +52,7 @@ func (p *Pruner) Run(ctx context.Context, present func() sets.Set[types.UID], li
 	for {
 		deleted, err := p.prune(ctx, present, live)
 		if err != nil && ctx.Err() == nil {
-			p.Log.Error("pruning run records failed, trying again later", "err", err)
+			p.Log.Error("pruning run records failed, retrying in an hour", "err", err)
 		}
 		if deleted > 0 {
 			p.Log.Info("old run records deleted", "deleted", deleted)

@@ -41,18 +41,18 @@ type Handle struct {
 	unconfirmed []string
 }
 
-// UnreadableError reports a run record that cannot be decoded or that belongs to another Node UID.
-type UnreadableError struct{ error }
+// UndecodableError reports a run record that cannot be decoded or that belongs to another Node UID.
+type UndecodableError struct{ error }
 
 // Unwrap returns the cause.
-func (e UnreadableError) Unwrap() error { return e.error }
+func (e UndecodableError) Unwrap() error { return e.error }
 
 // NewHandle returns a handle for a record that has not been read. Save fails with AlreadyExists if the
 // record exists.
 func (s *Store) NewHandle() *Handle { return &Handle{store: s} }
 
 // Load returns the record of a Node, or nil if there is none, and the handle to save it
-// with. A record that cannot be decoded, or that names another UID, is an UnreadableError:
+// with. A record that cannot be decoded, or that names another UID, is an UndecodableError:
 // then the handle overwrites it.
 func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run, *Handle, error) {
 	name := api.RunName(node, uid)
@@ -70,7 +70,7 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 		err = fmt.Errorf("reading run record %s/%s: it is about node UID %s, not %s", s.namespace, name, run.NodeUID, uid)
 	}
 	if err != nil {
-		return nil, handle, UnreadableError{err}
+		return nil, handle, UndecodableError{err}
 	}
 	return run, handle, nil
 }

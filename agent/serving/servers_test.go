@@ -258,7 +258,7 @@ func TestStoppingAgentClosesConnections(t *testing.T) {
 	}
 }
 
-// broken is a listener that cannot go on.
+// broken is a listener whose Accept fails.
 type broken struct{ net.Listener }
 
 var errBroken = errors.New("no more connections")

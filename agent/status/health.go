@@ -61,7 +61,7 @@ func (h *HealthChecker) Trigger() {
 // Run checks the plugins until ctx ends: at once, every minute, on Trigger, and when a user
 // requests it by an annotation on the status.
 func (h *HealthChecker) Run(ctx context.Context) error {
-	// What this agent found is stale once another one checks the plugins.
+	// The results of this agent are stale when another agent checks the plugins.
 	defer h.Metrics.PluginHealth(nil)
 	requests := make(chan string, 1)
 	go func() {
@@ -74,7 +74,7 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 			requests <- configMap.Annotations[api.AnnotationPreflightRequestedAt]
 		})
 		if err != nil {
-			h.Log.Error("requests for a health check are not seen", "err", err)
+			h.Log.Error("watching for preflight requests failed; this leader does not answer kubectl nodecleanup preflight", "err", err)
 		}
 	}()
 	ticker := h.Clock.NewTicker(checkPeriod)
@@ -125,7 +125,7 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 func (h *HealthChecker) missingRules(ctx context.Context, steps []config.Step) map[string][]rbacv1.PolicyRule {
 	lacks, err := access.MissingOfSteps(ctx, steps, access.Self(h.Publisher.Client))
 	if err != nil && ctx.Err() == nil {
-		h.Log.Warn("the rights that the steps need were not checked", "err", err)
+		h.Log.Warn("cannot check the rights that the steps need", "err", err)
 	}
 	missing := map[string][]rbacv1.PolicyRule{}
 	for _, lack := range lacks {

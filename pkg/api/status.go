@@ -18,7 +18,7 @@ type AgentStatus struct {
 	// Leader is the identity that holds the Lease.
 	Leader    string      `json:"leader"`
 	UpdatedAt metav1.Time `json:"updatedAt"`
-	// ConfigHash names the config in force.
+	// ConfigHash names the active config.
 	ConfigHash string `json:"configHash"`
 	DryRun     bool   `json:"dryRun,omitempty"`
 	// ConfigError is the error of the newest config if the agent rejected it. Then ConfigHash

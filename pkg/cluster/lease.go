@@ -103,7 +103,7 @@ func (r *LeaseReader) awaitRenewal(ctx context.Context) error {
 	return nil
 }
 
-// leads reports whether the lease that was read last is in force.
+// leads reports whether the Lease that was read last is valid.
 func (r *LeaseReader) leads(duration time.Duration) bool {
 	if r.renewed {
 		return time.Since(r.changedAt) <= duration

@@ -1,5 +1,5 @@
-// Package cordon makes a Node unschedulable and marks its own cordon, so that it never removes the
-// cordon of another user.
+// Package cordon makes a Node unschedulable, and removes only a cordon that carries its own
+// annotation.
 package cordon
 
 import (
@@ -28,8 +28,8 @@ func Set(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Nod
 	})
 }
 
-// GiveBack removes the cordon of Set, but never the cordon of another user.
-func GiveBack(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
+// Remove uncordons the Node if its cordoned-by annotation names the agent.
+func Remove(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node) error {
 	return change(ctx, nodes, node, "uncordoning", func(current *corev1.Node) map[string]any {
 		if current.Annotations[api.AnnotationCordonedBy] != api.Agent {
 			return nil
@@ -50,7 +50,7 @@ func patch(by, unschedulable any) map[string]any {
 
 // change patches the Node as it was read. If another client wrote the Node in the meantime, it
 // reads it again: that client may have cordoned it.
-func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node, doing string, wanted func(*corev1.Node) map[string]any) error {
+func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.Node, operation string, patchFor func(*corev1.Node) map[string]any) error {
 	current := node
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if current == nil {
@@ -59,7 +59,7 @@ func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.
 				return err
 			}
 		}
-		change := wanted(current)
+		change := patchFor(current)
 		if change == nil {
 			return nil
 		}
@@ -74,7 +74,7 @@ func change(ctx context.Context, nodes corev1client.NodeInterface, node *corev1.
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%s node %s: %w", doing, node.Name, err)
+		return fmt.Errorf("%s node %s: %w", operation, node.Name, err)
 	}
 	return nil
 }

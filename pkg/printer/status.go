@@ -152,9 +152,9 @@ type DeleteGuard struct {
 // Config is which config the leader follows.
 type Config struct {
 	Health Health `json:"health"`
-	// Hash names the config in force, empty while no agent has reported one.
+	// Hash names the active config, empty while no agent has reported one.
 	Hash string `json:"hash,omitempty"`
-	// Problem is why the newest config is refused; then the last good one is in force.
+	// Problem is why the newest config was rejected; the last valid config is then active.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -302,7 +302,7 @@ func (s *Status) admission() string {
 }
 
 func (s *Status) config() string {
-	return fmt.Sprintf("refused, config %s stays in force · %s", s.Config.Hash, strings.ReplaceAll(s.Config.Problem, "\n", "; "))
+	return fmt.Sprintf("rejected, config %s remains active · %s", s.Config.Hash, strings.ReplaceAll(s.Config.Problem, "\n", "; "))
 }
 
 func (s *Status) nodes() string {

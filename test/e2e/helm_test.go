@@ -81,7 +81,7 @@ func TestHelm(t *testing.T) {
 			wantAgents(t, newVersion)
 			awaitLimit(t, "unmanaged")
 		}},
-		part{"helm upgrade: another config is in force, and nothing that the agent wrote is lost", func(t *testing.T) {
+		part{"helm upgrade: another config is active, and nothing that the agent wrote is lost", func(t *testing.T) {
 			upgrade(t, "left-alone")
 			awaitLimit(t, "left-alone")
 			wantFinalizer(t, "left-alone", false)

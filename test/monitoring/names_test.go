@@ -32,7 +32,7 @@ func agents(t *testing.T) string {
 	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepRunning, Attempts: 2}, 0)
 	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepSucceeded}, time.Second)
 	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true}})
-	m.ConfigInForce("abc", time.Unix(8, 0))
+	m.ActiveConfig("abc", time.Unix(8, 0))
 	m.ConfigReloaded(true)
 	useClientGo(t)
 	recorder := httptest.NewRecorder()

@@ -76,7 +76,7 @@ func TestInvalidConfigChangeKeepsTheLastValidConfig(t *testing.T) {
 		t.Errorf("the step of the last good config ran %d times", len(ran))
 	}
 	f.configure("steps: [{name: good, plugin: probe, options: {do: good}}]\n")
-	f.eventually("the fixed config is accepted, although it is what was in force", func(ctx context.Context) (bool, error) {
+	f.eventually("the fixed config is accepted, although it equals the active config", func(ctx context.Context) (bool, error) {
 		status, err := f.status(ctx)
 		return err == nil && status.ConfigError == "", err
 	})

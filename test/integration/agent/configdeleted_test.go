@@ -31,12 +31,12 @@ func TestDeletedConfigKeepsTheLastValidConfig(t *testing.T) {
 	}
 	f.eventually("the status says so", func(ctx context.Context) (bool, error) {
 		status, err := f.status(ctx)
-		return err == nil && strings.Contains(status.ConfigError, "was deleted: an agent that starts now finds no config") && status.ConfigHash != "", err
+		return err == nil && strings.Contains(status.ConfigError, "was deleted: an agent cannot start without a config") && status.ConfigHash != "", err
 	})
 	f.eventually("an Event says so", func(ctx context.Context) (bool, error) {
 		events, err := f.client.CoreV1().Events(f.namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(configMap.UID)})
 		return err == nil && slices.ContainsFunc(events.Items, func(event corev1.Event) bool {
-			return event.Reason == "ConfigRejected" && strings.Contains(event.Message, "The last good config stays in force. configmap "+f.namespace+"/nodecleanup-config was deleted")
+			return event.Reason == "ConfigRejected" && strings.Contains(event.Message, "The last valid config remains active. configmap "+f.namespace+"/nodecleanup-config was deleted")
 		}), err
 	})
 	const inForce = "node_cleanup_config_last_reload_successful "

@@ -101,7 +101,7 @@ func TestFailedRecordWriteIsReportedAndRetried(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.delete(node)
-	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "the cleanup cannot go on, trying again") || !strings.Contains(message, "nobody touches this") {
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "cleanup interrupted, retrying") || !strings.Contains(message, "nobody touches this") {
 		t.Errorf("the condition says %q", message)
 	}
 	var tries []time.Time

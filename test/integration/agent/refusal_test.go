@@ -98,7 +98,7 @@ func TestFailedReleaseIsReportedAndRetried(t *testing.T) {
 	<-gate.began
 	gate.open <- struct{}{}
 	message := f.awaitState(done, api.Blocked)
-	if !strings.Contains(message, "the cleanup is over, but the node cannot be released") || !strings.Contains(message, "nobody touches this") {
+	if !strings.Contains(message, "removing the finalizer failed, retrying") || !strings.Contains(message, "nobody touches this") {
 		t.Errorf("the condition says %q", message)
 	}
 	f.eventually("the metrics tell of it", func(context.Context) (bool, error) {

@@ -161,7 +161,7 @@ func (s *scene) liveThroughEverything() {
 			return err == nil && strings.Contains(fmt.Sprint(status.Data), "steps"), err
 		})
 		s.configure(string(s.options().Config))
-		s.eventually("the config is in force again", func(ctx context.Context) (bool, error) {
+		s.eventually("the config is active again", func(ctx context.Context) (bool, error) {
 			status, err := s.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
 			return err == nil && !strings.Contains(fmt.Sprint(status.Data), "steps"), err
 		})
