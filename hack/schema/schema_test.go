@@ -87,6 +87,12 @@ func TestSchemaAgreesWithPlugin(t *testing.T) {
 		{"logger", "{level: WARN+1}", true},
 		{"logger", "{level: loud}", false},
 		{"logger", "{message: 1}", false},
+		{"webhook", "{url: 'https://a', params: {any: [1]}}", true},
+		{"webhook", "{url: 'ftp://a'}", false},
+		{"webhook", "{url: 'https://a', callTimeout: 5}", false},
+		{"webhook", "{url: 'https://a', token: {secret: a}}", false},
+		{"http", "{url: 'https://a', expectStatus: [202], body: '{}', outputs: {number: '{.number}'}}", true},
+		{"http", "{url: 'https://a', body: {}}", false},
 		{"volumes", "{skipPods: [{namespaces: [a]}]}", true},
 		{"volumes", "{skipPods: [a]}", false},
 	}

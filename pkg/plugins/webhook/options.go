@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -20,15 +21,18 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
+//go:embed schema.json
+var schema []byte
+
 type options struct {
-	// URL of the service, without the path /v1/. It begins with https://, or with http:// if the host is
-	// localhost or an address of the loopback interface.
-	URL string `json:"url"`
+	// URL is the URL of the service, without the path `/v1/`. It begins with https://, or with http://
+	// if the host is localhost or an address of the loopback interface.
+	URL string `json:"url" jsonschema:"required,pattern=^[Hh][Tt][Tt][Pp][Ss]?://"`
 	// AllowHTTP allows a URL that begins with http:// for every host. Others in the network can then read
 	// and change requests and answers.
 	AllowHTTP bool `json:"allowHTTP"`
-	// CABundle holds the CAs in PEM that verify the service's certificate. If it is empty, the system's
-	// CAs do.
+	// CABundle is the CAs in PEM that verify the service's certificate. Without it, the CAs of the
+	// system verify it.
 	CABundle cleanup.Value `json:"caBundle"`
 	// ClientCertificate is the certificate in PEM that the agent presents to the service (mTLS).
 	ClientCertificate cleanup.Value `json:"clientCertificate"`
@@ -40,8 +44,8 @@ type options struct {
 	HMACSecret cleanup.Value `json:"hmacSecret"`
 	// CallTimeout limits the wait for one answer, from 1s to 30s. The step's timeout limits the work.
 	CallTimeout metav1.Duration `json:"callTimeout"`
-	// Params are sent with each request: any names and values that the service understands, at most 16 KiB
-	// as JSON.
+	// Params are names and values that are sent with each request, at most 16 KiB as JSON. They are
+	// sent as written: references and Secrets are not resolved.
 	Params map[string]any `json:"params"`
 }
 
@@ -153,12 +157,14 @@ func secretIn(path string, params any) string {
 
 // Descriptor describes the plugin. It sends requests with the given client, without redirects.
 func Descriptor(client *http.Client, secrets cleanup.Secrets, clock clock.WithTicker) cleanup.Descriptor {
+	defaults := options{CallTimeout: metav1.Duration{Duration: defaultCallTimeout}}
 	return cleanup.Descriptor{
-		Name:     "webhook",
-		Summary:  "has an HTTPS service do the work, and waits until it is done",
-		Defaults: cleanup.Policy{Critical: true, Timeout: 10 * time.Minute},
-		Options:  cleanup.OptionNames[options](),
-		Bind: cleanup.Options(options{CallTimeout: metav1.Duration{Duration: defaultCallTimeout}}, func(o options) (cleanup.Plugin, error) {
+		Name:           "webhook",
+		Summary:        "has an HTTPS service do the work, and waits until it is done",
+		Defaults:       cleanup.Policy{Critical: true, Timeout: 10 * time.Minute},
+		Schema:         schema,
+		DefaultOptions: defaults,
+		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			base, err := url.Parse(strings.TrimSuffix(o.URL, "/"))
 			if err != nil {
 				return nil, err // Validate has refused it.
