@@ -38,13 +38,13 @@ func TestBars(t *testing.T) {
 		"nothing":               {nil, 0, 9 * time.Second, 0, nil},
 		"as much as allowed":    {most, maxMemory * mib, 9 * time.Second, 0, nil},
 		"reads":                 {reads, 0, 9 * time.Second, 0, nil},
-		"too many writes":       {tooMany, 0, 9 * time.Second, 0, []string{"writes per node: 5.000, at most 4.50"}},
-		"a repeated write":      {events{one("patch", "nodes", "a"), one("patch", "nodes", "a"), one("patch", "nodes", "b")}, 0, 9 * time.Second, 0, []string{"repeated writes: 1.000"}},
+		"too many writes":       {tooMany, 0, 9 * time.Second, 0, []string{"writes per node: got 5.000, want at most 4.50"}},
+		"a repeated write":      {events{one("patch", "nodes", "a"), one("patch", "nodes", "a"), one("patch", "nodes", "b")}, 0, 9 * time.Second, 0, []string{"repeated writes: got 1.000"}},
 		"a record twice":        {events{one("create", "configmaps", "a"), one("update", "configmaps", "a")}, 0, 9 * time.Second, 0, nil},
-		"too much memory":       {nil, maxMemory*mib + mib, 9 * time.Second, 0, []string{"memory in MiB: 49.000, at most 48.00"}},
+		"too much memory":       {nil, maxMemory*mib + mib, 9 * time.Second, 0, []string{"memory in MiB: got 49.000, want at most 48.00"}},
 		"memory of more nodes":  {nil, 2 * maxMemory * mib, 9 * time.Second, maxMemoryNodes, nil},
 		"as slow as the floor":  {nil, 0, 11 * time.Second, 0, []string{"rate, in parts of the " + eventFloor + ": 1.000, at least 1.10"}},
-		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory*mib + mib, 20 * time.Second, 0, []string{"rate", "writes per node: 5.500", "repeated writes: 1.000", "49.000"}},
+		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory*mib + mib, 20 * time.Second, 0, []string{"rate", "writes per node: got 5.500", "repeated writes: got 1.000", "49.000"}},
 	} {
 		b := &bench{nodes: 2, options: options{rounds: 1}, requests: map[request]int{}, peak: test.peak, agents: rounds(test.took)}
 		b.floors = b.newFloors()
