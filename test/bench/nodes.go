@@ -55,8 +55,8 @@ func (b *bench) each(ctx context.Context, nodes []nodeID, work func(context.Cont
 	return group.Wait()
 }
 
-// deletions records when each deletion was requested and observed.
-type deletions struct {
+// departures are the moments at which deletions were requested and at which Nodes disappeared.
+type departures struct {
 	mutex   sync.Mutex
 	deleted map[string]time.Time
 	took    []time.Duration
@@ -64,8 +64,8 @@ type deletions struct {
 	last    time.Time
 }
 
-// delete deletes a Node and records the time of the request.
-func (d *deletions) delete(ctx context.Context, client kubernetes.Interface, name string) error {
+// delete deletes a node and remembers when that was asked for.
+func (d *departures) delete(ctx context.Context, client kubernetes.Interface, name string) error {
 	now := time.Now()
 	d.mutex.Lock()
 	d.deleted[name] = now
@@ -76,7 +76,7 @@ func (d *deletions) delete(ctx context.Context, client kubernetes.Interface, nam
 	return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 }
 
-func (d *deletions) observed(name string) {
+func (d *departures) disappeared(name string) {
 	now := time.Now()
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -84,27 +84,27 @@ func (d *deletions) observed(name string) {
 	d.last = now
 }
 
-// deleteAndWait runs the work that deletes every Node, and returns when a metadata informer has observed
-// the last deletion.
-func (b *bench) deleteAndWait(ctx context.Context, targets []nodeID, work func(context.Context, *deletions) error) (*deletions, error) {
+// depart runs the work that deletes every node, and returns when a metadata informer has seen the
+// last deletion.
+func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.Context, *departures) error) (*departures, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := &deletions{deleted: map[string]time.Time{}}
+	d := &departures{deleted: map[string]time.Time{}}
 	client, err := metadata.NewForConfig(b.cluster.RESTConfig())
 	if err != nil {
 		return nil, err
 	}
 	nodes := metadatainformer.NewFilteredMetadataInformer(client, corev1.SchemeGroupVersion.WithResource("nodes"),
 		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
-	remaining, done := len(targets), make(chan struct{})
+	left, done := len(leaving), make(chan struct{})
 	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
 		name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
 		if err != nil {
 			cancel(err)
 			return
 		}
-		d.observed(name)
-		if remaining--; remaining == 0 {
+		d.disappeared(name)
+		if left--; left == 0 {
 			close(done)
 		}
 	}}); err != nil {
@@ -130,17 +130,17 @@ func (b *bench) deleteAndWait(ctx context.Context, targets []nodeID, work func(c
 		case <-look.C:
 			now := d.count()
 			if now == before {
-				return nil, fmt.Errorf("waiting for deletions: no node was deleted within %s, after %d of %d", stuckAfter, now, len(targets))
+				return nil, fmt.Errorf("no node left within %s, after %d of %d", stuckAfter, now, len(leaving))
 			}
 			before = now
 		}
 	}
 }
 
-// stuckAfter is the time without a deletion after which a round fails.
+// stuckAfter is how long no node may leave before a round is given up.
 const stuckAfter = time.Minute
 
-func (d *deletions) count() int {
+func (d *departures) count() int {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	return len(d.took)

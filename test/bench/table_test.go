@@ -22,9 +22,9 @@ func TestBars(t *testing.T) {
 	}
 	tooMany := append(events{{Verb: "patch", Resource: "nodes", Subresource: "status", Name: "a"}}, most...)
 	reads := append(events{one("get", "nodes", "a"), one("get", "nodes", "a"), one("list", "nodes", ""), one("watch", "nodes", "")}, most...)
-	rounds := func(took time.Duration) []*deletions {
+	rounds := func(took time.Duration) []*departures {
 		first := time.Unix(0, 0)
-		return []*deletions{{first: first, last: first.Add(took)}}
+		return []*departures{{first: first, last: first.Add(took)}}
 	}
 	const mib = 1 << 20
 	for name, test := range map[string]struct {

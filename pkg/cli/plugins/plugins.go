@@ -31,11 +31,11 @@ type Options struct {
 func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "plugins",
-		Short: "List plugins, and show the health of those in the config",
+		Short: "List and test plugins, and show the health of those in the config",
 		Args:  command.NoArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	parent.AddCommand(list(environment, catalog), status(environment), test(environment))
+	parent.AddCommand(list(environment, catalog), status(environment), test(environment), conform(environment))
 	return parent
 }
 
