@@ -22,8 +22,8 @@ func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 	if len(lacks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: add these rules to a ClusterRole of the agent: %s. The agent then applies the config without a restart",
-		access.DescribeLacks(lacks), access.Lines(access.RulesOf(lacks)))
+	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: print the manifest that grants them, then apply it: kubectl nodecleanup check. The agent then applies the config without a restart",
+		access.DescribeLacks(lacks))
 }
 
 // warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. It

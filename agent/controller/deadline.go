@@ -53,8 +53,8 @@ func (r *reconciler) onDeadline(ctx context.Context, c *cleanup) result {
 		return next
 	}
 	if c.config.Deadline.Action == config.Release {
-		c.record.BypassReason = fmt.Sprintf("the config's deadline of %s", c.config.Deadline.After)
-		return r.releaseBypassed(ctx, c, "released with what was done: "+c.record.BypassReason, false)
+		c.record.BypassReason = fmt.Sprintf("deadline of %s exceeded (deadline.action: Release)", c.config.Deadline.After)
+		return r.releaseBypassed(ctx, c, "released with unfinished steps: "+c.record.BypassReason, false)
 	}
 	if c.record.DeadlinePassed || c.record.PlanHash == "" {
 		return next // A run that has not started is saved when it starts.

@@ -122,7 +122,7 @@ func TestAwaitSlot(t *testing.T) {
 	}{
 		"all slots taken": {node: deletedNode(nil)},
 		"all slots taken for long": {node: deletedNode(nil), prepare: func(b *bench) { b.clock.Step(3 * time.Minute) },
-			says: "waiting for a slot: 2 cleanups are running"},
+			says: "waiting for a slot: at most 2 cleanups at the same time"},
 		"a bypass needs no slot":              {node: annotated(api.AnnotationBypass), slot: true},
 		"a withdrawn request needs no slot":   {node: makeNode(nil), slot: true},
 		"a request waits without a condition": {node: makeNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now"} })},

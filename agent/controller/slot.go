@@ -67,7 +67,7 @@ func (r *reconciler) publishPending(ctx context.Context, c *cleanup) result {
 	if state.state != "" {
 		return stopFor(untilDeadline)
 	}
-	message := fmt.Sprintf("waiting for a slot: %d cleanups are running (concurrency.nodes)", c.config.Concurrency.Nodes)
+	message := fmt.Sprintf("waiting for a slot: at most %s at the same time (concurrency.nodes)", api.Count(c.config.Concurrency.Nodes, "cleanup"))
 	if state.late {
 		message += ", and the deadline has passed"
 	} else if pending := pendingAfter - r.Clock.Since(c.cached.DeletionTimestamp.Time); pending > 0 {

@@ -21,7 +21,7 @@ func TestProgressIsSavedWhileTheStepRuns(t *testing.T) {
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
-		want := []string{"0 of 1 steps done, running step a", "0 of 1 steps done, running step a (2 pods remaining)", ""}
+		want := []string{"0 of 1 step done, running step a", "0 of 1 step done, running step a (2 pods remaining)", ""}
 		if !slices.Equal(b.messages, want) {
 			t.Errorf("messages are %q, want %q", b.messages, want)
 		}
@@ -82,7 +82,7 @@ func TestOnlyTheNewestProgressIsSaved(t *testing.T) {
 			return nil
 		}))
 		b.expect(outcome, err, api.Succeeded)
-		if want := "0 of 1 steps done, running step a (0 pods remaining)"; len(b.messages) != 4 || b.messages[2] != want {
+		if want := "0 of 1 step done, running step a (0 pods remaining)"; len(b.messages) != 4 || b.messages[2] != want {
 			t.Errorf("messages are %q, want %q", b.messages, want)
 		}
 	})

@@ -117,7 +117,7 @@ func (r *run) summarize() (api.State, string) {
 	said := strings.Join(slices.Concat(failed, retrying), "; ")
 	switch {
 	case len(running) > 0:
-		text := fmt.Sprintf("%d of %d steps done, running %s", done, len(r.Record.Steps), strings.Join(running, ", "))
+		text := fmt.Sprintf("%d of %s done, running %s", done, api.Count(len(r.Record.Steps), "step"), strings.Join(running, ", "))
 		if said != "" {
 			text += "; " + said
 		}
@@ -127,7 +127,7 @@ func (r *run) summarize() (api.State, string) {
 	case len(failed) > 0:
 		return api.Failed, said
 	case pending > 0:
-		return api.Running, fmt.Sprintf("%d of %d steps done", done, len(r.Record.Steps))
+		return api.Running, fmt.Sprintf("%d of %s done", done, api.Count(len(r.Record.Steps), "step"))
 	}
 	return api.Succeeded, ""
 }

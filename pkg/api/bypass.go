@@ -43,7 +43,7 @@ func BypassOf(object metav1.Object, now time.Time) (Bypass, error) {
 	}
 	if until, limited := annotations[AnnotationBypassUntil]; limited {
 		if bypass.Until, err = time.Parse(time.RFC3339, until); err != nil {
-			return bypass, fmt.Errorf("reading annotation %s: %q is no RFC 3339 time such as 2026-01-31T04:00:00Z", AnnotationBypassUntil, until)
+			return bypass, fmt.Errorf("reading annotation %s: %q is not an RFC 3339 time such as 2026-01-31T04:00:00Z", AnnotationBypassUntil, until)
 		}
 		wanted = wanted && now.Before(bypass.Until)
 	}

@@ -35,7 +35,7 @@ func TestBypassOf(t *testing.T) {
 		"empty":               {map[string]string{AnnotationBypass: ""}, false, `"" is neither true nor false`},
 		"not expired":         {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "2026-01-31T04:00:01Z"}, true, ""},
 		"expired":             {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "2026-01-31T04:00:00Z"}, false, ""},
-		"end cannot be read":  {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "tomorrow"}, false, "no RFC 3339 time"},
+		"end cannot be read":  {map[string]string{AnnotationBypass: "true", AnnotationBypassUntil: "tomorrow"}, false, "not an RFC 3339 time"},
 		"a reason is not one": {map[string]string{AnnotationBypassReason: "because"}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

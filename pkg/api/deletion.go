@@ -51,7 +51,7 @@ func BreakGlassOf(object metav1.Object, now time.Time) (BreakGlass, error) {
 	}
 	var err error
 	if glass.Until, err = time.Parse(time.RFC3339, until); err != nil {
-		return glass, fmt.Errorf("annotation %s is %q, no RFC 3339 time such as 2026-01-31T04:00:00Z", AnnotationBreakGlassUntil, until)
+		return glass, fmt.Errorf("annotation %s is %q, which is not an RFC 3339 time such as 2026-01-31T04:00:00Z", AnnotationBreakGlassUntil, until)
 	}
 	if glass.Active = now.Before(glass.Until); !glass.Active {
 		return glass, fmt.Errorf("it expired at %s", glass.Until.UTC().Format(time.RFC3339))

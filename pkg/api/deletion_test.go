@@ -36,7 +36,7 @@ func TestBreakGlassOf(t *testing.T) {
 		"no end":     {"rack burns", "", false, "says when it ends"},
 		"no reason":  {" ", "2026-01-31T05:00:00Z", false, "gives no reason"},
 		"only end":   {"", "2026-01-31T05:00:00Z", false, "gives no reason"},
-		"no time":    {"rack burns", "tomorrow", false, "no RFC 3339 time"},
+		"no time":    {"rack burns", "tomorrow", false, "not an RFC 3339 time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			annotations := map[string]string{}

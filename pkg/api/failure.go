@@ -69,7 +69,7 @@ func (f Failure) Remedy() string {
 	case PolicyDenied:
 		return "see what the policy requires: kubectl describe validatingadmissionpolicy " + f.Name
 	case NamespaceTerminating:
-		return "wait until the namespace is deleted; see what blocks its deletion: kubectl get namespace -o yaml, under status.conditions"
+		return "wait until the namespace is deleted; to show what blocks its deletion: kubectl get namespace NAME -o jsonpath='{.status.conditions}'"
 	}
 	return ""
 }

@@ -126,6 +126,9 @@ const AnnotationRotate = "nodecleanup.io/rotate"
 
 // Labels on objects in the agent's namespace and on cluster-scoped objects of an install.
 const (
+	// Documents is the address of the documents, for texts that people read without a checkout.
+	Documents = "https://github.com/nodecleanup/kubectl-nodecleanup/blob/main/docs/"
+
 	// LabelName is on everything an install makes.
 	LabelName = "app.kubernetes.io/name"
 	// LabelNameValue is its value.

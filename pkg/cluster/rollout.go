@@ -21,13 +21,13 @@ func RolloutPending(deployment *appsv1.Deployment) string {
 	status := deployment.Status
 	switch {
 	case status.ObservedGeneration < deployment.Generation:
-		return "the new version was not seen yet by the deployment controller"
+		return "waiting for the deployment controller"
 	case status.UpdatedReplicas < wanted:
 		return fmt.Sprintf("%d of %d updated", status.UpdatedReplicas, wanted)
 	case status.AvailableReplicas < wanted:
 		return fmt.Sprintf("%d of %d available", status.AvailableReplicas, wanted)
 	case status.Replicas > wanted:
-		return fmt.Sprintf("%d of the old version still there", status.Replicas-wanted)
+		return fmt.Sprintf("pods of the old version that still run: %d", status.Replicas-wanted)
 	}
 	return ""
 }

@@ -16,10 +16,10 @@ func TestRolloutPending(t *testing.T) {
 		want   string
 	}{
 		"rolled out":      {appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 2}, ""},
-		"status is old":   {appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 2}, "the new version was not seen yet by the deployment controller"},
+		"status is old":   {appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 2}, "waiting for the deployment controller"},
 		"old pods only":   {appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 2, UpdatedReplicas: 1, AvailableReplicas: 2}, "1 of 2 updated"},
 		"not ready":       {appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 1}, "1 of 2 available"},
-		"old pods remain": {appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 3, UpdatedReplicas: 2, AvailableReplicas: 2}, "1 of the old version still there"},
+		"old pods remain": {appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 3, UpdatedReplicas: 2, AvailableReplicas: 2}, "pods of the old version that still run: 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 5}, Spec: appsv1.DeploymentSpec{Replicas: &two}, Status: test.status}

@@ -115,7 +115,7 @@ type duration time.Duration
 func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 	parsed, err := time.ParseDuration(node.Value)
 	if err != nil {
-		return fault(node, "%q is no duration such as 90s, 30m or 2h", node.Value)
+		return fault(node, "%q is not a duration such as 90s, 30m or 2h", node.Value)
 	}
 	*d = duration(parsed)
 	return nil

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -118,8 +119,22 @@ type Object struct {
 // ByHelm reports whether Helm manages the object.
 func ByHelm(object metav1.Object) bool { return object.GetLabels()[labelManagedBy] == "Helm" }
 
-// AnnotationHelmRelease names the Helm release that applied an object.
-const AnnotationHelmRelease = "meta.helm.sh/release-name"
+// Annotations that name the Helm release that applied an object, and its namespace.
+const (
+	AnnotationHelmRelease   = "meta.helm.sh/release-name"
+	AnnotationHelmNamespace = "meta.helm.sh/release-namespace"
+)
+
+// HelmUpgrade returns the command that applies the manifests of an object's Helm release again,
+// empty if Helm does not manage the object.
+func HelmUpgrade(object metav1.Object) string {
+	if !ByHelm(object) {
+		return ""
+	}
+	annotations := object.GetAnnotations()
+	return fmt.Sprintf("helm upgrade %s CHART -n %s --reuse-values --wait",
+		cmp.Or(annotations[AnnotationHelmRelease], "RELEASE"), cmp.Or(annotations[AnnotationHelmNamespace], "NAMESPACE"))
+}
 
 // String returns "deployment.apps/nodecleanup-agent", as kubectl writes it.
 func (o Object) String() string {

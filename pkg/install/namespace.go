@@ -17,7 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// removeNamespace deletes the namespace if install made it, and waits for it to go.
+// removeNamespace deletes the namespace if install created it, and waits until it is deleted.
 func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 	namespaces := kindNamed("Namespace").client(r.Objects, "")
 	home, err := namespaces.Get(ctx, namespace, metav1.GetOptions{})
@@ -28,7 +28,7 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 		return fmt.Errorf("reading namespace %s: %w", namespace, err)
 	}
 	if !ours(home) {
-		r.say("namespace %s stays: install did not make it", namespace)
+		r.say("namespace %s stays: install did not create it", namespace)
 		return nil
 	}
 	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {
@@ -45,12 +45,12 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 		return &NamespaceLeftError{Namespace: namespace, Holding: remaining, err: err}
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for namespace %s to go: %w", namespace, err)
+		return fmt.Errorf("waiting for namespace %s to be deleted: %w", namespace, err)
 	}
 	return nil
 }
 
-// NamespaceLeftError: everything else is deleted, but the namespace does not go.
+// NamespaceLeftError: everything else is deleted, but the deletion of the namespace does not complete.
 type NamespaceLeftError struct {
 	Namespace string
 	// Holding describes the remaining content that the namespace controller reports.
@@ -62,9 +62,9 @@ type NamespaceLeftError struct {
 func (e *NamespaceLeftError) Error() string {
 	holding := e.Holding.Message
 	if holding == "" {
-		holding = "the namespace controller says nothing about it; perhaps none is running"
+		holding = "the namespace controller has not reported the cause, or is not running"
 	}
-	return fmt.Sprintf("waiting for namespace %s to go, the last thing that is left: %s: %v", e.Namespace, holding, e.err)
+	return fmt.Sprintf("waiting for namespace %s to be deleted (all other objects are deleted): %s: %v", e.Namespace, holding, e.err)
 }
 
 // Unwrap returns the end of the context.

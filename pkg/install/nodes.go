@@ -60,13 +60,13 @@ func (e *NodesLeftError) Error() string {
 	}
 	what := "refused"
 	if e.Again {
-		what = "had no answer for"
+		what = "did not respond for"
 	}
-	return fmt.Sprintf("taking our marks off every node: the API server %s %d:\n  %s", what, len(e.Nodes), strings.Join(lines, "\n  "))
+	return fmt.Sprintf("removing the finalizer, annotations and condition from every node: the API server %s %s:\n  %s", what, api.Count(len(e.Nodes), "node"), strings.Join(lines, "\n  "))
 }
 
 // ErrAddedBack: another client adds the finalizer faster than it is removed.
-var ErrAddedBack = errors.New("nodes get it again as soon as it is deleted: an agent is still running somewhere")
+var ErrAddedBack = errors.New("the finalizer is added again after each removal: an agent is still running")
 
 // releaseNodes removes the finalizer, our annotations and our condition from every node, and
 // repeats until no node has them. It skips nodes whose update the API server rejects, and names
@@ -81,7 +81,7 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 		case len(failed) > 0 && again == maxTries:
 			return &NodesLeftError{Nodes: failed, Again: true}
 		case len(failed) > 0:
-			r.say("trying again with nodes that the API server had no answer for: %d", len(failed))
+			r.say("retrying nodes for which the API server did not respond: %d", len(failed))
 			if err := pause(ctx, firstPause<<(again-1)); err != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 		}
 		if marked == 0 {
 			if clean := released - len(refused.Nodes); clean > 0 {
-				r.say("took the finalizer and our marks off nodes: %d", clean)
+				r.say("nodes without finalizer, annotations and condition now: %d", clean)
 			}
 			if len(refused.Nodes) > 0 {
 				return refused
@@ -102,7 +102,7 @@ func (r *Remover) releaseNodes(ctx context.Context) error {
 		}
 		released += marked - len(failed)
 	}
-	return fmt.Errorf("taking the finalizer off every node: %w", ErrAddedBack)
+	return fmt.Errorf("removing the finalizer from every node: %w", ErrAddedBack)
 }
 
 // releaseRound returns the number of marked nodes, and the retriable errors by node. It adds all
@@ -172,12 +172,12 @@ func release(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.N
 	// The condition first: without the finalizer the node may be deleted.
 	if condition != nil {
 		if err := patch(ctx, nodes, node, condition, "status"); err != nil {
-			return fmt.Errorf("taking the condition off node %s: %w", node.Name, err)
+			return fmt.Errorf("removing the condition from node %s: %w", node.Name, err)
 		}
 	}
 	if metadata != nil {
 		if err := patch(ctx, nodes, node, metadata); err != nil {
-			return fmt.Errorf("taking the finalizer off node %s: %w", node.Name, err)
+			return fmt.Errorf("removing the finalizer from node %s: %w", node.Name, err)
 		}
 	}
 	return nil

@@ -66,12 +66,12 @@ func (w Waiter) leader(ctx context.Context, namespace string) error {
 			return "", err
 		}
 		if status.Leader == "" {
-			return "no replica leads yet", nil
+			return "no replica is the leader yet", nil
 		}
 		pod, err := kindNamed("Pod").client(w.Objects, namespace).Get(ctx, status.Leader, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err) || err == nil && pod.GetDeletionTimestamp() != nil:
-			return "it is of " + status.Leader + ", which ends; no other replica leads yet", nil
+			return "leader " + status.Leader + " is terminating, and no new leader is elected yet", nil
 		case err != nil:
 			return "", fmt.Errorf("reading pod %s/%s: %w", namespace, status.Leader, err)
 		}

@@ -54,7 +54,7 @@ func (w Waiter) waitForAdmission(ctx context.Context, namespace string) error {
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && missing != "":
-		return fmt.Errorf("waiting for %s: %s (look at: kubectl -n %s get endpointslices,pods): %w", what, missing, namespace, err)
+		return fmt.Errorf("waiting for %s: %s (check: kubectl -n %s get endpointslices,pods): %w", what, missing, namespace, err)
 	case err != nil:
 		return fmt.Errorf("waiting for %s: %w", what, err)
 	case forbidden != nil:
@@ -85,7 +85,7 @@ func (w Waiter) protectedLabels(ctx context.Context, namespace string) (labels.S
 	}
 	chosen, found := api.LabelsFor(selector)
 	if !found {
-		return nil, fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", selector)
+		return nil, fmt.Errorf("cannot build a test node that matches the config's nodeSelector %q", selector)
 	}
 	return chosen, nil
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
+// Or separates the alternatives in a remedy.
+const Or = "; or "
+
 // Explain returns the budgets that prevent the eviction of the Pod now, with the remedy. It
 // returns nil if none does. If pending Pods that a budget selects do not start, the remedy names
 // them: another replica would not start either.
@@ -47,19 +50,19 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget, pending []
 	case !Ready(pod):
 		return &api.Blocker{
 			Cause: api.BlockedByUnready, Message: message + "; " + cmp.Or(Unready(pod), "the pod is not ready"),
-			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s; or allow the eviction of unready pods: %s", pod.Namespace, pod.Name, AllowUnready(budget.Namespace, budget.Name)),
+			Remedy: fmt.Sprintf("fix the pod: kubectl -n %s describe pod %s%sallow the eviction of unready pods: %s", pod.Namespace, pod.Name, Or, AllowUnready(budget.Namespace, budget.Name)),
 		}
 	case replacements(budget, pending) != "":
 		return &api.Blocker{Cause: api.BlockedByBudget, Message: message, Remedy: replacements(budget, pending)}
 	case status.DesiredHealthy >= status.ExpectedPods:
 		return &api.Blocker{
 			Cause: api.BlockedByBudget, Message: message,
-			Remedy: fmt.Sprintf("the budget needs %d healthy pods and selects %d, so it never allows a disruption: %schange the budget: %s", status.DesiredHealthy, status.ExpectedPods, scaleUp(pod, budget), describe),
+			Remedy: scaleUp(pod, budget) + fmt.Sprintf("change budget %[2]s, which never allows a disruption: kubectl -n %[1]s edit pdb %[2]s", budget.Namespace, budget.Name),
 		}
 	}
 	return &api.Blocker{
 		Cause: api.BlockedByBudget, Message: message,
-		Remedy: fmt.Sprintf("wait until more of its %d pods are healthy: %s", status.ExpectedPods, describe),
+		Remedy: fmt.Sprintf("wait until more of its pods (%d) are healthy: %s", status.ExpectedPods, describe),
 	}
 }
 
@@ -77,7 +80,7 @@ func scaleUp(pod *corev1.Pod, budget policyv1.PodDisruptionBudget) string {
 	if !slices.Contains([]string{"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"}, controller.Kind) {
 		return ""
 	}
-	return fmt.Sprintf("add a replica (kubectl -n %s scale %s %s --replicas=%d), or ", controller.Namespace, strings.ToLower(controller.Kind), controller.Name, budget.Status.ExpectedPods+1)
+	return fmt.Sprintf("add a replica: kubectl -n %s scale %s %s --replicas=%d%s", controller.Namespace, strings.ToLower(controller.Kind), controller.Name, budget.Status.ExpectedPods+1, Or)
 }
 
 // AllowUnready returns the command after which a budget allows the eviction of Pods that are not ready.

@@ -43,11 +43,11 @@ func TestEachCauseHasARemedy(t *testing.T) {
 		"nothing":                   {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open)}, "", "", ""},
 		"two that allow":            {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", open), budget("all", open)}, api.BlockedByBudgets, "budgets cart, all select", "get pdb cart all"},
 		"not computed":              {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", broken)}, api.BlockedByBudgetStatus, "cannot be computed: found no controllers", "minAvailable"},
-		"all wanted":                {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", strict)}, api.BlockedByBudget, "needs 3 healthy, has 3", "needs 3 healthy pods and selects 3, so it never allows"},
-		"a number":                  {corev1.ConditionTrue, ofDeployment(intstr.FromInt32(3)), api.BlockedByBudget, "", "disruption: add a replica (kubectl -n shop scale deployment cart --replicas=4), or change the budget: kubectl -n shop describe pdb cart"},
-		"a share":                   {corev1.ConditionTrue, ofDeployment(intstr.FromString("100%")), api.BlockedByBudget, "", "disruption: change the budget: kubectl -n shop describe pdb cart"},
-		"a number, one not healthy": {corev1.ConditionTrue, unhealthy, api.BlockedByBudget, "needs 3 healthy, has 2", "disruption: change the budget: kubectl -n shop describe pdb cart"},
-		"others not ready":          {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", short)}, api.BlockedByBudget, "needs 2 healthy, has 2", "wait until more of its 3 pods are healthy"},
+		"all wanted":                {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", strict)}, api.BlockedByBudget, "needs 3 healthy, has 3", "change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart"},
+		"a number":                  {corev1.ConditionTrue, ofDeployment(intstr.FromInt32(3)), api.BlockedByBudget, "", "add a replica: kubectl -n shop scale deployment cart --replicas=4; or change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart"},
+		"a share":                   {corev1.ConditionTrue, ofDeployment(intstr.FromString("100%")), api.BlockedByBudget, "", "change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart"},
+		"a number, one not healthy": {corev1.ConditionTrue, unhealthy, api.BlockedByBudget, "needs 3 healthy, has 2", "change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart"},
+		"others not ready":          {corev1.ConditionTrue, []policyv1.PodDisruptionBudget{budget("cart", short)}, api.BlockedByBudget, "needs 2 healthy, has 2", "wait until more of its pods (3) are healthy"},
 		"not ready":                 {corev1.ConditionFalse, []policyv1.PodDisruptionBudget{budget("cart", policyv1.PodDisruptionBudgetStatus{ExpectedPods: 3, DesiredHealthy: 2, CurrentHealthy: 1})}, api.BlockedByUnready, "the pod has not been ready since 2026-11-30T01:02:03Z", "AlwaysAllow"},
 	} {
 		t.Run(name, func(t *testing.T) {

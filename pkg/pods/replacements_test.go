@@ -25,7 +25,7 @@ func TestPendingReplacementsAreNamed(t *testing.T) {
 	one, all := intstr.FromInt32(3), []corev1.Pod{pod("cart-3", "cart", unschedulable), pod("cart-4", "cart", unschedulable), pod("cart-5", "cart", unschedulable), pod("cart-6", "cart", unschedulable)}
 	terminating := pod("cart-3", "cart", unschedulable)
 	terminating.DeletionTimestamp = &metav1.Time{}
-	const scale = "the budget needs 3 healthy pods and selects 3, so it never allows a disruption: add a replica (kubectl -n shop scale statefulset cart --replicas=4), or change the budget: kubectl -n shop describe pdb cart"
+	const scale = "add a replica: kubectl -n shop scale statefulset cart --replicas=4; or change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart"
 	for name, test := range map[string]struct {
 		pending []corev1.Pod
 		want    string

@@ -33,6 +33,6 @@ func (s *Status) bypasses(text *Text) {
 		text.Line("Bypass marked on node %s: %s", bypass.Node, bypass.Line())
 	}
 	if more := len(s.Bypasses) - maxBypasses; more > 0 {
-		text.Line("Bypass marked on %d more nodes: kubectl nodecleanup nodes list", more)
+		text.Line("Bypass marked on %s: kubectl nodecleanup nodes list", api.Count(more, "more node"))
 	}
 }

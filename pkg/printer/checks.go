@@ -6,6 +6,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // Outcome of one check.
@@ -87,11 +89,25 @@ func (c *Checks) Short(text *Text) {
 }
 
 func (c *Checks) sum() string {
-	by := map[string]int{}
-	for _, check := range c.Checks {
-		by[string(check.Outcome)]++
+	var parts []string
+	for _, one := range []struct {
+		outcome Outcome
+		said    string
+	}{{Pass, "passed"}, {Error, "failed"}, {Warning, "warning"}, {Skip, "skipped"}, {Suppressed, "suppressed"}} {
+		number := 0
+		for _, check := range c.Checks {
+			if check.Outcome == one.outcome {
+				number++
+			}
+		}
+		switch {
+		case number > 0 && one.outcome == Warning:
+			parts = append(parts, api.Count(number, one.said))
+		case number > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", number, one.said))
+		}
 	}
-	return fmt.Sprintf("%d checks: %s", len(c.Checks), counted(by))
+	return api.Count(len(c.Checks), "check") + ": " + joined(parts)
 }
 
 // Names returns the IDs.

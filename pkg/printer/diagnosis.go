@@ -3,7 +3,6 @@ package printer
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,13 +29,13 @@ type Diagnosis struct {
 	Remarks []string `json:"remarks,omitempty"`
 	// Evidence lists the objects that were read.
 	Evidence []string `json:"evidence"`
-	// NotLookedAt lists the objects that could not be read. A cause may be missing because of
+	// NotChecked lists the objects that could not be read. A cause may be missing because of
 	// them.
-	NotLookedAt []Unread `json:"notLookedAt,omitempty"`
-	Events      []string `json:"events,omitempty"`
+	NotChecked []Unread `json:"notChecked,omitempty"`
+	Events     []string `json:"events,omitempty"`
 }
 
-// Unread is something that could not be looked at.
+// Unread is an object that could not be read.
 type Unread struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
@@ -70,31 +69,37 @@ func (d *Diagnosis) Text(text *Text) { d.write(text, 3) }
 func (d *Diagnosis) Wide(text *Text) { d.write(text, len(d.Events)) }
 
 func (d *Diagnosis) write(text *Text, events int) {
+	line := func(label string, content any) { text.Line("%-9s %s", label, content) }
 	text.Line("%s", d.Question)
 	for _, fact := range d.Facts {
 		text.Line("  %s %s", text.paint(marks[fact.Outcome]), fact.Text)
 	}
 	for i, cause := range d.Causes {
-		name := "Cause"
+		name := "Cause:"
 		if i > 0 {
-			name = "Also"
+			name = "Also:"
 		}
-		text.Line("%-9s %s", name, text.paint(Cell{Text: cause.Text, Tone: Bad}))
-		if len(cause.Options) > 0 {
-			text.Line("%-9s %s", "Options", strings.Join(cause.Options, " | "))
+		line(name, text.paint(Cell{Text: cause.Text, Tone: Bad}))
+		// One option a line, so that each can be pasted.
+		for i, option := range cause.Options {
+			name := "Fix:"
+			if i > 0 {
+				name = "   or:"
+			}
+			line(name, option)
 		}
 	}
 	if len(d.Holding) > 0 {
-		text.Line("%-9s %s", "Holding", strings.Join(d.Holding, ", "))
+		line("Holding:", joined(d.Holding))
 	}
 	for _, remark := range d.Remarks {
-		text.Line("%-9s %s", "Remark", remark)
+		line("Remark:", remark)
 	}
 	evidence := slices.Clone(d.Evidence)
-	for _, unread := range d.NotLookedAt {
-		evidence = append(evidence, fmt.Sprintf("%s NOT looked at: %s", unread.What, unread.Why))
+	for _, unread := range d.NotChecked {
+		evidence = append(evidence, fmt.Sprintf("%s NOT checked: %s", unread.What, unread.Why))
 	}
-	text.Line("%-9s %s", "Evidence", strings.Join(evidence, ", "))
+	line("Evidence:", joined(evidence))
 	for _, event := range d.Events[max(0, len(d.Events)-events):] {
 		text.Line("          %s", event)
 	}
@@ -106,15 +111,15 @@ func (d *Diagnosis) Short(text *Text) {
 	switch {
 	case len(d.Causes) > 0:
 		said = fmt.Sprintf("%s: %s", d.Causes[0].ID, d.Causes[0].Text)
-	case len(d.NotLookedAt) > 0:
+	case len(d.NotChecked) > 0:
 		said = "no cause found"
 	}
-	if len(d.NotLookedAt) > 0 {
+	if len(d.NotChecked) > 0 {
 		var unread []string
-		for _, one := range d.NotLookedAt {
+		for _, one := range d.NotChecked {
 			unread = append(unread, one.What)
 		}
-		said += "; not looked at: " + joined(unread)
+		said += "; not checked: " + joined(unread)
 	}
 	text.Line("%s: %s", d.Node, said)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // NodeList is the view of every node: protected or not, and where its cleanup stands.
@@ -144,7 +146,7 @@ func (l *NodeList) Short(text *Text) {
 	if bypassed > 0 {
 		marked = fmt.Sprintf("%d bypass marked, ", bypassed)
 	}
-	text.Line("%d nodes: %d protected, %d unprotected, %s%d being cleaned up", len(l.Nodes), protected, len(l.Nodes)-protected-bypassed, marked, cleaning)
+	text.Line("%s: %d protected, %d unprotected, %s%d being cleaned up", api.Count(len(l.Nodes), "node"), protected, len(l.Nodes)-protected-bypassed, marked, cleaning)
 }
 
 // Names returns the nodes.
@@ -251,7 +253,7 @@ func (h *History) Wide(text *Text) {
 		if i > 0 {
 			text.Line("")
 		}
-		text.Line("%s (%s) %s, started %s, plan %s", run.Node, run.NodeUID, run.State, run.StartedAt.UTC().Format(time.RFC3339), OrDash(run.PlanHash))
+		text.Line("%s (%s) %s, started %s, hash of the steps %s", run.Node, run.NodeUID, run.State, run.StartedAt.UTC().Format(time.RFC3339), OrDash(run.PlanHash))
 		if run.Requester != "" {
 			text.Line("  requested by %s", run.Requester)
 		}
@@ -265,14 +267,14 @@ func (h *History) Wide(text *Text) {
 			text.Line("  %s", bypassed)
 		}
 		if run.BreakGlass != "" {
-			text.Line("  against the delete guard: %s", run.BreakGlass)
+			text.Line("  break-glass reason: %s", run.BreakGlass)
 		}
 		if run.Newer != "" {
 			text.Line("  note: %s", run.Newer)
 		}
 		var rows [][]Cell
 		for _, step := range run.Steps {
-			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, fmt.Sprintf("attempts %d", step.Attempts), Age(time.Duration(step.Seconds)*time.Second), step.Error))
+			rows = append(rows, Cells("  "+step.Name, step.Plugin, step.State, api.Count(step.Attempts, "attempt"), Age(time.Duration(step.Seconds)*time.Second), step.Error))
 		}
 		text.Table(rows)
 		for _, step := range run.Steps {
@@ -320,7 +322,7 @@ func (h *History) Short(text *Text) {
 	for _, run := range h.Runs {
 		states[run.State]++
 	}
-	text.Line("%d cleanups: %s", len(h.Runs), OrDash(counted(states)))
+	text.Line("%s: %s", api.Count(len(h.Runs), "cleanup"), OrDash(counted(states)))
 }
 
 // Names returns the run records.

@@ -91,7 +91,7 @@ func (p *Plan) write(text *Text, effects bool) {
 		return
 	}
 	if p.DryRun {
-		text.Line("The config says dryRun: the agent would do none of this and let the node go.")
+		text.Line("WARNING: dryRun is true in the config: the agent runs no step, and releases the node without its cleanup.")
 	}
 	rows := [][]Cell{Cells("WAVE", "STEP", "PLUGIN", "CRITICAL", "EFFECT")}
 	for _, step := range p.Steps {
@@ -118,7 +118,7 @@ func (p *Plan) write(text *Text, effects bool) {
 		text.Line("Note: %s", note)
 	}
 	if p.NoHash != "" {
-		text.Line("Note: the plan has no hash, so that cleanup --plan cannot run exactly this plan: %s", p.NoHash)
+		text.Line("Note: the plan has no hash, so cleanup --plan cannot run exactly this plan: %s", p.NoHash)
 	}
 	blockers(text, p.Blocked)
 	switch {
@@ -158,7 +158,7 @@ func (p *Plan) Short(text *Text) {
 		text.Line("%s no plan: %s%s", p.Node, p.Unprotected, marked)
 		return
 	}
-	text.Line("%s plan %s: %d steps, %d blockers%s", p.Node, OrDash(p.Hash), len(p.Steps), len(p.Blocked), marked)
+	text.Line("%s plan %s: %s, %s%s", p.Node, OrDash(p.Hash), api.Count(len(p.Steps), "step"), api.Count(len(p.Blocked), "blocker"), marked)
 }
 
 // Names returns the node.
@@ -199,7 +199,7 @@ func (l *PlanList) Text(text *Text) {
 			text.Line("Note: node %s: %s", plan.Node, plan.Bypass.Line())
 		}
 	}
-	text.Line("%d nodes, %d blocked; nothing was changed", len(l.Plans), blocked)
+	text.Line("%s, %d blocked; nothing was changed", api.Count(len(l.Plans), "node"), blocked)
 }
 
 // Wide writes every plan in full.

@@ -7,6 +7,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 // PluginHealth is how the plugin of one step is.
@@ -101,7 +103,7 @@ func (p *Plugins) Short(text *Text) {
 	if p.Unprotected != "" {
 		text.Line("no cleanup: %s", p.Unprotected)
 	}
-	sum := fmt.Sprintf("%d of %d plugins without a problem, %d blockers", healthy, len(p.Plugins), len(p.Blocked))
+	sum := fmt.Sprintf("%d of %s without a problem, %s", healthy, api.Count(len(p.Plugins), "plugin"), api.Count(len(p.Blocked), "blocker"))
 	if len(p.Notes) > 0 {
 		sum += "; not known: " + strings.Join(p.Notes, "; ")
 	}

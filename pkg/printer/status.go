@@ -114,6 +114,8 @@ type Agent struct {
 	Remedy     string `json:"remedy,omitempty"`
 	Version    string `json:"version,omitempty"`
 	CLIVersion string `json:"cliVersion"`
+	// HelmUpgrade is the command that upgrades the Helm release, empty if Helm did not install.
+	HelmUpgrade string `json:"-"`
 	// Outside: the agent runs outside the cluster; then there are no replicas.
 	Outside bool `json:"outside,omitempty"`
 	// URL is the webhook URL of an agent outside the cluster, empty if it is unknown.

@@ -39,7 +39,7 @@ func (v *Version) Short(text *Text) {
 	case v.Agent == "":
 		text.Line("%s", v.CLI)
 	case v.Fits != nil && !*v.Fits:
-		text.Line("CLI %s, agent %s: they do NOT fit", v.CLI, v.Agent)
+		text.Line("CLI %s, agent %s: NOT compatible", v.CLI, v.Agent)
 	default:
 		text.Line("CLI %s, agent %s", v.CLI, v.Agent)
 	}

@@ -94,7 +94,7 @@ func runnable() *printer.Plan {
 
 func unprotected() printer.View {
 	view := printer.NewPlan("ip-10-0-9")
-	view.Unprotected = "the config's nodeSelector leaves this node out"
+	view.Unprotected = "the config's nodeSelector does not select this node"
 	return view
 }
 
@@ -112,7 +112,7 @@ func plugins() printer.View {
 
 func preflightOfOneLeftOut() printer.View {
 	view := printer.NewPlugins(night)
-	view.Asked, view.Unprotected = true, "the config's nodeSelector leaves this node out"
+	view.Asked, view.Unprotected = true, "the config's nodeSelector does not select this node"
 	return view
 }
 

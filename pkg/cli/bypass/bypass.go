@@ -157,7 +157,7 @@ func (o *Options) release(ctx context.Context, releaser *releaser, results *comm
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("releasing node %s: %w; this command has not released it", node.Name, err),
-			Next: fmt.Sprintf("See who has changed it: kubectl nodecleanup diagnose %s, or, if the node no longer exists: kubectl nodecleanup history %[1]s", node.Name),
+			Next: fmt.Sprintf("Show its state: kubectl nodecleanup diagnose %s\n  or:  If the node no longer exists: kubectl nodecleanup history %[1]s", node.Name),
 		}
 	}
 	return err
@@ -172,7 +172,7 @@ func question(nodes []*corev1.Node) (question, word string) {
 	if slices.ContainsFunc(nodes, func(node *corev1.Node) bool { return node.DeletionTimestamp != nil }) {
 		return fmt.Sprintf("Release %s without cleanup?", which), word
 	}
-	return fmt.Sprintf("Mark %s, so that a deletion releases without cleanup?", which), word
+	return fmt.Sprintf("Mark %s, so that a deletion runs no cleanup?", which), word
 }
 
 // consequences prints the effects of the bypass and the steps that remain, for the first of many
@@ -191,7 +191,7 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 		o.Say("%s", o.consequence(ctx, client, namespace, node))
 	}
 	if more > 0 {
-		o.Say("And %d more nodes.", more)
+		o.Say("And %s.", api.Count(more, "more node"))
 	}
 	if release != nil {
 		o.Say("No agent in namespace %s is leading. This command records the bypass and releases the nodes that are being deleted.", namespace)
@@ -235,7 +235,7 @@ func (o *Options) consequence(ctx context.Context, client kubernetes.Interface, 
 	case node.DeletionTimestamp == nil:
 		return fmt.Sprintf("Node %s is not being deleted: if it is deleted before %s, none of its steps run.", node.Name, o.until())
 	case !api.HasFinalizer(node):
-		return fmt.Sprintf("Node %s is being deleted and is not held by nodecleanup, but by: %s. The bypass has no effect on these.",
+		return fmt.Sprintf("nodecleanup does not block the deletion of node %s, but these finalizers do: %s. The bypass has no effect on them.",
 			node.Name, strings.Join(node.Finalizers, ", "))
 	}
 	return fmt.Sprintf("Node %s will be released immediately; %s.", node.Name, command.UndoneOf(cluster.RunOf(ctx, client, namespace, node)))

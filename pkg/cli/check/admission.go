@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
@@ -30,7 +31,7 @@ func admission(ctx context.Context, s *subject) result {
 		found := false
 		selector = settings.NodeSelector
 		if chosen, found = api.LabelsFor(selector); !found {
-			return skip(fmt.Errorf("no node can be made up that the config's nodeSelector %q chooses", selector))
+			return skip(fmt.Errorf("cannot build a test node that matches the config's nodeSelector %q", selector))
 		}
 	}
 	status, err := s.readStatus(ctx)
@@ -49,14 +50,14 @@ func admission(ctx context.Context, s *subject) result {
 		// The agent may protect only Nodes that the nodeSelector of an earlier config selects.
 		return skip(errors.New("not tested: the config cannot be read or is not valid, so the nodeSelector is not known"))
 	case !selected.finalizer:
-		return failed("a new node has none: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingTrust())+"The agent adds the finalizer later", s.webhookRemedy(status))
+		return failed("missing: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingTrust())+"The agent adds the finalizer later", s.webhookRemedy(status))
 	case selected.answered && slices.Contains(status.Admission.Ways, "policy"):
 		return warn("the webhook adds it, but the policy does not: new nodes join without the finalizer while no agent runs",
-			"kubectl get mutatingadmissionpolicies,mutatingadmissionpolicybindings "+api.WebhookName+" -o yaml; kubectl nodecleanup install applies both again")
+			"apply the policy again: "+inspect.Reinstall(status.Agent))
 	case selected.answered:
 		return pass("the webhook adds it")
 	case !slices.Contains(status.Admission.Ways, "policy"):
-		return pass("it has it") // An agent of an earlier version does not confirm the call.
+		return pass("added") // An agent of an earlier version does not confirm the call.
 	case !slices.Contains(status.Admission.Ways, "webhook"):
 		return pass("the policy adds it")
 	}
@@ -64,7 +65,7 @@ func admission(ctx context.Context, s *subject) result {
 		return failed("the policy adds it, but the API server cannot call the webhook. "+cause, s.webhookRemedy(status))
 	}
 	if selector.Matches(labels.Set{}) {
-		return pass("the policy adds it; whether the webhook would is not known: the policy acts first on every node")
+		return pass("the policy adds it; the webhook cannot be tested, because the API server does not call it for a node that has the finalizer")
 	}
 	unselected := s.dryCreate(ctx, nil)
 	switch {

@@ -165,11 +165,11 @@ func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 		outcome printer.Outcome
 		says    string
 	}{
-		"by the policy":           {answer{201, protected, ""}, nil, printer.Pass, "the policy adds it; whether the webhook would is not known"},
+		"by the policy":           {answer{201, protected, ""}, nil, printer.Pass, "the policy adds it; the webhook cannot be tested"},
 		"by the policy alone":     {answer{201, protected, ""}, func(s *subject) { s.status.Admission.Ways = []string{"policy"} }, printer.Pass, "the policy adds it"},
 		"by the webhook alone":    {answer{201, protected, answered}, func(s *subject) { s.status.Admission.Ways = []string{"webhook"} }, printer.Pass, "the webhook adds it"},
 		"the policy does nothing": {answer{201, protected, answered}, nil, printer.Warning, "the webhook adds it, but the policy does not"},
-		"neither adds it":         {answer{201, bare, ""}, nil, printer.Error, "a new node has none"},
+		"neither adds it":         {answer{201, bare, ""}, nil, printer.Error, "missing: neither the policy nor the webhook added it"},
 		"neither adds it, invalid config": {answer{201, bare, ""}, func(s *subject) { s.config, s.configErr = nil, fmt.Errorf("line 3") }, printer.Skip,
 			"not tested: the config cannot be read or is not valid"},
 		"no right": {answer{403, refusal(403, metav1.StatusReasonForbidden, `nodes is forbidden: User "bob" cannot create resource "nodes"`), ""}, nil, printer.Skip, "you lack: create nodes"},

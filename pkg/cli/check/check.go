@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -124,7 +125,7 @@ func (o *Options) Run(ctx context.Context) error {
 		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
 			// Its result is only the exceeded timeout, or the next attempt was not begun.
 			over++
-			said = skip(fmt.Errorf("not looked at: the time was over (--timeout %s)", o.Limit))
+			said = skip(fmt.Errorf("not checked: --timeout %s expired", o.Limit))
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return ctx.Err()
 		}
@@ -144,7 +145,7 @@ func (o *Options) Run(ctx context.Context) error {
 	switch {
 	case over > 0:
 		return &exit.Error{
-			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %d checks were not finished within %s", over, len(chosen), o.Limit),
+			Code: exit.TimedOut, Err: fmt.Errorf("checking: %d of %s not finished within %s", over, api.Count(len(chosen), "check"), o.Limit),
 			Next: "Run it again with a longer --timeout.",
 		}
 	case blind != "":

@@ -46,7 +46,7 @@ var checks = []check{
 	{"plugins", "plugins of the steps", false, plugins},
 	{"nodes", "protected nodes", false, nodes},
 	{"bypasses", "live nodes that are marked for a bypass", false, bypasses},
-	{"cleanups", "cleanups", false, cleanups},
+	{"cleanups", "cleanups in progress", false, cleanups},
 	{"metrics", "metrics of the agent", false, metrics},
 	{"operate-rights", "your rights to act on nodes", false, operateRights},
 }
@@ -92,12 +92,12 @@ func (s *subject) readStatus(ctx context.Context) (*printer.Status, error) {
 // logs returns the command that prints the agent's log.
 func (s *subject) logs(status *printer.Status, rest string) string {
 	if status.Agent.Outside {
-		return "look at the agent that runs outside the cluster, and start it again (make run-local)"
+		return "check the agent that runs outside the cluster, and start it again (make run-local)"
 	}
 	if status.Agent.Stopped {
-		return inspect.ScaleUp // There is no log to look at.
+		return inspect.ScaleUp(s.namespace) // There is no log.
 	}
-	return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods %s", s.namespace, api.Agent, rest)
+	return inspect.Logs(s.namespace, rest)
 }
 
 // notInstalled reports whether no object of an install exists. It is false if that is unknown.
@@ -115,11 +115,11 @@ func agent(ctx context.Context, s *subject) result {
 	case s.notInstalled(ctx):
 		return failed("nodecleanup is not installed in namespace "+s.namespace, "kubectl nodecleanup install --wait; if it is elsewhere, set --namespace")
 	case status.Agent.Health == printer.Missing:
-		return failed(status.Agent.Problem, "kubectl nodecleanup install --wait")
+		return failed(status.Agent.Problem, inspect.Reinstall(status.Agent))
 	case status.Agent.Outside:
-		return warn("it runs outside the cluster, for development", "for production, docs/install.md says how to install it in the cluster")
+		return warn("it runs outside the cluster, for development", "for production, install it in the cluster: "+api.Documents+"install.md")
 	case status.Agent.Stopped:
-		return failed(status.Agent.Problem, inspect.ScaleUp)
+		return failed(status.Agent.Problem, inspect.ScaleUp(s.namespace))
 	}
 	ready := fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas)
 	hint := fmt.Sprintf("kubectl -n %s describe pods", s.namespace)
@@ -152,7 +152,7 @@ func versions(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case status.Agent.Version == "":
-		return skip(fmt.Errorf("no agent has said its version"))
+		return skip(fmt.Errorf("no agent has reported its version"))
 	case !version.Fits(version.Version, status.Agent.Version):
 		hint := "kubectl nodecleanup upgrade --wait, or use the CLI of the agent's version"
 		if status.Agent.Outside {
@@ -204,7 +204,7 @@ func cleanups(ctx context.Context, s *subject) result {
 			return warn(fmt.Sprintf("node %s is %s: %s", cleanup.Node, cleanup.State, cleanup.Reason), "kubectl nodecleanup diagnose "+cleanup.Node)
 		}
 	}
-	return pass(fmt.Sprintf("%d under way, none needs attention", len(status.Cleanups)))
+	return pass(fmt.Sprintf("%d, none needs attention", len(status.Cleanups)))
 }
 
 func paused(ctx context.Context, s *subject) result {
@@ -218,7 +218,7 @@ func paused(ctx context.Context, s *subject) result {
 	case status.Pause != nil && status.Pause.Ends():
 		return pass(status.Pause.Line(s.now()))
 	case status.Pause != nil:
-		return warn(status.Pause.Line(s.now()), "kubectl nodecleanup resume")
+		return warn(status.Pause.Line(s.now()), inspect.Resume(status.Pause))
 	}
 	return pass("none: cleanups may begin")
 }

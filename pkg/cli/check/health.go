@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -36,7 +37,7 @@ func certificate(ctx context.Context, s *subject) result {
 		return skip(err)
 	}
 	admission, guard := status.Admission, status.Guard
-	hint := s.logs(status, "| grep -i certificate")
+	hint := s.logs(status, "--tail=-1 | grep -i certificate")
 	byPolicy := ""
 	switch {
 	case admission.Health == printer.Missing:
@@ -44,9 +45,9 @@ func certificate(ctx context.Context, s *subject) result {
 	case admission.Problem != "":
 		return failed(admission.Problem, hint)
 	case !slices.Contains(admission.Ways, "webhook"):
-		byPolicy = "no webhook, by choice: the policy inside the API server does it"
+		byPolicy = "no webhook for new nodes (--admission=policy)"
 		if guard.Health == printer.Broken {
-			return failed("that of the delete guard: "+guard.Problem, hint)
+			return failed("delete guard: "+guard.Problem, hint)
 		}
 	}
 	end := admission.CAExpiresAt
@@ -58,10 +59,10 @@ func certificate(ctx context.Context, s *subject) result {
 	}
 	left := end.Sub(s.now())
 	if left < soon {
-		return warn("it ends in "+printer.Age(left), hint)
+		return warn("expires in "+printer.Age(left), hint)
 	}
 	if byPolicy != "" {
-		byPolicy += "; that of the delete guard is "
+		byPolicy += "; delete guard: "
 	}
 	return pass(byPolicy + "valid " + printer.Age(left))
 }
@@ -76,7 +77,7 @@ func guard(ctx context.Context, s *subject) result {
 	case printer.Missing:
 		return failed(status.Guard.Problem, inspect.Reinstall(status.Agent))
 	case printer.Broken:
-		return failed(status.Guard.Problem, s.logs(status, "| grep -i certificate"))
+		return failed(status.Guard.Problem, s.logs(status, "--tail=-1 | grep -i certificate"))
 	case printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
 	}
@@ -102,16 +103,16 @@ func plugins(ctx context.Context, s *subject) result {
 		return skip(err)
 	}
 	if len(status.Plugins) == 0 {
-		return skip(errors.New("no agent has said how they are"))
+		return skip(errors.New("no agent has reported the health of its plugins"))
 	}
 	unhealthy := slices.DeleteFunc(slices.Clone(status.Plugins), func(p printer.PluginHealth) bool { return p.Error == "" })
 	slices.SortStableFunc(unhealthy, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
 	stale := s.stale(status)
 	if len(unhealthy) == 0 && stale != "" {
-		return skip(fmt.Errorf("no agent leads, so plugins are not checked; %s, %d steps without a problem", stale, len(status.Plugins)))
+		return skip(fmt.Errorf("no agent is the leader, so plugins are not checked; %s: %s without a problem", stale, api.Count(len(status.Plugins), "step")))
 	}
 	if len(unhealthy) == 0 {
-		return pass(fmt.Sprintf("%d steps", len(status.Plugins)))
+		return pass(api.Count(len(status.Plugins), "step"))
 	}
 	var names []string
 	for _, plugin := range unhealthy {

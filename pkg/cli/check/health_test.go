@@ -47,24 +47,24 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		says    string
 	}{
 		"certificate":                {of(t, certificate), func(*printer.Status) {}, printer.Pass, "valid 48d"},
-		"certificate, by the policy": {of(t, certificate), policyAlone, printer.Pass, "no webhook, by choice: the policy inside the API server does it; that of the delete guard is valid 48d"},
+		"certificate, by the policy": {of(t, certificate), policyAlone, printer.Pass, "no webhook for new nodes (--admission=policy); delete guard: valid 48d"},
 		"certificate, by the policy, without a guard": {of(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
 			s.Guard = printer.DeleteGuard{Health: printer.Unknown}
-		}, printer.Pass, "by choice"},
+		}, printer.Pass, "no webhook for new nodes (--admission=policy)"},
 		"certificate, by the policy, guard without CA": {of(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
 			s.Guard = printer.DeleteGuard{Health: printer.Broken, Problem: "the CA expired 2d ago"}
-		}, printer.Error, "that of the delete guard: the CA expired"},
+		}, printer.Error, "delete guard: the CA expired"},
 		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
-		}, printer.Warning, "it ends in 60m"},
+		}, printer.Warning, "expires in 60m"},
 		"guard":                          {of(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
 		"guard, agent down":              {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
 		"guard, agent down, policy Fail": {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
 		"guard, agent outside":           {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
 		"plugins":                        {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
-		"plugins, no leader":             {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago, 2 steps"},
+		"plugins, no leader":             {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago: 2 steps"},
 		"plugins, none is reported":      {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
 		"plugins, one not needed":        {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
 		"plugins, the worst first": {of(t, plugins), func(s *printer.Status) {

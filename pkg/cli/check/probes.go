@@ -26,7 +26,7 @@ import (
 func serverVersion(ctx context.Context, s *subject) result {
 	version, err := rights.ServerVersion(ctx, s.client)
 	if err != nil {
-		return failed(err.Error(), "upgrade the control plane, or look at it: kubectl cluster-info")
+		return failed(err.Error(), "upgrade the control plane, or check it: kubectl cluster-info")
 	}
 	return pass(version)
 }
@@ -56,7 +56,7 @@ func shadowed(context.Context, *subject) result {
 	case 1:
 		return pass(found[0])
 	}
-	return warn(fmt.Sprintf("kubectl takes %s; there is also %s", found[0], strings.Join(found[1:], ", ")), "remove the others: kubectl plugin list")
+	return warn(fmt.Sprintf("kubectl runs %s; the PATH also has %s", found[0], strings.Join(found[1:], ", ")), "remove the others: kubectl plugin list")
 }
 
 func (s *subject) settings(ctx context.Context) (*config.Config, error) {
@@ -79,28 +79,28 @@ func configValid(ctx context.Context, s *subject) result {
 	status, err := s.readStatus(ctx)
 	switch {
 	case err != nil:
-		return skip(fmt.Errorf("it is valid; whether the agent follows it is not known: %w", err))
+		return skip(fmt.Errorf("valid, but cannot read which config the agent uses: %w", err))
 	case !status.Agent.Leads:
-		return skip(errors.New("it is valid, but no agent leads that would follow it; " + s.followed(status)))
+		return skip(errors.New("valid, but no agent is the leader; " + s.followed(status)))
 	case status.Config.Problem != "":
 		return failed("the agent refuses it: "+status.Config.Problem, hint)
 	case status.Config.Hash != "" && status.Config.Hash != settings.Hash:
-		return warn(fmt.Sprintf("the agent follows config %s, on the cluster is %s", status.Config.Hash, settings.Hash),
-			"wait some seconds; an agent that was started with --config follows its file")
+		return warn(fmt.Sprintf("the agent uses config %s, and the ConfigMap contains config %s", status.Config.Hash, settings.Hash),
+			"wait some seconds; an agent that was started with --config uses its file")
 	}
-	return pass(fmt.Sprintf("%d steps, config %s", len(settings.Steps), settings.Hash))
+	return pass(fmt.Sprintf("%s, config %s", api.Count(len(settings.Steps), "step"), settings.Hash))
 }
 
-// followed is which config the last leader followed.
+// followed is which config the last leader used.
 func (s *subject) followed(status *printer.Status) string {
 	config := status.Config
 	switch {
 	case config.Problem != "":
-		return s.stale(status) + ", the one before was refused: " + config.Problem
+		return s.stale(status) + ": a config was refused: " + config.Problem
 	case config.Hash != "":
-		return s.stale(status) + ", config " + config.Hash
+		return s.stale(status) + ": config " + config.Hash
 	}
-	return "none has said which one it followed"
+	return "no agent has reported its config"
 }
 
 func secretsThere(ctx context.Context, s *subject) result {
@@ -124,7 +124,7 @@ func secretsThere(ctx context.Context, s *subject) result {
 			}
 		}
 	}
-	return pass(fmt.Sprintf("%d keys", number))
+	return pass(api.Count(number, "key"))
 }
 
 // metrics reads them by way of the API server, which needs no port of this machine.
@@ -153,7 +153,7 @@ func metrics(ctx context.Context, s *subject) result {
 	case err != nil:
 		return warn(fmt.Sprintf("asking pod %s: %v", name, err), fmt.Sprintf("kubectl -n %s logs %s --tail=20", s.namespace, name))
 	case !strings.Contains(string(answer), "node_cleanup_"):
-		return warn(fmt.Sprintf("pod %s answers without any metric of ours", name), "look at what else listens there: kubectl -n "+s.namespace+" describe pod "+name)
+		return warn(fmt.Sprintf("pod %s answers without metrics of nodecleanup", name), "check which program listens on the port: kubectl -n "+s.namespace+" describe pod "+name)
 	}
 	return pass("pod " + name + " answers")
 }

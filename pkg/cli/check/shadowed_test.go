@@ -28,7 +28,7 @@ func TestShadowedProgramIsReported(t *testing.T) {
 		"first empty":             {printer.Pass, program("first")},
 		"first first link":        {printer.Pass, program("first")},
 		"link first":              {printer.Pass, program("link")},
-		"first link second empty": {printer.Warning, "there is also " + program("second")},
+		"first link second empty": {printer.Warning, "the PATH also has " + program("second")},
 	} {
 		var list []string
 		for _, name := range strings.Fields(path) {

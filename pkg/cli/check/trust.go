@@ -87,10 +87,10 @@ func (s *subject) certificateFromFile() bool {
 // how to repair it.
 func (s *subject) webhookRemedy(status *printer.Status) string {
 	if status.Agent.Stopped {
-		return inspect.ScaleUp
+		return inspect.ScaleUp(s.namespace)
 	}
 	if status.Agent.Outside {
 		return "start the agent outside the cluster again (make run-local), which publishes its CA"
 	}
-	return fmt.Sprintf("kubectl -n %s rollout restart deployment/%s, which publishes its CA again; if that does not help: kubectl -n %[1]s get endpointslices", s.namespace, api.Agent)
+	return fmt.Sprintf("publish the CA again: kubectl -n %s rollout restart deployment/%s", s.namespace, api.Agent)
 }

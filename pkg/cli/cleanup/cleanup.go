@@ -172,9 +172,9 @@ func (o *Options) question(planned []*preview.Planned, begun []request) string {
 	}
 	if len(planned) == 1 {
 		one := planned[0]
-		steps := fmt.Sprintf("the %d steps of its plan", len(one.Plan.Steps))
+		steps := fmt.Sprintf("its plan (%s)", api.Count(len(one.Plan.Steps), "step"))
 		if o.Plan != "" {
-			steps = fmt.Sprintf("the %d steps of plan %s", len(one.Plan.Steps), o.Plan)
+			steps = fmt.Sprintf("plan %s (%s)", o.Plan, api.Count(len(one.Plan.Steps), "step"))
 		}
 		if o.Delete {
 			return fmt.Sprintf("Cordon node %s, run %s and delete the node?", one.Node.Name, steps)
@@ -183,10 +183,10 @@ func (o *Options) question(planned []*preview.Planned, begun []request) string {
 	}
 	listed, more := command.Bounded(planned)
 	for _, one := range listed {
-		o.Say("Node %s: %d steps", one.Node.Name, len(one.Plan.Steps))
+		o.Say("Node %s: %s", one.Node.Name, api.Count(len(one.Plan.Steps), "step"))
 	}
 	if more > 0 {
-		o.Say("And %d more nodes.", more)
+		o.Say("And %s.", api.Count(more, "more node"))
 	}
 	if o.Delete {
 		return fmt.Sprintf("Cordon these %d nodes, run their plans and delete them?", len(planned))
@@ -201,14 +201,14 @@ func withdraw(requested []request) string {
 
 // allowed returns an error for a plan that is not the requested one or that is blocked.
 func (o *Options) allowed(planned *printer.Plan) error {
-	again := "Look at it again: kubectl nodecleanup plan " + planned.Node
+	again := "Show the current plan: kubectl nodecleanup plan " + planned.Node
 	switch {
 	case planned.Unprotected != "":
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", planned.Node, planned.Unprotected), Next: "Change nodeSelector in the config if it is to be cleaned up."}
 	case planned.Excluded != "":
 		return &exit.Error{
 			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", planned.Node, planned.Excluded),
-			Next: fmt.Sprintf("Change nodeSelector in the config, or delete it: kubectl delete node %[1]s. To release it without a cleanup: kubectl nodecleanup bypass %[1]s", planned.Node),
+			Next: fmt.Sprintf("Change nodeSelector in the config, or delete the node: kubectl delete node %[1]s\n  or:  Release it without a cleanup: kubectl nodecleanup bypass %[1]s --reason \"…\"", planned.Node),
 		}
 	case o.Plan != "" && o.Plan != planned.Hash:
 		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was begun", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}
@@ -220,7 +220,7 @@ func (o *Options) allowed(planned *printer.Plan) error {
 		return &exit.Error{
 			Code: exit.Blocked,
 			Err:  fmt.Errorf("cleaning up node %s: its plan is blocked by %s: %s%s; nothing was begun", planned.Node, first.What, first.Reason, more),
-			Next: again + ". To begin nevertheless and have the steps wait: --even-if-blocked",
+			Next: again + "\n  or:  Begin anyway, and wait in the blocked steps: add --even-if-blocked.",
 		}
 	}
 	return nil
@@ -229,7 +229,7 @@ func (o *Options) allowed(planned *printer.Plan) error {
 // outdated explains how a plan differs from the plan of the hash.
 func outdated(hash string, planned *printer.Plan) string {
 	if planned.NoHash != "" {
-		return "cannot compare it with the plan of now: " + planned.NoHash
+		return "cannot compare it with the current plan: " + planned.NoHash
 	}
 	requested, err := plan.ParseHash(hash)
 	if err != nil {

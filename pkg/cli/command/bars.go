@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -47,7 +48,7 @@ func (r *Results) draw() {
 		lines = append(lines, r.about(node, r.bars[node]))
 	}
 	if more > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more nodes", more))
+		lines = append(lines, "and "+api.Count(more, "more node"))
 	}
 	for _, line := range lines {
 		shown := []rune(printer.Clean(line))

@@ -17,7 +17,7 @@ import (
 func assess(f *found, now time.Time) *printer.Diagnosis {
 	view := printer.NewDiagnosis(f.name, now)
 	view.Evidence = append(view.Evidence, f.evidence...)
-	view.NotLookedAt = f.unread
+	view.NotChecked = f.unread
 	for _, event := range f.events {
 		view.Events = append(view.Events, fmt.Sprintf("%s ago %s: %s", printer.Age(now.Sub(seenAt(event).Time)), event.Reason, event.Message))
 	}
@@ -68,7 +68,7 @@ func assess(f *found, now time.Time) *printer.Diagnosis {
 	f.steps(fact, now)
 	if f.run != nil && f.run.Refused {
 		fact(printer.Error, "%s", f.run.Message)
-		view.Remarks = append(view.Remarks, "look at the plan of now: kubectl nodecleanup plan "+f.name)
+		view.Remarks = append(view.Remarks, "show the current plan: kubectl nodecleanup plan "+f.name)
 	}
 	for _, rule := range rules {
 		if cause := rule(f, now); cause != nil {
@@ -162,7 +162,7 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 		case api.StepRetrying:
 			fact(printer.Error, "%s: attempt %d failed, %s", place, step.Attempts, nextTry(step, now))
 		case api.StepFailed:
-			fact(printer.Error, "%s: failed after %d attempts", place, step.Attempts)
+			fact(printer.Error, "%s: failed after %s", place, api.Count(step.Attempts, "attempt"))
 		case api.StepPending:
 			fact(printer.Skip, "%s: not begun", place)
 		default:
@@ -188,7 +188,7 @@ func orElse(text, otherwise string) string {
 // ownerOf names the owner of a finalizer if its domain is known.
 func ownerOf(finalizer string) string {
 	for _, known := range []struct{ mark, owner string }{
-		{api.Finalizer, "ours"}, {"cattle.io", "Rancher"}, {"k3s.io", "k3s"}, {"karpenter.sh", "Karpenter"},
+		{api.Finalizer, "nodecleanup"}, {"cattle.io", "Rancher"}, {"k3s.io", "k3s"}, {"karpenter.sh", "Karpenter"},
 		{"cluster.x-k8s.io", "Cluster API"}, {"longhorn.io", "Longhorn"}, {"rook.io", "Rook"}, {"gardener.cloud", "Gardener"},
 		{"openshift.io", "OpenShift"}, {"portworx", "Portworx"},
 	} {

@@ -293,7 +293,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "2026-11-23T02:50:00Z", api.AnnotationCleanupRequestedBy: "jane"}
 		}, ""},
 		"deleted": {func(f *found) { f.node, f.run.State, f.run.Message = nil, api.Succeeded, "every step is done" }, ""},
-		"not-looked-at": {func(f *found) {
+		"not-checked": {func(f *found) {
 			f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}}
 			f.events = []corev1.Event{{Reason: "StepStarted", Message: "Step storage (http) started", LastTimestamp: ago(time.Minute)}}
 		}, ""},
@@ -331,7 +331,7 @@ func TestShortNamesSkippedChecks(t *testing.T) {
 	f := running()
 	f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}, {What: "budgets", Why: "poddisruptionbudgets is forbidden"}}
 	for missing, want := range map[string]string{
-		"": "ip-10-0-7: no cause found; not looked at: pods, budgets\n", "it is missing": "ip-10-0-7: secret-missing: it is missing; not looked at: pods, budgets\n",
+		"": "ip-10-0-7: no cause found; not checked: pods, budgets\n", "it is missing": "ip-10-0-7: secret-missing: it is missing; not checked: pods, budgets\n",
 	} {
 		f.missing = nil
 		if missing != "" {

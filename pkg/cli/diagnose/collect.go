@@ -64,8 +64,8 @@ type found struct {
 	selector labels.Selector
 	// planned are the configured steps for the node; nil if the config could not be read.
 	planned []config.Step
-	// missing are the missing secrets of remaining steps.
-	missing []string
+	// missing are the missing secrets of remaining steps, and the commands that create them.
+	missing, create []string
 	// invalid is the error that the API server returns for any update of the node.
 	invalid error
 	// rights that the agent lacks for an install, and lacks those for the planned steps.
@@ -191,10 +191,12 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 			switch {
 			case apierrors.IsNotFound(err):
 				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s is missing", f.namespace, key.Name, step.Name))
+				f.create = append(f.create, fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=VALUE", f.namespace, key.Name, key.Key))
 			case err != nil:
 				return err
 			case secret.Data[key.Key] == nil:
 				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s has no key %s", f.namespace, key.Name, step.Name, key.Key))
+				f.create = append(f.create, fmt.Sprintf("kubectl -n %s patch secret %s --type=merge -p '{\"stringData\":{\"%s\":\"VALUE\"}}'", f.namespace, key.Name, key.Key))
 			}
 		}
 	}

@@ -36,15 +36,13 @@ func budget(f *found, _ time.Time) *printer.Cause {
 		}
 		if blocked := pods.Explain(pod, f.budgets, f.pending); blocked != nil {
 			held = append(held, fmt.Sprintf("%s (%s)", pods.Object(pod), blocked.Message))
-			if len(options) < named && !slices.Contains(options, blocked.Remedy) {
-				options = append(options, blocked.Remedy)
-			}
+			options = appendRemedy(options, blocked.Remedy)
 		}
 	}
 	if len(held) == 0 {
 		return nil
 	}
-	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
+	return cause("budget-blocking", fmt.Sprintf("%s cannot be evicted now: %s", api.Count(len(held), "pod"), few(held)), append(options, bypass(f))...)
 }
 
 // denied names the Pods whose eviction the API server would reject now.
@@ -55,11 +53,22 @@ func denied(f *found, _ time.Time) *printer.Cause {
 	var held, options []string
 	for _, effect := range f.denied {
 		held = append(held, fmt.Sprintf("%s (%s)", effect.Object, effect.Blocked.Message))
-		if remedy := effect.Blocked.Remedy; remedy != "" && len(options) < named && !slices.Contains(options, remedy) {
-			options = append(options, remedy)
+		options = appendRemedy(options, effect.Blocked.Remedy)
+	}
+	return cause("eviction-denied", fmt.Sprintf("%s cannot be evicted now: %s", api.Count(len(held), "pod"), few(held)), append(options, bypass(f))...)
+}
+
+// appendRemedy adds each alternative of a remedy, of the first few remedies.
+func appendRemedy(options []string, remedy string) []string {
+	if remedy == "" || len(options) >= named {
+		return options
+	}
+	for _, option := range strings.Split(remedy, pods.Or) {
+		if !slices.Contains(options, option) {
+			options = append(options, option)
 		}
 	}
-	return cause("eviction-denied", fmt.Sprintf("%s cannot be evicted now: %s", number(len(held), "pod"), few(held)), append(options, bypass(f))...)
+	return options
 }
 
 // terminating names the pods that have exceeded their grace period and that a step waits for.
@@ -85,11 +94,11 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	if len(stuck) == 0 {
 		return nil
 	}
-	options := []string{fmt.Sprintf("look at the pod: kubectl -n %s describe pod %s", first.Namespace, first.Name)}
+	options := []string{fmt.Sprintf("kubectl -n %s describe pod %s", first.Namespace, first.Name)}
 	if !api.Ready(f.node) {
 		options = append(options, fmt.Sprintf("the node's kubelet does not answer, so its pods do not terminate. If the host is powered off (otherwise the pod may run twice): kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))
 	}
-	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", number(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
+	return cause("pod-terminating", fmt.Sprintf("beyond their grace period: %s: %s", api.Count(len(stuck), "pod"), few(stuck)), append(options, bypass(f))...)
 }
 
 // volumes are a cause only when the pods are deleted that may have used them.
@@ -102,15 +111,8 @@ func volumes(f *found, _ time.Time) *printer.Cause {
 			return nil
 		}
 	}
-	return cause("volume-attached", fmt.Sprintf("%d volumes are still attached although the pods are deleted: %s", len(f.volumes), few(f.volumes)),
-		"kubectl get volumeattachments", "look at the log of the storage driver's controller")
-}
-
-func number(count int, noun string) string {
-	if count == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", count, noun)
+	return cause("volume-attached", fmt.Sprintf("%s still attached, although the pods are deleted: %s", api.Count(len(f.volumes), "volume"), few(f.volumes)),
+		"kubectl get volumeattachments", "check the log of the storage driver's controller")
 }
 
 func few(items []string) string {

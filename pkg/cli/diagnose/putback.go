@@ -43,5 +43,5 @@ func putBack(f *found, _ time.Time) *printer.Cause {
 	if len(names) == 0 {
 		return nil
 	}
-	return cause("pods-put-back", fmt.Sprintf("%s that put their Pods back on this node, despite its cordon: %s", number(len(names), "controller"), few(names)), options...)
+	return cause("pods-put-back", fmt.Sprintf("controllers recreate their Pods on this node, despite its cordon: %s", few(names)), options...)
 }

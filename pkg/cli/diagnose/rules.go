@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func released(f *found, _ time.Time) *printer.Cause {
 	if f.held() || f.node.DeletionTimestamp == nil || !f.wasOurs() {
 		return nil
 	}
-	return cause("other-finalizers", "nodecleanup has released the node; others hold it: "+strings.Join(f.node.Finalizers, ", "),
+	return cause("other-finalizers", "nodecleanup has released the node; other finalizers block its deletion: "+strings.Join(f.node.Finalizers, ", "),
 		"ask the owners of these finalizers", fmt.Sprintf("kubectl get node %s -o jsonpath='{.metadata.finalizers}'", f.name))
 }
 
@@ -48,11 +49,11 @@ func unprotected(f *found, now time.Time) *printer.Cause {
 	if f.held() || f.node.DeletionTimestamp == nil || f.wasOurs() {
 		return nil
 	}
-	why := "without our finalizer"
+	why := "without the finalizer " + api.Finalizer
 	if f.selector != nil && !f.selector.Matches(labels.Set(f.node.Labels)) {
 		why += " (" + f.unprotectedBecause(now) + ")"
 	}
-	return cause("unprotected", "the node was deleted "+why+", so there is no cleanup; others hold it: "+strings.Join(f.node.Finalizers, ", "),
+	return cause("unprotected", "the node was deleted "+why+", so there is no cleanup; other finalizers block its deletion: "+strings.Join(f.node.Finalizers, ", "),
 		"ask the owners of these finalizers", "kubectl nodecleanup check")
 }
 
@@ -61,12 +62,12 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		return nil
 	}
 	view := inspect.Assess(f.agent, version.Version, now).Agent
-	logs := fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", f.namespace, api.Agent)
+	logs := inspect.Logs(f.namespace, "--tail=20")
 	switch {
 	case view.Health == printer.Missing:
-		return cause("agent-missing", "there is no agent: "+view.Problem, "kubectl nodecleanup install --wait", bypass(f))
+		return cause("agent-missing", "there is no agent: "+view.Problem, inspect.Reinstall(view), bypass(f))
 	case view.Stopped:
-		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp, bypass(f))
+		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp(f.namespace), bypass(f))
 	case view.Health == printer.Broken && view.Leads:
 		return cause("agent-down", "the agent is down: "+view.Problem, logs, fmt.Sprintf("kubectl -n %s describe pods", f.namespace), bypass(f))
 	case view.Health == printer.Broken:
@@ -88,9 +89,9 @@ func paused(f *found, now time.Time) *printer.Cause {
 	if pause == nil {
 		return nil
 	}
-	next := "kubectl nodecleanup resume"
-	if pause.Ends() {
-		next = "wait"
+	next := "wait"
+	if !pause.Ends() {
+		next = inspect.Resume(pause)
 	}
 	line := pause.Line(now)
 	return cause(string(pause.Cause), "no cleanup begins: "+strings.ToLower(line[:1])+line[1:], next, bypass(f))
@@ -120,7 +121,7 @@ func nodeInvalid(f *found, _ time.Time) *printer.Cause {
 	if f.invalid == nil {
 		return nil
 	}
-	return cause("node-invalid", "the API server refuses every update of this node, also the one that would release it: "+f.invalid.Error(),
+	return cause("node-invalid", "the API server refuses every update of this node, even the release: "+f.invalid.Error(),
 		"fix what the message names: "+api.EditCommand(f.name, f.invalid))
 }
 
@@ -138,7 +139,7 @@ func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("step-rights-missing", "the agent lacks rights: "+access.DescribeLacks(f.lacks),
-		"add to a ClusterRole of the agent: "+access.Lines(access.RulesOf(f.lacks)), "print the manifest to apply: kubectl nodecleanup check")
+		"print the manifest that grants them, then apply it: kubectl nodecleanup check")
 }
 
 func recordUnreadable(f *found, _ time.Time) *printer.Cause {
@@ -150,8 +151,8 @@ func recordUnreadable(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("record-unreadable", record.What,
-		"if a newer version wrote the record, upgrade the agent and the CLI: kubectl nodecleanup version",
-		"otherwise run every step again: "+retry(f), bypass(f))
+		"upgrade the agent and the CLI, if a newer version wrote the record: kubectl nodecleanup version",
+		"run every step again: "+retry(f), bypass(f))
 }
 
 func bypassUnreadable(f *found, now time.Time) *printer.Cause {
@@ -170,15 +171,14 @@ func hostReturned(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("host-returned", "the cleanup is done, but the host rebooted or was replaced during the cleanup: "+difference,
-		"stop that host, then "+retry(f)+", and start it again after the node object is removed")
+		"stop the kubelet on the host (start it again when the node is deleted), then run: "+retry(f))
 }
 
 func secretMissing(f *found, _ time.Time) *printer.Cause {
 	if len(f.missing) == 0 {
 		return nil
 	}
-	return cause("secret-missing", strings.Join(f.missing, "; "),
-		fmt.Sprintf("kubectl -n %s create secret generic NAME --from-literal=KEY=…; the cleanup continues by itself", f.namespace))
+	return cause("secret-missing", strings.Join(f.missing, "; "), append(slices.Clone(f.create), bypass(f))...)
 }
 
 // failing names the steps that keep failing.
@@ -193,7 +193,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 				"wait", "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))
 		case step.State == api.StepFailed && step.Critical:
 			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),
-				"fix it, then "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
+				"fix the cause, then run: "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
 		}
 	}
 	return nil
@@ -220,9 +220,9 @@ func deadline(f *found, now time.Time) *printer.Cause {
 	switch f.deadline.Action {
 	case config.Release:
 		return cause("deadline", late+", whose action is to release the node, and the agent has not done so",
-			fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20", f.namespace, api.Agent), bypass(f))
+			inspect.Logs(f.namespace, "--tail=20"), bypass(f))
 	case config.Hold:
-		return cause("deadline", late+", whose action is to hold the node", bypass(f))
+		return cause("deadline", late+", whose action is to keep the node", bypass(f))
 	}
 	return cause("deadline", late, bypass(f))
 }
@@ -250,7 +250,7 @@ func (f *found) remarks(now time.Time) []string {
 	case admission.Problem == "":
 		return nil
 	case admission.Health == printer.Degraded:
-		return []string{"the webhook for new nodes does not work, and the policy inside the API server protects them alone: " + admission.Problem + " (kubectl nodecleanup check)"}
+		return []string{"the webhook for new nodes does not work, so only the policy inside the API server protects them: " + admission.Problem + " (kubectl nodecleanup check)"}
 	}
-	return []string{"not what holds this node, but new nodes are not protected at once: " + admission.Problem + " (kubectl nodecleanup check)"}
+	return []string{"does not block this node: " + admission.Problem + " (kubectl nodecleanup check)"}
 }

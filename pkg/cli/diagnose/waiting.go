@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -37,10 +38,10 @@ func waiting(f *found, now time.Time) *printer.Cause {
 		return nil
 	}
 	if text == "" {
-		text = "the node has been held for " + printer.Age(now.Sub(since))
+		text = "the node was deleted " + printer.Age(now.Sub(since)) + " ago"
 		if condition := api.CleanupConditionOf(f.node); condition != nil {
-			text += strings.TrimSuffix(fmt.Sprintf(", its cleanup is %s: %s", condition.Reason, condition.Message), ": ")
+			text += strings.TrimSuffix(fmt.Sprintf(", and its cleanup is %s: %s", condition.Reason, condition.Message), ": ")
 		}
 	}
-	return cause("waiting", text, fmt.Sprintf("look at the agent's log: kubectl -n %s logs deployment/%s --all-pods | grep %s", f.namespace, api.Agent, f.name), bypass(f))
+	return cause("waiting", text, inspect.Logs(f.namespace, "--tail=-1 | grep "+f.name), bypass(f))
 }

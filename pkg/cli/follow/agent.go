@@ -63,10 +63,11 @@ func (a *Agent) read(ctx context.Context) {
 }
 
 // Next describes the state of cleanups that the command no longer waits for, and names the command
-// that waits for them again. Stays names the action that only that command does, if there is one.
+// that follows them without another request. Stays names the action that only that command does, if
+// there is one.
 func (a *Agent) Next(stays, again string) string {
 	if a.absent.Load() {
-		return fmt.Sprintf("No agent in namespace %s is leading, so that the cleanup does not continue until one does: kubectl nodecleanup check says why. %sTo wait for it again: %s", a.namespace, stays, again)
+		return fmt.Sprintf("No agent in namespace %s is the leader, so the cleanup waits until one is: kubectl nodecleanup check says why. %sTo follow the cleanup: %s", a.namespace, stays, again)
 	}
-	return fmt.Sprintf("The agent continues the cleanup. %sTo wait for it again: %s", stays, again)
+	return fmt.Sprintf("The agent continues the cleanup. %sTo follow it: %s", stays, again)
 }

@@ -153,7 +153,7 @@ func (f Follower) report(now Snapshot, said map[string]string) {
 		return
 	}
 	if others := api.OtherFinalizers(now.Node); now.Node.DeletionTimestamp != nil && !api.HasFinalizer(now.Node) {
-		once("node", "released; still held by the finalizers of others: "+strings.Join(others, ", "))
+		once("node", "released; other finalizers block the deletion: "+strings.Join(others, ", "))
 	}
 	if condition := api.CleanupConditionOf(now.Node); condition != nil {
 		switch state := api.State(condition.Reason); state {
@@ -177,7 +177,7 @@ func describe(at, of int, step api.StepRun) string {
 	case api.StepSucceeded:
 		return place + "done"
 	case api.StepFailed:
-		return fmt.Sprintf("%sfailed after %d attempts: %s", place, step.Attempts, step.LastError)
+		return fmt.Sprintf("%sfailed after %s: %s", place, api.Count(step.Attempts, "attempt"), step.LastError)
 	case api.StepSkipped:
 		return place + "skipped: " + step.Reason
 	case api.StepPending:

@@ -75,7 +75,7 @@ func TestEachChangeIsPrintedOnce(t *testing.T) {
 	follower.report(Snapshot{Run: run}, said)
 	want := []string{
 		"1/2 drain: 2 pods remaining", "1/2 drain: done", "2/2 tell: skipped: not for this node",
-		"released; still held by the finalizers of others: example.com/theirs", "the node is deleted",
+		"released; other finalizers block the deletion: example.com/theirs", "the node is deleted",
 	}
 	if !reflect.DeepEqual(lines, want) {
 		t.Errorf("got %q", lines)

@@ -54,16 +54,16 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 		return false, fail(exit.Blocked, "blocked", "Find out why: kubectl nodecleanup diagnose "+name)
 	case api.Canceled:
 		if now.Run.Refused {
-			return false, failure(exit.Failure, name, now.Run.Message, "Look at the plan of now: kubectl nodecleanup plan "+name)
+			return false, failure(exit.Failure, name, now.Run.Message, "Show the current plan: kubectl nodecleanup plan "+name)
 		}
-		return false, fail(exit.Failure, "given up", "Ask for it again when you want it: kubectl nodecleanup cleanup "+name)
+		return false, fail(exit.Failure, "canceled", "To request the cleanup again: kubectl nodecleanup cleanup "+name)
 	}
 	return false, nil
 }
 
 // outcomeOfDeleted returns an error if a node was deleted without a completed cleanup.
 func outcomeOfDeleted(run *api.Run, name string) error {
-	const next = "See what is on the record: kubectl nodecleanup history "
+	const next = "Show the run records: kubectl nodecleanup history "
 	switch {
 	case run == nil:
 		return failure(exit.Failure, name, "the node is deleted, and there is no record of a cleanup", next+name)
@@ -87,11 +87,11 @@ func bypassed(run *api.Run, name string) error {
 	if run.BypassReason != "" {
 		why += fmt.Sprintf(" (%s)", run.BypassReason)
 	}
-	return failure(exit.Failure, name, fmt.Sprintf("bypassed%s; %s", why, command.Undone(run)), "See what was done: kubectl nodecleanup history "+name+" -o wide")
+	return failure(exit.Failure, name, fmt.Sprintf("bypassed%s; %s", why, command.Undone(run)), "Show the completed steps: kubectl nodecleanup history "+name+" -o wide")
 }
 
 func previewed(name string) error {
-	return failure(exit.Failure, name, "the config says dryRun, so no step was run", "See what each would have done: kubectl nodecleanup plan "+name+". To have them run, take dryRun out of the config.")
+	return failure(exit.Failure, name, "dryRun is true in the config, so the agent ran no step", "Show what the steps would do: kubectl nodecleanup plan "+name+". To run them, remove dryRun from the config.")
 }
 
 func failure(code int, name, what, next string) error {

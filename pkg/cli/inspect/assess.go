@@ -15,12 +15,32 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// ScaleUp is the command that scales up an agent with 0 replicas. An install alone preserves the
-// number of replicas.
-const ScaleUp = "kubectl nodecleanup install --replicas 2 --wait"
+// ScaleUp returns the command that scales up an agent with 0 replicas, however it was installed.
+func ScaleUp(namespace string) string {
+	return fmt.Sprintf("kubectl -n %s scale deployment %s --replicas=2", namespace, api.Agent)
+}
+
+// Logs returns the command that prints the logs of all agents. It works with every supported
+// kubectl: logs --all-pods needs version 1.31.
+func Logs(namespace, rest string) string {
+	return fmt.Sprintf("kubectl -n %s logs -l %s=%s --prefix %s", namespace, api.LabelName, api.LabelNameValue, rest)
+}
+
+// Resume returns how an operator ends a pause or the brake, after a look at the cause.
+func Resume(pause *printer.Pause) string {
+	const command = "kubectl nodecleanup resume"
+	switch {
+	case pause.Cause == printer.Brake:
+		return "fix the cause first, such as a script that deletes nodes, then run: " + command
+	case pause.By == api.UnknownUser:
+		return "find out who paused and why, then run: " + command
+	}
+	return fmt.Sprintf("ask %s, then run: %s", pause.By, command)
+}
 
 // Assess turns the snapshot into the view, and adds the next step.
 func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
@@ -122,7 +142,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 			agent.Replicas = *s.Deployment.Spec.Replicas
 		}
 	}
-	agent.Leads = leads
+	agent.Leads, agent.HelmUpgrade = leads, s.helmUpgrade()
 	switch {
 	case s.Deployment == nil && !agent.Outside:
 		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.Namespace)
@@ -146,11 +166,11 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 func StallRemedy(namespace string, stall *cluster.Stall) string {
 	switch {
 	case stall.Refused:
-		return "fix what the message names: a quota, Pod Security, a policy; for security context constraints see OpenShift in docs/install.md"
+		return "fix what the message names: a quota, Pod Security, a policy; for security context constraints, see " + api.Documents + "install.md#openshift"
 	case stall.Crashed:
 		return fmt.Sprintf("kubectl -n %s logs %s --previous", namespace, stall.Pod)
 	case stall.Image:
-		return fmt.Sprintf("check the image, the registry and the pull secret: kubectl -n %s describe pod %s; for another image: kubectl nodecleanup install --image IMAGE --wait", namespace, stall.Pod)
+		return fmt.Sprintf("check the image, the registry and the pull secret: kubectl -n %s describe pod %s", namespace, stall.Pod)
 	case stall.Pod != "":
 		return fmt.Sprintf("kubectl -n %s describe pod %s", namespace, stall.Pod)
 	}
@@ -161,24 +181,41 @@ func noLeader(agent printer.Agent, now time.Time) string {
 	if agent.Leader == "" || agent.RenewedAt == nil {
 		return "no leader"
 	}
-	return fmt.Sprintf("no leader: %s renewed the lease last, %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
+	return fmt.Sprintf("no leader: %s last renewed the lease %s ago", agent.Leader, printer.Age(now.Sub(agent.RenewedAt.Time)))
 }
 
-// Reinstall returns the command that applies the manifests again. For an agent outside the
-// cluster it keeps that agent: without --agent-url, an install puts a Deployment in its place.
+// Reinstall returns the command that applies the manifests again, by Helm if Helm did
+// before. For an agent outside the cluster it keeps that agent: without --agent-url, an install
+// puts a Deployment in its place.
 func Reinstall(agent printer.Agent, flags ...string) string {
+	if agent.HelmUpgrade != "" {
+		return agent.HelmUpgrade
+	}
 	arguments := []string{"kubectl nodecleanup install"}
 	if agent.Outside {
 		arguments = append(arguments, "--agent-url "+cmp.Or(agent.URL, "https://ADDRESS:PORT"))
 	}
 	arguments = append(arguments, flags...)
-	switch {
-	case !agent.Outside:
+	if !agent.Outside {
 		arguments = append(arguments, "--wait")
-	case agent.URL == "":
-		return strings.Join(arguments, " ") + ", with the --webhook-listen of the agent outside the cluster"
 	}
 	return strings.Join(arguments, " ")
+}
+
+// helmUpgrade returns the command that upgrades the Helm release, empty if Helm did not apply the
+// objects that exist.
+func (s *Snapshot) helmUpgrade() string {
+	return cmp.Or(helmUpgradeOf(s.Deployment), helmUpgradeOf(s.Webhook), helmUpgradeOf(s.Policy), helmUpgradeOf(s.Guard))
+}
+
+func helmUpgradeOf[T any, P interface {
+	*T
+	metav1.Object
+}](object P) string {
+	if object == nil {
+		return ""
+	}
+	return install.HelmUpgrade(object)
 }
 
 // assessAdmission: with the policy inside the API server new nodes are protected
@@ -201,9 +238,12 @@ func assessAdmission(webhook *admissionv1.MutatingWebhookConfiguration, policy *
 	return admission
 }
 
+// late is what follows if the webhook does not add the finalizer.
+const late = "new nodes get the finalizer only later, from the leader"
+
 func assessWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.Time) printer.Admission {
 	if webhook == nil {
-		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: new nodes are protected late or never", api.WebhookName)}
+		return printer.Admission{Health: printer.Missing, Problem: fmt.Sprintf("no mutatingwebhookconfiguration %s: %s", api.WebhookName, late)}
 	}
 	hook := cluster.MutatingHook(webhook)
 	if hook == nil {
@@ -214,7 +254,7 @@ func assessWebhook(webhook *admissionv1.MutatingWebhookConfiguration, now time.T
 		admission.FailurePolicy = string(*hook.FailurePolicy)
 	}
 	var problem string
-	if admission.CAExpiresAt, problem = assessCA(hook.ClientConfig.CABundle, "new nodes are not protected at once", now); problem != "" {
+	if admission.CAExpiresAt, problem = assessCA(hook.ClientConfig.CABundle, late, now); problem != "" {
 		admission.Health, admission.Problem = printer.Broken, problem
 	}
 	return admission
@@ -330,27 +370,27 @@ func expiry(bundle []byte) (time.Time, error) {
 func next(view *printer.Status, stuck int) string {
 	switch {
 	case view.Agent.Health == printer.Missing:
-		return "kubectl nodecleanup install --wait"
+		return Reinstall(view.Agent)
 	case view.Agent.Stopped:
-		return ScaleUp
+		return ScaleUp(view.Namespace)
 	case !works(view.Agent.Health) && view.Agent.Outside:
 		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health) && view.Agent.Remedy != "":
 		return view.Agent.Remedy
 	case !works(view.Agent.Health):
-		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods --tail=20; kubectl -n %[1]s describe pods", view.Namespace, api.Agent)
+		return Logs(view.Namespace, "--tail=20")
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
 		return Reinstall(view.Agent)
 	case (!works(view.Admission.Health) || view.Guard.Health.Bad()) && view.Agent.Outside:
-		return "look at the log of the agent, which publishes its CA when it starts"
+		return "check the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health), view.Guard.Health.Bad():
-		return fmt.Sprintf("kubectl -n %s logs deployment/%s --all-pods | grep -i certificate", view.Namespace, api.Agent)
+		return Logs(view.Namespace, "--tail=-1 | grep -i certificate")
 	case !works(view.Config.Health):
 		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():
-		return "kubectl nodecleanup resume"
+		return Resume(view.Pause)
 	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
 		return "kubectl nodecleanup plugins status"
 	case view.Agent.Health == printer.Degraded && view.Agent.Remedy != "":

@@ -26,7 +26,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 		if api.CleanupConditionOf(node) != nil || run != nil && run.State.Released() {
 			row.State = released
 		}
-		row.Reason = "held by the finalizers of others: " + strings.Join(api.OtherFinalizers(node), ", ")
+		row.Reason = "other finalizers block its deletion: " + strings.Join(api.OtherFinalizers(node), ", ")
 		return row
 	}
 	row.State = string(api.Pending)

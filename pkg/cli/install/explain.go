@@ -15,7 +15,7 @@ import (
 // explainWait adds the next step to an error of waiting.
 func explainWait(err error, namespace string) error {
 	if errors.Is(err, install.ErrStopped) {
-		return &exit.Error{Code: exit.Failure, Err: err, Next: "The manifests are applied, but the agent is scaled to 0. Scale it up: " + inspect.ScaleUp}
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "The manifests are applied, but the agent is scaled to 0. Scale it up: " + inspect.ScaleUp(namespace)}
 	}
 	if stalled := (*install.StalledError)(nil); errors.As(err, &stalled) {
 		code := exit.Failure

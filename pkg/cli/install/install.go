@@ -290,9 +290,9 @@ func (o *Options) notHelms(ctx context.Context, clients command.Clients) error {
 		return nil
 	}
 	return &exit.Error{
-		Code: exit.Failure, Err: fmt.Errorf("installing: the install that is there is Helm's, release %s in namespace %s",
-			binding.Annotations[install.AnnotationHelmRelease], binding.Annotations["meta.helm.sh/release-namespace"]),
-		Next: "Change it by Helm: helm upgrade, with the values it has. To take it over: --force-conflicts",
+		Code: exit.Failure, Err: fmt.Errorf("installing: nodecleanup was installed by Helm (release %s in namespace %s)",
+			binding.Annotations[install.AnnotationHelmRelease], binding.Annotations[install.AnnotationHelmNamespace]),
+		Next: "Upgrade the release: " + install.HelmUpgrade(binding) + "\n  or:  To take it over from Helm, add --force-conflicts.",
 	}
 }
 

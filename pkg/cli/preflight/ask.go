@@ -24,7 +24,7 @@ import (
 // waits until ctx ends. Now is the API server's time.
 func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
 	if !command.HasLeader(ctx, client, namespace, now) {
-		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is leading, so nobody would answer", namespace))
+		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is the leader, so no agent would answer", namespace))
 	}
 	stamp := now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationPreflightRequestedAt: stamp}}})
@@ -72,5 +72,5 @@ func awaitAnswer(ctx context.Context, client kubernetes.Interface, namespace, st
 }
 
 func noAnswer(err error) error {
-	return &exit.Error{Code: exit.Failure, Err: err, Next: "See how it is: kubectl nodecleanup status. What it said last: kubectl nodecleanup plugins status"}
+	return &exit.Error{Code: exit.Failure, Err: err, Next: "Check the agent: kubectl nodecleanup status\n  or:  Show the last known results: kubectl nodecleanup plugins status"}
 }

@@ -61,10 +61,7 @@ func summarizeDrain(effects []cleanup.Effect) string {
 			skipped[effect.Reason]++
 		}
 	}
-	text := fmt.Sprintf("evict %d pods", evicted)
-	if evicted == 1 {
-		text = "evict 1 pod"
-	}
+	text := "evict " + api.Count(evicted, "pod")
 	if blocked > 0 {
 		text += fmt.Sprintf(", %d BLOCKED", blocked)
 	}
@@ -72,10 +69,8 @@ func summarizeDrain(effects []cleanup.Effect) string {
 		text += ", budgets not known"
 	}
 	parts = append(parts, text)
-	if restarted == 1 {
-		parts = append(parts, "restart 1 rollout")
-	} else if restarted > 1 {
-		parts = append(parts, fmt.Sprintf("restart %d rollouts", restarted))
+	if restarted > 0 {
+		parts = append(parts, "restart "+api.Count(restarted, "rollout"))
 	}
 	if terminating > 0 {
 		parts = append(parts, fmt.Sprintf("wait for %d that terminate", terminating))
@@ -117,9 +112,9 @@ func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) st
 	case cleanup.BlockedByOption:
 		return fmt.Sprintf("delete it yourself, or set %s: true in the options of step %s", blocked.Option, step.Name)
 	case cleanup.BlockedByBudget:
-		return fmt.Sprintf("scale up what the budget selects, or wait: kubectl -n %s get pdb", object.Namespace)
+		return fmt.Sprintf("add a replica to the workload, or wait: kubectl -n %s get pdb", object.Namespace)
 	case cleanup.BlockedByBudgets:
-		return fmt.Sprintf("leave one budget that selects the pod: kubectl -n %s get pdb", object.Namespace)
+		return fmt.Sprintf("delete all but one of the budgets that select the pod: kubectl -n %s get pdb", object.Namespace)
 	case cleanup.BlockedByController:
 		return "remove nodeName from its Pod template, or scale it to 0"
 	}
@@ -137,5 +132,5 @@ func unchecked(effects []cleanup.Effect) string {
 	if number == 0 {
 		return ""
 	}
-	return fmt.Sprintf("you are not allowed to evict pods, not even as a dry run: whether their budgets let %d go was not asked", number)
+	return fmt.Sprintf("you are not allowed to evict pods, even in a dry run: budgets not checked for %s", api.Count(number, "pod"))
 }

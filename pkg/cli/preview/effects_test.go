@@ -37,9 +37,9 @@ func TestEffectsOfADrain(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	blocked := []printer.Blocker{
-		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "scale up what the budget selects, or wait: kubectl -n shop get pdb"},
+		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "add a replica to the workload, or wait: kubectl -n shop get pdb"},
 		{What: "ml/train-x", Reason: "it has no controller that would create it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
-		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "leave one budget that selects the pod: kubectl -n db get pdb"},
+		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "delete all but one of the budgets that select the pod: kubectl -n db get pdb"},
 		{What: "shop/pinned", Reason: "controller Deployment shop/pinned puts its Pods back", Remedy: "remove nodeName from its Pod template, or scale it to 0"},
 		{What: "vm/vm-0", Reason: "it is being migrated"},
 	}

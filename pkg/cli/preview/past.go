@@ -43,7 +43,7 @@ func (p *Previewer) volumes(ctx context.Context, view *printer.Plan) error {
 	// Once for all nodes: each time is all attachments of the cluster.
 	p.readVolumes.Do(func() { p.attached, p.attachedErr = attachments(ctx, p.client) })
 	if apierrors.IsForbidden(p.attachedErr) {
-		view.Notes = append(view.Notes, "you are not allowed to list volumeattachments: volumes were not looked at")
+		view.Notes = append(view.Notes, "you are not allowed to list volumeattachments: volumes not checked")
 		return nil
 	}
 	view.Volumes = p.attached[view.Node]

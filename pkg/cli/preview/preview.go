@@ -87,7 +87,7 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 		return nil, &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("reading the config: there is no configmap %s in namespace %s", api.ConfigName, namespace),
-			Next: "If it is installed elsewhere, say where with --namespace; else install it: kubectl nodecleanup install --wait",
+			Next: "If it is installed in another namespace, set --namespace. Otherwise, install it: kubectl nodecleanup install --wait",
 		}
 	}
 	if err != nil {
@@ -130,11 +130,11 @@ func (p *Previewer) lookBack(ctx context.Context) error {
 		return err
 	}
 	status, err := cluster.AgentStatus(ctx, p.client, p.namespace)
-	if err := p.noteForbidden("the agent's status, so it is not known which config it follows", err); err != nil {
+	if err := p.noteForbidden("the agent's status, so it is not known which config it uses", err); err != nil {
 		return err
 	}
 	if status != nil && status.ConfigHash != "" && status.ConfigHash != p.config.Hash {
-		p.notes = append(p.notes, fmt.Sprintf("the agent follows config %s, this plan is by config %s on the cluster: see kubectl nodecleanup status", status.ConfigHash, p.config.Hash))
+		p.notes = append(p.notes, fmt.Sprintf("the agent uses config %s, and this plan uses config %s from the ConfigMap: kubectl nodecleanup status", status.ConfigHash, p.config.Hash))
 	}
 	return nil
 }
@@ -153,13 +153,13 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 	view := printer.NewPlan(node.Name)
 	view.NodeUID, view.DryRun, view.Deleting, view.Notes = string(node.UID), p.config.DryRun, node.DeletionTimestamp != nil, slices.Clone(p.notes)
 	if !p.config.NodeSelector.Matches(labels.Set(node.Labels)) {
-		out := fmt.Sprintf("the config's nodeSelector %q leaves this node out", p.config.NodeSelector)
+		out := fmt.Sprintf("the config's nodeSelector %q does not select this node", p.config.NodeSelector)
 		if !api.HasFinalizer(node) {
 			view.Unprotected = out + "; if deleted, it is removed immediately"
 			return view, nil
 		}
 		// It was chosen once. The agent takes the finalizer off no Node that is not cleaned up.
-		view.Excluded = out + ", but it has the finalizer still: deleted, it is cleaned up all the same"
+		view.Excluded = out + ", but it still has the finalizer: if deleted, it is cleaned up anyway"
 		view.Notes = append(view.Notes, view.Excluded)
 	}
 	planned := plan.Build(p.config.Steps, node)
@@ -211,7 +211,7 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case apierrors.IsForbidden(err):
-			row.Summary = "not known: you lack the rights to look"
+			row.Summary = "not known: you lack the rights"
 			view.NoHash = fmt.Sprintf("you lack the rights to preview step %s", step.Name)
 			view.Notes = append(view.Notes, fmt.Sprintf("step %s could not be previewed: %v", step.Name, err))
 		case err != nil:
@@ -244,7 +244,7 @@ func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step conf
 				Remedy: fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", p.namespace, key.Name, key.Key),
 			})
 		case apierrors.IsForbidden(err):
-			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of step %s: whether it is there was not looked at", key.Name, step.Name))
+			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of step %s: not checked whether it exists", key.Name, step.Name))
 		default:
 			return err
 		}

@@ -36,8 +36,11 @@ func New(environment *command.Environment) *cobra.Command {
 blocked. Steps that succeeded are not repeated. The other steps start again with all
 their attempts and the newest config.
 
-With several nodes, an error of one does not stop the others. The exit code is the
-highest of all nodes.`,
+While a step is running, the request waits until its attempt ends. For a drain, that can
+take its whole timeout.
+
+If one node fails, the command continues with the others, and exits with the highest
+exit code.`,
 		Example: `  # The cause is fixed: continue
   kubectl nodecleanup retry ip-10-0-7 --wait
 
@@ -89,11 +92,14 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 		results.Done("node/%s retry requested", node.Name)
+		if condition := api.CleanupConditionOf(node); condition != nil && condition.Reason == string(api.Running) {
+			results.Progress(node.Name, "A step is running. The retry begins when its attempt ends.")
+		}
 		return nil
 	})
 	if !o.Wait {
 		if len(nodes) == 1 {
-			o.Say("See the result: kubectl nodecleanup diagnose %s", nodes[0].Name)
+			o.Say("Show the result: kubectl nodecleanup diagnose %s", nodes[0].Name)
 		} else if len(nodes) > 1 {
 			o.Say("Follow the cleanups: kubectl nodecleanup status -w")
 		}
@@ -116,7 +122,7 @@ func (o *Options) follow(ctx context.Context, client kubernetes.Interface, names
 			})
 		})
 	}, func(unfinished []*corev1.Node) string {
-		again := "kubectl nodecleanup retry"
+		again := "kubectl nodecleanup cleanup" // Another retry would give every step all its attempts again.
 		for _, node := range unfinished {
 			again += " " + node.Name
 		}
@@ -131,7 +137,7 @@ func hasCleanup(node *corev1.Node) error {
 	}
 	switch {
 	case node.DeletionTimestamp != nil && !api.HasFinalizer(node):
-		return refuse("it is not held by nodecleanup, but by "+strings.Join(node.Finalizers, ", "), "Ask the owners of these finalizers: kubectl nodecleanup diagnose "+node.Name)
+		return refuse("nodecleanup does not block its deletion, but other finalizers do: "+strings.Join(node.Finalizers, ", "), "Find the owners of these finalizers: kubectl nodecleanup diagnose "+node.Name)
 	case node.DeletionTimestamp == nil && node.Annotations[api.AnnotationCleanupRequestedAt] == "":
 		return refuse("it is not being deleted, and no cleanup was requested", "To clean it up: kubectl nodecleanup cleanup "+node.Name)
 	}

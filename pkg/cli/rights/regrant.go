@@ -19,8 +19,8 @@ import (
 func Regrant(ctx context.Context, client kubernetes.Interface, namespace string, agent printer.Agent) string {
 	var flags []string
 	for _, role := range roles(ctx, client, namespace) {
-		if install.ByHelm(role) {
-			return "helm upgrade, with the values it has"
+		if upgrade := install.HelmUpgrade(role); upgrade != "" {
+			return upgrade
 		}
 		if flags == nil && slices.ContainsFunc(role.GetManagedFields(), changesRights) {
 			flags = []string{"--force-conflicts"}

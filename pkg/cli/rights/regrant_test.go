@@ -13,7 +13,9 @@ import (
 
 func TestRegrant(t *testing.T) {
 	owned := func(manager, fields string, labels map[string]string) *rbacv1.ClusterRole {
-		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: labels, ManagedFields: []metav1.ManagedFieldsEntry{{
+		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: labels, Annotations: map[string]string{
+			"meta.helm.sh/release-name": "cleaner", "meta.helm.sh/release-namespace": "ops",
+		}, ManagedFields: []metav1.ManagedFieldsEntry{{
 			Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
 		}}}}
 	}
@@ -27,10 +29,10 @@ func TestRegrant(t *testing.T) {
 		"deleted":                   {nil, printer.Agent{}, "kubectl nodecleanup install --wait"},
 		"edited":                    {owned("kubectl-edit", `{"f:rules":{}}`, nil), printer.Agent{}, "kubectl nodecleanup install --force-conflicts --wait"},
 		"labeled":                   {owned("kubectl-label", `{"f:metadata":{"f:labels":{}}}`, nil), printer.Agent{}, "kubectl nodecleanup install --wait"},
-		"Helm's":                    {owned("helm", `{"f:rules":{}}`, map[string]string{"app.kubernetes.io/managed-by": "Helm"}), printer.Agent{}, "helm upgrade, with the values it has"},
+		"Helm's":                    {owned("helm", `{"f:rules":{}}`, map[string]string{"app.kubernetes.io/managed-by": "Helm"}), printer.Agent{}, "helm upgrade cleaner CHART -n ops --reuse-values --wait"},
 		"agent outside":             {owned(api.FieldManager, `{"f:rules":{}}`, nil), outside, "kubectl nodecleanup install --agent-url https://127.0.0.1:9443"},
 		"edited, agent outside":     {owned("kubectl-edit", `{"f:rules":{}}`, nil), outside, "kubectl nodecleanup install --agent-url https://127.0.0.1:9443 --force-conflicts"},
-		"agent outside, no webhook": {nil, printer.Agent{Outside: true}, "kubectl nodecleanup install --agent-url https://ADDRESS:PORT, with the --webhook-listen of the agent outside the cluster"},
+		"agent outside, no webhook": {nil, printer.Agent{Outside: true}, "kubectl nodecleanup install --agent-url https://ADDRESS:PORT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset()

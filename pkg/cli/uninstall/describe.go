@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 )
@@ -37,17 +38,17 @@ func describe(out io.Writer, survey *install.Survey) {
 		nodes()
 	}
 	if len(survey.Foreign) > 0 {
-		line("Not ours, but deleted with namespace %s:", survey.Namespace)
+		line("Not part of nodecleanup, but deleted with namespace %s:", survey.Namespace)
 		foreign, more := command.Bounded(survey.Foreign)
 		for _, object := range foreign {
 			line("  %s", object)
 		}
 		if more > 0 {
-			line("  and %d more objects", more)
+			line("  and %s", api.Count(more, "more object"))
 		}
 	}
 	if len(survey.Unseen) > 0 {
-		line("Whether others keep these in namespace %s, you are not allowed to see: %s", survey.Namespace, strings.Join(survey.Unseen, ", "))
+		line("Namespace %s may contain other objects of these kinds, which you are not allowed to list: %s", survey.Namespace, strings.Join(survey.Unseen, ", "))
 	}
 	running, more := command.Bounded(survey.Running)
 	if len(running) > 0 {
@@ -61,14 +62,14 @@ func describe(out io.Writer, survey *install.Survey) {
 		line("  node/%s: %s; %s", one.Name, becomes, command.UndoneOf(one.Run, one.RunError))
 	}
 	if more > 0 {
-		line("  and %d more nodes", more)
+		line("  and %s", api.Count(more, "more node"))
 	}
 	cordoned, more := command.Bounded(survey.Cordoned)
 	for _, name := range cordoned {
-		line("Stays cordoned, as the agent left it: node/%s (kubectl uncordon %s)", name, name)
+		line("Stays cordoned: node/%s (kubectl uncordon %s)", name, name)
 	}
 	if more > 0 {
-		line("And %d more nodes stay cordoned", more)
+		line("Other nodes that stay cordoned: %d", more)
 	}
 }
 

@@ -101,10 +101,10 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	survey, err := remover.Survey(ctx, namespace, o.KeepHistory)
 	if err != nil {
-		return fmt.Errorf("looking at what is installed: %w", err)
+		return fmt.Errorf("finding the installed objects: %w", err)
 	}
 	if survey.Empty() {
-		o.Say("There is nothing to remove: no object in namespace %s or outside of one, no mark on a node.", namespace)
+		o.Say("There is nothing to remove: no object of nodecleanup in namespace %s or without a namespace, and no finalizer or annotation on a node.", namespace)
 		return nil
 	}
 	if o.DryRun {
@@ -121,7 +121,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		// The answer may have taken hours.
 		if survey, err = remover.Survey(ctx, namespace, o.KeepHistory); err != nil {
-			return fmt.Errorf("looking again at what is installed: %w", err)
+			return fmt.Errorf("finding the installed objects again: %w", err)
 		}
 		if err := o.refuse(survey); err != nil {
 			return err
@@ -165,10 +165,10 @@ func (o *Options) refuse(survey *install.Survey) error {
 // as uninstalling before the hook runs, and then refuses to upgrade it.
 func afterCleanups(survey *install.Survey, again string) string {
 	next := "Wait until they are done (kubectl nodecleanup status shows the progress), then run: " + again
-	next += "\n  or:  To leave their steps undone, run: kubectl nodecleanup uninstall --force"
+	next += "\n  or:  To skip their remaining steps, run: kubectl nodecleanup uninstall --force"
 	if release := survey.HelmRelease(); release != "" {
-		next += "; then run: " + again
-		next += fmt.Sprintf("\n  or:  To keep the release, run: helm rollback %s REVISION -n %s, with the newest revision of helm history", release, survey.Namespace)
+		next += " && " + again
+		next += fmt.Sprintf("\n  or:  To keep the release, take its newest revision from helm history, and run: helm rollback %s REVISION -n %s", release, survey.Namespace)
 	}
 	return next
 }
@@ -183,7 +183,7 @@ func cleanedUpNow(running []install.RunningNode) string {
 	if more := len(running) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("nodes are being cleaned up, and their steps would be left undone: %s", strings.Join(names, ", "))
+	return fmt.Sprintf("nodes are being cleaned up, and their remaining steps would not run: %s", strings.Join(names, ", "))
 }
 
 func explain(err error) error {
@@ -193,17 +193,17 @@ func explain(err error) error {
 	case errors.As(err, &namespace):
 		return &exit.Error{
 			Code: exit.TimedOut, Err: err,
-			Next: "Nothing holds a node any more. " + command.Unblock(namespace.Namespace, namespace.Holding),
+			Next: "nodecleanup blocks no node any more. " + command.Unblock(namespace.Namespace, namespace.Holding),
 		}
 	case errors.As(err, &left) && left.Again:
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Admission and the agent are deleted, the rest is still there. Run uninstall again when the API server answers.",
+			Next: "Admission and the agent are deleted, and the other objects remain. Run uninstall again when the API server answers.",
 		}
 	case errors.As(err, &left):
 		return &exit.Error{
 			Code: exit.Failure, Err: err,
-			Next: "Everything else is deleted. These nodes keep the finalizer, and stay when they are deleted, until what the API server names is fixed: the node's own fault, or a policy or webhook that refuses changes of it. Then run uninstall again.",
+			Next: "Everything else is deleted. Fix the error of each node (an invalid field, or a policy or webhook that denies changes), then run uninstall again. Until then, these nodes keep the finalizer, and their deletion does not complete.",
 		}
 	case errors.Is(err, install.ErrAddedBack):
 		return &exit.Error{

@@ -93,7 +93,7 @@ func (o *Options) Validate() error {
 	}
 	for _, host := range o.Hosts {
 		if host == "" || strings.ContainsAny(host, "/ ") {
-			return exit.Usagef("--webhook-host %q is no host: write it as nodecleanup-agent.nodecleanup-system.svc or 127.0.0.1:9443", host)
+			return exit.Usagef("--webhook-host %q is not a host: write it as nodecleanup-agent.nodecleanup-system.svc or 127.0.0.1:9443", host)
 		}
 	}
 	return nil

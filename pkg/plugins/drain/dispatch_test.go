@@ -205,7 +205,7 @@ func TestPodsOfAClosedBudgetAreNotTried(t *testing.T) {
 	if evictions != 20 {
 		t.Errorf("%d evictions were requested while the budget was closed", evictions-20)
 	}
-	if got, want := d.describe(left), "20 pods remaining: shop/cart-0 and 19 more (The disruption budget cart needs 4 healthy pods and has 4 currently; the budget needs 4 healthy pods"; !strings.HasPrefix(got, want) {
+	if got, want := d.describe(left), "20 pods remaining: shop/cart-0 and 19 more (The disruption budget cart needs 4 healthy pods and has 4 currently; change budget cart, which never allows a disruption"; !strings.HasPrefix(got, want) {
 		t.Errorf("said %q, want %q", got, want)
 	}
 	if !d.requeue.IsZero() {

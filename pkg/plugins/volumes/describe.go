@@ -33,7 +33,7 @@ func (a attached) effect() cleanup.Effect {
 }
 
 // describe names the remaining volumes with the cause of each wait, those with an error first.
-func (p *plugin) describe(remaining []attached, unreachable bool) string {
+func (p *plugin) describe(remaining []attached, node *corev1.Node) string {
 	const named = 3
 	sorted := slices.Clone(remaining)
 	slices.SortStableFunc(sorted, func(a, b attached) int {
@@ -51,9 +51,9 @@ func (p *plugin) describe(remaining []attached, unreachable bool) string {
 		noun = "volume is"
 	}
 	description := fmt.Sprintf("%d %s still attached: %s", len(remaining), noun, strings.Join(texts, "; "))
-	if unreachable {
+	if unreachable(node) {
 		description += ". The node's kubelet does not answer, so it unmounts nothing; Kubernetes detaches by force after 6 minutes. " +
-			"If the machine is powered off, detach now: taint the node with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+			"If the machine is powered off, detach now: kubectl taint node " + node.Name + " node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 	}
 	return description
 }

@@ -89,7 +89,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		if len(remaining) == 0 {
 			return nil
 		}
-		progress = p.describe(remaining, unreachable(node))
+		progress = p.describe(remaining, node)
 		target.Progress(progress)
 		if err := p.wait(ctx, watch.changed, poll); err != nil {
 			return fmt.Errorf("%s: %w", progress, err)

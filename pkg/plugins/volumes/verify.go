@@ -16,5 +16,5 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	if err != nil || len(attached) == 0 {
 		return "", err
 	}
-	return p.describe(attached, unreachable(node)), nil
+	return p.describe(attached, node), nil
 }

@@ -91,7 +91,7 @@ func TestRemainingVolumesAreListedFaultsFirst(t *testing.T) {
 			"volume pv-3 (csi.example.com), used by pod shop/cart-0; volume pv-1 (csi.example.com), not being detached yet; …": {plain, leaving, used, failed},
 		"1 volume is still attached: volume pv-2 (csi.example.com), being detached for 1m30s": {leaving},
 	} {
-		if got := p.describe(left, false); got != want {
+		if got := p.describe(left, &corev1.Node{}); got != want {
 			t.Errorf("got\n  %s\nwant\n  %s", got, want)
 		}
 	}

@@ -89,7 +89,7 @@ func TestDeadlinePassesWithASlowServerClock(t *testing.T) {
 	node := f.protected("worker")
 	f.delete(node)
 	f.awaitDeleted(node)
-	if run := f.record(node); run.BypassReason != "the config's deadline of 2s" {
+	if run := f.record(node); run.BypassReason != "deadline of 2s exceeded (deadline.action: Release)" {
 		t.Errorf("the record says %+v", run)
 	}
 }

@@ -73,7 +73,7 @@ func TestInvalidConfigChangeKeepsTheLastValidConfig(t *testing.T) {
 	f.delete(node)
 	f.awaitDeleted(node)
 	if len(ran) != 1 {
-		t.Errorf("the step of the last good config ran %d times", len(ran))
+		t.Errorf("the step of the last valid config ran %d times", len(ran))
 	}
 	f.configure("steps: [{name: good, plugin: probe, options: {do: good}}]\n")
 	f.eventually("the fixed config is accepted, although it equals the active config", func(ctx context.Context) (bool, error) {

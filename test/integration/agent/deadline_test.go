@@ -72,7 +72,7 @@ func TestPassedDeadlineIsReportedWhileRunningOrQueued(t *testing.T) {
 	f.delete(second)
 	f.awaitEvent(first, "CleanupDeadlineExceeded", "the cleanup continues, and the node is not released before it is done")
 	f.awaitEvent(second, "CleanupDeadlineExceeded", "the cleanup continues")
-	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: 1 cleanups are running (concurrency.nodes), and the deadline has passed" {
+	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: at most 1 cleanup at the same time (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)
 	}
 	// One that is late after it: until then the condition of the second has had time to be
@@ -120,7 +120,7 @@ func TestReleasingDeadlineReleasesTheNode(t *testing.T) {
 	for _, node := range []*corev1.Node{runs, waits} {
 		f.awaitDeleted(node)
 		run := f.record(node)
-		if run.State != api.Bypassed || run.BypassReason != "the config's deadline of 2s" || !run.DeadlinePassed {
+		if run.State != api.Bypassed || run.BypassReason != "deadline of 2s exceeded (deadline.action: Release)" || !run.DeadlinePassed {
 			t.Errorf("the record of %s says %s, %q", node.Name, run.State, run.BypassReason)
 		}
 		f.awaitEvent(node, "CleanupDeadlineExceeded", "because deadline.action is Release")
@@ -144,7 +144,7 @@ func TestDeadlineAddedDuringAStepEndsIt(t *testing.T) {
 	f.configure("deadline: {after: 1s, action: Release}\n" + steps)
 	f.awaitDeleted(node)
 	<-cancelled
-	if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "the config's deadline of 1s" {
+	if run := f.record(node); run.State != api.Bypassed || run.BypassReason != "deadline of 1s exceeded (deadline.action: Release)" {
 		t.Errorf("the record says %s, %q", run.State, run.BypassReason)
 	}
 }

@@ -225,7 +225,7 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 	writeLeader(t, client, "nodecleanup-agent-before")
 	late = run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "5s")
 	want(t, exit.TimedOut, late)
-	wantText(t, late.errOut, "waiting for configmap/"+api.StatusName, "nodecleanup-agent-before", "no other replica leads yet")
+	wantText(t, late.errOut, "waiting for configmap/"+api.StatusName, "nodecleanup-agent-before", "no new leader is elected yet")
 
 	// It was scaled to 0: that stays, and a wait would never end.
 	scale := []byte(`{"spec":{"replicas":0}}`)
@@ -233,7 +233,7 @@ func TestInstallWaitsForTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install", "--wait", "--timeout", "60s"))
-	wantText(t, stopped.errOut, "the agent is scaled to 0 replicas", "install --replicas 2 --wait")
+	wantText(t, stopped.errOut, "the agent is scaled to 0 replicas", "scale deployment nodecleanup-agent --replicas=2")
 	must(t, "uninstall", "--yes")
 }
 

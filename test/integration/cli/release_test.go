@@ -126,9 +126,9 @@ func TestBypassWithoutAnAgentCreatesAMissingRecord(t *testing.T) {
 	if record.State != api.Bypassed || len(record.Steps) == 0 || record.Steps[0].State != api.StepPending || record.PlanHash == "" {
 		t.Errorf("the record is %+v", record)
 	}
-	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "new")).out, "nodecleanup has released the node; others hold it: example.com/other")
+	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "new")).out, "nodecleanup has released the node; other finalizers block its deletion: example.com/other")
 	wantText(t, run(t, shared.Kubeconfig(), "nodes", "list").out, "Released")
-	wantText(t, must(t, "bypass", "new", "--reason", "again", "--yes").errOut, "is not held by nodecleanup")
+	wantText(t, must(t, "bypass", "new", "--reason", "again", "--yes").errOut, "nodecleanup does not block the deletion of node new, but these finalizers do: example.com/other")
 }
 
 func TestUnrecordedBypassReleasesNothing(t *testing.T) {

@@ -24,7 +24,7 @@ func TestAUserWithoutRights(t *testing.T) {
 		{"install", []string{"install"}, []string{"you lack rights", "create namespaces", "nothing was stored", "cluster administrator"}},
 		{"status", []string{"status"}, []string{"reading deployment nodecleanup-system/nodecleanup-agent", `User "nobody"`, "ask a cluster administrator"}},
 		{"bypass", []string{"bypass", "n", "--reason", "r", "--yes"}, []string{"reading node n", `cannot get resource "nodes"`, "ask a cluster administrator"}},
-		{"uninstall", []string{"uninstall", "--yes"}, []string{"looking at what is installed", "forbidden", "ask a cluster administrator"}},
+		{"uninstall", []string{"uninstall", "--yes"}, []string{"finding the installed objects", "forbidden", "ask a cluster administrator"}},
 		{"version", []string{"version"}, []string{"asking for the agent's version", "forbidden"}},
 		{"as another user", []string{"status", "--as", "root"}, []string{"cannot impersonate"}},
 	} {

@@ -42,7 +42,7 @@ func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 	one := must(t, "history", "worker").out
 	wantText(t, one, past)
 	diagnosis := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "worker")).out
-	wantText(t, diagnosis, "Cause     "+what+"\n", "upgrade the agent and the CLI", "kubectl nodecleanup retry worker", "kubectl nodecleanup bypass worker")
+	wantText(t, diagnosis, "Cause:    "+what+"\n", "upgrade the agent and the CLI", "kubectl nodecleanup retry worker", "kubectl nodecleanup bypass worker")
 	wantText(t, must(t, "diagnose", "gone").out, "Node gone no longer exists.", "✗ "+deleted, "upgrade the CLI")
 	wantText(t, completions(t), "gone\t"+deleted+"\n", "worker\tcannot decode run record "+record)
 	const unknown = "which of its steps are done is not known: decoding run record"

@@ -321,7 +321,7 @@ func TestUninstallAfterTheManifestsWereDeleted(t *testing.T) {
 	actAsAgent(t, client, api.Namespace, leaving, alive)
 	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "their steps would be left undone: alive, leaving; nothing was removed")
+	wantText(t, refused.errOut, "their remaining steps would not run: alive, leaving; nothing was removed")
 
 	deleteManifests(t, client, must(t, "install", "--dry-run=client", "-o", "yaml").out)
 	removed := must(t, "uninstall", "--yes")
@@ -369,7 +369,7 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	actAsAgent(t, client, "refusing-alive", node)
 	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; steps not done: storage", "would be left undone: alive; nothing was removed", "--force")
+	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; steps not done: storage", "would not run: alive; nothing was removed", "--force")
 	webhook(t, client)
 
 	setCondition(t, client, "alive", api.CleanupCondition(api.Succeeded, "every step is done", metav1.Now()))
@@ -410,7 +410,7 @@ func TestUninstallReadsTheStateAgainAfterTheConfirmation(t *testing.T) {
 	uninstall := cli.New(environment)
 	uninstall.SetArgs([]string{"uninstall", "--kubeconfig", shared.Kubeconfig()})
 	err := uninstall.ExecuteContext(t.Context())
-	if exit.Code(t.Context(), err) != exit.Failure || !strings.Contains(err.Error(), "would be left undone: leaving; nothing was removed") {
+	if exit.Code(t.Context(), err) != exit.Failure || !strings.Contains(err.Error(), "would not run: leaving; nothing was removed") {
 		t.Errorf("it ended with %v\n%s%s", err, out.String(), errOut.String())
 	}
 	wantText(t, errOut.String(), "Remove all of this?")

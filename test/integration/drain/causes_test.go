@@ -43,7 +43,7 @@ func TestBlockedEvictionNamesItsRemedy(t *testing.T) {
 		"odd":         {cleanup.Blocker{Cause: cleanup.BlockedByBudgetStatus, Remedy: "set minAvailable to a number"}, "budget odd cannot be computed: ", "cannot be scaled, set minAvailable to a number"},
 		"crash":       {cleanup.Blocker{Cause: cleanup.BlockedByUnready, Remedy: `"unhealthyPodEvictionPolicy":"AlwaysAllow"`}, "needs 1 healthy pods and has 0 currently", "the pod has not been ready since 2026-11-30T01:02:03Z: fix it, or set unhealthyPodEvictionPolicy: AlwaysAllow"},
 		"twice":       {cleanup.Blocker{Cause: cleanup.BlockedByBudgets, Remedy: "delete all but one, or change their selectors: kubectl -n " + f.namespace + " get pdb twice twice-too"}, "more than one budget", "more than one budget selects it"},
-		"strict":      {cleanup.Blocker{Cause: cleanup.BlockedByBudget, Remedy: "the budget needs 1 healthy pods and selects 1, so it never allows a disruption"}, "needs 1 healthy pods and has 1 currently", "strict needs 1 healthy pods and has 1 currently"},
+		"strict":      {cleanup.Blocker{Cause: cleanup.BlockedByBudget, Remedy: "change budget strict, which never allows a disruption"}, "needs 1 healthy pods and has 1 currently", "strict needs 1 healthy pods and has 1 currently"},
 		"denied":      {cleanup.Blocker{Cause: cleanup.BlockedByAdmission, Remedy: "kubectl describe validatingadmissionpolicy " + f.namespace}, "no evictions today", "kubectl describe validatingadmissionpolicy " + f.namespace},
 		"unreachable": {cleanup.Blocker{Cause: cleanup.BlockedByWebhook, Remedy: "fix the service behind admission webhook evictions.example.com"}, "connection refused", "fix the service behind admission webhook evictions.example.com"},
 	}

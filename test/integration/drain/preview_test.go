@@ -70,7 +70,7 @@ func TestPreviewReturnsEffectsAndBudgetsAndChangesNothing(t *testing.T) {
 
 // strict is the remedy of a budget that wants its only Pod.
 func (f *fixture) strict(budget string) string {
-	return "the budget needs 1 healthy pods and selects 1, so it never allows a disruption: change the budget: kubectl -n " + f.namespace + " describe pdb " + budget
+	return "change budget " + budget + ", which never allows a disruption: kubectl -n " + f.namespace + " edit pdb " + budget
 }
 
 // A user without the right to evict still sees the blocker of a Pod, if the user can read the

@@ -39,9 +39,9 @@ func TestAReleaseStaysUsableWhenItsUninstallFails(t *testing.T) {
 
 	hook := runHooks(t, namespace)
 	fails(t, "", namespace, "uninstall", "nodecleanup")
-	hook.wantSaid("nodes are being cleaned up, and their steps would be left undone: leaving; nothing was removed",
-		"then run: helm uninstall nodecleanup -n cleanup\n", "kubectl nodecleanup uninstall --force; then run: helm uninstall nodecleanup -n cleanup\n",
-		"helm rollback nodecleanup REVISION -n cleanup, with the newest revision of helm history")
+	hook.wantSaid("nodes are being cleaned up, and their remaining steps would not run: leaving; nothing was removed",
+		"then run: helm uninstall nodecleanup -n cleanup\n", "kubectl nodecleanup uninstall --force && helm uninstall nodecleanup -n cleanup\n",
+		"take its newest revision from helm history, and run: helm rollback nodecleanup REVISION -n cleanup")
 	wantRelease(t, namespace, 1, "uninstalling")
 	fails(t, "has no deployed releases", namespace, "upgrade", "nodecleanup", chart)
 

@@ -91,12 +91,12 @@ func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
 	f := setUpBy(t, install.AdmissionPolicy, "steps: [{name: log, plugin: logger}]\n")
 	f.start()
 	f.eventually("the agent has published its CA in the delete guard", func(context.Context) (bool, error) {
-		return strings.Contains(f.quietly("check").out, "that of the delete guard is valid"), nil
+		return strings.Contains(f.quietly("check").out, "delete guard: valid"), nil
 	})
 	f.node("worker", nil)
 	checks := f.checked(exit.OK)
 	f.wantOutcomes(checks, map[string]printer.Outcome{"certificate": printer.Pass, "guard": printer.Pass, "admission": printer.Pass})
-	if detail := checks["certificate"].Detail; !strings.Contains(detail, "no webhook, by choice: the policy inside the API server does it") {
+	if detail := checks["certificate"].Detail; !strings.Contains(detail, "no webhook for new nodes (--admission=policy)") {
 		t.Errorf("the certificate: %q", detail)
 	}
 }

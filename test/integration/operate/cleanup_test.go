@@ -118,7 +118,7 @@ func TestRequestsWithoutAnAgentWarn(t *testing.T) {
 	f.node("worker", nil)
 	for _, arguments := range [][]string{{"cleanup", "worker", "--yes"}, {"retry", "worker"}} {
 		waited := f.run(append(arguments, "--wait", "--timeout", "1s")...).exits(exit.TimedOut).says(
-			"WARNING: no agent in namespace "+f.namespace+" is the leader", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")
+			"WARNING: no agent in namespace "+f.namespace+" is the leader", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits until one is")
 		if strings.Contains(waited.errOut, "continues the cleanup") {
 			t.Errorf("%v: it says that an agent acts:\n%s", arguments, waited.errOut)
 		}
@@ -136,7 +136,7 @@ func TestRetryOfANodeHeldByOtherFinalizers(t *testing.T) {
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":["example.com/theirs"]}}`)
 	f.delete("theirs")
-	f.run("retry", "theirs").exits(exit.Failure).says("held by nodecleanup, but by example.com/theirs")
+	f.run("retry", "theirs").exits(exit.Failure).says("nodecleanup does not block its deletion, but other finalizers do: example.com/theirs")
 }
 
 // That the node is deleted, or waited for no longer, is not that it was cleaned up.

@@ -75,7 +75,7 @@ func TestCheckWithAWrongLocalClock(t *testing.T) {
 	}
 	for _, skew := range skews {
 		status := f.runAt(skew, shared.Kubeconfig(), "status").exits(exit.Unhealthy)
-		match := regexp.MustCompile(`no leader: gone renewed the lease last, (\S+) ago`).FindStringSubmatch(status.out)
+		match := regexp.MustCompile(`no leader: gone last renewed the lease (\S+) ago`).FindStringSubmatch(status.out)
 		if match == nil {
 			t.Fatalf("status says %s", status.out)
 		}

@@ -40,8 +40,8 @@ func TestDiagnoseFindsTheCauseOfAHeldNode(t *testing.T) {
 
 	// With few rights, it names the skipped checks and continues.
 	reader := f.userWith("reader", rule("", "nodes", "get"))
-	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT looked at", "pods NOT looked at", "deletion requested")
-	f.runAs(reader, "diagnose", "worker", "-n", f.namespace, "-o", "short").exits(exit.OK).says("worker: no cause found; not looked at: agent, run record, events, config, pods, budgets")
+	f.runAs(reader, "diagnose", "worker", "-n", f.namespace).exits(exit.OK).says("agent NOT checked", "pods NOT checked", "deletion requested")
+	f.runAs(reader, "diagnose", "worker", "-n", f.namespace, "-o", "short").exits(exit.OK).says("worker: no cause found; not checked: agent, run record, events, config, pods, budgets")
 	f.runAs(f.userWith("nobody"), "diagnose", "worker", "-n", f.namespace).exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }
 

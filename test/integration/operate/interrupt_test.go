@@ -35,14 +35,14 @@ func TestInterruptedCleanupCommandCanBeResumed(t *testing.T) {
 	f.awaitState("worker", api.Running)
 	interrupt()
 	const again = "kubectl nodecleanup cleanup worker --delete --yes"
-	f.endsWith(<-ended, "waiting for the cleanup of node worker: interrupted; it is Running: 0 of 1 steps done",
-		"The agent continues the cleanup. Afterwards it deletes no node. To wait for it again: "+again+". To withdraw the request: kubectl annotate node worker")
+	f.endsWith(<-ended, "waiting for the cleanup of node worker: interrupted; it is Running: 0 of 1 step done",
+		"The agent continues the cleanup. Afterwards it deletes no node. To follow it: "+again+". To withdraw the request: kubectl annotate node worker")
 	stamp := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]
 
 	f.run("cleanup", "worker").exits(exit.OK).says("node/worker cleanup already requested by admin")
 	f.run("cleanup", "worker", "--plan", "00000-00000-00000-00000", "--wait").exits(exit.Failure).says("cleanup already requested by admin, and it runs any plan")
 	f.run("cleanup", "worker", "--delete").exits(exit.Usage).says("The cleanup of node worker was already requested. Delete it afterwards?", "--yes")
-	f.run("cleanup", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("The agent continues the cleanup. To wait for it again: kubectl nodecleanup cleanup worker --wait")
+	f.run("cleanup", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("The agent continues the cleanup. To follow it: kubectl nodecleanup cleanup worker --wait")
 	arguments := strings.Fields(strings.TrimPrefix(again, "kubectl nodecleanup "))
 	f.run(append(arguments, "--timeout", "1s")...).exits(exit.TimedOut).says("1/1 drain: ", "not done within the --timeout; it is Running", "Afterwards it deletes no node", again)
 	if now := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]; now != stamp {
@@ -103,6 +103,6 @@ func TestWaitReportsAMissingLeader(t *testing.T) {
 			return strings.Contains(said, "WARNING: no agent in namespace "+f.namespace+" is the leader") && strings.Contains(said, "1/1 drain: "), nil
 		})
 		interrupt()
-		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is leading, so that the cleanup does not continue")
+		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits until one is")
 	}
 }

@@ -120,8 +120,8 @@ func TestPlanOfAnUnselectedNode(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {mine: \"yes\"}}\nsteps: [{name: drain, plugin: drain}]\n")
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
-	f.run("plan", "theirs").exits(exit.OK).says("leaves this node out; if deleted, it is removed immediately")
-	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("leaves this node out", "Change nodeSelector")
+	f.run("plan", "theirs").exits(exit.OK).says("does not select this node; if deleted, it is removed immediately")
+	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("does not select this node", "Change nodeSelector")
 }
 
 // A changed label removes no finalizer, and a node with the finalizer is cleaned up.
@@ -129,14 +129,14 @@ func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchExpressions: [{key: theirs, operator: DoesNotExist}]}\nsteps: [{name: log, plugin: logger}]\n")
 	f.start()
 	f.node("once-ours", map[string]string{"theirs": "now"})
-	f.run("plan", "once-ours").exits(exit.OK).says("leaves this node out, but it has the finalizer still: deleted, it is cleaned up all the same", "log")
+	f.run("plan", "once-ours").exits(exit.OK).says("does not select this node, but it still has the finalizer: if deleted, it is cleaned up anyway", "log")
 	f.run("preflight", "once-ours").exits(exit.OK).says("Note: the config's nodeSelector", "all the same")
 	f.node("theirs", map[string]string{"theirs": "now"})
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
 	f.run("plan", "theirs").exits(exit.OK).says("No plan for node theirs: the config's nodeSelector")
 	f.run("nodes", "list").exits(exit.OK).says(`Note: node theirs is not protected: outside the config's nodeSelector "!theirs"`)
 	f.run("diagnose", "theirs").exits(exit.OK).says(`it is NOT protected: a delete removes it without cleanup; outside the config's nodeSelector "!theirs"`)
-	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "leaves this node out")
+	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "does not select this node")
 	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
 	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
 	f.delete("once-ours")
@@ -166,7 +166,7 @@ func TestPlanReportsMissingReadRights(t *testing.T) {
 		"Plan · worker", "cleanup --plan cannot run exactly this plan: you lack the rights to preview step drain", "Run it, without --plan: kubectl nodecleanup cleanup worker\n",
 		"step drain could not be previewed", "you are not allowed to read secret inventory", "you are not allowed to list volumeattachments", "no estimate")
 	f.runAs(reader, "cleanup", "worker", "-n", f.namespace, "--plan", "00000-00000-00000-00000", "--yes").exits(exit.Failure).says(
-		"cannot compare it with the plan of now: you lack the rights to preview step drain; nothing was begun")
+		"cannot compare it with the current plan: you lack the rights to preview step drain; nothing was begun")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "plan", "worker").exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }

@@ -81,7 +81,7 @@ func TestAgentRefusesAChangedPlan(t *testing.T) {
 	f.requested("configured")
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drain, options: {allowUnmanaged: true}}]\n")
 	f.eventually("the agent follows the config", func(context.Context) (bool, error) {
-		return !strings.Contains(f.quietly("plan", "configured").out, "the agent follows config"), nil
+		return !strings.Contains(f.quietly("plan", "configured").out, "the agent uses config"), nil
 	})
 	f.run("resume").exits(exit.OK)
 	f.refused("configured", configured, "the config changed")

@@ -104,7 +104,7 @@ func TestOperatorSeesTheBlockingBudget(t *testing.T) {
 	f.awaitState("worker", api.Running)
 	for _, role := range []string{"nodecleanup-viewer", "nodecleanup-operator"} {
 		f.runAs(f.userInRole(role), "diagnose", "worker", "-n", f.namespace).exits(exit.Unhealthy).
-			says("Cause     1 pod cannot be evicted now: default/cart-0 (budget cart allows 0 disruptions: needs 1 healthy, has 1)")
+			says("Cause:    1 pod cannot be evicted now: default/cart-0 (budget cart allows 0 disruptions: needs 1 healthy, has 1)")
 	}
 }
 

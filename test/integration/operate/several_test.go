@@ -73,7 +73,7 @@ func TestBypassOfSeveralNodes(t *testing.T) {
 	f.node("a", rack)
 	f.node("b", rack)
 	f.node("other", nil)
-	f.run("bypass", "-l", "rack=r7", "--reason", "fire").exits(exit.Usage).says("Node a is not being deleted", "Node b is not", "Mark these 2 nodes, so that a deletion releases without cleanup?", "--yes")
+	f.run("bypass", "-l", "rack=r7", "--reason", "fire").exits(exit.Usage).says("Node a is not being deleted", "Node b is not", "Mark these 2 nodes, so that a deletion runs no cleanup?", "--yes")
 	f.unmarked("a", "b")
 	f.run("bypass", "-l", "rack=r7", "--reason", "fire", "--yes").exits(exit.OK).says("node/a marked\nnode/b marked\n")
 	for _, name := range []string{"a", "b"} {
