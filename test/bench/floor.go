@@ -16,13 +16,13 @@ import (
 // floorFinalizer is on the Nodes of a floor, so that the agent ignores them.
 const floorFinalizer = "bench.nodecleanup.io/floor"
 
-// floor is a bare client that deletes Nodes and releases each right after, one request after
-// the other. It has the client settings, the concurrency and the identity of the agent: an
-// administrator passes no RBAC and no priority and fairness, which cost the API server time.
+// floor is a minimal client that deletes Nodes and releases each immediately, one request after the
+// other. It has the client settings, the concurrency and the identity of the agent, because the requests
+// of an administrator skip RBAC and API Priority and Fairness.
 type floor struct {
 	name    string
 	release func(context.Context, nodeID) error
-	rounds  []*departures
+	rounds  []*deletions
 }
 
 // The names of the floors, in the table and in the errors.
@@ -109,14 +109,14 @@ func (b *bench) writeEvent(ctx context.Context, node nodeID) error {
 	return err
 }
 
-// floorRound has the floor's client delete Nodes and release each right after.
+// floorRound deletes Nodes with a floor, which releases each immediately.
 func (b *bench) floorRound(ctx context.Context, f *floor, index int) error {
 	nodes, err := b.create(ctx, fmt.Sprintf("floor-%d-%d", index, b.round), floorFinalizer)
 	if err != nil {
 		return err
 	}
 	spent := b.spend(f.name)
-	left, err := b.depart(ctx, nodes, func(ctx context.Context, d *departures) error {
+	measured, err := b.deleteAndWait(ctx, nodes, func(ctx context.Context, d *deletions) error {
 		return b.each(ctx, nodes, func(ctx context.Context, node nodeID) error {
 			if err := d.delete(ctx, b.client, node.name); err != nil {
 				return err
@@ -125,7 +125,7 @@ func (b *bench) floorRound(ctx context.Context, f *floor, index int) error {
 		})
 	})
 	spent()
-	f.rounds = append(f.rounds, left)
+	f.rounds = append(f.rounds, measured)
 	if err != nil {
 		return err
 	}

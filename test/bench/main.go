@@ -1,10 +1,9 @@
-// Command bench measures the costs of a cleanup, compared with the lowest possible costs. It
-// deletes Nodes of realistic size at once. Either the agent runs an empty step for each of them,
-// or a bare client does a part of the agent's work (the floors, floor.go). All take turns in one
-// run on one API server, so that their ratios are more significant than their times. It prints
-// the bars (bars.go), and fails after all measurements if the agent misses one.
+// Command bench compares the agent with minimal clients that do part of its work (the floors,
+// floor.go). It deletes Nodes of realistic size at once, and the agent runs an empty step for each. All
+// take turns on one API server, so that their ratios are more significant than their times. It prints
+// the limits (bars.go), and fails if the agent exceeds one.
 //
-// With -idle it also measures the memory of an idle agent with that many Nodes.
+// With -idle it also measures the memory of an idle agent in a cluster of that many Nodes.
 //
 //	go run ./test/bench -nodes 1000,5000 -idle 15000
 package main
@@ -26,7 +25,7 @@ import (
 
 // options of the benchmark.
 type options struct {
-	// sizes are the numbers of nodes to measure with, one after the other.
+	// sizes are the numbers of Nodes to delete; each is measured separately.
 	sizes []int
 	// images of each node.
 	images int
@@ -34,22 +33,22 @@ type options struct {
 	concurrency int
 	// rounds in which the floors and the agent take turns.
 	rounds int
-	// idle is the number of nodes among which the agent's memory is measured; 0 for none.
+	// idle is the number of Nodes for the memory measurement of an idle agent, 0 for none.
 	idle int
 }
 
 func main() {
 	var o options
-	sizes := flag.String("nodes", "1000", "how many nodes to delete at once; several numbers are measured one after the other")
+	sizes := flag.String("nodes", "1000", "number of nodes to delete at once; with a list, each number is measured")
 	flag.IntVar(&o.images, "images", 40, "images on each node")
-	flag.IntVar(&o.concurrency, "concurrency", 50, "nodes in work at the same time, for the floors and for the agent")
-	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floors and the agent take turns; 0: three, or as many as it takes for 5,000 nodes")
-	flag.IntVar(&o.idle, "idle", 0, "measure the memory of an idle agent among so many nodes, too; 0: do not")
+	flag.IntVar(&o.concurrency, "concurrency", 50, "number of nodes processed concurrently, by the floors and by the agent")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floors and the agent take turns; 0: at least three, and enough to delete 5,000 nodes")
+	flag.IntVar(&o.idle, "idle", 0, "also measure the memory of an idle agent in a cluster of this many nodes; 0: skip")
 	flag.Parse()
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err != nil || n < 1 {
-			fmt.Fprintf(os.Stderr, "bench: -nodes: %q is no number of nodes\n", size)
+			fmt.Fprintf(os.Stderr, "bench: -nodes: %q is not a number of nodes\n", size)
 			os.Exit(2)
 		}
 		o.sizes = append(o.sizes, n)
@@ -118,7 +117,7 @@ func setUp(ctx context.Context, o options, nodes int) (b *bench, stop func(error
 
 func measureNodes(ctx context.Context, o options, nodes int) (*bench, error) {
 	if o.rounds < 1 {
-		o.rounds = max(3, 5000/nodes) // A turn of a second or two says more about the machine.
+		o.rounds = max(3, 5000/nodes) // One round of a second or two varies too much.
 	}
 	b, stop, err := setUp(ctx, o, nodes)
 	if err != nil {
@@ -127,7 +126,7 @@ func measureNodes(ctx context.Context, o options, nodes int) (*bench, error) {
 	return b, stop(b.takeTurns(ctx))
 }
 
-// takeTurns has the floors and the agent delete Nodes, one after the other.
+// takeTurns measures the floors and the agent alternately.
 func (b *bench) takeTurns(ctx context.Context) error {
 	for b.round = range b.rounds {
 		for i, f := range b.floors {

@@ -55,8 +55,8 @@ func (b *bench) each(ctx context.Context, nodes []nodeID, work func(context.Cont
 	return group.Wait()
 }
 
-// departures are the moments at which deletions were requested and at which Nodes disappeared.
-type departures struct {
+// deletions records when each deletion was requested and observed.
+type deletions struct {
 	mutex   sync.Mutex
 	deleted map[string]time.Time
 	took    []time.Duration
@@ -64,8 +64,8 @@ type departures struct {
 	last    time.Time
 }
 
-// delete deletes a node and remembers when that was asked for.
-func (d *departures) delete(ctx context.Context, client kubernetes.Interface, name string) error {
+// delete deletes a Node and records the time of the request.
+func (d *deletions) delete(ctx context.Context, client kubernetes.Interface, name string) error {
 	now := time.Now()
 	d.mutex.Lock()
 	d.deleted[name] = now
@@ -76,7 +76,7 @@ func (d *departures) delete(ctx context.Context, client kubernetes.Interface, na
 	return client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
 }
 
-func (d *departures) disappeared(name string) {
+func (d *deletions) observed(name string) {
 	now := time.Now()
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -84,27 +84,27 @@ func (d *departures) disappeared(name string) {
 	d.last = now
 }
 
-// depart runs the work that deletes every node, and returns when a metadata informer has seen the
-// last deletion.
-func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.Context, *departures) error) (*departures, error) {
+// deleteAndWait runs the work that deletes every Node, and returns when a metadata informer has observed
+// the last deletion.
+func (b *bench) deleteAndWait(ctx context.Context, targets []nodeID, work func(context.Context, *deletions) error) (*deletions, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := &departures{deleted: map[string]time.Time{}}
+	d := &deletions{deleted: map[string]time.Time{}}
 	client, err := metadata.NewForConfig(b.cluster.RESTConfig())
 	if err != nil {
 		return nil, err
 	}
 	nodes := metadatainformer.NewFilteredMetadataInformer(client, corev1.SchemeGroupVersion.WithResource("nodes"),
 		metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
-	left, done := len(leaving), make(chan struct{})
+	remaining, done := len(targets), make(chan struct{})
 	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
 		name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
 		if err != nil {
 			cancel(err)
 			return
 		}
-		d.disappeared(name)
-		if left--; left == 0 {
+		d.observed(name)
+		if remaining--; remaining == 0 {
 			close(done)
 		}
 	}}); err != nil {
@@ -130,17 +130,17 @@ func (b *bench) depart(ctx context.Context, leaving []nodeID, work func(context.
 		case <-look.C:
 			now := d.count()
 			if now == before {
-				return nil, fmt.Errorf("no node left within %s, after %d of %d", stuckAfter, now, len(leaving))
+				return nil, fmt.Errorf("waiting for deletions: no node was deleted within %s, after %d of %d", stuckAfter, now, len(targets))
 			}
 			before = now
 		}
 	}
 }
 
-// stuckAfter is how long no node may leave before a round is given up.
+// stuckAfter is the time without a deletion after which a round fails.
 const stuckAfter = time.Minute
 
-func (d *departures) count() int {
+func (d *deletions) count() int {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	return len(d.took)

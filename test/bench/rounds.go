@@ -34,7 +34,7 @@ type bench struct {
 
 	// floors take turns with the agent.
 	floors []*floor
-	agents []*departures
+	agents []*deletions
 
 	requests map[request]int
 	// repeated counts the agent's writes that it had done already, to the same object.
@@ -133,7 +133,7 @@ func (b *bench) agentRound(ctx context.Context) error {
 		return err
 	}
 	spent := b.spend("agent")
-	left, err := b.depart(ctx, nodes, func(ctx context.Context, d *departures) error {
+	left, err := b.deleteAndWait(ctx, nodes, func(ctx context.Context, d *deletions) error {
 		return b.each(ctx, nodes, func(ctx context.Context, node nodeID) error { return d.delete(ctx, b.client, node.name) })
 	})
 	b.agents = append(b.agents, left)

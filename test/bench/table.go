@@ -126,7 +126,7 @@ func (b *bench) spend(side string) func() {
 }
 
 // rate returns nodes per second over all rounds.
-func (b *bench) rate(rounds []*departures) float64 {
+func (b *bench) rate(rounds []*deletions) float64 {
 	var took time.Duration
 	for _, round := range rounds {
 		took += round.last.Sub(round.first)
@@ -134,7 +134,7 @@ func (b *bench) rate(rounds []*departures) float64 {
 	return float64(b.nodes*len(rounds)) / took.Seconds()
 }
 
-func quantile(rounds []*departures, q float64) time.Duration {
+func quantile(rounds []*deletions, q float64) time.Duration {
 	var all []time.Duration
 	for _, round := range rounds {
 		all = append(all, round.took...)

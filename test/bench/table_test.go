@@ -22,9 +22,9 @@ func TestBars(t *testing.T) {
 	}
 	tooMany := append(events{{Verb: "patch", Resource: "nodes", Subresource: "status", Name: "a"}}, most...)
 	reads := append(events{one("get", "nodes", "a"), one("get", "nodes", "a"), one("list", "nodes", ""), one("watch", "nodes", "")}, most...)
-	rounds := func(took time.Duration) []*departures {
+	rounds := func(took time.Duration) []*deletions {
 		first := time.Unix(0, 0)
-		return []*departures{{first: first, last: first.Add(took)}}
+		return []*deletions{{first: first, last: first.Add(took)}}
 	}
 	const mib = 1 << 20
 	for name, test := range map[string]struct {

@@ -15,11 +15,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// speak opens a connection, says something over it, and waits until the agent closes it.
-func speak(ctx context.Context, address string, secure bool, text string) error {
+// sendAndWait opens a connection, sends text, and waits until the agent closes the connection.
+func sendAndWait(ctx context.Context, address string, secure bool, text string) error {
 	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil // Refused, or the end.
+		return nil // The agent refused it, or the attack ends.
 	}
 	defer connection.Close()
 	stop := context.AfterFunc(ctx, func() { connection.Close() })
@@ -27,7 +27,7 @@ func speak(ctx context.Context, address string, secure bool, text string) error 
 	if secure {
 		upper := tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
 		if err := upper.HandshakeContext(ctx); err != nil {
-			return nil // Cut off.
+			return nil // The agent closed it.
 		}
 		connection = upper
 	}
@@ -42,31 +42,35 @@ func halfBody(size int) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", api.MutatePath, size, strings.Repeat(" ", size-1))
 }
 
-// attack is a request that a hostile client repeats.
+// attack is a request that an attacker repeats.
 type attack struct {
 	what  string
-	times int // at once
-	// pause between two requests, so that the caller's own work is not measured.
+	times int // concurrently
+	// pause between two requests, so that the CPU time of the attacker is not measured.
 	pause time.Duration
 	once  func(ctx context.Context, address string) error
 }
 
 var attacks = []attack{
-	{"connections that are opened and left", 2000, time.Second, func(ctx context.Context, address string) error { return speak(ctx, address, false, "") }},
-	{"that begin with half a handshake", 200, time.Second, func(ctx context.Context, address string) error {
-		return speak(ctx, address, false, "\x16\x03\x01\x02\x00\x01")
+	{"idle connections", 2000, time.Second, func(ctx context.Context, address string) error { return sendAndWait(ctx, address, false, "") }},
+	{"incomplete TLS handshakes", 200, time.Second, func(ctx context.Context, address string) error {
+		return sendAndWait(ctx, address, false, "\x16\x03\x01\x02\x00\x01")
 	}},
-	{"that end the handshake, and are left", 100, time.Second, func(ctx context.Context, address string) error { return speak(ctx, address, true, "") }},
-	{"bodies of 24 KiB that do not end", 256, time.Second, func(ctx context.Context, address string) error { return speak(ctx, address, true, halfBody(24<<10)) }},
-	{"bodies of 3 MiB that do not end", 8, time.Second, func(ctx context.Context, address string) error { return speak(ctx, address, true, halfBody(3<<20)) }},
-	{"bodies without a length that do not come", 100, time.Second, func(ctx context.Context, address string) error {
-		return speak(ctx, address, true, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+	{"idle TLS connections", 100, time.Second, func(ctx context.Context, address string) error { return sendAndWait(ctx, address, true, "") }},
+	{"incomplete bodies of 24 KiB", 256, time.Second, func(ctx context.Context, address string) error {
+		return sendAndWait(ctx, address, true, halfBody(24<<10))
 	}},
-	{"bodies of 1 GiB", 8, 100 * time.Millisecond, askHuge},
+	{"incomplete bodies of 3 MiB", 8, time.Second, func(ctx context.Context, address string) error {
+		return sendAndWait(ctx, address, true, halfBody(3<<20))
+	}},
+	{"chunked requests without a body", 100, time.Second, func(ctx context.Context, address string) error {
+		return sendAndWait(ctx, address, true, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+	}},
+	{"bodies of 1 GiB", 8, 100 * time.Millisecond, sendHuge},
 }
 
-// doHarm does every attack until ctx ends.
-func doHarm(ctx context.Context, address string) error {
+// runAttacks runs every attack until ctx ends.
+func runAttacks(ctx context.Context, address string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, one := range attacks {
 		for range one.times {
@@ -84,8 +88,8 @@ func doHarm(ctx context.Context, address string) error {
 	return group.Wait()
 }
 
-func pause(ctx context.Context, howLong time.Duration) {
-	timer := time.NewTimer(howLong)
+func pause(ctx context.Context, duration time.Duration) {
+	timer := time.NewTimer(duration)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -93,8 +97,8 @@ func pause(ctx context.Context, howLong time.Duration) {
 	}
 }
 
-// askHuge sends a body that is far too long, sometimes without a Content-Length.
-func askHuge(ctx context.Context, address string) error {
+// sendHuge sends a body that is far too long, sometimes without a Content-Length.
+func sendHuge(ctx context.Context, address string) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+api.MutatePath, io.LimitReader(zeros{}, hugeBody))
 	if err != nil {
@@ -106,11 +110,11 @@ func askHuge(ctx context.Context, address string) error {
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return nil // Cut off while sending.
+		return nil // The agent closed it during the request.
 	}
 	response.Body.Close()
 	if response.StatusCode == http.StatusOK {
-		return fmt.Errorf("a body of 1 GiB was answered by %s", response.Status)
+		return fmt.Errorf("sending a body of 1 GiB: the agent accepted it: %s", response.Status)
 	}
 	return nil
 }

@@ -27,12 +27,12 @@ import (
 )
 
 const (
-	// callers at once, each with its own connection, like API servers behind a Service.
+	// callers is the number of concurrent callers, each with its own connection, like API servers.
 	callers = 16
 	images  = 40
-	// turn is short, so that other load of the machine affects both equally.
-	turn  = 250 * time.Millisecond
-	turns = 16 // per round
+	// sampleTime is short, so that other load of the machine affects both handlers equally.
+	sampleTime = 250 * time.Millisecond
+	samples    = 16 // per round
 	// leastRatio is the minimum throughput, relative to a constant response. It only detects a
 	// decoder that is far too slow: the time to create a Node is what matters.
 	leastRatio = 0.4
@@ -57,8 +57,8 @@ func review() ([]byte, error) {
 	})
 }
 
-// measureHandler has the same callers ask our handler and one that reads the request
-// and returns a constant answer, over HTTPS.
+// measureHandler sends requests over HTTPS to our handler and to one that reads the request and returns
+// a constant response.
 func measureHandler(ctx context.Context, o options) error {
 	body, err := review()
 	if err != nil {
@@ -74,28 +74,28 @@ func measureHandler(ctx context.Context, o options) error {
 		writer.Header().Set("Content-Type", "application/json")
 		_, _ = writer.Write([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","allowed":true}}`))
 	})
-	floor, subject := serve(constant), serve(ours)
-	defer floor.stop()
+	baseline, subject := serve(constant), serve(ours)
+	defer baseline.stop()
 	defer subject.stop()
-	var empty, full int64
+	var baselineTotal, subjectTotal int64
 	var ratios []float64
-	for range o.rounds * turns {
-		most, err := floor.ask(ctx, body)
+	for range o.rounds * samples {
+		want, err := baseline.load(ctx, body)
 		if err != nil {
 			return err
 		}
-		got, err := subject.ask(ctx, body)
+		got, err := subject.load(ctx, body)
 		if err != nil {
 			return err
 		}
-		empty, full, ratios = empty+most, full+got, append(ratios, float64(got)/float64(most))
+		baselineTotal, subjectTotal, ratios = baselineTotal+want, subjectTotal+got, append(ratios, float64(got)/float64(want))
 	}
 	slices.Sort(ratios)
-	seconds := float64(len(ratios)) * turn.Seconds()
-	fmt.Printf("\nrequests of %d KiB per second, %d callers: constant answer %.0f, ours %.0f: ratio %.2f (median of %d turns)\n",
-		len(body)>>10, callers, float64(empty)/seconds, float64(full)/seconds, ratios[len(ratios)/2], len(ratios))
+	seconds := float64(len(ratios)) * sampleTime.Seconds()
+	fmt.Printf("\nrequests of %d KiB per second, %d callers: constant handler %.0f, ours %.0f: ratio %.2f (median of %d samples)\n",
+		len(body)>>10, callers, float64(baselineTotal)/seconds, float64(subjectTotal)/seconds, ratios[len(ratios)/2], len(ratios))
 	if median := ratios[len(ratios)/2]; median < leastRatio {
-		return fmt.Errorf("ours has %.3f of the throughput of a constant answer, and must have %.1f", median, leastRatio)
+		return fmt.Errorf("throughput of the handler is %.3f of the constant handler's; the minimum is %.1f", median, leastRatio)
 	}
 	return nil
 }
@@ -120,10 +120,10 @@ func (s server) stop() {
 	s.Close()
 }
 
-// ask returns how many answers came within a turn.
-func (s server) ask(ctx context.Context, body []byte) (int64, error) {
-	var answers atomic.Int64
-	end := time.Now().Add(turn)
+// load sends requests for one sample and returns the number of responses.
+func (s server) load(ctx context.Context, body []byte) (int64, error) {
+	var responses atomic.Int64
+	end := time.Now().Add(sampleTime)
 	group, ctx := errgroup.WithContext(ctx)
 	for range callers {
 		group.Go(func() error {
@@ -131,13 +131,13 @@ func (s server) ask(ctx context.Context, body []byte) (int64, error) {
 				if err := post(ctx, s.transport, s.URL, body); err != nil {
 					return err
 				}
-				answers.Add(1)
+				responses.Add(1)
 			}
 			return nil
 		})
 	}
 	err := group.Wait()
-	return answers.Load(), err
+	return responses.Load(), err
 }
 
 func post(ctx context.Context, transport http.RoundTripper, url string, body []byte) error {
@@ -151,9 +151,9 @@ func post(ctx context.Context, transport http.RoundTripper, url string, body []b
 		return err
 	}
 	defer response.Body.Close()
-	said, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, said)
+		err = fmt.Errorf("%s: %s", response.Status, text)
 	}
 	return err
 }

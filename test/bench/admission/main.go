@@ -1,5 +1,5 @@
-// Command admission measures the costs of the webhook: its handler compared with one that
-// does nothing, the creation of a Node with and without it, and its memory under attack.
+// Command admission measures the webhook: its handler compared with one that does nothing, the
+// creation of a Node with and without it, and its memory and latency during an attack.
 //
 //	go run ./test/bench/admission [-rounds 3]
 //
@@ -33,13 +33,13 @@ func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds in which the subjects take turns")
 	flag.StringVar(&o.baseline, "baseline", "", "path of an older agent's binary; the creation of nodes is compared with it")
-	address := flag.String("attack", "", "do nothing but harm to the webhook at this address, as the measurement has it done")
-	only := flag.String("only", "", "measure nothing else: handler, creation or harm")
+	address := flag.String("attack", "", "internal: run only the attack against the webhook at this address")
+	only := flag.String("only", "", "measure only this: handler, creation or attack")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if *address != "" {
-		if err := doHarm(ctx, *address); err != nil {
+		if err := runAttacks(ctx, *address); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -53,7 +53,7 @@ func main() {
 	}{
 		{"handler", "the handler", measureHandler},
 		{"creation", "creating nodes", measureCreation},
-		{"harm", "callers who mean harm", measureHarm},
+		{"attack", "the webhook under attack", measureAttack},
 	} {
 		if *only != "" && *only != one.name {
 			continue

@@ -23,8 +23,8 @@ const (
 	atOnce = 32
 	// records of past cleanups: the number that a config keeps by default.
 	records = 1000
-	// leaving are the nodes that are being deleted.
-	leaving = 50
+	// terminating is the number of terminating nodes.
+	terminating = 50
 	// images of each node: with them it has the 14.7 KB of a real one.
 	images = 50
 )
@@ -91,12 +91,12 @@ func record(ctx context.Context, config *rest.Config, nodes int) error {
 		return err
 	}
 	// The group's context ends with it.
-	return leave(parent, client, nodes)
+	return deleteSome(parent, client, nodes)
 }
 
-// leave deletes some nodes, so that there are cleanups whose records the commands look up.
-func leave(ctx context.Context, client kubernetes.Interface, nodes int) error {
-	for i := range min(leaving, nodes) {
+// deleteSome deletes some nodes, so that the commands read the records of their cleanups.
+func deleteSome(ctx context.Context, client kubernetes.Interface, nodes int) error {
+	for i := range min(terminating, nodes) {
 		if err := client.CoreV1().Nodes().Delete(ctx, fmt.Sprintf("node-%05d", i), metav1.DeleteOptions{}); err != nil {
 			return err
 		}

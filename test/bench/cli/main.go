@@ -1,5 +1,5 @@
-// Command cli measures the command line as a user meets it: as a process, against
-// a real API server with a large cluster behind it. It fails when a limit is passed.
+// Command cli measures the CLI as a process, against an API server with many objects. It fails if a
+// limit is exceeded.
 //
 //	go run ./test/bench/cli [-nodes 5000]
 package main
@@ -7,6 +7,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -63,7 +64,7 @@ func bench(ctx context.Context, nodes int) (err error) {
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", program, "./cmd/kubectl-nodecleanup")
 	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 	if err := build.Run(); err != nil {
-		return fmt.Errorf("building it: %w", err)
+		return fmt.Errorf("building the CLI: %w", err)
 	}
 	info, err := os.Stat(program)
 	if err != nil {
@@ -92,7 +93,7 @@ func bench(ctx context.Context, nodes int) (err error) {
 	fmt.Printf("%-28s %10.1f MiB\n", "binary", float64(info.Size())/(1<<20))
 	for _, one := range []measured{
 		{[]string{"--help"}, 20, helpLimit, 0, exit.OK, "Set up:"},
-		// No agent runs, which is all that is wrong.
+		// Unhealthy only because no agent runs.
 		{[]string{"status"}, 5, statusLimit, statusMemory, exit.Unhealthy, fmt.Sprintf("%d protected", nodes)},
 		{[]string{"nodes", "list"}, 5, statusLimit, statusMemory, exit.OK, "node-00000"},
 	} {
@@ -103,7 +104,7 @@ func bench(ctx context.Context, nodes int) (err error) {
 		failed = failed || over
 	}
 	if failed {
-		return fmt.Errorf("a limit is passed")
+		return errors.New("a limit was exceeded")
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (b *bench) startKarpenter(ctx context.Context) (func(context.Context, []*co
 	config.QPS, config.Burst = 200, 300 // The defaults of --kube-client-qps and --kube-client-burst.
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Metrics: server.Options{BindAddress: "0"},
-		// Each turn has a queue of the same name.
+		// Each sample has a queue of the same name.
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	if err != nil {

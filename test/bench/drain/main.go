@@ -1,7 +1,8 @@
 // Command drain measures how fast Nodes are drained: by kubectl, by Karpenter's terminator, by
-// the plugin of this project, and by bare evictions, which are the floor. All have their turns
-// on one cluster, so that their ratios say more than their times. Pods that are evicted are made
-// again by the controller manager on other Nodes, where they become ready, so budgets open again.
+// the plugin of this project, and by callers that only evict (the floors). They take turns on one
+// cluster, so that their ratios are more significant than their times. The controller manager
+// replaces evicted Pods on other Nodes, where they become ready, so that the budgets allow more
+// evictions.
 //
 // It is a Go module of its own, because Karpenter needs many libraries that nothing else here needs.
 //
@@ -82,11 +83,11 @@ func takeTurns(ctx context.Context, c *cluster.Cluster, rounds int, only, which 
 				if only != nil && !only[tool.name] {
 					continue
 				}
-				turn, err := b.turn(ctx, s, tool, fmt.Sprintf("%s-%s-%d", s.name, tool.name, round))
+				measured, err := b.measure(ctx, s, tool, fmt.Sprintf("%s-%s-%d", s.name, tool.name, round))
 				if err != nil {
 					return misses, fmt.Errorf("%s, drained by %s: %w", s, tool.name, err)
 				}
-				r.add(tool.name, turn)
+				r.add(tool.name, measured)
 			}
 		}
 		fmt.Print(r.table())

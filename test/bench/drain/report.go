@@ -22,28 +22,28 @@ const (
 	maxEvictions = 1.3
 )
 
-// report has the turns of one scenario.
+// report holds the samples of one scenario.
 type report struct {
 	scenario scenario
-	// names of the tools, in the order of their turns.
-	names []string
-	turns map[string][]turn
+	// names of the tools, in the order of their samples.
+	names   []string
+	samples map[string][]sample
 }
 
-func (r *report) add(tool string, t turn) {
-	if r.turns == nil {
-		r.turns = map[string][]turn{}
+func (r *report) add(tool string, t sample) {
+	if r.samples == nil {
+		r.samples = map[string][]sample{}
 	}
 	if !slices.Contains(r.names, tool) {
 		r.names = append(r.names, tool)
 	}
-	r.turns[tool] = append(r.turns[tool], t)
+	r.samples[tool] = append(r.samples[tool], t)
 }
 
 // times of a tool, the shortest first.
 func (r *report) times(tool string) []time.Duration {
 	var times []time.Duration
-	for _, each := range r.turns[tool] {
+	for _, each := range r.samples[tool] {
 		times = append(times, each.took)
 	}
 	slices.Sort(times)
@@ -56,29 +56,29 @@ func (r *report) median(tool string) float64 {
 	return times[len(times)/2].Seconds()
 }
 
-// mean of the costs of a tool's turns.
-func (r *report) mean(tool string, of func(turn) float64) float64 {
+// mean of a value of a tool's samples.
+func (r *report) mean(tool string, of func(sample) float64) float64 {
 	sum := 0.0
-	for _, each := range r.turns[tool] {
+	for _, each := range r.samples[tool] {
 		sum += of(each)
 	}
-	return sum / float64(len(r.turns[tool]))
+	return sum / float64(len(r.samples[tool]))
 }
 
 func (r *report) evictionsPerPod(tool string) float64 {
-	return r.mean(tool, func(t turn) float64 { return float64(t.evictions) }) / float64(r.scenario.nodes*r.scenario.pods)
+	return r.mean(tool, func(t sample) float64 { return float64(t.evictions) }) / float64(r.scenario.nodes*r.scenario.pods)
 }
 
 func (r *report) table() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n%s, %d rounds\n", r.scenario, len(r.turns[r.names[0]]))
+	fmt.Fprintf(&text, "\n%s, %d rounds\n", r.scenario, len(r.samples[r.names[0]]))
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "\ttime (median)\tshortest\tlongest\tevictions per pod\trefused\tnot evicted\treads\tAPI server's CPU\t")
 	for _, name := range r.names {
 		times := r.times(name)
 		fmt.Fprintf(out, "%s\t%.1f s\t%.1f s\t%.1f s\t%.2f\t%.0f\t%.0f\t%.0f\t%.1f s\t\n", name, r.median(name), times[0].Seconds(), times[len(times)-1].Seconds(),
-			r.evictionsPerPod(name), r.mean(name, func(t turn) float64 { return float64(t.refused) }),
-			r.mean(name, func(t turn) float64 { return float64(t.left) }), r.mean(name, func(t turn) float64 { return float64(t.reads) }), r.mean(name, func(t turn) float64 { return t.processor.Seconds() }))
+			r.evictionsPerPod(name), r.mean(name, func(t sample) float64 { return float64(t.refused) }),
+			r.mean(name, func(t sample) float64 { return float64(t.notEvicted) }), r.mean(name, func(t sample) float64 { return float64(t.reads) }), r.mean(name, func(t sample) float64 { return t.cpu.Seconds() }))
 	}
 	out.Flush()
 	return text.String()
@@ -87,12 +87,12 @@ func (r *report) table() string {
 // bars returns the measured values with their limits, without the bars of tools that were not
 // measured.
 func (r *report) bars() []measure.Bar {
-	if len(r.turns[ours]) == 0 {
+	if len(r.samples[ours]) == 0 {
 		return nil
 	}
 	var bars []measure.Bar
 	add := func(tool string, want float64) {
-		if len(r.turns[tool]) > 0 {
+		if len(r.samples[tool]) > 0 {
 			bars = append(bars, measure.Bar{Name: "time, in parts of " + tool, Got: r.median(ours) / r.median(tool), Want: want})
 		}
 	}
@@ -109,7 +109,7 @@ func (r *report) fasterFloor() string {
 	best := ""
 	for _, n := range callers {
 		floor := floorOf(n)
-		if len(r.turns[floor]) > 0 && (best == "" || r.median(floor) < r.median(best)) {
+		if len(r.samples[floor]) > 0 && (best == "" || r.median(floor) < r.median(best)) {
 			best = floor
 		}
 	}

@@ -55,7 +55,7 @@ func simple(name string, drain func(context.Context, []*corev1.Node) error) tool
 	}}
 }
 
-// configOf has the rights of an administrator, under the name of a tool, and no limit on requests.
+// configOf returns a config with the rights of an administrator, the name of a tool and no client-side rate limit.
 func (b *bench) configOf(tool string) *rest.Config {
 	config := b.cluster.RESTConfigFor(tool, "system:masters")
 	config.UserAgent = tool

@@ -6,11 +6,11 @@ import (
 	"text/tabwriter"
 )
 
-// Bar is one number that must be met.
+// Bar is a measured value and its limit.
 type Bar struct {
 	Name string
 	Got  float64
-	// Want is the limit. Min means that it is the minimum instead of the maximum.
+	// Want is the maximum or, with Min, the minimum.
 	Want float64
 	Min  bool
 }
@@ -30,7 +30,7 @@ func (b Bar) limit() string {
 	return fmt.Sprintf("%s %.2f", word, b.Want)
 }
 
-// BarTable returns the bars as text. The subject is the program that must meet them.
+// BarTable returns the bars as text. subject is the program that must meet them.
 func BarTable(subject string, bars []Bar) string {
 	var text strings.Builder
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -51,7 +51,7 @@ func Missed(bars []Bar) []error {
 	var errs []error
 	for _, one := range bars {
 		if !one.met() {
-			errs = append(errs, fmt.Errorf("%s: %.3f, %s is allowed", one.Name, one.Got, one.limit()))
+			errs = append(errs, fmt.Errorf("%s: got %.3f, want %s", one.Name, one.Got, one.limit()))
 		}
 	}
 	return errs

@@ -33,24 +33,24 @@ type tool struct {
 	start func(ctx context.Context) (drain func(context.Context, []*corev1.Node) error, stop func() error, err error)
 }
 
-// turn holds the costs of one drain.
-type turn struct {
+// sample is the measurement of one drain.
+type sample struct {
 	took      time.Duration
 	evictions int
 	refused   int
 	reads     int
-	// left are the Pods that were not evicted within maxTurn.
-	left int
-	// processor is the time that the API server has used.
-	processor time.Duration
+	// notEvicted counts the Pods that were not evicted within drainTimeout.
+	notEvicted int
+	// cpu is the CPU time that the API server has used.
+	cpu time.Duration
 }
 
-// maxTurn is the time limit of a drain. kubectl needs two minutes for twenty Nodes. Karpenter 1.14
+// drainTimeout limits one drain. kubectl needs two minutes for twenty Nodes. Karpenter 1.14
 // may never end: it requests 100 evictions at once, and drops a Pod for which the API server gives
 // up after 20 conflicts at the budget (409), while it remembers that the Pod is in its queue.
-const maxTurn = 3 * time.Minute
+const drainTimeout = 3 * time.Minute
 
-// idleTime is the processor time per second up to which the API server counts as idle.
+// idleTime is the CPU time per second up to which the API server counts as idle.
 const idleTime = 150 * time.Millisecond
 
 func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
@@ -74,8 +74,8 @@ func newBench(ctx context.Context, c *cluster.Cluster) (*bench, error) {
 	return b, nil
 }
 
-// turn drains new Nodes with a tool, and returns the costs.
-func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t turn, err error) {
+// measure drains new Nodes with a tool.
+func (b *bench) measure(ctx context.Context, s scenario, by tool, prefix string) (t sample, err error) {
 	nodes, err := b.place(ctx, s, prefix)
 	if err != nil {
 		return t, fmt.Errorf("placing pods: %w", err)
@@ -103,11 +103,11 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 	}
 	server := b.cluster.Component(cluster.APIServer).PID()
 	spent, began := measure.ProcessorTime(server), time.Now()
-	limited, cancel := context.WithTimeout(ctx, maxTurn)
+	limited, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	err = drain(limited, nodes)
 	t.took = time.Since(began)
-	t.processor = measure.ProcessorTime(server) - spent
+	t.cpu = measure.ProcessorTime(server) - spent
 	if err != nil && limited.Err() == nil {
 		return t, err
 	}
@@ -118,17 +118,17 @@ func (b *bench) turn(ctx context.Context, s scenario, by tool, prefix string) (t
 		return t, err
 	}
 	var remaining error
-	if t.left, remaining = b.remaining(ctx, nodes); remaining != nil {
+	if t.notEvicted, remaining = b.remaining(ctx, nodes); remaining != nil {
 		return t, remaining
 	}
-	if err == nil && t.left > 0 {
-		return t, fmt.Errorf("the nodes are said to be drained and have %d pods", t.left)
+	if err == nil && t.notEvicted > 0 {
+		return t, fmt.Errorf("draining with %s: it reported success, but %d pods remain", by.name, t.notEvicted)
 	}
 	return t, b.clear(ctx, append(nodes, others...))
 }
 
 // idle waits until the API server has little to do. After hundreds of Pods were made or deleted,
-// the controllers write for seconds, and the tool that starts first would pay for that.
+// the controllers write for seconds, which would slow down the first tool.
 func (b *bench) idle(ctx context.Context) error {
 	server := b.cluster.Component(cluster.APIServer).PID()
 	before := measure.ProcessorTime(server)
@@ -151,7 +151,7 @@ func (b *bench) idle(ctx context.Context) error {
 }
 
 // count adds the requests of a tool since the mark.
-func (b *bench) count(t *turn, mark cluster.AuditMark, by tool) error {
+func (b *bench) count(t *sample, mark cluster.AuditMark, by tool) error {
 	events, err := b.cluster.AuditSince(mark)
 	if err != nil {
 		return err
