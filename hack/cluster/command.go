@@ -11,20 +11,20 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// demo is the name of the cluster of hack/demo, which is no user's to take.
+// demo is reserved for the cluster of hack/demo.
 const demo = "demo"
 
 const usage = `Usage: go run ./hack/cluster COMMAND
 
   up      [--name NAME] [--kwok] [--scheduler] [--controller-manager]
-          start a cluster, or what is missing of it; stdout is for eval; NAME is local, unless you say otherwise
-  status  every cluster and the health of its parts
+          start a cluster, or its missing parts; pass stdout to eval; the default NAME is local
+  status  show every cluster and the health of its parts
   down    [--name NAME | --all]
-          end a cluster and remove all of it; also that of make demo, whose name is demo
-  build   only build Kubernetes, and print where it is
+          stop and remove a cluster; the cluster of make demo has the name demo
+  build   build Kubernetes and print its path
 `
 
-// streams keep the result apart from what is said on the way.
+// streams separates the result (out) from progress messages.
 type streams struct {
 	out, progress io.Writer
 }
@@ -75,7 +75,7 @@ func up(ctx context.Context, s streams, flags *flag.FlagSet) func() error {
 	flags.BoolVar(&options.WithControllerManager, "controller-manager", false, "start the controller manager")
 	return func() error {
 		if options.Name == demo {
-			return usageError{fmt.Errorf("the name %s is that of the cluster of make demo, which ends what it finds under it; take another --name", demo)}
+			return usageError{fmt.Errorf("starting cluster %s: the name is reserved for make demo, which replaces the cluster. Next: choose another --name", demo)}
 		}
 		c, err := cluster.Up(ctx, options)
 		if err != nil {

@@ -65,7 +65,7 @@ func TestDemoRefusesAClusterWithAnInstall(t *testing.T) {
 	kubeconfig := kubeconfigOfPlayer(t, c)
 
 	// What an uninstall would take off a node is enough.
-	said, code := play(t, "up", "KUBECONFIG="+kubeconfig)
+	said, code := runDemo(t, "up", "KUBECONFIG="+kubeconfig)
 	if code != 1 {
 		t.Errorf("got exit code %d", code)
 	}
@@ -87,7 +87,7 @@ func TestDemoRefusesAClusterWithAnInstall(t *testing.T) {
 		return []string{node.ResourceVersion, deployment.ResourceVersion, config.ResourceVersion, strings.Join(node.Finalizers, " ")}
 	}
 	before := versions()
-	said, code = play(t, "up", "DEMO_KUBECONFIG="+kubeconfig)
+	said, code = runDemo(t, "up", "DEMO_KUBECONFIG="+kubeconfig)
 	if code != 1 {
 		t.Errorf("got exit code %d", code)
 	}
@@ -111,7 +111,7 @@ func TestDemoOnAnExistingCluster(t *testing.T) {
 	temporary := t.TempDir()
 	list := filepath.Join(temporary, "missing") + string(filepath.ListSeparator) + kubeconfigOfPlayer(t, c)
 
-	said, code := play(t, "up", "KUBECONFIG="+list, "TMPDIR="+temporary)
+	said, code := runDemo(t, "up", "KUBECONFIG="+list, "TMPDIR="+temporary)
 	if code != 0 {
 		t.Errorf("got exit code %d", code)
 	}
@@ -128,29 +128,29 @@ func TestDemoOnAnExistingCluster(t *testing.T) {
 		t.Errorf("got nodes %v, %v; want the one that was there before", nodes.Items, err)
 	}
 	if err := refuseInstalled(t.Context(), c.RESTConfig()); err != nil {
-		t.Errorf("something of the install is left: %v", err)
+		t.Errorf("the install still exists: %v", err)
 	}
 	for _, name := range []string{namespace, api.Namespace} {
 		if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 			_, err := client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 			return apierrors.IsNotFound(err), nil
 		}); err != nil {
-			t.Errorf("namespace %s is left: %v", name, err)
+			t.Errorf("namespace %s still exists: %v", name, err)
 		}
 	}
 	if credentials, err := filepath.Glob(filepath.Join(temporary, "*", "kubeconfig")); err != nil || len(credentials) > 0 {
-		t.Errorf("credentials are left: %q, %v", credentials, err)
+		t.Errorf("credentials still exist: %q, %v", credentials, err)
 	}
 }
 
-// What cannot be taken away keeps nothing else on the cluster, and the error says how it
-// removed.
-func TestLeavingContinuesAfterAnError(t *testing.T) {
+// If one object cannot be removed, the demo still removes the others, and the error names the commands for
+// the rest.
+func TestRemovalContinuesAfterAnError(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Name: "left", WithControllerManager: true})
 	client := kubernetes.NewForConfigOrDie(c.RESTConfig())
 	d := &demo{
-		stage: &stage{
+		target: &target{
 			kubeconfig: filepath.Join(t.TempDir(), "kubeconfig"), list: "their:own", context: "of theirs", rest: c.RESTConfig(),
 		},
 		client: client, bin: bin, timeout: time.Second,
@@ -182,11 +182,11 @@ func TestLeavingContinuesAfterAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The pod does not go, and there is no program to uninstall with.
+	// The pod is not deleted, and the program to uninstall with does not exist.
 	d.bin = t.TempDir()
-	err = d.leave(t.Context())
+	err = d.removeFromCluster(t.Context())
 	if err == nil {
-		t.Fatal("it left without an error")
+		t.Fatal("the removal returned no error")
 	}
 	const reaching = "KUBECONFIG='their:own' "
 	wantText(t, err.Error(), "waiting until the demo's pods are deleted", "running kubectl nodecleanup uninstall",
@@ -196,27 +196,27 @@ func TestLeavingContinuesAfterAnError(t *testing.T) {
 		t.Error("the nodes were not deleted after the uninstall had failed")
 	}
 
-	// The pod does not go.
+	// The pod is not deleted.
 	d.bin = bin
 	repin()
-	err = d.leave(t.Context())
+	err = d.removeFromCluster(t.Context())
 	if err == nil {
-		t.Fatal("it left without an error")
+		t.Fatal("the removal returned no error")
 	}
 	wantText(t, err.Error(), "delete namespace nodecleanup-demo")
 	if strings.Contains(err.Error(), "uninstall") {
-		t.Errorf("it says to uninstall what is uninstalled: %v", err)
+		t.Errorf("the error says to uninstall again: %v", err)
 	}
 	if _, err := client.RbacV1().ClusterRoles().Get(t.Context(), api.Agent, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the install is left: %v", err)
+		t.Errorf("the install still exists: %v", err)
 	}
 	if _, err := client.CoreV1().Nodes().Get(t.Context(), "ours", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the demo's node is left: %v", err)
+		t.Errorf("the demo's node still exists: %v", err)
 	}
 	if node, err := client.CoreV1().Nodes().Get(t.Context(), "replaced", metav1.GetOptions{}); err != nil || node.DeletionTimestamp != nil {
 		t.Errorf("a node of the same name that is not the demo's was deleted: %v", err)
 	}
 	if _, err := os.Stat(d.kubeconfig); !os.IsNotExist(err) {
-		t.Errorf("credentials are left: %v", err)
+		t.Errorf("credentials still exist: %v", err)
 	}
 }

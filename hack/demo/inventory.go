@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// The inventory is a system that wants to know which nodes leave. It is a
-// process of its own so that it still answers when the demo is over.
+// inventoryCommand returns the command of the inventory, which is notified of each deleted node. It is a
+// separate process, so that it outlives the demo.
 func (d *demo) inventoryCommand(address string) cluster.Command {
 	return cluster.Command{
 		Name:  "inventory",
@@ -23,7 +23,7 @@ func (d *demo) inventoryCommand(address string) cluster.Command {
 	}
 }
 
-// serveInventory notes the key of each Node that it is notified of.
+// serveInventory prints the idempotency key of each notification.
 func serveInventory(ctx context.Context, address string) error {
 	server := &http.Server{Addr: address, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(
 		func(_ http.ResponseWriter, request *http.Request) {
@@ -38,11 +38,11 @@ func serveInventory(ctx context.Context, address string) error {
 	return nil
 }
 
-// heardBy counts how often the inventory was notified of a key.
-func heardBy(inventory *cluster.Process, key string) (int, error) {
+// requestsOf returns how often the inventory was notified with a key.
+func requestsOf(inventory *cluster.Process, key string) (int, error) {
 	log, err := os.ReadFile(inventory.Log())
 	if err != nil {
-		return 0, fmt.Errorf("reading what the inventory received: %w", err)
+		return 0, fmt.Errorf("reading the log of the inventory: %w", err)
 	}
 	return strings.Count(string(log), key+"\n"), nil
 }

@@ -1,5 +1,5 @@
-// Command demo deletes a Node on a real Kubernetes and shows how its cleanup
-// removed. See README.md of the repository: make demo, make demo-down.
+// Command demo deletes a Node of a real Kubernetes cluster and shows its cleanup. Run make demo; make
+// demo-down stops the cluster.
 package main
 
 import (

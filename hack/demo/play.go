@@ -24,8 +24,7 @@ const (
 	namespace = "nodecleanup-demo"
 	nodeCount = 3
 	replicas  = 6
-	// mark is the label and the taint of the demo's nodes; its config selects
-	// them by it.
+	// mark is the label and the taint of the demo's nodes. The demo's config selects this label.
 	mark = "nodecleanup-demo"
 	// stepTimeout is how long the demo waits for each thing that must happen.
 	stepTimeout = 2 * time.Minute
@@ -33,21 +32,20 @@ const (
 
 func nodeName(number int) string { return fmt.Sprintf("demo-node-%d", number) }
 
-// makeNode gives a node that accepts only the demo's Pods: on a user's own
-// cluster others would seem to run on it.
+// makeNode returns a node that accepts only the demo's Pods: other Pods of the user's cluster would seem
+// to run on the fake node.
 func makeNode(name string) *corev1.Node {
 	node := cluster.MakeNode(name, map[string]string{mark: "true"})
 	node.Spec.Taints = []corev1.Taint{{Key: mark, Effect: corev1.TaintEffectNoSchedule}}
 	return node
 }
 
-// populate makes nodes and a workload that spreads over them, and returns the
-// node that will be deleted.
+// populate creates nodes and a workload that spreads over them, and returns the node to delete.
 func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 	if err := d.awaitWebhook(ctx); err != nil {
 		return nil, err
 	}
-	var doomed *corev1.Node
+	var deleted *corev1.Node
 	for number := 1; number <= nodeCount; number++ {
 		node, err := d.client.CoreV1().Nodes().Create(ctx, makeNode(nodeName(number)), metav1.CreateOptions{})
 		if err != nil {
@@ -59,8 +57,8 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 			how = "this API server did not call the webhook on this machine; the agent adds the finalizer"
 		}
 		say("  node %s created; %s", node.Name, how)
-		if doomed == nil {
-			doomed = node
+		if deleted == nil {
+			deleted = node
 		}
 	}
 	if err := d.await(ctx, "the nodes are ready for pods", d.nodesReady); err != nil {
@@ -72,27 +70,26 @@ func (d *demo) populate(ctx context.Context) (*corev1.Node, error) {
 	if err := d.await(ctx, fmt.Sprintf("the %d pods of deployment web are ready", replicas), d.workloadReady); err != nil {
 		return nil, err
 	}
-	err := d.await(ctx, "the node that is to go has the finalizer", func(ctx context.Context) (bool, error) {
-		node, err := d.client.CoreV1().Nodes().Get(ctx, doomed.Name, metav1.GetOptions{})
+	err := d.await(ctx, "the node to delete has the finalizer", func(ctx context.Context) (bool, error) {
+		node, err := d.client.CoreV1().Nodes().Get(ctx, deleted.Name, metav1.GetOptions{})
 		return err == nil && api.HasFinalizer(node), err
 	})
 	if err != nil {
 		return nil, err
 	}
-	pods, err := d.podsOn(ctx, doomed.Name)
+	pods, err := d.podsOn(ctx, deleted.Name)
 	if err != nil {
 		return nil, err
 	}
-	say("  %d pods run, %d of them on %s; a budget wants %d at any time", replicas, len(pods), doomed.Name, replicas-1)
+	say("  %d pods run, %d of them on %s; a budget wants %d at any time", replicas, len(pods), deleted.Name, replicas-1)
 	if len(pods) == 0 {
-		return nil, fmt.Errorf("the scheduler put no pod on %s, so there is nothing to show", doomed.Name)
+		return nil, fmt.Errorf("the scheduler put no pod on %s, so there is nothing to show", deleted.Name)
 	}
-	return doomed, nil
+	return deleted, nil
 }
 
-// awaitWebhook waits until the API server calls the webhook: it learns of the
-// agent's certificate a moment after the agent published it. On a user's own
-// cluster it cannot reach this machine.
+// awaitWebhook waits until the API server trusts the certificate that the agent published, and calls the
+// webhook. The API server of the user's own cluster cannot reach this machine.
 func (d *demo) awaitWebhook(ctx context.Context) error {
 	if d.local == nil {
 		return nil
@@ -151,7 +148,7 @@ func (d *demo) createWorkload(ctx context.Context) error {
 	return nil
 }
 
-// nodesReady: the scheduler would take each of the demo's nodes.
+// nodesReady reports whether the scheduler accepts each of the demo's nodes.
 func (d *demo) nodesReady(ctx context.Context) (bool, error) {
 	for number := 1; number <= nodeCount; number++ {
 		node, err := d.client.CoreV1().Nodes().Get(ctx, nodeName(number), metav1.GetOptions{})
@@ -175,7 +172,7 @@ func (d *demo) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
 	return pods.Items, nil
 }
 
-// deleteAndWatch deletes the Node and tells each Event about it, until it is deleted.
+// deleteAndWatch deletes the Node and prints its Events, conditions and Pods until it is deleted.
 func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -198,18 +195,18 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 	if err := d.client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("deleting the node: %w", err)
 	}
-	d.tell("delete requested; the finalizer %s holds the node", api.Finalizer)
+	d.sayAt("delete requested; the finalizer %s holds the node", api.Finalizer)
 	completed, deleted, condition := false, false, ""
 	for !completed || !deleted {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the node to go: %w (last condition: %s)", ctx.Err(), condition)
+			return fmt.Errorf("waiting for the deletion of the node: %w (last condition: %s)", ctx.Err(), condition)
 		case change, open := <-events.ResultChan():
 			if !open {
 				return fmt.Errorf("the API server ended the watch of Events before the node was deleted")
 			}
 			if event, is := change.Object.(*corev1.Event); is {
-				d.tell("event      %-16s %s", event.Reason, event.Message)
+				d.sayAt("event      %-16s %s", event.Reason, event.Message)
 				completed = completed || event.Reason == "CleanupCompleted"
 			}
 		case change, open := <-pods.ResultChan():
@@ -217,7 +214,7 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 				return fmt.Errorf("the API server ended the watch of the pods before the node was deleted")
 			}
 			if pod, is := change.Object.(*corev1.Pod); is {
-				d.tellPod(pod, change.Type, node.Name)
+				d.sayPod(pod, change.Type, node.Name)
 			}
 		case change, open := <-nodes.ResultChan():
 			if !open {
@@ -229,44 +226,45 @@ func (d *demo) deleteAndWatch(ctx context.Context, node *corev1.Node) error {
 			}
 			if change.Type == "DELETED" {
 				deleted = true
-				d.tell("%s", d.released(ctx, node))
+				d.sayAt("%s", d.released(ctx, node))
 				continue
 			}
 			if cleanup := api.CleanupConditionOf(current); cleanup != nil && cleanup.Message != condition {
 				condition = cleanup.Message
-				d.tell("condition  %-16s %s", cleanup.Reason, cleanup.Message)
+				d.sayAt("condition  %-16s %s", cleanup.Reason, cleanup.Message)
 			}
 		}
 	}
 	return nil
 }
 
-// released says why the node is deleted. The agent writes the end of the cleanup
-// into the run record before it takes the finalizer off.
+// released describes why the node is deleted. The agent records the end of the cleanup before it removes
+// the finalizer.
 func (d *demo) released(ctx context.Context, node *corev1.Node) string {
 	run, err := d.run(ctx, node)
 	if err != nil || run.State != api.Succeeded {
-		return fmt.Sprintf("node %s is deleted, and no record says that its steps are done", node.Name)
+		return fmt.Sprintf("node %s is deleted, and no record shows that its steps are done", node.Name)
 	}
-	return fmt.Sprintf("the steps are done, the agent took the finalizer off: node %s is deleted", node.Name)
+	return fmt.Sprintf("the steps are done, the agent removed the finalizer: node %s is deleted", node.Name)
 }
 
-// tellPod tells of pods that leave the node, and of those that replace them.
-func (d *demo) tellPod(pod *corev1.Pod, change watch.EventType, leaving string) {
+// sayPod prints the eviction of a pod from the node, and the start of its replacement.
+func (d *demo) sayPod(pod *corev1.Pod, change watch.EventType, node string) {
 	ready := slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
 		return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
 	})
 	switch {
-	case pod.Spec.NodeName == leaving && change == watch.Deleted:
-		d.tell("pod        %s was evicted and is deleted", pod.Name)
-	case pod.Spec.NodeName != leaving && change == watch.Modified && ready && pod.CreationTimestamp.After(d.began.Add(-time.Second)):
+	case pod.Spec.NodeName == node && change == watch.Deleted:
+		d.sayAt("pod        %s was evicted and is deleted", pod.Name)
+	case pod.Spec.NodeName != node && change == watch.Modified && ready && pod.CreationTimestamp.After(d.began.Add(-time.Second)):
 		if !d.replaced[pod.Name] {
 			d.replaced[pod.Name] = true
-			d.tell("pod        %s is ready on %s in the place of one that was evicted", pod.Name, pod.Spec.NodeName)
+			d.sayAt("pod        %s is ready on %s and replaces an evicted one", pod.Name, pod.Spec.NodeName)
 		}
 	}
 }
 
-func (d *demo) tell(format string, arguments ...any) {
+// sayAt prints a line with the time since the deletion request.
+func (d *demo) sayAt(format string, arguments ...any) {
 	say("  %6.2fs  %s", time.Since(d.began).Seconds(), fmt.Sprintf(format, arguments...))
 }

@@ -25,7 +25,7 @@ func configFor(inventory string) string {
 	return strings.ReplaceAll(configTemplate, "${INVENTORY}", inventory)
 }
 
-// say prints a line of the demo's own words.
+// say prints a line of the demo.
 func say(format string, arguments ...any) { fmt.Printf(format+"\n", arguments...) }
 
 func headline(number int, text string) { fmt.Printf("\n[%d/6] %s\n", number, text) }
@@ -33,40 +33,40 @@ func headline(number int, text string) { fmt.Printf("\n[%d/6] %s\n", number, tex
 // agentUser is the agent's service account.
 const agentUser = "system:serviceaccount:" + api.Namespace + ":" + api.Agent
 
-// demo is one performance.
+// demo holds the state of one demo.
 type demo struct {
-	*stage
+	*target
 	client    kubernetes.Interface
 	inventory *cluster.Process
-	// bin is the folder of the programs: the demo's own.
+	// bin is the folder of the demo's programs.
 	bin string
-	// made is what leave takes away again.
+	// made lists what removeFromCluster removes.
 	made made
-	// processes end with the demo when the cluster is the user's own.
+	// processes are the processes to stop after the demo on the user's own cluster.
 	processes []*cluster.Process
 	began     time.Time
-	// replaced are the pods that took an evicted one's place, by name.
+	// replaced holds the names of the pods that replaced an evicted pod.
 	replaced map[string]bool
 	timeout  time.Duration
 }
 
-// up plays the demo. It returns nil only when the Node went for the right reason.
+// up runs the demo. It returns nil only if the cleanup completed before the Node was deleted.
 func up(ctx context.Context) (err error) {
 	program, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("looking for the programs beside this one: %w", err)
+		return fmt.Errorf("finding the folder of this program: %w", err)
 	}
 	headline(1, "A cluster")
-	stage, err := chooseStage(ctx)
+	target, err := chooseTarget(ctx)
 	if err != nil {
 		return err
 	}
-	d := &demo{stage: stage, bin: filepath.Dir(program), replaced: map[string]bool{}, timeout: stepTimeout}
-	if d.client, err = kubernetes.NewForConfig(stage.rest); err != nil {
+	d := &demo{target: target, bin: filepath.Dir(program), replaced: map[string]bool{}, timeout: stepTimeout}
+	if d.client, err = kubernetes.NewForConfig(target.rest); err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
 	if d.local == nil {
-		defer func() { err = errors.Join(err, d.leave(context.WithoutCancel(ctx))) }()
+		defer func() { err = errors.Join(err, d.removeFromCluster(context.WithoutCancel(ctx))) }()
 	}
 	ports, err := freePorts(5)
 	if err != nil {
@@ -74,7 +74,7 @@ func up(ctx context.Context) (err error) {
 	}
 	webhook, probes, metrics, inventory, kwok := ports[0], ports[1], ports[2], ports[3], ports[4]
 	if d.local == nil {
-		if err := d.playKubelets(ctx, kwok); err != nil {
+		if err := d.startKwok(ctx, kwok); err != nil {
 			return err
 		}
 	}
@@ -90,19 +90,19 @@ func up(ctx context.Context) (err error) {
 		return err
 	}
 	headline(4, "Three nodes with pods on them")
-	doomed, err := d.populate(ctx)
+	deleted, err := d.populate(ctx)
 	if err != nil {
 		return err
 	}
-	headline(5, "kubectl delete node "+doomed.Name)
-	if err := d.deleteAndWatch(ctx, doomed); err != nil {
+	headline(5, "kubectl delete node "+deleted.Name)
+	if err := d.deleteAndWatch(ctx, deleted); err != nil {
 		return err
 	}
-	headline(6, "Did it go for the right reason?")
-	if err := d.verify(ctx, doomed); err != nil {
+	headline(6, "Was the node deleted after its cleanup?")
+	if err := d.verify(ctx, deleted); err != nil {
 		return err
 	}
-	d.farewell(metrics)
+	d.sayNextSteps(metrics)
 	return nil
 }
 
@@ -117,15 +117,15 @@ func (d *demo) install(ctx context.Context, webhook, inventory string) error {
 		if err := refuseInstalled(ctx, d.rest); err != nil {
 			return err
 		}
-		// Until the agent has limited it to the demo's nodes, the policy would hold
-		// those of all others.
+		// The policy would add the finalizer to all new nodes until the agent has limited it to the
+		// demo's nodes.
 		arguments = append(arguments, "--admission", "webhook")
 		d.made.install = true
 	}
 	return d.nodecleanup(ctx, arguments...)
 }
 
-// nodecleanup runs the CLI as an operator would, and shows what it says.
+// nodecleanup runs the CLI as an operator would, and shows its output.
 func (d *demo) nodecleanup(ctx context.Context, arguments ...string) error {
 	say("  $ kubectl nodecleanup %s", strings.Join(arguments, " "))
 	command := exec.CommandContext(ctx, filepath.Join(d.bin, "kubectl-nodecleanup"), arguments...)
@@ -138,7 +138,7 @@ func (d *demo) nodecleanup(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// indenter shows the output of another program, set apart from ours.
+// indenter indents the output of another program.
 type indenter struct{ midLine bool }
 
 func (i *indenter) Write(data []byte) (int, error) {
@@ -155,7 +155,7 @@ func (i *indenter) Write(data []byte) (int, error) {
 func (d *demo) startAgent(ctx context.Context, webhook, probes, metrics string) error {
 	kubeconfig := d.kubeconfig
 	if d.local != nil {
-		// With the rights that the manifests give the agent, and no others.
+		// The agent has only the rights that the manifests grant.
 		var err error
 		kubeconfig, err = d.local.KubeconfigFor(agentUser, "system:serviceaccounts", "system:serviceaccounts:"+api.Namespace)
 		if err != nil {
@@ -173,8 +173,8 @@ func (d *demo) startAgent(ctx context.Context, webhook, probes, metrics string) 
 	return err
 }
 
-// process starts a program that stays as long as the cluster does or, beside
-// the user's own cluster, as long as the demo.
+// process starts a program that runs as long as the local cluster or, with the user's own cluster, as
+// long as the demo.
 func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.Process, error) {
 	process := cluster.NewProcess(command, d.folder)
 	if d.local != nil {
@@ -193,8 +193,8 @@ func (d *demo) process(ctx context.Context, command cluster.Command) (*cluster.P
 	return process, nil
 }
 
-// playKubelets runs kwok beside a user's own cluster, for the fake nodes.
-func (d *demo) playKubelets(ctx context.Context, serve string) error {
+// startKwok runs kwok on this machine for the fake nodes in the user's own cluster.
+func (d *demo) startKwok(ctx context.Context, serve string) error {
 	command, err := cluster.KwokCommand(ctx, d.folder, d.kubeconfig, serve, os.Stdout)
 	if err != nil {
 		return err

@@ -14,15 +14,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// verify checks that the Node went because its cleanup was done, and for no
-// other reason.
+// verify checks that the completed cleanup is the reason for the deletion.
 func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 	var faults []error
 	check := func(ok bool, what string) {
 		mark := "yes"
 		if !ok {
 			mark = "NO "
-			faults = append(faults, fmt.Errorf("not so: %s", what))
+			faults = append(faults, fmt.Errorf("verifying the demo: not true: %s", what))
 		}
 		say("  %s  %s", mark, what)
 	}
@@ -33,7 +32,7 @@ func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return err
 	}
-	check(run.State == api.Succeeded && !run.DryRun, fmt.Sprintf("its run record %s outlives it and says %s", api.RunName(node.Name, node.UID), run.State))
+	check(run.State == api.Succeeded && !run.DryRun, fmt.Sprintf("its run record %s still exists, with state %s", api.RunName(node.Name, node.UID), run.State))
 	done := 0
 	for _, step := range run.Steps {
 		if step.State == api.StepSucceeded {
@@ -47,22 +46,22 @@ func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 		if err != nil {
 			return err
 		}
-		check(last == agentUser, "the last change of it, which let it go, was the agent's: "+last)
+		check(last == agentUser, "the last change, which removed the finalizer, was made by "+last)
 	}
 
-	heard, err := heardBy(d.inventory, string(node.UID)+"/inventory")
+	requests, err := requestsOf(d.inventory, string(node.UID)+"/inventory")
 	if err != nil {
 		return err
 	}
-	check(heard == 1, fmt.Sprintf("the inventory was notified %d time(s)", heard))
+	check(requests == 1, fmt.Sprintf("the inventory was notified %d time(s)", requests))
 
 	pods, err := d.podsOn(ctx, node.Name)
 	if err != nil {
 		return err
 	}
-	check(len(pods) == 0, "no pod is left on it")
+	check(len(pods) == 0, "it has no pods")
 	err = d.await(ctx, "the evicted pods run elsewhere", d.workloadReady)
-	check(err == nil, fmt.Sprintf("all %d pods run on the nodes that are left", replicas))
+	check(err == nil, fmt.Sprintf("all %d pods run on the other nodes", replicas))
 	return errors.Join(faults...)
 }
 
@@ -75,14 +74,13 @@ func (d *demo) run(ctx context.Context, node *corev1.Node) (*api.Run, error) {
 	return api.DecodeRun(configMap)
 }
 
-// lastWriter says who changed the node last, by the API server's audit log: after
-// the finalizer is off, nobody can.
+// lastWriter returns the user of the last write to the node, from the API server's audit log.
 func (d *demo) lastWriter(node string) (string, error) {
 	events, err := d.local.AuditLog()
 	if err != nil {
 		return "", err
 	}
-	last := "nobody"
+	last := "no user"
 	for _, event := range events {
 		if event.Resource == "nodes" && event.Name == node && event.Code == http.StatusOK && (event.Verb == "patch" || event.Verb == "update") {
 			last = event.User
@@ -91,7 +89,8 @@ func (d *demo) lastWriter(node string) (string, error) {
 	return last, nil
 }
 
-func (d *demo) farewell(metrics string) {
+// sayNextSteps prints commands to try on the local cluster, which keeps running.
+func (d *demo) sayNextSteps(metrics string) {
 	if d.local == nil {
 		return
 	}

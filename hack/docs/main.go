@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ func main() {
 
 func run(folder string, man bool) error {
 	if folder == "" {
-		return fmt.Errorf("say into which folder")
+		return errors.New("parsing arguments: the output folder is missing")
 	}
 	root := cli.New(command.NewEnvironment(genericiooptions.IOStreams{}))
 	if man {

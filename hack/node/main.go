@@ -1,5 +1,5 @@
-// The node of a local Kubernetes, for tests that need one that is real: kubelet and
-// kube-proxy in one program. containerd is in the same go.mod, as programs of its own.
+// Command node is the node of a local Kubernetes for tests that need a real one: kubelet and kube-proxy in
+// one program. containerd is in the same go.mod, as separate programs.
 //
 //	node kubelet|kube-proxy [FLAGS]
 package main

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// Record needs Linux, see test/node.
+// Command record needs Linux, see test/node.
 package main
 
 import (

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Record runs the commands in documents on a real cluster, and replaces the output that the documents
-// show by what the commands print now. It needs root, see test/node.
+// Command record runs the commands in documents on a real cluster, and replaces the outputs in the
+// documents by the new ones. It needs root, see test/node.
 //
 //	go run ./hack/record docs/troubleshooting.md
 package main

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -36,7 +37,7 @@ func release(ctx context.Context, version, folder, only string) error {
 		return fmt.Errorf("version %q is not of the form v1.2.3", version)
 	}
 	if folder == "" {
-		return fmt.Errorf("say into which folder")
+		return errors.New("parsing arguments: the output folder is missing")
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err

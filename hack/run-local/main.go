@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// run runs the agent's command until it ends, which the end of ctx makes it do.
+// run runs the agent's command until it exits. If ctx ends, run sends it SIGTERM.
 func run(ctx context.Context, getenv func(string) string, out io.Writer, command []string) error {
 	if len(command) == 0 {
 		return errors.New("usage: run-local AGENT [ARGUMENT...]")
@@ -62,5 +62,5 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, command
 	if err != nil {
 		err = fmt.Errorf("running %s: %w", command[0], err)
 	}
-	return errors.Join(err, farewell(context.WithoutCancel(ctx), client, out))
+	return errors.Join(err, warnAboutFinalizers(context.WithoutCancel(ctx), client, out))
 }

@@ -83,7 +83,7 @@ func TestRunLocalRefusesAClusterWithAnAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", nobody)
-	if _, err := local(t.Context(), "true", nil); err == nil || !strings.Contains(err.Error(), "FORCE=true does not look") {
+	if _, err := local(t.Context(), "true", nil); err == nil || !strings.Contains(err.Error(), "to skip this check: FORCE=true") {
 		t.Errorf("by a user who may not look: got %v", err)
 	}
 }

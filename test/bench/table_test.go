@@ -43,7 +43,7 @@ func TestBars(t *testing.T) {
 		"a record twice":        {events{one("create", "configmaps", "a"), one("update", "configmaps", "a")}, 0, 9 * time.Second, 0, nil},
 		"too much memory":       {nil, maxMemory*mib + mib, 9 * time.Second, 0, []string{"memory in MiB: got 49.000, want at most 48.00"}},
 		"memory of more nodes":  {nil, 2 * maxMemory * mib, 9 * time.Second, maxMemoryNodes, nil},
-		"as slow as the floor":  {nil, 0, 11 * time.Second, 0, []string{"rate, in parts of the " + eventFloor + ": 1.000, at least 1.10"}},
+		"as slow as the floor":  {nil, 0, 11 * time.Second, 0, []string{"rate, in parts of the " + eventFloor + ": got 1.000, want at least 1.10"}},
 		"too much of each kind": {append(tooMany, tooMany[0]), maxMemory*mib + mib, 20 * time.Second, 0, []string{"rate", "writes per node: got 5.500", "repeated writes: got 1.000", "49.000"}},
 	} {
 		b := &bench{nodes: 2, options: options{rounds: 1}, requests: map[request]int{}, peak: test.peak, agents: rounds(test.took)}

@@ -1,5 +1,5 @@
-// Command kubectl is cmd/kubectl of Kubernetes without the authentication plugins of cloud vendors. It is a program
-// of its own because a cluster does not need it: who has a kubectl already never compiles this one.
+// Command kubectl is cmd/kubectl of Kubernetes without the authentication plugins of cloud vendors. It is a separate
+// program because a cluster does not need kubectl: users with their own kubectl never compile it.
 package main
 
 import (

@@ -13,19 +13,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// made is what the demo has put on a cluster.
+// made lists what the demo has created in a cluster.
 type made struct {
-	// install: the command was run, whether it came to its end or not.
+	// install: the install command was started.
 	install   bool
 	namespace *corev1.Namespace
 	nodes     []*corev1.Node
 }
 
-// leave takes away from a cluster that is the user's own what the demo has put
-// there, and nothing else. What fails does not keep it from the rest; the error
-// says by which commands that is taken away which is left.
-func (d *demo) leave(ctx context.Context) error {
-	say("\nTaking everything away again")
+// removeFromCluster removes the demo's objects from the user's cluster. It continues after an error; the
+// returned error lists the commands that remove the rest.
+func (d *demo) removeFromCluster(ctx context.Context) error {
+	say("\nRemoving everything that the demo created")
 	var errs []error
 	var commands []string
 	try := func(err error, command string) {
@@ -33,8 +32,7 @@ func (d *demo) leave(ctx context.Context) error {
 			errs, commands = append(errs, err), append(commands, "  "+command)
 		}
 	}
-	// The agent first, or it would add the finalizer again; kwok last, for the
-	// pods must end.
+	// Stop the agent first, because it would add the finalizer again. kwok still runs: it ends the pods.
 	for _, process := range d.processes {
 		if process.Name() == "nodecleanup-agent" {
 			try(process.Stop(ctx), fmt.Sprintf("kill -9 %d", process.PID()))
@@ -44,18 +42,18 @@ func (d *demo) leave(ctx context.Context) error {
 		try(d.removeWorkload(ctx), d.kubectl("delete namespace "+namespace))
 	}
 	if d.made.install {
-		try(d.nodecleanup(ctx, "uninstall", "--yes", "--force"), d.reaching(filepath.Join(d.bin, "kubectl-nodecleanup"))+" uninstall --yes --force")
+		try(d.nodecleanup(ctx, "uninstall", "--yes", "--force"), d.commandOn(filepath.Join(d.bin, "kubectl-nodecleanup"))+" uninstall --yes --force")
 	}
 	for _, node := range d.made.nodes {
 		try(d.removeNode(ctx, node), d.kubectl("delete node "+node.Name))
 	}
-	// It holds credentials, and the commands below do without.
+	// The kubeconfig holds credentials; the commands below do not need it.
 	if err := os.Remove(d.kubeconfig); err != nil {
 		errs = append(errs, fmt.Errorf("removing the demo's kubeconfig: %w", err))
 	}
 	err := errors.Join(errs...)
 	if len(commands) > 0 {
-		err = fmt.Errorf("taking everything away again: %w\nRemove the rest with these commands, in this order:\n%s", err, strings.Join(commands, "\n"))
+		err = fmt.Errorf("removing the demo: %w\nRemove the rest with these commands, in this order:\n%s", err, strings.Join(commands, "\n"))
 	}
 	return err
 }
@@ -71,7 +69,7 @@ func (d *demo) removeWorkload(ctx context.Context) error {
 	})
 }
 
-// removeNode deletes the very node that the demo made.
+// removeNode deletes a node that the demo created, by its UID.
 func (d *demo) removeNode(ctx context.Context, node *corev1.Node) error {
 	err := d.client.CoreV1().Nodes().Delete(ctx, node.Name, *metav1.NewPreconditionDeleteOptions(string(node.UID)))
 	if err != nil && !notThere(err) {
@@ -80,13 +78,14 @@ func (d *demo) removeNode(ctx context.Context, node *corev1.Node) error {
 	return nil
 }
 
-// notThere: there is none of that name, or it is another by now.
+// notThere reports whether the object does not exist, or was replaced by another of the same name.
 func notThere(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
 
-// kubectl and reaching write a command as the user types it, for their cluster.
-func (d *demo) kubectl(command string) string { return d.reaching("kubectl") + " " + command }
+// kubectl returns a kubectl command for the user's cluster.
+func (d *demo) kubectl(command string) string { return d.commandOn("kubectl") + " " + command }
 
-func (d *demo) reaching(program string) string {
+// commandOn returns the beginning of a command that runs a program on the user's cluster.
+func (d *demo) commandOn(program string) string {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 	return fmt.Sprintf("KUBECONFIG=%s %s --context %s", quote(d.list), program, quote(d.context))
 }

@@ -16,27 +16,26 @@ import (
 )
 
 const (
-	// localName is the name of the demo's cluster; hack/cluster gives it to no other.
+	// localName is the name of the demo's cluster. hack/cluster reserves it.
 	localName = "demo"
 	onLocal   = "env -u DEMO_KUBECONFIG -u KUBECONFIG make demo"
 )
 
-// stage is the cluster that the demo plays on.
-type stage struct {
+// target is the cluster of the demo.
+type target struct {
 	kubeconfig string
 	rest       *rest.Config
-	// local is the cluster that the demo started; nil when it is the user's own.
+	// local is the cluster that the demo started, nil for the user's own cluster.
 	local *cluster.Cluster
-	// list and context are how the user reaches their own cluster.
+	// list and context are the value of KUBECONFIG and the context of the user's own cluster.
 	list, context string
-	// folder holds the config, and where the cluster is the user's own the
-	// kubeconfig and the logs.
+	// folder holds the config and, for the user's own cluster, the kubeconfig and the logs.
 	folder string
 }
 
-// chooseStage takes the user's cluster when the environment names one and they
-// agree, or else starts a local one in the place of an earlier demo's.
-func chooseStage(ctx context.Context) (*stage, error) {
+// chooseTarget returns the user's cluster if the environment names one and the user agrees. Otherwise, it
+// starts a local cluster, which replaces that of an earlier demo.
+func chooseTarget(ctx context.Context) (*target, error) {
 	dir, err := cluster.DirOf(localName)
 	if err != nil {
 		return nil, err
@@ -49,8 +48,8 @@ func chooseStage(ctx context.Context) (*stage, error) {
 	return local(ctx)
 }
 
-// allWithin tells whether each file of the list is below a directory, as the
-// kubeconfig is that the demo tells its user to take.
+// allWithin reports whether each file of the list is in a directory. The kubeconfig of the demo's own
+// cluster is.
 func allWithin(dir, list string) bool {
 	for _, path := range filepath.SplitList(list) {
 		full, err := filepath.Abs(path)
@@ -64,9 +63,8 @@ func allWithin(dir, list string) bool {
 	return true
 }
 
-// existing asks whether to play on the user's cluster. It refuses one that has an
-// install before it asks.
-func existing(ctx context.Context, variable, list string) (*stage, error) {
+// existing asks the user whether to use their cluster. It refuses a cluster with an install.
+func existing(ctx context.Context, variable, list string) (*target, error) {
 	raw, err := (&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(list)}).Load()
 	if err != nil {
 		return nil, fmt.Errorf("reading %s=%s: %w", variable, list, err)
@@ -80,7 +78,7 @@ func existing(ctx context.Context, variable, list string) (*stage, error) {
 	if err := refuseInstalled(ctx, config); err != nil {
 		return nil, err
 	}
-	fmt.Print("The demo would install nodecleanup there for its own nodes alone, add three fake nodes, delete one, and take everything away again.\nUse that cluster? [y/N] ")
+	fmt.Print("The demo would install nodecleanup there for its own nodes alone, add three fake nodes, delete one, and remove everything that it created.\nUse that cluster? [y/N] ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.ToLower(strings.TrimSpace(answer)) != "y" {
 		return nil, fmt.Errorf("declined; for a local cluster: %s", onLocal)
@@ -92,12 +90,12 @@ func existing(ctx context.Context, variable, list string) (*stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the demo: %w", err)
 	}
-	chosen := &stage{kubeconfig: filepath.Join(folder, "kubeconfig"), rest: config, list: list, context: raw.CurrentContext, folder: folder}
+	chosen := &target{kubeconfig: filepath.Join(folder, "kubeconfig"), rest: config, list: list, context: raw.CurrentContext, folder: folder}
 	return chosen, pin(raw, chosen.kubeconfig)
 }
 
-// pin writes the current context alone into a file: the demo plays to its end on the
-// cluster that was agreed to, although the user switches to another context.
+// pin writes only the current context into a file, so that the demo continues on this cluster if the user
+// switches to another context.
 func pin(raw *clientcmdapi.Config, file string) error {
 	if err := clientcmdapi.MinifyConfig(raw); err != nil {
 		return fmt.Errorf("reading the current context: %w", err)
@@ -108,7 +106,7 @@ func pin(raw *clientcmdapi.Config, file string) error {
 	return nil
 }
 
-func local(ctx context.Context) (*stage, error) {
+func local(ctx context.Context) (*target, error) {
 	started, err := cluster.Replace(ctx, cluster.Options{
 		Name: localName, Output: os.Stdout,
 		WithControllerManager: true, WithScheduler: true, WithKwok: true,
@@ -116,10 +114,10 @@ func local(ctx context.Context) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{kubeconfig: started.Kubeconfig(), rest: started.RESTConfig(), local: started, folder: started.Dir()}, nil
+	return &target{kubeconfig: started.Kubeconfig(), rest: started.RESTConfig(), local: started, folder: started.Dir()}, nil
 }
 
-// down ends the local cluster and everything of it. It is no error when there is none.
+// down stops and removes the local cluster, if there is one.
 func down(ctx context.Context) error {
 	found, err := cluster.Down(ctx, localName)
 	if err != nil {
