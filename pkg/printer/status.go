@@ -129,6 +129,8 @@ type Agent struct {
 	Leads     bool         `json:"leads"`
 	RenewedAt *metav1.Time `json:"renewedAt,omitempty"`
 	DryRun    bool         `json:"dryRun,omitempty"`
+	// MissingGrants describes the roles and bindings that the agent lacks.
+	MissingGrants []string `json:"missingGrants,omitempty"`
 }
 
 // Admission is how new nodes are protected.

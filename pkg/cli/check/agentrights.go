@@ -22,12 +22,15 @@ func agentRights(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(err)
 	}
-	if len(missing) > 0 {
-		hint := ""
+	if s.lacks = missing; len(missing) > 0 {
+		hint, cause := "", ""
 		if status, err := s.readStatus(ctx); err == nil {
 			hint = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+			if cause = strings.Join(status.Agent.MissingGrants, ", "); cause != "" {
+				cause += "; "
+			}
 		}
-		return failed("it lacks: "+access.DescribeAll(missing), hint)
+		return failed(cause+"it lacks: "+rights.Some(missing), hint)
 	}
 	settings, err := s.settings(ctx)
 	if err != nil {

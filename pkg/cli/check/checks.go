@@ -65,6 +65,8 @@ type subject struct {
 	config     *config.Config
 	configErr  error
 	configRead bool
+	// lacks are the rights that the check agent-rights has found missing.
+	lacks []rights.Right
 }
 
 type result struct {
@@ -203,6 +205,9 @@ func cleanups(ctx context.Context, s *subject) result {
 		if cleanup.Stuck {
 			return warn(fmt.Sprintf("node %s is %s: %s", cleanup.Node, cleanup.State, cleanup.Reason), "kubectl nodecleanup diagnose "+cleanup.Node)
 		}
+	}
+	if status.Agent.Health.Bad() && len(status.Cleanups) > 0 {
+		return warn(fmt.Sprintf("%d pending, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
 	}
 	return pass(fmt.Sprintf("%d, none needs attention", len(status.Cleanups)))
 }

@@ -9,14 +9,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// stale describes the age of the agent's status. It is empty while an agent leads and renews it.
+// stale describes the age of the agent's status. It is empty while an agent leads and can renew it.
 func (s *subject) stale(status *printer.Status) string {
-	if status.Agent.Leads {
+	switch {
+	case len(status.Agent.MissingGrants) > 0 && s.seen.Status != nil && !s.seen.Status.UpdatedAt.IsZero():
+		return fmt.Sprintf("as of the agent's last status, %s ago", printer.Age(s.now().Sub(s.seen.Status.UpdatedAt.Time)))
+	case len(status.Agent.MissingGrants) > 0:
+		return "as of the agent's last status"
+	case status.Agent.Leads:
 		return ""
 	}
 	at := status.Agent.RenewedAt
@@ -85,7 +92,24 @@ func guard(ctx context.Context, s *subject) result {
 	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {
 		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", guardFails(status), status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
 	}
+	if fault := s.blind(status); fault != "" {
+		return failed("the agent cannot evaluate a deletion, so "+guardFails(status)+": "+fault, rights.Regrant(ctx, s.client, s.namespace, agent))
+	}
 	return s.probeGuard(ctx, status)
+}
+
+// blind returns why the agent cannot read nodes, empty if it can or that is not known.
+func (s *subject) blind(status *printer.Status) string {
+	if len(status.Agent.MissingGrants) > 0 {
+		return status.Agent.Problem
+	}
+	unread := slices.DeleteFunc(slices.Clone(s.lacks), func(right rights.Right) bool {
+		return right.Group != "" || right.Resource != "nodes" || !slices.Contains([]string{"get", "list", "watch"}, right.Verb)
+	})
+	if len(unread) == 0 {
+		return ""
+	}
+	return "it lacks: " + access.DescribeAll(unread)
 }
 
 // guardFails describes the consequence if the API server cannot reach the delete guard.
@@ -109,7 +133,11 @@ func plugins(ctx context.Context, s *subject) result {
 	slices.SortStableFunc(unhealthy, func(a, b printer.PluginHealth) int { return cmp.Compare(rank(a), rank(b)) })
 	stale := s.stale(status)
 	if len(unhealthy) == 0 && stale != "" {
-		return skip(fmt.Errorf("no agent is the leader, so plugins are not checked; %s: %s without a problem", stale, api.Count(len(status.Plugins), "step")))
+		why := "no agent is the leader"
+		if len(status.Agent.MissingGrants) > 0 {
+			why = status.Agent.Problem
+		}
+		return skip(fmt.Errorf("%s, so plugins are not checked; %s: %s without a problem", why, stale, api.Count(len(status.Plugins), "step")))
 	}
 	if len(unhealthy) == 0 {
 		return pass(api.Count(len(status.Plugins), "step"))

@@ -32,6 +32,11 @@ func stop(status *printer.Status) {
 	status.Agent.RenewedAt = &metav1.Time{Time: night.Add(-20 * time.Minute)}
 }
 
+func powerless(status *printer.Status) {
+	status.Agent.Health, status.Agent.MissingGrants = printer.Broken, []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
+	status.Agent.Problem = "the agent lacks rights: " + status.Agent.MissingGrants[0]
+}
+
 func of(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
 	return func(s *subject) result { return check(t.Context(), s) }
 }
@@ -71,6 +76,12 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
 			s.Plugins[1].Error = "forbidden"
 		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
+		"guard, no rights":   {of(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
+		"plugins, no rights": {of(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
+		"cleanups, no rights": {of(t, cleanups), func(s *printer.Status) {
+			powerless(s)
+			s.Cleanups = []printer.CleanupRow{{Node: "worker", State: "Pending"}}
+		}, printer.Warning, "1 pending, and no agent runs them"},
 		"plugins, stale status": {of(t, plugins), func(s *printer.Status) { stop(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,6 +99,10 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, ""},
 		"agent-missing": {func(f *found) { f.agent.Deployment, f.agent.Leadership = nil, cluster.Leadership{} }, "agent-missing"},
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
+		"rights-missing-with-the-binding": {func(f *found) {
+			f.agent.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
+			f.rights, f.regrant = []access.Right{{Verb: "get", Resource: "nodes"}}, "kubectl nodecleanup install --wait"
+		}, "rights-missing"},
 		"scaled-to-0": {func(f *found) {
 			f.agent.Deployment.Spec.Replicas, f.agent.Leadership = ptr.To[int32](0), cluster.Leadership{}
 		}, "agent-down"},

@@ -68,6 +68,12 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		return cause("agent-missing", "there is no agent: "+view.Problem, inspect.Reinstall(view), bypass(f))
 	case view.Stopped:
 		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp(f.namespace), bypass(f))
+	case len(view.MissingGrants) > 0:
+		return cause("rights-missing", view.Problem, cmp.Or(f.regrant, view.Remedy), bypass(f))
+	case view.Health == printer.Broken && view.Leads && view.Remedy != "":
+		return cause("agent-down", "the agent is down: "+view.Problem, view.Remedy, bypass(f))
+	case view.Health == printer.Broken && view.Remedy != "":
+		return cause("no-leader", "no agent runs cleanups: "+view.Problem, view.Remedy, bypass(f))
 	case view.Health == printer.Broken && view.Leads:
 		return cause("agent-down", "the agent is down: "+view.Problem, logs, fmt.Sprintf("kubectl -n %s describe pods", f.namespace), bypass(f))
 	case view.Health == printer.Broken:
@@ -126,8 +132,8 @@ func nodeInvalid(f *found, _ time.Time) *printer.Cause {
 }
 
 func rightsMissing(f *found, _ time.Time) *printer.Cause {
-	if len(f.rights) == 0 {
-		return nil
+	if len(f.rights) == 0 || f.agent != nil && len(f.agent.MissingGrants) > 0 {
+		return nil // The rule agentDown names what is missing.
 	}
 	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), cmp.Or(f.regrant, "kubectl nodecleanup check"))
 }

@@ -73,6 +73,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		}
 		view.Cleanups = append(view.Cleanups, row)
 	}
+	markUnattended(view)
 	slices.SortFunc(view.Cleanups, func(a, b printer.CleanupRow) int {
 		if a.Stuck != b.Stuck {
 			if a.Stuck {
@@ -148,6 +149,9 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.Namespace)
 	case !leads && s.Deployment != nil && agent.Replicas == 0:
 		agent.Health, agent.Problem, agent.Stopped = printer.Broken, "scaled to 0 replicas", true
+	case len(s.MissingGrants) > 0:
+		agent.Health, agent.Problem, agent.MissingGrants = printer.Broken, lacksRights(s.MissingGrants), s.MissingGrants
+		agent.Remedy = Reinstall(agent)
 	case !leads:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.Deployment != nil && agent.Ready == 0:
@@ -157,7 +161,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	}
 	if s.Stall != nil {
 		agent.Problem = strings.TrimPrefix(agent.Problem+"; "+s.Stall.Text, "; ")
-		agent.Remedy = StallRemedy(s.Namespace, s.Stall)
+		agent.Remedy = cmp.Or(agent.Remedy, StallRemedy(s.Namespace, s.Stall))
 	}
 	return agent
 }
@@ -175,6 +179,11 @@ func StallRemedy(namespace string, stall *cluster.Stall) string {
 		return fmt.Sprintf("kubectl -n %s describe pod %s", namespace, stall.Pod)
 	}
 	return fmt.Sprintf("kubectl -n %s describe deployment %s", namespace, api.Agent)
+}
+
+// lacksRights names the missing objects. Without them the agent may lead and do nothing.
+func lacksRights(missing []string) string {
+	return "the agent lacks rights: " + strings.Join(missing, ", ")
 }
 
 func noLeader(agent printer.Agent, now time.Time) string {
@@ -373,10 +382,10 @@ func next(view *printer.Status, stuck int) string {
 		return Reinstall(view.Agent)
 	case view.Agent.Stopped:
 		return ScaleUp(view.Namespace)
-	case !works(view.Agent.Health) && view.Agent.Outside:
-		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health) && view.Agent.Remedy != "":
 		return view.Agent.Remedy
+	case !works(view.Agent.Health) && view.Agent.Outside:
+		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health):
 		return Logs(view.Namespace, "--tail=20")
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:

@@ -147,6 +147,19 @@ func TestStatusGolden(t *testing.T) {
 		"no-leader": {func(s *Snapshot) {
 			s.Leadership.Leads, s.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, false},
+		"no-rights": {func(s *Snapshot) {
+			s.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
+			s.leave("ip-10-0-7", 20*time.Second, "", "")
+		}, false},
+		"unattended": {func(s *Snapshot) {
+			s.leave("ip-10-0-7", 199*time.Second, "", "")
+			s.leave("ip-10-0-8", 20*time.Second, "", "")
+			s.leave("ip-10-0-9", time.Hour, api.Waiting, "next try in 40s")
+		}, false},
+		"waiting-for-a-slot": {func(s *Snapshot) {
+			s.leave("ip-10-0-7", 110*time.Second, "", "")
+			s.leave("ip-10-0-9", time.Hour, api.Running, "running")
+		}, true},
 		"no-lease":    {func(s *Snapshot) { s.Leadership = cluster.Leadership{} }, false},
 		"no-webhook":  {func(s *Snapshot) { s.Webhook = nil }, false},
 		"no-ca":       {func(s *Snapshot) { s.Webhook.Webhooks[0].ClientConfig.CABundle = nil }, false},

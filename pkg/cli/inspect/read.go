@@ -48,6 +48,8 @@ type Snapshot struct {
 	Guard      *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
+	// MissingGrants describes the roles and bindings that the agent lacks.
+	MissingGrants []string
 
 	Total, Protected int
 	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
@@ -106,7 +108,7 @@ func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
 	if s.Status, err = cluster.AgentStatus(ctx, client, namespace); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.readGrants(ctx, client)
 }
 
 // readStall reads the agent's Pods if its Deployment is not rolled out. Without the right to read

@@ -91,6 +91,32 @@ func TestStatusFollowsTheInstall(t *testing.T) {
 	wantText(t, version.out, "Compatible   NO: use a CLI of the agent's version")
 }
 
+// The agent still leads without its ClusterRoleBinding, and can do nothing.
+func TestStatusNamesAMissingClusterRoleBinding(t *testing.T) {
+	client := admin(t)
+	installWithAgent(t, client, "v0.0.0-dev")
+	makeNode(t, client, "worker", finalizers(api.Finalizer))
+	deleteNode(t, client, "worker")
+	status(t, exit.OK)
+	if err := client.RbacV1().ClusterRoleBindings().Delete(t.Context(), api.Agent, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const fault, fix = "the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist", "kubectl nodecleanup install --agent-url https://127.0.0.1:1"
+	view := status(t, exit.Unhealthy)
+	if view.Agent.Health != printer.Broken || view.Agent.Problem != fault || !view.Agent.Leads || view.Next != fix {
+		t.Errorf("agent %+v, next %q", view.Agent, view.Next)
+	}
+	diagnosis := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "worker")).out
+	wantText(t, diagnosis, "Cause:    "+fault+"\n", fix)
+	report := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check")).out
+	wantText(t, report, "✗ agent-rights", "ClusterRoleBinding nodecleanup-agent does not exist; it lacks: ", "✗ guard: delete guard · the agent cannot evaluate a deletion", fix)
+	if strings.Contains(report, "✓ guard") || strings.Contains(report, "✓ plugins") || strings.Contains(report, "✓ cleanups") {
+		t.Error(report)
+	}
+	must(t, strings.Fields(fix)[2:]...)
+	status(t, exit.OK)
+}
+
 func setCondition(t *testing.T, client kubernetes.Interface, name string, condition corev1.NodeCondition) {
 	t.Helper()
 	node := getNode(t, client, name)

@@ -1,0 +1,75 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+)
+
+// agentSteps names the ClusterRole and the ClusterRoleBinding with the rights that the steps need.
+const agentSteps = "nodecleanup-agent-steps"
+
+// readGrants finds the roles and bindings that the agent lacks. An agent that runs outside the
+// cluster without an install has its own rights.
+func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) (err error) {
+	if s.Deployment == nil && cluster.AgentURL(s.Webhook, s.Guard) == nil {
+		return nil
+	}
+	s.MissingGrants, err = missingGrants(ctx, client, s.Namespace)
+	return err
+}
+
+// missingGrants describes the roles and bindings of the agent that do not exist, and the bindings that
+// do not name its service account. It skips what the caller may not read.
+func missingGrants(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	rbac, options := client.RbacV1(), metav1.GetOptions{}
+	var missing []string
+	var failed error
+	// add returns whether the object exists.
+	add := func(object, fault string, err error) bool {
+		switch {
+		case apierrors.IsNotFound(err):
+			missing = append(missing, object+" does not exist")
+		case apierrors.IsForbidden(err):
+		case err != nil && failed == nil:
+			failed = fmt.Errorf("reading %s: %w", object, err)
+		case err == nil && fault != "":
+			missing = append(missing, object+" "+fault)
+		}
+		return err == nil
+	}
+	clusterBinding := func(name string) {
+		binding, err := rbac.ClusterRoleBindings().Get(ctx, name, options)
+		add("ClusterRoleBinding "+name, faultOf(binding.Subjects, namespace), err)
+	}
+	clusterBinding(api.Agent)
+	_, err := rbac.ClusterRoles().Get(ctx, api.Agent, options)
+	add("ClusterRole "+api.Agent, "", err)
+	// An install creates this role only if a step needs rights.
+	if _, err = rbac.ClusterRoles().Get(ctx, agentSteps, options); !apierrors.IsNotFound(err) && add("ClusterRole "+agentSteps, "", err) {
+		clusterBinding(agentSteps)
+	}
+	binding, err := rbac.RoleBindings(namespace).Get(ctx, api.Agent, options)
+	add(fmt.Sprintf("RoleBinding %s/%s", namespace, api.Agent), faultOf(binding.Subjects, namespace), err)
+	_, err = rbac.Roles(namespace).Get(ctx, api.Agent, options)
+	add(fmt.Sprintf("Role %s/%s", namespace, api.Agent), "", err)
+	return missing, failed
+}
+
+// faultOf returns why a binding with these subjects grants the agent nothing, empty if it does.
+func faultOf(subjects []rbacv1.Subject, namespace string) string {
+	if slices.ContainsFunc(subjects, func(subject rbacv1.Subject) bool {
+		return subject.Kind == rbacv1.ServiceAccountKind && subject.Name == api.Agent && subject.Namespace == namespace
+	}) {
+		return ""
+	}
+	return fmt.Sprintf("does not name service account %s/%s", namespace, api.Agent)
+}
