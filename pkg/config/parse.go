@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -191,24 +190,6 @@ func suggestion(word string, known []string) string {
 		return "; did you mean " + closest + "?"
 	}
 	return ""
-}
-
-var unknownOption = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)
-
-// bind builds the plugin of a step and places the faults of its options.
-func (p *parser) bind(path string, descriptor cleanup.Descriptor, options rawOptions) cleanup.Plugin {
-	plugin, faults := descriptor.Bind(options.json)
-	for _, err := range faults {
-		var option cleanup.OptionError
-		place, problem := path, err.Error()
-		if errors.As(err, &option) {
-			place, problem = path+"."+option.Path, option.Problem
-		} else if match := unknownOption.FindStringSubmatch(problem); match != nil {
-			place, problem = path+"."+match[2], fmt.Sprintf("%s option of plugin %s", match[1], descriptor.Name)
-		}
-		p.fault(place, "%s", problem)
-	}
-	return plugin
 }
 
 func (p *parser) atLeast(path string, written *int, otherwise, least int) int {

@@ -114,7 +114,7 @@ func TestParseRefuses(t *testing.T) {
 		"unknown plugin":       {header + "steps:\n- name: a\n  plugin: pant\n", `line 5: steps[0].plugin: unknown plugin "pant"; known plugins: paint, tell`},
 		"unknown option":       {header + "steps:\n- name: a\n  plugin: paint\n  options:\n    colour: red\n", `line 7: steps[0].options.colour: unknown option of plugin paint`},
 		"wrong option":         {header + "steps:\n- name: a\n  plugin: paint\n  options:\n    color: beige\n", `line 7: steps[0].options.color: must not be beige`},
-		"option of wrong type": {header + "steps:\n- name: a\n  plugin: paint\n  options: {color: 3}\n", `line 6: steps[0].options: json: cannot unmarshal number`},
+		"option of wrong type": {header + "steps:\n- name: a\n  plugin: paint\n  options: {color: 3}\n", `line 6: steps[0].options.color: json: cannot unmarshal number`},
 		"bad duration":         {header + "steps:\n- name: a\n  plugin: tell\n  timeout: 5 minutes\n", `line 6: "5 minutes" is not a duration such as 90s, 30m or 2h`},
 		"no total":             {header + "steps:\n- name: a\n  plugin: tell\n  totalTimeout: 0s\n", `line 6: steps[0].totalTimeout: must be longer than 0, not 0s`},
 		"negative duration":    {header + "steps:\n- name: a\n  plugin: tell\n  timeout: -5m\n", `line 6: steps[0].timeout: must be longer than 0, not -5m0s`},
