@@ -5,11 +5,13 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer/printertest"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/schema"
 )
 
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
@@ -125,6 +127,19 @@ func catalog() printer.View {
 	return view
 }
 
+func plugin() printer.View {
+	view := printer.NewPlugin("http")
+	view.Summary, view.Critical, view.TimeoutSeconds, view.Abilities = "sends a document", true, 30, []string{"health check", "preview"}
+	view.Options = []schema.Option{
+		{Name: "url", Type: "string or secretKeyRef", Required: true, Description: "An http or https URL, as a template, or in a Secret. The values of references are percent-encoded."},
+		{Name: "rules[].action", Type: "evict | skip | waitCompleted | last | rolloutRestart | something", Default: "evict"},
+		{Name: "colour"},
+	}
+	view.Example = "- name: http\n  plugin: http\n  options:\n    url: http://a\n"
+	view.Rules = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list"}}, {APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"patch"}}}
+	return view
+}
+
 func checks() printer.View {
 	view := printer.NewChecks(night)
 	view.Checks = []printer.Check{
@@ -141,7 +156,7 @@ func checks() printer.View {
 func TestViewsGolden(t *testing.T) {
 	yes, no := true, false
 	for name, view := range map[string]printer.View{
-		"nodes": nodes(), "nodes-marked": nodesMarked(), "nodes-not-protected": nodesNotProtected(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "checks": checks(),
+		"nodes": nodes(), "nodes-marked": nodesMarked(), "nodes-not-protected": nodesNotProtected(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "plugin": plugin(), "checks": checks(),
 		"plans": printer.NewPlanList([]*printer.Plan{plan(), unhashed(), runnable()}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
 	} {
 		for _, form := range printer.Forms {

@@ -31,11 +31,11 @@ type Options struct {
 func New(environment *command.Environment, catalog func() []cleanup.Descriptor) *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "plugins",
-		Short: "List and test plugins, and show the health of those in the config",
+		Short: "List, describe and test plugins, and show the health of those in the config",
 		Args:  command.NoArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	parent.AddCommand(list(environment, catalog), status(environment), test(environment), conform(environment))
+	parent.AddCommand(list(environment, catalog), describe(environment, catalog), status(environment), test(environment), conform(environment))
 	return parent
 }
 
@@ -125,16 +125,20 @@ func (o *Options) list(ctx context.Context, catalog []cleanup.Descriptor) error 
 	known, using := o.using(ctx, catalog)
 	view := printer.NewCatalog()
 	for _, descriptor := range known {
-		timeout := descriptor.Defaults.Timeout
-		if timeout == 0 {
-			timeout = config.DefaultTimeout
-		}
 		view.Plugins = append(view.Plugins, printer.CatalogPlugin{
 			Name: descriptor.Name, Summary: descriptor.Summary, Critical: descriptor.Defaults.Critical,
-			TimeoutSeconds: int64(timeout.Seconds()), Steps: using[descriptor.Name],
+			TimeoutSeconds: int64(timeout(descriptor).Seconds()), Steps: using[descriptor.Name],
 		})
 	}
 	return o.Print(o.Environment, view)
+}
+
+// timeout returns the default timeout of a step.
+func timeout(descriptor cleanup.Descriptor) time.Duration {
+	if descriptor.Defaults.Timeout == 0 {
+		return config.DefaultTimeout
+	}
+	return descriptor.Defaults.Timeout
 }
 
 // using returns the plugins of the agent, and the steps that use each. The list is useful without a

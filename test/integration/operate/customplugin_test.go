@@ -44,6 +44,7 @@ func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
 	f.run("plan", "worker").exits(exit.OK).says("effects not known: this CLI does not have plugin slack", "cleanup --plan cannot run exactly this plan: step tell cannot be previewed",
 		"Run it, without --plan: kubectl nodecleanup cleanup worker")
 	f.run("plugins", "list").exits(exit.OK).says("slack     tell    posts to a channel")
+	f.run("plugins", "describe", "slack").exits(exit.OK).says("slack: posts to a channel", "\n  channel\n", "only the agent has this plugin")
 	var report printer.Checks
 	f.run("check", "-o", "json").into(&report)
 	if at := slices.IndexFunc(report.Checks, func(check printer.Check) bool { return check.ID == "config" }); at < 0 || report.Checks[at].Outcome != printer.Pass {
