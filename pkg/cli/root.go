@@ -15,6 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/completion"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/diagnose"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
@@ -68,6 +69,7 @@ the steps of its config, and then removes the finalizer.`,
 		diagnose.New(environment),
 		preflight.New(environment),
 		plugins.New(environment, catalog),
+		config.New(environment, catalog),
 	)
 	group(root, "act", "Act on nodes:",
 		cleanup.New(environment),

@@ -102,6 +102,10 @@ func TestWrongUsage(t *testing.T) {
 		"no step to test":    {[]string{"plugins", "test"}, exit.Usage, []string{"one step or plugin"}},
 		"no time":            {[]string{"uninstall", "--timeout", "0s"}, exit.Usage, []string{"--timeout"}},
 		"options at once":    {[]string{"install", "--replicas", "0", "--image", "a b"}, exit.Usage, []string{"at least 1", "white space"}},
+		"no file":            {[]string{"config", "validate"}, exit.Usage, []string{"one file, or - for stdin"}},
+		"no such config":     {[]string{"config", "validate", "/does/not/exist"}, exit.Usage, []string{"/does/not/exist"}},
+		"no plugin":          {[]string{"plugins", "describe"}, exit.Usage, []string{"one plugin"}},
+		"no such plugin":     {[]string{"plugins", "describe", "drian"}, exit.Failure, []string{`there is no plugin "drian"`, "Did you mean: kubectl nodecleanup plugins describe drain?", "plugins list"}},
 		"no such file":       {[]string{"install", "--config", "/does/not/exist"}, exit.Usage, []string{"/does/not/exist"}},
 		"a bad config": {
 			[]string{"install", "--config", file("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nstep: 1\nsteps:\n- {name: a, plugin: nope}\n")}, exit.Failure,

@@ -219,7 +219,7 @@ func paused(ctx context.Context, s *subject) result {
 		return skip(err)
 	case status.Pause == nil && s.seen.Status != nil && s.seen.Status.Brake.AlertsError != "":
 		return warn("cleanups may begin, but the alerts of the brake cannot be read: "+s.seen.Status.Brake.AlertsError,
-			fmt.Sprintf("check brake.alerts: kubectl -n %s edit configmap %s", s.namespace, api.ConfigName))
+			"check brake.alerts: kubectl nodecleanup config edit")
 	case status.Pause != nil && status.Pause.Ends():
 		return pass(status.Pause.Line(s.now()))
 	case status.Pause != nil:

@@ -72,7 +72,7 @@ func configValid(ctx context.Context, s *subject) result {
 	if apierrors.IsForbidden(err) {
 		return skip(err)
 	}
-	hint := fmt.Sprintf("kubectl -n %s edit configmap %s", s.namespace, api.ConfigName)
+	hint := "kubectl nodecleanup config edit"
 	if err != nil {
 		return failed(err.Error(), hint)
 	}

@@ -120,7 +120,7 @@ func configRefused(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "),
-		fmt.Sprintf("kubectl -n %s edit configmap %s", f.namespace, api.ConfigName))
+		"kubectl nodecleanup config edit")
 }
 
 func nodeInvalid(f *found, _ time.Time) *printer.Cause {

@@ -395,7 +395,7 @@ func next(view *printer.Status, stuck int) string {
 	case !works(view.Admission.Health), view.Guard.Health.Bad():
 		return Logs(view.Namespace, "--tail=-1 | grep -i certificate")
 	case !works(view.Config.Health):
-		return fmt.Sprintf("kubectl -n %s edit configmap %s", view.Namespace, api.ConfigName)
+		return "kubectl nodecleanup config edit"
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():

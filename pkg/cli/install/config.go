@@ -86,8 +86,7 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 		return fmt.Errorf("reading the config that stays: %w", err)
 	}
 	if _, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog.Plugins); err != nil {
-		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:\n  %s\nFix it: kubectl -n %s edit configmap %s. Or give another: --config FILE",
-			strings.ReplaceAll(err.Error(), "\n", "\n  "), options.Namespace, api.ConfigName)
+		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:%v\nFix it: kubectl nodecleanup config edit. Or give another: --config FILE", preview.Indented{Err: err})
 	}
 	return nil
 }

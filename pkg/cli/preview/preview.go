@@ -80,8 +80,8 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string) 
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 
-// Config reads the config on the cluster, and checks it.
-func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
+// ReadConfig returns the ConfigMap with the config on the cluster.
+func ReadConfig(ctx context.Context, client kubernetes.Interface, namespace string) (*corev1.ConfigMap, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, &exit.Error{
@@ -93,24 +93,36 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 	if err != nil {
 		return nil, fmt.Errorf("reading the config: %w", err)
 	}
+	return configMap, nil
+}
+
+// Config reads the config on the cluster, and checks it.
+func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
+	configMap, err := ReadConfig(ctx, client, namespace)
+	if err != nil {
+		return nil, err
+	}
 	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), c.Plugins)
 	if err != nil {
-		next := fmt.Sprintf("Fix the lines above: kubectl -n %s edit configmap %s.", namespace, api.ConfigName)
+		next := "Fix the lines above: kubectl nodecleanup config edit."
 		if c.Note == "" {
 			next += " Until then, the agent uses the last valid config."
 		} else {
 			err = fmt.Errorf("%w\n%s", err, c.Note)
 		}
-		return nil, &exit.Error{Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, indented{err}), Next: next}
+		return nil, &exit.Error{Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, Indented{err}), Next: next}
 	}
 	return settings, nil
 }
 
-// indented writes each fault on its own line.
-type indented struct{ error }
+// Indented writes each fault of a config on its own line.
+type Indented struct{ Err error }
 
-func (i indented) Error() string { return "\n  " + strings.ReplaceAll(i.error.Error(), "\n", "\n  ") }
-func (i indented) Unwrap() error { return i.error }
+// Error returns the faults.
+func (i Indented) Error() string { return "\n  " + strings.ReplaceAll(i.Err.Error(), "\n", "\n  ") }
+
+// Unwrap returns the faults as one error.
+func (i Indented) Unwrap() error { return i.Err }
 
 // lookBack reads past runs for the estimate, and checks whether the agent uses the same config. It
 // notes unreadable objects: a plan is useful without them.

@@ -93,7 +93,7 @@ func TestInstallKeepsForeignFields(t *testing.T) {
 	}
 
 	warned := must(t, "upgrade", "--image", "registry.example/agent:v9")
-	wantText(t, warned.errOut, "WARNING: the config on the cluster stays, and an agent of this version refuses it:", "edit configmap nodecleanup-config", "--config FILE")
+	wantText(t, warned.errOut, "WARNING: the config on the cluster stays, and an agent of this version refuses it:", "nodecleanup config edit", "--config FILE")
 
 	if got := webhookCA(t, client); got != "agent's CA" {
 		t.Errorf("the CA in the webhook became %q", got)

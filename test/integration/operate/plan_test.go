@@ -148,7 +148,7 @@ func TestPlanWithAnInvalidConfig(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.node("worker", nil)
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drian}]\n")
-	f.run("plan", "worker").exits(exit.Failure).says(`line 3`, `unknown plugin "drian"`, "edit configmap nodecleanup-config")
+	f.run("plan", "worker").exits(exit.Failure).says(`line 3`, `unknown plugin "drian"`, "nodecleanup config edit")
 	if err := f.client.CoreV1().ConfigMaps(f.namespace).Delete(t.Context(), api.ConfigName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
