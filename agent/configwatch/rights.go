@@ -14,7 +14,7 @@ func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 	if changed.Hash == w.Current().Hash {
 		return nil
 	}
-	lacks, err := access.MissingOfSteps(ctx, changed.Steps, access.Self(w.Client))
+	lacks, err := access.MissingOfConfig(ctx, changed, access.Self(w.Client))
 	if err != nil {
 		w.Log.Warn("cannot check the rights that the config needs", "err", err)
 		return nil
@@ -22,14 +22,14 @@ func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 	if len(lacks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: print the manifest that grants them, then apply it: kubectl nodecleanup check. The agent then applies the config without a restart",
-		access.DescribeLacks(lacks))
+	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: grant them: kubectl nodecleanup install, or helm upgrade; the rules are: %s. The agent then applies the config without a restart",
+		access.DescribeLacks(lacks), access.Lines(access.RulesOf(lacks)))
 }
 
 // warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. It
 // returns no error, because an agent that does not start protects no Node.
 func (w *Watch) warnOfMissingRights(ctx context.Context, first *config.Config) {
-	lacks, err := access.MissingOfSteps(ctx, first.Steps, access.Self(w.Client))
+	lacks, err := access.MissingOfConfig(ctx, first, access.Self(w.Client))
 	switch {
 	case err != nil:
 		w.Log.Warn("cannot check the rights that the config needs", "err", err)

@@ -12,6 +12,9 @@ const (
 	Namespace = "nodecleanup-system"
 	// Agent names the agent's Deployment, Service, ServiceAccount, ClusterRole and Lease.
 	Agent = "nodecleanup-agent"
+	// AgentSteps names the ClusterRole and the ClusterRoleBinding with the rights that the configured
+	// steps need.
+	AgentSteps = "nodecleanup-agent-steps"
 	// AgentEvents names the Role and the RoleBinding of the agent in the namespace "default",
 	// where Events about Nodes are.
 	AgentEvents = "nodecleanup-agent-events"

@@ -5,7 +5,7 @@
 // and timeouts, and whether it is critical. A plugin implements none of that.
 //
 // A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
-// Previewer, Verifier, Withdrawer, RuleRequirer, OutputNamer. They are detected once, when the step is
+// Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, OutputNamer. They are detected once, when the step is
 // built.
 package cleanup
 
@@ -75,6 +75,13 @@ type RuleRequirer interface {
 	// Rules returns the RBAC rules that the agent needs for the options of this step, for all
 	// namespaces. It calls nothing.
 	Rules() []rbacv1.PolicyRule
+}
+
+// OptionalRuleRequirer is implemented by plugins that use further rights if the agent has them. An
+// install grants them; the agent accepts a config without them.
+type OptionalRuleRequirer interface {
+	// OptionalRules returns these RBAC rules, for all namespaces. It calls nothing.
+	OptionalRules() []rbacv1.PolicyRule
 }
 
 // OutputNamer is implemented by plugins that record outputs, see Target.Output. The config rejects a

@@ -62,7 +62,7 @@ func kinds() []kind {
 		admission = "admissionregistration.k8s.io"
 		rbac      = "rbac.authorization.k8s.io"
 	)
-	agent := []string{api.Agent}
+	agent, steps := []string{api.Agent}, []string{api.Agent, api.AgentSteps}
 	validating := []string{api.WebhookName, api.RecordsPolicyName}
 	return []kind{
 		{of(admission, "v1", "MutatingWebhookConfiguration"), "mutatingwebhookconfigurations", false, phaseAdmission, []string{api.WebhookName}},
@@ -88,8 +88,8 @@ func kinds() []kind {
 
 		{of(rbac, "v1", "RoleBinding"), "rolebindings", true, phaseRights, agent},
 		{of(rbac, "v1", "Role"), "roles", true, phaseRights, agent},
-		{of(rbac, "v1", "ClusterRoleBinding"), "clusterrolebindings", false, phaseRights, agent},
-		{of(rbac, "v1", "ClusterRole"), "clusterroles", false, phaseRights, agent},
+		{of(rbac, "v1", "ClusterRoleBinding"), "clusterrolebindings", false, phaseRights, steps},
+		{of(rbac, "v1", "ClusterRole"), "clusterroles", false, phaseRights, steps},
 		{of("", "v1", "ServiceAccount"), "serviceaccounts", true, phaseRights, agent},
 
 		{of("", "v1", "Namespace"), "namespaces", false, phaseNamespace, nil},

@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/manifests"
@@ -66,6 +68,10 @@ func customise(object *unstructured.Unstructured, options Options) error {
 	switch object.GetKind() {
 	case "Namespace":
 		object.SetName(options.Namespace)
+	case "ClusterRole":
+		if object.GetName() == api.AgentSteps && options.StepRules != nil {
+			return setRules(object, options.StepRules)
+		}
 	case "ClusterRoleBinding", "RoleBinding":
 		return eachMap(object.Object, func(subject map[string]any) error {
 			subject["namespace"] = options.Namespace
@@ -104,6 +110,19 @@ func customise(object *unstructured.Unstructured, options Options) error {
 		}, "webhooks")
 	}
 	return nil
+}
+
+// setRules replaces the rules of a ClusterRole.
+func setRules(object *unstructured.Unstructured, rules []rbacv1.PolicyRule) error {
+	list := make([]any, len(rules))
+	for i := range rules {
+		rule, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&rules[i])
+		if err != nil {
+			return err
+		}
+		list[i] = rule
+	}
+	return unstructured.SetNestedSlice(object.Object, list, "rules")
 }
 
 // ofNamespace makes a rule of a FlowSchema one about the agent in that namespace.

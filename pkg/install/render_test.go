@@ -81,6 +81,8 @@ func TestManifestsUseTheNamesOfTheCode(t *testing.T) {
 		"ServiceAccount/" + api.Agent,
 		"ClusterRole/" + api.Agent,
 		"ClusterRoleBinding/" + api.Agent,
+		"ClusterRole/" + api.AgentSteps,
+		"ClusterRoleBinding/" + api.AgentSteps,
 		"Role/" + api.Agent,
 		"RoleBinding/" + api.Agent,
 		"Role/" + api.AgentEvents,

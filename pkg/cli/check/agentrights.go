@@ -36,12 +36,12 @@ func agentRights(ctx context.Context, s *subject) result {
 	if err != nil {
 		return pass("complete for an install; the rights that the steps need are not known: the config cannot be read or is not valid")
 	}
-	lacks, err := rights.MissingOfSteps(ctx, s.client, s.namespace, settings.Steps)
+	lacks, err := rights.MissingOfConfig(ctx, s.client, s.namespace, settings)
 	switch {
 	case err != nil:
 		return skip(err)
 	case len(lacks) > 0:
-		return s.lacking(access.DescribeLacks(lacks), access.RulesOf(lacks))
+		return s.lacking(ctx, access.DescribeLacks(lacks), access.RulesOf(lacks))
 	}
 	return pass("complete")
 }
@@ -61,12 +61,16 @@ func (s *subject) reportedRights(ctx context.Context, denied error) result {
 		}
 	}
 	if len(rules) > 0 {
-		return s.lacking(strings.Join(steps, "; "), rules)
+		return s.lacking(ctx, strings.Join(steps, "; "), rules)
 	}
 	return skip(denied)
 }
 
-// lacking names the rights that the steps lack, with the manifest that grants them.
-func (s *subject) lacking(steps string, rules []rbacv1.PolicyRule) result {
-	return failed("it lacks: "+steps, "apply, or change the options of the step:\n"+access.Manifest(s.namespace, rules))
+// lacking names the rights that the steps lack, with the command and the manifest that grant them.
+func (s *subject) lacking(ctx context.Context, steps string, rules []rbacv1.PolicyRule) result {
+	grant := "kubectl nodecleanup install"
+	if status, err := s.readStatus(ctx); err == nil {
+		grant = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+	}
+	return failed("it lacks: "+steps, grant+"; or apply this manifest:\n"+access.Manifest(s.namespace, rules))
 }

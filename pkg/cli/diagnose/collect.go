@@ -311,10 +311,12 @@ func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (er
 	if f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace); err != nil {
 		return err
 	}
-	if len(f.rights) > 0 && f.agent != nil {
+	ahead := slices.DeleteFunc(slices.Clone(f.planned), func(step config.Step) bool { return !f.ahead(step.Name) })
+	if f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, ahead); err != nil {
+		return err
+	}
+	if f.agent != nil && (len(f.rights) > 0 || len(f.lacks) > 0) {
 		f.regrant = rights.Regrant(ctx, client, f.namespace, inspect.Assess(f.agent, version.Version, f.now()).Agent)
 	}
-	ahead := slices.DeleteFunc(slices.Clone(f.planned), func(step config.Step) bool { return !f.ahead(step.Name) })
-	f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, ahead)
-	return err
+	return nil
 }

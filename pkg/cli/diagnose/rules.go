@@ -145,7 +145,7 @@ func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("step-rights-missing", "the agent lacks rights: "+access.DescribeLacks(f.lacks),
-		"print the manifest that grants them, then apply it: kubectl nodecleanup check")
+		cmp.Or(f.regrant, "kubectl nodecleanup install"), "add to a ClusterRole of the agent: "+access.Lines(access.RulesOf(f.lacks)))
 }
 
 func recordUnreadable(f *found, _ time.Time) *printer.Cause {

@@ -7,11 +7,13 @@ import (
 	"os"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
@@ -29,26 +31,27 @@ func (o *Options) readConfig() error {
 	if _, err := config.Parse(data, o.Catalog()); errors.As(err, &faults) && faults.OnlyUnknown() {
 		return nil // The agent may have these plugins: see checkConfig.
 	}
-	return o.valid(data, o.ConfigFile, preview.Catalog{Plugins: o.Catalog()}, install.Options{})
+	_, err = o.valid(data, o.ConfigFile, preview.Catalog{Plugins: o.Catalog()}, install.Options{})
+	return err
 }
 
-// valid checks the user's config. An agent of another image can have plugins that are unknown
-// until it runs.
-func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) error {
-	_, err := config.Parse(data, catalog.Plugins)
+// valid checks and returns the user's config. An agent of another image can have plugins that are
+// unknown until it runs: then the config is nil.
+func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) (*config.Config, error) {
+	settings, err := config.Parse(data, catalog.Plugins)
 	if err == nil {
-		return nil
+		return settings, nil
 	}
 	if catalog.Note != "" {
 		err = fmt.Errorf("%w\n%s", err, catalog.Note)
 	}
 	var faults config.Errors
 	if errors.As(err, &faults) && faults.OnlyUnknown() && (options.Image != "" || options.AgentURL != "") {
-		o.Say("WARNING: the config %s names plugins that this CLI does not know. The agent refuses it if it does not have them:\n  %s",
+		o.Say("WARNING: the config %s names plugins that this CLI does not know. The agent refuses it if it does not have them, or lacks rights that they need:\n  %s",
 			from, strings.ReplaceAll(err.Error(), "\n", "\n  "))
-		return nil
+		return nil, nil
 	}
-	return &exit.Error{
+	return nil, &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("checking the config %s:\n  %s", from, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
 		Next: "Fix the lines above; nothing was sent to the cluster.",
@@ -61,10 +64,11 @@ func (o *Options) catalog(ctx context.Context, client kubernetes.Interface, name
 	return preview.ReadCatalog(ctx, client, namespace, o.Catalog()).With(o.Catalog())
 }
 
-// checkConfig checks the resulting config before any object is stored. The config of a
+// checkConfig checks the resulting config before any object is stored, and returns it. The config of a
 // kustomization must be valid. An existing config may belong to a version with other plugins, so
-// only the user can decide whether it is intended.
-func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, options install.Options) error {
+// only the user can decide whether it is intended: then the config is nil. It is also nil if the
+// install brings the base's config.
+func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, options install.Options) (*config.Config, error) {
 	catalog := o.catalog(ctx, client, options.Namespace)
 	if options.Config != nil {
 		return o.valid(options.Config, o.ConfigFile, catalog, options)
@@ -72,7 +76,7 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 	if options.Kustomization != "" {
 		rendered, err := renderObjects(ctx, options)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if brought, err := options.ConfigBrought(rendered); err != nil || brought != nil {
 			return o.checkBrought(options, rendered, catalog)
@@ -81,14 +85,31 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 	configMap, err := client.CoreV1().ConfigMaps(options.Namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil
+		return nil, nil
 	case err != nil:
-		return fmt.Errorf("reading the config that stays: %w", err)
+		return nil, fmt.Errorf("reading the config that stays: %w", err)
 	}
-	if _, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog.Plugins); err != nil {
+	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog.Plugins)
+	if err != nil {
 		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:%v\nFix it: kubectl nodecleanup config edit. Or give another: --config FILE", preview.Indented{Err: err})
 	}
-	return nil
+	return settings, nil
+}
+
+// stepRules returns the rights that the agent needs for a config. If the config is not known, they are
+// those that the agent has: nil for those of the base's config, if it has none.
+func stepRules(ctx context.Context, client kubernetes.Interface, settings *config.Config) ([]rbacv1.PolicyRule, error) {
+	if settings != nil {
+		return access.OfConfig(settings), nil
+	}
+	role, err := client.RbacV1().ClusterRoles().Get(ctx, api.AgentSteps, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the rights of the configured steps: %w", err)
+	}
+	return role.Rules, nil
 }
 
 // renderObjects returns the objects of an install. Errors are usage errors, unless the timeout
@@ -101,11 +122,11 @@ func renderObjects(ctx context.Context, options install.Options) ([]*unstructure
 	return objects, err
 }
 
-// checkBrought checks the config of a kustomization, if it has one.
-func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured, catalog preview.Catalog) error {
+// checkBrought checks and returns the config of a kustomization, if it has one.
+func (o *Options) checkBrought(options install.Options, rendered []*unstructured.Unstructured, catalog preview.Catalog) (*config.Config, error) {
 	brought, err := options.ConfigBrought(rendered)
 	if err != nil || brought == nil {
-		return err
+		return nil, err
 	}
 	return o.valid(brought, "that the kustomization in "+options.Kustomization+" brings", catalog, options)
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/check"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -189,7 +191,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.checkConfig(ctx, clients.Typed, options); err != nil {
+	settings, err := o.checkConfig(ctx, clients.Typed, options)
+	if err != nil {
+		return err
+	}
+	if options.StepRules, err = stepRules(ctx, clients.Typed, settings); err != nil {
 		return err
 	}
 	applier := install.Applier{Objects: clients.Dynamic, DryRun: true, ForceConflicts: o.ForceConflicts}
@@ -238,13 +244,22 @@ func (o *Options) render(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var settings *config.Config
 	if o.config != nil {
-		if err := o.valid(o.config, o.ConfigFile, own, options); err != nil {
+		if settings, err = o.valid(o.config, o.ConfigFile, own, options); err != nil {
 			return err
 		}
 	}
-	if err := o.checkBrought(options, rendered, own); err != nil {
+	if brought, err := o.checkBrought(options, rendered, own); err != nil {
 		return err
+	} else if brought != nil {
+		settings = brought
+	}
+	if settings != nil {
+		options.StepRules = access.OfConfig(settings)
+		if rendered, err = renderObjects(ctx, options); err != nil {
+			return err
+		}
 	}
 	if o.Output != "" {
 		return printer.Objects(o.Out, printer.Format(o.Output), rendered)

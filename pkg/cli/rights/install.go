@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
 const (
@@ -59,7 +60,7 @@ func missingToGrant(ctx context.Context, client kubernetes.Interface, namespace 
 	if err != nil || len(lacks) == 0 {
 		return nil, err
 	}
-	agents, err := OfAgent(ctx, namespace)
+	agents, err := ofRoles(ctx, namespace, api.Agent, api.AgentEvents, api.AgentSteps)
 	if err != nil {
 		return nil, err
 	}

@@ -37,10 +37,12 @@ func roles(ctx context.Context, client kubernetes.Interface, namespace string) [
 			found = append(found, object)
 		}
 	}
-	role, err := client.RbacV1().ClusterRoles().Get(ctx, api.Agent, metav1.GetOptions{})
-	add(role, err)
-	binding, err := client.RbacV1().ClusterRoleBindings().Get(ctx, api.Agent, metav1.GetOptions{})
-	add(binding, err)
+	for _, name := range []string{api.Agent, api.AgentSteps} {
+		role, err := client.RbacV1().ClusterRoles().Get(ctx, name, metav1.GetOptions{})
+		add(role, err)
+		binding, err := client.RbacV1().ClusterRoleBindings().Get(ctx, name, metav1.GetOptions{})
+		add(binding, err)
+	}
 	for _, one := range []struct{ namespace, name string }{{namespace, api.Agent}, {metav1.NamespaceDefault, api.AgentEvents}} {
 		role, err := client.RbacV1().Roles(one.namespace).Get(ctx, one.name, metav1.GetOptions{})
 		add(role, err)

@@ -20,15 +20,20 @@ import (
 // Right is one thing that a user may do.
 type Right = access.Right
 
-// OfAgent are the rights that an install gives the agent, which uses every one of them.
+// OfAgent are the rights that the agent needs with every config.
 func OfAgent(ctx context.Context, namespace string) ([]Right, error) {
+	return ofRoles(ctx, namespace, api.Agent, api.AgentEvents)
+}
+
+// ofRoles are the rights of the named roles of the default install.
+func ofRoles(ctx context.Context, namespace string, names ...string) ([]Right, error) {
 	objects, err := install.Render(ctx, install.Options{Namespace: namespace})
 	if err != nil {
 		return nil, fmt.Errorf("listing the rights of the agent: %w", err)
 	}
 	var rights []Right
 	for _, object := range objects {
-		if !slices.Contains([]string{api.Agent, api.AgentEvents}, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+		if !slices.Contains(names, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
 			continue
 		}
 		var role rbacv1.ClusterRole // A Role has the same rules.
@@ -50,6 +55,12 @@ func MissingOfAgent(ctx context.Context, client kubernetes.Interface, namespace 
 		return nil, err
 	}
 	return access.Missing(ctx, all, access.ServiceAccount(client, namespace, api.Agent))
+}
+
+// MissingOfConfig returns the rights that a config needs and that the agent's service account lacks. To
+// ask needs the right to create subjectaccessreviews.
+func MissingOfConfig(ctx context.Context, client kubernetes.Interface, namespace string, settings *config.Config) ([]access.Lack, error) {
+	return access.MissingOfConfig(ctx, settings, access.ServiceAccount(client, namespace, api.Agent))
 }
 
 // MissingOfSteps returns the rights that the steps need and that the agent's service account

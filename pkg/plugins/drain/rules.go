@@ -19,8 +19,26 @@ func (p *plugin) Rules() []rbacv1.PolicyRule {
 	if slices.ContainsFunc(p.options.Rules, func(rule podRule) bool { return rule.Action == ruleRestart }) {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments", "statefulsets"}, Verbs: []string{"get", "patch"}})
 	}
-	if p.API == evictionRequest { // With auto, the drain continues without it; an install grants the right.
-		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"lifecycle.k8s.io"}, Resources: []string{"evictionrequests"}, Verbs: []string{"create", "list", "watch", "delete"}})
+	if p.API == evictionRequest {
+		rules = append(rules, evictionRequestRule())
 	}
 	return rules
+}
+
+// OptionalRules implements cleanup.OptionalRuleRequirer. Without poddisruptionbudgets, the drain retries
+// blocked evictions by backoff; without namespaces, it cannot say why a namespace remains.
+func (p *plugin) OptionalRules() []rbacv1.PolicyRule {
+	rules := []rbacv1.PolicyRule{
+		{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get"}},
+	}
+	if p.API == auto {
+		rules = append(rules, evictionRequestRule())
+	}
+	return rules
+}
+
+// evictionRequestRule lets the drain request, follow and withdraw evictions by EvictionRequests.
+func evictionRequestRule() rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{"lifecycle.k8s.io"}, Resources: []string{"evictionrequests"}, Verbs: []string{"create", "list", "watch", "delete"}}
 }

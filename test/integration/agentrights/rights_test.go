@@ -92,6 +92,25 @@ func TestAgentUsesExactlyItsRights(t *testing.T) {
 	t.Logf("%d rights", len(wanted))
 }
 
+// An agent whose config needs no right of a step has none, and cleans up nevertheless.
+func TestAgentWithoutTheRightsOfSteps(t *testing.T) {
+	s := start(t, cluster.Start(t, cluster.Options{Name: "agentrights-none", WithControllerManager: true}))
+	s.config = "steps: [{name: log, plugin: logger}]\n"
+	s.install()
+	for _, verb := range []string{"create pods/eviction", "list pods", "list volumeattachments.storage.k8s.io", "list poddisruptionbudgets.policy"} {
+		if s.rights()[verb] {
+			t.Errorf("the agent may %s", verb)
+		}
+	}
+	s.run("agent-0")
+	s.create("cleaned")
+	s.delete("cleaned")
+	s.isDeleted("cleaned")
+	if err := s.addUsed(map[string]bool{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // The agent writes Events where those about Nodes, its config and its Lease are, and nowhere else.
 func TestAgentWritesEventsInTwoNamespaces(t *testing.T) {
 	s := setUp(t, cluster.Start(t, cluster.Options{Name: "agentrights-events"}))
@@ -161,7 +180,7 @@ func (s *scene) rights() map[string]bool {
 	}
 	all := map[string]bool{}
 	for _, object := range objects {
-		if !slices.Contains([]string{api.Agent, api.AgentEvents}, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
+		if !slices.Contains([]string{api.Agent, api.AgentSteps, api.AgentEvents}, object.GetName()) || object.GetKind() != "ClusterRole" && object.GetKind() != "Role" {
 			continue
 		}
 		var role rbacv1.ClusterRole

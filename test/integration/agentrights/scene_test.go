@@ -24,8 +24,11 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -38,9 +41,34 @@ type scene struct {
 	// inventory refuses while it is full, so that a step fails and is tried again.
 	inventory *httptest.Server
 	full      atomic.Bool
+	// config of the agent, without its header.
+	config string
 }
 
+// setUp installs a config whose steps use every right.
 func setUp(t *testing.T, server *cluster.Cluster) *scene {
+	s := start(t, server)
+	s.config = fmt.Sprintf(`history: {maxRuns: 1}
+guard: {lastSchedulable: refuse, criticalPods: [{namespaces: [kube-system]}]}
+retry: {maxRetries: 100, initialDelay: 100ms, maxDelay: 200ms, jitter: 0}
+steps:
+- {name: drain, plugin: drain, options: {allowUnmanaged: true}}
+- {name: volumes, plugin: volumes, dependsOn: [drain]}
+- name: inventory
+  plugin: http
+  dependsOn: [volumes]
+  options: {url: %q, headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
+`, s.inventory.URL)
+	s.install()
+	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "t"},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func start(t *testing.T, server *cluster.Cluster) *scene {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,32 +83,25 @@ func setUp(t *testing.T, server *cluster.Cluster) *scene {
 		}
 	}))
 	t.Cleanup(s.inventory.Close)
-	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(server.RESTConfig())}).Apply(t.Context(), s.options()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "t"},
-	}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
+// install installs the config and the rights that it needs.
+func (s *scene) install() {
+	s.Helper()
+	if _, err := (install.Applier{Objects: dynamic.NewForConfigOrDie(s.server.RESTConfig())}).Apply(s.Context(), s.options()); err != nil {
+		s.Fatal(err)
+	}
+}
+
 func (s *scene) options() install.Options {
-	return install.Options{AgentURL: "https://" + s.webhook, Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
-kind: Config
-nodeSelector: {matchLabels: {pool: own}}
-history: {maxRuns: 1}
-guard: {lastSchedulable: refuse, criticalPods: [{namespaces: [kube-system]}]}
-retry: {maxRetries: 100, initialDelay: 100ms, maxDelay: 200ms, jitter: 0}
-steps:
-- {name: drain, plugin: drain, options: {allowUnmanaged: true}}
-- {name: volumes, plugin: volumes, dependsOn: [drain]}
-- name: inventory
-  plugin: http
-  dependsOn: [volumes]
-  options: {url: %q, headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
-`, s.inventory.URL)}
+	s.Helper()
+	text := []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nnodeSelector: {matchLabels: {pool: own}}\n" + s.config)
+	settings, err := config.Parse(text, plugins.Catalog(plugins.Dependencies{}))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return install.Options{AgentURL: "https://" + s.webhook, Config: text, StepRules: access.OfConfig(settings)}
 }
 
 func (s *scene) liveThroughEverything() {

@@ -159,7 +159,7 @@ func TestUninstallWithADeadAgentLeavesNothing(t *testing.T) {
 	makeNode(t, client, "unprotected", nil)
 	shown := makeNode(t, client, "marked", func(node *corev1.Node) {
 		node.Finalizers = []string{othersFinalizer, api.Finalizer}
-		node.Annotations = map[string]string{api.AnnotationCordonedBy: "run", api.AnnotationBypass: "true", "example.com/kept": "yes"}
+		node.Annotations = map[string]string{api.AnnotationCordonedBy: "run", api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", "example.com/kept": "yes"}
 		node.Spec.Unschedulable = true
 		node.Status.Conditions = []corev1.NodeCondition{
 			api.CleanupCondition(api.Failed, "", metav1.Now()), {Type: "example.com/Kept", Status: corev1.ConditionTrue},

@@ -139,7 +139,7 @@ func TestDiagnoseAMissingSecretAndMissingRights(t *testing.T) {
 	f.eventuallyDiagnoses("worker", "rights-missing")
 	at := fmt.Sprintf("https://127.0.0.1:%d", f.port)
 	// The roles are another client's now, and the agent stays outside the cluster.
-	f.run("diagnose", "worker").exits(exit.Unhealthy).says("patch nodes/status", "create pods/eviction", "kubectl nodecleanup install --agent-url "+at+" --force-conflicts")
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("patch nodes/status", "kubectl nodecleanup install --agent-url "+at+" --force-conflicts")
 	f.run("install", "--agent-url", at).exits(exit.Failure).says("--force-conflicts")
 	f.run("install", "--agent-url", at, "--force-conflicts").exits(exit.OK)
 	f.eventually("the agent has its rights again", func(context.Context) (bool, error) {

@@ -40,6 +40,9 @@ func TestConfigIsRefusedUntilTheAgentHasTheRights(t *testing.T) {
 	}
 	_, manifest, _ := strings.Cut(checks["agent-rights"].Hint, "\n")
 	f.run("check").says("\n" + manifest + "\n") // It can be pasted.
+	if hint := checks["agent-rights"].Hint; !strings.HasPrefix(hint, "kubectl nodecleanup install --agent-url") {
+		t.Errorf("the hint is %q", hint)
+	}
 	f.applyRights(manifest)
 	f.eventually("the agent takes the config", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "✓ config"), nil

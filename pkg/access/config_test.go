@@ -1,0 +1,55 @@
+package access_test
+
+import (
+	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+)
+
+func TestRightsFollowTheConfig(t *testing.T) {
+	const (
+		drain   = "get namespaces, list pods, watch pods, create pods/eviction, "
+		budgets = "list poddisruptionbudgets.policy, watch poddisruptionbudgets.policy"
+		request = "create evictionrequests.lifecycle.k8s.io, delete evictionrequests.lifecycle.k8s.io, list evictionrequests.lifecycle.k8s.io, watch evictionrequests.lifecycle.k8s.io, "
+	)
+	for name, test := range map[string]struct{ config, want string }{
+		"logger":           {"steps: [{name: a, plugin: logger}]", ""},
+		"http":             {"steps: [{name: a, plugin: http, options: {url: 'https://x'}}]", ""},
+		"drain":            {"steps: [{name: a, plugin: drain}]", drain + request + budgets},
+		"drain by request": {"steps: [{name: a, plugin: drain, options: {api: evictionRequest}}]", drain + request + budgets},
+		"drain by eviction": {
+			"steps: [{name: a, plugin: drain, options: {api: eviction}}]", drain + budgets,
+		},
+		"drain that deletes": {
+			"steps: [{name: a, plugin: drain, options: {api: eviction, forceAfter: 20m}}]",
+			"get namespaces, delete pods, list pods, watch pods, create pods/eviction, " + budgets,
+		},
+		"drain that restarts": {
+			"steps: [{name: a, plugin: drain, options: {api: eviction, rules: [{selector: {matchLabels: {a: b}}, action: rolloutRestart}]}}]",
+			drain + "get deployments.apps, patch deployments.apps, get statefulsets.apps, patch statefulsets.apps, " + budgets,
+		},
+		"volumes": {
+			"steps: [{name: a, plugin: volumes}]",
+			"get persistentvolumeclaims, list pods, list volumeattachments.storage.k8s.io, watch volumeattachments.storage.k8s.io",
+		},
+		"guard": {
+			"guard: {criticalPods: [{namespaces: [kube-system]}]}\nsteps: [{name: a, plugin: logger}]", "list pods",
+		},
+		"two steps of a plugin": {
+			"steps: [{name: a, plugin: volumes}, {name: b, plugin: volumes}, {name: c, plugin: logger}]",
+			"get persistentvolumeclaims, list pods, list volumeattachments.storage.k8s.io, watch volumeattachments.storage.k8s.io",
+		},
+	} {
+		settings, err := config.Parse([]byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"+test.config), plugins.Catalog(plugins.Dependencies{}))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		rules := access.OfConfig(settings)
+		if got := access.DescribeRules(rules); got != test.want || rules == nil {
+			t.Errorf("%s: the rights are\n%s, want\n%s", name, got, test.want)
+		}
+	}
+}

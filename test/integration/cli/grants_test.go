@@ -1,0 +1,75 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+)
+
+// The agent may delete Pods only as long as a step of its config does.
+func TestInstallGrantsWhatTheConfigNeeds(t *testing.T) {
+	client := admin(t)
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	write := func(steps string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"+steps+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	granted := func() string {
+		t.Helper()
+		role, err := client.RbacV1().ClusterRoles().Get(t.Context(), api.AgentSteps, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return access.DescribeRules(role.Rules)
+	}
+	const deletes = "get namespaces, delete pods, list pods, watch pods, create pods/eviction, list poddisruptionbudgets.policy, watch poddisruptionbudgets.policy"
+	write("steps: [{name: drain, plugin: drain, options: {api: eviction, forceAfter: 20m}}]")
+	must(t, "install", "-n", reused, "--agent-url", "https://127.0.0.1:1", "--config", file)
+	if got := granted(); got != deletes {
+		t.Errorf("the config that deletes Pods is granted %s", got)
+	}
+
+	// The config on the cluster counts, whoever wrote it.
+	must(t, "install")
+	if got := granted(); got != deletes {
+		t.Errorf("after an install that keeps the config, the rights are %s", got)
+	}
+	configMap, err := client.CoreV1().ConfigMaps(reused).Get(t.Context(), api.ConfigName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(text string) {
+		t.Helper()
+		configMap.Data[api.ConfigKey] = text
+		if configMap, err = client.CoreV1().ConfigMaps(reused).Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("steps: nonsense")
+	wantText(t, must(t, "install").errOut, "WARNING: the config on the cluster stays")
+	if got := granted(); got != deletes {
+		t.Errorf("an invalid config changes the rights to %s", got)
+	}
+	edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: log, plugin: logger}]\n")
+	must(t, "install")
+	if got := granted(); got != "" {
+		t.Errorf("a config that needs no rights is granted %s", got)
+	}
+
+	write("guard: {criticalPods: [{namespaces: [kube-system]}]}\nsteps: [{name: log, plugin: logger}]")
+	rendered := must(t, "install", "--config", file, "--dry-run=client", "-o", "yaml").out
+	wantText(t, rendered, "- pods\n", "nodecleanup-agent-steps")
+	for _, more := range []string{"pods/eviction", "evictionrequests"} {
+		if strings.Contains(rendered, more) {
+			t.Errorf("the client dry run grants rights on %s", more)
+		}
+	}
+}
