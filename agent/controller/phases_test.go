@@ -191,6 +191,10 @@ func TestLoad(t *testing.T) {
 			prepare: func(b *bench) {
 				b.states.update("uid", func(s *nodeState) { s.undecodable, s.retryAtFailure = true, "before" })
 			}},
+		"a retry of a record that broke while a step ran": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
+			prepare: func(b *bench) { b.note(&api.Run{NodeUID: "uid", RetryRequestedAt: "before"}) }},
+		"an old retry of a record that broke while a step ran": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
+			prepare: func(b *bench) { b.note(&api.Run{NodeUID: "uid", RetryRequestedAt: "before"}) }, blocked: "paused"},
 		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", continues: true,
 			prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.unrecorded = true }) }},
 		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",

@@ -72,6 +72,9 @@ func (r *reconciler) onLoadError(c *cleanup, err error) result {
 	r.states.update(c.node.UID, func(s *nodeState) {
 		if !s.undecodable {
 			s.undecodable, s.retryAtFailure = true, retry
+			if s.recorded != nil {
+				s.retryAtFailure = *s.recorded // A request may have come while a step ran.
+			}
 		}
 		retried = retry != s.retryAtFailure
 		s.state = api.Blocked

@@ -16,8 +16,10 @@ type Undecodable struct {
 	// Next says what to do. It never says to delete the record: that is the one copy of what
 	// was done.
 	Next string
-	// Paused: the cleanup continues only when an operator acts.
+	// Paused: no further step begins until an operator acts.
 	Paused bool
+	// Running: the agent has not noticed it yet, because a step runs.
+	Running bool
 }
 
 // String returns both in one line.
@@ -29,6 +31,9 @@ func UndecodableOf(node *corev1.Node, err error) Undecodable {
 	condition := api.CleanupConditionOf(node)
 	if anotherVersion(err) && (condition == nil || condition.Reason != string(api.Blocked)) {
 		return Undecodable{What: cannotDecode(err), Next: "Another version wrote the record: upgrade the CLI"}
+	}
+	if condition != nil && condition.Reason == string(api.Running) {
+		return Undecodable{What: cannotDecode(err) + ". A running step continues, and no other step begins", Next: resume(node.Name), Paused: true, Running: true}
 	}
 	return Undecodable{What: cannotDecode(err) + ". The cleanup is paused", Next: resume(node.Name), Paused: true}
 }

@@ -34,7 +34,7 @@ func TestUndecodableNamesRecordCauseAndNextStep(t *testing.T) {
 		paused bool
 	}{
 		"broken":                      {UndecodableOf(node(""), broken), short + ". The cleanup is paused" + advice, true},
-		"broken, and not yet noticed": {UndecodableOf(node(api.Running), broken), short + ". The cleanup is paused" + advice, true},
+		"broken, and not yet noticed": {UndecodableOf(node(api.Running), broken), short + ". A running step continues, and no other step begins" + advice, true},
 		"another version, continued":  {UndecodableOf(node(api.Running), another), newer + ". Another version wrote the record: upgrade the CLI", false},
 		"another version, new":        {UndecodableOf(node(""), another), newer + ". Another version wrote the record: upgrade the CLI", false},
 		"another version, blocked":    {UndecodableOf(node(api.Blocked), another), newer + ". The cleanup is paused" + advice, true},

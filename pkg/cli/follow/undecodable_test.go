@@ -31,7 +31,7 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 		code int
 		says []string
 	}{
-		"broken": {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
+		"broken": {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. A running step continues, and no other step begins", "kubectl nodecleanup retry n"}},
 		// An earlier state of the record is not an outcome.
 		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
 		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
@@ -67,7 +67,7 @@ func TestAnUndecodableRecordIsPrintedOnce(t *testing.T) {
 	for range 2 {
 		follower.report(Snapshot{Node: in(api.Running), Undecodable: broken}, said)
 	}
-	if len(lines) != 1 || !strings.HasPrefix(lines[0], "cannot decode run record run-n-u: unexpected end of JSON input. The cleanup is paused. If a newer version wrote") {
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "cannot decode run record run-n-u: unexpected end of JSON input. A running step continues, and no other step begins. If a newer version wrote") {
 		t.Errorf("got %q", lines)
 	}
 	lines = nil

@@ -52,7 +52,10 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 			return row
 		}
 		// No agent can continue, even if its condition does not report it yet.
-		row.State, row.Stuck, row.Reason = string(api.Blocked), true, record.String()
+		row.Stuck, row.Reason = true, record.String()
+		if !record.Running {
+			row.State = string(api.Blocked)
+		}
 		return row
 	}
 	if run == nil {

@@ -78,7 +78,8 @@ func TestCleanupReportsTheDecodeError(t *testing.T) {
 		stuck     bool
 		reason    string
 	}{
-		{api.Running, broken, "Blocked", true, "cannot decode run record run-worker-u: unexpected end of JSON input. The cleanup is paused"},
+		{api.Running, broken, "Running", true, "cannot decode run record run-worker-u: unexpected end of JSON input. A running step continues, and no other step begins"},
+		{api.Waiting, broken, "Blocked", true, "cannot decode run record run-worker-u: unexpected end of JSON input. The cleanup is paused"},
 		{api.Blocked, broken, "Blocked", true, "The cleanup is paused"},
 		{api.Blocked, another, "Blocked", true, "The cleanup is paused"},
 		{api.Running, another, "Running", false, "c; cannot decode run record run-worker-u: version"},

@@ -135,3 +135,21 @@ func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 		t.Errorf("%d calls, the run record says %+v", len(calls), run)
 	}
 }
+
+// A retry that is requested while a step still runs is not lost.
+func TestARetryRequestOfARunningStepStartsAnUndecodableRecordOver(t *testing.T) {
+	f := setUp(t, oneProbe)
+	gate := newGate()
+	f.probes["storage"] = gate.pass
+	node := f.protected("worker")
+	f.start(f.options())
+	f.delete(node)
+	<-gate.began
+	f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
+	close(gate.open)
+	f.awaitDeleted(node)
+	if run := f.record(node); len(gate.began) != 1 || run.State != api.Succeeded || run.RetryRequestedAt != firstRequest {
+		t.Errorf("%d more calls, the run record says %+v", len(gate.began), run)
+	}
+}
