@@ -1,6 +1,7 @@
 package printer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,6 +143,9 @@ type Admission struct {
 	FailurePolicy string   `json:"failurePolicy,omitempty"`
 	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
+	// Unanswered is why no agent answers the webhook, Remedy the command that repairs it.
+	Unanswered string `json:"unanswered,omitempty"`
+	Remedy     string `json:"remedy,omitempty"`
 }
 
 // DeleteGuard is the state of the delete guard.
@@ -151,6 +155,9 @@ type DeleteGuard struct {
 	FailurePolicy string `json:"failurePolicy,omitempty"`
 	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
+	// Unanswered is why no agent answers the webhook, Remedy the command that repairs it.
+	Unanswered string `json:"unanswered,omitempty"`
+	Remedy     string `json:"remedy,omitempty"`
 }
 
 // Config is which config the leader follows.
@@ -200,8 +207,8 @@ func (s *Status) Text(text *Text) {
 		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
 		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
 	}
-	if s.Guard.Problem != "" {
-		parts = append(parts, []Cell{{Text: "Guard"}, health(s.Guard.Health), {Text: s.Guard.Problem}})
+	if problem := cmp.Or(s.Guard.Problem, s.Guard.Unanswered); problem != "" {
+		parts = append(parts, []Cell{{Text: "Guard"}, health(s.Guard.Health), {Text: problem}})
 	}
 	if s.Config.Problem != "" {
 		parts = append(parts, []Cell{{Text: "Config"}, health(s.Config.Health), {Text: s.config()}})
@@ -293,14 +300,14 @@ func (s *Status) admission() string {
 	if len(s.Admission.Ways) > 0 {
 		parts = append(parts, strings.Join(s.Admission.Ways, " + "))
 	}
-	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) {
+	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) && s.Admission.Unanswered == "" {
 		parts = append(parts, "CA valid "+Age(end.Sub(s.Time.Time)))
 	}
 	if s.Admission.FailurePolicy != "" {
 		parts = append(parts, "failurePolicy "+s.Admission.FailurePolicy)
 	}
-	if s.Admission.Problem != "" {
-		parts = append(parts, s.Admission.Problem)
+	if problem := cmp.Or(s.Admission.Problem, s.Admission.Unanswered); problem != "" {
+		parts = append(parts, problem)
 	}
 	return strings.Join(parts, " · ")
 }

@@ -96,8 +96,13 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 	if status.Agent.Outside {
 		return "check the agent that runs outside the cluster, and start it again (make run-local)"
 	}
-	if status.Agent.Stopped {
-		return inspect.ScaleUp(s.namespace) // There is no log.
+	switch { // There is no log, or something else repairs it.
+	case status.Agent.Stopped:
+		return inspect.ScaleUp(s.namespace)
+	case status.Agent.Health == printer.Missing:
+		return inspect.Reinstall(status.Agent)
+	case status.Agent.Health == printer.Broken && status.Agent.Remedy != "":
+		return status.Agent.Remedy
 	}
 	return inspect.Logs(s.namespace, rest)
 }

@@ -80,13 +80,15 @@ func guard(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(err)
 	}
-	switch status.Guard.Health {
-	case printer.Missing:
+	switch guard := status.Guard; {
+	case guard.Health == printer.Missing:
 		return failed(status.Guard.Problem, inspect.Reinstall(status.Agent))
-	case printer.Broken:
+	case guard.Health == printer.Broken && guard.Problem != "":
 		return failed(status.Guard.Problem, s.logs(status, "--tail=-1 | grep -i certificate"))
-	case printer.Unknown:
+	case guard.Health == printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
+	case guard.Remedy != "":
+		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.Unanswered, guard.FailurePolicy), guard.Remedy)
 	}
 	agent := status.Agent
 	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {

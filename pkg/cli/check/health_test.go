@@ -76,6 +76,12 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
 			s.Plugins[1].Error = "forbidden"
 		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
+		"guard, Service without pods": {of(t, guard), func(s *printer.Status) {
+			s.Guard.Health, s.Guard.Unanswered, s.Guard.Remedy = printer.Broken, "no agent answers, so deletions are not guarded: Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"
+		}, printer.Error, "Service nodecleanup-agent does not exist (failurePolicy Ignore)"},
+		"certificate, no agent answers": {of(t, certificate), func(s *printer.Status) {
+			s.Guard.Health, s.Guard.Unanswered = printer.Broken, "no agent answers"
+		}, printer.Pass, "valid 48d"},
 		"guard, no rights":   {of(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
 		"plugins, no rights": {of(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
 		"cleanups, no rights": {of(t, cleanups), func(s *printer.Status) {

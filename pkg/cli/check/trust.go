@@ -86,10 +86,16 @@ func (s *subject) certificateFromFile() bool {
 // webhookRemedy returns how to find out why the API server does not reach the webhooks, and
 // how to repair it.
 func (s *subject) webhookRemedy(status *printer.Status) string {
-	if status.Agent.Stopped {
+	switch {
+	case status.Agent.Stopped:
 		return inspect.ScaleUp(s.namespace)
-	}
-	if status.Agent.Outside {
+	case status.Agent.Remedy != "":
+		return status.Agent.Remedy
+	case status.Guard.Remedy != "":
+		return status.Guard.Remedy
+	case status.Admission.Remedy != "":
+		return status.Admission.Remedy
+	case status.Agent.Outside:
 		return "start the agent outside the cluster again (make run-local), which publishes its CA"
 	}
 	return fmt.Sprintf("publish the CA again: kubectl -n %s rollout restart deployment/%s", s.namespace, api.Agent)

@@ -51,6 +51,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view.Agent.CLIVersion = cliVersion
 	view.Admission = assessAdmission(s.Webhook, s.Policy, now)
 	view.Guard = assessGuard(s, now)
+	assessAnswer(view, s)
 	view.Config = assessConfig(s.Status)
 	view.Plugins = assessPlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
@@ -390,6 +391,10 @@ func next(view *printer.Status, stuck int) string {
 		return Logs(view.Namespace, "--tail=20")
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
 		return Reinstall(view.Agent)
+	case view.Guard.Remedy != "":
+		return view.Guard.Remedy
+	case view.Admission.Remedy != "":
+		return view.Admission.Remedy
 	case (!works(view.Admission.Health) || view.Guard.Health.Bad()) && view.Agent.Outside:
 		return "check the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health), view.Guard.Health.Bad():

@@ -147,6 +147,12 @@ func TestStatusGolden(t *testing.T) {
 		"no-leader": {func(s *Snapshot) {
 			s.Leadership.Leads, s.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, false},
+		"service-without-pods": {func(s *Snapshot) {
+			s.Unreached = &Unreached{"Service nodecleanup-agent selects no pod of the agent (selector app=other)", "kubectl nodecleanup install --force-conflicts --wait"}
+		}, false},
+		"service-without-pods-policy": {func(s *Snapshot) {
+			s.Policy, s.Unreached = &admissionv1.MutatingAdmissionPolicy{}, &Unreached{"Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"}
+		}, false},
 		"no-rights": {func(s *Snapshot) {
 			s.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 			s.leave("ip-10-0-7", 20*time.Second, "", "")

@@ -48,6 +48,8 @@ type Snapshot struct {
 	Guard      *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
+	// Unreached is why the API server reaches no agent, nil if it does or that is not known.
+	Unreached *Unreached
 	// MissingGrants describes the roles and bindings that the agent lacks.
 	MissingGrants []string
 
@@ -106,6 +108,9 @@ func (r *Reader) Agent(ctx context.Context) (*Snapshot, error) {
 		return nil, fmt.Errorf("reading validatingwebhookconfiguration %s: %w", api.WebhookName, err)
 	}
 	if s.Status, err = cluster.AgentStatus(ctx, client, namespace); err != nil {
+		return nil, err
+	}
+	if err := s.readReach(ctx, client); err != nil {
 		return nil, err
 	}
 	return s, s.readGrants(ctx, client)
