@@ -26,7 +26,7 @@ The exit code is 1 when the config has a fault.`,
 		Example: `  kubectl nodecleanup config validate nodecleanup.yaml
 
   # The config in the values of a Helm release
-  helm get values nodecleanup -o json | jq '.config + {apiVersion: "nodecleanup.io/v1alpha1", kind: "Config"}' |
+  helm get values nodecleanup --all -o json | jq '.config + {apiVersion: "nodecleanup.io/v1alpha1", kind: "Config"}' |
     kubectl nodecleanup config validate -`,
 		Args: oneFile,
 		RunE: func(_ *cobra.Command, arguments []string) error { return o.validate(arguments[0]) },
