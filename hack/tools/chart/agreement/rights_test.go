@@ -1,10 +1,13 @@
 package agreement_test
 
 import (
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/hack/tools/chart/render"
@@ -33,16 +36,59 @@ func TestChartGrantsTheRightsOfTheConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var role rbacv1.ClusterRole
-		for _, object := range fromChart(t, render.Options{Values: parse(t, "config:\n  "+strings.ReplaceAll(steps, "\n", "\n  "))}) {
-			if object.GetKind() == "ClusterRole" && object.GetName() == api.AgentSteps {
-				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if got, want := access.DescribeRules(role.Rules), access.DescribeRules(access.OfConfig(settings)); role.Name == "" || got != want {
+		got := stepRights(t, fromChart(t, render.Options{Values: parse(t, "config:\n  "+strings.ReplaceAll(steps, "\n", "\n  "))}))
+		if want := rightsIn(access.OfConfig(settings)); !slices.Equal(got, want) {
 			t.Errorf("%s\nthe chart grants\n%s\nthe command line grants\n%s", steps, got, want)
 		}
 	}
+}
+
+// rightsOf begins the names of the components that change the rights of the steps.
+const rightsOf = "rights-"
+
+// A component grants what the chart grants for a config with that option.
+func TestRightsComponents(t *testing.T) {
+	configs := map[string]string{
+		"rights-none":            "[{name: a, plugin: logger}]",
+		"rights-force-after":     "[{name: a, plugin: drain, options: {forceAfter: 20m}}, {name: b, plugin: volumes}]",
+		"rights-rollout-restart": "[{name: a, plugin: drain, options: {rules: [{selector: {matchLabels: {a: b}}, action: rolloutRestart}]}}, {name: b, plugin: volumes}]",
+	}
+	for _, folder := range folders(t, manifests+"/components") {
+		name := filepath.Base(folder)
+		if !strings.HasPrefix(name, rightsOf) {
+			continue
+		}
+		got := stepRights(t, fromKustomize(t, with(t, folder)))
+		if want := stepRights(t, fromChart(t, render.Options{Values: parse(t, "config: {steps: "+configs[name]+"}")})); configs[name] == "" || !slices.Equal(got, want) {
+			t.Errorf("%s grants\n%s\nthe chart grants\n%s", name, got, want)
+		}
+	}
+}
+
+// stepRights returns the rights of the steps among rendered objects, sorted.
+func stepRights(t *testing.T, objects map[string]*unstructured.Unstructured) []string {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() != "ClusterRole" || object.GetName() != api.AgentSteps {
+			continue
+		}
+		var role rbacv1.ClusterRole
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+			t.Fatal(err)
+		}
+		return rightsIn(role.Rules)
+	}
+	t.Fatal("there is no role for the steps")
+	return nil
+}
+
+func rightsIn(rules []rbacv1.PolicyRule) []string {
+	var rights []string
+	for _, rule := range rules {
+		for _, right := range access.Of(rule, "") {
+			rights = append(rights, access.Describe(right))
+		}
+	}
+	slices.Sort(rights)
+	return rights
 }
