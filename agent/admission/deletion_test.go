@@ -22,19 +22,19 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// evaluator returns one verdict, and keeps the requests.
+// evaluator returns one verdict and records the requests.
 type evaluator struct {
-	verdict guard.Verdict
-	asked   []guard.Request
-	left    time.Duration
+	verdict   guard.Verdict
+	requests  []guard.Request
+	remaining time.Duration
 }
 
-func (j *evaluator) Evaluate(ctx context.Context, request guard.Request) guard.Verdict {
-	j.asked = append(j.asked, request)
+func (e *evaluator) Evaluate(ctx context.Context, request guard.Request) guard.Verdict {
+	e.requests = append(e.requests, request)
 	if end, limited := ctx.Deadline(); limited {
-		j.left = time.Until(end)
+		e.remaining = time.Until(end)
 	}
-	return j.verdict
+	return e.verdict
 }
 
 func askDeletion(e Evaluator, path, method, contentType, body string) (*httptest.ResponseRecorder, counter) {
@@ -53,16 +53,16 @@ func deletionReview(change ...string) string {
 	return strings.NewReplacer(change...).Replace(body)
 }
 
-func TestGuardHandlerPassesTheReviewOn(t *testing.T) {
-	j := &evaluator{verdict: guard.Verdict{Allowed: true, Warnings: []string{"careful"}}}
-	recorder, counts := askDeletion(j, "/guard-node?timeout=5s", http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":true`))
-	// Labels and annotations are the sender's word: the guard uses them to deny only.
+func TestGuardHandlerForwardsRequest(t *testing.T) {
+	e := &evaluator{verdict: guard.Verdict{Allowed: true, Warnings: []string{"careful"}}}
+	recorder, counts := askDeletion(e, "/guard-node?timeout=5s", http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":true`))
+	// The sender chooses the labels and annotations: the guard uses them only to deny.
 	want := guard.Request{Name: "n", UID: "n-1", Labels: map[string]string{"pool": "blue"}, Annotations: map[string]string{"a": "b"}, User: "jane", Groups: []string{"ops", "system:authenticated"}, DryRun: true}
-	if len(j.asked) != 1 || !reflect.DeepEqual(j.asked[0], want) {
-		t.Fatalf("asked %+v, want %+v; answered %d %s", j.asked, want, recorder.Code, recorder.Body)
+	if len(e.requests) != 1 || !reflect.DeepEqual(e.requests[0], want) {
+		t.Fatalf("asked %+v, want %+v; answered %d %s", e.requests, want, recorder.Code, recorder.Body)
 	}
-	if j.left > 4*time.Second || j.left < 3500*time.Millisecond {
-		t.Errorf("of 5 s there are %s to answer in", j.left)
+	if e.remaining > 4*time.Second || e.remaining < 3500*time.Millisecond {
+		t.Errorf("of 5 s there are %s to answer in", e.remaining)
 	}
 	var answer admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
@@ -76,7 +76,7 @@ func TestGuardHandlerPassesTheReviewOn(t *testing.T) {
 	}
 }
 
-func TestGuardHandlerRefusesByAClearAnswer(t *testing.T) {
+func TestGuardHandlerReturnsForbidden(t *testing.T) {
 	for name, test := range map[string]struct {
 		verdict guard.Verdict
 		counted string
@@ -117,12 +117,12 @@ func TestGuardHandlerReturnsRetriableStatus(t *testing.T) {
 	}
 }
 
-func TestGuardHandlerKeepsToTheWebhookTimeout(t *testing.T) {
+func TestGuardHandlerRespectsWebhookTimeout(t *testing.T) {
 	for path, most := range map[string]time.Duration{"/guard-node": 2400 * time.Millisecond, "/guard-node?timeout=1s": 800 * time.Millisecond, "/guard-node?timeout=soon": 2400 * time.Millisecond, "/guard-node?timeout=-1s": 2400 * time.Millisecond, "/guard-node?timeout=30s": 8 * time.Second} {
-		j := &evaluator{verdict: guard.Verdict{Allowed: true}}
-		askDeletion(j, path, http.MethodPost, "application/json", deletionReview())
-		if j.left > most || j.left < most-time.Second/2 {
-			t.Errorf("%s leaves %s, want %s", path, j.left, most)
+		e := &evaluator{verdict: guard.Verdict{Allowed: true}}
+		askDeletion(e, path, http.MethodPost, "application/json", deletionReview())
+		if e.remaining > most || e.remaining < most-time.Second/2 {
+			t.Errorf("%s leaves %s, want %s", path, e.remaining, most)
 		}
 	}
 }
@@ -165,10 +165,10 @@ func TestGuardHandlerRejectsOtherReviews(t *testing.T) {
 		"duplicate dryRun":          {http.MethodPost, "application/json", deletionReview(`"dryRun":false`, `"dryRun":false,"dryRun":true`), 400, "duplicate"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := &evaluator{verdict: guard.Verdict{Allowed: true}}
-			recorder, counts := askDeletion(j, "/guard-node", test.method, test.contentType, test.body)
-			if recorder.Code != test.status || !strings.Contains(recorder.Body.String(), test.says) || len(j.asked) > 0 {
-				t.Errorf("answered %d %s, want %d %q; asked %v", recorder.Code, recorder.Body, test.status, test.says, j.asked)
+			e := &evaluator{verdict: guard.Verdict{Allowed: true}}
+			recorder, counts := askDeletion(e, "/guard-node", test.method, test.contentType, test.body)
+			if recorder.Code != test.status || !strings.Contains(recorder.Body.String(), test.says) || len(e.requests) > 0 {
+				t.Errorf("answered %d %s, want %d %q; asked %v", recorder.Code, recorder.Body, test.status, test.says, e.requests)
 			}
 			if counts[" refused"] != 1 {
 				t.Errorf("counted %v", counts)
@@ -183,8 +183,8 @@ func TestGuardHandlerPassesCallerAuthentication(t *testing.T) {
 		request := httptest.NewRequest(http.MethodPost, "/guard-node", strings.NewReader(deletionReview()))
 		request.Header.Set("Content-Type", "application/json")
 		GuardHandler(e, func(asked *http.Request) bool { return asked.URL.Path == "/guard-node" && verified }, counter{}, slog.New(slog.DiscardHandler)).ServeHTTP(httptest.NewRecorder(), request)
-		if len(e.asked) != 1 || e.asked[0].Verified != verified {
-			t.Errorf("asked %+v, want verified %v", e.asked, verified)
+		if len(e.requests) != 1 || e.requests[0].Verified != verified {
+			t.Errorf("asked %+v, want verified %v", e.requests, verified)
 		}
 	}
 }
@@ -194,12 +194,12 @@ func TestGuardHandlerPassesCallerAuthentication(t *testing.T) {
 func TestGuardHandlerEvaluatesANestedNode(t *testing.T) {
 	e := &evaluator{verdict: guard.Verdict{Allowed: true}}
 	recorder, _ := askDeletion(e, "/guard-node", http.MethodPost, "application/json", deletionReview(`"images":[]`, `"images":`+nested(9000)))
-	if len(e.asked) != 1 {
+	if len(e.requests) != 1 {
 		t.Errorf("answered %d %s", recorder.Code, recorder.Body)
 	}
 }
 
-// echo denies everything, and says what it was asked.
+// echo denies every request; the message is the request.
 type echo struct{}
 
 func (echo) Evaluate(_ context.Context, request guard.Request) guard.Verdict {
@@ -234,7 +234,7 @@ func FuzzGuardHandler(f *testing.F) {
 			}
 			return
 		}
-		// Read without types: names count as they are written, as for the API server.
+		// Field names are case-sensitive, as in the API server.
 		var review map[string]any
 		decoder := json.NewDecoder(strings.NewReader(body))
 		decoder.UseNumber() // A number of any size is valid JSON.

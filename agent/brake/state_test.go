@@ -158,7 +158,7 @@ func TestWithoutQuietTimeOnlyResumeReleasesTheBrake(t *testing.T) {
 	}
 }
 
-func TestAnOldResumeReleasesNothing(t *testing.T) {
+func TestOldResumeReleasesNothing(t *testing.T) {
 	f := newFleet(t, limited)
 	f.state.pause = api.Pause{By: "alice", At: started.Add(-time.Hour)}
 	f.delete(4)

@@ -179,12 +179,12 @@ func TestLoad(t *testing.T) {
 		continues bool
 		blocked   string
 	}{
-		"a node without a record":               {cached: deletedNode(nil), current: deletedNode(nil), continues: true},
-		"the name of another node":              {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.UID = "other" })},
-		"one that terminates since":             {cached: makeNode(nil), current: deletedNode(nil)},
-		"one that has lost its finalizer since": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Finalizers = []string{"theirs"} })},
-		"a record that cannot be decoded":       {cached: deletedNode(nil), current: deletedNode(nil), data: "{", blocked: "kubectl nodecleanup retry worker"},
-		"a record about another node":           {cached: deletedNode(nil), current: deletedNode(nil), data: `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"other","state":"Succeeded"}`, blocked: "it is about node UID other"},
+		"a node without a record":           {cached: deletedNode(nil), current: deletedNode(nil), continues: true},
+		"the name of another node":          {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.UID = "other" })},
+		"now terminating":                   {cached: makeNode(nil), current: deletedNode(nil)},
+		"finalizer removed in the meantime": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Finalizers = []string{"theirs"} })},
+		"a record that cannot be decoded":   {cached: deletedNode(nil), current: deletedNode(nil), data: "{", blocked: "kubectl nodecleanup retry worker"},
+		"a record about another node":       {cached: deletedNode(nil), current: deletedNode(nil), data: `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"other","state":"Succeeded"}`, blocked: "it is about node UID other"},
 		"a bypass over a broken record": {
 			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", continues: true},
 		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
@@ -279,7 +279,7 @@ func TestOnBypass(t *testing.T) {
 	}
 }
 
-// An operator's word counts also if no record can be written; the config's does not.
+// A bypass releases the Node even if the record cannot be written; a deadline does not.
 func TestOnlyAnOperatorReleasesWithoutARecord(t *testing.T) {
 	for name, force := range map[string]bool{"bypass": true, "deadline": false} {
 		t.Run(name, func(t *testing.T) {
@@ -545,8 +545,8 @@ func TestReleaseRemovesOurFinalizerFromThisUID(t *testing.T) {
 	b.wantEvent("CleanupCompleted")
 }
 
-// A test that fails is answered by 422, as a value that fails validation is.
-func TestADrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
+// The API server answers a failed JSON patch test with 422, like a failed validation.
+func TestDrainedNodeIsReleasedOnlyWhileItIsCordoned(t *testing.T) {
 	rejected := func() error {
 		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "PATCH", corev1.Resource("nodes"), "worker", "test failed", 0, false)
 	}

@@ -115,7 +115,7 @@ func (c counting) Preview(ctx context.Context, target contract.Target) ([]contra
 }
 
 // A second request while the first one runs is a new one, also if only its plan differs.
-func TestARequestWithAnotherPlanIsAnotherRequest(t *testing.T) {
+func TestRequestWithAnotherPlanIsAnotherRequest(t *testing.T) {
 	node := makeNode(func(node *corev1.Node) {
 		node.Annotations = map[string]string{api.AnnotationCleanupRequestedAt: "now", api.AnnotationCleanupRequestedPlan: "other", api.AnnotationCleanupRequestedBy: "rita"}
 	})

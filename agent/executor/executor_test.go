@@ -160,7 +160,7 @@ func TestIndependentStepsRunAtOnceUpToTheLimit(t *testing.T) {
 	})
 }
 
-func TestAFailedCriticalStepStopsOnlyItsDependents(t *testing.T) {
+func TestFailedCriticalStepStopsOnlyItsDependents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1,
@@ -188,7 +188,7 @@ func TestOtherStepsRunAfterAnOptionalStepFailed(t *testing.T) {
 	})
 }
 
-func TestAPanicFailsOnlyItsStep(t *testing.T) {
+func TestPanicFailsOnlyItsStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.run(t.Context(), 1,

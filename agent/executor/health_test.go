@@ -63,7 +63,7 @@ func TestHealthChecksRunInParallelAndCriticalStepsBlock(t *testing.T) {
 }
 
 // The agent checks the health every minute: it must not leave behind one goroutine each time.
-func TestAHangingPluginIsNotCheckedAgain(t *testing.T) {
+func TestHangingPluginIsNotCheckedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, asked, answer := newBench(t), 0, make(chan error)
 		step := b.step("hangs", nil)
@@ -92,7 +92,7 @@ func TestAHangingPluginIsNotCheckedAgain(t *testing.T) {
 }
 
 // A call that hangs may never return, such as a read from a dead socket.
-func TestAHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
+func TestHangingPluginIsCheckedAgainAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, stuck := newBench(t), make(chan error)
 		var mutex sync.Mutex

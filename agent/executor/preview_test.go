@@ -31,7 +31,7 @@ func (p previewer) Preview(context.Context, cleanup.Target) ([]cleanup.Effect, e
 // evicts is the result of a preview.
 var evicts = []cleanup.Effect{{Action: cleanup.Evict, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: "cart-0"}}}
 
-func TestADryRunPreviewsAndNeverCleansUp(t *testing.T) {
+func TestDryRunPreviewsAndNeverCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		forbidden := pluginFunc(func(context.Context, cleanup.Target) error { t.Error("cleaned up"); return nil })

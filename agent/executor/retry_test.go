@@ -77,7 +77,7 @@ func TestJitterLengthensTheBackoffUpToMaxDelay(t *testing.T) {
 	}
 }
 
-func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
+func TestRetryHappensWhileAnotherStepStillRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		calls := 0
@@ -99,7 +99,7 @@ func TestARetryHappensWhileAnotherStepStillRuns(t *testing.T) {
 }
 
 // A changed config can add an unfinished dependency to a step that waits for its next attempt.
-func TestARetriedStepWaitsForItsDependencies(t *testing.T) {
+func TestRetriedStepWaitsForItsDependencies(t *testing.T) {
 	waits := func(b *bench, due time.Duration) {
 		next := metav1.NewMicroTime(time.Now().Add(due))
 		b.record.Steps = []api.StepRun{{Name: "b", Plugin: "test", State: api.StepRetrying, Attempts: 1, Failures: 1, NextAttemptAt: &next}}

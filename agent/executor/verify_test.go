@@ -44,7 +44,7 @@ func verified(answers ...any) func(*config.Step) {
 	}
 }
 
-func TestAStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
+func TestStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
 	for name, test := range map[string]struct {
 		answers []any
 		state   api.State
@@ -74,7 +74,7 @@ func TestAStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
 }
 
 // A run can be done before Run is called: after a restart, or if the cleanup preceded the deletion.
-func TestADoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
+func TestDoneRunIsVerifiedAndItsStepsRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		calls := 0
@@ -160,7 +160,7 @@ func TestRepeatedStepHasItsFullTotalTimeout(t *testing.T) {
 	})
 }
 
-func TestADoneStepWithoutAStartTimeIsVerified(t *testing.T) {
+func TestDoneStepWithoutAStartTimeIsVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.record.State = api.Succeeded
@@ -189,7 +189,7 @@ func TestRepeatedlyUndoneStepFails(t *testing.T) {
 	})
 }
 
-func TestADryRunVerifiesNothing(t *testing.T) {
+func TestDryRunVerifiesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		outcome, err := b.with(NewPreviewer(clock.RealClock{}, func() float64 { return 0 }, hush), t.Context(), 1, b.step("drain", succeed, verified("pods are on the node")))

@@ -269,7 +269,7 @@ func TestReviewOfAnUnreadableNodeCanOnlyDeny(t *testing.T) {
 	}
 }
 
-func TestADryRunOfTheAgentOnlyWarns(t *testing.T) {
+func TestDryRunOfTheAgentOnlyWarns(t *testing.T) {
 	settings, deletion := everything(), Deletion{Request: Request{Name: "worker", UID: "u", User: "jane"}, Node: someNode()}
 	settings.DryRun = true
 	verdict := Decide(settings, deletion, worst(), night)
@@ -325,7 +325,7 @@ func TestUserIsRecordedIfACleanupFollows(t *testing.T) {
 	}
 }
 
-func TestAWarningFitsAHeader(t *testing.T) {
+func TestWarningFitsAHeader(t *testing.T) {
 	got := oneLine("a\nb\x1b[31m" + strings.Repeat("é", maxWarning))
 	if strings.ContainsAny(got, "\n\x1b") || len(got) > maxWarning+len("…") || !strings.HasSuffix(got, "é…") {
 		t.Errorf("it is %q", got)

@@ -31,7 +31,7 @@ func deletionBy(user string, verified bool) Deletion {
 	return Deletion{Request: Request{Name: "worker", UID: "u", User: user, Verified: verified}}
 }
 
-func TestAnAnswerHoldsForTheSameUserNodeAndRules(t *testing.T) {
+func TestAnswerHoldsForTheSameUserNodeAndRules(t *testing.T) {
 	l := emptyLedger()
 	l.reserve(deletionBy("ed", false), []Rule{MaxTerminating}, night)
 	other := deletionBy("ed", false)

@@ -73,7 +73,7 @@ func TestMissingBodyEndsTheConnection(t *testing.T) {
 }
 
 // The limit for the body is none for the answer.
-func TestAnAnswerMayTakeLongerThanTheBody(t *testing.T) {
+func TestAnswerMayTakeLongerThanTheBody(t *testing.T) {
 	server := limited(t, Bodies(1<<20, ignore, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if _, err := io.Copy(io.Discard, request.Body); err != nil {
 			t.Error(err)

@@ -19,7 +19,7 @@ type closes struct {
 
 func (c *closes) Close() error { c.closed = true; return nil }
 
-func TestAFormerLeaderWritesNothing(t *testing.T) {
+func TestFormerLeaderWritesNothing(t *testing.T) {
 	var arrived atomic.Int64
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
 	defer server.Close()

@@ -126,7 +126,7 @@ func TestDiscardWritesNoCondition(t *testing.T) {
 }
 
 // A condition that could not be written is written with the next one.
-func TestAFailedWriteIsRepeated(t *testing.T) {
+func TestFailedWriteIsRepeated(t *testing.T) {
 	b := newTest(t)
 	broken := true
 	b.metadata.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {

@@ -82,7 +82,7 @@ func TestFirstAgreeingAnswersSetTheClock(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWithoutADateChangesNothing(t *testing.T) {
+func TestAnswerWithoutADateChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t)
 		for range quorum {
@@ -152,7 +152,7 @@ func TestNowCatchesUpAfterTheMachineWasSuspended(t *testing.T) {
 	})
 }
 
-func TestADeadlineIsNotEarlyByOneWrongClock(t *testing.T) {
+func TestDeadlineIsNotEarlyByOneWrongClock(t *testing.T) {
 	const deadline = time.Hour
 	for name, test := range map[string]struct {
 		// deleted is how long ago the Node was deleted when the agent first sees it.

@@ -199,7 +199,7 @@ func TestGuardHasMoreTimeThanTheBody(t *testing.T) {
 	}
 }
 
-func TestAHeaderIsBounded(t *testing.T) {
+func TestHeaderIsBounded(t *testing.T) {
 	s := serveAll(t, nil, callerauth.Options{})
 	connection := s.open("webhook")
 	if _, err := fmt.Fprintf(connection, "POST / HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n", strings.Repeat("x", 2*maxHeader)); err != nil {

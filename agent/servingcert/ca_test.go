@@ -20,7 +20,7 @@ func newCA(t *testing.T, now time.Time) *ca {
 	return made
 }
 
-func TestALeafIsTrustedForItsHostsOnly(t *testing.T) {
+func TestLeafIsTrustedForItsHostsOnly(t *testing.T) {
 	signer := newCA(t, morning)
 	made, err := signer.leaf(morning, timing.LeafLife, "agent.ns.svc", "127.0.0.1")
 	if err != nil {
@@ -42,7 +42,7 @@ func TestALeafIsTrustedForItsHostsOnly(t *testing.T) {
 	}
 }
 
-func TestALeafExpiresNoLaterThanItsCA(t *testing.T) {
+func TestLeafExpiresNoLaterThanItsCA(t *testing.T) {
 	signer := newCA(t, morning)
 	end := signer.certificate.NotAfter
 	made, err := signer.leaf(end.Add(-time.Hour), timing.LeafLife, "agent.ns.svc")

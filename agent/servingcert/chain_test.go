@@ -11,7 +11,7 @@ import (
 
 // The test checks every ten minutes of a rotation. Each leaf that an agent serves is trusted by the
 // bundles of the hour before and of the hour after.
-func TestARotationServesOnlyTrustedCertificates(t *testing.T) {
+func TestRotationServesOnlyTrustedCertificates(t *testing.T) {
 	type moment struct {
 		bundle []byte
 		leaf   *x509.Certificate

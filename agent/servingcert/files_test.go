@@ -32,7 +32,7 @@ func files(t *testing.T) (certificateFile, keyFile string, write func(*ca)) {
 }
 
 // If the admission policy adds the finalizer, the API server may not call the webhook for weeks.
-func TestARenewedCertificateIsReportedWithoutAHandshake(t *testing.T) {
+func TestRenewedCertificateIsReportedWithoutAHandshake(t *testing.T) {
 	certificateFile, keyFile, write := files(t)
 	first, second := newCA(t, morning), newCA(t, morning.Add(time.Hour))
 	write(first)

@@ -41,7 +41,7 @@ func TestStatesOfANewerVersionAreDecoded(t *testing.T) {
 	}
 }
 
-func TestARecordOfAnotherVersionIsReported(t *testing.T) {
+func TestRecordOfAnotherVersionIsReported(t *testing.T) {
 	for name, test := range map[string]struct {
 		data string
 		want string
@@ -65,7 +65,7 @@ func TestARecordOfAnotherVersionIsReported(t *testing.T) {
 	}
 }
 
-func TestARecordOfAnotherNodeIsAnError(t *testing.T) {
+func TestRecordOfAnotherNodeIsAnError(t *testing.T) {
 	if run, err := ReadRunOf(recordOf(newerRun), "u"); err != nil {
 		t.Errorf("%+v, %v", run, err)
 	}

@@ -113,7 +113,7 @@ func TestOnlyAnObservedRenewalCountsForObserve(t *testing.T) {
 }
 
 // Once a renewal was observed, no clock but this machine's monotonic one counts.
-func TestAnObservedRenewalLastsForTheLeaseDuration(t *testing.T) {
+func TestObservedRenewalLastsForTheLeaseDuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		stops := 10 * time.Minute

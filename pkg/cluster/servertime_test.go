@@ -40,7 +40,7 @@ func TestServerTime(t *testing.T) {
 }
 
 // The round trip time of a response limits the error of its time.
-func TestASlowResponseIsNoWrongClock(t *testing.T) {
+func TestSlowResponseIsNoWrongClock(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	clock := &ServerTime{Local: func() time.Time { return noon }}
 	clock.observe(noon.Add(20*time.Second), noon, noon.Add(25*time.Second))

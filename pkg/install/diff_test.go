@@ -13,7 +13,7 @@ func secret(data map[string]any) *unstructured.Unstructured {
 	}}
 }
 
-func TestADiffShowsNoSecret(t *testing.T) {
+func TestDiffShowsNoSecret(t *testing.T) {
 	before := secret(map[string]any{"kept": "a2VwdA==", "changed": "b2xk", "removed": "Z29uZQ=="})
 	after := secret(map[string]any{"kept": "a2VwdA==", "changed": "bmV3", "added": "YWRkZWQ="})
 	got, err := Result{Action: Configured, Object: after, Before: before}.Diff()

@@ -117,7 +117,7 @@ func (s source) goCommand(ctx context.Context, progress *buildProgress, args ...
 	cmd.Env = append(os.Environ(), goSettings()...)
 	var stdout strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, progress
-	// go starts compilers: when ctx is done, all of them go.
+	// Cancel the whole process group: go starts compilers as child processes.
 	setProcessAttributes(cmd, true)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = defaultStopTimeout
@@ -138,8 +138,8 @@ func goSettings() []string {
 	return []string{
 		"GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH, "CGO_ENABLED=0",
 		"GO111MODULE=on", "GOWORK=off", "GOFLAGS=-buildvcs=false",
-		// Collecting garbage is a quarter of the work of thousands of short-lived compilers. One that does need much
-		// memory collects all the same.
+		// Garbage collection is a quarter of the work of thousands of short-lived compilers. GOMEMLIMIT starts it
+		// in a compiler that needs much memory.
 		"GOGC=off", "GOMEMLIMIT=1GiB",
 	}
 }

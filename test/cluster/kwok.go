@@ -27,8 +27,8 @@ func KwokCommand(ctx context.Context, dir, kubeconfig, serve string, out io.Writ
 	}, nil
 }
 
-// Heartbeats are in the Node's status, because no lease is kept. With leases, kwok forever
-// overlooks a Pod if it has created the node's lease but not observed it yet. After a restart, it
+// kwokFlags returns kwok's flags. They disable leases, so heartbeats are in the Node's status. With leases,
+// kwok never handles a Pod if it has created the node's lease but not observed it yet. After a restart, it
 // would ignore the nodes until its old leases have expired.
 func kwokFlags(kubeconfig, stages, serve string) []string {
 	return []string{
@@ -41,11 +41,11 @@ func kwokFlags(kubeconfig, stages, serve string) []string {
 	}
 }
 
-// writeKwokStages writes how nodes and pods come and go, without which kwok ends at once.
+// writeKwokStages writes the lifecycle of nodes and pods, without which kwok exits.
 func writeKwokStages(ctx context.Context, binary, path string) error {
 	stages, err := exec.CommandContext(ctx, binary, "kwok-stages").Output()
 	if err != nil {
-		return fmt.Errorf("asking kwok for its stages: %w", err)
+		return fmt.Errorf("reading the stages of kwok: %w", err)
 	}
 	return os.WriteFile(path, stages, 0o644)
 }

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// fileLock is a lock among all processes of this machine. The kernel gives it back when its holder dies.
+// fileLock is an exclusive lock on a file. The kernel releases it when the process exits.
 type fileLock struct {
 	file *os.File
 }
 
-// tryLock takes the lock on that file, which is made when needed; it gives nil when another process holds it.
+// tryLock creates the file if needed and locks it. It returns nil if another process holds the lock.
 func tryLock(path string) (*fileLock, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

@@ -51,18 +51,18 @@ type Process struct {
 	current *run
 }
 
-// NewProcess returns a process that is not started yet and logs to logs/<name>.log; the folder is made when needed.
+// NewProcess returns a process that is not started yet. It logs to logs/<name>.log and creates that folder.
 func NewProcess(command Command, logs string) *Process {
 	return &Process{command: command, log: filepath.Join(logs, command.Name+".log")}
 }
 
-// Name of the process.
+// Name returns the name of the process.
 func (p *Process) Name() string { return p.command.Name }
 
-// Log is the path of the log file, which holds the output of every start.
+// Log returns the path of the log file, which holds the output of every start.
 func (p *Process) Log() string { return p.log }
 
-// PID is the process id, or 0 when the process does not run.
+// PID returns the process ID, or 0 if the process is not running.
 func (p *Process) PID() int {
 	if r := p.alive(); r != nil {
 		return r.pid
@@ -73,8 +73,8 @@ func (p *Process) PID() int {
 // Running reports whether the process was started and has not ended. A paused process is running.
 func (p *Process) Running() bool { return p.alive() != nil }
 
-// Start starts the process and waits until it is ready, at most 2 minutes. When it does not get ready, or ends
-// before, it is killed, and the error carries the last lines of its log. Starting a process that runs is an error.
+// Start starts the process and waits until it is ready, for 2 minutes at most. If it does not become ready,
+// Start kills it, and the error contains the last lines of its log. Starting a running process is an error.
 func (p *Process) Start(ctx context.Context) error {
 	r, logged, err := p.launch()
 	if err != nil {
@@ -123,8 +123,8 @@ func (p *Process) run(log *os.File) (*run, error) {
 	return r, nil
 }
 
-// Stop asks the process to end with SIGTERM, kills it when it takes longer than its StopTimeout or than ctx, and
-// returns when it is deleted. Stopping one that does not run is fine.
+// Stop sends SIGTERM and waits for the process to exit. After StopTimeout, or when ctx ends, it sends
+// SIGKILL. It returns nil if the process is not running.
 func (p *Process) Stop(ctx context.Context) error {
 	r := p.alive()
 	if r == nil {
@@ -146,8 +146,8 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.Kill()
 }
 
-// Kill ends the process at once with SIGKILL, as a crash would, and returns when it has ended. Killing one that does
-// not run is fine.
+// Kill sends SIGKILL, like a crash, and waits for the process to exit. It returns nil if the process is not
+// running.
 func (p *Process) Kill() error {
 	r := p.alive()
 	if r == nil {
@@ -159,7 +159,7 @@ func (p *Process) Kill() error {
 	ctx, cancel := context.WithTimeout(context.Background(), defaultStopTimeout)
 	defer cancel()
 	if !r.wait(ctx) {
-		return fmt.Errorf("killing %s: process %d is still there after %s", p.Name(), r.pid, defaultStopTimeout)
+		return fmt.Errorf("killing %s: process %d still exists after %s", p.Name(), r.pid, defaultStopTimeout)
 	}
 	return p.notify()
 }
@@ -172,14 +172,15 @@ func (p *Process) Restart(ctx context.Context) error {
 	return p.Start(ctx)
 }
 
-// Pause freezes the process with SIGSTOP: its connections stay open and nothing answers, as in a network partition.
+// Pause freezes the process with SIGSTOP: its connections stay open without responses, as in a network
+// partition.
 func (p *Process) Pause() error { return p.send("pausing", syscall.SIGSTOP) }
 
 // Resume continues a paused process.
 func (p *Process) Resume() error { return p.send("resuming", syscall.SIGCONT) }
 
-// Wait waits until the process ends and gives its error, an *exec.ExitError when the exit code is not 0; or the
-// error of ctx. The exit code of a process that an earlier command started is not known and taken for 0.
+// Wait waits until the process exits and returns its error, an *exec.ExitError if the exit code is not 0, or
+// the error of ctx. The exit code of a process that an earlier command started is unknown and counts as 0.
 func (p *Process) Wait(ctx context.Context) error {
 	p.mu.Lock()
 	r := p.current

@@ -19,8 +19,8 @@ func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// leash does nothing here: Pdeathsig does the work.
-func leash(int) (release func()) { return nil }
+// killWithParent does nothing on Linux: Pdeathsig kills the child.
+func killWithParent(int) (release func()) { return nil }
 
 // processBirth returns the start of the process in clock ticks of this boot. It returns false if
 // there is no process, or only its exit code remains. See proc_pid_stat(5).

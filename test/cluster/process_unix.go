@@ -15,11 +15,11 @@ func setProcessAttributes(cmd *exec.Cmd, detached bool) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !detached, Setsid: detached}
 }
 
-// leash kills the process group when this process dies, for systems without a parent-death signal:
-// a shell waits for the end of a pipe that the kernel then closes. The returned function ends that
-// shell and keeps the group; it is nil if there is no shell.
-func leash(group int) (release func()) {
-	watch := exec.Command("/bin/sh", "-c", `read -r word || kill -s KILL -- "-$1"`, "leash", strconv.Itoa(group))
+// killWithParent kills the process group when this process dies, for systems without a parent-death
+// signal: a shell waits for the end of a pipe that the kernel then closes. The returned function ends the
+// shell without killing the group; it is nil if there is no shell.
+func killWithParent(group int) (release func()) {
+	watch := exec.Command("/bin/sh", "-c", `read -r word || kill -s KILL -- "-$1"`, "killWithParent", strconv.Itoa(group))
 	watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := watch.StdinPipe()
 	if err != nil {

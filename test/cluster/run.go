@@ -37,7 +37,7 @@ func startRun(cmd *exec.Cmd, detached bool) (*run, error) {
 		r.born, _ = processBirth(r.pid)
 		var release func()
 		if !detached {
-			release = leash(r.pid)
+			release = killWithParent(r.pid)
 		}
 		failed <- nil
 		r.err = cmd.Wait()

@@ -21,7 +21,7 @@ func Start(t testing.TB, options Options) *Cluster {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			dir, err := keepLogs(c)
+			dir, err := archiveLogs(c)
 			if err != nil {
 				t.Error(err)
 			}
@@ -57,7 +57,7 @@ func Main(m interface{ Run() int }, options Options, use func(*Cluster)) (code i
 	}()
 	use(c)
 	if code = m.Run(); code != 0 {
-		dir, err := keepLogs(c)
+		dir, err := archiveLogs(c)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}

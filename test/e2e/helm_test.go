@@ -16,8 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// The test uses the webhook alone: with the policy, a webhook that is never called would not be
-// noticed. The URL of the inventory is in a Secret that the chart creates.
+// Test the webhook without the policy first; the policy would mask a webhook that is not called. The URL of
+// the inventory is in a Secret that the chart creates.
 const helmValues = `
 image: {repository: %s, tag: %s}
 cli: {image: {repository: %s, tag: %[2]s}}
@@ -114,9 +114,9 @@ func TestHelm(t *testing.T) {
 			eventually(t, "an Event says that the Job has completed", uninstallCompleted)
 			wantNothingLeft(t)
 			if pods := agents(t); len(pods) > 0 {
-				t.Errorf("%d agents are left", len(pods))
+				t.Errorf("%d agents still exist", len(pods))
 			}
-			// Helm keeps the namespace, so the test deletes it.
+			// Helm does not delete the namespace, so the test deletes it.
 			if err := client.CoreV1().Namespaces().Delete(t.Context(), api.Namespace, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestHelm(t *testing.T) {
 	)
 }
 
-// restrictedNamespace makes the agent's namespace as strict as it can be.
+// restrictedNamespace creates the agent's namespace with the Pod Security level restricted.
 func restrictedNamespace(t *testing.T) {
 	t.Helper()
 	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{

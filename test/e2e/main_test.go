@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: the end-to-end tests run as root and by `make e2e` only")
 		return
 	}
-	if err := node.Unfit(); err != nil {
+	if err := node.CheckRequirements(); err != nil {
 		fmt.Println("skipped:", err)
 		return
 	}

@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// The node and the control plane share most packages. Of another version, each is
-// compiled a second time, and all that imports it: that was 7 minutes.
+// The node and the control plane share most packages. If their versions differ, Go compiles each package
+// and its importers twice, which took 7 minutes.
 func TestVersionsMatchTheControlPlane(t *testing.T) {
-	// Packages of which the control plane compiles nothing, or almost nothing.
-	apart := []string{
+	// The control plane compiles nothing, or almost nothing, of these packages.
+	ignored := []string{
 		"dario.cat/mergo", "github.com/Microsoft/go-winio", "github.com/containerd/containerd/api", "github.com/containerd/log",
 		"github.com/moby/sys/userns", "github.com/sirupsen/logrus",
 	}
@@ -23,18 +23,18 @@ func TestVersionsMatchTheControlPlane(t *testing.T) {
 	compared := 0
 	for _, module := range slices.Sorted(maps.Keys(node)) {
 		want, both := controlPlane[module]
-		if !both || slices.Contains(apart, module) {
+		if !both || slices.Contains(ignored, module) {
 			continue
 		}
 		if compared++; node[module] != want {
-			t.Errorf("hack/node has %s %s, hack/kubernetes %s: replace it by that", module, node[module], want)
+			t.Errorf("hack/node has %s %s, hack/kubernetes %s: use the same version", module, node[module], want)
 		}
 	}
 	if compared < 50 {
 		t.Errorf("only %d modules were compared", compared)
 	}
 	if got := node["k8s.io/kubernetes"]; got != kubernetesVersion {
-		t.Errorf("the kubelet is built from %s and says %s", got, kubernetesVersion)
+		t.Errorf("the kubelet is built from %s and reports %s", got, kubernetesVersion)
 	}
 }
 
@@ -43,7 +43,7 @@ var (
 	replaced = regexp.MustCompile(`(?m)^\s+(\S+) => \S+ (v\S+)$`)
 )
 
-// versions reads those that a module of hack is built with.
+// versions returns the versions of the dependencies of a module of hack.
 func versions(t *testing.T, module string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "hack", module, "go.mod"))

@@ -71,7 +71,7 @@ const lockFile = "/run/nodecleanup-node.lock"
 // Start starts the node and returns when it is Ready. root is the folder of this
 // repository. The caller stops it.
 func Start(ctx context.Context, c *cluster.Cluster, root string, out io.Writer) (_ *Node, err error) {
-	if err := Unfit(); err != nil {
+	if err := CheckRequirements(); err != nil {
 		return nil, err
 	}
 	unlock, err := cluster.Lock(ctx, lockFile, func() { fmt.Fprintln(out, "Another process has the node of this machine; waiting for its end") })

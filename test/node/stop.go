@@ -34,7 +34,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	note("unmounting", unmountBelow(n.dir))
 	note("removing its network", removeNetwork(ctx))
 	note("removing its files", os.RemoveAll(n.dir))
-	note("giving its lock back", n.unlock())
+	note("releasing its lock", n.unlock())
 	return failed
 }
 

@@ -12,9 +12,9 @@ import (
 	"path/filepath"
 )
 
-// runsContainer has runc run one program of this machine as a Pod's would be: with
+// checkContainer has runc run one program of this machine as a Pod's would be: with
 // namespaces, limits and seccomp, and without root.
-func runsContainer(ctx context.Context, dir string) (err error) {
+func checkContainer(ctx context.Context, dir string) (err error) {
 	bundle := filepath.Join(dir, "bundle")
 	name := "nodecleanup-trial-" + filepath.Base(dir)
 	type object = map[string]any

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// apart runs f on a thread with its own network and mounts, which end with the thread. Processes
-// that f starts share them.
-func apart(f func() error) error {
+// inNewNamespaces runs f in new network and mount namespaces, which end with their thread. Processes that f
+// starts share them.
+func inNewNamespaces(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -25,7 +25,7 @@ func apart(f func() error) error {
 			// The first thread does not end, and /proc/self refers to it. While it is locked here,
 			// f runs on another thread.
 			defer runtime.UnlockOSThread()
-			result <- apart(f)
+			result <- inNewNamespaces(f)
 			return
 		}
 		// It is never unlocked, so that the thread ends with this goroutine.
@@ -42,28 +42,27 @@ func apart(f func() error) error {
 	return <-result
 }
 
-// mountsOverlay mounts as containerd does, in a folder as its own: an overlay on one that
-// is an overlay is refused.
-func mountsOverlay(_ context.Context, dir string) error {
+// checkOverlay mounts an overlay in dir, because the kernel rejects an overlay on some overlays.
+func checkOverlay(_ context.Context, dir string) error {
 	path := func(name string) string { return filepath.Join(dir, "overlay", name) }
 	for _, name := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.MkdirAll(path(name), 0o755); err != nil {
 			return err
 		}
 	}
-	return apart(func() error {
+	return inNewNamespaces(func() error {
 		layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", path("lower"), path("upper"), path("work"))
 		if err := syscall.Mount("overlay", path("merged"), "overlay", 0, layers); err != nil {
-			return fmt.Errorf("mounting one: %w", err)
+			return fmt.Errorf("mounting an overlay: %w", err)
 		}
 		if err := os.WriteFile(filepath.Join(path("merged"), "file"), nil, 0o600); err != nil {
-			return fmt.Errorf("writing to one: %w", err)
+			return fmt.Errorf("writing to an overlay: %w", err)
 		}
 		return syscall.Unmount(path("merged"), 0)
 	})
 }
 
-// Documentation addresses, which only the trial's own network has.
+// Addresses for documentation (RFC 5737), which only the network of the trial has.
 const (
 	trialService  = "192.0.2.1:443"
 	trialEndpoint = "192.0.2.2"
@@ -83,10 +82,10 @@ table ip nodecleanup-trial {
 }
 `
 
-// connectsThroughService makes a network as CNI does and rules as kube-proxy does, and sees
-// whether a connection to the Service's address arrives at its endpoint.
-func connectsThroughService(ctx context.Context, _ string) error {
-	return apart(func() error {
+// checkService creates a network as CNI does and rules as kube-proxy does, and connects to the endpoint
+// through the Service's address.
+func checkService(ctx context.Context, _ string) error {
+	return inNewNamespaces(func() error {
 		for _, arguments := range []string{
 			"link set lo up", "address add 192.0.2.0/24 dev lo",
 			"link add trial-bridge type bridge", "link add trial-0 type veth peer name trial-1", "link set trial-0 master trial-bridge",
@@ -107,7 +106,7 @@ func connectsThroughService(ctx context.Context, _ string) error {
 		}
 		connection, err := net.DialTimeout("tcp4", trialService, 5*time.Second)
 		if err != nil {
-			return fmt.Errorf("the rules for a Service were taken, and do nothing: %w", err)
+			return fmt.Errorf("the rules for a Service have no effect: %w", err)
 		}
 		return connection.Close()
 	})
@@ -115,9 +114,9 @@ func connectsThroughService(ctx context.Context, _ string) error {
 
 // quiet runs a command; its error contains the output.
 func quiet(command *exec.Cmd) error {
-	said, err := command.CombinedOutput()
+	output, err := command.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, strings.TrimSpace(string(said)))
+		return fmt.Errorf("%s: %w: %s", strings.Join(command.Args, " "), err, strings.TrimSpace(string(output)))
 	}
 	return nil
 }

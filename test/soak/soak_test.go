@@ -92,7 +92,7 @@ func (w *world) recover() {
 	}
 	w.awaitReleases()
 	for _, node := range w.nodes() {
-		w.Errorf("node %s is left: finalizers %q", node.Name, node.Finalizers)
+		w.Errorf("node %s still exists: finalizers %q", node.Name, node.Finalizers)
 	}
 	// An agent that starts to lead finds what happened while there was no leader.
 	for _, a := range w.agents {

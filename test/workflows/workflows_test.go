@@ -1,6 +1,5 @@
-// Package workflows_test compares the workflows of GitHub Actions with this repository: their
-// commands must exist here, and their actions must be pinned to reviewed commits. actionlint (make
-// verify) checks their syntax.
+// Package workflows_test checks the GitHub Actions workflows: each run step calls a make target, and each
+// action is pinned to a commit. actionlint (make verify) checks their syntax.
 package workflows_test
 
 import (
@@ -62,29 +61,29 @@ func TestEachStepIsATargetOfMake(t *testing.T) {
 				}
 				target := run.FindStringSubmatch(step.Run)
 				if target == nil || !strings.Contains(makefile, "\n"+target[1]+": ") {
-					t.Errorf("%s, job %s runs %q, which is no target of make", name, job, step.Run)
+					t.Errorf("%s, job %s runs %q, which is not a make target", name, job, step.Run)
 				}
 			}
 		}
 	}
 }
 
-// A version that is promised and in no cluster of a test is a guess.
+// Every supported Kubernetes version must be tested.
 func TestOldestSupportedKubernetesIsTested(t *testing.T) {
 	promised := regexp.MustCompile(`(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$`).FindSubmatch(read(t, filepath.Join(root, "manifests", "chart", "Chart.yaml")))
 	if promised == nil {
-		t.Fatal("the chart promises no version")
+		t.Fatal("the chart has no kubeVersion")
 	}
 	oldest := string(promised[1])
 	if tested := string(read(t, filepath.Join(root, ".github", "workflows", "e2e.yaml"))); !strings.Contains(tested, "image: kindest/node:v"+oldest+".") {
-		t.Errorf("no cluster of e2e.yaml is Kubernetes %s, which the chart promises", oldest)
+		t.Errorf("e2e.yaml does not test Kubernetes %s, which the chart supports", oldest)
 	}
 	if documented := string(read(t, filepath.Join(root, "docs", "install.md"))); !strings.Contains(documented, "Kubernetes "+oldest+" or newer") {
-		t.Errorf("docs/install.md promises another version than %s", oldest)
+		t.Errorf("docs/install.md does not name version %s", oldest)
 	}
 }
 
-// Tests that need a package are skipped where it is missing, and a skipped one releases anything.
+// A job without the packages skips tests and still passes.
 func TestJobsInstallTheirPackages(t *testing.T) {
 	for name, workflow := range workflows(t) {
 		for job, content := range workflow.Jobs {
@@ -98,8 +97,8 @@ func TestJobsInstallTheirPackages(t *testing.T) {
 	}
 }
 
-// A tag can be moved to other code, a commit cannot. The comment names the version of the commit,
-// for people and for Dependabot.
+// A tag can be moved, a commit cannot. The comment names the version of the commit, for readers and for
+// Dependabot.
 var pinned = regexp.MustCompile(`^[a-zA-Z0-9._/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 
 func TestEachActionIsPinned(t *testing.T) {
@@ -127,7 +126,7 @@ func TestEachActionIsPinned(t *testing.T) {
 	}
 }
 
-// A token that is left in the checkout can be read by every test.
+// Every test can read a token that remains in the checkout.
 func TestJobsDeclareTheirPermissions(t *testing.T) {
 	for name, workflow := range workflows(t) {
 		if workflow.Permissions == nil || len(*workflow.Permissions) > 0 || workflow.Concurrency == nil {
@@ -172,7 +171,7 @@ func TestDependabotCoversEachModule(t *testing.T) {
 	slices.Sort(known)
 	slices.Sort(want)
 	if !slices.Equal(known, want) {
-		t.Errorf("Dependabot knows the modules in %q, and there are %q", known, want)
+		t.Errorf("Dependabot covers the modules in %q, want %q", known, want)
 	}
 }
 

@@ -60,7 +60,7 @@ func (s apiServer) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	given, known := s.answers[request.Method+" "+request.URL.Path]
 	if !known {
-		given = answer{code: http.StatusNotFound, object: refusal(http.StatusNotFound, metav1.StatusReasonNotFound, "not found")}
+		given = answer{code: http.StatusNotFound, object: errorStatus(http.StatusNotFound, metav1.StatusReasonNotFound, "not found")}
 	}
 	data, err := json.Marshal(given.object)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s apiServer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: given.code, Header: header, Body: io.NopCloser(strings.NewReader(string(data))), Request: request}, nil
 }
 
-func refusal(code int32, reason metav1.StatusReason, message string) metav1.Status {
+func errorStatus(code int32, reason metav1.StatusReason, message string) metav1.Status {
 	return metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
 }
 
@@ -106,7 +106,7 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		says    []string
 	}{
 		"it answers": {answer{200, ok, api.DryRunWarning(api.GuardHook)}, nil, 0, printer.Pass, []string{"it answered a dry run of deleting node worker; failurePolicy Ignore"}},
-		"it denies": {answer{403, refusal(403, metav1.StatusReasonForbidden, hook+"denied the request: protected"), ""}, nil, 0, printer.Pass,
+		"it denies": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, hook+"denied the request: protected"), ""}, nil, 0, printer.Pass,
 			[]string{"it denied a dry run of deleting node worker"}},
 		"no answer, another CA": {answer{200, ok, ""}, nil, 0, printer.Error, []string{
 			"the API server got no answer from it in a dry run of deleting node worker", "so deletions of nodes are not guarded", "x509: certificate signed by unknown authority",
@@ -115,19 +115,19 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		"no answer, another issuer": {answer{200, ok, ""}, func(s *subject) {
 			s.seen.Deployment = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"--webhook-cert-file=/c"}}}}}}}
 		}, 0, printer.Error, []string{"not guarded"}},
-		"the webhook fails": {answer{500, refusal(500, metav1.StatusReasonInternalError, `Internal error occurred: failed calling webhook "`+api.GuardHook+`": x509: unknown`), ""},
+		"the webhook fails": {answer{500, errorStatus(500, metav1.StatusReasonInternalError, `Internal error occurred: failed calling webhook "`+api.GuardHook+`": x509: unknown`), ""},
 			func(s *subject) { s.status.Guard.FailurePolicy = "Fail" }, 0, printer.Error, []string{"x509: unknown", "so every deletion of a node is refused"}},
 		"an older agent": {answer{200, ok, ""}, func(s *subject) {
 			s.status.Agent.Version, s.seen.Guard = "v0.1.0", nil
 		}, 0, printer.Skip, []string{"not tested", "v0.1.0"}},
-		"no right": {answer{403, refusal(403, metav1.StatusReasonForbidden, `nodes "worker" is forbidden: User "bob" cannot delete resource "nodes"`), ""}, nil, 0, printer.Skip,
+		"no right": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, `nodes "worker" is forbidden: User "bob" cannot delete resource "nodes"`), ""}, nil, 0, printer.Skip,
 			[]string{"you lack: delete nodes"}},
-		"another webhook": {answer{400, refusal(400, metav1.StatusReasonBadRequest, `admission webhook "x.example.com" does not support dry run`), ""}, nil, 0, printer.Skip,
+		"another webhook": {answer{400, errorStatus(400, metav1.StatusReasonBadRequest, `admission webhook "x.example.com" does not support dry run`), ""}, nil, 0, printer.Skip,
 			[]string{`deleting node worker in a dry run: admission webhook "x.example.com" does not support dry run`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := led(func(status *printer.Status) { status.Agent.Version = version.Version })
+				s := newSubject(func(status *printer.Status) { status.Agent.Version = version.Version })
 				s.seen = &inspect.Snapshot{Guard: &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{
 					Name: api.GuardHook, ClientConfig: admissionv1.WebhookClientConfig{CABundle: foreign},
 				}}}}
@@ -172,10 +172,10 @@ func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 		"neither adds it":         {answer{201, bare, ""}, nil, printer.Error, "missing: neither the policy nor the webhook added it"},
 		"neither adds it, invalid config": {answer{201, bare, ""}, func(s *subject) { s.config, s.configErr = nil, fmt.Errorf("line 3") }, printer.Skip,
 			"not tested: the config cannot be read or is not valid"},
-		"no right": {answer{403, refusal(403, metav1.StatusReasonForbidden, `nodes is forbidden: User "bob" cannot create resource "nodes"`), ""}, nil, printer.Skip, "you lack: create nodes"},
+		"no right": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, `nodes is forbidden: User "bob" cannot create resource "nodes"`), ""}, nil, printer.Skip, "you lack: create nodes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := led(func(*printer.Status) {})
+			s := newSubject(func(*printer.Status) {})
 			s.client = kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://cluster", Transport: apiServer{T: t, answers: map[string]answer{creation: test.answer}}})
 			s.configRead, s.config = true, &config.Config{NodeSelector: labels.Everything()}
 			if test.change != nil {

@@ -49,7 +49,7 @@ func TestAgentOutsideTheClusterIsKept(t *testing.T) {
 	for _, one := range checks {
 		switch one.id {
 		case "agent", "certificate", "guard", "version":
-			said := one.run(t.Context(), led(outside))
+			said := one.run(t.Context(), newSubject(outside))
 			if said.hint == "" || strings.Contains(said.hint, "upgrade") {
 				t.Errorf("%s: %+v", one.id, said)
 			}
@@ -61,8 +61,8 @@ func TestAgentOutsideTheClusterIsKept(t *testing.T) {
 }
 
 func TestImagePullErrorExplainsAMissingLeader(t *testing.T) {
-	s := led(func(status *printer.Status) {
-		stop(status)
+	s := newSubject(func(status *printer.Status) {
+		withoutLeader(status)
 		status.Agent.Problem, status.Agent.Remedy = "no leader; pod a: ErrImagePull: not found", "check the image"
 	})
 	if said := leader(t.Context(), s); said.outcome != printer.Error || said.detail != "no leader; pod a: ErrImagePull: not found" || said.hint != "check the image" {

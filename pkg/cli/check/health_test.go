@@ -15,8 +15,8 @@ import (
 
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 
-// led is an install with a leader and both webhooks.
-func led(change func(*printer.Status)) *subject {
+// newSubject returns an installation with a leader and both webhooks.
+func newSubject(change func(*printer.Status)) *subject {
 	status := printer.NewStatus(night)
 	in := func(length time.Duration) *metav1.Time { return &metav1.Time{Time: night.Add(length)} }
 	status.Agent = printer.Agent{Health: printer.Healthy, Ready: 2, Replicas: 2, Leads: true, RenewedAt: in(-2 * time.Second)}
@@ -27,7 +27,8 @@ func led(change func(*printer.Status)) *subject {
 	return &subject{client: fake.NewClientset(), namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
 }
 
-func stop(status *printer.Status) {
+// withoutLeader makes the leader of an installation unavailable.
+func withoutLeader(status *printer.Status) {
 	status.Agent.Health, status.Agent.Leads, status.Agent.Ready = printer.Broken, false, 0
 	status.Agent.RenewedAt = &metav1.Time{Time: night.Add(-20 * time.Minute)}
 }
@@ -37,7 +38,7 @@ func powerless(status *printer.Status) {
 	status.Agent.Problem = "the agent lacks rights: " + status.Agent.MissingGrants[0]
 }
 
-func of(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
+func bind(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
 	return func(s *subject) result { return check(t.Context(), s) }
 }
 
@@ -51,47 +52,47 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		outcome printer.Outcome
 		says    string
 	}{
-		"certificate":                {of(t, certificate), func(*printer.Status) {}, printer.Pass, "valid 48d"},
-		"certificate, by the policy": {of(t, certificate), policyAlone, printer.Pass, "no webhook for new nodes (--admission=policy); delete guard: valid 48d"},
-		"certificate, by the policy, without a guard": {of(t, certificate), func(s *printer.Status) {
+		"certificate":                {bind(t, certificate), func(*printer.Status) {}, printer.Pass, "valid 48d"},
+		"certificate, by the policy": {bind(t, certificate), policyAlone, printer.Pass, "no webhook for new nodes (--admission=policy); delete guard: valid 48d"},
+		"certificate, by the policy, without a guard": {bind(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
 			s.Guard = printer.DeleteGuard{Health: printer.Unknown}
 		}, printer.Pass, "no webhook for new nodes (--admission=policy)"},
-		"certificate, by the policy, guard without CA": {of(t, certificate), func(s *printer.Status) {
+		"certificate, by the policy, guard without CA": {bind(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
 			s.Guard = printer.DeleteGuard{Health: printer.Broken, Problem: "the CA expired 2d ago"}
 		}, printer.Error, "delete guard: the CA expired"},
-		"certificate, the guard's ends first": {of(t, certificate), func(s *printer.Status) {
+		"certificate, the guard's ends first": {bind(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
 		}, printer.Warning, "expires in 60m"},
-		"guard":                          {of(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
-		"guard, agent down":              {of(t, guard), stop, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
-		"guard, agent down, policy Fail": {of(t, guard), func(s *printer.Status) { stop(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
-		"guard, agent outside":           {of(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
-		"plugins":                        {of(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
-		"plugins, no leader":             {of(t, plugins), stop, printer.Skip, "as of the last leader, 20m ago: 2 steps"},
-		"plugins, none is reported":      {of(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
-		"plugins, one not needed":        {of(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
-		"plugins, the worst first": {of(t, plugins), func(s *printer.Status) {
+		"guard":                          {bind(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
+		"guard, agent down":              {bind(t, guard), withoutLeader, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
+		"guard, agent down, policy Fail": {bind(t, guard), func(s *printer.Status) { withoutLeader(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
+		"guard, agent outside":           {bind(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
+		"plugins":                        {bind(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
+		"plugins, no leader":             {bind(t, plugins), withoutLeader, printer.Skip, "as of the last leader, 20m ago: 2 steps"},
+		"plugins, none is reported":      {bind(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
+		"plugins, one not needed":        {bind(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
+		"plugins, the worst first": {bind(t, plugins), func(s *printer.Status) {
 			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
 			s.Plugins[1].Error = "forbidden"
 		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
-		"guard, Service without pods": {of(t, guard), func(s *printer.Status) {
+		"guard, Service without pods": {bind(t, guard), func(s *printer.Status) {
 			s.Guard.Health, s.Guard.Unanswered, s.Guard.Remedy = printer.Broken, "no agent answers, so deletions are not guarded: Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"
 		}, printer.Error, "Service nodecleanup-agent does not exist (failurePolicy Ignore)"},
-		"certificate, no agent answers": {of(t, certificate), func(s *printer.Status) {
+		"certificate, no agent answers": {bind(t, certificate), func(s *printer.Status) {
 			s.Guard.Health, s.Guard.Unanswered = printer.Broken, "no agent answers"
 		}, printer.Pass, "valid 48d"},
-		"guard, no rights":   {of(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
-		"plugins, no rights": {of(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
-		"cleanups, no rights": {of(t, cleanups), func(s *printer.Status) {
+		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
+		"plugins, no rights": {bind(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
+		"cleanups, no rights": {bind(t, cleanups), func(s *printer.Status) {
 			powerless(s)
 			s.Cleanups = []printer.CleanupRow{{Node: "worker", State: "Pending"}}
 		}, printer.Warning, "1 pending, and no agent runs them"},
-		"plugins, stale status": {of(t, plugins), func(s *printer.Status) { stop(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
+		"plugins, stale status": {bind(t, plugins), func(s *printer.Status) { withoutLeader(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := test.check(led(test.change))
+			got := test.check(newSubject(test.change))
 			if got.outcome != test.outcome || !strings.Contains(got.detail, test.says) {
 				t.Errorf("got %s %q, want %s %q", got.outcome, got.detail, test.outcome, test.says)
 			}

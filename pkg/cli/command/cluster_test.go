@@ -119,7 +119,7 @@ func TestBasicAuthentication(t *testing.T) {
 	}
 }
 
-func TestAMalformedUserExtraIsWrongUsage(t *testing.T) {
+func TestMalformedUserExtraIsWrongUsage(t *testing.T) {
 	for _, extra := range []string{"scopes", "=view"} {
 		if _, err := parsed(t, "--as", "jane", "--as-user-extra", extra).Clients(); exit.Code(t.Context(), err) != exit.Usage {
 			t.Errorf("%q: %v", extra, err)

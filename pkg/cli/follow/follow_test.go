@@ -83,7 +83,7 @@ func TestEachChangeIsPrintedOnce(t *testing.T) {
 }
 
 // On a terminal a step that counts has a bar, and its progress no lines.
-func TestACountedStepHasABar(t *testing.T) {
+func TestCountedStepHasABar(t *testing.T) {
 	var lines, bars []string
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	follower := Follower{Say: func(line string) { lines = append(lines, line) }, Bar: func(text string) { bars = append(bars, text) }, Now: func() time.Time { return now }}

@@ -60,7 +60,7 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 	}
 }
 
-func TestAnUndecodableRecordIsPrintedOnce(t *testing.T) {
+func TestUndecodableRecordIsPrintedOnce(t *testing.T) {
 	var lines []string
 	follower := Follower{Say: func(line string) { lines = append(lines, line) }}
 	said := map[string]string{}
@@ -77,7 +77,7 @@ func TestAnUndecodableRecordIsPrintedOnce(t *testing.T) {
 	}
 }
 
-func TestATimeoutNamesAnUndecodableRecord(t *testing.T) {
+func TestTimeoutNamesAnUndecodableRecord(t *testing.T) {
 	err := unfinished("n", Snapshot{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
 	var lines *exit.Error
 	if !errors.As(err, &lines) || lines.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(lines.Next, "retry n") {

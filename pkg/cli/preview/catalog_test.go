@@ -58,7 +58,7 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 	}
 }
 
-func TestAnInstalledAgentHasThePluginsOfTheCLI(t *testing.T) {
+func TestInstalledAgentHasThePluginsOfTheCLI(t *testing.T) {
 	own := plugins.Catalog(plugins.Dependencies{})
 	catalog := catalogOf(&api.AgentStatus{Version: "v1", Catalog: []api.PluginInfo{{Name: "slack"}, {Name: "drain"}}}, own).With(own)
 	var names []string

@@ -69,7 +69,7 @@ func TestReasonsAreNamedOnceAndShortened(t *testing.T) {
 	}
 }
 
-func TestATerminatingPodIsNotReportedAsBlocked(t *testing.T) {
+func TestTerminatingPodIsNotReportedAsBlocked(t *testing.T) {
 	answer := overBudget(0)
 	s := &stub{answer: func(*http.Request) metav1.Status { return answer }}
 	p, clock := s.plugin(t, options{})

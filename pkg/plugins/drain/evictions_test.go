@@ -231,7 +231,7 @@ func TestUnreachableNodeGetsOneGracePeriod(t *testing.T) {
 }
 
 // An accepted eviction has no effect if the kubelet that has to stop the Pod does not respond.
-func TestAnEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
+func TestEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, _ := s.plugin(t, options{})
 	pods := []*corev1.Pod{makePod("a")}

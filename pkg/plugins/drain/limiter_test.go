@@ -92,7 +92,7 @@ func TestEvictionsOfAllNodesAreBounded(t *testing.T) {
 	}
 }
 
-func TestAChangedLimitTakesEffectAtOnce(t *testing.T) {
+func TestChangedLimitTakesEffectAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limiter := NewLimiter(2)
 		var releases []func()

@@ -74,7 +74,7 @@ func TestFirstMatchingRuleApplies(t *testing.T) {
 	}
 }
 
-func TestAnEmptyDirIsNotLostByARolloutRestart(t *testing.T) {
+func TestEmptyDirIsNotLostByARolloutRestart(t *testing.T) {
 	o := bound(t, `{"allowEmptyDirData":false,"rules":[{"namespaces":["shop"],"action":"rolloutRestart"}]}`)
 	if got := o.decide(makePod("a", withEmptyDir), circumstances{now: noon}); got.action != refuse {
 		t.Errorf("decision is %+v", got)
@@ -98,7 +98,7 @@ func TestRanksByRules(t *testing.T) {
 	}
 }
 
-func TestAGracePeriodOfARule(t *testing.T) {
+func TestGracePeriodOfARule(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	for want, pod := range map[string]*corev1.Pod{
 		`"gracePeriodSeconds":90`: makePod("a", app("db")), `"gracePeriodSeconds":7`: makePod("a"),

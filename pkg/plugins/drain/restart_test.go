@@ -47,7 +47,7 @@ func patches(client *fake.Clientset) int {
 	return count
 }
 
-func TestARolloutIsRestartedOnce(t *testing.T) {
+func TestRolloutIsRestartedOnce(t *testing.T) {
 	client := fake.NewClientset(cart())
 	pod := ofCart(0, noon.Add(-time.Hour))
 	const waits = "waiting for the rollout of Deployment shop/cart"

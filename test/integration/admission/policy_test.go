@@ -108,7 +108,7 @@ func TestAgentAndOperatorsCanOverride(t *testing.T) {
 	}
 }
 
-func TestATerminatingNodeStaysCordoned(t *testing.T) {
+func TestTerminatingNodeStaysCordoned(t *testing.T) {
 	f := setUp(t)
 	node := f.node("worker")
 	uncordon := func(client kubernetes.Interface) error {

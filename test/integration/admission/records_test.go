@@ -176,7 +176,7 @@ func TestUsersWithBypassCanWriteRecords(t *testing.T) {
 }
 
 // A preflight needs only the Role, not the ClusterRole with the verb bypass.
-func TestAPreflightNeedsNoBypass(t *testing.T) {
+func TestPreflightNeedsNoBypass(t *testing.T) {
 	f := setUpRecords(t)
 	f.store(t, configMap(api.StatusName, nil))
 	binding := &rbacv1.RoleBinding{

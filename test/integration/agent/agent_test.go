@@ -85,7 +85,7 @@ func TestUnselectedNodesAreIgnored(t *testing.T) {
 	}
 }
 
-func TestADeletedNodeIsRemovedAfterItsSteps(t *testing.T) {
+func TestDeletedNodeIsRemovedAfterItsSteps(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: first, plugin: probe, options: {do: first}}\n- {name: second, plugin: probe, dependsOn: [first], options: {do: second}}\n")
 	first := newGate()
 	var mutex sync.Mutex
@@ -240,7 +240,7 @@ func TestOldRunDoesNotTouchARecreatedNode(t *testing.T) {
 	}
 }
 
-func TestAnUnprotectedDeletionIsReported(t *testing.T) {
+func TestUnprotectedDeletionIsReported(t *testing.T) {
 	f := setUp(t, "nodeSelector: {}\n"+logOnly)
 	node := f.create("worker", "example.com/other")
 	f.delete(node)

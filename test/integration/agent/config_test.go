@@ -29,7 +29,7 @@ func (f *fixture) configure(config string) *corev1.ConfigMap {
 	return configMap
 }
 
-func TestAChangedConfigTakesEffectWithoutARestart(t *testing.T) {
+func TestChangedConfigTakesEffectWithoutARestart(t *testing.T) {
 	f := setUp(t, "nodeSelector: {matchLabels: {none: none}}\nretry: {maxRetries: 0}\nsteps: [{name: step, plugin: probe, options: {do: fail}}]\n")
 	f.probes["fail"] = func(context.Context, cleanup.Target) error { return errors.New("no such volume") }
 	f.probes["succeed"] = func(context.Context, cleanup.Target) error { return nil }

@@ -99,7 +99,7 @@ steps:
 		}
 		for _, node := range nodes {
 			if f.read(node) == nil && f.record(node).State != api.Succeeded {
-				t.Fatalf("node %s went before its cleanup was done: %+v", node.Name, f.record(node))
+				t.Fatalf("node %s was deleted before its cleanup completed: %+v", node.Name, f.record(node))
 			}
 		}
 	}
@@ -116,7 +116,7 @@ steps:
 		for _, step := range steps {
 			key := string(node.UID) + "/" + step
 			if calls[key] == 0 {
-				t.Errorf("node %s went without step %s", node.Name, step)
+				t.Errorf("node %s was deleted without step %s", node.Name, step)
 			}
 			if done, known := settled[key]; known && calls[key] != done {
 				t.Errorf("step %s of node %s was recorded as done after %d calls and called %d times", step, node.Name, done, calls[key])

@@ -170,10 +170,10 @@ func (f *fixture) note(node *corev1.Node, writer string) {
 	}
 }
 
-// TestARestartWithAThousandRunsInFlight kills the agent's process while a thousand
+// TestRestartWithAThousandRunsInFlight kills the agent's process while a thousand
 // cleanups wait for the answer of a service. All finish; the step before, which
 // was recorded as done, is not called again.
-func TestARestartWithAThousandRunsInFlight(t *testing.T) {
+func TestRestartWithAThousandRunsInFlight(t *testing.T) {
 	if testing.Short() {
 		t.Skip("half a minute with a thousand nodes")
 	}

@@ -43,7 +43,7 @@ func (f *fixture) store(run *api.Run) {
 	}
 }
 
-func TestAForgedRecordSkipsNoStep(t *testing.T) {
+func TestForgedRecordSkipsNoStep(t *testing.T) {
 	for name, change := range map[string]func(*api.Run){
 		"succeeded, its critical step pending": func(run *api.Run) {
 			run.Steps[0] = api.StepRun{Name: "storage", Plugin: "probe", State: api.StepPending}
@@ -113,7 +113,7 @@ func TestRecordForgedDuringTheRunSkipsNoStep(t *testing.T) {
 }
 
 // An undecodable record need not be deleted.
-func TestARetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
+func TestRetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 	f := setUp(t, oneProbe)
 	calls := make(chan struct{}, 10)
 	f.probes["storage"] = func(context.Context, cleanup.Target) error { calls <- struct{}{}; return nil }

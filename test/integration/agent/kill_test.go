@@ -16,9 +16,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
-// TestAKilledAgentFinishesAfterARestart kills the agent's process while a step
+// TestKilledAgentFinishesAfterARestart kills the agent's process while a step
 // runs: the step before it must not run again, it itself must, by the same key.
-func TestAKilledAgentFinishesAfterARestart(t *testing.T) {
+func TestKilledAgentFinishesAfterARestart(t *testing.T) {
 	var mutex sync.Mutex
 	calls := map[string]int{}
 	keys := map[string]int{}

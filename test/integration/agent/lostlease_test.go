@@ -17,7 +17,7 @@ import (
 )
 
 // Many cleanups run, more wait, and from then on each of their writes is rejected.
-func TestALostLeaseIsLoggedOnce(t *testing.T) {
+func TestLostLeaseIsLoggedOnce(t *testing.T) {
 	const nodes = 60
 	for name, test := range map[string]struct {
 		lose func(f *fixture, cut *atomic.Bool)

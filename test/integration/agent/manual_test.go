@@ -129,7 +129,7 @@ func TestCordonOfAnotherUserIsKept(t *testing.T) {
 }
 
 // An uncordoned node gets new Pods, so the earlier drain does not count when it is deleted.
-func TestAnUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
+func TestUncordonedNodeIsCleanedUpAgainWhenItIsDeleted(t *testing.T) {
 	f := setUp(t, oneProbe)
 	storage := f.counted("storage")
 	stop := f.start(f.options())

@@ -61,7 +61,7 @@ func (f *fixture) onlyPodsOf(node *corev1.Node, mark cluster.AuditMark) {
 	}
 }
 
-func TestADryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
+func TestDryRunOfADrainReportsItsEffectsAndEvictsNothing(t *testing.T) {
 	f := setUp(t, "dryRun: true\nsteps:\n- {name: drain, plugin: drain}\n- {name: breaks, plugin: breaks, dependsOn: [drain]}\n")
 	f.start(f.with("breaks", breaks{probe{f, ""}}))
 	// Another finalizer keeps the Node for the checks.

@@ -60,7 +60,7 @@ func TestMissingSecretBlocksTheCleanupBeforeAnyStep(t *testing.T) {
 	}
 }
 
-func TestASlowHealthCheckIsVisible(t *testing.T) {
+func TestSlowHealthCheckIsVisible(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	slow := make(chan struct{})
@@ -80,7 +80,7 @@ func TestASlowHealthCheckIsVisible(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-func TestABlockedCleanupIsCheckedAgain(t *testing.T) {
+func TestBlockedCleanupIsCheckedAgain(t *testing.T) {
 	f := setUp(t, "steps:\n- {name: storage, plugin: storage}\n")
 	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
 	var recovered atomic.Bool

@@ -123,7 +123,7 @@ func TestFailedRecordWriteIsReportedAndRetried(t *testing.T) {
 	f.awaitDeleted(node)
 }
 
-func TestABypassOverridesARecord(t *testing.T) {
+func TestBypassOverridesARecord(t *testing.T) {
 	bypass := map[string]string{api.AnnotationBypass: "true", api.AnnotationBypassBy: "admin", api.AnnotationBypassReason: "gone to the scrapyard"}
 	t.Run("that cannot be read", func(t *testing.T) {
 		f := setUp(t, "steps: [{name: storage, plugin: probe}]\n")

@@ -42,7 +42,7 @@ func TestUnrecordedBypassIsNotAnUnprotectedDeletion(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
+func TestUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
 	f := setUp(t, logOnly)
 	node := f.create("worker", "example.com/other")
 	f.delete(node)

@@ -52,7 +52,7 @@ func TestRecordOfANewerAgentIsContinued(t *testing.T) {
 
 // The meaning of an unknown state is not known, so the cleanup waits until the agent is upgraded
 // or an operator requests a retry.
-func TestAStateOfANewerAgentPausesTheCleanup(t *testing.T) {
+func TestStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 	for what, change := range map[string]func(*api.Run){
 		"this version does not know state Verifying":                   func(run *api.Run) { run.State = "Verifying" },
 		"this version does not know state PoweringOff of step storage": func(run *api.Run) { run.Steps[0].State = "PoweringOff" },

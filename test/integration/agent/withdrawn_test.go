@@ -47,7 +47,7 @@ func TestRequestWithdrawnWithoutAnAgentIsCanceled(t *testing.T) {
 
 // The earlier request has left a record. A bulk deletion must find it, so that each step is called
 // once.
-func TestAWithdrawnRequestIsFoundDuringABulkDeletion(t *testing.T) {
+func TestWithdrawnRequestIsFoundDuringABulkDeletion(t *testing.T) {
 	for name, restart := range map[string]bool{"in the same leadership": false, "in the next one": true} {
 		t.Run(name, func(t *testing.T) {
 			f := setUp(t, "concurrency: {nodes: 40}\n"+oneProbe)

@@ -374,7 +374,7 @@ func TestConfigOfAKustomizationIsApplied(t *testing.T) {
 
 // A user with rights in only one namespace can create a ServiceAccount of any name and label. If
 // the CLI took it for the agent's, it would get the agent's rights.
-func TestAServiceAccountDoesNotChooseTheInstallNamespace(t *testing.T) {
+func TestServiceAccountDoesNotChooseTheInstallNamespace(t *testing.T) {
 	client := admin(t)
 	makeNamespace(t, client, "tenant")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Labels: map[string]string{api.LabelName: api.LabelNameValue}}}

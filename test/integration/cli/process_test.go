@@ -12,7 +12,7 @@ import (
 
 // A script that sends a signal learns from the exit code that it arrived. That
 // needs a process: a command that is called from Go gets no signals.
-func TestASignalEndsAFollowedCommandWithItsCode(t *testing.T) {
+func TestSignalEndsAFollowedCommandWithItsCode(t *testing.T) {
 	admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	binary := filepath.Join(t.TempDir(), "kubectl-nodecleanup")

@@ -263,7 +263,7 @@ func TestConcurrentBypassesRecordTheEffectiveOne(t *testing.T) {
 	}
 }
 
-func TestAWithdrawnBypassReleasesNothing(t *testing.T) {
+func TestWithdrawnBypassReleasesNothing(t *testing.T) {
 	client := admin(t)
 	must(t, "install", "--agent-url", "https://127.0.0.1:1")
 	node := abandoned(t, client, "stuck")

@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestAUserWithoutRights(t *testing.T) {
+func TestUserWithoutRights(t *testing.T) {
 	nobody := kubeconfigFor(t, "nobody")
 	for _, test := range []struct {
 		name      string

@@ -110,7 +110,7 @@ const newerRecord = `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeU
 
 // An older CLI shows the fields that it knows, and unknown states unchanged. It renames no state,
 // and reports no fault for a newer agent's work.
-func TestAnOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
+func TestOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	client := admin(t)
 	node := makeNode(t, client, "worker", finalizers(api.Finalizer))
 	installWithAgent(t, client, "v9.9.0")
@@ -160,7 +160,7 @@ func decode(t *testing.T, data string, into any) {
 }
 
 // The records in pkg/api/testdata/older were written by the agent of commit a72c662.
-func TestANewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
+func TestNewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
 	client := admin(t)
 	installWithAgent(t, client, "v0.0.0-dev")
 	files, err := filepath.Glob("../../../pkg/api/testdata/older/*.json")

@@ -107,7 +107,7 @@ func (f *fixture) evicted(pod *corev1.Pod) bool {
 	})
 }
 
-func TestABudgetBlocksAndThenOpens(t *testing.T) {
+func TestBudgetBlocksAndThenOpens(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")
 	labelled := func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": "cart"} }
@@ -248,7 +248,7 @@ func TestCordonHasItsOwnFieldManager(t *testing.T) {
 	}
 }
 
-func TestACancelledDrainNamesTheRemainingPods(t *testing.T) {
+func TestCancelledDrainNamesTheRemainingPods(t *testing.T) {
 	f := setUp(t)
 	f.pod("cart", f.node)
 	f.budget("cart", 1)

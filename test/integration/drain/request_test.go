@@ -68,7 +68,7 @@ func (f *fixture) start(plugin cleanup.Plugin) (ended chan error) {
 	return ended
 }
 
-func TestAResponderEvictsThePod(t *testing.T) {
+func TestResponderEvictsThePod(t *testing.T) {
 	f := setUp(t)
 	pod := f.pod("db-0", f.node, withResponder)
 	f.pod("web-0", f.node)

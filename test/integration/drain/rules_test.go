@@ -133,7 +133,7 @@ func TestDeniedRolloutRestartIsRetried(t *testing.T) {
 }
 
 // A budget that wants the only replica blocks each eviction for ever.
-func TestARolloutRestartReplacesTheOnlyReplica(t *testing.T) {
+func TestRolloutRestartReplacesTheOnlyReplica(t *testing.T) {
 	f := setUp(t)
 	elsewhere := f.createNode(f.namespace + "-elsewhere")
 	f.newDeployment("cart", 1)

@@ -129,7 +129,7 @@ func TestPodRecreatedDespiteTheCordonIsNotEvicted(t *testing.T) {
 	}
 }
 
-func TestADrainSurvivesTheAPIServer(t *testing.T) {
+func TestDrainSurvivesTheAPIServer(t *testing.T) {
 	f := setUp(t)
 	open, ended := f.blocked("")
 	server := shared.Component(cluster.APIServer)
@@ -243,7 +243,7 @@ func TestFinalizerOfAPodIsNamed(t *testing.T) {
 	}
 }
 
-func TestAMissingRightIsNamedAtOnce(t *testing.T) {
+func TestMissingRightIsNamedAtOnce(t *testing.T) {
 	f := setUp(t)
 	f.pod("a", f.node)
 	plugin, faults := drain.Descriptor(kubernetes.NewForConfigOrDie(shared.RESTConfigFor(f.user)), clock.RealClock{}, nil).Bind(nil)

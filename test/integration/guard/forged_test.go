@@ -107,7 +107,7 @@ func TestForgedReviewDoesNotBypassTheGuard(t *testing.T) {
 
 // A taint of an autoscaler makes a Node unschedulable, so its deletion removes no capacity. In the
 // test above, other rules would also deny the deletion.
-func TestAForgedTaintDoesNotMakeTheLastNodeDispensable(t *testing.T) {
+func TestForgedTaintDoesNotMakeTheLastNodeDispensable(t *testing.T) {
 	f := setUp(t, "guard: {lastSchedulable: refuse}\n")
 	victim, other := f.node("victim"), f.node("other")
 	f.patch(other, `{"spec":{"unschedulable":true}}`)
@@ -120,7 +120,7 @@ func TestAForgedTaintDoesNotMakeTheLastNodeDispensable(t *testing.T) {
 }
 
 // A forged review about an invented Node has the agent read one object, and write nothing.
-func TestAForgedReviewOfAnInventedNodeHasNoEffect(t *testing.T) {
+func TestForgedReviewOfAnInventedNodeHasNoEffect(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 3, lastSchedulable: refuse, criticalPods: [{namespaces: [default]}]}\n")
 	real := f.node("real")
 	mark, err := shared.AuditMark()

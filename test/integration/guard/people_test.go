@@ -91,7 +91,7 @@ func TestBreakGlass(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutBypassCannotForgeTheUserOfADeletion(t *testing.T) {
+func TestUserWithoutBypassCannotForgeTheUserOfADeletion(t *testing.T) {
 	f := setUp(t, "")
 	node := f.node("worker")
 	for _, key := range []string{api.AnnotationDeletionRequestedBy, api.AnnotationDeletionRequestedAt} {
@@ -122,7 +122,7 @@ func TestKubeletCannotChangeProtection(t *testing.T) {
 	}
 }
 
-func TestADryRunIsAnsweredTruthfullyAndWritesNothing(t *testing.T) {
+func TestDryRunIsAnsweredTruthfullyAndWritesNothing(t *testing.T) {
 	f := setUp(t, "guard: {maxTerminating: 1, criticalPods: [{namespaces: [default]}], lastSchedulable: refuse}\n")
 	precious, one, two, other := f.node("precious", annotated(api.AnnotationProtect, "true")), f.node("one"), f.node("two"), f.node("other")
 	before := f.read(one).ResourceVersion

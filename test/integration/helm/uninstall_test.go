@@ -21,7 +21,7 @@ import (
 
 // Helm marks a release as uninstalling before its hook runs, and then refuses to upgrade it. Each
 // command that the hook or the documentation names must work in this state.
-func TestAReleaseStaysUsableWhenItsUninstallFails(t *testing.T) {
+func TestReleaseStaysUsableWhenItsUninstallFails(t *testing.T) {
 	const namespace = "cleanup"
 	node := cluster.MakeNode("leaving", nil)
 	node.Finalizers = []string{api.Finalizer}

@@ -140,7 +140,7 @@ func TestRetryOfANodeHeldByOtherFinalizers(t *testing.T) {
 }
 
 // That the node is deleted, or waited for no longer, is not that it was cleaned up.
-func TestAWaitDistinguishesACleanupFromOtherEnds(t *testing.T) {
+func TestWaitDistinguishesACleanupFromOtherEnds(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	ends := map[string]struct {

@@ -16,7 +16,7 @@ import (
 
 // A user who waits an hour for a cleanup must not get "connection refused" in between, with a node
 // that stays cordoned and is never deleted.
-func TestAWaitOutlivesTheAPIServer(t *testing.T) {
+func TestWaitOutlivesTheAPIServer(t *testing.T) {
 	began, end := make(chan struct{}, 1), make(chan struct{})
 	inventory := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		if request.Method != http.MethodPost {

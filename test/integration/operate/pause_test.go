@@ -8,7 +8,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
+func TestOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
 	operator, viewer := f.userInRole("nodecleanup-operator"), f.userInRole("nodecleanup-viewer")
 	by := "nodecleanup-operator-" + f.namespace
@@ -44,7 +44,7 @@ func TestAnOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	as(viewer, "check", "--suppress", "agent").says("none: cleanups may begin")
 }
 
-func TestAResumeReleasesTheBrake(t *testing.T) {
+func TestResumeReleasesTheBrake(t *testing.T) {
 	f := setUp(t, "brake: {maxTerminating: 1}\nsteps: [{name: log, plugin: logger}]\n")
 	for _, name := range []string{"a", "b", "c"} {
 		f.node(name, nil)

@@ -39,8 +39,8 @@ func foreignCA(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// keepCA takes from the agent the right to publish its CA, until the test ends.
-func (f *fixture) keepCA() {
+// denyCAUpdates removes the agent's right to publish its CA, until the test ends.
+func (f *fixture) denyCAUpdates() {
 	f.Helper()
 	roles := f.client.RbacV1().ClusterRoles()
 	role, err := roles.Get(f.Context(), api.Agent, metav1.GetOptions{})
@@ -60,7 +60,7 @@ func (f *fixture) keepCA() {
 	if _, err := roles.Update(f.Context(), role, metav1.UpdateOptions{}); err != nil {
 		f.Fatal(err)
 	}
-	f.eventually("the API server's authorizer has heard of it", func(context.Context) (bool, error) {
+	f.eventually("the authorizer observes the role change", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "patch validatingwebhookconfigurations"), nil
 	})
 }
@@ -105,7 +105,7 @@ func TestCheckFindsAnUnreachableGuard(t *testing.T) {
 	f.eventually("the policy is back", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "the policy adds it, and the webhook answers"), nil
 	})
-	f.keepCA()
+	f.denyCAUpdates()
 	bundle := base64.StdEncoding.EncodeToString(foreignCA(t))
 	patch := func(hook, policy string) []byte {
 		return fmt.Appendf(nil, `{"webhooks":[{"name":%q,"failurePolicy":%q,"clientConfig":{"caBundle":%q}}]}`, hook, policy, bundle)

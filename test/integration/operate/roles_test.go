@@ -12,8 +12,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
 
-// userInRole returns the kubeconfig of a user with one of the roles that an
-// install brings along, for the cluster and for the agent's namespace.
+// userInRole returns the kubeconfig of a user with one of the installed roles, in the cluster and in the
+// agent's namespace.
 func (f *fixture) userInRole(role string) string {
 	f.Helper()
 	name := role + "-" + f.namespace
@@ -44,7 +44,7 @@ func (f *fixture) userInRole(role string) string {
 	return kubeconfig
 }
 
-func TestAViewerCanOnlyRead(t *testing.T) {
+func TestViewerCanOnlyRead(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -74,7 +74,7 @@ func TestAViewerCanOnlyRead(t *testing.T) {
 	}
 }
 
-func TestMissingRightsErrorNamesTheRole(t *testing.T) {
+func TestUnauthorizedUserSeesMissingRight(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.node("worker", nil)
 	nobody := f.userWith("nobody")
@@ -93,8 +93,7 @@ func TestMissingRightsErrorNamesTheRole(t *testing.T) {
 	}
 }
 
-// The role of an operator is enough; no administrator is needed.
-func TestOperatorSeesTheBlockingBudget(t *testing.T) {
+func TestViewerSeesBlockingBudget(t *testing.T) {
 	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
 	f.start()
 	f.node("worker", nil)
@@ -108,7 +107,7 @@ func TestOperatorSeesTheBlockingBudget(t *testing.T) {
 	}
 }
 
-func TestAnOperatorCanAct(t *testing.T) {
+func TestOperatorCanAct(t *testing.T) {
 	f := setUp(t, drainAndLog)
 	f.start()
 	f.node("worker", nil)
@@ -120,7 +119,7 @@ func TestAnOperatorCanAct(t *testing.T) {
 	}
 	act("preflight").exits(exit.OK)
 	f.pod("web", "worker", app("web"))
-	// Its role has no right to evict, which the plan does not take for a budget that allows it.
+	// The operator role cannot evict, so the plan must report the budgets as unknown.
 	act("plan", "worker").exits(exit.OK).says("evict 1 pod, budgets not known", "you are not allowed to evict pods")
 	act("preflight", "worker").exits(exit.OK).says("Note: you are not allowed to evict pods")
 	act("plugins", "test", "drain").exits(exit.OK)

@@ -18,7 +18,7 @@ import (
 
 const creators = 16
 
-// load creates Nodes all the time, without storing them.
+// load continuously creates Nodes with dry runs.
 type load struct {
 	*testing.T
 	admin                      kubernetes.Interface
@@ -26,8 +26,8 @@ type load struct {
 	end                        func()
 }
 
-// createAlways returns when the first Node came out protected.
-func createAlways(t *testing.T, admin kubernetes.Interface) *load {
+// startLoad starts the load after the first protected Node.
+func startLoad(t *testing.T, admin kubernetes.Interface) *load {
 	t.Helper()
 	l := &load{T: t, admin: admin}
 	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
@@ -69,8 +69,7 @@ func (l *load) one(name string) {
 	}
 }
 
-// create uses the test's context instead of the load's: a creation that the end of the load
-// interrupts is no failure.
+// create uses the test's context instead of the load's, so that stopping the load does not fail a request.
 func (l *load) create(name string) (protected bool, err error) {
 	node, err := l.admin.CoreV1().Nodes().Create(l.Context(), cluster.MakeNode(name, nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	return err == nil && api.HasFinalizer(node), err

@@ -22,13 +22,13 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, cluster.Options{Name: "rollout"}, func(c *cluster.Cluster) { shared = c }))
 }
 
-func TestARolloutLosesNoNode(t *testing.T) {
+func TestRolloutLosesNoNode(t *testing.T) {
 	admin, service := setUp(t)
 	running := []*replica{start(t, "agent-0"), start(t, "agent-1")}
 	for _, one := range running {
 		service.add(one.webhook)
 	}
-	load := createAlways(t, admin)
+	load := startLoad(t, admin)
 	for i := range restarts {
 		young := start(t, fmt.Sprintf("agent-%d", i+2))
 		service.add(young.webhook)

@@ -22,7 +22,7 @@ func TestRotationsLoseNoNode(t *testing.T) {
 	for _, name := range []string{"agent-a", "agent-b"} {
 		service.add(start(t, name).webhook)
 	}
-	load := createAlways(t, admin)
+	load := startLoad(t, admin)
 	before := ca(t, admin)
 	for range rotations {
 		rotate(t, admin)

@@ -275,7 +275,7 @@ func TestFailedDetachIsNamedAtTheLimit(t *testing.T) {
 	}
 }
 
-func TestAnUnreachableNodeIsReported(t *testing.T) {
+func TestUnreachableNodeIsReported(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Reason: "NodeStatusUnknown"}}
@@ -293,7 +293,7 @@ func TestAnUnreachableNodeIsReported(t *testing.T) {
 	}
 }
 
-func TestAReplacedNodeIsIgnored(t *testing.T) {
+func TestReplacedNodeIsIgnored(t *testing.T) {
 	f := setUp(t)
 	old := f.node("one")
 	if err := f.client.CoreV1().Nodes().Delete(t.Context(), old.Name, metav1.DeleteOptions{}); err != nil {
@@ -306,7 +306,7 @@ func TestAReplacedNodeIsIgnored(t *testing.T) {
 	}
 }
 
-func TestAMissingReadRightIsReportedAtOnce(t *testing.T) {
+func TestMissingReadRightIsReportedAtOnce(t *testing.T) {
 	f := setUp(t)
 	node := f.node("one")
 	f.attach(f.namespace+"-1", node)

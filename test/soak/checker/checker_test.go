@@ -109,7 +109,7 @@ func TestReleases(t *testing.T) {
 		"a pod is bound at the last moment": {events: []func(*story){func(s *story) { s.put(pod("n1")) }, record, releases}, race: "pod shop/cart"},
 		"an old pod changes later": {events: []func(*story){func(s *story) { s.put(pod("n1")); s.wait(60) }, record, func(s *story) { s.put(pod("n1")) }, releases},
 			violation: "pod shop/cart"},
-		"a volume is attached":  {events: []func(*story){func(s *story) { s.put(attachment("n1")); s.wait(60) }, record, releases}, violation: "volumeattachment csi-1 is left"},
+		"a volume is attached":  {events: []func(*story){func(s *story) { s.put(attachment("n1")); s.wait(60) }, record, releases}, violation: "volumeattachment csi-1 still exists"},
 		"a volume is elsewhere": {events: []func(*story){func(s *story) { s.put(attachment("n2")); s.wait(60) }, record, releases}},
 		"a volume was detached": {events: []func(*story){func(s *story) { s.put(attachment("n1")) }, func(s *story) { s.deleted(attachment("n1")) }, record, releases}},
 		"schedulable": {events: []func(*story){func(s *story) { s.put(cleaned(func(n *corev1.Node) { n.Spec.Unschedulable = false })); s.wait(60) }, record, releases},

@@ -17,7 +17,7 @@ import (
 
 // The events of etcd's watch about one Node of a soak test, from its creation to its release.
 // Without some of them, it is the history of a cluster whose agent releases too early.
-func TestARecordedStream(t *testing.T) {
+func TestRecordedStream(t *testing.T) {
 	for name, test := range map[string]struct {
 		without func(Event) bool
 		want    string

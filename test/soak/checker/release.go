@@ -101,7 +101,7 @@ func (c *Checker) podsOf(node string) []*bound {
 func (c *Checker) checkAttachments(here mark, node *corev1.Node, record *record) {
 	for _, attachment := range c.attachments {
 		if attachment.Spec.NodeName == node.Name {
-			c.found(here, node, record, attachment.since, "volumeattachment %s is left", attachment.Name)
+			c.found(here, node, record, attachment.since, "volumeattachment %s still exists", attachment.Name)
 		}
 	}
 }

@@ -15,7 +15,7 @@ func (f mainFunc) Run() int { return f() }
 func TestMainKeepsTheLogsOfFailedTests(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	// As many as are kept, from long ago.
-	for number := range keptMost {
+	for number := range maxKeptLogs {
 		old := filepath.Join(os.TempDir(), fmt.Sprint(keptPrefix, "old-", number))
 		if err := os.Mkdir(old, 0o700); err != nil {
 			t.Fatal(err)
@@ -43,10 +43,10 @@ func TestMainKeepsTheLogsOfFailedTests(t *testing.T) {
 		}
 	}
 	all, err := filepath.Glob(filepath.Join(os.TempDir(), keptPrefix+"*"))
-	if err != nil || len(all) != keptMost {
-		t.Errorf("got the logs of %d clusters, %v; want %d", len(all), err, keptMost)
+	if err != nil || len(all) != maxKeptLogs {
+		t.Errorf("got the logs of %d clusters, %v; want %d", len(all), err, maxKeptLogs)
 	}
-	if _, err := os.Stat(filepath.Join(os.TempDir(), fmt.Sprint(keptPrefix, "old-", keptMost-1))); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(os.TempDir(), fmt.Sprint(keptPrefix, "old-", maxKeptLogs-1))); !os.IsNotExist(err) {
 		t.Errorf("the oldest logs are still there: %v", err)
 	}
 }

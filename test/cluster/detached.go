@@ -44,7 +44,7 @@ func Names() ([]string, error) {
 func Up(ctx context.Context, options Options) (*Cluster, error) {
 	return named(ctx, options, func(c *Cluster) (bool, error) {
 		if !c.serves(ctx) {
-			fmt.Fprintf(c.out, "Cluster %s does not serve any more; replacing it\n", options.Name)
+			fmt.Fprintf(c.out, "Cluster %s does not respond; replacing it\n", options.Name)
 			return false, nil
 		}
 		fmt.Fprintf(c.out, "Cluster %s is up already\n", options.Name)
@@ -61,7 +61,7 @@ func Replace(ctx context.Context, options Options) (*Cluster, error) {
 }
 
 // named returns the detached cluster of that name: the running one if keep returns true, otherwise
-// a new one. A lock keeps other processes from starting or ending it in that time.
+// a new one. It holds a lock, so that no other process starts or stops the cluster at the same time.
 func named(ctx context.Context, options Options, keep func(*Cluster) (bool, error)) (*Cluster, error) {
 	if options.Output == nil {
 		options.Output = io.Discard
@@ -92,13 +92,13 @@ func named(ctx context.Context, options Options, keep func(*Cluster) (bool, erro
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return nil, fmt.Errorf("removing what is left of cluster %s: %w", options.Name, err)
+		return nil, fmt.Errorf("removing the rest of cluster %s: %w", options.Name, err)
 	}
 	return New(ctx, options)
 }
 
-// Down ends the cluster of that name, everything that was added to it included, and removes its directory. It gives
-// false when there is none.
+// Down stops the cluster of that name with all its processes, and removes its directory. It returns false if
+// there is no such cluster.
 func Down(ctx context.Context, name string) (bool, error) {
 	dir, err := DirOf(name)
 	if err != nil {

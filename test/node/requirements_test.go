@@ -14,7 +14,7 @@ import (
 )
 
 // spoiled names the environment variable that makes this program break its machine in one way,
-// print the result of Unfit, and exit.
+// print the result of CheckRequirements, and exit.
 const spoiled = "NODECLEANUP_SPOILED"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("spoiling failed:", err)
 		os.Exit(2)
 	}
-	fmt.Println(Unfit())
+	fmt.Println(CheckRequirements())
 }
 
 // spoil changes the mounts of this process, which are its own.
@@ -71,9 +71,9 @@ func spoil(how string) error {
 	return fmt.Errorf("there is no way %q", how)
 }
 
-// Unfit must detect each missing requirement, because otherwise a test on such a machine fails.
+// CheckRequirements must detect each missing requirement, because otherwise a test on such a machine fails.
 func TestUnfitNamesMissingRequirements(t *testing.T) {
-	if err := Unfit(); err != nil {
+	if err := CheckRequirements(); err != nil {
 		t.Skip("skipped: this machine lacks something already: ", err)
 	}
 	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

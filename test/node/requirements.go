@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// trialTime is how long all trials together may take; they take a second.
+// trialTime limits all trials together; they take about a second.
 const trialTime = 30 * time.Second
 
-// Unfit returns the cause why this machine cannot be a node, nil if it can. It tests each feature
-// by using it, because a sandbox can contain features that have no effect. It reverts its changes.
-func Unfit() error {
+// CheckRequirements returns an error that names the first missing requirement for a node, or nil. It tests
+// each feature by using it, because a sandbox can contain features without an effect. It reverts its
+// changes.
+func CheckRequirements() error {
 	ctx, cancel := context.WithTimeout(context.Background(), trialTime)
 	defer cancel()
 	if os.Geteuid() != 0 {
@@ -46,11 +47,11 @@ func Unfit() error {
 		needs string
 		run   func(ctx context.Context, dir string) error
 	}{
-		{"kernel settings that it may write", writesKernelSettings},
-		{"the kernel's log", readsKernelLog},
-		{"overlay mounts in " + os.TempDir(), mountsOverlay},
-		{"network namespaces with bridges and nftables that work", connectsThroughService},
-		{"containers: namespaces, cgroups and seccomp", runsContainer},
+		{"kernel settings that it may write", checkKernelSettings},
+		{"the kernel's log", checkKernelLog},
+		{"overlay mounts in " + os.TempDir(), checkOverlay},
+		{"network namespaces with bridges and nftables that work", checkService},
+		{"containers: namespaces, cgroups and seccomp", checkContainer},
 	} {
 		if err := trial.run(ctx, dir); err != nil {
 			return fmt.Errorf("a node needs %s: %w", trial.needs, err)
@@ -59,9 +60,9 @@ func Unfit() error {
 	return nil
 }
 
-// writesKernelSettings checks that kernel settings are writable. The kubelet exits if it cannot
+// checkKernelSettings checks that kernel settings are writable. The kubelet exits if it cannot
 // correct them, and CNI needs packet forwarding.
-func writesKernelSettings(context.Context, string) error {
+func checkKernelSettings(context.Context, string) error {
 	for setting, wanted := range map[string]string{
 		"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 		"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000", "net/ipv4/ip_forward": "1",
@@ -82,8 +83,8 @@ func writesKernelSettings(context.Context, string) error {
 	return nil
 }
 
-// readsKernelLog: the kubelet looks there for processes that ran out of memory.
-func readsKernelLog(context.Context, string) error {
+// checkKernelLog: the kubelet looks there for processes that ran out of memory.
+func checkKernelLog(context.Context, string) error {
 	file, err := os.Open("/dev/kmsg")
 	if err != nil {
 		return err

@@ -12,33 +12,33 @@ import (
 
 const (
 	keptPrefix = "nodecleanup-logs-"
-	// keptMost is the number of clusters whose logs are kept, the newest: enough for one run with
-	// many failures.
-	keptMost = 20
+	// maxKeptLogs is the number of clusters whose logs are kept, the newest first: enough for one run
+	// with many failures.
+	maxKeptLogs = 20
 )
 
-// keepLogs copies the logs of the components and the audit log to a folder that Stop does not
+// archiveLogs copies the logs of the components and the audit log to a folder that Stop does not
 // remove, and deletes the logs of old failed runs.
-func keepLogs(c *Cluster) (string, error) {
+func archiveLogs(c *Cluster) (string, error) {
 	dir, err := os.MkdirTemp("", keptPrefix+c.Name()+"-")
 	if err != nil {
-		return "", fmt.Errorf("keeping the cluster's logs: %w", err)
+		return "", fmt.Errorf("archiving the cluster's logs: %w", err)
 	}
 	err = os.CopyFS(dir, os.DirFS(c.Logs()))
-	// A request that is being made in the meantime is of no interest, so the file may grow while it is copied.
+	// The file may grow during the copy: later requests do not matter.
 	if audit, problem := os.ReadFile(c.layout.auditLog()); problem == nil {
 		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "audit.log"), audit, 0o600))
 	} else if !errors.Is(problem, fs.ErrNotExist) {
 		err = errors.Join(err, problem)
 	}
-	if err = errors.Join(err, dropKept(os.TempDir(), keptMost)); err != nil {
-		return dir, fmt.Errorf("keeping the cluster's logs: %w", err)
+	if err = errors.Join(err, pruneLogs(os.TempDir(), maxKeptLogs)); err != nil {
+		return dir, fmt.Errorf("archiving the cluster's logs: %w", err)
 	}
 	return dir, nil
 }
 
-// dropKept removes all folders of keepLogs except the newest ones.
-func dropKept(parent string, most int) error {
+// pruneLogs removes all folders of archiveLogs except the newest.
+func pruneLogs(parent string, most int) error {
 	found, err := filepath.Glob(filepath.Join(parent, keptPrefix+"*"))
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func dropKept(parent string, most int) error {
 	for _, dir := range found {
 		info, err := os.Stat(dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // Tests of another package drop them too.
+			continue // Tests of another package prune them too.
 		}
 		if err != nil {
 			return err
