@@ -56,8 +56,9 @@ func RolloutStall(deployment *appsv1.Deployment, all []corev1.Pod) *Stall {
 	if failure := deploymentCondition(deployment, appsv1.DeploymentReplicaFailure); failure != nil && failure.Status == corev1.ConditionTrue {
 		return &Stall{Text: failure.Reason + ": " + firstLine(failure.Message), Refused: true}
 	}
-	for i := range all {
-		if stall := podStall(&all[i]); stall != nil {
+	newest := slices.SortedStableFunc(slices.Values(all), func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+	for i := range newest { // A Pod of an earlier version explains nothing that was changed since.
+		if stall := podStall(&newest[i]); stall != nil {
 			return stall
 		}
 	}

@@ -68,8 +68,10 @@ func (o Options) Validate() error {
 			faults = append(faults, fmt.Errorf("namespace %q: %s", o.Namespace, problem))
 		}
 	}
-	if o.Image != "" && strings.ContainsAny(o.Image, " \t\n") {
-		faults = append(faults, fmt.Errorf("image %q: there is white space in it", o.Image))
+	if o.Image != "" {
+		if err := validateImage(o.Image); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	if err := o.Admission.validate(); err != nil {
 		faults = append(faults, err)

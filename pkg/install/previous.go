@@ -70,7 +70,7 @@ func (g PreviousOptions) Newer() bool {
 // Complete fills unset options from the previous install, and describes these for the user.
 func (g PreviousOptions) Complete(options Options) (Options, []string) {
 	var kept []string
-	if options.Image == "" && g.Image != "" && options.AgentURL == "" {
+	if options.Image == "" && g.Image != "" && validateImage(g.Image) == nil && options.AgentURL == "" {
 		options.Image = g.image()
 		kept = append(kept, "--image "+options.Image)
 	}

@@ -19,6 +19,9 @@ import (
 // Or separates the alternatives in a remedy.
 const Or = "; or "
 
+// NeverAllows describes a budget that needs all of its Pods, in the remedy.
+const NeverAllows = "never allows a disruption"
+
 // Explain returns the budgets that prevent the eviction of the Pod now, with the remedy. It
 // returns nil if none does. If pending Pods that a budget selects do not start, the remedy names
 // them: another replica would not start either.
@@ -57,7 +60,7 @@ func Explain(pod *corev1.Pod, budgets []policyv1.PodDisruptionBudget, pending []
 	case status.DesiredHealthy >= status.ExpectedPods:
 		return &api.Blocker{
 			Cause: api.BlockedByBudget, Message: message,
-			Remedy: scaleUp(pod, budget) + fmt.Sprintf("change budget %[2]s, which never allows a disruption: kubectl -n %[1]s edit pdb %[2]s", budget.Namespace, budget.Name),
+			Remedy: scaleUp(pod, budget) + fmt.Sprintf("change budget %[2]s, which %[3]s: kubectl -n %[1]s edit pdb %[2]s", budget.Namespace, budget.Name, NeverAllows),
 		}
 	}
 	return &api.Blocker{

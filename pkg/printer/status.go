@@ -313,6 +313,9 @@ func (s *Status) admission() string {
 }
 
 func (s *Status) config() string {
+	if s.Config.Hash == "" {
+		return "invalid · " + strings.ReplaceAll(s.Config.Problem, "\n", "; ")
+	}
 	return fmt.Sprintf("rejected, config %s remains active · %s", s.Config.Hash, strings.ReplaceAll(s.Config.Problem, "\n", "; "))
 }
 

@@ -128,6 +128,24 @@ func TestEveryCauseGolden(t *testing.T) {
 		"config-refused-by-the-agent": {func(f *found) {
 			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""
 		}, "config-refused"},
+		"blocked-by-an-address": {func(f *found) {
+			f.run.State, f.run.Steps = api.Blocked, nil
+			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connecting to the URL in secret storage/url: connection refused", ago(time.Minute))}
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
+			f.planned = []config.Step{{Name: "storage", Plugin: "http", Secrets: []cleanup.SecretKey{{Name: "storage", Key: "url"}}}}
+		}, "blocked"},
+		"blocked-by-an-address-in-the-config": {func(f *found) {
+			f.run.State, f.run.Steps = api.Blocked, nil
+			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connection refused", ago(time.Minute))}
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
+			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
+		}, "blocked"},
+		"crash-on-the-config": {func(f *found) {
+			f.agent.Deployment.Status.ReadyReplicas, f.agent.Leadership = 0, cluster.Leadership{}
+			f.agent.Stall = &cluster.Stall{Text: "pod agent-1: CrashLoopBackOff: exit code 1: line 5: unknown plugin \"drian\"", Pod: "agent-1", Crashed: true}
+			f.agent.ConfigFault = "line 5: unknown plugin \"drian\""
+			f.refused = errors.New(f.agent.ConfigFault)
+		}, "no-leader"},
 		"secret-missing": {func(f *found) { f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"} }, "secret-missing"},
 		"pods-put-back": {func(f *found) {
 			draining(f)

@@ -112,6 +112,8 @@ func retry(f *found) string { return "kubectl nodecleanup retry " + f.name }
 func configRefused(f *found, _ time.Time) *printer.Cause {
 	problem := ""
 	switch {
+	case f.agent != nil && f.agent.ConfigFault != "":
+		return nil // The agents do not start, and the rule agentDown says why.
 	case f.refused != nil:
 		problem = f.refused.Error()
 	case f.agent != nil && f.agent.Status != nil && f.agent.Status.ConfigError != "":
@@ -196,7 +198,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 		switch {
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, nextTry(step, now), step.LastError),
-				"wait", "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))
+				append(orWait(f.address(step.Name)), "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))...)
 		case step.State == api.StepFailed && step.Critical:
 			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),
 				"fix the cause, then run: "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
@@ -211,7 +213,50 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
 		return nil
 	}
-	return cause("blocked", condition.Message, "kubectl nodecleanup preflight "+f.name, retry(f), bypass(f))
+	options := f.unhealthyAddresses()
+	if options == nil {
+		options = []string{"kubectl nodecleanup preflight " + f.name, retry(f)}
+	}
+	return cause("blocked", condition.Message, append(options, bypass(f))...)
+}
+
+func orWait(options []string) []string {
+	if options == nil {
+		return []string{"wait"}
+	}
+	return options
+}
+
+// unhealthyAddresses returns what to change if a critical step does not reach its destination. The
+// cleanup continues by itself then.
+func (f *found) unhealthyAddresses() []string {
+	if f.agent == nil || f.agent.Status == nil {
+		return nil
+	}
+	var options []string
+	for _, plugin := range f.agent.Status.Plugins {
+		if plugin.Critical && plugin.Error != "" {
+			options = append(options, f.address(plugin.Step)...)
+		}
+	}
+	return options
+}
+
+// address returns the commands that change the address that a step calls, nil if it calls none.
+func (f *found) address(name string) []string {
+	at := slices.IndexFunc(f.planned, func(step config.Step) bool { return step.Name == name })
+	if at < 0 || !slices.Contains([]string{"http", "webhook"}, f.planned[at].Plugin) {
+		return nil
+	}
+	what := fmt.Sprintf("start the service that step %s calls, or change its address: ", name)
+	var options []string
+	for _, key := range f.planned[at].Secrets {
+		options = append(options, what+fmt.Sprintf("kubectl -n %s edit secret %s", f.namespace, key.Name))
+	}
+	if options == nil {
+		options = []string{what + "kubectl nodecleanup config edit"}
+	}
+	return options
 }
 
 // deadline reports a passed deadline, from the run record or, for a Node without a record, from

@@ -53,6 +53,9 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view.Guard = assessGuard(s, now)
 	assessAnswer(view, s)
 	view.Config = assessConfig(s.Status)
+	if s.ConfigFault != "" {
+		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault}
+	}
 	view.Plugins = assessPlugins(s.Status)
 	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
 	for _, node := range s.Marked {
@@ -162,10 +165,23 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	}
 	if s.Stall != nil {
 		agent.Problem = strings.TrimPrefix(agent.Problem+"; "+s.Stall.Text, "; ")
-		agent.Remedy = cmp.Or(agent.Remedy, StallRemedy(s.Namespace, s.Stall))
+		agent.Remedy = cmp.Or(agent.Remedy, stallRemedy(s, agent))
 	}
 	return agent
 }
+
+// stallRemedy is StallRemedy with what the snapshot shows.
+func stallRemedy(s *Snapshot, agent printer.Agent) string {
+	switch {
+	case s.Stall.Crashed && s.ConfigFault != "":
+		return editConfig
+	case s.Stall.Image:
+		return cmp.Or(imageRemedy(s, agent), StallRemedy(s.Namespace, s.Stall))
+	}
+	return StallRemedy(s.Namespace, s.Stall)
+}
+
+const editConfig = "kubectl nodecleanup config edit"
 
 // StallRemedy returns the next step if the agent's Deployment is not rolled out.
 func StallRemedy(namespace string, stall *cluster.Stall) string {
@@ -400,7 +416,7 @@ func next(view *printer.Status, stuck int) string {
 	case !works(view.Admission.Health), view.Guard.Health.Bad():
 		return Logs(view.Namespace, "--tail=-1 | grep -i certificate")
 	case !works(view.Config.Health):
-		return "kubectl nodecleanup config edit"
+		return editConfig
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():

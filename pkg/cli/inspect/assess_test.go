@@ -153,6 +153,20 @@ func TestStatusGolden(t *testing.T) {
 		"service-without-pods-policy": {func(s *Snapshot) {
 			s.Policy, s.Unreached = &admissionv1.MutatingAdmissionPolicy{}, &Unreached{"Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"}
 		}, false},
+		"crash-on-the-config": {func(s *Snapshot) {
+			s.Deployment.Status.ReadyReplicas, s.Leadership = 0, cluster.Leadership{}
+			s.Stall = &cluster.Stall{Text: "pod agent-1: CrashLoopBackOff: exit code 1: line 5: unknown plugin \"drian\"", Pod: "agent-1", Crashed: true}
+			s.ConfigFault = "line 5: unknown plugin \"drian\""
+		}, false},
+		"requested-without-an-agent": {func(s *Snapshot) {
+			s.Leadership = cluster.Leadership{}
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "ip-10-0-7", Finalizers: []string{api.Finalizer}, Annotations: map[string]string{
+				api.AnnotationCleanupRequestedAt: night.Add(-time.Minute).Format(time.RFC3339Nano),
+			}}}
+			if s.count(Trim(node)) {
+				s.Leaving = append(s.Leaving, Trim(node))
+			}
+		}, false},
 		"no-rights": {func(s *Snapshot) {
 			s.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 			s.leave("ip-10-0-7", 20*time.Second, "", "")
@@ -266,6 +280,33 @@ func TestAdmissionIsHealthyWithThePolicyAlone(t *testing.T) {
 		}
 		if (got.Problem == "") != (test.health == printer.Healthy) {
 			t.Errorf("%s: the problem is %q", name, got.Problem)
+		}
+	}
+}
+
+func TestImageRemedy(t *testing.T) {
+	by := func(manager string) []metav1.ManagedFieldsEntry {
+		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{}":{"f:image":{}}}}}}}`)}}}
+	}
+	const released = "ghcr.io/nodecleanup/nodecleanup-agent:"
+	for name, test := range map[string]struct {
+		image, revision string
+		fields          []metav1.ManagedFieldsEntry
+		want            string
+	}{
+		"kubectl set image":                {released + "v0.0.1", "2", by("kubectl-set"), "kubectl nodecleanup install --force-conflicts --wait"},
+		"another tag by install":           {released + "v0.0.1", "2", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
+		"a placeholder":                    {"IMAGE", "2", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
+		"an upgrade to a missing image":    {released + "v0.0.0-dev", "2", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
+		"a mirror without the image":       {"registry.example.com/agent:v2", "2", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
+		"a first install without an image": {released + "v0.0.0-dev", "1", by(api.FieldManager), "check the image, the registry and the pull secret: kubectl -n nodecleanup-system describe pod agent-1"},
+	} {
+		s := working(t)
+		s.Stall = &cluster.Stall{Pod: "agent-1", Image: true}
+		s.Deployment.ManagedFields, s.Deployment.Annotations = test.fields, map[string]string{"deployment.kubernetes.io/revision": test.revision}
+		s.Deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: test.image}}
+		if got := Assess(s, "v0.3.1", night).Agent.Remedy; got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 }

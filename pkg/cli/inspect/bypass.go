@@ -23,14 +23,19 @@ func Bypass(node *corev1.Node, now time.Time) *printer.Bypass {
 	return view
 }
 
-// bypassAnnotations returns the annotations by which BypassOf decides, nil if no bypass is set.
-func bypassAnnotations(node *corev1.Node) map[string]string {
-	if _, set := node.Annotations[api.AnnotationBypass]; !set {
-		return nil
+// shownAnnotations returns the request for a cleanup, and the annotations by which BypassOf decides. It is
+// nil if neither is set.
+func shownAnnotations(node *corev1.Node) map[string]string {
+	keys := []string{api.AnnotationCleanupRequestedAt}
+	if _, set := node.Annotations[api.AnnotationBypass]; set {
+		keys = append(keys, api.BypassAnnotations()...)
 	}
-	kept := map[string]string{}
-	for _, key := range api.BypassAnnotations() {
+	var kept map[string]string
+	for _, key := range keys {
 		if value, set := node.Annotations[key]; set {
+			if kept == nil {
+				kept = map[string]string{}
+			}
 			kept[key] = value
 		}
 	}

@@ -2,12 +2,16 @@ package inspect
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -28,6 +32,9 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 		}
 		row.Reason = "other finalizers block its deletion: " + strings.Join(api.OtherFinalizers(node), ", ")
 		return row
+	}
+	if at, err := time.Parse(time.RFC3339, node.Annotations[api.AnnotationCleanupRequestedAt]); err == nil && row.Since == nil && api.CleanupConditionOf(node) == nil {
+		row.Since = &metav1.Time{Time: at}
 	}
 	row.State = string(api.Pending)
 	if run != nil {
@@ -64,6 +71,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 	if at := Current(run); at >= 0 {
 		step := run.Steps[at]
 		row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
+		row.Stuck = row.Stuck || needsOperator(step)
 		if row.State == string(api.Running) {
 			row.Counts = step.Counts
 			if step.Progress != "" {
@@ -75,6 +83,23 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 		row.Reason = strings.TrimPrefix(row.Reason+"; "+newer, "; ")
 	}
 	return row
+}
+
+// failsOften is the number of failures after which a step is not expected to succeed by itself.
+const failsOften = 3
+
+// needsOperator reports whether a step is not expected to succeed by itself: a critical step that failed
+// several times or for a missing right, and a drain that a budget or a broken webhook never allows to end.
+func needsOperator(step api.StepRun) bool {
+	switch {
+	case !step.Critical:
+		return false
+	case step.State == api.StepRetrying:
+		return step.Failures >= failsOften || strings.Contains(step.LastError, "forbidden")
+	}
+	return step.State == api.StepRunning && slices.ContainsFunc([]string{pods.NeverAllows, "failed calling webhook", "forbidden"}, func(text string) bool {
+		return strings.Contains(step.Progress, text)
+	})
 }
 
 // recordFirst reports whether the state in the record is newer than the one in the condition:

@@ -93,3 +93,24 @@ func TestCleanupReportsTheDecodeError(t *testing.T) {
 		}
 	}
 }
+
+func TestStepThatNeedsAnOperator(t *testing.T) {
+	for name, test := range map[string]struct {
+		step  api.StepRun
+		stuck bool
+	}{
+		"budget":           {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart)"}, true},
+		"webhook":          {api.StepRun{Critical: true, State: api.StepRunning, Progress: `1 pod remaining: shop/cart-0 (failed calling webhook "evictions.example.com")`}, true},
+		"full budget":      {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (wait until more of its pods (3) are healthy)"}, false},
+		"missing right":    {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: `pods "cart-0" is forbidden`}, true},
+		"one failure":      {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: "503"}, false},
+		"several failures": {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 3, LastError: "503"}, true},
+		"not critical":     {api.StepRun{State: api.StepRetrying, Failures: 9, LastError: "503"}, false},
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
+		row := CleanupRow(node, &api.Run{State: api.Running, Steps: []api.StepRun{test.step}}, nil)
+		if row.Stuck != test.stuck {
+			t.Errorf("%s: stuck %v", name, row.Stuck)
+		}
+	}
+}

@@ -14,9 +14,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// agentSteps names the ClusterRole and the ClusterRoleBinding with the rights that the steps need.
-const agentSteps = "nodecleanup-agent-steps"
-
 // readGrants finds the roles and bindings that the agent lacks. An agent that runs outside the
 // cluster without an install has its own rights.
 func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) (err error) {
@@ -54,8 +51,8 @@ func missingGrants(ctx context.Context, client kubernetes.Interface, namespace s
 	_, err := rbac.ClusterRoles().Get(ctx, api.Agent, options)
 	add("ClusterRole "+api.Agent, "", err)
 	// An install creates this role only if a step needs rights.
-	if _, err = rbac.ClusterRoles().Get(ctx, agentSteps, options); !apierrors.IsNotFound(err) && add("ClusterRole "+agentSteps, "", err) {
-		clusterBinding(agentSteps)
+	if _, err = rbac.ClusterRoles().Get(ctx, api.AgentSteps, options); !apierrors.IsNotFound(err) && add("ClusterRole "+api.AgentSteps, "", err) {
+		clusterBinding(api.AgentSteps)
 	}
 	binding, err := rbac.RoleBindings(namespace).Get(ctx, api.Agent, options)
 	add(fmt.Sprintf("RoleBinding %s/%s", namespace, api.Agent), faultOf(binding.Subjects, namespace), err)

@@ -24,8 +24,8 @@ func TestMissingGrants(t *testing.T) {
 	clusterBinding, binding := &rbacv1.ClusterRoleBinding{ObjectMeta: everywhere, Subjects: to("ns")}, &rbacv1.RoleBinding{ObjectMeta: own, Subjects: to("ns")}
 	elsewhere := clusterBinding.DeepCopy()
 	elsewhere.Subjects = to("other")
-	steps := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: agentSteps}}
-	stepsBinding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: agentSteps}, Subjects: to("ns")}
+	steps := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps}}
+	stepsBinding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps}, Subjects: to("ns")}
 	for name, test := range map[string]struct {
 		objects []runtime.Object
 		// hidden are the resources that the caller may not read.

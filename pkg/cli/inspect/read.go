@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Reader reads how an install is. Keep it to read again: it has observed then whether the
@@ -40,12 +44,14 @@ type Snapshot struct {
 	Namespace  string
 	Deployment *appsv1.Deployment
 	// Stall is why the Deployment is not rolled out, nil if it is or that is not known.
-	Stall      *cluster.Stall
-	Leadership cluster.Leadership
-	Status     *api.AgentStatus
-	Webhook    *admissionv1.MutatingWebhookConfiguration
-	Policy     *admissionv1.MutatingAdmissionPolicy
-	Guard      *admissionv1.ValidatingWebhookConfiguration
+	Stall *cluster.Stall
+	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
+	ConfigFault string
+	Leadership  cluster.Leadership
+	Status      *api.AgentStatus
+	Webhook     *admissionv1.MutatingWebhookConfiguration
+	Policy      *admissionv1.MutatingAdmissionPolicy
+	Guard       *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
 	// Unreached is why the API server reaches no agent, nil if it does or that is not known.
@@ -129,7 +135,26 @@ func (s *Snapshot) readStall(ctx context.Context, client kubernetes.Interface) e
 	case err != nil:
 		return fmt.Errorf("listing the agent's pods: %w", err)
 	}
-	s.Stall = cluster.RolloutStall(s.Deployment, pods.Items)
+	if s.Stall = cluster.RolloutStall(s.Deployment, pods.Items); s.Stall == nil || !s.Stall.Crashed {
+		return nil
+	}
+	return s.readConfigFault(ctx, client)
+}
+
+// readConfigFault checks the config: an agent does not start with an invalid one.
+func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interface) error {
+	_, err := preview.Config(ctx, client, s.Namespace)
+	var faults config.Errors
+	var missing *exit.Error
+	switch {
+	case errors.As(err, &faults):
+		s.ConfigFault = faults.Error()
+	case apierrors.IsForbidden(err):
+	case errors.As(err, &missing):
+		s.ConfigFault = missing.Error()
+	default:
+		return err
+	}
 	return nil
 }
 
@@ -168,7 +193,7 @@ func Trim(node *corev1.Node) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: node.Name, UID: node.UID, CreationTimestamp: node.CreationTimestamp,
-			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers, Annotations: bypassAnnotations(node),
+			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers, Annotations: shownAnnotations(node),
 		},
 		Spec:   corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable},
 		Status: corev1.NodeStatus{Conditions: node.Status.Conditions},
@@ -181,7 +206,10 @@ func IsLeaving(node *corev1.Node) bool {
 		return true
 	}
 	condition := api.CleanupConditionOf(node)
-	return condition != nil && !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
+	if condition == nil { // No agent has seen the request yet.
+		return node.Annotations[api.AnnotationCleanupRequestedAt] != ""
+	}
+	return !api.State(condition.Reason).Released() && condition.Reason != string(api.Canceled)
 }
 
 // ReadRuns reads the records of s.Leaving, and skips other records without decoding them.
