@@ -43,13 +43,13 @@ func TestCheckPrintsItsResultsAfterATimeout(t *testing.T) {
 			t.Errorf("check %s: %s %q", check.ID, check.Outcome, check.Detail)
 		}
 	}
-	wantText(t, result.errOut, "were not finished within 2s", "longer --timeout")
+	wantText(t, result.errOut, "checks not finished within 2s", "longer --timeout")
 }
 
 func TestCheckReportsAMissingInstallOnce(t *testing.T) {
 	admin(t)
 	result := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check"))
-	wantText(t, result.out, "✗ agent: agent pods · nodecleanup is not installed in namespace nodecleanup-system", "fix: kubectl nodecleanup install --wait", "1 error")
+	wantText(t, result.out, "✗ agent: agent pods · nodecleanup is not installed in namespace nodecleanup-system", "fix: kubectl nodecleanup install --wait", "1 failed")
 	if number := strings.Count(result.out, "✗"); number != 1 {
 		t.Errorf("%d errors:\n%s", number, result.out)
 	}

@@ -82,7 +82,7 @@ func TestRejectedPods(t *testing.T) {
 	}
 	refuseTheUser(t, client, reused)
 	refused := want(t, exit.TimedOut, run(t, shared.Kubeconfig(), "install", "-n", reused, "--wait", "--timeout", "5s"))
-	wantText(t, refused.errOut, "0 of 2 updated: FailedCreate: pods ", mustBeInRange, "Next:  The manifests are applied.", "OpenShift in docs/install.md")
+	wantText(t, refused.errOut, "0 of 2 updated: FailedCreate: pods ", mustBeInRange, "Next:  The manifests are applied.", "docs/install.md#openshift")
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "status")).out, "FailedCreate: pods ", mustBeInRange, "Next: fix what the message names")
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check")).out, "0 of 2 ready; FailedCreate: pods ", mustBeInRange)
 

@@ -132,7 +132,7 @@ func TestOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	}
 	wantText(t, must(t, "history").out, "Verifying", "1/3", "Archived", "Note: "+note)
 	wantText(t, must(t, "history", "worker", "-o", "wide").out, "Verifying", "redfish", "PoweringOff", "note: "+note)
-	wantText(t, must(t, "diagnose", "worker").out, "✓ 1/3 drain", "- 2/3 power: PoweringOff, which only a newer version knows", "- 3/3 tell: not begun", "Remark    "+note)
+	wantText(t, must(t, "diagnose", "worker").out, "✓ 1/3 drain", "- 2/3 power: PoweringOff, which only a newer version knows", "- 3/3 tell: not begun", "Remark:   "+note)
 	wantText(t, must(t, "diagnose", "gone").out, "its last cleanup: Archived, looking again", "does not know state Archived")
 	wantText(t, completions(t), "gone\nworker\n")
 	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, "steps not done: tell; in a state that only a newer version knows: power (PoweringOff)")
@@ -214,7 +214,7 @@ func TestNewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
 		t.Errorf("the record of an older version is taken for a newer one's:\n%s", wide)
 	}
 	wantText(t, must(t, "nodes", "list").out, "Failed", "Running", "Waiting")
-	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "failed")).out, "✓ 1/3 tell", "2/3 storage: failed after 1 attempts", "volume v1 is still attached", "- 3/3 gpu: skipped")
+	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "failed")).out, "✓ 1/3 tell", "2/3 storage: failed after 1 attempt", "volume v1 is still attached", "- 3/3 gpu: skipped")
 	wantText(t, must(t, "diagnose", "succeeded").out, "Node succeeded no longer exists.", "✓ its last cleanup: Succeeded")
 	wantText(t, completions(t), "bypassed\ndryrun\nfailed\nrequested\nrunning\nsucceeded\nwaiting\n")
 
