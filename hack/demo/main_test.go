@@ -78,7 +78,7 @@ func wantVerdict(t *testing.T, said string) {
 	}
 	wantText(t, said, "the steps are done, the agent removed the finalizer: node demo-node-1 is deleted")
 	wantText(t, verdict,
-		"  yes  the node is deleted", "still exists, with state Succeeded", "  yes  3 of 3 steps are done", "  yes  the inventory was notified 1 time(s)",
+		"  yes  the node is deleted", "still exists, with state Succeeded", "  yes  3 of 3 steps are done", "  yes  the inventory was notified once (requests: 1)",
 		"  yes  it has no pods", "  yes  all 6 pods run on the other nodes")
 }
 

@@ -53,7 +53,7 @@ func (d *demo) verify(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return err
 	}
-	check(requests == 1, fmt.Sprintf("the inventory was notified %d time(s)", requests))
+	check(requests == 1, fmt.Sprintf("the inventory was notified once (requests: %d)", requests))
 
 	pods, err := d.podsOn(ctx, node.Name)
 	if err != nil {

@@ -35,7 +35,10 @@ func manPage(cmd *cobra.Command) []byte {
 	verbatim(&text, "EXAMPLES", cmd.Example)
 	flags(&text, "OPTIONS", cmd.NonInheritedFlags())
 	flags(&text, "OPTIONS OF EVERY COMMAND", cmd.InheritedFlags())
-	text.WriteString(".SH EXIT STATUS\n0 fine; 1 error; 2 wrong usage; 3 unhealthy, or a check failed; 4 plan blocked; 5 declined; 124 timed out; 128 and the number of a signal\n")
+	text.WriteString(".SH EXIT STATUS\n")
+	for _, one := range exitCodes {
+		fmt.Fprintf(&text, ".TP\n.B %s\n%s\n", one.code, one.meaning)
+	}
 	var also []string
 	cmd.VisitParents(func(parent *cobra.Command) { also = append(also, manName(parent)) })
 	for _, child := range cmd.Commands() {

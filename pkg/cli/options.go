@@ -13,12 +13,12 @@ import (
 func options(environment *command.Environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "options",
-		Short: "List the flags that every command takes: those of kubectl",
-		Long: `List the flags that every command takes. They are those of kubectl, and say which
-cluster and as whom; the help of a command shows only those that are needed often.`,
+		Short: "List the kubectl flags that every command accepts",
+		Long: `List the kubectl flags that every command accepts. They select the cluster and the user.
+The help of a command shows only the most common ones.`,
 		Args: command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := environment.Out.Write([]byte("Every command takes these flags:\n\n" + AllFlags(cmd.Root())))
+			_, err := environment.Out.Write([]byte("Every command accepts these flags:\n\n" + AllFlags(cmd.Root())))
 			return err
 		},
 	}

@@ -40,8 +40,8 @@ func New(environment *command.Environment) *cobra.Command {
 		Short:       "Keep a deleted node until its cleanup is done",
 		Long: `Keep a deleted node until its cleanup is done: pods evicted, volumes detached, external systems notified.
 
-A finalizer is on every node. When a node is deleted, the agent in the cluster runs
-the steps of its config, and then removes the finalizer.`,
+The agent adds a finalizer to every node that the config selects. When such a node is
+deleted, the agent runs the steps of the config, and then removes the finalizer.`,
 		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
@@ -128,7 +128,7 @@ func noSuchCommand(root *cobra.Command, arguments []string) error {
 	err := &exit.Error{
 		Code: exit.Usage,
 		Err:  fmt.Errorf("there is no command %q", arguments[0]),
-		Next: "See what there is: " + root.CommandPath() + " --help",
+		Next: "List the commands: " + root.CommandPath() + " --help",
 	}
 	if similar := root.SuggestionsFor(arguments[0]); len(similar) > 0 {
 		err.Next = "Did you mean: " + strings.Join(similar, ", ") + "?"

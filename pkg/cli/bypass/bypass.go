@@ -43,20 +43,22 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Release nodes without their cleanup, on the record.
 
 The agent does not run the remaining steps: it evicts no pods, waits for no volumes and
-notifies nobody. Your name and the reason are kept in an Event and in the run record.
+notifies no other system. Your name and the reason are kept in an Event and in the run record.
 
 A node that is being deleted is released now. If no agent is leading, this command
 writes the run record and the Event, and releases the node itself.
 
-A node that is not being deleted is marked: if it is deleted within the time of --for, it
-is released without its cleanup. status, nodes list, plan, check and diagnose show the
-mark. To remove it before:
+If a node is not being deleted, the command marks it. If the node is deleted before the
+mark expires (--for), the agent releases it without its cleanup. status, nodes list, plan,
+check and diagnose show the mark. To remove the mark earlier:
+
   kubectl annotate node NODE nodecleanup.io/bypass-
 
-There is no bypass without an end. For a long one, give a long time: --for 8760h
+Every bypass by this command expires. For a long bypass, set a long duration, such as
+--for 8760h.
 
-With several nodes, the command asks once. An error of one does not stop the others.
-The exit code is the highest of all nodes.`,
+For several nodes, the command asks for confirmation once. If one node fails, the command
+continues with the others, and exits with the highest exit code.`,
 		Example: `  # The machine is lost and the drain can never succeed
   kubectl nodecleanup bypass ip-10-0-7 --reason "hardware lost, INC-4711"
 

@@ -45,13 +45,13 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 
 The API server hides the errors of webhooks with failurePolicy Ignore. Therefore check
 also creates and deletes a node in a dry run: the finalizer must be on the new node, and
-the delete guard must answer. The policy that adds the finalizer is distinguished from
-the webhook if possible. This needs the rights to create and delete nodes.
+the delete guard must answer. If possible, check reports whether the policy or the webhook
+added the finalizer. This needs the rights to create and delete nodes.
 
 Nothing is changed. A check that needs a right that you lack is skipped, and names it.
 
-Each check has an ID that stays the same; --list shows them. The exit code is 3 when a
-check failed: with --fail-on=warning also one that only warns.`,
+Each check has an ID that stays the same; --list shows them. If a check fails, the exit
+code is 3. With --fail-on=warning, a warning also counts as a failure.`,
 		Example: `  kubectl nodecleanup check
 
   # Before an install

@@ -46,19 +46,19 @@ runs every step as it would after a delete. The node stays, cordoned; a later de
 takes effect immediately. So load balancers keep the node until its pods have moved.
 
 The agent continues when this command ends, but only this command deletes the node
-(--delete). Run it again to follow a cleanup that was requested before. To withdraw the
-request:
+(--delete). Run it again with --wait to follow a cleanup that was requested before. To
+withdraw the request:
+
   kubectl annotate node NODE nodecleanup.io/cleanup-requested-at-
 
-With --plan HASH, the agent runs only this plan: it computes the plan again before the
-first step, and refuses the request if the config, the node's labels, its pods or its
-volumes have changed. If it refuses, the condition of the node says what changed. If
-another user has requested a cleanup of the node, the command follows it only if that is
-by the same plan.
+With --plan HASH, the agent computes the plan again before the first step. If the config,
+the node's labels, its pods or its volumes have changed, the agent refuses the request,
+and the condition of the node says what changed. If another user has already requested a
+cleanup with a different plan, the command fails.
 
-With several nodes, the command asks once. An error of one does not stop the others.
-The exit code is the highest of all nodes.`,
-		Example: `  # Look, then run exactly that plan
+For several nodes, the command asks for confirmation once. If one node fails, the command
+continues with the others, and exits with the highest exit code.`,
+		Example: `  # Review the plan, then run exactly that plan
   kubectl nodecleanup plan ip-10-0-7
   kubectl nodecleanup cleanup ip-10-0-7 --plan 9f3c1-0a2b4-77d1e-c0ffe --wait
 

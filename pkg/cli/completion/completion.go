@@ -45,19 +45,20 @@ func New(environment *command.Environment) *cobra.Command {
 	names := []string{"bash", "fish", "kubectl", "powershell", "zsh"}
 	cmd := &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell|kubectl",
-		Short: "Complete names and flags on <TAB>",
+		Short: "Generate shell completion",
 		Long: `Generate shell completion: commands, flags, and the names of nodes, plugins and
 past cleanups.
 
-kubectl completes "kubectl nodecleanup <TAB>" by a program of its own on the PATH,
-kubectl_complete-nodecleanup. "completion kubectl --install" writes it beside this
-program. If Krew has installed this, it writes it into ~/.local/bin or ~/bin, whichever is on
-the PATH: Krew fails if its own folder holds a file of another program. The other shells' output
-is for this program called by its own name, kubectl-nodecleanup.`,
-		Example: `  # Once; then: kubectl nodecleanup diagnose <TAB>
+To complete "kubectl nodecleanup", kubectl runs the program kubectl_complete-nodecleanup
+from the PATH. "completion kubectl --install" writes that program next to
+kubectl-nodecleanup. For a Krew install, it writes to ~/.local/bin or ~/bin instead,
+because Krew fails if its folder contains other files.
+
+The scripts for bash, zsh, fish and PowerShell complete only "kubectl-nodecleanup".`,
+		Example: `  # Complete "kubectl nodecleanup", in every shell with kubectl's completion
   kubectl nodecleanup completion kubectl --install
 
-  # For kubectl-nodecleanup itself, in the running bash
+  # Complete "kubectl-nodecleanup", in the running bash
   source <(kubectl-nodecleanup completion bash)`,
 		Args: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) != 1 {
@@ -73,7 +74,7 @@ is for this program called by its own name, kubectl-nodecleanup.`,
 				return forKubectl(environment, install)
 			}
 			if install {
-				return exit.Usagef("--install is for kubectl; %s reads its completion from where its own documents say", arguments[0])
+				return exit.Usagef("--install is only for kubectl; for %s, see the documentation of the shell", arguments[0])
 			}
 			generate, known := shells[arguments[0]]
 			if !known {

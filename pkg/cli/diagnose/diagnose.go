@@ -31,12 +31,12 @@ do, most important first. It reads the node, its run record, Events, pods, budge
 volumes and the state of the agent. It changes nothing and works without an agent.
 Anything that you cannot read is reported and skipped.
 
-The exit code is 3 when there is a cause that an operator has to fix, also when a step has
-been running for more than a minute and no cause is known. It is 0 when the cleanup is
-making progress, or when the node no longer exists or is not being deleted.`,
+If an operator must act, or a step has been running for more than a minute for an unknown
+reason, the exit code is 3. Otherwise, it is 0: the cleanup makes progress, or the node no
+longer exists or is not being deleted.`,
 		Example: `  kubectl nodecleanup diagnose ip-10-0-7
 
-  # The one line for the incident channel
+  # One line for the incident channel
   kubectl nodecleanup diagnose ip-10-0-7 -o short`,
 		Args:              command.OneNode,
 		ValidArgsFunction: environment.CompleteNode,

@@ -65,37 +65,24 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 		Short:   "Install or upgrade the agent",
 		Long: `Install or upgrade the agent.
 
-The command can be run again at any time: it changes only objects that differ, and adds
-those that an interrupted install left out. The config on the cluster is kept unless
---config or a kustomization (-k) replaces it, and the number of replicas unless
---replicas sets it. Previous --image, --admission and --set values are kept unless you
-set them again or use --reset-values. An image in your own mirror that had the version of
-the previous CLI gets the version of this CLI.
+You can run the command again at any time: it changes only objects that differ, and
+creates missing ones. It keeps the config unless --config or a kustomization (-k) replaces
+it, and the number of replicas unless you set --replicas. It reuses the previous --image,
+--admission and --set unless you set them again or use --reset-values. If the tag of your
+--image was the version of the previous CLI, install changes the tag to the version of
+this CLI.
 
-Before it changes anything, it checks the server's version and your rights, and sends
-every object in a dry run. Objects of an earlier install that are no longer part of it
-are deleted if they still have our label.`,
+Before install changes anything, it checks the server's version and your rights, and sends
+every object in a dry run. It deletes objects of an earlier install that this version no
+longer contains, if they still have the label of nodecleanup.`,
 		Example: `  # Install with the default config: drain each node before it is removed
   kubectl nodecleanup install --wait
 
-  # Install, or change, with a config of your own; it is checked before anything is sent
+  # Install with your config, or change it; install validates it first
   kubectl nodecleanup install --config nodecleanup.yaml --wait
 
-  # See what would be applied, without a cluster
-  kubectl nodecleanup install --dry-run=client -o yaml
-
-  # Let the API server check everything and store nothing
-  kubectl nodecleanup install --dry-run=server
-
-  # See what an upgrade would change
-  kubectl nodecleanup upgrade --diff
-
-  # With patches of your own: a folder whose kustomization.yaml has
-  # "resources: [nodecleanup-base]"
-  kubectl nodecleanup install -k ./nodecleanup
-
-  # Development: the agent runs on this machine, at that address; then start it: make run-local
-  kubectl nodecleanup install --agent-url https://127.0.0.1:9443`,
+  # Show what an upgrade would change
+  kubectl nodecleanup upgrade --diff`,
 		Args: command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.replicasGiven = cmd.Flags().Changed("replicas")
@@ -106,14 +93,14 @@ are deleted if they still have our label.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "none; client, which --dry-run alone means: only print what would be applied, without a cluster; server: let the API server check it and store nothing")
+	flags.StringVar(&o.DryRun, "dry-run", dryRunNone, "One of none, client or server. client prints the objects without contacting a cluster. server validates them in the API server and stores nothing. --dry-run alone means client")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunClient
 	command.AddOutput(cmd, &o.Output, "", printer.ObjectFormats(), " (default: one line for each object)")
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
-	flags.Int32Var(&o.Replicas, "replicas", 2, "Replicas of the agent (default on a cluster that has an agent: as many as there are)")
+	flags.Int32Var(&o.Replicas, "replicas", 2, "Number of agent replicas. If an agent is installed and you omit the flag, the number does not change")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config (default: keep the config on the cluster)")
-	flags.StringVar(&o.Admission, "admission", "", "What puts the finalizer on new nodes: the webhook, a policy inside the API server (Kubernetes 1.36), or auto, the default: both, where the server has policies")
-	flags.StringVar(&o.AgentURL, "agent-url", "", "The agent runs outside the cluster and answers here, such as https://127.0.0.1:9443 (development)")
+	flags.StringVar(&o.Admission, "admission", "", "How new nodes get the finalizer: webhook, policy (Kubernetes 1.36 and newer) or auto. auto, the default, uses both if the API server supports the policy, otherwise the webhook")
+	flags.StringVar(&o.AgentURL, "agent-url", "", "For development: URL of an agent outside the cluster, such as https://127.0.0.1:9443")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take over fields that another client has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
 	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
@@ -143,9 +130,9 @@ func (o *Options) Validate() error {
 	case !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, o.DryRun):
 		return exit.Usagef("unknown --dry-run=%s: it is none, client or server", o.DryRun)
 	case o.Diff && (o.DryRun == dryRunClient || o.Output != ""):
-		return exit.Usagef("--diff compares with the cluster and has a form of its own: it cannot be combined with --dry-run=client or -o")
+		return exit.Usagef("--diff compares with the cluster and has no output format: it cannot be combined with --dry-run=client or -o")
 	case o.Wait && (o.DryRun != dryRunNone || o.Diff):
-		return exit.Usagef("--wait has nothing to wait for in a dry run")
+		return exit.Usagef("--wait cannot be combined with --dry-run or --diff")
 	}
 	if o.ConfigFile != "" {
 		if err := o.readConfig(); err != nil {
@@ -233,7 +220,7 @@ func (o *Options) Run(ctx context.Context) error {
 		if detail, fix := check.MissingSecret(ctx, clients.Typed, namespace, o.Catalog()); detail != "" && options.Config != nil {
 			o.Say("WARNING: %s. Create it: %s", detail, fix)
 		}
-		o.Say("See how it comes up: kubectl nodecleanup status")
+		o.Say("Show its state: kubectl nodecleanup status")
 	}
 	return nil
 }
@@ -280,13 +267,13 @@ func (o *Options) completed(ctx context.Context, clients command.Clients, namesp
 	case previous.Newer() && !o.AllowDowngrade:
 		return options, &exit.Error{
 			Code: exit.Failure, Err: fmt.Errorf("installing %s over %s, which is newer", version.Version, previous.Version),
-			Next: "Use a CLI of that version or newer: kubectl krew upgrade nodecleanup. To go back nevertheless: --allow-downgrade",
+			Next: "Use a CLI of that version or newer: kubectl krew upgrade nodecleanup\n  or:  Downgrade anyway: add --allow-downgrade.",
 		}
 	case o.ResetValues:
 		return options, nil
 	case previous.Kustomized && o.Kustomization == "":
 		return options, &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("installing into namespace %s without a kustomization: the install there was made with one, and what that changed and added would be taken away", namespace),
+			Code: exit.Failure, Err: fmt.Errorf("installing into namespace %s without a kustomization: the previous install used one, and its changes would be removed", namespace),
 			Next: "Specify its directory again with -k. To continue without it: --reset-values",
 		}
 	}

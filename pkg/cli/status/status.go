@@ -32,9 +32,8 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Show agent health, whether new nodes are protected, and the nodes that are being
 cleaned up. The command only reads, and works without an agent.
 
-The exit code is 0 when everything is fine and 3 when it is not: no agent, no leader,
-no webhook, cleanups that are paused, or a node whose cleanup
-needs an operator.
+If the agent, its leader or the webhook is missing, cleanups are paused, or a cleanup
+needs an operator, the exit code is 3. Otherwise, it is 0.
 
 With -w it follows the cluster until Ctrl-C: on a terminal as a live view, elsewhere
 with one line for each change.`,
@@ -58,7 +57,7 @@ with one line for each change.`,
 	}
 	o.AddFlags(cmd)
 	o.AddTimeout(cmd.Flags(), time.Minute)
-	cmd.Flags().Lookup("timeout").Usage += "; with -w the time to follow changes (default with -w: no limit)"
+	cmd.Flags().Lookup("timeout").Usage += ". With -w: the time to follow changes, without a limit unless you set it"
 	cmd.Flags().BoolVarP(&o.Watch, "watch", "w", false, "Follow the changes")
 	return cmd
 }
@@ -69,7 +68,7 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if o.Watch && !o.ForPeople() {
-		return exit.Usagef("--watch has no output format: for programs, ask again and again, or use kubectl get --watch")
+		return exit.Usagef("--watch has no output format: in a script, run status repeatedly, or use kubectl get --watch")
 	}
 	return o.Output.Validate()
 }

@@ -36,21 +36,21 @@ func New(environment *command.Environment) *cobra.Command {
 		Short: "Remove everything from the cluster; needs no running agent",
 		Long: `Remove everything from the cluster. No agent needs to be running.
 
-The order is: admission, so that no new node is protected; the agent; the finalizer on
-every node, so that no node is left stuck; the rest; and the rights last. Finalizers of
-others are kept. After an error, run the command again: it continues where it stopped.
+The command removes, in this order: admission, the agent, the finalizer from every node,
+the other objects, and the RBAC objects. It keeps the finalizers of other controllers. If
+it fails, run it again: it continues where it stopped.
 
-While a node is being cleaned up, deleted or not, the command refuses: the remaining
-steps would not run, and a deleted node would be released immediately. To uninstall
-anyway, use --force. If the manifests were deleted before, no agent continues these
-cleanups, and the command does not refuse.
+If a node is being cleaned up, the command refuses to start, because the remaining steps
+would not run. To uninstall anyway, use --force: a node that is being deleted is then
+released immediately. If you have already deleted the manifests, no agent can continue the
+cleanups, so the command does not refuse.
 
-While an agent runs outside the cluster, the command always refuses: that agent would add
-the finalizer again. Stop the agent first.`,
+If an agent runs outside the cluster, the command always refuses to start: that agent
+would add the finalizer again. Stop the agent first.`,
 		Example: `  # Show what would be removed, and which steps would not run
   kubectl nodecleanup uninstall --dry-run
 
-  # Remove everything, without a question
+  # Remove everything, without a confirmation
   kubectl nodecleanup uninstall --yes
 
   # Remove everything but the records of past cleanups

@@ -30,7 +30,7 @@ func write(folder string, files []file, replace bool) error {
 		for _, one := range files {
 			name := filepath.Join(folder, one.name)
 			if _, err := os.Lstat(name); err == nil {
-				return fmt.Errorf("%s is there already and is not replaced: use --renew for a new client certificate by the same CA, or another --output-dir", name)
+				return fmt.Errorf("%s already exists: use --renew for a new client certificate by the same CA, or another --output-dir", name)
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("looking whether %s is there: %w", name, err)
 			}

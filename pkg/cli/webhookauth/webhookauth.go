@@ -45,21 +45,21 @@ func generate(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Write the client certificate, and the files that have the API server show it",
-		Long: `Write a client certificate, and the files that have the API server show it to the
-webhook; and a kustomization that has the agent demand it. No cluster is asked.
+		Short: "Generate a client certificate, and the configuration for the API server and the agent",
+		Long: `Generate a client certificate, the files that configure the API server to present it, and
+a kustomization that makes the agent require it. The command contacts no cluster.
 
-This needs a control plane whose API server takes --admission-control-config-file;
-managed ones do not. The files for it are in the folder control-plane, those for the
-agent in the folder agent. The key of the CA stays in the folder above both: keep it
-where neither the cluster nor its nodes can read it.
+Use it if you run the control plane: the API server needs the flag
+--admission-control-config-file, which managed control planes do not offer. The files for
+the API server are in the folder control-plane, and those for the agent in the folder
+agent. Store ca.key outside the cluster and its nodes.
 
-With --renew the CA that is in the folder signs a new client certificate, and nothing
-else changes. API servers read it again by themselves.`,
-		Example: `  # Everything, in the folder webhook-auth
+With --renew, the command signs a new client certificate with the CA in the folder, and
+changes no other file. API servers reload it without a restart.`,
+		Example: `  # Generate everything, in the folder webhook-auth
   kubectl nodecleanup webhook-auth generate
 
-  # A year later, by the same CA
+  # A year later, with the same CA
   kubectl nodecleanup webhook-auth generate --renew`,
 		Args: command.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -70,12 +70,12 @@ else changes. API servers read it again by themselves.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.OutputDir, "output-dir", "webhook-auth", "Folder to write into; it is made")
-	flags.StringVar(&o.ControlPlaneDir, "control-plane-dir", "/etc/kubernetes/nodecleanup", "Where the files of control-plane will be on each machine of the control plane")
+	flags.StringVar(&o.OutputDir, "output-dir", "webhook-auth", "Output folder; created if it is missing")
+	flags.StringVar(&o.ControlPlaneDir, "control-plane-dir", "/etc/kubernetes/nodecleanup", "Folder of the files on each machine of the control plane")
 	flags.StringSliceVar(&o.Hosts, "webhook-host", nil, "Host of the webhook, with the port if it is not 443 (default: the agent's Service)")
-	flags.StringVar(&o.Subject, "subject", api.WebhookClientSubject, "Common name in the client certificate, as --webhook-client-subjects of the agent has it")
+	flags.StringVar(&o.Subject, "subject", api.WebhookClientSubject, "Common name in the client certificate, as in --webhook-client-subjects of the agent")
 	flags.DurationVar(&o.ValidFor, "valid-for", 365*24*time.Hour, "Validity of the client certificate")
-	flags.BoolVar(&o.Renew, "renew", false, "Make a new client certificate by the CA that is in the folder")
+	flags.BoolVar(&o.Renew, "renew", false, "Sign a new client certificate with the CA in the folder")
 	return cmd
 }
 
@@ -154,19 +154,18 @@ func (o *Options) instructions(now time.Time) string {
 	until := now.Add(o.ValidFor).UTC().Format(time.DateOnly)
 	if o.Renew {
 		return fmt.Sprintf("Copy client.crt and client.key into %s on each machine of the control plane. API servers read them again\n"+
-			"within minutes, without a restart. They are good until %s.\n", o.ControlPlaneDir, until)
+			"within minutes, without a restart. They are valid until %s.\n", o.ControlPlaneDir, until)
 	}
 	return fmt.Sprintf(`
-1. Copy the files of %[1]s into %[2]s on each machine of the control plane,
-   readable by the API server alone.
+1. Copy the files of %[1]s to %[2]s on each machine of the control plane. Only the API server may read them.
 2. Start each API server with --admission-control-config-file=%[2]s/admission.yaml. With kubeadm: add the flag
-   and a hostPath volume for %[2]s to /etc/kubernetes/manifests/kube-apiserver.yaml. An API server that has
-   such a file already needs the two plugins of admission.yaml in it.
-3. When all of them run so, have the agent demand the certificate:
+   and a hostPath volume for %[2]s to /etc/kubernetes/manifests/kube-apiserver.yaml. If an API server already
+   uses such a file, add the two plugins of admission.yaml to that file.
+3. When every API server uses the flag, make the agent require the certificate:
    kubectl nodecleanup install -k %[3]s
-   Until step 2 is done everywhere, nodes would be created without the finalizer, and get it moments later.
-4. See that it works: kubectl nodecleanup check
-Keep %[4]s away from the cluster. The client certificate is good until %[5]s; renew it before:
+   Before that, the agent would reject API servers, and nodes would get the finalizer only later.
+4. Verify the result: kubectl nodecleanup check
+Store %[4]s outside the cluster. The client certificate expires on %[5]s. To renew it before that:
    kubectl nodecleanup webhook-auth generate --renew --output-dir %[6]s
 `, filepath.Join(o.OutputDir, "control-plane"), o.ControlPlaneDir, filepath.Join(o.OutputDir, "agent"), filepath.Join(o.OutputDir, "ca.key"), until, o.OutputDir)
 }

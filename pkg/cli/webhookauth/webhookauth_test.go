@@ -83,7 +83,7 @@ func TestGenerateAndRenew(t *testing.T) {
 	}
 	authority := read(t, dir, "ca.crt")
 
-	if _, _, err := run(t, "--output-dir", dir); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, _, err := run(t, "--output-dir", dir); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("a second run was answered %v", err)
 	}
 	if !leaf(t, dir).Equal(first) {

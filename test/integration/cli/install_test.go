@@ -319,7 +319,7 @@ func TestInstallPrunesOnlyItsObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
-	wantText(t, refused.errOut, "the install there was made with one", "-k", "--reset-values")
+	wantText(t, refused.errOut, "the previous install used one", "-k", "--reset-values")
 	dry := must(t, "install", "--dry-run=server", "--reset-values")
 	wantText(t, dry.out, "configmap/extra deleted (server dry run)")
 	pruned := must(t, "install", "--reset-values")

@@ -83,7 +83,7 @@ func TestCheckWithAWrongLocalClock(t *testing.T) {
 		if ago, err := time.ParseDuration(match[1]); err != nil || ago < 59*time.Second || ago > time.Since(renewed.Time)+time.Second {
 			t.Errorf("the lease was renewed %s ago, %v; want %s", match[1], err, time.Since(renewed.Time))
 		}
-		f.runAt(skew, shared.Kubeconfig(), "preflight").exits(exit.Failure).says("is leading")
+		f.runAt(skew, shared.Kubeconfig(), "preflight").exits(exit.Failure).says("is the leader, so no agent would answer")
 	}
 }
 

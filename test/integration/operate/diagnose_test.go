@@ -29,7 +29,7 @@ func TestDiagnoseFindsTheCauseOfAHeldNode(t *testing.T) {
 	f.eventuallyDiagnoses("worker", "budget-blocking")
 	f.run("diagnose", "worker").exits(exit.Unhealthy).says(
 		"deletion requested", "default/cart-0 (budget cart allows 0 disruptions: needs 1 healthy, has 1)",
-		"kubectl -n default describe pdb cart", "finalizer nodecleanup.io/finalizer (ours)")
+		"kubectl -n default edit pdb cart", "finalizer nodecleanup.io/finalizer (nodecleanup)")
 	f.wantsNoWrites("diagnose", "worker")
 
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drian}]\n")

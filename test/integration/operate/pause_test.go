@@ -30,7 +30,7 @@ func TestOperatorPausesAndResumesAllCleanups(t *testing.T) {
 	as(operator, "pause", "--reason", "storage array down, INC-4711").exits(exit.OK).says("Previously: cleanups paused by", "not yet", "cleanups paused")
 	stop()
 	f.start()
-	as(viewer, "status").exits(exit.Unhealthy).says("Paused by "+by+" ", " ago: storage array down, INC-4711", "Next: kubectl nodecleanup resume")
+	as(viewer, "status").exits(exit.Unhealthy).says("Paused by "+by+" ", " ago: storage array down, INC-4711", "Next: ask "+by+", then run: kubectl nodecleanup resume")
 	as(viewer, "check", "--suppress", "agent").says("pause, brake and maintenance windows", "Paused by "+by)
 	f.eventuallyDiagnoses("worker", "pause")
 	as(viewer, "diagnose", "worker").exits(exit.Unhealthy).says("no cleanup begins: paused by "+by, "kubectl nodecleanup resume", `kubectl nodecleanup bypass worker --reason "…"`)
@@ -53,7 +53,7 @@ func TestResumeReleasesTheBrake(t *testing.T) {
 	f.delete("b")
 	f.start()
 	f.eventuallyDiagnoses("a", "brake")
-	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Brake engaged ", "2 of 3 protected nodes are terminating (limit 1)", "Next: kubectl nodecleanup resume")
+	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Brake engaged ", "2 of 3 protected nodes are terminating (limit 1)", "Next: fix the cause first", "then run: kubectl nodecleanup resume")
 	f.run("resume", "-n", f.namespace).exits(exit.OK).says("Previously: brake engaged", "cleanups resumed")
 	for _, name := range []string{"a", "b"} {
 		f.eventually("node "+name+" is released", func(context.Context) (bool, error) { return f.read(name) == nil, nil })

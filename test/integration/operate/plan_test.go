@@ -61,7 +61,7 @@ func TestPlanShowsPodsBudgetsVolumesAndSecrets(t *testing.T) {
 	for _, blocker := range plan.Blocked {
 		blocked[blocker.What] = blocker
 	}
-	if one := blocked["default/cart-0"]; !strings.Contains(one.Reason, "needs 1 healthy pods and has 1 currently") || !strings.Contains(one.Remedy, "describe pdb cart") {
+	if one := blocked["default/cart-0"]; !strings.Contains(one.Reason, "needs 1 healthy pods and has 1 currently") || !strings.Contains(one.Remedy, "edit pdb cart") {
 		t.Errorf("the budget: %+v", one)
 	}
 	if one := blocked["default/alone"]; !strings.Contains(one.Remedy, "allowUnmanaged: true") {
@@ -130,7 +130,7 @@ func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f.start()
 	f.node("once-ours", map[string]string{"theirs": "now"})
 	f.run("plan", "once-ours").exits(exit.OK).says("does not select this node, but it still has the finalizer: if deleted, it is cleaned up anyway", "log")
-	f.run("preflight", "once-ours").exits(exit.OK).says("Note: the config's nodeSelector", "all the same")
+	f.run("preflight", "once-ours").exits(exit.OK).says("Note: the config's nodeSelector", "it is cleaned up anyway")
 	f.node("theirs", map[string]string{"theirs": "now"})
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
 	f.run("plan", "theirs").exits(exit.OK).says("No plan for node theirs: the config's nodeSelector")
