@@ -13,23 +13,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodepatch"
 )
 
-// ensureFinalizer adds our finalizer to a Node that was created without it.
-func (r *reconciler) ensureFinalizer(ctx context.Context, c *cleanup) result {
-	if !api.NeedsFinalizer(c.cached) || !r.selected(c.cached) {
-		return next
-	}
-	if err := r.Fence(); err != nil {
-		return failed(err)
-	}
-	added, err := r.Nodes.AddFinalizer(ctx, c.cached)
-	if err != nil || !added {
-		return failed(err)
-	}
-	r.Metrics.FinalizerAdded()
-	c.log.Info("finalizer added to a node that lacked it")
-	return next
-}
-
 // release removes our finalizer from a Node whose record says why it may be deleted.
 func (r *reconciler) release(ctx context.Context, c *cleanup) result {
 	err := r.Fence()

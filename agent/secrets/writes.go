@@ -8,14 +8,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// Writes tells which Secrets were written since a time.
+// Writes records when each Secret was last written.
 type Writes struct {
 	now   func() time.Time
 	mutex sync.Mutex
 	last  map[string]time.Time
 }
 
-// NewWrites returns a Writes that knows of no Secret.
+// NewWrites returns a Writes without any Secret.
 func NewWrites(now func() time.Time) *Writes {
 	return &Writes{now: now, last: map[string]time.Time{}}
 }

@@ -1,9 +1,8 @@
-// Package serverclock tells the time of the API servers, which put the times on objects,
-// to an agent whose own machine may have the wrong one.
+// Package serverclock estimates the time of the API servers, which set the times on objects. The clock
+// of the agent's machine may be wrong.
 //
-// The agent reads the time from the Date header of the answers. An answer does not say
-// which API server it comes from: there may be a load balancer in between, or one connection
-// leads to one server for hours. The failure model is therefore:
+// The agent reads the time from the Date header of responses. A response does not name its API server:
+// there may be a load balancer in between, or one connection leads to one server for hours. The failure model is therefore:
 //
 //   - any one clock is wrong by any amount: that of one API server, or that of this machine;
 //   - a Date is up to a second early (it has whole seconds), and older if the answer is late;
@@ -25,8 +24,8 @@ import (
 )
 
 const (
-	// tolerance is the difference between two clocks that counts as none: an answer tells
-	// the time in whole seconds, and may be on its way for some.
+	// tolerance is the difference between two clocks that counts as none: a response has
+	// the time in whole seconds, and can take some seconds.
 	tolerance = 10 * time.Second
 	// window is how long an answer counts. A leader renews its Lease every two seconds.
 	window = time.Minute
@@ -42,8 +41,8 @@ const (
 // Interface is what Clock does; tests have others.
 type Interface interface {
 	clock.WithTickerAndDelayedExecution
-	// Elapsed returns a function that tells how long ago a time was that an API server set,
-	// at least.
+	// Elapsed returns a function that returns the minimum time that has passed since an API server set
+	// a time.
 	Elapsed(since time.Time) func() time.Duration
 }
 

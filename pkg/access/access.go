@@ -79,7 +79,7 @@ func Self(client kubernetes.Interface) Ask {
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right},
 		}, metav1.CreateOptions{})
 		if err != nil {
-			return false, fmt.Errorf("asking for the own rights: %w", err)
+			return false, fmt.Errorf("checking your rights: %w", err)
 		}
 		return review.Status.Allowed, nil
 	}

@@ -30,8 +30,7 @@ type retryAfterError struct {
 
 func (e retryAfterError) Unwrap() error { return e.error }
 
-// RetryAfter adds to an error how long to wait, at the least, before the next
-// try. A nil error stays nil.
+// RetryAfter wraps err with the minimum delay before the next attempt. It returns nil for a nil error.
 func RetryAfter(err error, after time.Duration) error {
 	if err == nil {
 		return nil

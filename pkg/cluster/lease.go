@@ -33,10 +33,10 @@ func (l Leadership) Holder() string {
 // LeaseReader reads the agent's Lease and determines whether its holder renews it.
 //
 // Lease.spec.renewTime follows the clock of the agent's node, and can only be compared with other
-// clocks by an estimate. If it is within the lease duration of the API server's time, the holder
-// leads. If it is not, the agent has stopped or one of the clocks is wrong. Then the reader waits
+// clocks by an estimate. If it is within the lease duration of the API server's time, the holder is
+// the leader. If it is not, the agent has stopped or one of the clocks is wrong. Then the reader waits
 // for a renewal, which is independent of clocks, as leader election in client-go does. The reader
-// remembers its observations: keep it for later reads.
+// remembers its observations: reuse it for later reads.
 type LeaseReader struct {
 	Client    coordinationv1client.LeasesGetter
 	Namespace string
@@ -73,8 +73,8 @@ func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 	return Leadership{Lease: r.read, Leads: held && r.leads(duration)}, nil
 }
 
-// Observe is Read, except that only an observed renewal counts: the Lease of an agent that has
-// just ended looks renewed until it expires.
+// Observe is like Read, but requires an observed renewal. After an agent stops, its Lease looks valid until
+// the lease duration expires.
 func (r *LeaseReader) Observe(ctx context.Context) (Leadership, error) {
 	if err := r.observe(ctx); err != nil {
 		return Leadership{}, err

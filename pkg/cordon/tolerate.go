@@ -26,7 +26,7 @@ func Tolerated(pod *corev1.Pod) bool {
 // Stays reports whether a Pod that was created after the cordon may stay on the Node. It tolerates
 // the cordon and was created for this Node, as Pods of a DaemonSet are. After an eviction, its
 // controller would create it here again. Pods of a Deployment or a StatefulSet do not stay.
-func Stays(pod *corev1.Pod) bool { return Tolerated(pod) && pods.ForItsNode(pod) }
+func Stays(pod *corev1.Pod) bool { return Tolerated(pod) && pods.PinnedByAffinity(pod) }
 
 // At returns when the Node was cordoned, in whole seconds of the API server's clock, from the last
 // write of the field. It is zero if the Node is not cordoned or its managed fields do not show the

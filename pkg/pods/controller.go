@@ -27,15 +27,14 @@ func Controller(pod metav1.Object) (api.Object, bool) {
 	return found, true
 }
 
-// templated are the kinds of Kubernetes that create all their Pods from one template, none for a
-// certain Node.
-var templated = []string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "Job"}
+// templateKinds are the built-in kinds that create Pods from one template for any Node.
+var templateKinds = []string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "Job"}
 
-// ForItsNode reports whether the Pod was created for its Node, like a Pod of a DaemonSet: its
+// PinnedByAffinity reports whether the Pod was created for its Node, like a Pod of a DaemonSet: its
 // required node affinity selects that Node by name. The DaemonSet controller places Pods in this
 // way, and so do operators that run one Pod on each Node for their own resource.
-func ForItsNode(pod *corev1.Pod) bool {
-	if controller, _ := Controller(pod); slices.Contains(templated, controller.Kind) {
+func PinnedByAffinity(pod *corev1.Pod) bool {
+	if controller, _ := Controller(pod); slices.Contains(templateKinds, controller.Kind) {
 		return false
 	}
 	affinity := pod.Spec.Affinity
@@ -44,8 +43,8 @@ func ForItsNode(pod *corev1.Pod) bool {
 	}
 	// The terms are alternatives.
 	terms := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	return len(terms) > 0 && !slices.ContainsFunc(terms, func(requirement corev1.NodeSelectorTerm) bool {
-		return !slices.ContainsFunc(requirement.MatchFields, func(field corev1.NodeSelectorRequirement) bool {
+	return len(terms) > 0 && !slices.ContainsFunc(terms, func(term corev1.NodeSelectorTerm) bool {
+		return !slices.ContainsFunc(term.MatchFields, func(field corev1.NodeSelectorRequirement) bool {
 			return field.Key == metav1.ObjectNameField && field.Operator == corev1.NodeSelectorOpIn && slices.Equal(field.Values, []string{pod.Spec.NodeName})
 		})
 	})
@@ -56,6 +55,6 @@ func ForItsNode(pod *corev1.Pod) bool {
 // which leaves no trace in the managed fields.
 func Pinned(pod *corev1.Pod) bool {
 	controller, managed := Controller(pod)
-	return managed && slices.Contains(templated, controller.Kind) &&
+	return managed && slices.Contains(templateKinds, controller.Kind) &&
 		slices.ContainsFunc(pod.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return api.WroteSpec(entry, "nodeName") })
 }

@@ -56,11 +56,11 @@ func TestPodsCreatedForTheirNode(t *testing.T) {
 		if test.kind != "" {
 			pod.OwnerReferences = []metav1.OwnerReference{{Kind: test.kind, Controller: ptr.To(true)}}
 		}
-		if got := ForItsNode(pod); got != test.want {
+		if got := PinnedByAffinity(pod); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if ForItsNode(&corev1.Pod{}) {
+	if PinnedByAffinity(&corev1.Pod{}) {
 		t.Error("a Pod without affinity is made for its node")
 	}
 }

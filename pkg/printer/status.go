@@ -143,9 +143,9 @@ type Admission struct {
 	FailurePolicy string   `json:"failurePolicy,omitempty"`
 	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
-	// Unanswered is why no agent answers the webhook, Remedy the command that repairs it.
-	Unanswered string `json:"unanswered,omitempty"`
-	Remedy     string `json:"remedy,omitempty"`
+	// NoAnswer is why no agent answers the webhook, Remedy the command that repairs it.
+	NoAnswer string `json:"unanswered,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
 }
 
 // DeleteGuard is the state of the delete guard.
@@ -155,9 +155,9 @@ type DeleteGuard struct {
 	FailurePolicy string `json:"failurePolicy,omitempty"`
 	// CAExpiresAt is the end of the CA in the bundle that lasts longest.
 	CAExpiresAt *metav1.Time `json:"caExpiresAt,omitempty"`
-	// Unanswered is why no agent answers the webhook, Remedy the command that repairs it.
-	Unanswered string `json:"unanswered,omitempty"`
-	Remedy     string `json:"remedy,omitempty"`
+	// NoAnswer is why no agent answers the webhook, Remedy the command that repairs it.
+	NoAnswer string `json:"unanswered,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
 }
 
 // Config is which config the leader follows.
@@ -207,7 +207,7 @@ func (s *Status) Text(text *Text) {
 		{{Text: "Agent"}, health(s.Agent.Health), {Text: s.agent()}},
 		{{Text: "Admission"}, health(s.Admission.Health), {Text: s.admission()}},
 	}
-	if problem := cmp.Or(s.Guard.Problem, s.Guard.Unanswered); problem != "" {
+	if problem := cmp.Or(s.Guard.Problem, s.Guard.NoAnswer); problem != "" {
 		parts = append(parts, []Cell{{Text: "Guard"}, health(s.Guard.Health), {Text: problem}})
 	}
 	if s.Config.Problem != "" {
@@ -300,13 +300,13 @@ func (s *Status) admission() string {
 	if len(s.Admission.Ways) > 0 {
 		parts = append(parts, strings.Join(s.Admission.Ways, " + "))
 	}
-	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) && s.Admission.Unanswered == "" {
+	if end := s.Admission.CAExpiresAt; end != nil && end.After(s.Time.Time) && s.Admission.NoAnswer == "" {
 		parts = append(parts, "CA valid "+Age(end.Sub(s.Time.Time)))
 	}
 	if s.Admission.FailurePolicy != "" {
 		parts = append(parts, "failurePolicy "+s.Admission.FailurePolicy)
 	}
-	if problem := cmp.Or(s.Admission.Problem, s.Admission.Unanswered); problem != "" {
+	if problem := cmp.Or(s.Admission.Problem, s.Admission.NoAnswer); problem != "" {
 		parts = append(parts, problem)
 	}
 	return strings.Join(parts, " · ")

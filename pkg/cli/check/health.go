@@ -88,7 +88,7 @@ func guard(ctx context.Context, s *subject) result {
 	case guard.Health == printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
 	case guard.Remedy != "":
-		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.Unanswered, guard.FailurePolicy), guard.Remedy)
+		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), guard.Remedy)
 	}
 	agent := status.Agent
 	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {

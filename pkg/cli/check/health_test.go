@@ -78,10 +78,10 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			s.Plugins[1].Error = "forbidden"
 		}, printer.Error, "step drain (drain): forbidden; step note (http): timeout"},
 		"guard, Service without pods": {bind(t, guard), func(s *printer.Status) {
-			s.Guard.Health, s.Guard.Unanswered, s.Guard.Remedy = printer.Broken, "no agent answers, so deletions are not guarded: Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"
+			s.Guard.Health, s.Guard.NoAnswer, s.Guard.Remedy = printer.Broken, "no agent answers, so deletions are not guarded: Service nodecleanup-agent does not exist", "kubectl nodecleanup install --wait"
 		}, printer.Error, "Service nodecleanup-agent does not exist (failurePolicy Ignore)"},
 		"certificate, no agent answers": {bind(t, certificate), func(s *printer.Status) {
-			s.Guard.Health, s.Guard.Unanswered = printer.Broken, "no agent answers"
+			s.Guard.Health, s.Guard.NoAnswer = printer.Broken, "no agent answers"
 		}, printer.Pass, "valid 48d"},
 		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
 		"plugins, no rights": {bind(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},

@@ -19,8 +19,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
-// Cluster is the way to an API server, by kubectl's flags and kubeconfig. Its
-// clients are made when they are asked for: --help must not wait for them.
+// Cluster builds clients from kubectl's flags and the kubeconfig, on first use: --help must not wait for them.
 type Cluster struct {
 	flags    *genericclioptions.ConfigFlags
 	password string
@@ -29,7 +28,7 @@ type Cluster struct {
 	time               *cluster.ServerTime
 }
 
-// NewCluster returns the way that the flags will say. Now is the clock of this machine.
+// NewCluster returns a Cluster whose flags are not parsed yet. now is the clock of this machine.
 func NewCluster(now func() time.Time) *Cluster {
 	// The numbers are kubectl's own limits for discovery.
 	c := &Cluster{flags: genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300).WithDiscoveryQPS(50), time: &cluster.ServerTime{Local: now}}
@@ -65,8 +64,8 @@ func (c *Cluster) wrap(config *rest.Config) *rest.Config {
 	if c.password != "" {
 		config.Password = c.password
 	}
-	// The default of 5 requests a second makes 5,000 nodes take a quarter of
-	// an hour. The API server guards itself by priority and fairness.
+	// With the default of 5 requests a second, 5,000 nodes take a quarter of an hour. API Priority and
+	// Fairness protects the API server.
 	config.QPS, config.Burst = 300, 500
 	config.UserAgent = "kubectl-nodecleanup/" + version.Version
 	config.WarningHandlerWithContext = warnings{}
@@ -98,7 +97,7 @@ func (c *Cluster) config() (*rest.Config, error) {
 	return config, nil
 }
 
-// files are those that the kubeconfig is read from.
+// files returns the paths of the kubeconfig.
 func (c *Cluster) files() []string {
 	if *c.flags.KubeConfig != "" {
 		return []string{*c.flags.KubeConfig}
@@ -106,13 +105,13 @@ func (c *Cluster) files() []string {
 	return c.flags.ToRawKubeConfigLoader().ConfigAccess().GetLoadingPrecedence()
 }
 
-// Clients are the ways to ask one API server.
+// Clients holds the clients of one API server.
 type Clients struct {
 	Typed   kubernetes.Interface
 	Dynamic dynamic.Interface
 }
 
-// Clients reads the kubeconfig. No request is made yet, except for --match-server-version.
+// Clients reads the kubeconfig and returns the clients. It sends no request, except for --match-server-version.
 func (c *Cluster) Clients() (Clients, error) {
 	config, err := c.config()
 	if clientcmd.IsEmptyConfig(err) {

@@ -59,8 +59,8 @@ func (e *Environment) CompleteRuns(cmd *cobra.Command, arguments []string, _ str
 	})
 }
 
-// completeRuns returns the nodes of run records, sorted. Beside that of a record that cannot be
-// decoded a shell shows why.
+// completeRuns returns the nodes of run records, sorted. For a record that cannot be decoded, the completion
+// shows the error.
 func completeRuns(records []corev1.ConfigMap) []string {
 	why := map[string]string{}
 	for i := range records {
@@ -104,8 +104,7 @@ func (e *Environment) CompletePlugins(cmd *cobra.Command, arguments []string, _ 
 	})
 }
 
-// complete makes a client only now: when a shell asks for completion, flags are parsed only by
-// then.
+// complete creates the client here, because cobra parses flags late during completion.
 func (e *Environment) complete(cmd *cobra.Command, arguments []string, ask func(context.Context, kubernetes.Interface) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	if len(arguments) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -37,7 +37,8 @@ func (e *CredentialError) Next() string {
 	return fmt.Sprintf("The kubeconfig runs %s to get credentials, and it failed: find its arguments with `kubectl config view --minify`, and run it yourself.", e.plugin.Command)
 }
 
-// sentKey is the key of a flag in the context of a request: it was sent, so there were credentials.
+// sentKey is the key of a flag in the context of a request. The flag is true after the request was sent with
+// credentials.
 type sentKey struct{}
 
 // markSent wraps the transport below client-go's credential plugins.
@@ -50,8 +51,8 @@ func markSent(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// httpClient returns the client for a config. Its errors of a credential plugin are CredentialErrors:
-// client-go's are of no type.
+// httpClient returns the client for a config. It returns errors of a credential plugin as CredentialErrors,
+// because client-go returns untyped errors.
 func httpClient(config *rest.Config) (*http.Client, error) {
 	client, err := rest.HTTPClientFor(config)
 	if err != nil || config.ExecProvider == nil {

@@ -23,7 +23,7 @@ type Environment struct {
 	// Columns returns the width of the terminal that ErrOut is; nil if it is none, or one that
 	// cannot move its cursor.
 	Columns func() int
-	// Cluster is the way to the API server. Nothing is sent before a command asks.
+	// Cluster builds the clients of the API server on first use.
 	Cluster *Cluster
 	// Now is the clock of this machine, which may be wrong. What is compared with timestamps
 	// in the cluster uses ServerTime.

@@ -32,7 +32,7 @@ func (n *Nodes) AddSelector(flags *pflag.FlagSet) {
 	flags.StringVarP(&n.Selector, "selector", "l", "", "Label selector of the nodes, instead of names")
 }
 
-// Arguments takes names of Nodes. It refuses names beside a selector, and neither of both.
+// Arguments requires either names of Nodes or a selector.
 func (n *Nodes) Arguments(cmd *cobra.Command, arguments []string) error {
 	switch {
 	case n.Selector != "" && len(arguments) > 0:

@@ -25,8 +25,8 @@ type Results struct {
 	drawn int
 }
 
-// NewResults returns Results without any. The error of a single Node is returned as it is;
-// those of several are reported as they come.
+// NewResults returns empty Results. Err returns the error of a single Node unchanged. Errors of several
+// Nodes are printed when they occur.
 func (e *Environment) NewResults(several bool) *Results {
 	return &Results{environment: e, several: several, bars: map[string]string{}}
 }
@@ -92,8 +92,8 @@ func (r *Results) Err() error {
 	return r.err
 }
 
-// ForEach calls act for every item, of which each belongs to one Node, in their order and as
-// many at the same time as atOnce says. It returns the items for which act succeeded.
+// ForEach calls act for each item in order, with at most atOnce concurrent calls. Each item belongs to one
+// Node. It returns the items for which act succeeded.
 func ForEach[T any](results *Results, items []T, atOnce int, act func(T) error) []T {
 	errs := make([]error, len(items))
 	slots := make(chan struct{}, max(atOnce, 1))

@@ -87,7 +87,7 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 		return
 	}
 	if admission := &view.Admission; slices.Contains(admission.Ways, "webhook") {
-		admission.Unanswered, admission.Remedy = "no agent answers the webhook"+why, remedy
+		admission.NoAnswer, admission.Remedy = "no agent answers the webhook"+why, remedy
 		switch {
 		case admission.Health == printer.Healthy && slices.Contains(admission.Ways, "policy"):
 			admission.Health = printer.Degraded
@@ -100,6 +100,6 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 		if guard.FailurePolicy == string(admissionv1.Fail) {
 			follows = "every deletion of a node is refused"
 		}
-		guard.Health, guard.Unanswered, guard.Remedy = printer.Broken, "no agent answers, so "+follows+why, remedy
+		guard.Health, guard.NoAnswer, guard.Remedy = printer.Broken, "no agent answers, so "+follows+why, remedy
 	}
 }

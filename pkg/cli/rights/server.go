@@ -10,20 +10,20 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// oldest minor version of Kubernetes 1 whose API servers have every API that an install uses. The
-// newest of them, match conditions of webhooks, is stable since 1.30.
-const oldest = 30
+// minMinor is the oldest supported minor version of Kubernetes 1: match conditions of webhooks became stable
+// in 1.30.
+const minMinor = 30
 
 // ServerVersion returns the API server's version, and an error if it is too old or unavailable. An
 // unknown format counts as a new version.
 func ServerVersion(ctx context.Context, client kubernetes.Interface) (string, error) {
-	said, err := discovery.ToServerVersionInterfaceWithContext(client.Discovery()).ServerVersionWithContext(ctx)
+	version, err := discovery.ToServerVersionInterfaceWithContext(client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
-		return "", fmt.Errorf("asking the API server for its version: %w", err)
+		return "", fmt.Errorf("reading the API server's version: %w", err)
 	}
-	minor, err := strconv.Atoi(strings.TrimRight(said.Minor, "+"))
-	if err == nil && said.Major == "1" && minor < oldest {
-		return said.GitVersion, fmt.Errorf("the API server is %s, and at least 1.%d is needed", said.GitVersion, oldest)
+	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
+	if err == nil && version.Major == "1" && minor < minMinor {
+		return version.GitVersion, fmt.Errorf("checking the API server's version: %s is too old; at least 1.%d is required", version.GitVersion, minMinor)
 	}
-	return said.GitVersion, nil
+	return version.GitVersion, nil
 }

@@ -22,7 +22,7 @@ import (
 //go:embed schema.json
 var schema []byte
 
-// The step's timeout is the limit of the wait.
+// options are the options of the plugin. The step's timeout limits the wait.
 type options struct {
 	// SkipPods are Pods whose volumes stay attached. List the Pods that a rule of the drain skips.
 	// Otherwise the step waits for their volumes.

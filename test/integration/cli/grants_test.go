@@ -37,7 +37,7 @@ func TestInstallGrantsWhatTheConfigNeeds(t *testing.T) {
 		t.Errorf("the config that deletes Pods is granted %s", got)
 	}
 
-	// The config on the cluster counts, whoever wrote it.
+	// The config on the cluster counts, also if another client wrote it.
 	must(t, "install")
 	if got := granted(); got != deletes {
 		t.Errorf("after an install that keeps the config, the rights are %s", got)
