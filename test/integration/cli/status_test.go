@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 
@@ -117,11 +118,15 @@ func TestStatusNamesAMissingClusterRoleBinding(t *testing.T) {
 	status(t, exit.OK)
 }
 
+// setCondition makes the condition the only one of a node. Controllers write the node at the same time, so
+// it is a patch.
 func setCondition(t *testing.T, client kubernetes.Interface, name string, condition corev1.NodeCondition) {
 	t.Helper()
-	node := getNode(t, client, name)
-	node.Status.Conditions = []corev1.NodeCondition{condition}
-	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.NodeCondition{condition}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 }

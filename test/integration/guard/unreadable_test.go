@@ -39,7 +39,7 @@ func (w *warnings) all() string {
 func (f *fixture) forbid(resource string) {
 	f.Helper()
 	roles := f.admin.RbacV1().ClusterRoles()
-	role, err := roles.Get(f.Context(), api.Agent, metav1.GetOptions{})
+	role, err := roles.Get(f.Context(), api.AgentSteps, metav1.GetOptions{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func (f *fixture) forbid(resource string) {
 	})
 	f.Cleanup(func() {
 		ctx := context.WithoutCancel(f.Context())
-		role, err := roles.Get(ctx, api.Agent, metav1.GetOptions{})
+		role, err := roles.Get(ctx, api.AgentSteps, metav1.GetOptions{})
 		if err != nil {
 			f.Error(err)
 			return
