@@ -92,7 +92,7 @@ func TestUnfitNamesMissingRequirements(t *testing.T) {
 		"root of a namespace": {process: rootless, says: "needs "},
 		"no runc":             {path: programsBut(t, "runc", ""), says: "needs the program runc"},
 		"no nft":              {path: programsBut(t, "nft", ""), says: "needs the program nft"},
-		"nft does nothing":    {path: programsBut(t, "nft", "cat >/dev/null"), says: "were taken, and do nothing"},
+		"nft does nothing":    {path: programsBut(t, "nft", "cat >/dev/null"), says: "the rules for a Service have no effect"},
 		"runc fails":          {path: programsBut(t, "runc", "echo no cgroups here >&2; exit 1"), says: "no cgroups here"},
 		"read-only cgroups":   {spoil: "read-only cgroups", process: ownMounts, says: "needs containers"},
 		"overlay below":       {spoil: "overlay below", process: ownMounts, says: "needs overlay mounts"},

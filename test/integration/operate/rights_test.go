@@ -28,7 +28,7 @@ func TestConfigIsRefusedUntilTheAgentHasTheRights(t *testing.T) {
 		f.quietly("status", "-o", "json").into(&status)
 		return status.Config.Problem != "", nil
 	})
-	for _, want := range []string{"the agent lacks rights: step drain: delete pods", "then apply it: kubectl nodecleanup check"} {
+	for _, want := range []string{"the agent lacks rights: step drain: delete pods", "grant them: kubectl nodecleanup install", `{apiGroups: [""], resources: ["pods"], verbs: ["delete"]}`} {
 		if !strings.Contains(status.Config.Problem, want) {
 			t.Errorf("the config is refused because of %q, want %q", status.Config.Problem, want)
 		}
