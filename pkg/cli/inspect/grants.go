@@ -50,7 +50,7 @@ func missingGrants(ctx context.Context, client kubernetes.Interface, namespace s
 	clusterBinding(api.Agent)
 	_, err := rbac.ClusterRoles().Get(ctx, api.Agent, options)
 	add("ClusterRole "+api.Agent, "", err)
-	// An install creates this role only if a step needs rights.
+	// Without a step that needs rights, the agent works without this role.
 	if _, err = rbac.ClusterRoles().Get(ctx, api.AgentSteps, options); !apierrors.IsNotFound(err) && add("ClusterRole "+api.AgentSteps, "", err) {
 		clusterBinding(api.AgentSteps)
 	}

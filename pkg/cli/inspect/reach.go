@@ -96,7 +96,7 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 		}
 	}
 	if guard := &view.Guard; works(guard.Health) {
-		follows := "deletions are not guarded"
+		follows := unguarded
 		if guard.FailurePolicy == string(admissionv1.Fail) {
 			follows = "every deletion of a node is refused"
 		}
