@@ -12,7 +12,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
 // Options of the commands.
@@ -65,12 +64,9 @@ func (o *Options) read(file string) ([]byte, error) {
 
 // check returns the faults of a config as one error.
 func check(data []byte, file string, catalog preview.Catalog) error {
-	_, err := config.Parse(data, catalog.Plugins)
+	_, err := catalog.Parse(data)
 	if err == nil {
 		return nil
-	}
-	if catalog.Note != "" {
-		err = fmt.Errorf("%w\n%s", err, catalog.Note)
 	}
 	return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("validating the config %s:%w", file, preview.Indented{Err: err}), Next: "Fix the lines above."}
 }

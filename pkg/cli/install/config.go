@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,22 +37,19 @@ func (o *Options) readConfig() error {
 // valid checks and returns the user's config. An agent of another image can have plugins that are
 // unknown until it runs: then the config is nil.
 func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) (*config.Config, error) {
-	settings, err := config.Parse(data, catalog.Plugins)
+	settings, err := catalog.Parse(data)
 	if err == nil {
 		return settings, nil
 	}
-	if catalog.Note != "" {
-		err = fmt.Errorf("%w\n%s", err, catalog.Note)
-	}
 	var faults config.Errors
 	if errors.As(err, &faults) && faults.OnlyUnknown() && (options.Image != "" || options.AgentURL != "") {
-		o.Say("WARNING: the config %s names plugins that this CLI does not know. The agent refuses it if it does not have them, or lacks rights that they need:\n  %s",
-			from, strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		o.Say("WARNING: the config %s names plugins that this CLI does not know. The agent refuses it if it does not have them, or lacks rights that they need:%v",
+			from, preview.Indented{Err: err})
 		return nil, nil
 	}
 	return nil, &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("checking the config %s:\n  %s", from, strings.ReplaceAll(err.Error(), "\n", "\n  ")),
+		Err:  fmt.Errorf("checking the config %s:%w", from, preview.Indented{Err: err}),
 		Next: "Fix the lines above; nothing was sent to the cluster.",
 	}
 }

@@ -102,17 +102,24 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 	if err != nil {
 		return nil, err
 	}
-	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), c.Plugins)
+	settings, err := c.Parse([]byte(configMap.Data[api.ConfigKey]))
 	if err != nil {
 		next := "Fix the lines above: kubectl nodecleanup config edit."
 		if c.Note == "" {
 			next += " Until then, the agent uses the last valid config."
-		} else {
-			err = fmt.Errorf("%w\n%s", err, c.Note)
 		}
 		return nil, &exit.Error{Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, Indented{err}), Next: next}
 	}
 	return settings, nil
+}
+
+// Parse reads a config. Its error holds config.Errors, and the note of the catalog if there is one.
+func (c Catalog) Parse(data []byte) (*config.Config, error) {
+	settings, err := config.Parse(data, c.Plugins)
+	if err != nil && c.Note != "" {
+		err = fmt.Errorf("%w\n%s", err, c.Note)
+	}
+	return settings, err
 }
 
 // Indented writes each fault of a config on its own line.
