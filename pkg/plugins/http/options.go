@@ -109,12 +109,8 @@ func (o *options) Validate() []error {
 	if len(o.AlsoAccept) > 0 && len(o.ExpectStatus) > 0 {
 		fault("expectStatus", "cannot be combined with alsoAccept")
 	}
-	if _, secret := o.CABundle.SecretKey(); !o.CABundle.Empty() {
-		if problem := o.CABundle.Problem(); problem != "" {
-			fault("caBundle", "%s", problem)
-		} else if _, err := httpclient.ParseBundle(o.CABundle.Literal()); err != nil && !secret {
-			fault("caBundle", "%v", err)
-		}
+	if problem := httpclient.BundleProblem(o.CABundle); problem != "" {
+		fault("caBundle", "%s", problem)
 	}
 	for option, statuses := range map[string][]int{"alsoAccept": o.AlsoAccept, "expectStatus": o.ExpectStatus} {
 		for i, status := range statuses {

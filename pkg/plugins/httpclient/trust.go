@@ -96,6 +96,23 @@ func withTLS(given http.RoundTripper, config *tls.Config) http.RoundTripper {
 	return transport
 }
 
+// BundleProblem returns the fault of an option with PEM certificates, or "". It does not read Secrets. An
+// empty value has no fault.
+func BundleProblem(value cleanup.Value) string {
+	if value.Empty() {
+		return ""
+	}
+	if problem := value.Problem(); problem != "" {
+		return problem
+	}
+	if _, secret := value.SecretKey(); !secret {
+		if _, err := ParseBundle(value.Literal()); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
 // ParseBundle accepts only PEM certificates, at least one. Its error contains no part of the
 // bundle.
 func ParseBundle(bundle string) (*x509.CertPool, error) {

@@ -81,15 +81,8 @@ func (o *options) Validate() []error {
 		path  string
 		value cleanup.Value
 	}{{"caBundle", o.CABundle}, {"clientCertificate", o.ClientCertificate}} {
-		if certificates.value.Empty() {
-			continue
-		}
-		if problem := certificates.value.Problem(); problem != "" {
+		if problem := httpclient.BundleProblem(certificates.value); problem != "" {
 			fault(certificates.path, "%s", problem)
-		} else if _, secret := certificates.value.SecretKey(); !secret {
-			if _, err := httpclient.ParseBundle(certificates.value.Literal()); err != nil {
-				fault(certificates.path, "%v", err)
-			}
 		}
 	}
 	if o.ClientCertificate.Empty() != o.ClientKey.Empty() {
