@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -15,7 +16,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	var requests atomic.Int32
-	var broken atomic.Bool
+	var status atomic.Int32
 	var hang atomic.Pointer[chan struct{}]
 	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		requests.Add(1)
@@ -26,23 +27,41 @@ func TestConformance(t *testing.T) {
 			close(*waiting)
 			<-request.Context().Done()
 		}
-		if broken.Load() {
-			writer.WriteHeader(http.StatusInternalServerError)
+		if code := int(status.Load()); code != 0 {
+			writer.Header().Set("Retry-After", "7")
+			writer.WriteHeader(code)
 			fmt.Fprint(writer, request.URL, request.Header)
+			return
 		}
+		fmt.Fprintf(writer, `{"ticket": %q}`, request.Header.Get("Idempotency-Key"))
 	}))
 	defer server.Close()
+	answer := func(t *testing.T, code int) {
+		status.Store(int32(code))
+		t.Cleanup(func() { status.Store(0) })
+	}
+	stored := secrets{"s/url": server.URL + "/" + canary, "s/token": canary}
 	plugintest.Run(t, plugintest.Suite{
-		Descriptor: Descriptor(nil, secrets{"s/url": server.URL + "/" + canary, "s/token": canary}),
-		Options:    `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`,
-		Effects:    func(*testing.T) int { return int(requests.Load()) },
+		Descriptor: Descriptor(nil, stored),
+		Options: `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}},
+			"outputs":{"ticket":"{.ticket}"}}`,
+		Effects: func(*testing.T) int { return int(requests.Load()) },
 		Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} {
 			waiting := make(chan struct{})
 			hang.Store(&waiting)
 			t.Cleanup(func() { hang.Store(nil) })
 			return waiting
 		},
-		Break:  func(*testing.T) { broken.Store(true) },
+		Break:  func(t *testing.T) { answer(t, http.StatusInternalServerError) },
+		Refuse: func(t *testing.T) { answer(t, http.StatusForbidden) },
+		Throttle: func(t *testing.T) time.Duration {
+			answer(t, http.StatusTooManyRequests)
+			return 7 * time.Second
+		},
+		Unhealthy: func(t *testing.T) {
+			delete(stored, "s/token")
+			t.Cleanup(func() { stored["s/token"] = canary })
+		},
 		Canary: canary,
 	})
 }

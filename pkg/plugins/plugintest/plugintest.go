@@ -7,13 +7,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,8 +39,23 @@ type Suite struct {
 	// Hang makes Cleanup wait, for this Node or for all, until the test ends. It returns a channel
 	// that is closed when the plugin waits. It is nil if the plugin never waits.
 	Hang func(t *testing.T, node *corev1.Node) (waiting <-chan struct{})
-	// Break makes every Cleanup fail until the test ends. nil when it cannot fail.
+	// Break makes every Cleanup fail until the test ends, for a reason that ends by itself, such as a
+	// server that is down. It is nil if Cleanup cannot fail.
 	Break func(t *testing.T)
+	// Refuse makes every Cleanup fail until the test ends, for a reason that no retry removes. It is nil
+	// if there is no such reason.
+	Refuse func(t *testing.T)
+	// Throttle makes every Cleanup fail until the test ends because the other system asks to wait, and
+	// returns for how long it asks. It is nil if the other system never does.
+	Throttle func(t *testing.T) time.Duration
+	// Undo undoes the work of a Cleanup for a Node. It is required if the plugin is a Verifier and its
+	// work can be undone.
+	Undo func(t *testing.T, node *corev1.Node)
+	// Exempt makes a Node that the step does not apply to. It is required if the plugin is a NodeFilter.
+	Exempt func(t *testing.T, name string) *corev1.Node
+	// Unhealthy makes the health check fail until the test ends. It is required if the plugin is a
+	// HealthChecker.
+	Unhealthy func(t *testing.T)
 	// Canary is part of every secret of the plugin, and must not appear in its output. It is empty
 	// if the plugin has no secret.
 	Canary string
@@ -55,10 +73,17 @@ func Run(t *testing.T, s Suite) {
 		}
 	}
 	t.Run("describes itself", s.describesItself)
+	t.Run("names its rights", s.namesRights)
+	t.Run("applies to the right nodes", s.filters)
+	t.Run("checks its health and changes nothing", s.checksHealth)
 	t.Run("previews and changes nothing", s.previews)
-	t.Run("cleans up, and again", s.repeats)
+	t.Run("cleans up, and again after a restart", s.repeats)
+	t.Run("verifies its work and changes nothing", s.verifies)
 	t.Run("cleans several nodes at once", s.concurs)
+	t.Run("withdraws, and again", s.withdraws)
 	t.Run("returns soon when it is cancelled", s.stops)
+	t.Run("says how long to wait", s.waits)
+	t.Run("says that no retry helps", s.refuses)
 	t.Run("fails without a word of a secret", s.fails)
 }
 
@@ -73,13 +98,16 @@ func (s Suite) bind(t *testing.T) cleanup.Plugin {
 
 func (s Suite) describesItself(t *testing.T) {
 	if !regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`).MatchString(s.Descriptor.Name) {
-		t.Errorf("%q is no name of a plugin", s.Descriptor.Name)
+		t.Errorf("%q is not a valid name of a plugin", s.Descriptor.Name)
 	}
 	if s.Descriptor.Summary == "" || s.Descriptor.Defaults.Timeout <= 0 {
 		t.Errorf("no summary or no default timeout: %+v", s.Descriptor)
 	}
 	if _, faults := s.Descriptor.Bind([]byte(`{"noSuchOption":1}`)); len(faults) == 0 {
 		t.Error("an unknown option was accepted")
+	}
+	if s.Descriptor.OptionNames() == nil {
+		t.Error("neither a schema nor the names of the options")
 	}
 }
 
@@ -121,28 +149,159 @@ func (s Suite) previews(t *testing.T) {
 	}
 }
 
+// repeats calls Cleanup twice with the same key, as after a crash of the agent that had not recorded the
+// end of the first call.
 func (s Suite) repeats(t *testing.T) {
-	plugin, call := s.bind(t), s.call(t, s.Node(t, "conformance-again"))
+	call := s.call(t, s.Node(t, "conformance-again"))
 	before := s.effects(t)
+	outputs := map[string]string{}
 	for attempt := 1; attempt <= 2; attempt++ {
+		plugin := s.bind(t)
 		call.target.Attempt = attempt
 		err := plugin.Cleanup(t.Context(), call.target)
 		call.check(err)
 		if err != nil {
 			t.Fatalf("attempt %d: %v", attempt, err)
 		}
+		recorded := call.take()
+		s.checkOutputs(t, plugin, recorded)
+		before := maps.Clone(outputs)
+		maps.Copy(outputs, recorded)
+		if attempt > 1 && !maps.Equal(outputs, before) {
+			t.Errorf("the outputs were %v, and are %v after a restart", before, outputs)
+		}
+		call.target.Outputs = map[string]map[string]string{call.target.Step: maps.Clone(outputs)}
 	}
 	if s.Effects != nil && s.effects(t) == before {
 		t.Error("nothing was done, so the test proves nothing")
 	}
-	if verifier, can := plugin.(cleanup.Verifier); can {
-		done := s.effects(t)
-		if undone, err := verifier.Verify(t.Context(), call.target); undone != "" || err != nil {
-			t.Errorf("after the cleanup it is not done: %s, %v", undone, err)
+}
+
+// checkOutputs fails the test if the plugin recorded an output that it does not name.
+func (s Suite) checkOutputs(t *testing.T, plugin cleanup.Plugin, recorded map[string]string) {
+	namer, can := plugin.(cleanup.OutputNamer)
+	if !can {
+		if len(recorded) > 0 {
+			t.Errorf("the plugin records outputs but is not an OutputNamer: %v", recorded)
 		}
-		if s.effects(t) != done {
+		return
+	}
+	names := namer.OutputNames()
+	for name := range recorded {
+		if names != nil && !slices.Contains(names, name) {
+			t.Errorf("the output %s is not in OutputNames: %v", name, names)
+		}
+	}
+	for _, name := range names {
+		if err := cleanup.CheckOutput(name, ""); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (s Suite) verifies(t *testing.T) {
+	plugin := s.bind(t)
+	verifier, can := plugin.(cleanup.Verifier)
+	if !can {
+		t.Skip("the plugin cannot verify")
+	}
+	node := s.Node(t, "conformance-verify")
+	call := s.call(t, node)
+	cleanUp := func() {
+		t.Helper()
+		if err := plugin.Cleanup(t.Context(), call.target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := func() string {
+		t.Helper()
+		before := s.effects(t)
+		undone, err := verifier.Verify(t.Context(), call.target)
+		call.check(err, undone)
+		if err != nil {
+			t.Errorf("verifying: %v", err)
+		}
+		if s.effects(t) != before {
 			t.Error("the verification changed something")
 		}
+		return undone
+	}
+	cleanUp()
+	if undone := verify(); undone != "" {
+		t.Errorf("after the cleanup it is not done: %s", undone)
+	}
+	if s.Undo == nil {
+		return
+	}
+	s.Undo(t, node)
+	if verify() == "" {
+		t.Error("the verification did not find undone work")
+	}
+	call.target.Attempt++
+	cleanUp()
+	if undone := verify(); undone != "" {
+		t.Errorf("after the second cleanup it is not done: %s", undone)
+	}
+}
+
+func (s Suite) filters(t *testing.T) {
+	filter, can := s.bind(t).(cleanup.NodeFilter)
+	if !can {
+		t.Skip("the plugin applies to every node")
+	}
+	if applies, reason := filter.Applies(s.Node(t, "conformance-filter")); !applies {
+		t.Errorf("the plugin does not apply to the node of the test: %s", reason)
+	}
+	if s.Exempt == nil {
+		t.Fatal("the plugin is a NodeFilter, and the suite has no Exempt")
+	}
+	if applies, reason := filter.Applies(s.Exempt(t, "conformance-exempt")); applies || reason == "" {
+		t.Errorf("for an exempt node the plugin says %v and the reason %q", applies, reason)
+	}
+}
+
+func (s Suite) namesRights(t *testing.T) {
+	plugin := s.bind(t)
+	var rules []rbacv1.PolicyRule
+	if requirer, can := plugin.(cleanup.RuleRequirer); can {
+		rules = append(rules, requirer.Rules()...)
+	}
+	if requirer, can := plugin.(cleanup.OptionalRuleRequirer); can {
+		rules = append(rules, requirer.OptionalRules()...)
+	}
+	for _, rule := range rules {
+		if len(rule.Verbs) == 0 || len(rule.Resources) == 0 || len(rule.APIGroups) == 0 {
+			t.Errorf("a rule lacks verbs, resources or API groups: %+v", rule)
+		}
+		if slices.Contains(slices.Concat(rule.Verbs, rule.Resources, rule.APIGroups), "*") {
+			t.Errorf("a rule grants everything: %+v", rule)
+		}
+	}
+}
+
+func (s Suite) checksHealth(t *testing.T) {
+	checker, can := s.bind(t).(cleanup.HealthChecker)
+	if !can {
+		t.Skip("the plugin has no health check")
+	}
+	before := s.effects(t)
+	call := s.call(t, s.Node(t, "conformance-health"))
+	err := checker.CheckHealth(t.Context())
+	call.check(err)
+	if err != nil {
+		t.Errorf("the plugin is unhealthy: %v", err)
+	}
+	if s.effects(t) != before {
+		t.Error("the health check changed something")
+	}
+	if s.Unhealthy == nil {
+		t.Fatal("the plugin is a HealthChecker, and the suite has no Unhealthy")
+	}
+	s.Unhealthy(t)
+	err = s.bind(t).(cleanup.HealthChecker).CheckHealth(t.Context())
+	call.check(err)
+	if err == nil {
+		t.Error("the health check did not fail")
 	}
 }
 
@@ -196,18 +355,69 @@ func (s Suite) stops(t *testing.T) {
 	}
 }
 
+// withdraws calls Withdraw twice, for a Node whose cleanup never began.
+func (s Suite) withdraws(t *testing.T) {
+	withdrawer, can := s.bind(t).(cleanup.Withdrawer)
+	if !can {
+		t.Skip("the plugin has nothing to withdraw")
+	}
+	call := s.call(t, s.Node(t, "conformance-withdraw"))
+	for range 2 {
+		err := withdrawer.Withdraw(t.Context(), call.target)
+		call.check(err)
+		if err != nil {
+			t.Errorf("withdrawing: %v", err)
+		}
+	}
+}
+
+func (s Suite) waits(t *testing.T) {
+	if s.Throttle == nil {
+		t.Skip("the other system never asks to wait")
+	}
+	node := s.Node(t, "conformance-throttled")
+	want := s.Throttle(t)
+	err := s.failing(t, node)
+	if after, given := cleanup.RetryDelay(err); after < want {
+		t.Errorf("the error says to wait %s (%v), the other system %s: %v", after, given, want, err)
+	}
+	if cleanup.IsPermanent(err) {
+		t.Errorf("the plugin says that it is not to be tried again: %v", err)
+	}
+}
+
+func (s Suite) refuses(t *testing.T) {
+	if s.Refuse == nil {
+		t.Skip("the plugin can always be tried again")
+	}
+	node := s.Node(t, "conformance-refused")
+	s.Refuse(t)
+	if err := s.failing(t, node); !cleanup.IsPermanent(err) {
+		t.Errorf("the plugin does not say that no retry helps: %v", err)
+	}
+}
+
 func (s Suite) fails(t *testing.T) {
 	if s.Break == nil {
 		t.Skip("the plugin cannot fail")
 	}
 	node := s.Node(t, "conformance-broken")
 	s.Break(t)
+	if err := s.failing(t, node); cleanup.IsPermanent(err) {
+		t.Errorf("the plugin says that it is not to be tried again: %v", err)
+	}
+}
+
+// failing returns the error of a Cleanup that has to fail.
+func (s Suite) failing(t *testing.T, node *corev1.Node) error {
+	t.Helper()
 	call := s.call(t, node)
 	err := s.bind(t).Cleanup(t.Context(), call.target)
 	call.check(err)
 	if err == nil {
 		t.Error("the plugin did not fail")
 	}
+	return err
 }
 
 func (s Suite) effects(t *testing.T) int {
@@ -224,18 +434,41 @@ type call struct {
 	before *corev1.Node
 	canary string
 
-	mutex sync.Mutex
-	words strings.Builder
+	mutex   sync.Mutex
+	words   strings.Builder
+	outputs map[string]string // Since the last take.
 }
 
 func (s Suite) call(t *testing.T, node *corev1.Node) *call {
 	c := &call{t: t, before: node.DeepCopy(), canary: s.Canary}
 	c.target = cleanup.Target{
-		Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/conformance",
+		Node: node, Step: "conformance", Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/conformance",
 		Log:      slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Progress: func(text string) { fmt.Fprintln(c, text) },
+		Recorded: c.record,
 	}
 	return c
+}
+
+// record implements Target.Recorded.
+func (c *call) record(name, value string) error {
+	fmt.Fprintln(c, name, value) // For the search for secrets.
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.outputs == nil {
+		c.outputs = map[string]string{}
+	}
+	c.outputs[name] = value
+	return nil
+}
+
+// take returns the outputs that were recorded since the last call.
+func (c *call) take() map[string]string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	outputs := c.outputs
+	c.outputs = nil
+	return outputs
 }
 
 // Write implements io.Writer and stores the log.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -23,13 +24,18 @@ type inventory struct {
 	polled  map[string]bool
 	changes atomic.Int32
 	hang    atomic.Pointer[chan struct{}]
-	broken  atomic.Bool
+	// answer, if there is one, is the answer to each request for a cleanup.
+	answer atomic.Pointer[webhookplugin.Answer]
+	broken atomic.Bool
 }
 
 func (i *inventory) Cleanup(ctx context.Context, request *webhookplugin.Request) (webhookplugin.Answer, error) {
 	if waiting := i.hang.Load(); waiting != nil {
 		close(*waiting)
 		<-ctx.Done()
+	}
+	if answer := i.answer.Load(); answer != nil {
+		return *answer, nil
 	}
 	if i.broken.Load() {
 		return webhookplugin.Answer{}, errors.New("no such token: " + canary)
@@ -65,8 +71,13 @@ func TestConformance(t *testing.T) {
 	handler := webhookplugin.Handler(service, webhookplugin.Options{Token: canary})
 	server := httptest.NewServer(http.HandlerFunc(handler.ServeHTTP))
 	defer server.Close()
+	stored := secrets{"s/token": canary}
+	answer := func(t *testing.T, answer webhookplugin.Answer) {
+		service.answer.Store(&answer)
+		t.Cleanup(func() { service.answer.Store(nil) })
+	}
 	plugintest.Run(t, plugintest.Suite{
-		Descriptor: Descriptor(nil, secrets{"s/token": canary}, clock.RealClock{}),
+		Descriptor: Descriptor(nil, stored, clock.RealClock{}),
 		Options:    `{"url":"` + server.URL + `","token":{"secretKeyRef":{"name":"s","key":"token"}}}`,
 		Effects:    func(*testing.T) int { return int(service.changes.Load()) },
 		Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} {
@@ -75,7 +86,26 @@ func TestConformance(t *testing.T) {
 			t.Cleanup(func() { service.hang.Store(nil) })
 			return waiting
 		},
-		Break:  func(*testing.T) { service.broken.Store(true) },
+		Break: func(t *testing.T) {
+			service.broken.Store(true)
+			t.Cleanup(func() { service.broken.Store(false) })
+		},
+		Refuse: func(t *testing.T) {
+			answer(t, webhookplugin.Answer{State: webhookplugin.StateFailed, Message: "no record, token " + canary, Permanent: true})
+		},
+		Throttle: func(t *testing.T) time.Duration {
+			answer(t, webhookplugin.Answer{State: webhookplugin.StateFailed, Message: "busy", RetryAfterSeconds: 7})
+			return 7 * time.Second
+		},
+		Undo: func(_ *testing.T, node *corev1.Node) {
+			service.mutex.Lock()
+			defer service.mutex.Unlock()
+			delete(service.removed, string(node.UID))
+		},
+		Unhealthy: func(t *testing.T) {
+			delete(stored, "s/token")
+			t.Cleanup(func() { stored["s/token"] = canary })
+		},
 		Canary: canary,
 	})
 }

@@ -43,6 +43,7 @@ func TestConformance(t *testing.T) {
 			}()
 			return waiting
 		},
+		Undo: func(_ *testing.T, node *corev1.Node) { f.pod("late", node) },
 		Break: func(*testing.T) {
 			node := cluster.MakeNode(full("conformance-broken"), nil)
 			f.pod("alone", node, unmanaged)

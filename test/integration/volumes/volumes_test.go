@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -68,6 +70,21 @@ func (f *fixture) allow(rules ...rbacv1.PolicyRule) {
 	}
 	if _, err := f.client.RbacV1().ClusterRoleBindings().Create(f.Context(), binding, metav1.CreateOptions{}); err != nil {
 		f.Fatal(err)
+	}
+}
+
+// awaitRight waits until the API server allows or denies the plugin to list VolumeAttachments.
+func (f *fixture) awaitRight(ctx context.Context, want bool) {
+	f.Helper()
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: f.user, ResourceAttributes: &authorizationv1.ResourceAttributes{Group: "storage.k8s.io", Resource: "volumeattachments", Verb: "list"},
+		}}
+		review, err := f.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		return err == nil && review.Status.Allowed == want, err
+	})
+	if err != nil {
+		f.Fatalf("waiting until the plugin may list volumeattachments (%t): %v", want, err)
 	}
 }
 
@@ -384,6 +401,24 @@ func TestConformance(t *testing.T) {
 			waiting := make(chan struct{})
 			close(waiting)
 			return waiting
+		},
+		Unhealthy: func(t *testing.T) {
+			binding, err := f.client.RbacV1().ClusterRoleBindings().Get(t.Context(), f.user, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), f.user, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			f.awaitRight(t.Context(), false)
+			t.Cleanup(func() {
+				ctx := context.WithoutCancel(t.Context())
+				binding.ResourceVersion, binding.UID = "", ""
+				if _, err := f.client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				f.awaitRight(ctx, true)
+			})
 		},
 	})
 }
