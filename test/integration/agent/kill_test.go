@@ -80,8 +80,14 @@ func (f *fixture) process() *cluster.Process {
 // processWith is process with a kubeconfig of the test's own, and with more flags.
 func (f *fixture) processWith(kubeconfig string, flags ...string) *cluster.Process {
 	f.Helper()
+	return f.processOf("../../../cmd/nodecleanup-agent", kubeconfig, flags...)
+}
+
+// processOf is processWith for the agent whose main package is in that folder.
+func (f *fixture) processOf(folder, kubeconfig string, flags ...string) *cluster.Process {
+	f.Helper()
 	binary := filepath.Join(f.TempDir(), "nodecleanup-agent")
-	build := exec.CommandContext(f.Context(), "go", "build", "-o", binary, "../../../cmd/nodecleanup-agent")
+	build := exec.CommandContext(f.Context(), "go", "build", "-o", binary, folder)
 	if output, err := build.CombinedOutput(); err != nil {
 		f.Fatalf("building the agent: %v\n%s", err, output)
 	}
