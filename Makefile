@@ -59,6 +59,10 @@ kubernetes: ## Build the local Kubernetes of the demo and the tests (minutes, on
 render: ## Regenerate manifests/base and the Kustomize components from the Helm chart
 	cd hack/tools/chart && go run . ../../../manifests
 
+.PHONY: contract
+contract: ## Record additions to the API that plugins outside this repository use
+	go run ./hack/contract -write hack/contract/v1.txt
+
 .PHONY: schema
 schema: ## Regenerate the schemas of the config and of the options, and the tables of options, from the Go types
 	cd hack/schema && go run . ../..
@@ -207,7 +211,7 @@ lint: verify ## The same as verify, and what staticcheck finds (minutes the firs
 	cd test/bench/drain && go vet ./...
 
 .PHONY: verify
-verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated reference, schemas and manifests, GitHub Actions
+verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated reference, schemas and manifests, the API for plugins, GitHub Actions
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
@@ -225,6 +229,7 @@ verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated ref
 	cd hack/tools && go mod tidy -diff && go vet ./...
 	cd test/bench/drain && go mod tidy -diff
 	go run ./hack/words
+	go run ./hack/contract hack/contract/v1.txt
 	@# Without shellcheck and pyflakes, which some machines have and others do not.
 	$(LINT) actionlint -shellcheck= -pyflakes=
 	cd hack/tools/chart && go mod tidy -diff && go vet ./... && go run . -check ../../../manifests

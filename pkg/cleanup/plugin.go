@@ -7,6 +7,10 @@
 // A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
 // Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, OutputNamer. They are detected once, when the step is
 // built.
+//
+// This is version 1 of the contract. What compiles with it today still compiles with later versions, and
+// means the same: nothing exported is removed or gets another type, and no interface gains a method.
+// Structs can gain fields, so write their values with field names. hack/contract checks this.
 package cleanup
 
 import (
