@@ -113,3 +113,8 @@ func TestGoExample(t *testing.T) {
 	service := start(t, "https", append(environment, "HMAC_SECRET=secret-1"), binary)
 	check(t, conformance.Options{URL: service, Client: client, HMACSecret: []byte("secret-1")})
 }
+
+func TestShortPythonExample(t *testing.T) {
+	service := start(t, "http", []string{"TOKEN=token-1", "BACKUPS=" + t.TempDir()}, "python3", "python/backup.py")
+	check(t, conformance.Options{URL: service, Token: "token-1", Params: []byte(`{"skip":true}`)}, "preview", "verify")
+}
