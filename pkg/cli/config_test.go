@@ -83,7 +83,14 @@ func TestPluginsDescribe(t *testing.T) {
 			t.Errorf("missing %q in:\n%s", text, stdout)
 		}
 	}
-	if strings.Contains(stdout, "  delete") {
-		t.Errorf("the rights are not those of the default options:\n%s", stdout)
+	needed, optional, found := strings.Cut(stdout, "\nIt uses these rights if the agent has them, and install grants them:\n")
+	if strings.Contains(needed, "  delete") {
+		t.Errorf("the rights are not those of the default options:\n%s", needed)
+	}
+	if !found || !strings.Contains(optional, "poddisruptionbudgets.policy   ") {
+		t.Errorf("the optional rights are missing in:\n%s", stdout)
+	}
+	if stdout, _, _ := execute(t, "plugins", "describe", "http"); !strings.Contains(stdout, ", outputs\n") {
+		t.Errorf("the ability outputs is missing in:\n%s", stdout)
 	}
 }

@@ -24,6 +24,8 @@ type Plugin struct {
 	Example string `json:"example,omitempty"`
 	// Rules are the RBAC rules that a step with the default options needs.
 	Rules []rbacv1.PolicyRule `json:"rules,omitempty"`
+	// OptionalRules are the RBAC rules that such a step uses if the agent has them.
+	OptionalRules []rbacv1.PolicyRule `json:"optionalRules,omitempty"`
 	// Note says why something is unknown.
 	Note string `json:"note,omitempty"`
 }
@@ -98,13 +100,19 @@ func (p *Plugin) tail(text *Text) {
 			text.Line("  %s", strings.TrimSuffix(line, "\n"))
 		}
 	}
-	if len(p.Rules) == 0 {
+	rules(text, "A step with the default options needs these rights:", p.Rules)
+	rules(text, "It uses these rights if the agent has them, and install grants them:", p.OptionalRules)
+}
+
+// rules writes RBAC rules below a title.
+func rules(text *Text, title string, rules []rbacv1.PolicyRule) {
+	if len(rules) == 0 {
 		return
 	}
 	text.Line("")
-	text.Line("Rights of a step with the default options:")
+	text.Line("%s", title)
 	rows := [][]Cell{}
-	for _, rule := range p.Rules {
+	for _, rule := range rules {
 		resources := make([]string, len(rule.Resources))
 		for i, resource := range rule.Resources {
 			resources[i] = strings.TrimSuffix(resource+"."+rule.APIGroups[0], ".")

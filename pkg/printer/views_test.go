@@ -137,6 +137,7 @@ func plugin() printer.View {
 	}
 	view.Example = "- name: http\n  plugin: http\n  options:\n    url: http://a\n"
 	view.Rules = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list"}}, {APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"patch"}}}
+	view.OptionalRules = []rbacv1.PolicyRule{{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"list", "watch"}}}
 	return view
 }
 

@@ -25,8 +25,8 @@ func describe(environment *command.Environment, catalog func() []cleanup.Descrip
 	cmd := &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Show the options of a plugin, an example, and the rights it needs",
-		Long: `Show the options of a plugin with their types and defaults, an example step, and the RBAC
-rules that a step with the default options needs.
+		Long: `Show the options of a plugin with their types and defaults, an example step, and the
+rights that a step with the default options needs or can use.
 
 For the plugins of the released agent, the command contacts no cluster. For a plugin that
 only a custom agent has, it shows what the agent reports: the names of the options.`,
@@ -134,6 +134,9 @@ func view(descriptor cleanup.Descriptor) (*printer.Plugin, error) {
 	if needs, is := plugin.(cleanup.RuleRequirer); is {
 		view.Rules = needs.Rules()
 	}
+	if uses, is := plugin.(cleanup.OptionalRuleRequirer); is {
+		view.OptionalRules = uses.OptionalRules()
+	}
 	return view, nil
 }
 
@@ -171,5 +174,7 @@ func abilities(plugin cleanup.Plugin) []string {
 	add("verification", is)
 	_, is = plugin.(cleanup.Withdrawer)
 	add("withdrawal", is)
+	_, is = plugin.(cleanup.OutputNamer)
+	add("outputs", is)
 	return found
 }
