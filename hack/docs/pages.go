@@ -61,8 +61,8 @@ func pages(root *cobra.Command, folder string) error {
 // exitCodes are those of every command.
 var exitCodes = []struct{ code, meaning string }{
 	{"0", "success"},
-	{"1", "error"},
-	{"2", "invalid usage"},
+	{"1", "error. For `config diff`: the configs differ"},
+	{"2", "invalid usage. For `config diff`: an error"},
 	{"3", "unhealthy, or a check failed"},
 	{"4", "the plan is blocked"},
 	{"5", "you declined the confirmation"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -20,14 +22,25 @@ func newDiff(o *Options) *cobra.Command {
 		Long: `Compare the config on the cluster with a file, line by line. The command first validates
 the file against the plugins of the agent. It changes nothing. With "-" it reads stdin.
 
-The exit code is 0 when both are the same, and 1 when they differ or when there is an error.`,
+The exit code is 0 when both are the same, 1 when they differ, and 2 or more after an
+error, as with kubectl diff.`,
 		Example: `  kubectl nodecleanup config diff nodecleanup.yaml
 
   # Apply it
   kubectl nodecleanup install --config nodecleanup.yaml`,
 		Args: oneFile,
-		RunE: func(cmd *cobra.Command, arguments []string) error { return o.diff(cmd.Context(), arguments[0]) },
+		RunE: func(cmd *cobra.Command, arguments []string) error {
+			return notAsDifference(o.diff(cmd.Context(), arguments[0]))
+		},
 	}
+}
+
+// notAsDifference returns an error with the exit code 2 in place of 1, which says that the configs differ.
+func notAsDifference(err error) error {
+	if err == nil || exit.IsQuiet(err) || exit.Code(context.Background(), err) != exit.Failure {
+		return err
+	}
+	return &exit.Error{Code: exit.Usage, Err: err, Next: cmp.Or(command.Next(err), "See the state of the install: kubectl nodecleanup status")}
 }
 
 func (o *Options) diff(ctx context.Context, file string) error {

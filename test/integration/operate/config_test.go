@@ -59,9 +59,10 @@ func TestConfigIsViewedComparedAndEdited(t *testing.T) {
 	write(original)
 	f.run("config", "diff", file).exits(exit.OK).says("is the same")
 	write(strings.ReplaceAll(original, "ops", "sre"))
-	f.run("config", "diff", file).exits(exit.Failure).says("-- {name: tell, plugin: slack, options: {channel: ops}}", "+- {name: tell, plugin: slack, options: {channel: sre}}")
+	f.run("config", "diff", file).exits(1).says("-- {name: tell, plugin: slack, options: {channel: ops}}", "+- {name: tell, plugin: slack, options: {channel: sre}}")
 	write(strings.ReplaceAll(original, "channel", "chanel"))
-	f.run("config", "diff", file).exits(exit.Failure).says("steps[0].options.chanel: unknown option of plugin slack; did you mean channel?")
+	f.run("config", "diff", file).exits(2).says("steps[0].options.chanel: unknown option of plugin slack; did you mean channel?", "Next:  Fix the lines above.")
+	f.run("config", "diff", file, "-n", "elsewhere").exits(2)
 
 	editor(t, ":\n")
 	f.run("config", "edit").exits(exit.OK).says("no changes were made")
