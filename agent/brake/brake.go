@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -165,8 +166,14 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 			shown = now
 			changed()
 		}
+		if now.pauseLost {
+			if err := b.restorePause(ctx, now); err != nil {
+				b.Log.Warn("cannot store the pause again, retrying; no cleanup begins", "err", err)
+				continue
+			}
+		}
 		// A ConfigMap that was deleted and created again does not have it.
-		if stored.status.UID != now.status.UID || !equality.Semantic.DeepEqual(stored.brake, now.brake) {
+		if stored.status.UID != now.status.UID || now.brakeBroken || !equality.Semantic.DeepEqual(stored.brake, now.brake) {
 			if err := b.store(ctx, now.brake); err != nil {
 				b.Log.Warn("cannot store the state of the brake, retrying", "err", err)
 				continue
@@ -177,19 +184,25 @@ func (b *Brake) Run(ctx context.Context, changed func()) error {
 }
 
 // set updates the state from the ConfigMap. It reads the state of the brake only once: after that, this
-// agent is the only one to change it.
+// agent is the only one to change it. A pause does not end because a user deleted the ConfigMap.
 func (b *Brake) set(status *corev1.ConfigMap) {
 	brake, err := api.BrakeOf(status)
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	defer b.wake()
-	b.state.pause = api.PauseOf(status)
-	b.state.status = corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: status.Namespace, Name: status.Name, UID: status.UID}
+	_, requested := status.Annotations[api.AnnotationPause]
+	isNew := b.state.known && b.state.status.UID != status.UID
+	if b.state.pauseLost = !requested && b.state.pause.Paused && (isNew || b.state.pauseLost); !b.state.pauseLost {
+		b.state.pause = api.PauseOf(status)
+	}
+	b.state.status = corev1.ObjectReference{
+		APIVersion: "v1", Kind: "ConfigMap", Namespace: status.Namespace, Name: status.Name, UID: status.UID, ResourceVersion: status.ResourceVersion,
+	}
+	if b.state.brakeBroken = err != nil; err != nil {
+		b.Log.Error("cannot decode the stored state of the brake; the agent writes it again", "err", err)
+	}
 	if b.state.known {
 		return
-	}
-	if err != nil { // The brake is evaluated again.
-		b.Log.Error("ignoring the stored state of the brake", "err", err)
 	}
 	b.state.brake = brake
 	b.state.known = true
@@ -242,5 +255,35 @@ func (b *Brake) store(ctx context.Context, brake api.Brake) error {
 	if _, err := b.Client.CoreV1().ConfigMaps(b.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("writing the state of the brake into configmap %s/%s: %w", b.Namespace, api.StatusName, err)
 	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.state.brakeBroken = false
+	return nil
+}
+
+// restorePause stores the pause in the new ConfigMap, in the name of the agent: the admission policy
+// rejects the name of another user. The write fails with Conflict if a user has paused or resumed since.
+func (b *Brake) restorePause(ctx context.Context, now state) error {
+	review, err := b.Client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the name of the agent's user: %w", err)
+	}
+	user, reason := review.Status.UserInfo.Username, now.pause.Reason
+	if now.pause.By != user {
+		reason = fmt.Sprintf("%s; the agent restored the pause after ConfigMap %s was deleted", now.pause, api.StatusName)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": now.status.ResourceVersion, "annotations": map[string]string{
+		api.AnnotationPause:       "true",
+		api.AnnotationPauseBy:     user,
+		api.AnnotationPauseAt:     b.Clock.Now().UTC().Format(time.RFC3339),
+		api.AnnotationPauseReason: reason,
+	}}})
+	if err != nil {
+		return fmt.Errorf("encoding the pause: %w", err)
+	}
+	if _, err := b.Client.CoreV1().ConfigMaps(b.Namespace).Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("writing the pause into configmap %s/%s: %w", b.Namespace, api.StatusName, err)
+	}
+	b.Log.Warn("the pause was restored: configmap "+api.StatusName+" was deleted during a pause", "pause", now.pause.String())
 	return nil
 }

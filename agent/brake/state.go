@@ -31,6 +31,11 @@ type state struct {
 	lastAlertAt time.Time
 	// status refers to the ConfigMap that holds pause and brake.
 	status corev1.ObjectReference
+	// pauseLost: the ConfigMap was deleted during a pause, and the new one lacks the pause.
+	// ResourceVersion of status is the version that lacks it.
+	pauseLost bool
+	// brakeBroken: the stored state of the brake cannot be decoded.
+	brakeBroken bool
 }
 
 // signals are the inputs of the brake.

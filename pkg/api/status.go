@@ -37,6 +37,8 @@ type AgentStatus struct {
 	// Pause is stored in the annotations, which operators write; Brake under its own key.
 	Pause Pause `json:"-"`
 	Brake Brake `json:"-"`
+	// BrakeError is why the state of the brake cannot be decoded, nil if it can.
+	BrakeError error `json:"-"`
 }
 
 // PluginInfo describes a plugin of the agent.
@@ -87,11 +89,8 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 // DecodeStatus reads the agent's status. It ignores unknown fields, because a CLI may be older
 // than the agent. The status is empty if a user paused before an agent was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
-	brake, err := BrakeOf(configMap)
-	if err != nil {
-		return nil, err
-	}
-	status := &AgentStatus{Pause: PauseOf(configMap), Brake: brake}
+	status := &AgentStatus{Pause: PauseOf(configMap)}
+	status.Brake, status.BrakeError = BrakeOf(configMap)
 	if _, written := configMap.Data[StatusKey]; !written {
 		return status, nil
 	}

@@ -84,6 +84,8 @@ const (
 	Brake PauseCause = "brake"
 	// Window: no maintenance window is open.
 	Window PauseCause = "window"
+	// UnknownBrake: the state of the brake cannot be decoded. A leading agent writes it again.
+	UnknownBrake PauseCause = "brakeUnknown"
 )
 
 // Ends reports whether the pause is sure to end by itself.
@@ -98,6 +100,8 @@ func (p *Pause) Line(now time.Time) string {
 	switch {
 	case p.Cause == Brake:
 		return fmt.Sprintf("Brake engaged%s: %s", ago, p.Reason)
+	case p.Cause == UnknownBrake:
+		return "Not known whether the brake is engaged: " + p.Reason
 	case p.Cause == Window:
 		return "Outside the maintenance windows until " + p.Until.UTC().Format(time.RFC3339)
 	case p.Reason == "":

@@ -100,7 +100,10 @@ func paused(f *found, now time.Time) *printer.Cause {
 		next = inspect.Resume(pause)
 	}
 	line := pause.Line(now)
-	return cause(string(pause.Cause), "no cleanup begins: "+strings.ToLower(line[:1])+line[1:], next, bypass(f))
+	if pause.Cause != printer.UnknownBrake {
+		line = "no cleanup begins: " + strings.ToLower(line[:1]) + line[1:]
+	}
+	return cause(string(pause.Cause), line, next, bypass(f))
 }
 
 func bypass(f *found) string {

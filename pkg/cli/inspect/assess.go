@@ -82,6 +82,8 @@ func Pause(status *api.AgentStatus, now time.Time) *printer.Pause {
 			view.Since = &metav1.Time{Time: pause.At}
 		}
 		return view
+	case status.BrakeError != nil:
+		return &printer.Pause{Cause: printer.UnknownBrake, Reason: status.BrakeError.Error()}
 	case brake.Engaged(pause):
 		return &printer.Pause{Cause: printer.Brake, Since: brake.Since, Reason: brake.Reason}
 	case brake.WindowOpensAt != nil && brake.WindowOpensAt.After(now): // Else no agent has updated it.

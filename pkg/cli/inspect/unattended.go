@@ -15,7 +15,7 @@ const beginsWithin = 30 * time.Second
 // markUnattended marks the nodes that wait for a cleanup although no agent has published anything about
 // them. A pause explains that, and so does another cleanup that runs and takes the slot.
 func markUnattended(view *printer.Status) {
-	if view.Pause != nil || slices.ContainsFunc(view.Cleanups, func(row printer.CleanupRow) bool {
+	if view.Pause != nil && view.Pause.Cause != printer.UnknownBrake || slices.ContainsFunc(view.Cleanups, func(row printer.CleanupRow) bool {
 		return row.State == string(api.Running) || row.State == string(api.Preflight)
 	}) {
 		return

@@ -108,14 +108,13 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	var pause api.Pause
 	var brake api.Brake
+	var broken error
 	if exists {
 		pause = api.PauseOf(status)
-		if brake, err = api.BrakeOf(status); err != nil {
-			return err
-		}
+		brake, broken = api.BrakeOf(status)
 	}
 	engaged := brake.Engaged(pause)
-	if !o.Pause && !pause.Paused && !engaged {
+	if !o.Pause && !pause.Paused && !engaged && broken == nil {
 		fmt.Fprintln(o.Out, "cleanups are not paused")
 		o.sayWindow(brake)
 		return nil
@@ -126,11 +125,14 @@ func (o *Options) Run(ctx context.Context) error {
 	if engaged {
 		o.Say("Previously: %s.", brake)
 	}
+	if broken != nil {
+		o.Say("The stored state of the brake is removed, because it cannot be used: %v.", broken)
+	}
 	at := o.ServerTime()
 	if engaged && at.Before(brake.Since.Time) { // A resume releases the brake only if it is not older.
 		at = brake.Since.Time
 	}
-	if err := o.store(ctx, clients.Typed, namespace, exists, at); err != nil {
+	if err := o.store(ctx, clients.Typed, namespace, exists, broken != nil, at); err != nil {
 		return err
 	}
 	o.WarnWithoutLeader(ctx, clients.Typed, namespace)
@@ -151,8 +153,9 @@ func (o *Options) sayWindow(brake api.Brake) {
 	}
 }
 
-// store writes the request on the status, which exists once an agent was started.
-func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists bool, at time.Time) error {
+// store writes the request on the status, which exists once an agent was started. It removes a state
+// of the brake that cannot be decoded; a leading agent writes it again.
+func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists, broken bool, at time.Time) error {
 	what := "resuming cleanups"
 	if o.Pause {
 		what = "pausing cleanups"
@@ -175,7 +178,11 @@ func (o *Options) store(ctx context.Context, client kubernetes.Interface, namesp
 			}
 		}
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+	change := map[string]any{"metadata": map[string]any{"annotations": annotations}}
+	if broken {
+		change["data"] = map[string]any{api.BrakeKey: nil}
+	}
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -46,7 +46,10 @@ func lines(environment *command.Environment) func(*printer.Status) error {
 		if view.Pause != nil {
 			still := *view.Pause
 			still.Since = nil // An age would be a change each time.
-			now[pauseKey] = "no cleanup begins: " + still.Line(view.Time.Time)
+			now[pauseKey] = still.Line(view.Time.Time)
+			if still.Cause != printer.UnknownBrake {
+				now[pauseKey] = "no cleanup begins: " + now[pauseKey]
+			}
 		}
 		for _, bypass := range view.Bypasses {
 			now[bypassKey+bypass.Node] = fmt.Sprintf("bypass marked on node %s: %s", bypass.Node, bypass.Line())

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -192,4 +193,30 @@ func TestFiringAlertsEngageTheBrake(t *testing.T) {
 	fires.Store(false)
 	f.awaitDeleted(node)
 	f.awaitPauseEvent("BrakeReleased", "no new cause for 1s")
+}
+
+// Otherwise status would not know whether the brake is engaged until the brake changes.
+func TestUndecodableBrakeIsWrittenAgain(t *testing.T) {
+	f := setUp(t, "brake: {maxTerminating: 2}\n"+worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	f.leaving()
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	broken := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: api.StatusName}, Data: map[string]string{api.BrakeKey: "{"}}
+	if _, err := configMaps.Create(t.Context(), broken, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.start(f.options())
+	for range 2 {
+		f.eventually("the state of the brake is stored", func(ctx context.Context) (bool, error) {
+			status, err := configMaps.Get(ctx, api.StatusName, metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			brake, err := api.BrakeOf(status)
+			return err == nil && brake.Since != nil, nil
+		})
+		if _, err := configMaps.Patch(t.Context(), api.StatusName, types.MergePatchType, []byte(`{"data":{"`+api.BrakeKey+`":"[]"}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -123,3 +123,39 @@ func TestRequestedCleanupWaitsDuringAPause(t *testing.T) {
 	f.pause("false", pausedAt, "")
 	f.awaitState(node, api.Succeeded)
 }
+
+// No user has resumed.
+func TestPauseSurvivesDeletionOfTheStatus(t *testing.T) {
+	f := setUp(t, worksProbe)
+	f.probes[""] = func(context.Context, cleanup.Target) error { return nil }
+	stop := f.start(f.options())
+	f.pause("true", pausedAt, "INC-7")
+	f.awaitPauseEvent("CleanupsPaused", "INC-7")
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	for range 2 {
+		if err := configMaps.Delete(t.Context(), api.StatusName, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := configMaps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: api.StatusName}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		f.eventually("the pause is stored again", func(ctx context.Context) (bool, error) {
+			status, err := configMaps.Get(ctx, api.StatusName, metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			pause := api.PauseOf(status)
+			return pause.Paused && strings.HasSuffix(pause.Reason, "at "+pausedAt+": INC-7; the agent restored the pause after ConfigMap nodecleanup-status was deleted"), nil
+		})
+	}
+	f.awaitPauseEvent("CleanupsPaused", "INC-7")
+	stop()
+	f.start(f.options()) // The next leader reads it.
+	node := f.protected("worker")
+	f.delete(node)
+	if message := f.awaitState(node, api.Pending); !strings.Contains(message, "INC-7; the agent restored the pause") {
+		t.Errorf("the condition says %q", message)
+	}
+	f.pause("false", pausedAt, "repaired")
+	f.awaitDeleted(node)
+}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 )
@@ -59,4 +62,34 @@ func TestResumeReleasesTheBrake(t *testing.T) {
 		f.eventually("node "+name+" is released", func(context.Context) (bool, error) { return f.read(name) == nil, nil })
 	}
 	f.run("status", "-n", f.namespace).exits(exit.OK)
+}
+
+// Without an agent, only a user can repair the state of the brake.
+func TestPauseAndResumeRepairAnUndecodableBrake(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	configMaps := f.client.CoreV1().ConfigMaps(f.namespace)
+	broken := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: api.StatusName}, Data: map[string]string{api.BrakeKey: "{"}}
+	if _, err := configMaps.Create(t.Context(), broken, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.node("worker", nil)
+	f.delete("worker")
+	const problem = "decoding the state of the brake in configmap "
+	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Not known whether the brake is engaged: "+problem, "nodes")
+	f.run("check", "-n", f.namespace).exits(exit.Unhealthy).says("! pause", problem, "without one, replace it: kubectl nodecleanup resume")
+	f.run("diagnose", "worker", "-n", f.namespace).exits(exit.Unhealthy).says(api.Finalizer)
+	for _, command := range [][]string{{"resume"}, {"pause", "--reason", "INC-7"}} {
+		f.run(append(command, "-n", f.namespace)...).exits(exit.OK).says("The stored state of the brake is removed, because it cannot be used: " + problem)
+		status, err := configMaps.Get(t.Context(), api.StatusName, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = api.BrakeOf(status); err != nil || api.PauseOf(status).Paused != (command[0] == "pause") {
+			t.Errorf("after %s: %v, %+v", command[0], err, api.PauseOf(status))
+		}
+		status.Data = broken.Data
+		if _, err := configMaps.Update(t.Context(), status, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
