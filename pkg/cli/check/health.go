@@ -19,9 +19,9 @@ import (
 // stale describes the age of the agent's status. It is empty while an agent leads and can renew it.
 func (s *subject) stale(status *printer.Status) string {
 	switch {
-	case len(status.Agent.MissingGrants) > 0 && s.seen.Status != nil && !s.seen.Status.UpdatedAt.IsZero():
+	case lacksOwnRights(status) && s.seen.Status != nil && !s.seen.Status.UpdatedAt.IsZero():
 		return fmt.Sprintf("as of the agent's last status, %s ago", printer.Age(s.now().Sub(s.seen.Status.UpdatedAt.Time)))
-	case len(status.Agent.MissingGrants) > 0:
+	case lacksOwnRights(status):
 		return "as of the agent's last status"
 	case status.Agent.Leads:
 		return ""
@@ -34,6 +34,12 @@ func (s *subject) stale(status *printer.Status) string {
 		return "as of the last leader"
 	}
 	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now().Sub(at.Time)))
+}
+
+// lacksOwnRights reports whether a role or binding is missing that the agent needs with every config.
+// Without the role of the steps, it still writes its status and reads nodes.
+func lacksOwnRights(status *printer.Status) bool {
+	return slices.ContainsFunc(status.Agent.MissingGrants, func(missing string) bool { return !strings.Contains(missing, " "+api.AgentSteps+" ") })
 }
 
 // certificate checks the CA of both webhooks. A webhook that the install omits has none.
@@ -102,7 +108,7 @@ func guard(ctx context.Context, s *subject) result {
 
 // blind returns why the agent cannot read nodes, empty if it can or that is not known.
 func (s *subject) blind(status *printer.Status) string {
-	if len(status.Agent.MissingGrants) > 0 {
+	if lacksOwnRights(status) {
 		return status.Agent.Problem
 	}
 	unread := slices.DeleteFunc(slices.Clone(s.lacks), func(right rights.Right) bool {
@@ -136,7 +142,7 @@ func plugins(ctx context.Context, s *subject) result {
 	stale := s.stale(status)
 	if len(unhealthy) == 0 && stale != "" {
 		why := "no agent is the leader"
-		if len(status.Agent.MissingGrants) > 0 {
+		if lacksOwnRights(status) {
 			why = status.Agent.Problem
 		}
 		return skip(fmt.Errorf("%s, so plugins are not checked; %s: %s without a problem", why, stale, api.Count(len(status.Plugins), "step")))

@@ -20,13 +20,16 @@ func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) 
 	if s.Deployment == nil && cluster.AgentURL(s.Webhook, s.Guard) == nil {
 		return nil
 	}
-	s.MissingGrants, err = missingGrants(ctx, client, s.Namespace)
+	// A step may have its rights from another role. So the agent's own report says whether it lacks some.
+	lacks := s.Status != nil && slices.ContainsFunc(s.Status.Plugins, func(plugin api.PluginHealth) bool { return len(plugin.MissingRules) > 0 })
+	s.MissingGrants, err = missingGrants(ctx, client, s.Namespace, lacks)
 	return err
 }
 
 // missingGrants describes the roles and bindings of the agent that do not exist, and the bindings that
-// do not name its service account. It skips what the caller may not read.
-func missingGrants(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+// do not name its service account. It skips what the caller may not read. The role of the steps may be
+// absent unless a step lacks rights.
+func missingGrants(ctx context.Context, client kubernetes.Interface, namespace string, stepLacksRights bool) ([]string, error) {
 	rbac, options := client.RbacV1(), metav1.GetOptions{}
 	var missing []string
 	var failed error
@@ -50,8 +53,8 @@ func missingGrants(ctx context.Context, client kubernetes.Interface, namespace s
 	clusterBinding(api.Agent)
 	_, err := rbac.ClusterRoles().Get(ctx, api.Agent, options)
 	add("ClusterRole "+api.Agent, "", err)
-	// Without a step that needs rights, the agent works without this role.
-	if _, err = rbac.ClusterRoles().Get(ctx, api.AgentSteps, options); !apierrors.IsNotFound(err) && add("ClusterRole "+api.AgentSteps, "", err) {
+	_, err = rbac.ClusterRoles().Get(ctx, api.AgentSteps, options)
+	if exists := !apierrors.IsNotFound(err); (exists || stepLacksRights) && add("ClusterRole "+api.AgentSteps, "", err) {
 		clusterBinding(api.AgentSteps)
 	}
 	binding, err := rbac.RoleBindings(namespace).Get(ctx, api.Agent, options)

@@ -30,18 +30,22 @@ func TestMissingGrants(t *testing.T) {
 		objects []runtime.Object
 		// hidden are the resources that the caller may not read.
 		hidden []string
-		want   []string
+		// lacks: a step lacks rights.
+		lacks bool
+		want  []string
 	}{
-		"complete":                      {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}},
-		"complete with steps":           {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, steps, stepsBinding}},
-		"no ClusterRoleBinding":         {objects: []runtime.Object{clusterRole, role, binding}, want: []string{"ClusterRoleBinding nodecleanup-agent does not exist"}},
-		"no ClusterRole":                {objects: []runtime.Object{clusterBinding, role, binding}, want: []string{"ClusterRole nodecleanup-agent does not exist"}},
-		"no RoleBinding":                {objects: []runtime.Object{clusterRole, clusterBinding, role}, want: []string{"RoleBinding ns/nodecleanup-agent does not exist"}},
-		"no Role":                       {objects: []runtime.Object{clusterRole, clusterBinding, binding}, want: []string{"Role ns/nodecleanup-agent does not exist"}},
-		"no binding of the steps":       {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, steps}, want: []string{"ClusterRoleBinding nodecleanup-agent-steps does not exist"}},
-		"bound to another account":      {objects: []runtime.Object{clusterRole, elsewhere, role, binding}, want: []string{"ClusterRoleBinding nodecleanup-agent does not name service account ns/nodecleanup-agent"}},
-		"the rights of a viewer":        {objects: []runtime.Object{clusterBinding}, hidden: []string{"clusterroles", "roles", "rolebindings"}},
-		"the rights of a viewer, fault": {hidden: []string{"clusterroles", "roles", "rolebindings"}, want: []string{"ClusterRoleBinding nodecleanup-agent does not exist"}},
+		"complete":                        {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}},
+		"complete with steps":             {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, steps, stepsBinding}},
+		"no ClusterRoleBinding":           {objects: []runtime.Object{clusterRole, role, binding}, want: []string{"ClusterRoleBinding nodecleanup-agent does not exist"}},
+		"no ClusterRole":                  {objects: []runtime.Object{clusterBinding, role, binding}, want: []string{"ClusterRole nodecleanup-agent does not exist"}},
+		"no RoleBinding":                  {objects: []runtime.Object{clusterRole, clusterBinding, role}, want: []string{"RoleBinding ns/nodecleanup-agent does not exist"}},
+		"no Role":                         {objects: []runtime.Object{clusterRole, clusterBinding, binding}, want: []string{"Role ns/nodecleanup-agent does not exist"}},
+		"no binding of the steps":         {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, steps}, want: []string{"ClusterRoleBinding nodecleanup-agent-steps does not exist"}},
+		"no role of the steps":            {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}, lacks: true, want: []string{"ClusterRole nodecleanup-agent-steps does not exist"}},
+		"rights of steps in another role": {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}},
+		"bound to another account":        {objects: []runtime.Object{clusterRole, elsewhere, role, binding}, want: []string{"ClusterRoleBinding nodecleanup-agent does not name service account ns/nodecleanup-agent"}},
+		"the rights of a viewer":          {objects: []runtime.Object{clusterBinding}, hidden: []string{"clusterroles", "roles", "rolebindings"}},
+		"the rights of a viewer, fault":   {hidden: []string{"clusterroles", "roles", "rolebindings"}, want: []string{"ClusterRoleBinding nodecleanup-agent does not exist"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewClientset(test.objects...)
@@ -49,7 +53,7 @@ func TestMissingGrants(t *testing.T) {
 				resource := action.GetResource().GroupResource()
 				return slices.Contains(test.hidden, resource.Resource), nil, apierrors.NewForbidden(resource, api.Agent, nil)
 			})
-			got, err := missingGrants(t.Context(), client, "ns")
+			got, err := missingGrants(t.Context(), client, "ns", test.lacks)
 			if err != nil || !slices.Equal(got, test.want) {
 				t.Errorf("got %s, want %s; error %v", strings.Join(got, ", "), strings.Join(test.want, ", "), err)
 			}
