@@ -174,13 +174,15 @@ type Config struct {
 }
 
 // NodeCounts counts nodes. Bypassed are the live nodes with our finalizer that a bypass releases
-// when they are deleted: they are not protected. Cleaning is by the state of the cleanup; its nodes
+// when they are deleted: they are not protected. Excluded are the nodes without our finalizer that the
+// config's nodeSelector excludes. Cleaning is by the state of the cleanup; its nodes
 // are counted in Protected too.
 type NodeCounts struct {
 	Total       int            `json:"total"`
 	Protected   int            `json:"protected"`
 	Unprotected int            `json:"unprotected"`
 	Bypassed    int            `json:"bypassed,omitempty"`
+	Excluded    int            `json:"excluded,omitempty"`
 	Cleaning    map[string]int `json:"cleaning,omitempty"`
 }
 
@@ -330,6 +332,9 @@ func (s *Status) nodes() string {
 	}
 	if s.Nodes.Bypassed > 0 {
 		parts = append(parts, fmt.Sprintf("%d bypass marked", s.Nodes.Bypassed))
+	}
+	if s.Nodes.Excluded > 0 {
+		parts = append(parts, fmt.Sprintf("%d excluded by nodeSelector", s.Nodes.Excluded))
 	}
 	var states []string
 	for state := range s.Nodes.Cleaning {

@@ -176,14 +176,18 @@ func versions(ctx context.Context, s *subject) result {
 
 func nodes(ctx context.Context, s *subject) result {
 	status, err := s.readStatus(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return skip(err)
-	case status.Nodes.Unprotected > 0:
-		return warn(fmt.Sprintf("%d of %d are not", status.Nodes.Unprotected, status.Nodes.Total),
-			"kubectl nodecleanup nodes list shows which; the agent adds the finalizer to those that the config's nodeSelector chooses")
 	}
-	return pass(fmt.Sprintf("%d of %d", status.Nodes.Protected, status.Nodes.Total))
+	counts, excluded := status.Nodes, ""
+	if counts.Excluded > 0 {
+		excluded = fmt.Sprintf(" (excluded by nodeSelector: %d)", counts.Excluded)
+	}
+	selected := counts.Total - counts.Excluded
+	if counts.Unprotected > 0 {
+		return warn(fmt.Sprintf("%d of %d nodes lack the finalizer%s", counts.Unprotected, selected, excluded), "see which: kubectl nodecleanup nodes list")
+	}
+	return pass(fmt.Sprintf("%d of %d%s", counts.Protected, selected, excluded))
 }
 
 func bypasses(ctx context.Context, s *subject) result {

@@ -30,7 +30,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault}
 	}
 	view.Plugins = assessPlugins(s.Status)
-	view.Nodes = printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
+	view.Nodes = nodeCounts(s)
 	for _, node := range s.Marked {
 		bypass := Bypass(node, now)
 		if bypass == nil {
@@ -67,6 +67,21 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	}
 	view.Next = next(view, stuck)
 	return view
+}
+
+// nodeCounts counts the nodes that the config does not select on their own: they need no finalizer.
+func nodeCounts(s *Snapshot) printer.NodeCounts {
+	counts := printer.NodeCounts{Total: s.Total, Protected: s.Protected, Unprotected: s.Total - s.Protected, Cleaning: map[string]int{}}
+	if s.Selector == nil {
+		return counts
+	}
+	for _, labels := range s.Lacking {
+		if !s.Selector.Matches(labels) {
+			counts.Excluded++
+			counts.Unprotected--
+		}
+	}
+	return counts
 }
 
 // Pause returns why no cleanup begins, nil while cleanups may begin.

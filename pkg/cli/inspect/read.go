@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
@@ -60,6 +61,10 @@ type Snapshot struct {
 	MissingGrants []string
 
 	Total, Protected int
+	// Lacking are the labels of the nodes without the finalizer.
+	Lacking []labels.Set
+	// Selector chooses the nodes that the agent protects, nil if the config is not known.
+	Selector labels.Selector
 	// Leaving are the nodes that are being deleted, or cleaned up alive. Of a
 	// large cluster nothing else is kept.
 	Leaving []*corev1.Node
@@ -79,7 +84,19 @@ func (r *Reader) All(ctx context.Context) (*Snapshot, error) {
 	if err := s.readNodes(ctx, r.client); err != nil {
 		return nil, err
 	}
+	s.ReadSelector(ctx, r.client)
 	return s, s.ReadRuns(ctx, r.client)
+}
+
+// ReadSelector reads the nodeSelector of the config, if there are nodes without the finalizer. Without
+// a valid config that the caller may read, each of them counts as unprotected.
+func (s *Snapshot) ReadSelector(ctx context.Context, client kubernetes.Interface) {
+	if len(s.Lacking) == 0 {
+		return
+	}
+	if settings, err := preview.Config(ctx, client, s.Namespace); err == nil {
+		s.Selector = settings.NodeSelector
+	}
 }
 
 // Agent reads the install without nodes and run records.
@@ -180,6 +197,8 @@ func (s *Snapshot) count(node *corev1.Node) (leaving bool) {
 	s.Total++
 	if api.HasFinalizer(node) {
 		s.Protected++
+	} else {
+		s.Lacking = append(s.Lacking, node.Labels)
 	}
 	if node.DeletionTimestamp == nil && node.Annotations[api.AnnotationBypass] != "" {
 		s.Marked = append(s.Marked, Trim(node))
@@ -187,10 +206,10 @@ func (s *Snapshot) count(node *corev1.Node) (leaving bool) {
 	return IsLeaving(node)
 }
 
-// Trim keeps only the fields of a node that are shown. It removes fields such as images and
-// labels, because there may be many nodes.
+// Trim keeps only the fields of a node that are shown. It removes fields such as images, because there
+// may be many nodes. Labels of a node without the finalizer say whether the config selects it.
 func Trim(node *corev1.Node) *corev1.Node {
-	return &corev1.Node{
+	trimmed := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: node.Name, UID: node.UID, CreationTimestamp: node.CreationTimestamp,
 			DeletionTimestamp: node.DeletionTimestamp, Finalizers: node.Finalizers, Annotations: shownAnnotations(node),
@@ -198,6 +217,10 @@ func Trim(node *corev1.Node) *corev1.Node {
 		Spec:   corev1.NodeSpec{Unschedulable: node.Spec.Unschedulable},
 		Status: corev1.NodeStatus{Conditions: node.Status.Conditions},
 	}
+	if !api.HasFinalizer(node) {
+		trimmed.Labels = node.Labels
+	}
+	return trimmed
 }
 
 // IsLeaving reports whether a node is being deleted, or cleaned up alive.
@@ -248,7 +271,7 @@ func (s *Snapshot) addRun(configMap *corev1.ConfigMap) {
 
 // SetNodes sets nodes and run records that were read by other means, such as a watch.
 func (s *Snapshot) SetNodes(nodes []*corev1.Node, record func(name string) *corev1.ConfigMap) {
-	s.Total, s.Protected, s.Leaving, s.Marked = 0, 0, nil, nil
+	s.Total, s.Protected, s.Lacking, s.Leaving, s.Marked = 0, 0, nil, nil, nil
 	s.Runs, s.Unreadable = map[types.UID]*api.Run{}, map[types.UID]error{}
 	for _, node := range nodes {
 		if !s.count(node) {

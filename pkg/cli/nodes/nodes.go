@@ -90,7 +90,7 @@ func (o *Options) Run(ctx context.Context) error {
 	err = cluster.EachNode(ctx, clients.Typed.CoreV1(), func(node *corev1.Node) error {
 		trimmed := inspect.Trim(node)
 		if !api.HasFinalizer(node) {
-			trimmed.Labels, why.some = node.Labels, true
+			why.some = true
 		}
 		nodes = append(nodes, trimmed)
 		if inspect.IsLeaving(node) {

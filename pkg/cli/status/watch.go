@@ -47,6 +47,7 @@ func (l *live) run(ctx context.Context) error {
 			return false, err
 		}
 		snapshot.SetNodes(nodes.All(), records.Named)
+		snapshot.ReadSelector(ctx, l.client)
 		return false, l.show(inspect.Assess(snapshot, version.Version, l.now()))
 	}, nodes, records)
 }
@@ -54,5 +55,6 @@ func (l *live) run(ctx context.Context) error {
 // matters reports whether a change of a node shows: most are heartbeats.
 func matters(before, after *corev1.Node) bool {
 	return before.UID != after.UID || api.HasFinalizer(before) != api.HasFinalizer(after) || inspect.IsLeaving(before) || inspect.IsLeaving(after) ||
-		!maps.Equal(before.Annotations, after.Annotations) // inspect.Trim keeps only the annotations of a bypass.
+		!maps.Equal(before.Annotations, after.Annotations) || // inspect.Trim keeps only the annotations of a bypass.
+		!maps.Equal(before.Labels, after.Labels) // It keeps those of a node without the finalizer.
 }

@@ -135,6 +135,8 @@ func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
 	f.run("plan", "theirs").exits(exit.OK).says("No plan for node theirs: the config's nodeSelector")
 	f.run("nodes", "list").exits(exit.OK).says(`Note: node theirs is not protected: outside the config's nodeSelector "!theirs"`)
+	f.run("status").says("Nodes       1 protected · 1 excluded by nodeSelector\n")
+	f.run("check").says("✓ nodes: protected nodes · 1 of 1 (excluded by nodeSelector: 1)")
 	f.run("diagnose", "theirs").exits(exit.OK).says(`it is NOT protected: a delete removes it without cleanup; outside the config's nodeSelector "!theirs"`)
 	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "does not select this node")
 	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
