@@ -99,7 +99,7 @@ func TestRunWaitsForTheReadOfTheAlerts(t *testing.T) {
 func TestAlertsAreDecodedOneAfterTheOther(t *testing.T) {
 	answer := strings.NewReader(`{"status":"success","data":{"alerts":[1` + strings.Repeat(`,{}`, maxResponse/3))
 	if _, err := decodeAlerts(answer, []string{"EtcdDown"}); err == nil {
-		t.Error("an alert that is a number is no error")
+		t.Error("an alert that is a number is not an error")
 	}
 	if read := answer.Size() - int64(answer.Len()); read > 64<<10 {
 		t.Errorf("%d bytes were read before the first alert was decoded", read)
@@ -123,7 +123,7 @@ func TestAlertsOfPrometheus(t *testing.T) {
 		"none":                         {http.StatusOK, `{"status":"success","data":{"alerts":[]}}`, "token", []string{}, ""},
 		"an error":                     {http.StatusOK, `{"status":"error"}`, "token", nil, `status "error"`},
 		"no Prometheus":                {http.StatusNotFound, "", "token", nil, "404 Not Found"},
-		"an answer that is no JSON":    {http.StatusOK, "<html>", "token", nil, "invalid character"},
+		"an answer that is not JSON":    {http.StatusOK, "<html>", "token", nil, "invalid character"},
 		"a Secret that does not exist": {http.StatusOK, alerts, "other", nil, "there is no such secret"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -70,7 +70,7 @@ func (r *Reporter) ForMetadata(node metav1.Object) *Node {
 }
 
 // Run writes the conditions that follow from a run record, if they differ from the
-// Node's. A Node that is deleted, or whose name belongs to another UID, is no error.
+// Node's. A Node that is deleted, or whose name belongs to another UID, is not an error.
 func (n *Node) Run(ctx context.Context, run *api.Run) error {
 	now := metav1.NewTime(n.clock.Now())
 	wanted := append(api.DrainConditions(run, now), api.CleanupCondition(run.State, run.Message, now))

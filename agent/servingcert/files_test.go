@@ -93,9 +93,9 @@ func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
 		t.Errorf("with a broken key, logged: %s", log.String())
 	}
 	if _, err := OpenFiles(certificateFile, keyFile, func(time.Time) {}, slog.Default()); err == nil {
-		t.Error("a broken key is no error at the start")
+		t.Error("a broken key is not an error at the start")
 	}
 	if _, err := OpenFiles(certificateFile, "", func(time.Time) {}, slog.Default()); err == nil {
-		t.Error("a certificate without a key file is no error")
+		t.Error("a certificate without a key file is not an error")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/kwok/pkg/utils/signals"
 )
 
-// runKwok is cmd/kwok of kwok, which is no package that could be imported.
+// runKwok is cmd/kwok of kwok, which is not a package that could be imported.
 func runKwok() int {
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true

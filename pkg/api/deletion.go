@@ -10,7 +10,7 @@ import (
 )
 
 // Protected reports whether the Node is annotated so that the delete guard refuses its
-// deletion. A value that is no boolean protects, and is an error to report: in doubt the
+// deletion. A value that is not a boolean protects, and is an error to report: in doubt the
 // Node stays.
 func Protected(object metav1.Object) (bool, error) {
 	value, set := object.GetAnnotations()[AnnotationProtect]

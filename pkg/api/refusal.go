@@ -22,7 +22,7 @@ func Refused(err error) bool {
 }
 
 // Absent reports whether the API server confirms that the object does not exist. A 404 of a proxy
-// is no confirmation, and neither is a 404 of an admission webhook, which chooses the code of its
+// is not a confirmation, and neither is a 404 of an admission webhook, which chooses the code of its
 // denial.
 func Absent(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err) && FailureOf(err).Kind == ""

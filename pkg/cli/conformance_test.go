@@ -43,9 +43,9 @@ func TestConformanceReportsEachCheck(t *testing.T) {
 		"no URL":      {nil, exit.Usage, []string{"takes the URL of one service"}},
 		"a host":      {[]string{"localhost"}, exit.Usage, []string{"is no URL"}},
 		"with path":   {[]string{server.URL + "/v1/"}, exit.Usage, []string{"leave out the path /v1"}},
-		"params":      {[]string{server.URL, "--params", "[]"}, exit.Usage, []string{"--params is no JSON object"}},
+		"params":      {[]string{server.URL, "--params", "[]"}, exit.Usage, []string{"--params is not a JSON object"}},
 		"no file":     {[]string{server.URL, "--token-file", token + "x"}, exit.Failure, []string{"reading the token"}},
-		"no CAs":      {[]string{server.URL, "--ca-file", token}, exit.Failure, []string{"holds something else than PEM certificates"}},
+		"no CAs":      {[]string{server.URL, "--ca-file", token}, exit.Failure, []string{"contains something other than PEM certificates"}},
 		"half a pair": {[]string{server.URL, "--cert-file", token}, exit.Usage, []string{"--cert-file and --key-file are used together"}},
 	} {
 		t.Run(name, func(t *testing.T) {

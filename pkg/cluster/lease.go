@@ -18,13 +18,13 @@ import (
 type Leadership struct {
 	// Lease is nil if there is none.
 	Lease *coordinationv1.Lease
-	// Leads reports whether the holder renews the Lease.
-	Leads bool
+	// HasLeader reports whether the holder renews the Lease.
+	HasLeader bool
 }
 
 // Holder returns the identity that leads, or nothing if none does.
 func (l Leadership) Holder() string {
-	if !l.Leads {
+	if !l.HasLeader {
 		return ""
 	}
 	return *l.Lease.Spec.HolderIdentity
@@ -63,14 +63,14 @@ func (r *LeaseReader) Read(ctx context.Context) (Leadership, error) {
 	if err := r.observe(ctx); err != nil {
 		return Leadership{}, err
 	}
-	if duration, held := leaseDuration(r.read); !held || r.leads(duration) {
-		return Leadership{Lease: r.read, Leads: held}, nil
+	if duration, held := leaseDuration(r.read); !held || r.valid(duration) {
+		return Leadership{Lease: r.read, HasLeader: held}, nil
 	}
 	if err := r.awaitRenewal(ctx); err != nil {
 		return Leadership{}, err
 	}
 	duration, held := leaseDuration(r.read)
-	return Leadership{Lease: r.read, Leads: held && r.leads(duration)}, nil
+	return Leadership{Lease: r.read, HasLeader: held && r.valid(duration)}, nil
 }
 
 // Observe is like Read, but requires an observed renewal. After an agent stops, its Lease looks valid until
@@ -83,7 +83,7 @@ func (r *LeaseReader) Observe(ctx context.Context) (Leadership, error) {
 		return Leadership{}, err
 	}
 	duration, held := leaseDuration(r.read)
-	return Leadership{Lease: r.read, Leads: held && r.renewed && r.leads(duration)}, nil
+	return Leadership{Lease: r.read, HasLeader: held && r.renewed && r.valid(duration)}, nil
 }
 
 // awaitRenewal reads the Lease until a renewal was observed, for as long as one may take.
@@ -103,8 +103,8 @@ func (r *LeaseReader) awaitRenewal(ctx context.Context) error {
 	return nil
 }
 
-// leads reports whether the Lease that was read last is valid.
-func (r *LeaseReader) leads(duration time.Duration) bool {
+// valid reports whether the Lease that was read last is valid.
+func (r *LeaseReader) valid(duration time.Duration) bool {
 	if r.renewed {
 		return time.Since(r.changedAt) <= duration
 	}

@@ -70,8 +70,8 @@ func TestLeaderIsFoundDespiteClockSkew(t *testing.T) {
 					return lease(began, test.skew, 2*time.Minute-test.stopped)
 				}}}
 				got, err := reader.Read(t.Context())
-				if err != nil || got.Leads != test.want {
-					t.Errorf("leads: %v, %v", got.Leads, err)
+				if err != nil || got.HasLeader != test.want {
+					t.Errorf("leads: %v, %v", got.HasLeader, err)
 				}
 				if took := time.Since(read); took > test.within {
 					t.Errorf("it took %s, want at most %s", took, test.within)
@@ -101,8 +101,8 @@ func TestOnlyAnObservedRenewalCountsForObserve(t *testing.T) {
 					return lease(began, 0, 2*time.Hour-test.stopped)
 				}}}
 				got, err := reader.Observe(t.Context())
-				if err != nil || got.Leads != test.want {
-					t.Errorf("leads: %v, %v", got.Leads, err)
+				if err != nil || got.HasLeader != test.want {
+					t.Errorf("leads: %v, %v", got.HasLeader, err)
 				}
 				if took := time.Since(read); took > test.takes {
 					t.Errorf("it took %s, want at most %s", took, test.takes)
@@ -125,8 +125,8 @@ func TestObservedRenewalLastsForTheLeaseDuration(t *testing.T) {
 		for time.Since(began) < stops+time.Minute {
 			read := time.Now()
 			got, err := reader.Read(t.Context())
-			if since := read.Sub(began); err != nil || got.Leads != (since <= stops+15*time.Second) {
-				t.Fatalf("after %s: leads %v, %v", since, got.Leads, err)
+			if since := read.Sub(began); err != nil || got.HasLeader != (since <= stops+15*time.Second) {
+				t.Fatalf("after %s: leads %v, %v", since, got.HasLeader, err)
 			}
 			if took := time.Since(read); took > 0 && read != began {
 				t.Fatalf("after %s: it took %s", read.Sub(began), took)
@@ -148,7 +148,7 @@ func TestLeaseWithoutAHolder(t *testing.T) {
 			}
 			return &coordinationv1.Lease{Spec: *spec}
 		}}}
-		if got, err := reader.Read(t.Context()); err != nil || got.Leads || got.Holder() != "" {
+		if got, err := reader.Read(t.Context()); err != nil || got.HasLeader || got.Holder() != "" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

@@ -19,7 +19,7 @@ func (p *parser) references(steps []Step, written []fileStep) {
 		eachString(fmt.Sprintf("steps[%d].options", i), written[i].Options.values, func(path, text string) {
 			template, err := cleanup.NewTemplate(text)
 			if err != nil {
-				return // It is no template, or the plugin reports the fault.
+				return // It is not a template, or the plugin reports the fault.
 			}
 			for _, reference := range template.References() {
 				if reference.Step != "" {

@@ -215,7 +215,7 @@ func conditionPatch(node *corev1.Node) ([]byte, error) {
 	})
 }
 
-// patch sends a patch with the node's UID. A deleted or recreated node is no error: nothing
+// patch sends a patch with the node's UID. A deleted or recreated node is not an error: nothing
 // remains to be done.
 func patch(ctx context.Context, nodes corev1client.NodesGetter, node *corev1.Node, data []byte, subresources ...string) error {
 	_, err := nodes.Nodes().Patch(ctx, node.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: api.FieldManager}, subresources...)

@@ -39,7 +39,7 @@ type Survey struct {
 	Running []RunningNode
 	// Cordoned are the nodes that the agent made unschedulable and that stay so.
 	Cordoned []string
-	// Leader renews the Lease and is no Pod of the namespace: an agent outside the cluster.
+	// Leader renews the Lease and is not a Pod of the namespace: an agent outside the cluster.
 	// Empty if there is none.
 	Leader string
 }
@@ -205,7 +205,7 @@ func cleanedUpAlive(node *corev1.Node) bool {
 	return slices.Contains([]api.State{api.Pending, api.Preflight, api.Running, api.Waiting, api.Blocked}, api.State(condition.Reason))
 }
 
-// outsideLeader returns the identity that renews the Lease, if it is no Pod of the namespace.
+// outsideLeader returns the identity that renews the Lease, if it is not a Pod of the namespace.
 func (r *Remover) outsideLeader(ctx context.Context, namespace string) (string, error) {
 	lease := cluster.LeaseReader{Client: r.Nodes.CoordinationV1(), Namespace: namespace, Now: r.Now}
 	leadership, err := lease.Read(ctx)

@@ -19,7 +19,7 @@ const admissionEnds = 10 * time.Second
 // awaitUnprotected waits until new Nodes are created without the finalizer, which it checks by
 // dry-run creations. Earlier Nodes would keep the finalizer without an agent that removes it.
 //
-// A failed check or a timeout is no error, because the caller reads the nodes next, more than
+// A failed check or a timeout is not an error, because the caller reads the nodes next, more than
 // once.
 func (r *Remover) awaitUnprotected(ctx context.Context) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "nodecleanup-uninstall-"}}

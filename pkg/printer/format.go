@@ -112,7 +112,7 @@ func rows(view View, whole *unstructured.Unstructured) (runtime.Object, error) {
 	for _, item := range items {
 		content, is := item.(map[string]any)
 		if !is {
-			return nil, fmt.Errorf("%s has an item that is no object", lister.Rows())
+			return nil, fmt.Errorf("%s has an item that is not an object", lister.Rows())
 		}
 		list.Items = append(list.Items, unstructured.Unstructured{Object: content})
 	}

@@ -129,9 +129,9 @@ type Agent struct {
 	Stopped  bool  `json:"stopped,omitempty"`
 	Ready    int32 `json:"ready"`
 	Replicas int32 `json:"replicas"`
-	// Leader is the holder of the Lease, Leads whether it still renews the Lease.
+	// Leader is the holder of the Lease, HasLeader whether it still renews the Lease.
 	Leader    string       `json:"leader,omitempty"`
-	Leads     bool         `json:"leads"`
+	HasLeader bool         `json:"hasLeader"`
 	RenewedAt *metav1.Time `json:"renewedAt,omitempty"`
 	DryRun    bool         `json:"dryRun,omitempty"`
 	// MissingGrants describes the roles and bindings that the agent lacks.
@@ -289,7 +289,7 @@ func (s *Status) agent() string {
 	} else if agent.Health != Missing {
 		parts = append(parts, fmt.Sprintf("%d/%d ready", agent.Ready, agent.Replicas))
 	}
-	if agent.Leads {
+	if agent.HasLeader {
 		parts = append(parts, "leader "+agent.Leader)
 	}
 	if agent.DryRun {

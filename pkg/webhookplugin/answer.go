@@ -144,7 +144,7 @@ func (a VerifyAnswer) Validate() error {
 	return nil
 }
 
-// Problem is the body of a response with a status that is no success, and of an answer to a GET of
+// Problem is the body of a response with a status that is not a success, and of an answer to a GET of
 // HealthPath.
 type Problem struct {
 	// Message says in a few words why, without secrets.
@@ -161,7 +161,7 @@ func Decode[A interface{ Validate() error }](data []byte) (A, error) {
 		return answer, fmt.Errorf("it is larger than %d KiB", MaxAnswer>>10)
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
-		return answer, fmt.Errorf("it is no JSON of this protocol: %w", err)
+		return answer, fmt.Errorf("it is not valid JSON of this protocol: %w", err)
 	}
 	return answer, answer.Validate()
 }

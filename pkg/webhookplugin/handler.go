@@ -123,7 +123,7 @@ func withRequest(call func(context.Context, *Request) (any, error)) func(http.Re
 	return func(writer http.ResponseWriter, received *http.Request, body []byte) {
 		var request Request
 		if err := json.Unmarshal(body, &request); err != nil {
-			refuse(writer, http.StatusBadRequest, "the request is no JSON of this protocol")
+			refuse(writer, http.StatusBadRequest, "the request is not valid JSON of this protocol")
 			return
 		}
 		if request.IdempotencyKey == "" || request.Node.Name == "" || request.Node.UID == "" {

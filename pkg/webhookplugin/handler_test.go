@@ -47,7 +47,7 @@ func TestHandler(t *testing.T) {
 		"error":         {"POST", "/v1/cleanup", fmt.Sprintf(node, "fails"), 500, `{"message":"the database is down"}`},
 		"unknown state": {"POST", "/v1/cleanup", fmt.Sprintf(node, "invalid"), 500, `{"message":"state is \"Maybe\", not Done, InProgress or Failed"}`},
 		"no preview":    {"POST", "/v1/preview", fmt.Sprintf(node, "worker"), 404, ""},
-		"no JSON":       {"POST", "/v1/cleanup", "node=worker", 400, `{"message":"the request is no JSON of this protocol"}`},
+		"no JSON":       {"POST", "/v1/cleanup", "node=worker", 400, `{"message":"the request is not valid JSON of this protocol"}`},
 		"no node":       {"POST", "/v1/cleanup", `{"idempotencyKey":"k"}`, 400, `{"message":"the request lacks idempotencyKey, node.name or node.uid"}`},
 		"too large":     {"POST", "/v1/cleanup", strings.Repeat(" ", MaxRequest+1), 413, `{"message":"the request is larger than 1024 KiB"}`},
 		"wrong method":  {"GET", "/v1/cleanup", "", 405, ""},

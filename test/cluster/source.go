@@ -35,7 +35,7 @@ func findSource() (source, error) {
 }
 
 func readSource(dir string) (source, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.go")) // kubectl, a directory below, is no part of it
+	files, err := filepath.Glob(filepath.Join(dir, "*.go")) // kubectl, a directory below, is not part of it
 	if err != nil {
 		return source{}, err
 	}

@@ -61,7 +61,7 @@ type machine struct {
 	State string `json:"state"`
 }
 
-// Cleanup implements cleanup.Plugin. It is idempotent: to mark a machine twice is no error.
+// Cleanup implements cleanup.Plugin. It is idempotent: to mark a machine twice is not an error.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	_, err := p.call(ctx, http.MethodPatch, p.path(target), machine{State: retired}, nil)
 	return err // The machine may be unknown to the inventory: then there is nothing to do.

@@ -20,7 +20,7 @@ const Spec = cdx.SpecVersion1_6
 // Of returns the document, in JSON, of a program that go build has made. name and
 // version are what it is released as. The same program gives the same bytes: the
 // document has no time, and its serial number is made of the program's checksum. Its
-// error is that of a file that is no Go program.
+// error is that of a file that is not a Go program.
 func Of(program []byte, name, version string) ([]byte, error) {
 	info, err := buildinfo.Read(bytes.NewReader(program))
 	if err != nil {

@@ -215,7 +215,7 @@ func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface,
 		o.Say("Cannot read whether an agent is leading: %v", err)
 		return nil, nil
 	}
-	if leadership.Leads {
+	if leadership.HasLeader {
 		return nil, nil
 	}
 	// A record in a namespace without an agent would never be read.

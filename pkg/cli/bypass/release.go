@@ -55,7 +55,7 @@ func (r *releaser) release(ctx context.Context, node *corev1.Node) error {
 		if err != nil {
 			return fmt.Errorf("releasing node %s: %w; the node was not released", node.Name, err)
 		}
-		if leadership.Leads {
+		if leadership.HasLeader {
 			return errLeads
 		}
 		record, err := r.record(ctx, node)

@@ -186,10 +186,10 @@ func (s *subject) dryDelete(ctx context.Context, node *corev1.Node) dryRun {
 func send(ctx context.Context, request *rest.Request, hook string) dryRun {
 	answer := request.WarningHandlerWithContext(rest.NoWarnings{}).Do(ctx)
 	var node corev1.Node
-	said := dryRun{err: answer.Into(&node)}
-	said.finalizer = api.HasFinalizer(&node)
+	outcome := dryRun{err: answer.Into(&node)}
+	outcome.finalizer = api.HasFinalizer(&node)
 	for _, warning := range answer.Warnings() {
-		said.answered = said.answered || warning.Text == api.DryRunWarning(hook)
+		outcome.answered = outcome.answered || warning.Text == api.DryRunWarning(hook)
 	}
-	return said
+	return outcome
 }

@@ -39,7 +39,7 @@ type answer struct {
 	warning string
 }
 
-// apiServer answers requests by "METHOD path", and fails the test on a write that is no dry run.
+// apiServer answers requests by "METHOD path", and fails the test on a write that is not a dry run.
 type apiServer struct {
 	*testing.T
 	answers map[string]answer
@@ -50,7 +50,7 @@ type apiServer struct {
 func (s apiServer) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method != http.MethodGet {
 		if request.URL.Query().Get("dryRun") != metav1.DryRunAll {
-			s.Errorf("%s %s is no dry run", request.Method, request.URL)
+			s.Errorf("%s %s is not a dry run", request.Method, request.URL)
 		}
 		select {
 		case <-time.After(s.took):
@@ -113,12 +113,12 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		}},
 		"no answer within the webhook's timeout": {answer{200, ok, ""}, nil, 4 * time.Second, printer.Error, []string{"got no answer", "not guarded"}},
 		"no answer, another issuer": {answer{200, ok, ""}, func(s *subject) {
-			s.seen.Deployment = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"--webhook-cert-file=/c"}}}}}}}
+			s.snapshot.Deployment = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"--webhook-cert-file=/c"}}}}}}}
 		}, 0, printer.Error, []string{"not guarded"}},
 		"the webhook fails": {answer{500, errorStatus(500, metav1.StatusReasonInternalError, `Internal error occurred: failed calling webhook "`+api.GuardHook+`": x509: unknown`), ""},
 			func(s *subject) { s.status.Guard.FailurePolicy = "Fail" }, 0, printer.Error, []string{"x509: unknown", "so every deletion of a node is refused"}},
 		"an older agent": {answer{200, ok, ""}, func(s *subject) {
-			s.status.Agent.Version, s.seen.Guard = "v0.1.0", nil
+			s.status.Agent.Version, s.snapshot.Guard = "v0.1.0", nil
 		}, 0, printer.Skip, []string{"not tested", "v0.1.0"}},
 		"no right": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, `nodes "worker" is forbidden: User "bob" cannot delete resource "nodes"`), ""}, nil, 0, printer.Skip,
 			[]string{"you lack: delete nodes"}},
@@ -128,7 +128,7 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSubject(func(status *printer.Status) { status.Agent.Version = version.Version })
-				s.seen = &inspect.Snapshot{Guard: &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{
+				s.snapshot = &inspect.Snapshot{Guard: &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{
 					Name: api.GuardHook, ClientConfig: admissionv1.WebhookClientConfig{CABundle: foreign},
 				}}}}
 				s.client = kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://cluster", Transport: apiServer{t, map[string]answer{
@@ -137,17 +137,17 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 				if test.change != nil {
 					test.change(s)
 				}
-				said := guard(t.Context(), s)
-				if said.outcome != test.outcome {
-					t.Errorf("the check says %+v", said)
+				got := guard(t.Context(), s)
+				if got.outcome != test.outcome {
+					t.Errorf("the check says %+v", got)
 				}
 				for _, want := range test.says {
-					if !strings.Contains(said.detail, want) {
-						t.Errorf("%q is not in %q", want, said.detail)
+					if !strings.Contains(got.detail, want) {
+						t.Errorf("%q is not in %q", want, got.detail)
 					}
 				}
-				if name == "no answer, another issuer" && strings.Contains(said.detail, "x509") {
-					t.Errorf("a CA that is not in use is the cause: %q", said.detail)
+				if name == "no answer, another issuer" && strings.Contains(got.detail, "x509") {
+					t.Errorf("a CA that is not in use is the cause: %q", got.detail)
 				}
 			})
 		})
@@ -181,8 +181,8 @@ func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 			if test.change != nil {
 				test.change(s)
 			}
-			if said := admission(t.Context(), s); said.outcome != test.outcome || !strings.Contains(said.detail, test.says) {
-				t.Errorf("the check says %+v, want %s: %q", said, test.outcome, test.says)
+			if got := admission(t.Context(), s); got.outcome != test.outcome || !strings.Contains(got.detail, test.says) {
+				t.Errorf("the check says %+v, want %s: %q", got, test.outcome, test.says)
 			}
 		})
 	}

@@ -31,8 +31,8 @@ func TestNotInstalled(t *testing.T) {
 			if got := s.notInstalled(t.Context()); got != test.want {
 				t.Errorf("not installed: %v", got)
 			}
-			if said := agent(t.Context(), s); said.outcome != printer.Error || said.detail != test.says || !strings.HasPrefix(said.hint, "kubectl nodecleanup install --wait") {
-				t.Errorf("the check says %+v", said)
+			if got := agent(t.Context(), s); got.outcome != printer.Error || got.detail != test.says || !strings.HasPrefix(got.hint, "kubectl nodecleanup install --wait") {
+				t.Errorf("the check says %+v", got)
 			}
 		})
 	}
@@ -49,12 +49,12 @@ func TestAgentOutsideTheClusterIsKept(t *testing.T) {
 	for _, one := range checks {
 		switch one.id {
 		case "agent", "certificate", "guard", "version":
-			said := one.run(t.Context(), newSubject(outside))
-			if said.hint == "" || strings.Contains(said.hint, "upgrade") {
-				t.Errorf("%s: %+v", one.id, said)
+			got := one.run(t.Context(), newSubject(outside))
+			if got.hint == "" || strings.Contains(got.hint, "upgrade") {
+				t.Errorf("%s: %+v", one.id, got)
 			}
-			if strings.Contains(said.hint, " install") && !strings.Contains(said.hint, "--agent-url https://127.0.0.1:9443") && !strings.Contains(said.hint, "docs/install.md") {
-				t.Errorf("%s: %+v", one.id, said)
+			if strings.Contains(got.hint, " install") && !strings.Contains(got.hint, "--agent-url https://127.0.0.1:9443") && !strings.Contains(got.hint, "docs/install.md") {
+				t.Errorf("%s: %+v", one.id, got)
 			}
 		}
 	}
@@ -65,8 +65,8 @@ func TestImagePullErrorExplainsAMissingLeader(t *testing.T) {
 		withoutLeader(status)
 		status.Agent.Problem, status.Agent.Remedy = "no leader; pod a: ErrImagePull: not found", "check the image"
 	})
-	if said := leader(t.Context(), s); said.outcome != printer.Error || said.detail != "no leader; pod a: ErrImagePull: not found" || said.hint != "check the image" {
-		t.Errorf("the check says %+v", said)
+	if got := leader(t.Context(), s); got.outcome != printer.Error || got.detail != "no leader; pod a: ErrImagePull: not found" || got.hint != "check the image" {
+		t.Errorf("the check says %+v", got)
 	}
 }
 

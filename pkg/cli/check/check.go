@@ -120,16 +120,16 @@ func (o *Options) Run(ctx context.Context) error {
 		if !one.pre && one.id != "agent" && on.notInstalled(ctx) {
 			continue // Each would say it again.
 		}
-		said := o.ask(ctx, on, one)
+		got := o.ask(ctx, on, one)
 		switch {
-		case errors.Is(ctx.Err(), context.DeadlineExceeded) && said.outcome != printer.Pass:
+		case errors.Is(ctx.Err(), context.DeadlineExceeded) && got.outcome != printer.Pass:
 			// Its result is only the exceeded timeout, or the next attempt was not begun.
 			over++
-			said = skip(fmt.Errorf("not checked: --timeout %s expired", o.Limit))
+			got = skip(fmt.Errorf("not checked: --timeout %s expired", o.Limit))
 		case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return ctx.Err()
 		}
-		view.Checks = append(view.Checks, resultOf(one, said))
+		view.Checks = append(view.Checks, resultOf(one, got))
 	}
 	view.Time = metav1.NewTime(o.ServerTime())
 	blind := ""
@@ -195,11 +195,11 @@ func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace st
 // MissingSecret returns the first secret that the config on the cluster names and that does not
 // exist, and the command that creates it; empty if there is none, or that is not known.
 func MissingSecret(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor) (detail, fix string) {
-	said := secretsThere(ctx, &subject{client: client, namespace: namespace, catalog: catalog})
-	if said.outcome != printer.Error {
+	got := secretsThere(ctx, &subject{client: client, namespace: namespace, catalog: catalog})
+	if got.outcome != printer.Error {
 		return "", ""
 	}
-	return said.detail, said.hint
+	return got.detail, got.hint
 }
 
 // ask runs one check, while there is time.
@@ -207,16 +207,16 @@ func (o *Options) ask(ctx context.Context, on *subject, one check) result {
 	if ctx.Err() != nil {
 		return skip(ctx.Err())
 	}
-	said := one.run(ctx, on)
-	if slices.Contains(o.Suppress, one.id) && said.outcome != printer.Pass {
-		said.outcome = printer.Suppressed
+	got := one.run(ctx, on)
+	if slices.Contains(o.Suppress, one.id) && got.outcome != printer.Pass {
+		got.outcome = printer.Suppressed
 	}
-	return said
+	return got
 }
 
 // resultOf turns the result of a check into the view.
-func resultOf(one check, said result) printer.Check {
-	return printer.Check{ID: one.id, Description: one.description, Outcome: said.outcome, Detail: oneLine(said.detail), Hint: said.hint}
+func resultOf(one check, got result) printer.Check {
+	return printer.Check{ID: one.id, Description: one.description, Outcome: got.outcome, Detail: oneLine(got.detail), Hint: got.hint}
 }
 
 // oneLine puts the lines of a detail behind one another.

@@ -60,7 +60,7 @@ type subject struct {
 	now func() time.Time
 
 	status     *printer.Status
-	seen       *inspect.Snapshot
+	snapshot   *inspect.Snapshot
 	statusErr  error
 	config     *config.Config
 	configErr  error
@@ -84,8 +84,8 @@ func skip(err error) result { return result{outcome: printer.Skip, detail: err.E
 // readStatus reads the state of the install once.
 func (s *subject) readStatus(ctx context.Context) (*printer.Status, error) {
 	if s.status == nil && s.statusErr == nil {
-		if s.seen, s.statusErr = inspect.NewReader(s.client, s.namespace, s.now).All(ctx); s.statusErr == nil {
-			s.status = inspect.Assess(s.seen, version.Version, s.now())
+		if s.snapshot, s.statusErr = inspect.NewReader(s.client, s.namespace, s.now).All(ctx); s.statusErr == nil {
+			s.status = inspect.Assess(s.snapshot, version.Version, s.now())
 		}
 	}
 	return s.status, s.statusErr
@@ -110,8 +110,8 @@ func (s *subject) logs(status *printer.Status, rest string) string {
 // notInstalled reports whether no object of an install exists. It is false if that is unknown.
 func (s *subject) notInstalled(ctx context.Context) bool {
 	status, err := s.readStatus(ctx)
-	return err == nil && status.Agent.Health == printer.Missing && s.seen.Status == nil &&
-		s.seen.Webhook == nil && s.seen.Policy == nil && s.seen.Guard == nil && !s.seen.GuardHidden
+	return err == nil && status.Agent.Health == printer.Missing && s.snapshot.Status == nil &&
+		s.snapshot.Webhook == nil && s.snapshot.Policy == nil && s.snapshot.Guard == nil && !s.snapshot.GuardHidden
 }
 
 func agent(ctx context.Context, s *subject) result {
@@ -130,13 +130,13 @@ func agent(ctx context.Context, s *subject) result {
 	}
 	ready := fmt.Sprintf("%d of %d ready", status.Agent.Ready, status.Agent.Replicas)
 	hint := fmt.Sprintf("kubectl -n %s describe pods", s.namespace)
-	if s.seen.Stall != nil {
-		ready, hint = ready+"; "+s.seen.Stall.Text, status.Agent.Remedy
+	if s.snapshot.Stall != nil {
+		ready, hint = ready+"; "+s.snapshot.Stall.Text, status.Agent.Remedy
 	}
 	switch {
 	case status.Agent.Ready == 0:
 		return failed(ready, hint)
-	case status.Agent.Ready < status.Agent.Replicas, s.seen.Stall != nil:
+	case status.Agent.Ready < status.Agent.Replicas, s.snapshot.Stall != nil:
 		return warn(ready, hint)
 	}
 	return pass(ready)
@@ -147,7 +147,7 @@ func leader(ctx context.Context, s *subject) result {
 	switch {
 	case err != nil:
 		return skip(err)
-	case !status.Agent.Leads:
+	case !status.Agent.HasLeader:
 		return failed(orElse(status.Agent.Problem, "no leader"), orElse(status.Agent.Remedy, s.logs(status, "--tail=20")))
 	}
 	return pass(status.Agent.Leader)
@@ -226,8 +226,8 @@ func paused(ctx context.Context, s *subject) result {
 	switch {
 	case err != nil:
 		return skip(err)
-	case status.Pause == nil && s.seen.Status != nil && s.seen.Status.Brake.AlertsError != "":
-		return warn("cleanups may begin, but the alerts of the brake cannot be read: "+s.seen.Status.Brake.AlertsError,
+	case status.Pause == nil && s.snapshot.Status != nil && s.snapshot.Status.Brake.AlertsError != "":
+		return warn("cleanups may begin, but the alerts of the brake cannot be read: "+s.snapshot.Status.Brake.AlertsError,
 			"check brake.alerts: kubectl nodecleanup config edit")
 	case status.Pause != nil && status.Pause.Ends():
 		return pass(status.Pause.Line(s.now()))

@@ -19,16 +19,16 @@ import (
 // stale describes the age of the agent's status. It is empty while an agent leads and can renew it.
 func (s *subject) stale(status *printer.Status) string {
 	switch {
-	case lacksOwnRights(status) && s.seen.Status != nil && !s.seen.Status.UpdatedAt.IsZero():
-		return fmt.Sprintf("as of the agent's last status, %s ago", printer.Age(s.now().Sub(s.seen.Status.UpdatedAt.Time)))
+	case lacksOwnRights(status) && s.snapshot.Status != nil && !s.snapshot.Status.UpdatedAt.IsZero():
+		return fmt.Sprintf("as of the agent's last status, %s ago", printer.Age(s.now().Sub(s.snapshot.Status.UpdatedAt.Time)))
 	case lacksOwnRights(status):
 		return "as of the agent's last status"
-	case status.Agent.Leads:
+	case status.Agent.HasLeader:
 		return ""
 	}
 	at := status.Agent.RenewedAt
-	if at == nil && s.seen.Status != nil {
-		at = &s.seen.Status.UpdatedAt
+	if at == nil && s.snapshot.Status != nil {
+		at = &s.snapshot.Status.UpdatedAt
 	}
 	if at.IsZero() {
 		return "as of the last leader"
@@ -97,7 +97,7 @@ func guard(ctx context.Context, s *subject) result {
 		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), guard.Remedy)
 	}
 	agent := status.Agent
-	if answers := agent.Ready > 0 || agent.Outside && agent.Leads; !answers {
+	if answers := agent.Ready > 0 || agent.Outside && agent.HasLeader; !answers {
 		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", guardFails(status), status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
 	}
 	if fault := s.blind(status); fault != "" {

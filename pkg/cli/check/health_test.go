@@ -19,17 +19,17 @@ var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 func newSubject(change func(*printer.Status)) *subject {
 	status := printer.NewStatus(night)
 	in := func(length time.Duration) *metav1.Time { return &metav1.Time{Time: night.Add(length)} }
-	status.Agent = printer.Agent{Health: printer.Healthy, Ready: 2, Replicas: 2, Leads: true, RenewedAt: in(-2 * time.Second)}
+	status.Agent = printer.Agent{Health: printer.Healthy, Ready: 2, Replicas: 2, HasLeader: true, RenewedAt: in(-2 * time.Second)}
 	status.Admission = printer.Admission{Health: printer.Healthy, Ways: []string{"policy", "webhook"}, CAExpiresAt: in(48 * 24 * time.Hour)}
 	status.Guard = printer.DeleteGuard{Health: printer.Healthy, FailurePolicy: "Ignore", CAExpiresAt: in(48 * 24 * time.Hour)}
 	status.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}, {Step: "tell", Plugin: "http"}}
 	change(status)
-	return &subject{client: fake.NewClientset(), namespace: "ns", now: func() time.Time { return night }, status: status, seen: &inspect.Snapshot{}}
+	return &subject{client: fake.NewClientset(), namespace: "ns", now: func() time.Time { return night }, status: status, snapshot: &inspect.Snapshot{}}
 }
 
 // withoutLeader makes the leader of an installation unavailable.
 func withoutLeader(status *printer.Status) {
-	status.Agent.Health, status.Agent.Leads, status.Agent.Ready = printer.Broken, false, 0
+	status.Agent.Health, status.Agent.HasLeader, status.Agent.Ready = printer.Broken, false, 0
 	status.Agent.RenewedAt = &metav1.Time{Time: night.Add(-20 * time.Minute)}
 }
 

@@ -39,15 +39,15 @@ func shadowed(context.Context, *subject) result {
 		name += ".exe"
 	}
 	var found []string
-	var seen []os.FileInfo
+	var files []os.FileInfo
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
 		path := filepath.Join(folder, name)
 		info, err := os.Stat(path)
 		// A link to one that comes before is the same program.
-		if err != nil || info.IsDir() || slices.ContainsFunc(seen, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
+		if err != nil || info.IsDir() || slices.ContainsFunc(files, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
 			continue
 		}
-		seen = append(seen, info)
+		files = append(files, info)
 		found = append(found, path)
 	}
 	switch len(found) {
@@ -80,7 +80,7 @@ func configValid(ctx context.Context, s *subject) result {
 	switch {
 	case err != nil:
 		return skip(fmt.Errorf("valid, but cannot read which config the agent uses: %w", err))
-	case !status.Agent.Leads:
+	case !status.Agent.HasLeader:
 		return skip(errors.New("valid, but no agent is the leader; " + s.followed(status)))
 	case status.Config.Problem != "":
 		return failed("the agent refuses it: "+status.Config.Problem, hint)

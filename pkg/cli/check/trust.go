@@ -25,19 +25,19 @@ type trust struct {
 }
 
 func (s *subject) guardTrust() *trust {
-	hook := cluster.GuardHook(s.seen.Guard)
+	hook := cluster.GuardHook(s.snapshot.Guard)
 	if hook == nil {
 		return nil
 	}
-	return &trust{hook.ClientConfig.CABundle, injected(&s.seen.Guard.ObjectMeta)}
+	return &trust{hook.ClientConfig.CABundle, injected(&s.snapshot.Guard.ObjectMeta)}
 }
 
 func (s *subject) mutatingTrust() *trust {
-	hook := cluster.MutatingHook(s.seen.Webhook)
+	hook := cluster.MutatingHook(s.snapshot.Webhook)
 	if hook == nil {
 		return nil
 	}
-	return &trust{hook.ClientConfig.CABundle, injected(&s.seen.Webhook.ObjectMeta)}
+	return &trust{hook.ClientConfig.CABundle, injected(&s.snapshot.Webhook.ObjectMeta)}
 }
 
 func injected(meta *metav1.ObjectMeta) bool {
@@ -78,7 +78,7 @@ func (s *subject) cause(ctx context.Context, trust *trust) string {
 }
 
 func (s *subject) certificateFromFile() bool {
-	return s.seen.Deployment != nil && slices.ContainsFunc(s.seen.Deployment.Spec.Template.Spec.Containers, func(container corev1.Container) bool {
+	return s.snapshot.Deployment != nil && slices.ContainsFunc(s.snapshot.Deployment.Spec.Template.Spec.Containers, func(container corev1.Container) bool {
 		return slices.ContainsFunc(container.Args, func(argument string) bool { return strings.HasPrefix(argument, "--webhook-cert-file") })
 	})
 }

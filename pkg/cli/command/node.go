@@ -94,7 +94,7 @@ func TakeBack(node string) string {
 func HasLeader(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) bool {
 	lease := cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now}
 	leadership, err := lease.Read(ctx)
-	return err != nil || leadership.Leads
+	return err != nil || leadership.HasLeader
 }
 
 // NoLeader is the warning that no agent acts on a request.

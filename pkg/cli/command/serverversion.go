@@ -12,7 +12,7 @@ import (
 )
 
 // flagMatchServerVersion is kubectl's flag. kubectl compares all of its own version with the
-// server's. This CLI is no part of a Kubernetes release, so that no server would ever match: it
+// server's. This CLI is not part of a Kubernetes release, so that no server would ever match: it
 // compares the minor version of the Kubernetes libraries in it.
 const flagMatchServerVersion = "match-server-version"
 

@@ -48,7 +48,7 @@ func running() *found {
 		agent: &inspect.Snapshot{
 			Namespace:  api.Namespace,
 			Deployment: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2}},
-			Leadership: cluster.Leadership{Leads: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+			Leadership: cluster.Leadership{HasLeader: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 				HolderIdentity: ptr.To("agent-1"), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: ptr.To(metav1.NewMicroTime(night)),
 			}}},
 			Status:  &api.AgentStatus{Version: "v0.3.1"},
@@ -122,7 +122,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.Status.Pause = api.Pause{Paused: true, By: "alice", At: night.Add(-12 * time.Minute), Reason: "INC-7"}
 		}, ""},
 		"no-leader": {func(f *found) {
-			f.agent.Leadership.Leads, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
+			f.agent.Leadership.HasLeader, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, "no-leader"},
 		"config-refused": {func(f *found) { f.refused = errors.New("line 3: unknown field \"dryrun\"") }, "config-refused"},
 		"config-refused-by-the-agent": {func(f *found) {

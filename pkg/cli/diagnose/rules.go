@@ -70,11 +70,11 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp(f.namespace), bypass(f))
 	case len(view.MissingGrants) > 0:
 		return cause("rights-missing", view.Problem, cmp.Or(f.regrant, view.Remedy), bypass(f))
-	case view.Health == printer.Broken && view.Leads && view.Remedy != "":
+	case view.Health == printer.Broken && view.HasLeader && view.Remedy != "":
 		return cause("agent-down", "the agent is down: "+view.Problem, view.Remedy, bypass(f))
 	case view.Health == printer.Broken && view.Remedy != "":
 		return cause("no-leader", "no agent runs cleanups: "+view.Problem, view.Remedy, bypass(f))
-	case view.Health == printer.Broken && view.Leads:
+	case view.Health == printer.Broken && view.HasLeader:
 		return cause("agent-down", "the agent is down: "+view.Problem, logs, fmt.Sprintf("kubectl -n %s describe pods", f.namespace), bypass(f))
 	case view.Health == printer.Broken:
 		options := []string{logs, fmt.Sprintf("kubectl -n %s get pods", f.namespace), bypass(f)}

@@ -55,9 +55,9 @@ func (a *Agent) read(ctx context.Context) {
 	leadership, err := a.lease.Read(ctx)
 	switch {
 	case err != nil || ctx.Err() != nil:
-	case !leadership.Leads && a.absent.CompareAndSwap(false, true):
+	case !leadership.HasLeader && a.absent.CompareAndSwap(false, true):
 		a.say("%s", command.NoLeader(a.namespace))
-	case leadership.Leads && a.absent.CompareAndSwap(true, false):
+	case leadership.HasLeader && a.absent.CompareAndSwap(true, false):
 		a.say("An agent in namespace %s is leading again.", a.namespace)
 	}
 }

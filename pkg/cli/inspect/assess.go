@@ -124,9 +124,9 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 			agent.RenewedAt = &metav1.Time{Time: lease.Spec.RenewTime.Time}
 		}
 	}
-	leads := s.Leadership.Leads
+	hasLeader := s.Leadership.HasLeader
 	address := cluster.AgentURL(s.Webhook, s.Guard)
-	agent.Outside = s.Deployment == nil && (leads || address != nil)
+	agent.Outside = s.Deployment == nil && (hasLeader || address != nil)
 	if agent.Outside && address != nil { // In the form of install --agent-url.
 		agent.URL = address.Scheme + "://" + address.Host
 	}
@@ -137,16 +137,16 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 			agent.Replicas = *s.Deployment.Spec.Replicas
 		}
 	}
-	agent.Leads, agent.HelmUpgrade = leads, s.helmUpgrade()
+	agent.HasLeader, agent.HelmUpgrade = hasLeader, s.helmUpgrade()
 	switch {
 	case s.Deployment == nil && !agent.Outside:
 		agent.Health, agent.Problem = printer.Missing, fmt.Sprintf("no deployment %s in namespace %s", api.Agent, s.Namespace)
-	case !leads && s.Deployment != nil && agent.Replicas == 0:
+	case !hasLeader && s.Deployment != nil && agent.Replicas == 0:
 		agent.Health, agent.Problem, agent.Stopped = printer.Broken, "scaled to 0 replicas", true
 	case len(s.MissingGrants) > 0:
 		agent.Health, agent.Problem, agent.MissingGrants = printer.Broken, lacksRights(s.MissingGrants), s.MissingGrants
 		agent.Remedy = Reinstall(agent)
-	case !leads:
+	case !hasLeader:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.Deployment != nil && agent.Ready == 0:
 		agent.Health, agent.Problem = printer.Broken, "no pod is ready"

@@ -38,7 +38,7 @@ func working(t *testing.T) *Snapshot {
 		Deployment: &appsv1.Deployment{
 			Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](2)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2},
 		},
-		Leadership: cluster.Leadership{Leads: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		Leadership: cluster.Leadership{HasLeader: true, Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: ptr.To("nodecleanup-agent-7c9f-x2"), LeaseDurationSeconds: ptr.To[int32](15),
 			RenewTime: ptr.To(metav1.NewMicroTime(night.Add(-2 * time.Second))),
 		}}},
@@ -145,7 +145,7 @@ func TestStatusGolden(t *testing.T) {
 		}, false},
 		"dry-run": {func(s *Snapshot) { s.Status.DryRun = true }, true},
 		"no-leader": {func(s *Snapshot) {
-			s.Leadership.Leads, s.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
+			s.Leadership.HasLeader, s.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, false},
 		"service-without-pods": {func(s *Snapshot) {
 			s.Unreached = &Unreached{"Service nodecleanup-agent selects no pod of the agent (selector app=other)", "kubectl nodecleanup install --force-conflicts --wait"}

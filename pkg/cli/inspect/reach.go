@@ -79,7 +79,7 @@ func repair(object metav1.Object, field string) string {
 func assessAnswer(view *printer.Status, s *Snapshot) {
 	why, remedy := "", ""
 	switch agent := view.Agent; {
-	case agent.Health == printer.Missing, s.Deployment != nil && agent.Ready == 0, agent.Outside && !agent.Leads:
+	case agent.Health == printer.Missing, s.Deployment != nil && agent.Ready == 0, agent.Outside && !agent.HasLeader:
 		// The agent's own problem and remedy say why.
 	case s.Unreached != nil:
 		why, remedy = ": "+s.Unreached.Problem, s.Unreached.Remedy

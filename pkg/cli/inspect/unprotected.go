@@ -17,7 +17,7 @@ func Unprotected(node *corev1.Node, selector labels.Selector, agent *printer.Age
 		return fmt.Sprintf("outside the config's nodeSelector %q", selector)
 	case node.DeletionTimestamp != nil:
 		return "deleted before it got the finalizer"
-	case agent != nil && !agent.Leads:
+	case agent != nil && !agent.HasLeader:
 		return "no agent adds the finalizer: " + agent.Problem
 	}
 	return ""

@@ -26,7 +26,7 @@ func TestUnprotected(t *testing.T) {
 		"not selected":     {node("red"), blue, &printer.Agent{}, `outside the config's nodeSelector "pool=blue"`},
 		"deleted":          {deleted, blue, nil, "deleted before it got the finalizer"},
 		"no agent":         {node("blue"), blue, &printer.Agent{Problem: "scaled to 0 replicas"}, "no agent adds the finalizer: scaled to 0 replicas"},
-		"new":              {node("blue"), blue, &printer.Agent{Leads: true}, ""},
+		"new":              {node("blue"), blue, &printer.Agent{HasLeader: true}, ""},
 		"nothing is known": {node("red"), nil, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

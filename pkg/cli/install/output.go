@@ -29,7 +29,7 @@ func (o *Options) diff(results []install.Result) error {
 	return nil
 }
 
-// check reports the health of the completed install. A fault is no failure of the install: a
+// check reports the health of the completed install. A fault is not a failure of the install: a
 // plugin may wait for a system that is set up later.
 func (o *Options) check(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	view := check.AfterInstall(ctx, client, namespace, o.Catalog(), o.ServerTime)

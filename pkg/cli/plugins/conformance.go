@@ -137,7 +137,7 @@ func (o *conformanceOptions) options(service string) (conformance.Options, error
 	base = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path}
 	var params map[string]any
 	if err := json.Unmarshal([]byte(o.Params), &params); err != nil {
-		return conformance.Options{}, exit.Usagef("--params is no JSON object: %w", err)
+		return conformance.Options{}, exit.Usagef("--params is not a JSON object: %w", err)
 	}
 	token, err := fileOf("token", o.TokenFile)
 	if err != nil {

@@ -73,7 +73,7 @@ func (o *Options) Validate() error {
 	return o.Output.Validate()
 }
 
-// follow shows every change. It ends by its timeout or by Ctrl-C, which are no errors.
+// follow shows every change. It ends by its timeout or by Ctrl-C, which are not errors.
 func (o *Options) follow(ctx context.Context, limited bool) error {
 	if limited {
 		var cancel context.CancelFunc

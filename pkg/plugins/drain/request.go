@@ -132,7 +132,7 @@ func (d *drain) request(ctx context.Context, pod *corev1.Pod) (used bool, err er
 // followRequests begins to watch the EvictionRequests of the Node.
 func (d *drain) followRequests(ctx context.Context) error {
 	client, ours := d.client.LifecycleV1alpha1(), requestsOf(d.target.Node.UID)
-	// An API that does not exist, or may not be used, is no outage of the watch.
+	// An API that does not exist, or may not be used, is not an outage of the watch.
 	if _, err := client.EvictionRequests(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: ours.String(), Limit: 1}); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ const restartCheck = 10 * time.Second
 type workload struct {
 	api.Object
 	template corev1.PodTemplateSpec
-	// unsuitable is why a restart is no better than an eviction, or "".
+	// unsuitable is why a restart is not better than an eviction, or "".
 	unsuitable string
 	// stuck is why the rollout does not progress, or "".
 	stuck string

@@ -275,8 +275,8 @@ func TestEveryInvalidOptionIsNamed(t *testing.T) {
 	for _, want := range []string{
 		"headers.E: has a control character in it", "headers.idempotency-key: is set by the plugin", "headers.Host: is set by the plugin",
 		"headers.f: is the same header as F",
-		"url: is no URL that begins with http:// or https://", `method: must be one of POST, PUT, PATCH, DELETE, not "GET"`,
-		`"a b" is no name of a header`, "headers.D: secretKeyRef needs name and key", "alsoAccept[0]: 7 is no HTTP status",
+		"url: is not a URL that starts with http:// or https://", `method: must be one of POST, PUT, PATCH, DELETE, not "GET"`,
+		`"a b" is not a valid header name`, "headers.D: secretKeyRef needs name and key", "alsoAccept[0]: 7 is not an HTTP status code",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is missing in\n%s", want, all)

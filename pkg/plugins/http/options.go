@@ -72,7 +72,7 @@ func (o *options) Validate() []error {
 		value, canonical := o.Headers[name], http.CanonicalHeaderKey(name)
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
-			fault("headers", "%q is no name of a header", name)
+			fault("headers", "%q is not a valid header name", name)
 		case slices.Contains(ownHeaders(), canonical):
 			fault("headers."+name, "is set by the plugin")
 		case known[canonical] != "":
@@ -93,7 +93,7 @@ func (o *options) Validate() []error {
 	if o.Body.Empty() && o.ContentType != "" {
 		fault("contentType", "needs body")
 	} else if _, _, err := mime.ParseMediaType(cmp.Or(o.ContentType, jsonType)); err != nil {
-		fault("contentType", "%q is no media type: %v", o.ContentType, err)
+		fault("contentType", "%q is not a valid media type: %v", o.ContentType, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Outputs)) {
 		if err := cleanup.CheckOutput(name, ""); err != nil {
@@ -115,7 +115,7 @@ func (o *options) Validate() []error {
 	for option, statuses := range map[string][]int{"alsoAccept": o.AlsoAccept, "expectStatus": o.ExpectStatus} {
 		for i, status := range statuses {
 			if status < 100 || status > 599 {
-				fault(fmt.Sprintf("%s[%d]", option, i), "%d is no HTTP status", status)
+				fault(fmt.Sprintf("%s[%d]", option, i), "%d is not an HTTP status code", status)
 			}
 		}
 	}

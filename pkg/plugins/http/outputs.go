@@ -43,7 +43,7 @@ func (p *plugin) recordOutputs(body io.Reader, target cleanup.Target) {
 	decoder := json.NewDecoder(io.LimitReader(body, maxAnswer))
 	decoder.UseNumber()
 	if err := decoder.Decode(&answer); err != nil {
-		target.Log.Warn("the answer has no outputs: it is no JSON of at most 64 KiB", "url", p.where(), "err", p.conceal(err))
+		target.Log.Warn("the answer has no outputs: it is not JSON of at most 64 KiB", "url", p.where(), "err", p.conceal(err))
 		return
 	}
 	for _, name := range p.OutputNames() {

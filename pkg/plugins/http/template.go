@@ -81,7 +81,7 @@ func (o *options) bodyProblem() string {
 	}
 	if text := sample(o.Body); !o.Body.Empty() && o.bodyType() == jsonType {
 		if err := json.Unmarshal([]byte(text), new(any)); err != nil {
-			return fmt.Sprintf("is no JSON: %v; for another format set contentType", err)
+			return fmt.Sprintf("is not valid JSON: %v; for another format set contentType", err)
 		}
 	}
 	return ""
@@ -115,7 +115,7 @@ func (o *options) expandBody(target cleanup.Target) ([]byte, error) {
 		return nil, fmt.Errorf("expanding the body: %w", err)
 	}
 	if o.bodyType() == jsonType && !json.Valid([]byte(text)) {
-		return nil, cleanup.Permanent(errors.New("expanding the body: the result is no JSON: put the references between quotes"))
+		return nil, cleanup.Permanent(errors.New("expanding the body: the result is not valid JSON: put the references between quotes"))
 	}
 	return []byte(text), nil
 }

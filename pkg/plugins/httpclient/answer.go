@@ -18,7 +18,7 @@ func Status(response *http.Response) string {
 	return strings.TrimSpace(fmt.Sprint(response.StatusCode, " ", http.StatusText(response.StatusCode)))
 }
 
-// Classify marks the error about a response that is no success: Permanent if the status says that the
+// Classify marks the error about a response that is not a success: Permanent if the status says that the
 // same request cannot succeed later, and with the delay that the server asks for.
 func Classify(err error, response *http.Response) error {
 	switch code := response.StatusCode; {

@@ -18,7 +18,7 @@ import (
 func ParseURL(text string) (*url.URL, error) {
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, errors.New("is no URL that begins with http:// or https://")
+		return nil, errors.New("is not a URL that starts with http:// or https://")
 	}
 	return parsed, nil
 }

@@ -66,7 +66,7 @@ func (t *Trust) Client(ctx context.Context, base *http.Client, secrets cleanup.S
 	if from[1] != "" {
 		pair, err := tls.X509KeyPair([]byte(from[1]), []byte(from[2]))
 		if err != nil { // It is not wrapped: it may quote the key.
-			return nil, errors.New("the client certificate and its key are no PEM, or do not belong together")
+			return nil, errors.New("the client certificate and its key are not PEM, or do not belong together")
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
@@ -120,16 +120,16 @@ func ParseBundle(bundle string) (*x509.CertPool, error) {
 	for rest := bytes.TrimSpace([]byte(bundle)); len(rest) > 0; found++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
-			return nil, errors.New("holds something else than PEM certificates")
+			return nil, errors.New("contains something other than PEM certificates")
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("holds a certificate that cannot be read, number %d", found+1)
+			return nil, fmt.Errorf("contains a certificate that cannot be parsed, number %d", found+1)
 		}
 		roots.AddCert(certificate)
 	}
 	if found == 0 {
-		return nil, errors.New("holds no certificate")
+		return nil, errors.New("contains no certificate")
 	}
 	return roots, nil
 }

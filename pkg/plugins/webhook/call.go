@@ -126,7 +126,7 @@ func (p *plugin) call(ctx context.Context, limit time.Duration, method, path str
 	return nil, secrets, httpclient.Classify(err, response)
 }
 
-// problem returns the message of a response that is no success, or all of it if it has none.
+// problem returns the message of a response that is not a success, or all of it if it has none.
 func problem(data []byte) string {
 	if decoded, err := webhookplugin.Decode[webhookplugin.Problem](data); err == nil && decoded.Message != "" {
 		return decoded.Message

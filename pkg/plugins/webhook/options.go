@@ -109,7 +109,7 @@ func (o *options) urlProblem() string {
 	parsed, err := httpclient.ParseURL(o.URL)
 	switch {
 	case err != nil:
-		return "is no URL that begins with https://"
+		return "is not a URL that starts with https://"
 	case parsed.User != nil:
 		return "must not contain a user: use token"
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":

@@ -191,7 +191,7 @@ func TestAnswersAreClassified(t *testing.T) {
 		"failed, later":     {status: 200, body: `{"state":"Failed","message":"busy","retryAfterSeconds":90}`, after: 90 * time.Second, says: "busy"},
 		"rejected":          {status: 200, body: `{"state":"Failed","message":"change freeze","permanent":true}`, permanent: true, says: "change freeze"},
 		"silent":            {status: 200, body: `{"state":"Failed"}`, says: "without a message"},
-		"another server":    {status: 200, body: `<html>welcome</html>`, says: "the answer is not valid: it is no JSON of this protocol"},
+		"another server":    {status: 200, body: `<html>welcome</html>`, says: "the answer is not valid: it is not valid JSON of this protocol"},
 		"empty":             {status: 200, says: "the answer is not valid"},
 		"no content":        {status: 204, says: "the answer is not valid"},
 		"no state":          {status: 200, body: `{}`, says: "the answer is not valid: state is missing"},
@@ -555,7 +555,7 @@ func TestClientCertificateIsPresented(t *testing.T) {
 func TestEveryInvalidOptionIsNamed(t *testing.T) {
 	for options, want := range map[string]string{
 		`{}`:                              "url: must be given",
-		`{"url":"ftp://x"}`:               "url: is no URL that begins with https://",
+		`{"url":"ftp://x"}`:               "url: is not a URL that starts with https://",
 		`{"url":"http://x"}`:              "url: must begin with https://, or set allowHTTP: true",
 		`{"url":"https://u:p@x"}`:         "url: must not contain a user: use token",
 		`{"url":"https://x/?a=b"}`:        "url: must end with the host or a path, without a query: use params",
@@ -563,7 +563,7 @@ func TestEveryInvalidOptionIsNamed(t *testing.T) {
 		`{"url":"https://x","token":"t"}`: "token: must be in a Secret: {secretKeyRef: {name: …, key: …}}",
 		`{"url":"https://x","clientKey":{"secretKeyRef":{"name":"s","key":"k"}}}`:     "clientKey: must be given together with clientCertificate",
 		`{"url":"https://x","hmacSecret":{"secretKeyRef":{"name":"s"}}}`:              "hmacSecret: secretKeyRef needs name and key",
-		`{"url":"https://x","caBundle":"nonsense"}`:                                   "caBundle: holds something else than PEM certificates",
+		`{"url":"https://x","caBundle":"nonsense"}`:                                   "caBundle: contains something other than PEM certificates",
 		`{"url":"https://x","callTimeout":"31s"}`:                                     "callTimeout: must be from 1s to 30s, not 31s",
 		`{"url":"https://x","params":{"a":[{"b":{"secretKeyRef":{}}}]}}`:              "params.a[0].b: is sent as it is written, a Secret is not read: use token or hmacSecret",
 		`{"url":"https://x","params":{"a":"` + strings.Repeat("x", maxParams) + `"}}`: "params: have 16392 bytes as JSON, the maximum is 16384",

@@ -117,7 +117,7 @@ func malformed(ctx context.Context, s *suite) finding {
 		what, method, path string
 		body               []byte
 	}{
-		{"a body that is no JSON", http.MethodPost, webhookplugin.CleanupPath, []byte("node=conformance")},
+		{"a body that is not JSON", http.MethodPost, webhookplugin.CleanupPath, []byte("node=conformance")},
 		{"an empty body", http.MethodPost, webhookplugin.CleanupPath, nil},
 		{"a JSON array", http.MethodPost, webhookplugin.CleanupPath, []byte("[]")},
 		{"a request without idempotencyKey", http.MethodPost, webhookplugin.CleanupPath, without("idempotencyKey")},

@@ -161,7 +161,7 @@ func TestEachFaultIsFound(t *testing.T) {
 		"no discovery":         {good(), rewrite("/v1/", always(404, "not found")), "discovery", Failed, "404 Not Found"},
 		"unhealthy":            {good(), rewrite("/v1/health", always(503, `{"message":"no database"}`)), "health", Failed, "503 Service Unavailable: no database"},
 		"open":                 {good(), ignoreCredentials, "authentication", Failed, "a request with a signature by another secret is answered with 400"},
-		"takes everything":     {good(), rewrite("/v1/cleanup", always(200, `{"state":"Done"}`)), "malformed", Failed, "a body that is no JSON is answered with 200"},
+		"takes everything":     {good(), rewrite("/v1/cleanup", always(200, `{"state":"Done"}`)), "malformed", Failed, "a body that is not JSON is answered with 200"},
 		"breaks":               {good(), rewrite("/v1/cleanup", func(status int, body string) (int, string) { return max(status, 500), body }), "malformed", Failed, "500"},
 		"fails":                {&tickets{fails: "the disk is full"}, nil, "cleanup", Failed, "the service failed: the disk is full"},
 		"a state of its own":   {good(), rewrite("/v1/cleanup", replace(`"Done"`, `"Finished"`)), "cleanup", Failed, `state is "Finished"`},

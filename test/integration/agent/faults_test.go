@@ -52,7 +52,7 @@ func TestMisbehavingServicesDoNotBlockOtherSteps(t *testing.T) {
 				return
 			}
 			defer connection.Close()
-			fmt.Fprint(connection, "\x00\x01 this is no HTTP\r\n\r\n")
+			fmt.Fprint(connection, "\x00\x01 this is not HTTP\r\n\r\n")
 		case path == "refuses":
 			w.WriteHeader(http.StatusForbidden)
 		}

@@ -104,7 +104,7 @@ func TestStatusNamesAMissingClusterRoleBinding(t *testing.T) {
 	}
 	const fault, fix = "the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist", "kubectl nodecleanup install --agent-url https://127.0.0.1:1"
 	view := status(t, exit.Unhealthy)
-	if view.Agent.Health != printer.Broken || view.Agent.Problem != fault || !view.Agent.Leads || view.Next != fix {
+	if view.Agent.Health != printer.Broken || view.Agent.Problem != fault || !view.Agent.HasLeader || view.Next != fix {
 		t.Errorf("agent %+v, next %q", view.Agent, view.Next)
 	}
 	diagnosis := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "worker")).out

@@ -144,7 +144,7 @@ func meaning(t *testing.T, object *unstructured.Unstructured) map[string]any {
 	}
 	var config map[string]any
 	if err := marshal.Unmarshal([]byte(written), &config); err != nil {
-		t.Fatalf("the config is no YAML: %v\n%s", err, written)
+		t.Fatalf("the config is not YAML: %v\n%s", err, written)
 	}
 	object = object.DeepCopy()
 	unstructured.RemoveNestedField(object.Object, "data", api.ConfigKey)

@@ -155,7 +155,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"mount":                 {"extraVolumeMounts: [{name: more, mountpath: /more}]", "mountpath"},
 		"issuer without name":   {"certManager: {issuerRef: {kind: ClusterIssuer}}", "issuerRef"},
 		"own selector":          {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}]", "topologySpreadConstraints"},
-		"secret that is no map": {"secrets: {inventory: 'https://inventory.example'}", "inventory"},
+		"secret that is not a map": {"secrets: {inventory: 'https://inventory.example'}", "inventory"},
 		"private key as CA":     {"webhookCallers: {clientCA: \"-----BEGIN CERTIFICATE-----\\n-----BEGIN PRIVATE KEY-----\"}", "clientCA"},
 		"flag":                  {"extraArgs: [lease-duration=30s]", "extraArgs"},
 		"newline in a tag":      {"image: {tag: \"v1\\nb: c\"}", "/image/tag"},
