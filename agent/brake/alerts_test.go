@@ -123,7 +123,7 @@ func TestAlertsOfPrometheus(t *testing.T) {
 		"none":                         {http.StatusOK, `{"status":"success","data":{"alerts":[]}}`, "token", []string{}, ""},
 		"an error":                     {http.StatusOK, `{"status":"error"}`, "token", nil, `status "error"`},
 		"no Prometheus":                {http.StatusNotFound, "", "token", nil, "404 Not Found"},
-		"an answer that is not JSON":    {http.StatusOK, "<html>", "token", nil, "invalid character"},
+		"an answer that is not JSON":   {http.StatusOK, "<html>", "token", nil, "invalid character"},
 		"a Secret that does not exist": {http.StatusOK, alerts, "other", nil, "there is no such secret"},
 	} {
 		t.Run(name, func(t *testing.T) {

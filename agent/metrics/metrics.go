@@ -38,20 +38,20 @@ func New() *Metrics {
 		registry: prometheus.NewRegistry(),
 		webhookRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_webhook_requests_total",
-			Help: "Admission requests. A CREATE is patched or unchanged. A DELETE is allowed, refused, or error: the guard could not read what it needs, or answered 429. An invalid request is refused, with an empty operation.",
+			Help: "Admission requests by operation and result. CREATE: patched or unchanged. DELETE: allowed, refused, or error (the delete guard could not read what it needs, or answered 429). An invalid request has an empty operation and the result refused.",
 		}, []string{"operation", "result"}),
 		webhookDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_webhook_duration_seconds",
-			Help:    "Time to answer an admission request.",
+			Help:    "Time to answer an admission request, in seconds.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 2},
 		}, []string{"operation"}),
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_operations_total",
-			Help: "Finished step attempts, and skipped steps, by result.",
+			Help: "Finished attempts of steps, and skipped steps, by plugin and result.",
 		}, []string{"plugin", "result"}),
 		operationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "node_cleanup_duration_seconds",
-			Help:    "Duration of one step attempt.",
+			Help:    "Duration of one attempt of a step, in seconds.",
 			Buckets: []float64{.01, .1, .5, 1, 5, 15, 60, 300, 900, 1800, 3600},
 		}, []string{"plugin"}),
 		unprotected: prometheus.NewCounter(prometheus.CounterOpts{
@@ -64,15 +64,15 @@ func New() *Metrics {
 		}),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_leader",
-			Help: "1 on the leader, 0 on the other agents.",
+			Help: "1 if this agent is the leader, otherwise 0.",
 		}),
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_paused",
-			Help: "1 for each cause that prevents cleanups from starting: an operator pause, the brake, or a closed maintenance window. All causes are 0 until the leader has read the state, and on the other agents.",
+			Help: "1 for each cause that keeps cleanups from starting: pause (by an operator), brake, or window (no maintenance window is open). 0 on agents that are not the leader, and until the leader has read the state.",
 		}, []string{"cause"}),
 		configReloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_config_reloads_total",
-			Help: "Changes of the config since the agent started.",
+			Help: "Changes of the config since the agent started, by result (success or error).",
 		}, []string{"result"}),
 		configOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_successful",
@@ -80,7 +80,7 @@ func New() *Metrics {
 		}),
 		configInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_info",
-			Help: "1 for the active config.",
+			Help: "Always 1. The label hash identifies the active config.",
 		}, []string{"hash"}),
 		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_config_last_reload_success_timestamp_seconds",
@@ -88,7 +88,7 @@ func New() *Metrics {
 		}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "node_cleanup_retries_total",
-			Help: "Attempts of steps after their first attempt.",
+			Help: "Retries of steps: the attempts after the first one.",
 		}, []string{"plugin"}),
 		pluginHealthy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "node_cleanup_plugin_healthy",

@@ -41,7 +41,7 @@ func TestConformanceReportsEachCheck(t *testing.T) {
 		"unreachable": {[]string{"http://127.0.0.1:1", "-o", "short"}, exit.Unhealthy, []string{"error discovery: Get \"http://127.0.0.1:1/v1/\": dial tcp", "1 failed, 10 skipped"}},
 		"list":        {[]string{"--list", "-o", "name"}, exit.OK, []string{"check/idempotency\n"}},
 		"no URL":      {nil, exit.Usage, []string{"takes the URL of one service"}},
-		"a host":      {[]string{"localhost"}, exit.Usage, []string{"is no URL"}},
+		"a host":      {[]string{"localhost"}, exit.Usage, []string{"is not a URL"}},
 		"with path":   {[]string{server.URL + "/v1/"}, exit.Usage, []string{"leave out the path /v1"}},
 		"params":      {[]string{server.URL, "--params", "[]"}, exit.Usage, []string{"--params is not a JSON object"}},
 		"no file":     {[]string{server.URL, "--token-file", token + "x"}, exit.Failure, []string{"reading the token"}},

@@ -28,7 +28,7 @@ func (r *Remover) removeNamespace(ctx context.Context, namespace string) error {
 		return fmt.Errorf("reading namespace %s: %w", namespace, err)
 	}
 	if !ours(home) {
-		r.say("namespace %s stays: install did not create it", namespace)
+		r.say("namespace %s is kept: install did not create it", namespace)
 		return nil
 	}
 	if err := r.delete(ctx, Object{kind: kindNamed("Namespace"), Name: namespace}); err != nil {

@@ -45,7 +45,7 @@ func New(environment *command.Environment) *cobra.Command {
 The agent does not run the remaining steps: it evicts no pods, waits for no volumes and
 notifies no other system. Your name and the reason are kept in an Event and in the run record.
 
-A node that is being deleted is released now. If no agent is leading, this command
+A node that is being deleted is released now. If no agent is the leader, this command
 writes the run record and the Event, and releases the node itself.
 
 If a node is not being deleted, the command marks it. If the node is deleted before the
@@ -149,7 +149,7 @@ func (o *Options) release(ctx context.Context, releaser *releaser, results *comm
 		return nil
 	case errors.Is(err, errLeads):
 		results.Done("node/%s bypassed", node.Name)
-		results.Progress(node.Name, "An agent leads now and releases the node.")
+		results.Progress(node.Name, "An agent is the leader now and releases the node.")
 		return nil
 	case errors.Is(err, errReleased):
 		results.Done("node/%s bypassed", node.Name)
@@ -196,7 +196,7 @@ func (o *Options) consequences(ctx context.Context, client kubernetes.Interface,
 		o.Say("And %s.", api.Count(more, "more node"))
 	}
 	if release != nil {
-		o.Say("No agent in namespace %s is leading. This command records the bypass and releases the nodes that are being deleted.", namespace)
+		o.Say("No agent in namespace %s is the leader. This command records the bypass and releases the nodes that are being deleted.", namespace)
 	} else {
 		o.WarnWithoutLeader(ctx, client, namespace)
 	}
@@ -212,7 +212,7 @@ func (o *Options) withoutAgent(ctx context.Context, client kubernetes.Interface,
 	lease := &cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: o.ServerTime}
 	leadership, err := lease.Read(ctx)
 	if err != nil {
-		o.Say("Cannot read whether an agent is leading: %v", err)
+		o.Say("Cannot read whether an agent is the leader: %v", err)
 		return nil, nil
 	}
 	if leadership.HasLeader {

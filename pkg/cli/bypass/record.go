@@ -46,7 +46,7 @@ func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, err
 			err = fmt.Errorf("the run record is about node UID %s", run.NodeUID)
 		}
 		if err != nil {
-			run, unknown = nil, fmt.Sprintf("; which of its steps are done is not known: %v", err)
+			run, unknown = nil, fmt.Sprintf("; it is not known which of its steps are done: %v", err)
 		}
 		if run != nil && run.State == api.Bypassed { // Written by an earlier attempt, or by a user whose mark is newer.
 			if _, err := r.again(ctx, node); err != nil {
@@ -58,7 +58,7 @@ func (r *releaser) record(ctx context.Context, node *corev1.Node) (*written, err
 		run = api.NewRun(node, r.now())
 	}
 	if err := r.steps(ctx, run, node); err != nil && unknown == "" {
-		unknown = fmt.Sprintf("; which steps it had is not known: %s", strings.ReplaceAll(err.Error(), "\n", " "))
+		unknown = fmt.Sprintf("; it is not known which steps it had: %s", strings.ReplaceAll(err.Error(), "\n", " "))
 	}
 	r.close(run, node)
 	run.Message += unknown

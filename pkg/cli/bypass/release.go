@@ -39,7 +39,7 @@ type releaser struct {
 // Reasons why this command does not release the Node.
 var (
 	errReleased  = errors.New("another user or an agent has released the node")
-	errLeads     = errors.New("an agent leads now and releases the node")
+	errLeads     = errors.New("an agent is the leader now and releases the node")
 	errOvertaken = errors.New("the bypass was changed or removed in the meantime")
 )
 
@@ -85,7 +85,7 @@ func (r *releaser) release(ctx context.Context, node *corev1.Node) error {
 			return err
 		}
 	}
-	return fmt.Errorf("releasing node %s: others change the node or its run record all the time; run it again", node.Name)
+	return fmt.Errorf("releasing node %s: other clients keep changing the node or its run record; run the command again", node.Name)
 }
 
 // again reads a Node that another client has changed. It returns an error if this command must not
@@ -147,7 +147,7 @@ func (r *releaser) unreleased(ctx context.Context, node *corev1.Node, record *wr
 	if api.Refused(cause) {
 		cause = errors.Join(cause, r.undo(ctx, record))
 	} else if record != nil {
-		what = "whether the node was released is not known: run it again"
+		what = "it is not known whether the node was released: run it again"
 	}
 	patch, err := json.Marshal(removal(node, ""))
 	if err != nil {

@@ -48,7 +48,7 @@ func admission(ctx context.Context, s *subject) result {
 		return failed("the API server refuses a new node: "+selected.err.Error(), "kubectl get mutatingwebhookconfiguration "+api.WebhookName+" -o yaml")
 	case !selected.finalizer && unknown != nil:
 		// The agent may protect only Nodes that the nodeSelector of an earlier config selects.
-		return skip(errors.New("not tested: the config cannot be read or is not valid, so the nodeSelector is not known"))
+		return skip(errors.New("not tested: without a readable and valid config, the nodeSelector is not known"))
 	case !selected.finalizer:
 		return failed("missing: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingTrust())+"The agent adds the finalizer later", s.webhookRemedy(status))
 	case selected.answered && slices.Contains(status.Admission.Ways, "policy"):
@@ -108,23 +108,23 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	case err != nil && !wait.Interrupted(err):
 		return skip(err)
 	case node == nil:
-		return skip(errors.New("there is no node whose deletion could be tried in a dry run"))
+		return skip(errors.New("there is no node to test with a dry-run deletion"))
 	case denied.Name == api.GuardHook && denied.Kind == api.WebhookDenied:
-		return pass(fmt.Sprintf("it denied a dry run of deleting node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
+		return pass(fmt.Sprintf("it denied a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case denied.Name == api.GuardHook:
 		return failed(fmt.Sprintf("%v, so %s", answer.err, guardFails(status)), s.webhookRemedy(status))
 	case answer.answered:
-		return pass(fmt.Sprintf("it answered a dry run of deleting node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
+		return pass(fmt.Sprintf("it answered a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case missing != nil:
 		return skip(missing)
 	case answer.err != nil:
-		return skip(fmt.Errorf("deleting node %s in a dry run: %w", node.Name, answer.err))
+		return skip(fmt.Errorf("the dry-run deletion of node %s failed: %w", node.Name, answer.err))
 	}
 	cause := s.cause(ctx, s.guardTrust())
 	if cause == "" && !version.Fits(version.Version, status.Agent.Version) {
 		return skip(errors.New("it was not tested: " + otherVersion(status)))
 	}
-	return failed(fmt.Sprintf("the API server got no answer from it in a dry run of deleting node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status))
+	return failed(fmt.Sprintf("the API server got no answer from it to a dry-run deletion of node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status))
 }
 
 // maxNodes limits how many Nodes are read to find a protected one.
@@ -164,7 +164,7 @@ type dryRun struct {
 // lacks returns an error that names the right that the caller lacks, or nil.
 func (d dryRun) lacks(right string) error {
 	if apierrors.IsForbidden(d.err) && api.FailureOf(d.err).Kind == "" {
-		return fmt.Errorf("you lack: %s (%w)", right, d.err)
+		return fmt.Errorf("you lack: %s", right)
 	}
 	return nil
 }

@@ -105,11 +105,11 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		outcome printer.Outcome
 		says    []string
 	}{
-		"it answers": {answer{200, ok, api.DryRunWarning(api.GuardHook)}, nil, 0, printer.Pass, []string{"it answered a dry run of deleting node worker; failurePolicy Ignore"}},
+		"it answers": {answer{200, ok, api.DryRunWarning(api.GuardHook)}, nil, 0, printer.Pass, []string{"it answered a dry-run deletion of node worker; failurePolicy Ignore"}},
 		"it denies": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, hook+"denied the request: protected"), ""}, nil, 0, printer.Pass,
-			[]string{"it denied a dry run of deleting node worker"}},
+			[]string{"it denied a dry-run deletion of node worker"}},
 		"no answer, another CA": {answer{200, ok, ""}, nil, 0, printer.Error, []string{
-			"the API server got no answer from it in a dry run of deleting node worker", "so deletions of nodes are not guarded", "x509: certificate signed by unknown authority",
+			"the API server got no answer from it to a dry-run deletion of node worker", "so deletions of nodes are not guarded", "x509: certificate signed by unknown authority",
 		}},
 		"no answer within the webhook's timeout": {answer{200, ok, ""}, nil, 4 * time.Second, printer.Error, []string{"got no answer", "not guarded"}},
 		"no answer, another issuer": {answer{200, ok, ""}, func(s *subject) {
@@ -123,7 +123,7 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		"no right": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, `nodes "worker" is forbidden: User "bob" cannot delete resource "nodes"`), ""}, nil, 0, printer.Skip,
 			[]string{"you lack: delete nodes"}},
 		"another webhook": {answer{400, errorStatus(400, metav1.StatusReasonBadRequest, `admission webhook "x.example.com" does not support dry run`), ""}, nil, 0, printer.Skip,
-			[]string{`deleting node worker in a dry run: admission webhook "x.example.com" does not support dry run`}},
+			[]string{`the dry-run deletion of node worker failed: admission webhook "x.example.com" does not support dry run`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 		"the policy does nothing": {answer{201, protected, answered}, nil, printer.Warning, "the webhook adds it, but the policy does not"},
 		"neither adds it":         {answer{201, bare, ""}, nil, printer.Error, "missing: neither the policy nor the webhook added it"},
 		"neither adds it, invalid config": {answer{201, bare, ""}, func(s *subject) { s.config, s.configErr = nil, fmt.Errorf("line 3") }, printer.Skip,
-			"not tested: the config cannot be read or is not valid"},
+			"not tested: without a readable and valid config"},
 		"no right": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, `nodes is forbidden: User "bob" cannot create resource "nodes"`), ""}, nil, printer.Skip, "you lack: create nodes"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,7 +30,7 @@ func agentRights(ctx context.Context, s *subject) result {
 				cause += "; "
 			}
 		}
-		return failed(cause+"it lacks: "+rights.Some(missing), hint)
+		return failed(cause+"the agent lacks: "+rights.Some(missing), hint)
 	}
 	settings, err := s.settings(ctx)
 	if err != nil {
@@ -72,5 +72,5 @@ func (s *subject) lacking(ctx context.Context, steps string, rules []rbacv1.Poli
 	if status, err := s.readStatus(ctx); err == nil {
 		grant = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
 	}
-	return failed("it lacks: "+steps, grant+"; or apply this manifest:\n"+access.Manifest(s.namespace, rules))
+	return failed("the agent lacks: "+steps, grant+"; or apply this manifest:\n"+access.Manifest(s.namespace, rules))
 }

@@ -43,12 +43,13 @@ func New(environment *command.Environment, catalog func() []cleanup.Descriptor) 
 		Short: "Check the install, or with --pre whether a cluster is ready for one",
 		Long: `Check the install: the agent, its rights and version, the config, and the plugins.
 
-The API server hides the errors of webhooks with failurePolicy Ignore. Therefore check
-also creates and deletes a node in a dry run: the finalizer must be on the new node, and
-the delete guard must answer. If possible, check reports whether the policy or the webhook
-added the finalizer. This needs the rights to create and delete nodes.
+The API server hides the errors of webhooks with failurePolicy Ignore. So check also
+creates and deletes a node in a dry run: the new node must have the finalizer, and the
+delete guard must answer. If possible, check reports whether the policy or the webhook
+added the finalizer. The dry runs need the rights to create and delete nodes.
 
-Nothing is changed. A check that needs a right that you lack is skipped, and names it.
+The command changes nothing. If you lack a right that a check needs, the command skips the
+check and names the right.
 
 Each check has an ID that stays the same; --list shows them. If a check fails, the exit
 code is 3. With --fail-on=warning, a warning also counts as a failure.`,
@@ -150,7 +151,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	case blind != "":
 		return &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("checking: no check of the install could be made: %s", blind),
+			Code: exit.Failure, Err: fmt.Errorf("checking the install: every check was skipped: %s", blind),
 			Next: "Ask a cluster administrator for the ClusterRole and the Role nodecleanup-viewer.",
 		}
 	case !view.Passed:

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -78,8 +79,13 @@ func pass(detail string) result         { return result{outcome: printer.Pass, d
 func failed(detail, hint string) result { return result{printer.Error, detail, hint} }
 func warn(detail, hint string) result   { return result{printer.Warning, detail, hint} }
 
-// skip is the result of a check that could not run.
-func skip(err error) result { return result{outcome: printer.Skip, detail: err.Error()} }
+// skip is the result of a check that could not run. For a denied request, it names only the right.
+func skip(err error) result {
+	if right, denied := access.Denied(err); denied {
+		return result{outcome: printer.Skip, detail: "you lack: " + access.Describe(right)}
+	}
+	return result{outcome: printer.Skip, detail: err.Error()}
+}
 
 // readStatus reads the state of the install once.
 func (s *subject) readStatus(ctx context.Context) (*printer.Status, error) {
@@ -124,7 +130,7 @@ func agent(ctx context.Context, s *subject) result {
 	case status.Agent.Health == printer.Missing:
 		return failed(status.Agent.Problem, inspect.Reinstall(status.Agent))
 	case status.Agent.Outside:
-		return warn("it runs outside the cluster, for development", "for production, install it in the cluster: "+api.Documents+"install.md")
+		return warn("it runs outside the cluster, which is for development only", "for production, install it in the cluster: "+api.Documents+"install.md")
 	case status.Agent.Stopped:
 		return failed(status.Agent.Problem, inspect.ScaleUp(s.namespace))
 	}
@@ -148,7 +154,7 @@ func leader(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case !status.Agent.HasLeader:
-		return failed(orElse(status.Agent.Problem, "no leader"), orElse(status.Agent.Remedy, s.logs(status, "--tail=20")))
+		return failed(orElse(status.Agent.Problem, "no agent is the leader"), orElse(status.Agent.Remedy, s.logs(status, "--tail=20")))
 	}
 	return pass(status.Agent.Leader)
 }
@@ -165,11 +171,11 @@ func versions(ctx context.Context, s *subject) result {
 		if status.Agent.Outside {
 			hint = "start an agent of this version outside the cluster, or use the CLI of the agent's version"
 		}
-		return warn(fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version), hint)
+		return warn(fmt.Sprintf("the agent is %s, this CLI is %s", status.Agent.Version, version.Version), hint)
 	}
 	found := version.Version
 	if found != status.Agent.Version {
-		found = fmt.Sprintf("the agent is %s, this CLI %s", status.Agent.Version, version.Version)
+		found = fmt.Sprintf("the agent is %s, this CLI is %s", status.Agent.Version, version.Version)
 	}
 	return pass(strings.TrimPrefix(s.stale(status)+": "+found, ": "))
 }
@@ -218,6 +224,9 @@ func cleanups(ctx context.Context, s *subject) result {
 	if status.Agent.Health.Bad() && len(status.Cleanups) > 0 {
 		return warn(fmt.Sprintf("%d pending, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
 	}
+	if len(status.Cleanups) == 0 {
+		return pass("none")
+	}
 	return pass(fmt.Sprintf("%d, none needs attention", len(status.Cleanups)))
 }
 
@@ -243,7 +252,7 @@ func installRights(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case len(missing) > 0:
-		return warn("you lack: "+rights.Some(missing), "installing and upgrading is for a cluster administrator: use --as or --context")
+		return warn("you lack: "+rights.Some(missing), "only a cluster administrator can install and upgrade: choose another user with --as or --context")
 	}
 	return pass("complete")
 }
@@ -254,7 +263,7 @@ func operateRights(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case len(missing) > 0:
-		return warn("you lack: "+rights.Some(missing), "you can look, but not clean up, retry or bypass: ask a cluster administrator")
+		return warn("you lack: "+rights.Some(missing), "ask a cluster administrator for the ClusterRole and the Role nodecleanup-operator")
 	}
 	return pass("complete")
 }

@@ -117,7 +117,7 @@ func (s *subject) blind(status *printer.Status) string {
 	if len(unread) == 0 {
 		return ""
 	}
-	return "it lacks: " + access.DescribeAll(unread)
+	return "the agent lacks: " + access.DescribeAll(unread)
 }
 
 // guardFails describes the consequence if the API server cannot reach the delete guard.

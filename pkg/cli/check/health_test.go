@@ -65,7 +65,7 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"certificate, the guard's ends first": {bind(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
 		}, printer.Warning, "expires in 60m"},
-		"guard":                          {bind(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node whose deletion could be tried"},
+		"guard":                          {bind(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node to test with a dry-run deletion"},
 		"guard, agent down":              {bind(t, guard), withoutLeader, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
 		"guard, agent down, policy Fail": {bind(t, guard), func(s *printer.Status) { withoutLeader(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
 		"guard, agent outside":           {bind(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},

@@ -52,11 +52,11 @@ func shadowed(context.Context, *subject) result {
 	}
 	switch len(found) {
 	case 0:
-		return warn("none, so `kubectl nodecleanup` is not found", "put this program into a folder of the PATH")
+		return warn("it is not on the PATH, so `kubectl nodecleanup` does not work", "move this program into a folder that is on the PATH")
 	case 1:
 		return pass(found[0])
 	}
-	return warn(fmt.Sprintf("kubectl runs %s; the PATH also has %s", found[0], strings.Join(found[1:], ", ")), "remove the others: kubectl plugin list")
+	return warn(fmt.Sprintf("kubectl runs %s; the PATH also has %s", found[0], strings.Join(found[1:], ", ")), "remove the other copies: kubectl plugin list shows them")
 }
 
 func (s *subject) settings(ctx context.Context) (*config.Config, error) {
@@ -86,7 +86,7 @@ func configValid(ctx context.Context, s *subject) result {
 		return failed("the agent refuses it: "+status.Config.Problem, hint)
 	case status.Config.Hash != "" && status.Config.Hash != settings.Hash:
 		return warn(fmt.Sprintf("the agent uses config %s, and the ConfigMap contains config %s", status.Config.Hash, settings.Hash),
-			"wait some seconds; an agent that was started with --config uses its file")
+			"wait a few seconds; an agent that was started with --config uses its file, not the ConfigMap")
 	}
 	return pass(fmt.Sprintf("%s, config %s", api.Count(len(settings.Steps), "step"), settings.Hash))
 }
@@ -124,6 +124,9 @@ func secretsThere(ctx context.Context, s *subject) result {
 			}
 		}
 	}
+	if number == 0 {
+		return pass("none")
+	}
 	return pass(api.Count(number, "key"))
 }
 
@@ -151,11 +154,11 @@ func metrics(ctx context.Context, s *subject) result {
 	case apierrors.IsForbidden(err):
 		return skip(err)
 	case err != nil:
-		return warn(fmt.Sprintf("asking pod %s: %v", name, err), fmt.Sprintf("kubectl -n %s logs %s --tail=20", s.namespace, name))
+		return warn(fmt.Sprintf("reading the metrics of pod %s: %v", name, err), fmt.Sprintf("kubectl -n %s logs %s --tail=20", s.namespace, name))
 	case !strings.Contains(string(answer), "node_cleanup_"):
-		return warn(fmt.Sprintf("pod %s answers without metrics of nodecleanup", name), "check which program listens on the port: kubectl -n "+s.namespace+" describe pod "+name)
+		return warn(fmt.Sprintf("pod %s serves no metrics of nodecleanup", name), "check which program listens on the port: kubectl -n "+s.namespace+" describe pod "+name)
 	}
-	return pass("pod " + name + " answers")
+	return pass("pod " + name + " serves them")
 }
 
 // metricsPort is the number of the port "metrics", which an install can change.

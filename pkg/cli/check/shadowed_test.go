@@ -24,7 +24,7 @@ func TestShadowedProgramIsReported(t *testing.T) {
 		outcome printer.Outcome
 		says    string
 	}{
-		"empty":                   {printer.Warning, "none"},
+		"empty":                   {printer.Warning, "it is not on the PATH"},
 		"first empty":             {printer.Pass, program("first")},
 		"first first link":        {printer.Pass, program("first")},
 		"link first":              {printer.Pass, program("link")},

@@ -93,7 +93,7 @@ func (o *Options) attaches(node *corev1.Node, run *api.Run) bool {
 func beingDeleted(node *corev1.Node) error {
 	return &exit.Error{
 		Code: exit.Failure,
-		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, so its cleanup already runs", node.Name),
+		Err:  fmt.Errorf("cleaning up node %s: it is being deleted, so its cleanup is already in progress", node.Name),
 		Next: fmt.Sprintf("Follow it: kubectl nodecleanup cleanup %s --wait. To retry now: kubectl nodecleanup retry %[1]s", node.Name),
 	}
 }
@@ -119,6 +119,14 @@ func names(requests []request) string {
 	}
 	slices.Sort(all) // They ended in any order.
 	return strings.Join(all, " ")
+}
+
+// pronoun refers to the nodes that counted names.
+func pronoun(requests []request) string {
+	if len(requests) == 1 {
+		return "it"
+	}
+	return "them"
 }
 
 // counted names the nodes of a question, or counts them.

@@ -165,10 +165,10 @@ func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespa
 // question asks for all nodes at once. Several are listed before it.
 func (o *Options) question(planned []*preview.Planned, begun []request) string {
 	if len(planned) == 0 {
-		return fmt.Sprintf("The cleanup of %s was already requested. Delete it afterwards?", counted(begun))
+		return fmt.Sprintf("The cleanup of %s was already requested. Delete %s afterwards?", counted(begun), pronoun(begun))
 	}
 	if o.Delete && len(begun) > 0 {
-		o.Say("The cleanup of %s was already requested. It is followed by the deletion, too.", counted(begun))
+		o.Say("The cleanup of %s was already requested. This command also deletes %s afterwards.", counted(begun), pronoun(begun))
 	}
 	if len(planned) == 1 {
 		one := planned[0]
@@ -204,14 +204,14 @@ func (o *Options) allowed(planned *printer.Plan) error {
 	again := "Show the current plan: kubectl nodecleanup plan " + planned.Node
 	switch {
 	case planned.Unprotected != "":
-		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", planned.Node, planned.Unprotected), Next: "Change nodeSelector in the config if it is to be cleaned up."}
+		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s", planned.Node, planned.Unprotected), Next: "To clean it up, change nodeSelector in the config."}
 	case planned.Excluded != "":
 		return &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; on request nothing is done", planned.Node, planned.Excluded),
+			Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s: %s; a cleanup on request does nothing", planned.Node, planned.Excluded),
 			Next: fmt.Sprintf("Change nodeSelector in the config, or delete the node: kubectl delete node %[1]s\n  or:  Release it without a cleanup: kubectl nodecleanup bypass %[1]s --reason \"…\"", planned.Node),
 		}
 	case o.Plan != "" && o.Plan != planned.Hash:
-		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was begun", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}
+		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("cleaning up node %s by plan %s: %s; nothing was started", planned.Node, o.Plan, outdated(o.Plan, planned)), Next: again}
 	case len(planned.Blocked) > 0 && !o.EvenIfBlocked:
 		first, more := planned.Blocked[0], ""
 		if others := len(planned.Blocked) - 1; others > 0 {
@@ -219,8 +219,8 @@ func (o *Options) allowed(planned *printer.Plan) error {
 		}
 		return &exit.Error{
 			Code: exit.Blocked,
-			Err:  fmt.Errorf("cleaning up node %s: its plan is blocked by %s: %s%s; nothing was begun", planned.Node, first.What, first.Reason, more),
-			Next: again + "\n  or:  Begin anyway, and wait in the blocked steps: add --even-if-blocked.",
+			Err:  fmt.Errorf("cleaning up node %s: its plan is blocked by %s: %s%s; nothing was started", planned.Node, first.What, first.Reason, more),
+			Next: again + "\n  or:  Start anyway, and let the blocked steps wait: add --even-if-blocked.",
 		}
 	}
 	return nil
@@ -253,14 +253,14 @@ func (o *Options) deletable(ctx context.Context, client kubernetes.Interface, no
 	case err == nil:
 		return nil
 	case !apierrors.IsForbidden(err):
-		return fmt.Errorf("asking whether node %s may be deleted (dry run); nothing was begun: %w", node.Name, err)
+		return fmt.Errorf("deleting node %s in a dry run: %w; nothing was started", node.Name, err)
 	case anyway:
-		o.Say("Deleting node %s would be refused now, and is tried when it is cleaned up: %v", node.Name, err)
+		o.Say("The deletion of node %s would be refused now. This command tries it after the cleanup: %v", node.Name, err)
 		return nil
 	}
 	return &exit.Error{
 		Code: exit.Blocked,
-		Err:  fmt.Errorf("cleaning up node %s to delete it: the deletion would be refused now; nothing was begun: %w", node.Name, err),
-		Next: "Do what the message says, or ask a cluster administrator for the right it names. To clean it up without deleting it, leave --delete out. To begin nevertheless: --even-if-blocked",
+		Err:  fmt.Errorf("cleaning up node %s to delete it: the deletion would be refused now; nothing was started: %w", node.Name, err),
+		Next: "Do what the message says, or ask a cluster administrator for the right that it names\n  or:  Clean up the node without deleting it: leave --delete out\n  or:  Start anyway: add --even-if-blocked",
 	}
 }

@@ -88,7 +88,7 @@ func replaced(node *corev1.Node) error {
 	return &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("cleaning up node %s: the request %s", node.Name, what),
-		Next: "See its state: kubectl nodecleanup diagnose " + node.Name,
+		Next: "Show its state: kubectl nodecleanup diagnose " + node.Name,
 	}
 }
 
@@ -108,7 +108,7 @@ func (r request) compare(run *api.Run) error {
 	return &exit.Error{
 		Code: exit.Failure,
 		Err:  fmt.Errorf("cleaning up node %s by plan %s: %s", r.node.Name, r.plan, what),
-		Next: "See what was done: kubectl nodecleanup history " + r.node.Name + " -o wide. If the agent is older than the CLI, upgrade it: kubectl nodecleanup upgrade",
+		Next: "Show what was done: kubectl nodecleanup history " + r.node.Name + " -o wide. If the agent is older than the CLI, upgrade it: kubectl nodecleanup upgrade",
 	}
 }
 
@@ -136,13 +136,13 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		return client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &node.UID}})
 	})
 	if ctx.Err() != nil {
-		return fmt.Errorf("deleting node %s, which is cleaned up: it is not known whether the API server received the deletion; see kubectl get node %[1]s: %w", node.Name, ctx.Err())
+		return fmt.Errorf("deleting node %s after its cleanup: it is not known whether the API server received the request; see kubectl get node %[1]s: %w", node.Name, ctx.Err())
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("deleting node %s, which is cleaned up: %w", node.Name, err),
-			Next: fmt.Sprintf("When you are allowed to: kubectl delete node %s; it is removed immediately.", node.Name),
+			Err:  fmt.Errorf("deleting node %s after its cleanup: %w", node.Name, err),
+			Next: fmt.Sprintf("Delete the cleaned node when the cause is fixed; it is removed immediately: kubectl delete node %s", node.Name),
 		}
 	}
 	err = follower.Until(ctx, node, func(now follow.Snapshot) (bool, error) {
@@ -157,7 +157,7 @@ func deleteCleaned(ctx context.Context, client kubernetes.Interface, follower fo
 		return done, err
 	})
 	if ended := follow.Unfinished(err); ended != nil && ended.Next == "" {
-		ended.Next = fmt.Sprintf("The deletion was accepted. To see what holds the node: kubectl nodecleanup diagnose %s. To wait until it is deleted: kubectl wait --for=delete node/%[1]s", node.Name)
+		ended.Next = fmt.Sprintf("The deletion was accepted. To see what blocks it: kubectl nodecleanup diagnose %s. To wait until it is deleted: kubectl wait --for=delete node/%[1]s", node.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for the deletion of node %s: %w", node.Name, err)

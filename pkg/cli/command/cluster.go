@@ -48,7 +48,7 @@ func (c *Cluster) AddFlags(flags *pflag.FlagSet) {
 	flags.Lookup(clientcmd.RecommendedConfigPathFlag).Usage = "Path to the kubeconfig file"
 	flags.Lookup(clientcmd.FlagNamespace).Usage = "Namespace of the agent (default: the namespace of the install)"
 	flags.Lookup(clientcmd.FlagContext).Usage = "Name of the kubeconfig context to use"
-	flags.Lookup(clientcmd.FlagImpersonate).Usage = "User to act as, where you may impersonate"
+	flags.Lookup(clientcmd.FlagImpersonate).Usage = "User to impersonate; you need the right to do so"
 	flags.Lookup("cache-dir").DefValue = "" // The default is below the home directory, which the reference does not name.
 	often := map[string]bool{clientcmd.FlagNamespace: true, clientcmd.FlagContext: true, clientcmd.RecommendedConfigPathFlag: true, clientcmd.FlagImpersonate: true}
 	flags.VisitAll(func(flag *pflag.Flag) {

@@ -10,7 +10,7 @@ import (
 // UndoneOf is Undone, or says that it is not known because the record could not be read.
 func UndoneOf(run *api.Run, err error) string {
 	if err != nil {
-		return fmt.Sprintf("which of its steps are done is not known: %v", err)
+		return fmt.Sprintf("it is not known which of its steps are done: %v", err)
 	}
 	return Undone(run)
 }
@@ -33,7 +33,7 @@ func Undone(run *api.Run) string {
 		parts = append(parts, "steps not done: "+strings.Join(left, ", "))
 	}
 	if len(unknown) > 0 {
-		parts = append(parts, "in a state that only a newer version knows: "+strings.Join(unknown, ", "))
+		parts = append(parts, "in a state of a newer version: "+strings.Join(unknown, ", "))
 	}
 	if len(parts) == 0 {
 		return "every step is done"

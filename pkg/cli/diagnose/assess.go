@@ -164,9 +164,9 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 		case api.StepFailed:
 			fact(printer.Error, "%s: failed after %s", place, api.Count(step.Attempts, "attempt"))
 		case api.StepPending:
-			fact(printer.Skip, "%s: not begun", place)
+			fact(printer.Skip, "%s: not started", place)
 		default:
-			fact(printer.Skip, "%s: %s, which only a newer version knows", place, step.State)
+			fact(printer.Skip, "%s: %s (a state of a newer version)", place, step.State)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (a *Agent) read(ctx context.Context) {
 	case !leadership.HasLeader && a.absent.CompareAndSwap(false, true):
 		a.say("%s", command.NoLeader(a.namespace))
 	case leadership.HasLeader && a.absent.CompareAndSwap(true, false):
-		a.say("An agent in namespace %s is leading again.", a.namespace)
+		a.say("An agent in namespace %s is the leader again.", a.namespace)
 	}
 }
 
@@ -67,7 +67,7 @@ func (a *Agent) read(ctx context.Context) {
 // there is one.
 func (a *Agent) Next(stays, again string) string {
 	if a.absent.Load() {
-		return fmt.Sprintf("No agent in namespace %s is the leader, so the cleanup waits until one is: kubectl nodecleanup check says why. %sTo follow the cleanup: %s", a.namespace, stays, again)
+		return fmt.Sprintf("No agent in namespace %s is the leader, so the cleanup waits. Find out why: kubectl nodecleanup check. %sTo follow the cleanup: %s", a.namespace, stays, again)
 	}
 	return fmt.Sprintf("The agent continues the cleanup. %sTo follow it: %s", stays, again)
 }

@@ -81,7 +81,7 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Sna
 	}, nodes, records)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return unfinished(node.Name, last, exit.TimedOut, "not done within the --timeout")
+		return unfinished(node.Name, last, exit.TimedOut, "not completed within --timeout")
 	case errors.Is(err, context.Canceled):
 		return unfinished(node.Name, last, exit.Interrupted, "interrupted")
 	}

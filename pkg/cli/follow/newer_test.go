@@ -48,7 +48,7 @@ func TestUnknownStateIsNotAnOutcome(t *testing.T) {
 	if !done || !errors.As(err, &lines) || lines.Code != exit.Failure {
 		t.Fatalf("when it is deleted: %v, %v", done, err)
 	}
-	if !strings.Contains(err.Error(), "is not known: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(lines.Next, "Upgrade the CLI") {
+	if !strings.Contains(err.Error(), "was completed: a newer version wrote run record run-n-u") || strings.Contains(err.Error(), "finalizer") || !strings.Contains(lines.Next, "Upgrade the CLI") {
 		t.Errorf("%v; next: %s", err, lines.Next)
 	}
 	finished := newer()

@@ -18,7 +18,7 @@ import (
 func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, error) {
 	if now.Node == nil && now.Undecodable != nil {
 		record := command.UndecodableOfDeletedNode(now.Undecodable)
-		return true, failure(exit.Failure, name, "the node is deleted, and whether its cleanup was done is not known: "+record.What, record.Next)
+		return true, failure(exit.Failure, name, "the node is deleted, and it is not known whether its cleanup was completed: "+record.What, record.Next)
 	}
 	if now.Node == nil {
 		return true, outcomeOfDeleted(now.Run, name)
@@ -74,7 +74,7 @@ func outcomeOfDeleted(run *api.Run, name string) error {
 	case run.State == api.Bypassed:
 		return bypassed(run, name)
 	case !run.State.Known():
-		return failure(exit.Failure, name, fmt.Sprintf("the node is deleted, and whether its cleanup was done is not known: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
+		return failure(exit.Failure, name, fmt.Sprintf("the node is deleted, and it is not known whether its cleanup was completed: %s", command.Newer(run)), "Upgrade the CLI, then: kubectl nodecleanup history "+name+" -o wide")
 	}
 	return failure(exit.Failure, name, fmt.Sprintf("the node is deleted without a completed cleanup: another client removed the finalizer while the cleanup was %s; %s", run.State, command.Undone(run)), next+name+" -o wide")
 }

@@ -36,7 +36,7 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
 		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},
 		"another version, paused":       {Snapshot{Node: in(api.Blocked), Undecodable: another}, false, exit.Blocked, []string{"The cleanup is paused", "upgrade the agent and the CLI"}},
-		"deleted":                       {Snapshot{Undecodable: broken}, true, exit.Failure, []string{"whether its cleanup was done is not known", "unexpected end of JSON input", "upgrade the CLI"}},
+		"deleted":                       {Snapshot{Undecodable: broken}, true, exit.Failure, []string{"it is not known whether its cleanup was completed", "unexpected end of JSON input", "upgrade the CLI"}},
 		"deleted during the run":        {Snapshot{Run: &api.Run{State: api.Running}, Undecodable: another}, true, exit.Failure, []string{"is not known", "v1beta1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestUndecodableRecordIsPrintedOnce(t *testing.T) {
 }
 
 func TestTimeoutNamesAnUndecodableRecord(t *testing.T) {
-	err := unfinished("n", Snapshot{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not done within the --timeout")
+	err := unfinished("n", Snapshot{Node: in(api.Blocked), Run: &api.Run{State: api.Running}, Undecodable: broken}, exit.TimedOut, "not completed within --timeout")
 	var lines *exit.Error
 	if !errors.As(err, &lines) || lines.Code != exit.TimedOut || !strings.Contains(err.Error(), "cannot decode run record run-n-u") || !strings.Contains(lines.Next, "retry n") {
 		t.Errorf("%#v", err)

@@ -12,7 +12,7 @@ import (
 // unfinished is the error of a wait that ended before the cleanup, by its timeout or by Ctrl-C. It
 // names the state of the cleanup.
 func unfinished(name string, last Snapshot, code int, why string) *exit.Error {
-	where, next := "no agent has begun it", ""
+	where, next := "no agent has started it", ""
 	switch {
 	case last.Undecodable != nil && last.Node != nil:
 		record := command.UndecodableOf(last.Node, last.Undecodable)

@@ -15,11 +15,11 @@ func TestTimeoutNamesTheAwaitedState(t *testing.T) {
 		last Snapshot
 		want []string
 	}{
-		"no agent": {Snapshot{}, []string{"node worker-3", "no agent has begun it"}},
+		"no agent": {Snapshot{}, []string{"node worker-3", "no agent has started it"}},
 		"it runs":  {Snapshot{Run: &api.Run{State: api.Running, Message: "0 of 3 steps done, running step drain"}}, []string{"it is Running: 0 of 3 steps done, running step drain"}},
 		"it waits": {Snapshot{Run: &api.Run{State: api.Waiting, Message: "step lb failed, next try in 40s"}}, []string{"it is Waiting: step lb failed"}},
 	} {
-		err := unfinished("worker-3", test.last, exit.TimedOut, "not done within the --timeout")
+		err := unfinished("worker-3", test.last, exit.TimedOut, "not completed within --timeout")
 		var exitError *exit.Error
 		if !errors.As(err, &exitError) || exitError.Code != exit.TimedOut || exitError.Next != "" {
 			t.Errorf("%s: %#v", name, err)

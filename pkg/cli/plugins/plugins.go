@@ -86,12 +86,13 @@ func test(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "test STEP|PLUGIN",
-		Short: "Have the agent check one step's plugin now, or one plugin in each step",
-		Long: `Have the agent check the plugin of one step now, or one plugin in every step that uses
-it. No step is run. The exit code is 3 when it is unhealthy, critical or not.
+		Short: "Run the health check of one step, or of one plugin in every step, now",
+		Long: `Run the health check of one step now, or of one plugin in every step that uses it. The
+agent runs the check, but no step. The exit code is 3 when a plugin is unhealthy, even if
+the step is not critical.
 
 The plugin http opens a connection, with TLS and through the proxy, and sends no request.
-So "ok" does not prove that the other side accepts the credentials or the document.`,
+So "ok" does not prove that the service accepts the credentials or the request.`,
 		Example: `  kubectl nodecleanup plugins test deregister-lb`,
 		Args: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) != 1 {
@@ -159,7 +160,7 @@ func (o *Options) using(ctx context.Context, own []cleanup.Descriptor) (known []
 			return known, using
 		}
 	}
-	o.Say("Which steps use them is not known: %v", err)
+	o.Say("Cannot read which steps use these plugins: %v", err)
 	return known, using
 }
 
@@ -178,11 +179,11 @@ func (o *Options) status(ctx context.Context) error {
 		return &exit.Error{
 			Code: exit.Failure,
 			Err:  fmt.Errorf("reading the agent's status: there is no configmap %s in namespace %s, so no agent has led there yet", api.StatusName, namespace),
-			Next: "See how it is: kubectl nodecleanup status",
+			Next: "Show the state of the agent: kubectl nodecleanup status",
 		}
 	}
 	if !command.HasLeader(ctx, clients.Typed, namespace, o.ServerTime) {
-		o.Say("WARNING: no agent in namespace %s is leading: these results are from the previous leader.", namespace)
+		o.Say("WARNING: no agent in namespace %s is the leader: these results are from the previous leader.", namespace)
 	}
 	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true })
 	if err := o.Print(o.Environment, view); err != nil {
@@ -212,7 +213,7 @@ func (o *Options) test(ctx context.Context, name string) error {
 	}
 	said, err := preflight.Ask(ctx, clients.Typed, namespace, o.ServerTime)
 	if apierrors.IsForbidden(err) {
-		return &exit.Error{Code: exit.Failure, Err: err, Next: "Asking needs the right to patch configmap " + api.StatusName + "; what the agent found last needs only reading: kubectl nodecleanup plugins status"}
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "You need the right to patch configmap " + api.StatusName + ". To show the last results instead: kubectl nodecleanup plugins status"}
 	}
 	if err != nil {
 		return err
@@ -222,8 +223,8 @@ func (o *Options) test(ctx context.Context, name string) error {
 	if len(view.Plugins) == 0 {
 		return &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("testing %s: the config has no step of that name, and none of such a plugin", name),
-			Next: meant(name, said.Plugins) + "See the steps there are: kubectl nodecleanup plugins status",
+			Err:  fmt.Errorf("testing %s: the config has no step with this name, and no step that uses such a plugin", name),
+			Next: meant(name, said.Plugins) + "List the steps: kubectl nodecleanup plugins status",
 		}
 	}
 	if err := o.Print(o.Environment, view); err != nil {

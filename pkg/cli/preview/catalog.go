@@ -76,7 +76,7 @@ func ownCatalog(own []cleanup.Descriptor, why string) Catalog {
 	for _, descriptor := range own {
 		names = append(names, descriptor.Name)
 	}
-	return Catalog{Plugins: own, Note: fmt.Sprintf("%s, so this CLI knows only its own: %s", why, strings.Join(names, ", "))}
+	return Catalog{Plugins: own, Note: fmt.Sprintf("%s, so this CLI knows only its own plugins: %s", why, strings.Join(names, ", "))}
 }
 
 // Absent is a plugin that the agent has and the CLI has not, or not with these options.

@@ -33,7 +33,7 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 		"a value that the CLI can check":      {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {level: loud}}", fault: `level string "loud"`},
 		"an option that only the agent's has": {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {colour: red}}", absent: true},
 		"an option that neither has":          {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {size: 1}}", fault: "steps[0].options.size: unknown option of plugin logger"},
-		"no agent yet":                        {step: "{name: a, plugin: slack}", fault: `unknown plugin "slack"`, note: "no agent has reported its plugins yet, so this CLI knows only its own: drain, http, logger, volumes, webhook"},
+		"no agent yet":                        {step: "{name: a, plugin: slack}", fault: `unknown plugin "slack"`, note: "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, volumes, webhook"},
 		"a pause before the first agent":      {status: &api.AgentStatus{}, step: "{name: a, plugin: logger}", note: "no agent has reported its plugins yet"},
 		"an older agent":                      {status: &api.AgentStatus{Version: "v0.9"}, step: "{name: a, plugin: logger}", note: "the agent (v0.9) does not report its plugins"},
 	} {

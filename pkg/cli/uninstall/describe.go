@@ -55,7 +55,7 @@ func describe(out io.Writer, survey *install.Survey) {
 		line("%s", header(survey))
 	}
 	for _, one := range running {
-		becomes := "stays, its cleanup ends"
+		becomes := "the node stays, and its cleanup ends"
 		if one.Deleted {
 			becomes = "will be released immediately"
 		}
@@ -78,5 +78,5 @@ func header(survey *install.Survey) string {
 	if survey.Installed() {
 		return "Being cleaned up now:"
 	}
-	return "Being cleaned up, but no agent is installed that continues the cleanup:"
+	return "Being cleaned up, but no agent is installed to continue the cleanup:"
 }

@@ -28,7 +28,7 @@ func TestManyNodesAreCountedAndNotListed(t *testing.T) {
 	}
 	for _, want := range []string{
 		"the finalizer and marks on nodes: 4810 (with the finalizer: 4810)", "run records: 4810",
-		"  node/worker-0: will be released immediately", "  node/worker-1: stays", "  and 4800 more nodes", "Other nodes that stay cordoned: 4800", "  and 4800 more objects",
+		"  node/worker-0: will be released immediately", "  node/worker-1: the node stays", "  and 4800 more nodes", "Other nodes that stay cordoned: 4800", "  and 4800 more objects",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("missing %q", want)

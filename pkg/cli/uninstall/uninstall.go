@@ -64,7 +64,7 @@ would add the finalizer again. Stop the agent first.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed and left undone")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "Only show what would be removed, and which steps would not run")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	flags.BoolVar(&o.Force, "force", false, "Uninstall while nodes are being cleaned up: their steps do not run, and deleted nodes are released immediately")
 	flags.BoolVar(&o.KeepHistory, "keep-history", false, "Keep the records of cleanups, and the namespace for them")

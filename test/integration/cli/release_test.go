@@ -88,7 +88,7 @@ func TestBypassWithoutAnAgentUpdatesTheRecord(t *testing.T) {
 	node := abandoned(t, client, "stuck")
 	wantText(t, want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "stuck")).out, "no agent", "kubectl nodecleanup bypass stuck")
 	asked := want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "stuck", "--reason", "hardware lost"))
-	wantText(t, asked.errOut, "No agent in namespace "+api.Namespace+" is leading. This command records the bypass and releases", "steps not done: storage, tell", "--yes")
+	wantText(t, asked.errOut, "No agent in namespace "+api.Namespace+" is the leader. This command records the bypass and releases", "steps not done: storage, tell", "--yes")
 
 	wantText(t, must(t, "bypass", "stuck", "--reason", "hardware lost", "--yes").out, "node/stuck bypassed and released\n")
 	wantDeleted(t, client, "stuck")

@@ -132,11 +132,11 @@ func TestOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	}
 	wantText(t, must(t, "history").out, "Verifying", "1/3", "Archived", "Note: "+note)
 	wantText(t, must(t, "history", "worker", "-o", "wide").out, "Verifying", "redfish", "PoweringOff", "note: "+note)
-	wantText(t, must(t, "diagnose", "worker").out, "✓ 1/3 drain", "- 2/3 power: PoweringOff, which only a newer version knows", "- 3/3 tell: not begun", "Remark:   "+note)
+	wantText(t, must(t, "diagnose", "worker").out, "✓ 1/3 drain", "- 2/3 power: PoweringOff (a state of a newer version)", "- 3/3 tell: not started", "Remark:   "+note)
 	wantText(t, must(t, "diagnose", "gone").out, "its last cleanup: Archived, looking again", "does not know state Archived")
 	wantText(t, completions(t), "gone\nworker\n")
-	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, "steps not done: tell; in a state that only a newer version knows: power (PoweringOff)")
-	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, "steps not done: tell; in a state that only a newer version knows: power (PoweringOff)")
+	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, "steps not done: tell; in a state of a newer version: power (PoweringOff)")
+	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, "steps not done: tell; in a state of a newer version: power (PoweringOff)")
 
 	waits := follow(t, "retry", "worker", "--wait")
 	waits.until(note)
@@ -147,7 +147,7 @@ func TestOlderCLIShowsTheRecordsOfANewerAgent(t *testing.T) {
 	}
 	err := waits.end()
 	var exitError *exit.Error
-	if !errors.As(err, &exitError) || exitError.Code != exit.Failure || !strings.Contains(err.Error(), "whether its cleanup was done is not known") || !strings.Contains(exitError.Next, "Upgrade the CLI") {
+	if !errors.As(err, &exitError) || exitError.Code != exit.Failure || !strings.Contains(err.Error(), "it is not known whether its cleanup was completed") || !strings.Contains(exitError.Next, "Upgrade the CLI") {
 		t.Errorf("the wait for a node that is deleted in state Verifying ended with %v", err)
 	}
 }

@@ -45,7 +45,7 @@ func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 	wantText(t, diagnosis, "Cause:    "+what+"\n", "upgrade the agent and the CLI", "kubectl nodecleanup retry worker", "kubectl nodecleanup bypass worker")
 	wantText(t, must(t, "diagnose", "gone").out, "Node gone no longer exists.", "✗ "+deleted, "upgrade the CLI")
 	wantText(t, completions(t), "gone\t"+deleted+"\n", "worker\tcannot decode run record "+record)
-	const unknown = "which of its steps are done is not known: decoding run record"
+	const unknown = "it is not known which of its steps are done: decoding run record"
 	wantText(t, want(t, exit.Usage, run(t, shared.Kubeconfig(), "bypass", "worker", "--reason", "r")).errOut, unknown)
 	wantText(t, want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--dry-run")).out, unknown)
 	for _, said := range []string{one, diagnosis} {

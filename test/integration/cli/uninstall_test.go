@@ -325,7 +325,7 @@ func TestUninstallAfterTheManifestsWereDeleted(t *testing.T) {
 
 	deleteManifests(t, client, must(t, "install", "--dry-run=client", "-o", "yaml").out)
 	removed := must(t, "uninstall", "--yes")
-	wantText(t, removed.errOut, "Being cleaned up, but no agent is installed that continues the cleanup:", "node/leaving: will be released immediately", "node/alive: stays, its cleanup ends")
+	wantText(t, removed.errOut, "Being cleaned up, but no agent is installed to continue the cleanup:", "node/leaving: will be released immediately", "node/alive: the node stays, and its cleanup ends")
 	wantNothingOfOurs(t, client, api.Namespace)
 	wantDeleted(t, client, "leaving")
 }
@@ -369,7 +369,7 @@ func TestUninstallRefusesWhileALiveNodeIsCleanedUp(t *testing.T) {
 	actAsAgent(t, client, "refusing-alive", node)
 	setCondition(t, client, "alive", api.CleanupCondition(api.Running, "running step storage", metav1.Now()))
 	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "uninstall", "--yes"))
-	wantText(t, refused.errOut, "node/alive: stays, its cleanup ends; steps not done: storage", "would not run: alive; nothing was removed", "--force")
+	wantText(t, refused.errOut, "node/alive: the node stays, and its cleanup ends; steps not done: storage", "would not run: alive; nothing was removed", "--force")
 	webhook(t, client)
 
 	setCondition(t, client, "alive", api.CleanupCondition(api.Succeeded, "every step is done", metav1.Now()))

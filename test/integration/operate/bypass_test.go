@@ -115,7 +115,7 @@ func TestRestartedAgentKeepsTheBypassRecord(t *testing.T) {
 	}
 	stop()
 	f.runAs(operator, "bypass", "gone", "kept", "--reason", "hardware lost", "--yes", "-n", f.namespace).exits(exit.OK).
-		says("No agent in namespace "+f.namespace+" is leading", "node/gone bypassed and released", "node/kept bypassed and released")
+		says("No agent in namespace "+f.namespace+" is the leader", "node/gone bypassed and released", "node/kept bypassed and released")
 	if f.read("gone") != nil || api.HasFinalizer(f.read("kept")) {
 		t.Fatal("the nodes are not released")
 	}

@@ -151,7 +151,7 @@ func TestCheckAndDiagnoseFindARemovedRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.eventually("the API server's authorizer has heard of it", func(context.Context) (bool, error) {
-		return strings.Contains(f.quietly("check").out, "it lacks: bypass nodes"), nil
+		return strings.Contains(f.quietly("check").out, "the agent lacks: bypass nodes"), nil
 	})
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"agent-rights": printer.Error})
 	f.node("worker", nil)
@@ -165,13 +165,13 @@ func TestCheckWithFewRights(t *testing.T) {
 	f.start()
 	reader := f.userWith("reader", rule("", "nodes", "get", "list"), rule("", "configmaps", "get", "list", "watch"),
 		rule("apps", "deployments", "get"), rule("coordination.k8s.io", "leases", "get"), rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "get"))
-	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights", "! install-rights", "- admission", "you lack: create nodes", "✓ config", "fix:")
+	f.runAs(reader, "check", "-n", f.namespace).exits(exit.OK).says("- agent-rights: rights of the agent · you lack: create subjectaccessreviews.authorization.k8s.io\n", "! install-rights", "- admission", "you lack: create nodes", "✓ config", "fix:")
 	f.runAs(reader, "status", "-n", f.namespace).exits(exit.OK)
 	f.runAs(reader, "plugins", "test", "drain", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "plugins status")
 	f.runAs(reader, "preflight", "-n", f.namespace).exits(exit.Failure).says("cannot patch", "ask a cluster administrator")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "check", "--pre", "-n", f.namespace).exits(exit.OK).says("! install-rights", "you lack: create namespaces")
-	f.runAs(nobody, "check", "-n", f.namespace).exits(exit.Failure).says("- agent", "no check of the install could be made", "nodecleanup-viewer")
+	f.runAs(nobody, "check", "-n", f.namespace).exits(exit.Failure).says("- agent", "checking the install: every check was skipped: you lack: ", "nodecleanup-viewer")
 	f.runAs(nobody, "plugins", "status", "-n", f.namespace).exits(exit.Failure).says("reading the agent's status", "ask a cluster administrator")
 }
 

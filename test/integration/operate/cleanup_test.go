@@ -27,7 +27,7 @@ func TestCleanupOfALiveNodeAndThenItsDeletion(t *testing.T) {
 	f.pod("web", "worker", app("web"))
 	var plan printer.Plan
 	f.run("plan", "worker", "-o", "json").exits(exit.OK).into(&plan)
-	f.run("cleanup", "worker", "--plan", plan.Hash[:len(plan.Hash)-5]+"00000", "--yes").exits(exit.Failure).says("the pods or volumes of the node changed; the plan is now "+plan.Hash, "nothing was begun")
+	f.run("cleanup", "worker", "--plan", plan.Hash[:len(plan.Hash)-5]+"00000", "--yes").exits(exit.Failure).says("the pods or volumes of the node changed; the plan is now "+plan.Hash, "nothing was started")
 	f.run("cleanup", "worker", "--plan", plan.Hash).exits(exit.Usage).says("stdin is not an interactive terminal", "--yes")
 	if node := f.read("worker"); node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
 		t.Fatalf("something was begun: %v", node.Annotations)
@@ -61,7 +61,7 @@ func TestCleanupRefusesABlockedNodeAndRetryContinues(t *testing.T) {
 	f.node("worker", nil)
 	f.pod("cart-0", "worker", app("cart"))
 	f.budget("cart", 1)
-	f.run("cleanup", "worker", "--yes").exits(exit.Blocked).says("default/cart-0", "nothing was begun", "--even-if-blocked")
+	f.run("cleanup", "worker", "--yes").exits(exit.Blocked).says("default/cart-0", "nothing was started", "--even-if-blocked")
 	f.run("retry", "worker").exits(exit.Failure).says("it is not being deleted, and no cleanup was requested", "cleanup worker")
 	f.run("cleanup", "worker", "--yes", "--even-if-blocked", "--wait").exits(exit.Unhealthy).says("1/2 drain: failed", "diagnose worker")
 
@@ -102,12 +102,12 @@ func TestCleanupIsNotStartedIfTheDeletionIsDenied(t *testing.T) {
 		err := f.client.CoreV1().Nodes().Delete(ctx, "worker", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
 		return apierrors.IsForbidden(err), nil
 	})
-	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("the deletion would be refused now; nothing was begun", "holds the licence dongle", "--even-if-blocked")
+	f.run("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("the deletion would be refused now; nothing was started", "holds the licence dongle", "--even-if-blocked")
 	if node := f.read("worker"); node == nil || node.Spec.Unschedulable || node.Annotations[api.AnnotationCleanupRequestedAt] != "" {
 		t.Fatalf("something was begun: %+v", node)
 	}
 	f.run("cleanup", "worker", "--yes", "--delete", "--even-if-blocked").exits(exit.Failure).
-		says("would be refused now, and is tried when it is cleaned up", "deleting node worker, which is cleaned up", "holds the licence dongle")
+		says("would be refused now. This command tries it after the cleanup", "deleting node worker after its cleanup", "holds the licence dongle")
 	if node := f.read("worker"); node == nil || node.DeletionTimestamp != nil {
 		t.Errorf("the node is %+v", node)
 	}
@@ -118,7 +118,7 @@ func TestRequestsWithoutAnAgentWarn(t *testing.T) {
 	f.node("worker", nil)
 	for _, arguments := range [][]string{{"cleanup", "worker", "--yes"}, {"retry", "worker"}} {
 		waited := f.run(append(arguments, "--wait", "--timeout", "1s")...).exits(exit.TimedOut).says(
-			"WARNING: no agent in namespace "+f.namespace+" is the leader", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits until one is")
+			"WARNING: no agent in namespace "+f.namespace+" is the leader", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits. Find out why: kubectl nodecleanup check")
 		if strings.Contains(waited.errOut, "continues the cleanup") {
 			t.Errorf("%v: it says that an agent acts:\n%s", arguments, waited.errOut)
 		}

@@ -44,7 +44,7 @@ func TestInterruptedCleanupCommandCanBeResumed(t *testing.T) {
 	f.run("cleanup", "worker", "--delete").exits(exit.Usage).says("The cleanup of node worker was already requested. Delete it afterwards?", "--yes")
 	f.run("cleanup", "worker", "--wait", "--timeout", "1s").exits(exit.TimedOut).says("The agent continues the cleanup. To follow it: kubectl nodecleanup cleanup worker --wait")
 	arguments := strings.Fields(strings.TrimPrefix(again, "kubectl nodecleanup "))
-	f.run(append(arguments, "--timeout", "1s")...).exits(exit.TimedOut).says("1/1 drain: ", "not done within the --timeout; it is Running", "Afterwards it deletes no node", again)
+	f.run(append(arguments, "--timeout", "1s")...).exits(exit.TimedOut).says("1/1 drain: ", "not completed within --timeout; it is Running", "Afterwards it deletes no node", again)
 	if now := f.read("worker").Annotations[api.AnnotationCleanupRequestedAt]; now != stamp {
 		t.Errorf("the request was %q and is %q: the cleanup started again", stamp, now)
 	}
@@ -103,6 +103,6 @@ func TestWaitReportsAMissingLeader(t *testing.T) {
 			return strings.Contains(said, "WARNING: no agent in namespace "+f.namespace+" is the leader") && strings.Contains(said, "1/1 drain: "), nil
 		})
 		interrupt()
-		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits until one is")
+		f.endsWith(<-ended, "interrupted; it is Running", "No agent in namespace "+f.namespace+" is the leader, so the cleanup waits. Find out why: kubectl nodecleanup check")
 	}
 }

@@ -139,7 +139,7 @@ func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f.run("check").says("✓ nodes: protected nodes · 1 of 1 (excluded by nodeSelector: 1)")
 	f.run("diagnose", "theirs").exits(exit.OK).says(`it is NOT protected: a delete removes it without cleanup; outside the config's nodeSelector "!theirs"`)
 	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "does not select this node")
-	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("on request nothing is done", "kubectl delete node once-ours", "bypass once-ours")
+	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("a cleanup on request does nothing", "kubectl delete node once-ours", "bypass once-ours")
 	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
 	f.delete("once-ours")
 	f.eventually("the node is deleted", func(context.Context) (bool, error) { return f.read("once-ours") == nil, nil })
@@ -168,7 +168,7 @@ func TestPlanReportsMissingReadRights(t *testing.T) {
 		"Plan · worker", "cleanup --plan cannot run exactly this plan: you lack the rights to preview step drain", "Run it, without --plan: kubectl nodecleanup cleanup worker\n",
 		"step drain could not be previewed", "you are not allowed to read secret inventory", "you are not allowed to list volumeattachments", "no estimate")
 	f.runAs(reader, "cleanup", "worker", "-n", f.namespace, "--plan", "00000-00000-00000-00000", "--yes").exits(exit.Failure).says(
-		"cannot compare it with the current plan: you lack the rights to preview step drain; nothing was begun")
+		"cannot compare it with the current plan: you lack the rights to preview step drain; nothing was started")
 	nobody := f.userWith("nobody")
 	f.runAs(nobody, "plan", "worker").exits(exit.Failure).says("reading node worker", "ask a cluster administrator")
 }

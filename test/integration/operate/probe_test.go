@@ -92,7 +92,7 @@ func TestCheckFindsAnUnreachableGuard(t *testing.T) {
 	f.node("worker", map[string]string{"pool": "blue"})
 	f.patch("worker", `{"metadata":{"annotations":{"`+api.AnnotationProtect+`":"true"}}}`)
 	f.eventually("the guard denies a dry run", func(context.Context) (bool, error) {
-		return strings.Contains(f.quietly("check").out, "it denied a dry run of deleting node worker"), nil
+		return strings.Contains(f.quietly("check").out, "it denied a dry-run deletion of node worker"), nil
 	})
 	f.eventually("the webhook is distinguished from the policy", func(context.Context) (bool, error) {
 		return strings.Contains(f.quietly("check").out, "the policy adds it, and the webhook answers"), nil
