@@ -305,7 +305,7 @@ func TestOnDeadline(t *testing.T) {
 	}{
 		"no deadline":        {passed: 100 * time.Hour},
 		"before":             {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: time.Minute},
-		"after, to hold":     {deadline: config.Deadline{After: time.Hour, Action: config.Hold}, passed: 2 * time.Hour, event: "the cleanup continues"},
+		"after, to hold":     {deadline: config.Deadline{After: time.Hour, Action: config.Hold}, passed: 2 * time.Hour, event: "it continues"},
 		"after, to released": {deadline: config.Deadline{After: time.Hour, Action: config.Release}, passed: 2 * time.Hour, event: "because deadline.action is Release", released: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 // Messages in the condition of a Node after its cleanup on request.
 const (
-	readyMessage  = "cleaned up on request: the node stays cordoned; when it is deleted, it is released at once"
+	readyMessage  = "cleaned up on request: the node stays cordoned; when it is deleted, it is released immediately"
 	dryRunMessage = "dry run on request: nothing was changed. A deletion starts from the first step"
 )
 

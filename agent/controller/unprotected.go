@@ -31,7 +31,7 @@ func (r *reconciler) onTerminatingWithoutFinalizer(ctx context.Context, c *clean
 	r.states.update(c.cached.UID, func(s *nodeState) { s.settled = true })
 	switch {
 	case err != nil:
-		c.log.Error("the node has lost our finalizer, and its run record cannot be decoded: whether its cleanup was done is unknown", "err", err)
+		c.log.Error("the node has lost our finalizer, and its run record cannot be decoded: it is not known whether its cleanup was completed", "err", err)
 	case record == nil:
 		c.log.Warn("node was deleted before it had our finalizer: no cleanup")
 		r.Metrics.NodeUnprotected()

@@ -72,9 +72,9 @@ type timeoutError struct {
 // Error implements error.
 func (e *timeoutError) Error() string {
 	if e.limit < e.step.Timeout {
-		return fmt.Sprintf("step %s was not done within %s, the rest of its totalTimeout of %s", e.step.Name, e.limit.Round(time.Second), e.step.TotalTimeout)
+		return fmt.Sprintf("step %s did not finish within %s, the remainder of its totalTimeout of %s", e.step.Name, e.limit.Round(time.Second), e.step.TotalTimeout)
 	}
-	return fmt.Sprintf("step %s was not done within %s", e.step.Name, e.limit)
+	return fmt.Sprintf("step %s did not finish within %s", e.step.Name, e.limit)
 }
 
 // Unwrap makes it a context.DeadlineExceeded.

@@ -218,7 +218,7 @@ func TestTimeoutEndsAStepThatIgnoresItsContext(t *testing.T) {
 				if took := time.Since(began); took < time.Minute || took > time.Minute+cutOffAfter {
 					t.Errorf("cut off after %s, the timeout is 1m", took)
 				}
-				if !strings.Contains(outcome.Message, "step a was not done within 1m0s") {
+				if !strings.Contains(outcome.Message, "step a did not finish within 1m0s") {
 					t.Errorf("message is %q", outcome.Message)
 				}
 				<-time.After(2 * time.Hour) // The bubble waits for the plugin to end.

@@ -72,8 +72,8 @@ func TestDryRunSucceedsIfAPreviewPanicsOrHangs(t *testing.T) {
 		b.expect(outcome, err, api.Succeeded)
 		for name, want := range map[string]string{
 			"panics":  "preview failed: plugin test panicked: nil map",
-			"listens": "evict shop/cart-0; preview failed: step listens was not done within 1m0s",
-			"hangs":   "preview failed: step hangs was not done within 1m0s, and plugin test did not stop",
+			"listens": "evict shop/cart-0; preview failed: step listens did not finish within 1m0s",
+			"hangs":   "preview failed: step hangs did not finish within 1m0s, and plugin test did not stop",
 		} {
 			if step := b.record.Step(name); !strings.Contains(strings.Join(step.Would(), "; "), want) || step.Attempts != 1 || step.Failures != 0 {
 				t.Errorf("step %s: %+v, want it to say %q", name, step, want)

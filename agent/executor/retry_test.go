@@ -44,7 +44,7 @@ func TestBackoffGrowsAndReleasesTheWorker(t *testing.T) {
 		b.record.Reset() // An operator has requested a retry.
 		outcome, err = b.run(t.Context(), 1, step)
 		b.expect(outcome, err, api.Waiting)
-		if at := outcome.RetryAt.UTC().Format(time.RFC3339); calls != 4 || outcome.Message != "step a failed, attempt 4, and is tried again at "+at+": try 4" {
+		if at := outcome.RetryAt.UTC().Format(time.RFC3339); calls != 4 || outcome.Message != "step a failed, attempt 4, and is retried at "+at+": try 4" {
 			t.Errorf("after a retry: %d calls, %q", calls, outcome.Message)
 		}
 	})

@@ -29,7 +29,7 @@ func (r *run) summarize() (api.State, string) {
 			}
 			running = append(running, name)
 		case api.StepRetrying:
-			retrying = append(retrying, fmt.Sprintf("%s failed, attempt %d, and is tried again at %s: %s",
+			retrying = append(retrying, fmt.Sprintf("%s failed, attempt %d, and is retried at %s: %s",
 				name, step.Attempts, step.NextAttemptAt.UTC().Format(time.RFC3339), step.LastError))
 		case api.StepFailed:
 			if step.Critical {

@@ -23,14 +23,14 @@ func TestTimeoutErrorNamesTheLimit(t *testing.T) {
 		change []func(*config.Step)
 		want   string
 	}{
-		"the error of the context": {hangs, nil, "critical step a failed, attempt 1: step a was not done within 1m0s"},
+		"the error of the context": {hangs, nil, "critical step a failed, attempt 1: step a did not finish within 1m0s"},
 		"what it waited for": {func(ctx context.Context, target cleanup.Target) error {
 			return fmt.Errorf("waiting for pod cart: %w", hangs(ctx, target))
-		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s: waiting for pod cart: context deadline exceeded"},
+		}, nil, "critical step a failed, attempt 1: step a did not finish within 1m0s: waiting for pod cart: context deadline exceeded"},
 		"the cause": {func(ctx context.Context, _ cleanup.Target) error {
 			<-ctx.Done()
 			return fmt.Errorf("waiting for pod cart: %w", context.Cause(ctx))
-		}, nil, "critical step a failed, attempt 1: waiting for pod cart: step a was not done within 1m0s"},
+		}, nil, "critical step a failed, attempt 1: waiting for pod cart: step a did not finish within 1m0s"},
 		"a request": {func(ctx context.Context, _ cleanup.Target) error {
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://api/", nil)
 			if err != nil {
@@ -45,12 +45,12 @@ func TestTimeoutErrorNamesTheLimit(t *testing.T) {
 				response.Body.Close()
 			}
 			return err
-		}, nil, `critical step a failed, attempt 1: step a was not done within 1m0s: Get "http://api/": context deadline exceeded`},
+		}, nil, `critical step a failed, attempt 1: step a did not finish within 1m0s: Get "http://api/": context deadline exceeded`},
 		"a context of its own": {func(ctx context.Context, target cleanup.Target) error {
 			own, cancel := context.WithCancel(ctx)
 			defer cancel()
 			return hangs(own, target)
-		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s"},
+		}, nil, "critical step a failed, attempt 1: step a did not finish within 1m0s"},
 		"another error": {func(ctx context.Context, target cleanup.Target) error {
 			_ = hangs(ctx, target)
 			return errors.New("no disk")
@@ -59,8 +59,8 @@ func TestTimeoutErrorNamesTheLimit(t *testing.T) {
 			_ = hangs(ctx, target)
 			<-time.After(time.Hour)
 			return nil
-		}, nil, "critical step a failed, attempt 1: step a was not done within 1m0s, and plugin test did not stop when it was cancelled"},
-		"the limit in all": {hangs, []func(*config.Step){inTotal}, "critical step a failed, attempt 2: step a was not done within 5s, the rest of its totalTimeout of 1m15s"},
+		}, nil, "critical step a failed, attempt 1: step a did not finish within 1m0s, and plugin test did not stop when it was cancelled"},
+		"the limit in all": {hangs, []func(*config.Step){inTotal}, "critical step a failed, attempt 2: step a did not finish within 5s, the remainder of its totalTimeout of 1m15s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -54,7 +54,7 @@ func TestStepIsVerifiedBeforeTheRunSucceeds(t *testing.T) {
 		"still done":     {nil, api.Succeeded, "", []string{"drain started", "drain succeeded"}},
 		"no longer done": {[]any{"2 pods are on the node"}, api.Waiting, "no longer done: 2 pods are on the node", []string{"drain started", "drain succeeded", "drain failed"}},
 		"unknown":        {[]any{errors.New("no answer of canary")}, api.Waiting, "verifying that the step is still done: no answer of [secret]", []string{"drain started", "drain succeeded", "drain failed"}},
-		"hangs":          {[]any{nil}, api.Waiting, "was not done within 1m0s", []string{"drain started", "drain succeeded", "drain failed"}},
+		"hangs":          {[]any{nil}, api.Waiting, "did not finish within 1m0s", []string{"drain started", "drain succeeded", "drain failed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

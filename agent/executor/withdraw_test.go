@@ -29,7 +29,7 @@ func TestWithdrawHasALimitOfItsOwn(t *testing.T) {
 		hangs.Bound = withdrawFunc(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		began := time.Now()
 		err := New(clock.RealClock{}, nil, hush).Withdraw(t.Context(), []config.Step{hangs}, &corev1.Node{}, slog.New(slog.DiscardHandler))
-		if err == nil || err.Error() != "withdrawing step hangs: step hangs was not done within 30s" || time.Since(began) != withdrawTimeout {
+		if err == nil || err.Error() != "withdrawing step hangs: step hangs did not finish within 30s" || time.Since(began) != withdrawTimeout {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})

@@ -222,9 +222,9 @@ func FinalizerLost() Event {
 
 // CleanupDeadline says that a cleanup exceeded the configured deadline.
 func CleanupDeadline(deadline time.Duration, released bool) Event {
-	then := "the cleanup continues, and the node is not released before it is done"
+	then := "it continues, and the node is not released before it is done"
 	if released {
 		then = "the node is released without its remaining steps, because deadline.action is Release"
 	}
-	return warning("CleanupDeadlineExceeded", fmt.Sprintf("The cleanup was not done within its deadline of %s: %s", deadline, then))
+	return warning("CleanupDeadlineExceeded", fmt.Sprintf("The cleanup exceeded its deadline of %s: %s", deadline, then))
 }

@@ -53,7 +53,7 @@ func TestEventTexts(t *testing.T) {
 		{CleanupRetried(&api.Run{RetryRequestedBy: "rita"}), "Normal CleanupRetried Retry requested by rita (unverified): the steps that are not done start again"},
 		{CleanupBypassed(&api.Run{BypassedBy: "jane", BypassedByVerified: true, BypassReason: "fire"}), "Cleanup bypassed by jane, the node is released without its complete cleanup. Reason: fire"},
 		{CleanupBypassed(&api.Run{}), "Warning CleanupBypassed Cleanup bypassed, the node is released without its complete cleanup. Reason: none given"},
-		{CleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: the cleanup continues"},
+		{CleanupDeadline(2*time.Hour, false), "deadline of 2h0m0s: it continues"},
 		{CleanupDeadline(2*time.Hour, true), "because deadline.action is Release"},
 		{NodeUnprotected(), "no cleanup runs for it"},
 		{FinalizerLost(), "Another client removed the finalizer nodecleanup.io/finalizer before the cleanup was done"},

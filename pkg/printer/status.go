@@ -85,7 +85,7 @@ const (
 	// Window: no maintenance window is open.
 	Window PauseCause = "window"
 	// UnknownBrake: the state of the brake cannot be decoded. A leading agent writes it again.
-	UnknownBrake PauseCause = "brakeUnknown"
+	UnknownBrake PauseCause = "brake-unknown"
 )
 
 // Ends reports whether the pause is sure to end by itself.

@@ -28,7 +28,7 @@ type request struct {
 // since names the time and the user of the earlier request.
 func (r request) since() string {
 	if r.asked.At == "" {
-		return "is being deleted already"
+		return "is already being deleted"
 	}
 	if by := r.node.Annotations[api.AnnotationCleanupRequestedBy]; by != "" {
 		return "cleanup already requested by " + by

@@ -42,8 +42,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Use:   "cleanup NODE... | -l SELECTOR",
 		Short: "Run the plan now, on live nodes",
 		Long: `Run the plan now, on nodes that are not deleted yet. The agent cordons each node and
-runs every step as it would after a delete. The node stays, cordoned; a later delete
-takes effect immediately. So load balancers keep the node until its pods have moved.
+runs every step as it does after a deletion. The node stays, cordoned, and a later
+deletion takes effect immediately. So load balancers keep the node until its pods have
+moved.
 
 The agent continues when this command ends, but only this command deletes the node
 (--delete). Run it again with --wait to follow a cleanup that was requested before. To
@@ -81,7 +82,7 @@ continues with the others, and exits with the highest exit code.`,
 	flags.StringVar(&o.Plan, "plan", "", "Run only the plan with this `HASH`, which the command plan prints, on one node. The agent refuses any other plan")
 	flags.BoolVar(&o.Delete, "delete", false, "Delete each node after its cleanup; waits until it is deleted")
 	flags.BoolVar(&o.Wait, "wait", false, "Follow the steps until they are done or need attention")
-	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Begin even if something blocks the plan or the deletion now; the steps wait for it")
+	flags.BoolVar(&o.EvenIfBlocked, "even-if-blocked", false, "Start even if something blocks the plan or the deletion now; the blocked steps wait")
 	flags.BoolVarP(&o.Yes, "yes", "y", false, "Do not ask for confirmation")
 	o.AddTimeout(flags, time.Hour)
 	return cmd

@@ -27,7 +27,7 @@ func newEdit(o *Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "edit",
 		Short: "Edit the config on the cluster in your editor",
-		Long: `Edit the config on the cluster in the editor of $KUBE_EDITOR or $EDITOR (default: vi).
+		Long: `Edit the config on the cluster in the editor that $KUBE_EDITOR or $EDITOR names (default: vi).
 
 The command validates the config against the plugins of the agent before it stores it. If it
 has faults, the editor opens again and shows them. The command stores nothing if another

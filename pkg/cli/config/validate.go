@@ -20,7 +20,7 @@ contacts no cluster. With "-" it reads stdin.
 
 The command knows the plugins of the released agent. A plugin that only a custom agent has
 is a fault, unless you set --allow-unknown-plugins; then it is a warning, and nothing checks
-its options. To validate against the plugins of an agent that runs, use "config diff".
+its options. To validate against the plugins of the running agent, use "config diff".
 
 The exit code is 1 when the config has a fault.`,
 		Example: `  kubectl nodecleanup config validate nodecleanup.yaml

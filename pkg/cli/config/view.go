@@ -19,7 +19,7 @@ func newView(o *Options) *cobra.Command {
 		Use:   "view",
 		Short: "Print the config on the cluster",
 		Long: `Print the config on the cluster as it is stored, with its comments. The agent may not use
-it yet, or refuse it: see "status".
+it yet, or may have rejected it: see "status".
 
 With another output format than table, the comments are left out.`,
 		Example: `  kubectl nodecleanup config view > nodecleanup.yaml

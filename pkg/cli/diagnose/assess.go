@@ -127,9 +127,9 @@ func passed(good bool) printer.Outcome {
 
 func (f *found) protection(now time.Time) string {
 	if api.HasFinalizer(f.node) {
-		return "it is protected: a delete waits for its cleanup"
+		return "it is protected: its deletion waits for its cleanup"
 	}
-	const not = "it is NOT protected: a delete removes it without cleanup"
+	const not = "it is NOT protected: if it is deleted, no cleanup runs"
 	if why := f.unprotectedBecause(now); why != "" {
 		return not + "; " + why
 	}

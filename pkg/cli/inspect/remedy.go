@@ -71,7 +71,7 @@ func Resume(pause *printer.Pause) string {
 	case pause.Cause == printer.Brake:
 		return "fix the cause first, such as a script that deletes nodes, then run: " + command
 	case pause.Cause == printer.UnknownBrake:
-		return "a leading agent writes the state again within seconds; without one, replace it: " + command
+		return "the leader writes the state again within seconds; if no agent is the leader, replace it: " + command
 	case pause.By == api.UnknownUser:
 		return "find out who paused and why, then run: " + command
 	}

@@ -53,7 +53,7 @@ deletion releases it without cleanup. Lines below the list say why nodes lack th
 finalizer. The command only reads, and needs no agent.`,
 		Example: `  kubectl nodecleanup nodes list
 
-  # Nodes that a delete would take away without cleanup
+  # Nodes whose deletion would run no cleanup
   kubectl nodecleanup nodes list -o json | jq -r '.nodes[] | select(.protected | not) | .name'`,
 		Args: command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

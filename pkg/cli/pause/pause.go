@@ -154,7 +154,7 @@ func (o *Options) sayWindow(brake api.Brake) {
 }
 
 // store writes the request on the status, which exists once an agent was started. It removes a state
-// of the brake that cannot be decoded; a leading agent writes it again.
+// of the brake that cannot be decoded; the leader writes it again.
 func (o *Options) store(ctx context.Context, client kubernetes.Interface, namespace string, exists, broken bool, at time.Time) error {
 	what := "resuming cleanups"
 	if o.Pause {

@@ -32,8 +32,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Long: `Show agent health, whether new nodes are protected, and the nodes that are being
 cleaned up. The command only reads, and works without an agent.
 
-If the agent, its leader or the webhook is missing, cleanups are paused, or a cleanup
-needs an operator, the exit code is 3. Otherwise, it is 0.
+The exit code is 3 if the agent, admission, the delete guard, the config or the plugin of
+a critical step is unhealthy, if cleanups are paused, or if a cleanup needs an operator.
+Otherwise, it is 0.
 
 With -w it follows the cluster until Ctrl-C: on a terminal as a live view, elsewhere
 with one line for each change.`,

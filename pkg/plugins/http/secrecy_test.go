@@ -53,7 +53,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 		"broken header":    {echo("HTTP/1.1 200 OK\r\n%s\r\n%s\r\n\r\n"), "the connection broke"},
 		"unknown host":     {"http://" + canary + ".invalid/", "the host name is not known"},
 		"wrong name in it": {strings.Replace(tls.URL, "127.0.0.1", "localhost", 1) + "/" + canary, "the certificate is not trusted"},
-		"bad port":         {"http://127.0.0.1:" + canary + "/", "is no URL"},
+		"bad port":         {"http://127.0.0.1:" + canary + "/", "is not a URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plugin := bind(t, secrets{"s/url": test.url, "s/token": canary},

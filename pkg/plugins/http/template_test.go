@@ -86,7 +86,7 @@ func TestTemplatesAreCheckedWhenTheConfigIsRead(t *testing.T) {
 		`{"url":"https://x/${node.nam}"}`:                                     "url: has the unknown reference ${node.nam}",
 		`{"url":"https://${node.labels['a/b']}/x"}`:                           "url: the host must not contain ${node.labels}",
 		`{"url":"https://x:${node.labels['port']}/"}`:                         "url: the host must not contain",
-		`{"url":"${node.annotations['url']}"}`:                                "url: is no URL",
+		`{"url":"${node.annotations['url']}"}`:                                "url: is not a URL",
 		`{"url":"https://x","headers":{"A":"${x}"}}`:                          "headers.A: has the unknown reference",
 		`{"url":"https://x","body":"{\"a\": }"}`:                              "body: is not valid JSON",
 		`{"url":"https://x","body":"${x}"}`:                                   "body: has the unknown reference",

@@ -51,7 +51,7 @@ func TestABundleInASecretIsReadEachTime(t *testing.T) {
 	if err := sender.Cleanup(t.Context(), target()); err != nil {
 		t.Errorf("with the bundle: %v", err)
 	}
-	for broken, says := range map[string]string{"": "empty", "nonsense": "something else than PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----": "number 1"} {
+	for broken, says := range map[string]string{"": "empty", "nonsense": "something other than PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----": "number 1"} {
 		stored["s/ca"] = broken
 		if err := sender.Cleanup(t.Context(), target()); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("bundle %q: %v, want %q", broken, err, says)

@@ -32,7 +32,7 @@ func TestNodeIsHeldAndReportedOnceAfterTheDeadline(t *testing.T) {
 	stop := f.start(f.options())
 	node := f.protected("worker")
 	f.delete(node)
-	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: the cleanup continues")
+	f.awaitEvent(node, "CleanupDeadlineExceeded", "deadline of 2s: it continues")
 	f.eventually("the run record says so", func(context.Context) (bool, error) { return f.record(node).DeadlinePassed, nil })
 	// Neither a retry nor a restarted agent reports it again.
 	stop()
@@ -70,7 +70,7 @@ func TestPassedDeadlineIsReportedWhileRunningOrQueued(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.delete(second)
-	f.awaitEvent(first, "CleanupDeadlineExceeded", "the cleanup continues, and the node is not released before it is done")
+	f.awaitEvent(first, "CleanupDeadlineExceeded", "it continues, and the node is not released before it is done")
 	f.awaitEvent(second, "CleanupDeadlineExceeded", "the cleanup continues")
 	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: at most 1 cleanup at the same time (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)

@@ -34,7 +34,7 @@ func TestHangingPluginDoesNotAffectOtherNodes(t *testing.T) {
 	if run := f.record(node); run.State != api.Running {
 		t.Errorf("the others are done and the one that hangs is %s: this proves nothing", run.State)
 	}
-	if message := f.awaitState(node, api.Failed); !strings.Contains(message, "step storage was not done within 15s, and plugin probe did not stop when it was cancelled") {
+	if message := f.awaitState(node, api.Failed); !strings.Contains(message, "step storage did not finish within 15s, and plugin probe did not stop when it was cancelled") {
 		t.Errorf("the condition says %q", message)
 	}
 	if !api.HasFinalizer(f.read(node)) {

@@ -196,7 +196,7 @@ func TestNewerCLIShowsTheRecordsOfAnOlderAgent(t *testing.T) {
 	for node, want := range map[string]printer.CleanupRow{
 		"failed":  {State: "Failed", Stuck: true, Step: "2/3 storage", Reason: "critical step storage failed once: volume v1 is still attached"},
 		"running": {State: "Running", Step: "2/3 storage", Reason: "3 volumes left"},
-		"waiting": {State: "Waiting", Step: "2/3 storage", Reason: "step storage failed once and is tried again at 2026-11-29T22:02:01Z: volume v1 is still attached"},
+		"waiting": {State: "Waiting", Step: "2/3 storage", Reason: "step storage failed once and is retried at 2026-11-29T22:02:01Z: volume v1 is still attached"},
 	} {
 		want.Node, want.Since = node, cleanups[node].Since
 		if cleanups[node] != want {

@@ -82,7 +82,7 @@ func TestWaitFollowsTheCleanupOfADeletedNode(t *testing.T) {
 	out, ended := f.begin("cleanup", "worker", "--delete", "--yes")
 	f.eventually("it follows", func(context.Context) (bool, error) { return strings.Contains(out.String(), "1/1 drain: "), nil })
 	f.dropBudget("cart")
-	if err := <-ended; err != nil || !strings.Contains(out.String(), "node/worker is being deleted already") {
+	if err := <-ended; err != nil || !strings.Contains(out.String(), "node/worker is already being deleted") {
 		t.Errorf("it ended with %v:\n%s", err, out)
 	}
 }

@@ -76,7 +76,7 @@ func TestPauseAndResumeRepairAnUndecodableBrake(t *testing.T) {
 	f.delete("worker")
 	const problem = "decoding the state of the brake in configmap "
 	f.run("status", "-n", f.namespace).exits(exit.Unhealthy).says("Not known whether the brake is engaged: "+problem, "nodes")
-	f.run("check", "-n", f.namespace).exits(exit.Unhealthy).says("! pause", problem, "without one, replace it: kubectl nodecleanup resume")
+	f.run("check", "-n", f.namespace).exits(exit.Unhealthy).says("! pause", problem, "if no agent is the leader, replace it: kubectl nodecleanup resume")
 	f.run("diagnose", "worker", "-n", f.namespace).exits(exit.Unhealthy).says(api.Finalizer)
 	for _, command := range [][]string{{"resume"}, {"pause", "--reason", "INC-7"}} {
 		f.run(append(command, "-n", f.namespace)...).exits(exit.OK).says("The stored state of the brake is removed, because it cannot be used: " + problem)

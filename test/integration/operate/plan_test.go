@@ -137,7 +137,7 @@ func TestPlanOfAnUnselectedNodeWithTheFinalizer(t *testing.T) {
 	f.run("nodes", "list").exits(exit.OK).says(`Note: node theirs is not protected: outside the config's nodeSelector "!theirs"`)
 	f.run("status").says("Nodes       1 protected · 1 excluded by nodeSelector\n")
 	f.run("check").says("✓ nodes: protected nodes · 1 of 1 (excluded by nodeSelector: 1)")
-	f.run("diagnose", "theirs").exits(exit.OK).says(`it is NOT protected: a delete removes it without cleanup; outside the config's nodeSelector "!theirs"`)
+	f.run("diagnose", "theirs").exits(exit.OK).says(`it is NOT protected: if it is deleted, no cleanup runs; outside the config's nodeSelector "!theirs"`)
 	f.run("preflight", "theirs").exits(exit.OK).says("No cleanup: the config's nodeSelector", "does not select this node")
 	f.run("cleanup", "once-ours", "--yes").exits(exit.Failure).says("a cleanup on request does nothing", "kubectl delete node once-ours", "bypass once-ours")
 	f.run("diagnose", "once-ours").exits(exit.OK).says("it is protected")
