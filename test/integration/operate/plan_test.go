@@ -121,7 +121,7 @@ func TestPlanOfAnUnselectedNode(t *testing.T) {
 	f.node("theirs", nil)
 	f.patch("theirs", `{"metadata":{"finalizers":null}}`)
 	f.run("plan", "theirs").exits(exit.OK).says("does not select this node; if deleted, it is removed immediately")
-	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("does not select this node", "Change nodeSelector")
+	f.run("cleanup", "theirs", "--yes").exits(exit.Failure).says("does not select this node", "change nodeSelector")
 }
 
 // A changed label removes no finalizer, and a node with the finalizer is cleaned up.

@@ -125,7 +125,7 @@ func TestOperatorCanAct(t *testing.T) {
 	act("plugins", "test", "drain").exits(exit.OK)
 	act("cleanup", "worker", "--yes", "--delete").exits(exit.Blocked).says("nothing was started", `cannot delete resource "nodes"`, "ask a cluster administrator")
 	act("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("cleaned up")
-	act("cleanup", "worker", "--yes", "--delete").exits(exit.Failure).says("Deleting node worker would be refused now", `cannot delete resource "nodes"`)
+	act("cleanup", "worker", "--yes", "--delete").exits(exit.Failure).says("The deletion of node worker would be refused now", `cannot delete resource "nodes"`)
 	act("cleanup", "worker", "--yes", "--delete", "--even-if-blocked").exits(exit.Failure).says("deleting node worker after its cleanup", "kubectl delete node worker")
 	act("bypass", "lost", "--reason", "hardware lost", "--yes").exits(exit.OK).says("node/lost marked")
 }
