@@ -171,6 +171,9 @@ func TestNodeLeavesTheQueueWhenItsRequestIsWithdrawn(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
+	retried := func(at string) *corev1.Node {
+		return deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: at} })
+	}
 	for name, test := range map[string]struct {
 		cached    *corev1.Node
 		current   *corev1.Node
@@ -187,20 +190,13 @@ func TestLoad(t *testing.T) {
 		"a record about another node":       {cached: deletedNode(nil), current: deletedNode(nil), data: `{"version":"nodecleanup.io/v1alpha1","node":"worker","nodeUID":"other","state":"Succeeded"}`, blocked: "it is about node UID other"},
 		"a bypass over a broken record": {
 			cached: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationBypass: "true"} }), current: deletedNode(nil), data: "{", continues: true},
-		"a retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
-			prepare: func(b *bench) {
-				b.states.update("uid", func(s *nodeState) { s.undecodable, s.retryAtFailure = true, "before" })
-			}},
-		"a retry of a record that broke while a step ran": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "later"} }), data: "{", continues: true,
-			prepare: func(b *bench) { b.note(&api.Run{NodeUID: "uid", RetryRequestedAt: "before"}) }},
-		"an old retry of a record that broke while a step ran": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
-			prepare: func(b *bench) { b.note(&api.Run{NodeUID: "uid", RetryRequestedAt: "before"}) }, blocked: "paused"},
+		"a retry after the record broke":                  {cached: deletedNode(nil), current: retried("2026-01-31T04:00:01.5Z"), data: "{", continues: true},
+		"a retry in the second in which the record broke": {cached: deletedNode(nil), current: retried("2026-01-31T04:00:00.2Z"), data: "{", continues: true},
+		"a retry by a clock that is two seconds slow":     {cached: deletedNode(nil), current: retried("2026-01-31T03:59:58Z"), data: "{", continues: true},
+		"a retry before the record broke":                 {cached: deletedNode(nil), current: retried("2026-01-31T03:59:00Z"), data: "{", blocked: "paused. The retry request does not count: it is of 2026-01-31T03:59:00Z, and the record was changed after it, at 2026-01-31T04:00:00Z."},
+		"a retry that is not a time":                      {cached: deletedNode(nil), current: retried("now"), data: "{", blocked: "annotation nodecleanup.io/retry-requested-at is not a time in RFC 3339 format."},
 		"a deletion that this leader saw": {cached: deletedNode(nil), current: deletedNode(nil), data: "{", continues: true,
 			prepare: func(b *bench) { b.states.update("uid", func(s *nodeState) { s.unrecorded = true }) }},
-		"an old retry of a broken record": {cached: deletedNode(nil), current: deletedNode(func(n *corev1.Node) { n.Annotations = map[string]string{api.AnnotationRetryRequestedAt: "before"} }), data: "{",
-			prepare: func(b *bench) {
-				b.states.update("uid", func(s *nodeState) { s.undecodable, s.retryAtFailure = true, "before" })
-			}, blocked: "paused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newTest(t, test.current)
@@ -210,7 +206,9 @@ func TestLoad(t *testing.T) {
 				test.prepare(b)
 			}
 			if test.data != "" {
-				configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.RunName("worker", "uid")}, Data: map[string]string{api.RunKey: test.data}}
+				at := metav1.NewTime(started)
+				written := []metav1.ManagedFieldsEntry{{Manager: "edit", Operation: metav1.ManagedFieldsOperationUpdate, Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{"f:run":{}}}`)}}}
+				configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.RunName("worker", "uid"), ManagedFields: written}, Data: map[string]string{api.RunKey: test.data}}
 				if err := b.client.Tracker().Add(configMap); err != nil {
 					t.Fatal(err)
 				}

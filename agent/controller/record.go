@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +43,6 @@ func (r *reconciler) load(ctx context.Context, c *cleanup) result {
 	} else {
 		r.note(c.record)
 	}
-	r.states.update(node.UID, func(s *nodeState) { s.undecodable = false })
 	return next
 }
 
@@ -60,34 +60,47 @@ func (r *reconciler) readNode(ctx context.Context, c *cleanup, resourceVersion s
 }
 
 // onLoadError handles a record that cannot be read or decoded: it pauses the cleanup. A bypass, or a
-// retry request that is newer than the failure, starts a new record.
+// retry request that is newer than the record, starts a new record.
 func (r *reconciler) onLoadError(c *cleanup, err error) result {
-	undecodable := errors.As(err, &runstore.UndecodableError{})
+	var broken runstore.UndecodableError
+	undecodable := errors.As(err, &broken)
 	if c.terminating() && r.bypassed(c) && (undecodable || api.Refused(err)) {
 		c.log.Error("cannot read the run record; the bypass releases the node without it", "err", err)
 		return next
 	}
-	retry := c.node.Annotations[api.AnnotationRetryRequestedAt]
-	retried := false
-	r.states.update(c.node.UID, func(s *nodeState) {
-		if !s.undecodable {
-			s.undecodable, s.retryAtFailure = true, retry
-			if s.recorded != nil {
-				s.retryAtFailure = *s.recorded // A request may have come while a step ran.
-			}
-		}
-		retried = retry != s.retryAtFailure
-		s.state = api.Blocked
-	})
-	switch {
-	case !undecodable:
+	r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
+	if !undecodable {
 		return blocked(fmt.Sprintf("the cleanup is paused until the API server returns the run record: %v", err), err)
-	case retried:
-		c.log.Warn("the run record cannot be decoded, starting from the first step on request", "err", err)
+	}
+	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
+	rejected := retryRejected(requested, broken.WrittenAt)
+	if requested != "" && rejected == "" {
+		c.log.Warn("the run record cannot be decoded, starting from the first step on request", "requestedAt", requested, "err", err)
 		return next
 	}
-	return blocked(fmt.Sprintf("cannot decode the run record: %v. The cleanup is paused. If a newer version wrote it, upgrade the agent. "+
-		"Otherwise run every step again: kubectl nodecleanup retry %s; or bypass the cleanup", err, c.node.Name), err)
+	return blocked(fmt.Sprintf("cannot decode the run record: %v. The cleanup is paused.%s If a newer version wrote it, upgrade the agent. "+
+		"Otherwise run every step again: kubectl nodecleanup retry %s; or bypass the cleanup", err, rejected, c.node.Name), err)
+}
+
+// clockDifference is how far apart the clocks of an operator and of the API servers may be before a
+// new retry request seems old. An old request that counts again only repeats steps.
+const clockDifference = 3 * time.Second
+
+// retryRejected returns why a retry request does not count for a record that cannot be decoded, as a
+// sentence for the condition, or "". The record cannot say whether the request was honoured, so the
+// time decides, which survives a restart of the agent.
+func retryRejected(requested string, writtenAt time.Time) string {
+	if requested == "" {
+		return ""
+	}
+	at, err := time.Parse(time.RFC3339, requested)
+	switch {
+	case err != nil:
+		return " The retry request does not count: annotation " + api.AnnotationRetryRequestedAt + " is not a time in RFC 3339 format."
+	case at.Add(clockDifference).Before(writtenAt):
+		return fmt.Sprintf(" The retry request does not count: it is of %s, and the record was changed after it, at %s.", requested, writtenAt.UTC().Format(time.RFC3339))
+	}
+	return ""
 }
 
 // adoptRecord decides whether the stored record describes the deletion of this Node. If

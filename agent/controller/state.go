@@ -50,12 +50,6 @@ type nodeState struct {
 	sinceDeletion func() time.Duration
 	// late: the Event about the deadline is published.
 	late bool
-	// undecodable: the record could not be decoded. retryAtFailure is the retry request of the last
-	// record that could, else the Node's at that time.
-	undecodable    bool
-	retryAtFailure string
-	// recorded is the retry request of the record that was read or written last, nil if there is none.
-	recorded *string
 	// deleted: the Node is deleted. The state is dropped when its run has ended.
 	deleted bool
 }

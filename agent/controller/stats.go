@@ -53,7 +53,5 @@ func (s nodeState) summary(node *nodecache.Node) (state api.State, began time.Ti
 func (r *reconciler) note(run *api.Run) {
 	r.states.update(run.NodeUID, func(s *nodeState) {
 		s.state, s.began, s.complete = run.State, run.StartedAt.Time, run.State == api.Succeeded && run.DeletionRequestedAt != nil
-		recorded := run.RetryRequestedAt // The run changes.
-		s.recorded = &recorded
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,7 +43,12 @@ type Handle struct {
 }
 
 // UndecodableError reports a run record that cannot be decoded or that belongs to another Node UID.
-type UndecodableError struct{ error }
+type UndecodableError struct {
+	error
+	// WrittenAt is when the record's data was written last, by the API server's clock, in whole
+	// seconds. It is zero if the ConfigMap does not say.
+	WrittenAt time.Time
+}
 
 // Unwrap returns the cause.
 func (e UndecodableError) Unwrap() error { return e.error }
@@ -70,7 +76,7 @@ func (s *Store) Load(ctx context.Context, node string, uid types.UID) (*api.Run,
 		err = fmt.Errorf("reading run record %s/%s: it is about node UID %s, not %s", s.namespace, name, run.NodeUID, uid)
 	}
 	if err != nil {
-		return nil, handle, UndecodableError{err}
+		return nil, handle, UndecodableError{err, api.DataWrittenAt(configMap)}
 	}
 	return run, handle, nil
 }

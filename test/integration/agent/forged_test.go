@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,33 +124,44 @@ func TestRetryRequestStartsAnUndecodableRecordOver(t *testing.T) {
 	f.forge(node, func(*api.Run) {})
 	f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
 	f.start(f.options())
-	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "kubectl nodecleanup retry worker") || strings.Contains(message, "delete") {
+	if message := f.awaitState(node, api.Blocked); !strings.Contains(message, "kubectl nodecleanup retry worker") ||
+		!strings.Contains(message, "The retry request does not count: it is of "+firstRequest) || strings.Contains(message, "delete") {
 		t.Errorf("the condition says %q", message)
 	}
 	if len(calls) > 0 {
 		t.Error("the step ran before a user asked for it")
 	}
-	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: secondRequest})
+	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: time.Now().Format(time.RFC3339Nano)})
 	f.awaitDeleted(node)
 	if run := f.record(node); len(calls) != 1 || run.State != api.Succeeded {
 		t.Errorf("%d calls, the run record says %+v", len(calls), run)
 	}
 }
 
-// A retry that is requested while a step still runs is not lost.
+// A retry that is requested while a step still runs is not lost, even if the agent restarts before the
+// step ends.
 func TestARetryRequestOfARunningStepStartsAnUndecodableRecordOver(t *testing.T) {
-	f := setUp(t, oneProbe)
-	gate := newGate()
-	f.probes["storage"] = gate.pass
-	node := f.protected("worker")
-	f.start(f.options())
-	f.delete(node)
-	<-gate.began
-	f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
-	f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
-	close(gate.open)
-	f.awaitDeleted(node)
-	if run := f.record(node); len(gate.began) != 1 || run.State != api.Succeeded || run.RetryRequestedAt != firstRequest {
-		t.Errorf("%d more calls, the run record says %+v", len(gate.began), run)
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart %v", restart), func(t *testing.T) {
+			f := setUp(t, oneProbe)
+			gate := newGate()
+			f.probes["storage"] = gate.pass
+			node := f.protected("worker")
+			stop := f.start(f.options())
+			f.delete(node)
+			<-gate.began
+			f.patchRecord(node, `{"data":{"`+api.RunKey+`":"{}"}}`)
+			request := time.Now().Format(time.RFC3339Nano)
+			f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: request})
+			if restart {
+				stop()
+				f.start(f.options())
+			}
+			close(gate.open)
+			f.awaitDeleted(node)
+			if run := f.record(node); len(gate.began) != 1 || run.State != api.Succeeded || run.RetryRequestedAt != request {
+				t.Errorf("%d more calls, the run record says %+v", len(gate.began), run)
+			}
+		})
 	}
 }
