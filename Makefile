@@ -37,9 +37,11 @@ build: ## Build both programs into bin/
 	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 .PHONY: image
-image: ## Write the images of agent and CLI for amd64 and arm64 into bin/, without a container engine
+image: ## Write the images of the agents and the CLI for amd64 and arm64 into bin/, without a container engine
 	@mkdir -p bin
 	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/nodecleanup-agent.tar
+	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/nodecleanup-agent-cloud.tar \
+		-source ../../cmd/nodecleanup-agent-cloud -package . -repository ghcr.io/nodecleanup/nodecleanup-agent-cloud
 	@cd hack/tools && go run ./image -version $(VERSION) -o ../../bin/kubectl-nodecleanup.tar \
 		-package ./cmd/kubectl-nodecleanup -repository ghcr.io/nodecleanup/kubectl-nodecleanup
 
@@ -86,7 +88,7 @@ release: ## Make the release of VERSION in dist/: archives, images, chart, manif
 REGISTRY ?=
 .PHONY: push
 push: ## Push the images of make release to REGISTRY, as whom docker login has left
-	@cd hack/tools && go run ./push -under=$(REGISTRY) ../../dist/nodecleanup-agent.tar ../../dist/kubectl-nodecleanup.tar | tee ../../dist/images.txt
+	@cd hack/tools && go run ./push -under=$(REGISTRY) ../../dist/nodecleanup-agent.tar ../../dist/nodecleanup-agent-cloud.tar ../../dist/kubectl-nodecleanup.tar | tee ../../dist/images.txt
 
 # Without a key: cosign asks who it is that runs this, which in GitHub Actions is the workflow.
 .PHONY: sign
@@ -110,7 +112,7 @@ RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 PACKAGES_AT_ONCE := $(if $(filter 1 2,$(shell getconf _NPROCESSORS_ONLN 2>/dev/null)),-p 3)
 
 .PHONY: test
-test: verify kubernetes tools-test chart-test ## Run every test, those against a real API server too
+test: verify kubernetes tools-test cloud-test chart-test ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) $(PACKAGES_AT_ONCE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
 
@@ -118,6 +120,10 @@ test: verify kubernetes tools-test chart-test ## Run every test, those against a
 tools-test: ## Test what makes images, bills of materials and schemas
 	cd hack/tools && go test -timeout 20m ./...
 	cd hack/schema && go test -count=1 ./...
+
+.PHONY: cloud-test
+cloud-test: ## Test the plugins of the agent for clouds against emulators
+	cd cmd/nodecleanup-agent-cloud && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.
@@ -228,6 +234,7 @@ verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated ref
 	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 	cd test/bench/drain && go mod tidy -diff
+	cd cmd/nodecleanup-agent-cloud && go mod tidy -diff && go vet ./...
 	go run ./hack/words
 	go run ./hack/contract hack/contract/v1.txt
 	@# Without shellcheck and pyflakes, which some machines have and others do not.

@@ -26,7 +26,7 @@ func (p platform) describe(ctx context.Context, path string, binary []byte, vers
 	return out.Close()
 }
 
-// images writes the images of agent and CLI, and the bills of materials of the programs
+// images writes the images of the agents and the CLI, and the bills of materials of the programs
 // in them. It returns the names of the files.
 func images(ctx context.Context, folder, version string) ([]string, error) {
 	folder, err := filepath.Abs(folder)
@@ -34,9 +34,9 @@ func images(ctx context.Context, folder, version string) ([]string, error) {
 		return nil, err
 	}
 	var made []string
-	for _, name := range []string{"nodecleanup-agent", program} {
+	for _, name := range []string{"nodecleanup-agent", "nodecleanup-agent-cloud", program} {
 		if err := run(ctx, nil, nil, os.Stderr, "go", "-C", tools, "run", "./image", "-version", version,
-			"-package", "./cmd/"+name, "-repository", "ghcr.io/nodecleanup/"+name,
+			"-source", filepath.Join("..", "..", "cmd", name), "-package", ".", "-repository", "ghcr.io/nodecleanup/"+name,
 			"-o", filepath.Join(folder, name+".tar"), "-sbom", folder); err != nil {
 			return nil, err
 		}

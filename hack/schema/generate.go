@@ -16,7 +16,7 @@ import (
 func generate(root string, check bool) ([]string, error) {
 	files := map[string][]byte{}
 	options := map[string]*jsonSchema{}
-	for _, descriptor := range plugins.Catalog(plugins.Dependencies{}) {
+	for _, descriptor := range plugins.All(plugins.Dependencies{}) {
 		folder := filepath.Join(root, "pkg", "plugins", descriptor.Name)
 		page := filepath.Join(folder, "README.md")
 		text, err := os.ReadFile(page)

@@ -5,8 +5,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
 
-// catalog returns the plugins of the released agent. It only checks configs, for which the plugins
+// catalog returns the plugins of the released agents. It only checks configs, for which the plugins
 // need no dependencies.
 func catalog() []cleanup.Descriptor {
-	return plugins.Catalog(plugins.Dependencies{})
+	return plugins.All(plugins.Dependencies{})
 }

@@ -1,13 +1,15 @@
-// Package plugins is the catalog: every plugin that the default agent has.
+// Package plugins is the catalog: the plugins of the default agent, and those of the agent for clouds.
 package plugins
 
 import (
 	"net/http"
+	"slices"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
@@ -28,7 +30,26 @@ type Dependencies struct {
 	Evictions *drain.Limiter
 }
 
-// Catalog lists the plugins. Adding one is a line here and a folder beside this file.
+// Clouds are clients of cloud providers, which need the SDK of the provider. Only an agent that has it sets them.
+type Clouds struct {
+	// TargetGroups are those of Elastic Load Balancing.
+	TargetGroups awstargetgroups.API
+}
+
+// CloudCatalog lists the plugins of cloud providers. cmd/nodecleanup-agent-cloud has them in addition to those of
+// Catalog. With the zero values, it describes each plugin and checks its options, which is enough for a CLI.
+func CloudCatalog(d Dependencies, c Clouds) []cleanup.Descriptor {
+	return []cleanup.Descriptor{
+		awstargetgroups.Descriptor(c.TargetGroups, d.Kubernetes, d.Clock),
+	}
+}
+
+// All describes every plugin of the released agents, for a CLI.
+func All(d Dependencies) []cleanup.Descriptor {
+	return slices.Concat(Catalog(d), CloudCatalog(d, Clouds{}))
+}
+
+// Catalog lists the plugins of the default agent. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),

@@ -10,9 +10,12 @@ import (
 
 // The CLI checks configs with the zero Dependencies.
 func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
-	options := map[string]string{"http": `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`}
+	options := map[string]string{
+		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
+		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
+	}
 	names := map[string]bool{}
-	for _, descriptor := range Catalog(Dependencies{}) {
+	for _, descriptor := range All(Dependencies{}) {
 		if names[descriptor.Name] {
 			t.Errorf("there are two plugins named %s", descriptor.Name)
 		}
@@ -27,7 +30,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 }
 
 func TestEachPluginHasAFolderWithAREADME(t *testing.T) {
-	for _, descriptor := range Catalog(Dependencies{}) {
+	for _, descriptor := range All(Dependencies{}) {
 		text, err := os.ReadFile(filepath.Join(descriptor.Name, "README.md"))
 		if err != nil {
 			t.Error(err)

@@ -46,7 +46,7 @@ func TestDockerfileCopiesEverySourceFolder(t *testing.T) {
 
 func TestDockerfileImagesRunUnprivileged(t *testing.T) {
 	users := instructions(t, "USER", func(arguments []string) []string { return arguments })
-	if want := []string{nobody, nobody}; !slices.Equal(users, want) {
+	if want := []string{nobody, nobody, nobody}; !slices.Equal(users, want) {
 		t.Errorf("its users are %q, want %q", users, want)
 	}
 	for _, entry := range instructions(t, "ENTRYPOINT", func(arguments []string) []string { return arguments }) {

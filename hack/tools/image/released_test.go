@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
+	"path/filepath"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -15,10 +16,10 @@ func TestImagesAreSmallAndHoldOneProgram(t *testing.T) {
 	// As make build: it compiles Kubernetes's clients for another architecture.
 	t.Setenv("GOGC", "off")
 	t.Setenv("GOMEMLIMIT", "1GiB")
-	for _, name := range []string{"nodecleanup-agent", "kubectl-nodecleanup"} {
+	for _, name := range []string{"nodecleanup-agent", "nodecleanup-agent-cloud", "kubectl-nodecleanup"} {
 		for _, architecture := range []string{"amd64", "arm64"} {
 			t.Run(name+" "+architecture, func(t *testing.T) {
-				of := program{source: root, pkg: "./cmd/" + name, repository: "ghcr.io/nodecleanup/" + name}
+				of := program{source: filepath.Join(root, "cmd", name), pkg: ".", repository: "ghcr.io/nodecleanup/" + name}
 				image, err := imageFor(of, t.TempDir(), "v1.2.3", v1.Platform{OS: "linux", Architecture: architecture})
 				if err != nil {
 					t.Fatal(err)

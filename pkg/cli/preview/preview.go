@@ -54,7 +54,7 @@ type Previewer struct {
 
 // Load reads the config on the cluster and the past runs.
 func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*Previewer, error) {
-	catalog := ReadCatalog(ctx, client, namespace, plugins.Catalog(plugins.Dependencies{
+	catalog := ReadCatalog(ctx, client, namespace, plugins.All(plugins.Dependencies{
 		Kubernetes: client,
 		HTTP:       &http.Client{Transport: httpclient.Offline{}},
 		Secrets:    secrets{client, namespace},
@@ -76,7 +76,7 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 
 // Config reads the config on the cluster, and checks it by the plugins of the agent: see ReadCatalog.
 func Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
-	own := plugins.Catalog(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
+	own := plugins.All(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 

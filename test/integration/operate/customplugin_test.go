@@ -39,7 +39,7 @@ steps:
 func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
 	f := setUp(t, drainAndSlack)
 	f.node("worker", nil)
-	f.run("plan", "worker").exits(exit.Failure).says(`unknown plugin "slack"`, "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, volumes, webhook")
+	f.run("plan", "worker").exits(exit.Failure).says(`unknown plugin "slack"`, "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, volumes, webhook, aws-target-groups")
 	f.startWith(withSlack)
 	f.run("plan", "worker").exits(exit.OK).says("effects not known: this CLI does not have plugin slack", "cleanup --plan cannot run exactly this plan: step tell cannot be previewed",
 		"Run it, without --plan: kubectl nodecleanup cleanup worker")

@@ -1,0 +1,20 @@
+// Command nodecleanup-agent-cloud is the agent with plugins for cloud providers, which need their SDKs.
+package main
+
+import (
+	"slices"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/program"
+	"github.com/nodecleanup/kubectl-nodecleanup/cmd/nodecleanup-agent-cloud/aws"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+)
+
+func main() { program.Main(catalog) }
+
+// catalog lists the plugins of the default agent and those of the clouds.
+func catalog(d plugins.Dependencies) []cleanup.Descriptor {
+	return slices.Concat(plugins.Catalog(d), plugins.CloudCatalog(d, plugins.Clouds{
+		TargetGroups: aws.NewTargetGroups(aws.Options{HTTP: d.HTTP}),
+	}))
+}
