@@ -54,6 +54,7 @@ func describe(catalog []cleanup.Descriptor) []api.PluginInfo {
 		plugins = append(plugins, api.PluginInfo{
 			Name: descriptor.Name, Summary: descriptor.Summary, Critical: descriptor.Defaults.Critical,
 			Timeout: metav1.Duration{Duration: descriptor.Defaults.Timeout}, Options: descriptor.OptionNames(),
+			Notifies: descriptor.BindNotifier != nil, OnlyNotifies: descriptor.Bind == nil,
 		})
 	}
 	return plugins

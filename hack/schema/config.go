@@ -11,8 +11,14 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
+// pluginSchema is the schema of a plugin's options, and where the config can use the plugin.
+type pluginSchema struct {
+	options             *jsonSchema
+	step, notifications bool
+}
+
 // ofConfig returns the schema of the config file, with the options of each plugin.
-func ofConfig(root string, plugins map[string]*jsonSchema) (*jsonSchema, error) {
+func ofConfig(root string, plugins map[string]pluginSchema) (*jsonSchema, error) {
 	reflector, failed := reflector(root, "yaml")
 	reflector.DoNotReference = false
 	reflector.Namer = func(t reflect.Type) string {
@@ -32,18 +38,29 @@ func ofConfig(root string, plugins map[string]*jsonSchema) (*jsonSchema, error) 
 	schema.Title = "Config of nodecleanup"
 	one := uint64(1)
 	schema.Definitions["brake"].MinProperties = &one
-	step := schema.Definitions["step"]
-	plugin, _ := step.Properties.Get("plugin")
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
-		plugin.Examples = append(plugin.Examples, name)
-		step.AllOf = append(step.AllOf, ofStep(name, *plugins[name]))
+		if plugins[name].step {
+			addPlugin(schema.Definitions["step"], name, *plugins[name].options)
+		}
+		if plugins[name].notifications {
+			options := *plugins[name].options
+			options.Examples = nil // They are those of a step.
+			addPlugin(schema.Definitions["notification"], name, options)
+		}
 	}
 	return schema, addDefinitions(schema)
 }
 
-// ofStep returns the condition: if a step has this plugin, then it has these options. The options of
+// addPlugin adds a plugin to the schema of a step or a notification.
+func addPlugin(to *jsonSchema, name string, options jsonSchema) {
+	field, _ := to.Properties.Get("plugin")
+	field.Examples = append(field.Examples, name)
+	to.AllOf = append(to.AllOf, ofUse(name, options))
+}
+
+// ofUse returns the condition: if a step or a notification has this plugin, then it has these options. The options of
 // other plugins are not checked: only a custom agent knows them.
-func ofStep(plugin string, options jsonSchema) *jsonSchema {
+func ofUse(plugin string, options jsonSchema) *jsonSchema {
 	options.Version, options.Definitions = "", nil
 	is, has := jsonschema.NewProperties(), jsonschema.NewProperties()
 	is.Set("plugin", &jsonSchema{Const: plugin})

@@ -15,7 +15,7 @@ import (
 // it writes none.
 func generate(root string, check bool) ([]string, error) {
 	files := map[string][]byte{}
-	options := map[string]*jsonSchema{}
+	options := map[string]pluginSchema{}
 	for _, descriptor := range plugins.All(plugins.Dependencies{}) {
 		folder := filepath.Join(root, "pkg", "plugins", descriptor.Name)
 		page := filepath.Join(folder, "README.md")
@@ -27,7 +27,7 @@ func generate(root string, check bool) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("plugin %s: %w", descriptor.Name, err)
 		}
-		options[descriptor.Name] = schema
+		options[descriptor.Name] = pluginSchema{schema, descriptor.Bind != nil, descriptor.BindNotifier != nil}
 		if files[filepath.Join(folder, "schema.json")], err = encode(schema); err != nil {
 			return nil, err
 		}

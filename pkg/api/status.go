@@ -28,6 +28,8 @@ type AgentStatus struct {
 	Catalog []PluginInfo `json:"catalog,omitempty"`
 	// Plugins are the health of each step's plugin, in the order of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
+	// Notifications are the health of each notification's plugin, in the order of the config.
+	Notifications []NotificationHealth `json:"notifications,omitempty"`
 	// PreflightRequestedAt is the newest request for a health check that
 	// Plugins answer, see AnnotationPreflightRequestedAt.
 	PreflightRequestedAt string `json:"preflightRequestedAt,omitempty"`
@@ -51,6 +53,9 @@ type PluginInfo struct {
 	Timeout  metav1.Duration `json:"timeout"`
 	// Options are the names of the options, nil if the plugin does not name them.
 	Options []string `json:"options"`
+	// Notifies: notifications can use the plugin. OnlyNotifies: steps cannot.
+	Notifies     bool `json:"notifies,omitempty"`
+	OnlyNotifies bool `json:"onlyNotifies,omitempty"`
 }
 
 // PluginHealth is the result of a health check of one step's plugin.
@@ -67,6 +72,18 @@ type PluginHealth struct {
 	// HealthyAt is when it was last healthy.
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
 	// MissingRules grant the rights that the agent lacks for the options of the step.
+	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
+}
+
+// NotificationHealth is the result of a health check of one notification's plugin. No cleanup depends on it.
+type NotificationHealth struct {
+	Notification string `json:"notification"`
+	Plugin       string `json:"plugin"`
+	// Checks, Error, CheckedAt, HealthyAt and MissingRules are as those of PluginHealth.
+	Checks       bool                `json:"checks"`
+	Error        string              `json:"error,omitempty"`
+	CheckedAt    *metav1.Time        `json:"checkedAt,omitempty"`
+	HealthyAt    *metav1.Time        `json:"healthyAt,omitempty"`
 	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
 }
 

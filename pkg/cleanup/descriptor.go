@@ -33,8 +33,11 @@ type Descriptor struct {
 	DefaultOptions any
 	// Options are the names of the options of a plugin without a Schema, see OptionNames.
 	Options []string
-	// Bind decodes a step's options and builds the plugin for it. See Options.
+	// Bind decodes a step's options and builds the plugin for it. See Options. It is nil for a plugin that
+	// only notifies.
 	Bind func(options []byte) (Plugin, []error)
+	// BindNotifier does the same for a notification. It is nil for a plugin that cannot notify.
+	BindNotifier func(options []byte) (Notifier, []error)
 }
 
 // Validator is implemented by options that check themselves.
@@ -54,33 +57,34 @@ type OptionError struct {
 // Error returns the path and the problem.
 func (e OptionError) Error() string { return e.Path + ": " + e.Problem }
 
-// Options makes a Descriptor's Bind from the type O of a plugin's options and
-// its constructor. Options come as JSON; names are matched exactly, and an
+// Options makes a Descriptor's Bind or BindNotifier from the type O of a plugin's options and
+// its constructor, which returns a Plugin or a Notifier P. Options come as JSON; names are matched exactly, and an
 // unknown or repeated one is an error. Defaults are the values that O has when
 // it is passed in; steps share no slice or map of them. Every fault is returned, not only the first.
-func Options[O any](defaults O, construct func(O) (Plugin, error)) func([]byte) (Plugin, []error) {
-	return func(data []byte) (Plugin, []error) {
+func Options[O, P any](defaults O, construct func(O) (P, error)) func([]byte) (P, []error) {
+	return func(data []byte) (P, []error) {
+		var none P
 		options := clone(reflect.ValueOf(&defaults).Elem()).Interface().(O)
 		if len(data) > 0 {
 			strict, err := json.UnmarshalStrict(data, &options)
 			if err != nil {
-				return nil, []error{err}
+				return none, []error{err}
 			}
 			if len(strict) > 0 {
-				return nil, strict
+				return none, strict
 			}
 		}
 		if validator, can := any(&options).(Validator); can {
 			if faults := validator.Validate(); len(faults) > 0 {
-				return nil, faults
+				return none, faults
 			}
 		}
 		plugin, err := construct(options)
 		if err != nil {
-			return nil, []error{err}
+			return none, []error{err}
 		}
-		if plugin == nil {
-			return nil, []error{errors.New("the plugin's constructor returned nothing")}
+		if any(plugin) == nil {
+			return none, []error{errors.New("the plugin's constructor returned nothing")}
 		}
 		return plugin, nil
 	}

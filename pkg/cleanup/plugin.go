@@ -6,7 +6,7 @@
 //
 // A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
 // Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, OutputNamer. They are detected once, when the step is
-// built.
+// built. A plugin that tells people about cleanups is a Notifier. It can be both, or only a Notifier.
 //
 // This is version 1 of the contract. What compiles with it today still compiles with later versions, and
 // means the same: nothing exported is removed or gets another type, and no interface gains a method.

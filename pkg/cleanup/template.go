@@ -22,10 +22,17 @@ import (
 //	${step.name}, ${step.attempt}, ${step.startedAt}, ${step.idempotencyKey}
 //	${steps.STEP.outputs.NAME}, an output of a step that this step depends on
 //
+// The references in a notification, see Notification:
+//
+//	${notification.name}, ${notification.key}, ${notification.id}, ${notification.reference}
+//	${notification.title}, ${notification.text}, ${notification.nodes}, ${notification.deletedBy}
+//	${notification.status}: Open, Final, or Ongoing
+//
 // "${reference:-text}" stands for the text if the value is empty or absent. Without it, an absent label
 // or annotation is empty, and an absent output is an error. "$${" is a literal "${".
 //
-// The config rejects a template with an unknown reference. Labels and annotations of a Node can be
+// The config rejects a template with an unknown reference, and one of a notification in a step or the other
+// way round. Labels and annotations of a Node can be
 // written by its kubelet: escape them for the place that they are put in, see Expand.
 type Template struct {
 	text  string
@@ -111,8 +118,11 @@ func parseReference(text string) (Reference, error) {
 		reference.Step, reference.Output = match[1], match[2]
 		return reference, nil
 	}
-	if slices.Contains(plainReferences(), name) {
+	if slices.Contains(plainReferences(), name) || slices.Contains(NotificationReferences(), name) {
 		return reference, nil
+	}
+	if strings.HasPrefix(name, notificationPrefix) {
+		return Reference{}, fmt.Errorf("has the unknown reference ${%s}; known references: ${%s}", text, strings.Join(NotificationReferences(), "}, ${"))
 	}
 	return Reference{}, fmt.Errorf("has the unknown reference ${%s}; known references: ${%s}, ${node.labels['KEY']}, ${node.annotations['KEY']}, ${steps.STEP.outputs.NAME}",
 		text, strings.Join(plainReferences(), "}, ${"))
@@ -121,6 +131,17 @@ func parseReference(text string) (Reference, error) {
 func plainReferences() []string {
 	return []string{"node.name", "node.uid", "node.providerID", "run.deletedBy", "step.name", "step.attempt", "step.startedAt", "step.idempotencyKey"}
 }
+
+const notificationPrefix = "notification."
+
+// NotificationReferences returns the names of the references that a template of a notification can have.
+func NotificationReferences() []string {
+	return []string{"notification.name", "notification.key", "notification.id", "notification.reference", "notification.title", "notification.text",
+		"notification.nodes", "notification.deletedBy", "notification.status"}
+}
+
+// OfNotification reports whether the reference is for a notification, and not for a step.
+func (r Reference) OfNotification() bool { return strings.HasPrefix(r.Name, notificationPrefix) }
 
 // UnmarshalJSON takes a string.
 func (t *Template) UnmarshalJSON(data []byte) error {
@@ -174,6 +195,15 @@ func (t Template) Each(literal func(text string), reference func(Reference)) {
 // Expand replaces each reference by its value for the target. It passes each value, but no literal
 // text, through escape, if escape is not nil. An output that no step has recorded is a permanent error.
 func (t Template) Expand(target Target, escape func(string) string) (string, error) {
+	return t.expand(func(r Reference) (string, bool) { return r.ofTarget(target) }, escape)
+}
+
+// ExpandNotification is like Expand for a notification.
+func (t Template) ExpandNotification(notification Notification, escape func(string) string) (string, error) {
+	return t.expand(func(r Reference) (string, bool) { return r.ofNotification(notification) }, escape)
+}
+
+func (t Template) expand(value func(Reference) (value string, known bool), escape func(string) string) (string, error) {
 	if t.fault != nil {
 		return "", Permanent(t.fault)
 	}
@@ -183,9 +213,12 @@ func (t Template) Expand(target Target, escape func(string) string) (string, err
 			text.WriteString(part.literal)
 			continue
 		}
-		value, known := part.reference.value(target)
-		if !known {
+		value, known := part.reference.orOtherwise(value(*part.reference))
+		switch {
+		case !known && part.reference.Step != "":
 			return "", Permanent(fmt.Errorf("expanding ${%s}: step %s has recorded no output %s", part.reference.Name, part.reference.Step, part.reference.Output))
+		case !known: // The config has refused it.
+			return "", Permanent(fmt.Errorf("expanding ${%s}: there is no such value here", part.reference.Name))
 		}
 		if escape != nil {
 			value = escape(value)
@@ -202,7 +235,7 @@ func (t Template) Preview(target Target) string {
 	for _, part := range t.parts {
 		if part.reference == nil {
 			text.WriteString(part.literal)
-		} else if value, known := part.reference.value(target); known {
+		} else if value, known := part.reference.orOtherwise(part.reference.ofTarget(target)); known {
 			text.WriteString(value)
 		} else {
 			text.WriteString("${" + part.reference.Name + "}")
@@ -211,35 +244,63 @@ func (t Template) Preview(target Target) string {
 	return text.String()
 }
 
-// value returns the value of the reference, and whether there is one.
-func (r Reference) value(target Target) (value string, known bool) {
-	known = true
-	switch r.Name {
-	case "node.name":
-		value = target.Node.Name
-	case "node.uid":
-		value = string(target.Node.UID)
-	case "node.providerID":
-		value = target.Node.Spec.ProviderID
-	case "node.labels":
-		value = target.Node.Labels[r.key]
-	case "node.annotations":
-		value = target.Node.Annotations[r.key]
-	case "run.deletedBy":
-		value = target.DeletedBy
-	case "step.name":
-		value = target.Step
-	case "step.startedAt":
-		value = target.Began.UTC().Format(time.RFC3339)
-	case "step.attempt":
-		value = strconv.Itoa(target.Attempt)
-	case "step.idempotencyKey":
-		value = target.IdempotencyKey
-	default:
-		value, known = target.Outputs[r.Step][r.Output]
-	}
+// orOtherwise returns the text after ":-" for a value that is empty or absent, if the reference has one.
+func (r Reference) orOtherwise(value string, known bool) (string, bool) {
 	if value == "" && r.otherwise != nil {
 		return *r.otherwise, true
 	}
 	return value, known
+}
+
+// ofTarget returns the value of the reference in a step, and whether there is one.
+func (r Reference) ofTarget(target Target) (value string, known bool) {
+	switch r.Name {
+	case "node.name":
+		return target.Node.Name, true
+	case "node.uid":
+		return string(target.Node.UID), true
+	case "node.providerID":
+		return target.Node.Spec.ProviderID, true
+	case "node.labels":
+		return target.Node.Labels[r.key], true
+	case "node.annotations":
+		return target.Node.Annotations[r.key], true
+	case "run.deletedBy":
+		return target.DeletedBy, true
+	case "step.name":
+		return target.Step, true
+	case "step.startedAt":
+		return target.Began.UTC().Format(time.RFC3339), true
+	case "step.attempt":
+		return strconv.Itoa(target.Attempt), true
+	case "step.idempotencyKey":
+		return target.IdempotencyKey, true
+	}
+	value, known = target.Outputs[r.Step][r.Output]
+	return value, known
+}
+
+// ofNotification returns the value of the reference in a notification, and whether there is one.
+func (r Reference) ofNotification(notification Notification) (value string, known bool) {
+	switch strings.TrimPrefix(r.Name, notificationPrefix) {
+	case "name":
+		return notification.Name, true
+	case "key":
+		return notification.Key, true
+	case "id":
+		return notification.ID, true
+	case "reference":
+		return notification.Reference, true
+	case "title":
+		return notification.Title, true
+	case "text":
+		return notification.Text, true
+	case "nodes":
+		return strconv.Itoa(notification.Nodes), true
+	case "deletedBy":
+		return notification.DeletedBy, true
+	case "status":
+		return notification.Status(), true
+	}
+	return "", false
 }

@@ -42,6 +42,8 @@ type file struct {
 	Retry fileRetry `yaml:"retry"`
 	// Steps are the steps of a cleanup.
 	Steps []fileStep `yaml:"steps" jsonschema:"required,minItems=1"`
+	// Notifications tell people about cleanups.
+	Notifications []fileNotification `yaml:"notifications" jsonschema:"maxItems=20"`
 }
 
 // Document returns the type of the document, from which hack/schema generates its JSON Schema.

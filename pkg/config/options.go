@@ -12,13 +12,12 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/schema"
 )
 
-// bind builds the plugin of a step and places the faults of its options.
-func (p *parser) bind(path string, descriptor cleanup.Descriptor, options rawOptions) cleanup.Plugin {
-	plugin, faults := descriptor.Bind(options.json)
+// optionFaults places the faults of options. Bind returns the faults of other options.
+func (p *parser) optionFaults(path string, descriptor cleanup.Descriptor, options rawOptions, faults []error, bind func(options []byte) []error) {
 	for _, err := range faults {
 		option := optionFault(descriptor, err)
 		if option.Path == "" {
-			option.Path = optionWith(descriptor, err, options.values)
+			option.Path = optionWith(bind, err, options.values)
 		}
 		place := path
 		if option.Path != "" {
@@ -26,7 +25,6 @@ func (p *parser) bind(path string, descriptor cleanup.Descriptor, options rawOpt
 		}
 		p.fault(place, "%s", option.Problem)
 	}
-	return plugin
 }
 
 var unknownOption = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)
@@ -58,14 +56,13 @@ func optionFault(descriptor cleanup.Descriptor, err error) cleanup.OptionError {
 
 // optionWith returns the option whose value alone has the same fault, "" if there is none. A type that
 // decodes itself does not know the name of its option.
-func optionWith(descriptor cleanup.Descriptor, fault error, values map[string]any) string {
+func optionWith(bind func(options []byte) []error, fault error, values map[string]any) string {
 	for name, value := range values {
 		data, err := json.Marshal(map[string]any{name: value})
 		if err != nil {
 			continue // All values together could be encoded.
 		}
-		_, faults := descriptor.Bind(data)
-		if slices.ContainsFunc(faults, func(err error) bool { return err.Error() == fault.Error() }) {
+		if slices.ContainsFunc(bind(data), func(err error) bool { return err.Error() == fault.Error() }) {
 			return name
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +107,7 @@ func (p *parser) config(document *file) *Config {
 	}
 	p.graph(config.Steps)
 	p.references(config.Steps, document.Steps)
+	config.Notifications = p.notifications(document.Notifications)
 	return config
 }
 
@@ -164,12 +166,19 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 		p.fault(path+".nodeSelector", "%v", err)
 	}
 	descriptor, known := p.catalog[written.Plugin]
-	if !known {
+	switch {
+	case !known:
 		p.criticalUnknown[step.Name] = written.Critical == nil
-		p.fault(path+".plugin", "unknown plugin %q; known plugins: %s%s", written.Plugin, strings.Join(p.known, ", "), suggestion(written.Plugin, p.known))
-		p.faults[len(p.faults)-1].Unknown = true
-	} else {
-		step.Bound = p.bind(path+".options", descriptor, written.Options)
+		p.unknownPlugin(path, written.Plugin, p.steps())
+	case descriptor.Bind == nil:
+		p.fault(path+".plugin", "plugin %s only notifies: use it in notifications; plugins of steps: %s", written.Plugin, strings.Join(p.steps(), ", "))
+	default:
+		var faults []error
+		step.Bound, faults = descriptor.Bind(written.Options.json)
+		p.optionFaults(path+".options", descriptor, written.Options, faults, func(options []byte) []error {
+			_, faults := descriptor.Bind(options)
+			return faults
+		})
 	}
 	step.Critical = descriptor.Defaults.Critical
 	if written.Critical != nil {
@@ -182,6 +191,17 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 	step.Timeout = p.positive(path+".timeout", written.Timeout, timeout)
 	step.TotalTimeout = p.positive(path+".totalTimeout", written.TotalTimeout, 0)
 	return step
+}
+
+// unknownPlugin reports a plugin that is not in the catalog.
+func (p *parser) unknownPlugin(path, name string, known []string) {
+	p.fault(path+".plugin", "unknown plugin %q; known plugins: %s%s", name, strings.Join(known, ", "), suggestion(name, known))
+	p.faults[len(p.faults)-1].Unknown = true
+}
+
+// steps returns the names of the plugins that steps can use.
+func (p *parser) steps() []string {
+	return slices.DeleteFunc(slices.Clone(p.known), func(name string) bool { return p.catalog[name].Bind == nil })
 }
 
 // suggestion returns a question that names the known word closest to a misspelt one.

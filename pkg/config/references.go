@@ -22,8 +22,11 @@ func (p *parser) references(steps []Step, written []fileStep) {
 				return // It is not a template, or the plugin reports the fault.
 			}
 			for _, reference := range template.References() {
-				if reference.Step != "" {
+				switch {
+				case reference.Step != "":
 					p.outputReference(path, reference, step, byName)
+				case reference.OfNotification():
+					p.fault(path, "${%s}: a step cannot refer to a notification", reference.Name)
 				}
 			}
 		})

@@ -38,6 +38,9 @@ type Config struct {
 	// Steps in the order of the file; their names are unique and their
 	// dependencies form no cycle.
 	Steps []Step
+	// Notifications in the order of the file; their names are unique. They are no steps: no plan has
+	// them.
+	Notifications []Notification
 	// Hash names this config: the first 12 hexadecimal digits of the SHA-256
 	// of the file.
 	Hash string

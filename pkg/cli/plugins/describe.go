@@ -120,17 +120,14 @@ func view(descriptor cleanup.Descriptor) (*printer.Plugin, error) {
 	if view.Example, err = step(descriptor.Name, example); err != nil {
 		return nil, err
 	}
-	plugin, faults := descriptor.Bind(nil)
-	if len(faults) > 0 { // It has required options.
-		options, err := json.Marshal(example)
-		if err != nil {
-			return nil, err
-		}
-		if plugin, faults = descriptor.Bind(options); len(faults) > 0 {
-			return nil, fmt.Errorf("its example: %w", faults[0])
-		}
+	plugin, err := bound(descriptor, example)
+	if err != nil {
+		return nil, err
 	}
 	view.Abilities = abilities(plugin)
+	if descriptor.BindNotifier != nil {
+		view.Abilities = append(view.Abilities, "notifications")
+	}
 	if needs, is := plugin.(cleanup.RuleRequirer); is {
 		view.Rules = needs.Rules()
 	}
@@ -138,6 +135,27 @@ func view(descriptor cleanup.Descriptor) (*printer.Plugin, error) {
 		view.OptionalRules = uses.OptionalRules()
 	}
 	return view, nil
+}
+
+// bound returns the plugin with its default options or, if it has required ones, with those of the example:
+// as a step or, for a plugin that only notifies, as a notification.
+func bound(descriptor cleanup.Descriptor, example map[string]any) (any, error) {
+	bind := func(options []byte) (any, []error) { return descriptor.Bind(options) }
+	if descriptor.Bind == nil {
+		bind = func(options []byte) (any, []error) { return descriptor.BindNotifier(options) }
+	}
+	plugin, faults := bind(nil)
+	if len(faults) == 0 {
+		return plugin, nil
+	}
+	options, err := json.Marshal(example)
+	if err != nil {
+		return nil, err
+	}
+	if plugin, faults = bind(options); len(faults) > 0 {
+		return nil, fmt.Errorf("its example: %w", faults[0])
+	}
+	return plugin, nil
 }
 
 // step returns a step in YAML, in the order in which people write it.
@@ -157,7 +175,7 @@ func step(plugin string, options map[string]any) (string, error) {
 }
 
 // abilities names the optional interfaces of a plugin.
-func abilities(plugin cleanup.Plugin) []string {
+func abilities(plugin any) []string {
 	var found []string
 	add := func(name string, has bool) {
 		if has {

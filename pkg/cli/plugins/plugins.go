@@ -157,6 +157,9 @@ func (o *Options) using(ctx context.Context, own []cleanup.Descriptor) (known []
 			for _, step := range settings.Steps {
 				using[step.Plugin] = append(using[step.Plugin], step.Name)
 			}
+			for _, notification := range settings.Notifications {
+				using[notification.Plugin] = append(using[notification.Plugin], "notification "+notification.Name)
+			}
 			return known, using
 		}
 	}

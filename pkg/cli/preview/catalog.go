@@ -54,7 +54,13 @@ func catalogOf(status *api.AgentStatus, own []cleanup.Descriptor) Catalog {
 			continue
 		}
 		descriptor := own[at]
-		descriptor.Bind = newer(info, descriptor)
+		descriptor.Bind, descriptor.BindNotifier = nil, nil
+		if !info.OnlyNotifies {
+			descriptor.Bind = newer(info, own[at].OptionNames(), own[at].Bind)
+		}
+		if info.Notifies {
+			descriptor.BindNotifier = newer(info, own[at].OptionNames(), own[at].BindNotifier)
+		}
 		catalog.Plugins = append(catalog.Plugins, descriptor)
 	}
 	return catalog
@@ -88,40 +94,55 @@ type Absent struct {
 // Cleanup implements cleanup.Plugin.
 func (a Absent) Cleanup(context.Context, cleanup.Target) error { return errors.New(a.Why) }
 
+// Notify implements cleanup.Notifier.
+func (a Absent) Notify(context.Context, cleanup.Notification) (string, error) {
+	return "", errors.New(a.Why)
+}
+
 // OutputNames implements cleanup.OutputNamer: only the agent knows the names.
 func (a Absent) OutputNames() []string { return nil }
 
 // absent describes a plugin that only the agent has.
 func absent(info api.PluginInfo) cleanup.Descriptor {
-	return cleanup.Descriptor{
+	why := "this CLI does not have plugin " + info.Name
+	descriptor := cleanup.Descriptor{
 		Name: info.Name, Summary: info.Summary, Options: info.Options,
 		Defaults: cleanup.Policy{Critical: info.Critical, Timeout: info.Timeout.Duration},
-		Bind:     bind(info, "this CLI does not have plugin "+info.Name),
 	}
+	if !info.OnlyNotifies {
+		descriptor.Bind = bind[cleanup.Plugin](info, why)
+	}
+	if info.Notifies {
+		descriptor.BindNotifier = bind[cleanup.Notifier](info, why)
+	}
+	return descriptor
 }
 
-// newer binds the plugin of the CLI, unless the options are only known to the agent.
-func newer(info api.PluginInfo, own cleanup.Descriptor) func([]byte) (cleanup.Plugin, []error) {
-	return func(data []byte) (cleanup.Plugin, []error) {
+// newer binds the plugin of the CLI, unless only the agent knows the options, or can use the plugin as a P.
+func newer[P any](info api.PluginInfo, known []string, own func([]byte) (P, []error)) func([]byte) (P, []error) {
+	return func(data []byte) (P, []error) {
 		for _, name := range optionsIn(data) {
-			if !slices.Contains(own.OptionNames(), name) && slices.Contains(info.Options, name) {
-				return bind(info, fmt.Sprintf("this CLI does not know option %s of plugin %s", name, info.Name))(data)
+			if !slices.Contains(known, name) && slices.Contains(info.Options, name) {
+				return bind[P](info, fmt.Sprintf("this CLI does not know option %s of plugin %s", name, info.Name))(data)
 			}
 		}
-		return own.Bind(data)
+		if own == nil {
+			return bind[P](info, fmt.Sprintf("this CLI cannot use plugin %s in this way", info.Name))(data)
+		}
+		return own(data)
 	}
 }
 
-// bind checks the names of options, and leaves their values to the agent.
-func bind(info api.PluginInfo, why string) func([]byte) (cleanup.Plugin, []error) {
-	return func(data []byte) (cleanup.Plugin, []error) {
+// bind checks the names of options, and leaves their values to the agent. P is an interface of Absent.
+func bind[P any](info api.PluginInfo, why string) func([]byte) (P, []error) {
+	return func(data []byte) (P, []error) {
 		var faults []error
 		for _, name := range optionsIn(data) {
 			if info.Options != nil && !slices.Contains(info.Options, name) {
 				faults = append(faults, fmt.Errorf("unknown field %q", name))
 			}
 		}
-		return Absent{why}, faults
+		return any(Absent{why}).(P), faults
 	}
 }
 

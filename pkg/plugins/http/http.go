@@ -58,8 +58,6 @@ func encode(target cleanup.Target) ([]byte, error) {
 
 // Cleanup implements cleanup.Plugin.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	body, err := p.body(target)
 	if err != nil {
 		return err
@@ -67,11 +65,18 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	expand := func(template cleanup.Template, escape func(string) string) (string, error) {
 		return template.Expand(target, escape)
 	}
+	return p.send(ctx, body, expand, target.IdempotencyKey, func(answer io.Reader) { p.recordOutputs(answer, target) })
+}
+
+// send sends one request. After a success, it calls succeeded with the body of the answer.
+func (p *plugin) send(ctx context.Context, body []byte, expand expand, idempotencyKey string, succeeded func(answer io.Reader)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	request, err := p.request(ctx, body, expand)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Idempotency-Key", target.IdempotencyKey)
+	request.Header.Set("Idempotency-Key", idempotencyKey)
 	client, err := p.clientFor(ctx)
 	if err != nil {
 		return err
@@ -85,7 +90,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	slow := time.AfterFunc(p.bodyTimeout(), cancel)
 	defer slow.Stop()
 	if err = p.classify(response); err == nil {
-		p.recordOutputs(response.Body, target)
+		succeeded(response.Body)
 	}
 	// A connection can be reused for the next Node only if its response was read to the end. Read
 	// errors do not matter.
@@ -145,7 +150,9 @@ func (p *plugin) request(ctx context.Context, body []byte, expand expand) (*http
 // body returns the configured body, or the document about the Node.
 func (p *plugin) body(target cleanup.Target) ([]byte, error) {
 	if !p.Body.Empty() {
-		return p.expandBody(target)
+		return p.expandBody(func(template cleanup.Template, escape func(string) string) (string, error) {
+			return template.Expand(target, escape)
+		})
 	}
 	body, err := encode(target)
 	if err != nil {

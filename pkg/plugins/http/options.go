@@ -32,7 +32,7 @@ type options struct {
 	// Headers are further headers: name to value, as a template, or in a Secret. You cannot set Host,
 	// Connection, Idempotency-Key, Content-Length, Transfer-Encoding and Trailer.
 	Headers map[string]cleanup.Value `json:"headers"`
-	// Body replaces the JSON document about the Node. The values of references are escaped for JSON,
+	// Body replaces the JSON document about the Node or the notification. The values of references are escaped for JSON,
 	// XML or a form, by `contentType`.
 	Body cleanup.Template `json:"body"`
 	// ContentType is the media type of `body`.
@@ -47,7 +47,8 @@ type options struct {
 	// with `alsoAccept`.
 	ExpectStatus []int `json:"expectStatus" jsonschema:"minimum=100,maximum=599"`
 	// Outputs are the outputs to read from the JSON of the response: name to JSONPath, such as
-	// `{.result.number}`.
+	// `{.result.number}`. A notification can have one, `reference`: with it, the next message about the same
+	// Nodes has the value as `${notification.reference}`.
 	Outputs map[string]string `json:"outputs"`
 }
 
@@ -134,12 +135,15 @@ func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor
 	defaults := options{Method: http.MethodPost}
 	return cleanup.Descriptor{
 		Name:           "http",
-		Summary:        "sends an HTTP request about the node",
+		Summary:        "sends an HTTP request about the node, or a notification",
 		Defaults:       cleanup.Policy{Critical: true, Timeout: 30 * time.Second},
 		Schema:         schema,
 		DefaultOptions: defaults,
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: httpclient.WithoutRedirects(client), secrets: secrets}, nil
+		}),
+		BindNotifier: cleanup.Options(notifierOptions{defaults}, func(o notifierOptions) (cleanup.Notifier, error) {
+			return &notifier{&plugin{options: o.options, client: httpclient.WithoutRedirects(client), secrets: secrets}}, nil
 		}),
 	}
 }

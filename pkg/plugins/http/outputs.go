@@ -39,10 +39,8 @@ func (p *plugin) recordOutputs(body io.Reader, target cleanup.Target) {
 	if len(p.Outputs) == 0 {
 		return
 	}
-	var answer any
-	decoder := json.NewDecoder(io.LimitReader(body, maxAnswer))
-	decoder.UseNumber()
-	if err := decoder.Decode(&answer); err != nil {
+	answer, err := decode(body)
+	if err != nil {
 		target.Log.Warn("the answer has no outputs: it is not JSON of at most 64 KiB", "url", p.where(), "err", p.conceal(err))
 		return
 	}
@@ -55,6 +53,13 @@ func (p *plugin) recordOutputs(body io.Reader, target cleanup.Target) {
 			target.Log.Warn("the answer lacks an output", "url", p.where(), "output", name, "err", err)
 		}
 	}
+}
+
+func decode(body io.Reader) (answer any, err error) {
+	decoder := json.NewDecoder(io.LimitReader(body, maxAnswer))
+	decoder.UseNumber()
+	err = decoder.Decode(&answer)
+	return answer, err
 }
 
 // find returns the value at a path. Its error contains no part of the answer.

@@ -107,10 +107,10 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
-// expandBody returns the body for the target.
-func (o *options) expandBody(target cleanup.Target) ([]byte, error) {
+// expandBody returns the body of one request.
+func (o *options) expandBody(expand expand) ([]byte, error) {
 	escape := map[string]func(string) string{jsonType: escapeJSON, xmlType: escapeXML, formType: url.QueryEscape}[o.bodyType()]
-	text, err := o.Body.Expand(target, escape)
+	text, err := expand(o.Body, escape)
 	if err != nil {
 		return nil, fmt.Errorf("expanding the body: %w", err)
 	}

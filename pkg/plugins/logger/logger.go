@@ -19,7 +19,7 @@ var schema []byte
 // options are the options of a step. Decoding is strict: an unknown name is reported together with
 // every other fault of the config.
 type options struct {
-	// Message is the line.
+	// Message is the line. Its default in a notification is `${notification.title}`.
 	Message cleanup.Template `json:"message"`
 	// Level is the level of the line: debug, info, warn or error.
 	Level slog.Level `json:"level" jsonschema_extras:"default=info"`
@@ -43,12 +43,15 @@ func Descriptor() cleanup.Descriptor {
 	defaults := options{Message: cleanup.MustTemplate("node ${node.name} leaves the cluster")}
 	return cleanup.Descriptor{
 		Name:           "logger",
-		Summary:        "writes a line about the node to the agent's log",
+		Summary:        "writes a line about the node, or a notification, to the agent's log",
 		Defaults:       cleanup.Policy{Critical: false, Timeout: 10 * time.Second},
 		Schema:         schema,
 		DefaultOptions: defaults,
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return plugin{o}, nil
+		}),
+		BindNotifier: cleanup.Options(options{Message: cleanup.MustTemplate("${notification.title}")}, func(o options) (cleanup.Notifier, error) {
+			return notifier{o}, nil
 		}),
 	}
 }

@@ -60,6 +60,16 @@ brake:
   apiServerErrors: {percent: 50, over: 2m}
   alerts: {url: "http://prometheus.monitoring:9090", names: [KubeAPIErrorBudgetBurn], bearerToken: {secretKeyRef: {name: prometheus, key: token}}}
   releaseAfter: 15m
+notifications:
+- name: ops
+  plugin: http
+  on: [Failed, Blocked]
+  nodeSelector: {matchLabels: {pool: batch}}
+  groupWait: 1m
+  repeatInterval: 8h
+  options:
+    url: {secretKeyRef: {name: chat, key: url}}
+    body: '{"text": "${notification.text}"}'
 steps:
 - name: drain
   plugin: drain
