@@ -8,6 +8,7 @@
 //	  ├ executor ──── runs the steps of a plan: plugins
 //	  ├ runstore ──── stores run records
 //	  └ report ────── Node condition and Events
+//	notify ────── of the leader: tells people about cleanups
 //	configwatch ─ the active config
 //	status, admissionpolicy ─ of the leader: what depends on the config besides
 //	leader, clients, serverclock, servingcert, callerauth, secrets, logging, metrics ─ what they use
@@ -38,6 +39,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/logging"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/metrics"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/nodecache"
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/notify"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/pruner"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/report"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
@@ -111,11 +113,15 @@ func Run(ctx context.Context, options Options) error {
 	engine := executor.New(clock, rand.Float64, redactor.Redact)
 	writes := secrets.NewWrites(clock.Now)
 	reporter := report.New(nodepatch.New(kube.LeadingMetadata), recorder, meters, clock)
+	notifier := notify.New(notify.Options{
+		ConfigMaps: kube.Leading.CoreV1().ConfigMaps(options.Namespace), Namespace: options.Namespace, Config: settings.Current,
+		Redact: redactor.Redact, Random: rand.Float64, Metrics: meters, Fence: lead.Fence, Clock: clock, Log: options.Log,
+	})
 	var nodes *controller.Controller
 	brakes := brake.New(brake.Options{
 		Client: kube.Leading, Namespace: options.Namespace, Config: settings.Current,
 		Nodes:    func() ([]*nodecache.Node, bool) { return nodes.Nodes() },
-		Requests: requests, Prometheus: brake.Prometheus{Client: &http.Client{}, Secrets: redactor, Redact: redactor.Redact}, Events: recorder, Metrics: meters, Clock: clock, Log: options.Log,
+		Requests: requests, Prometheus: brake.Prometheus{Client: &http.Client{}, Secrets: redactor, Redact: redactor.Redact}, Events: recorder, Notifications: notifier, Metrics: meters, Clock: clock, Log: options.Log,
 	})
 	nodes = controller.New(controller.Options{
 		Client:    kube.Leading,
@@ -124,13 +130,14 @@ func Run(ctx context.Context, options Options) error {
 		Executor:  engine,
 		Previewer: executor.NewPreviewer(clock, rand.Float64, redactor.Redact),
 		Nodes:     nodepatch.New(kube.LeadingMetadata),
-		Records:   runstore.New(kube.Leading.CoreV1(), options.Namespace),
+		Records:   runstore.New(kube.Leading.CoreV1(), options.Namespace, notifier.RunSaved),
 		Pruner: &pruner.Pruner{
 			ConfigMaps: kube.Leading.CoreV1().ConfigMaps(options.Namespace),
 			Nodes:      kube.Leading.CoreV1().Nodes(),
 			History:    func() config.History { return settings.Current().History },
 			NodeRemoved: func(run *api.Run) {
 				meters.NodeUnprotected()
+				notifier.RunSaved(run)
 				reporter.ForMetadata(&metav1.ObjectMeta{Name: run.Node, UID: run.NodeUID}).Publish(nodeevent.NodeRemoved())
 			},
 			Fence: lead.Fence, Clock: clock, Log: options.Log,
@@ -141,6 +148,7 @@ func Run(ctx context.Context, options Options) error {
 		NamesEnforced: func(ctx context.Context) (bool, error) { return access.NamesEnforced(ctx, kube.Work) },
 		Secrets:       writes,
 		Metrics:       meters,
+		Notifications: notifier,
 		Fence:         lead.Fence,
 		Clock:         clock,
 		Log:           options.Log,
@@ -187,18 +195,21 @@ func Run(ctx context.Context, options Options) error {
 			nodes.ReconcileAll()
 			checks.Trigger()
 			policy.Trigger()
+			notifier.ConfigChanged()
 		})
 	})
 	group.Go(func() error {
 		return lead.Run(ctx, kube.Lease, func(ctx context.Context) error {
 			published.Publish(ctx)
 			brakes.Forget()
+			notifier.Prepare()
 			group, ctx := errgroup.WithContext(ctx)
 			group.Go(func() error { return brakes.Run(ctx, nodes.ReconcileAll) })
 			group.Go(func() error {
 				brakes.Await(ctx, brakeTimeout)
 				return nodes.Run(ctx)
 			})
+			group.Go(func() error { return notifier.Run(ctx) })
 			group.Go(func() error { return checks.Run(ctx) })
 			group.Go(func() error { return policy.Run(ctx) })
 			group.Go(func() error {
@@ -206,6 +217,7 @@ func Run(ctx context.Context, options Options) error {
 				changed := func(name string) {
 					known(name, clock.Now())
 					checks.Trigger()
+					notifier.SecretWritten(name)
 					options.Log.Info("secret changed", "secret", name)
 				}
 				informer, err := secrets.Informer(kube.Metadata, options.Namespace)

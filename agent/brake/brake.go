@@ -38,6 +38,12 @@ type Metrics interface {
 	CleanupsPaused(pause, brake, window bool)
 }
 
+// Notifications tell people that no cleanup begins. Its methods do not block.
+type Notifications interface {
+	// Paused says why no cleanup begins because of an operator or the brake, "" if cleanups may begin.
+	Paused(reason string)
+}
+
 // Options are the dependencies of a Brake. All are required.
 type Options struct {
 	// Client writes only while this agent is the leader.
@@ -52,9 +58,11 @@ type Options struct {
 	// Prometheus reads alerts.
 	Prometheus Prometheus
 	Events     record.EventRecorder
-	Metrics    Metrics
-	Clock      clock.WithTicker
-	Log        *slog.Logger
+	// Notifications get each change.
+	Notifications Notifications
+	Metrics       Metrics
+	Clock         clock.WithTicker
+	Log           *slog.Logger
 }
 
 // Brake knows whether cleanups may begin. It is safe for concurrent use.
@@ -212,6 +220,7 @@ func (b *Brake) set(status *corev1.ConfigMap) {
 // publish reports a change by an Event on the status ConfigMap, by metrics and in the log.
 func (b *Brake) publish(before, now state) {
 	b.Metrics.CleanupsPaused(now.pause.Paused, now.brake.Since != nil, now.brake.WindowOpensAt != nil)
+	b.Notifications.Paused(now.paused())
 	status, reason := &now.status, now.reason()
 	switch {
 	case now.pause.Paused:

@@ -21,12 +21,13 @@ import (
 type noMetrics struct{}
 
 func (noMetrics) CleanupsPaused(bool, bool, bool) {}
+func (noMetrics) Paused(string)                   {}
 
 func newBrake(t *testing.T, client *fake.Clientset) *Brake {
 	return New(Options{
 		Client: client, Namespace: "ns", Config: func() *config.Config { return &config.Config{} },
 		Nodes: func() ([]*nodecache.Node, bool) { return nil, true }, Requests: NewRequests(clocktesting.NewFakeClock(started)),
-		Events: record.NewFakeRecorder(100), Metrics: noMetrics{}, Clock: clocktesting.NewFakeClock(started), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Events: record.NewFakeRecorder(100), Notifications: noMetrics{}, Metrics: noMetrics{}, Clock: clocktesting.NewFakeClock(started), Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 }
 

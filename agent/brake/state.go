@@ -183,6 +183,14 @@ func (s *state) reason() string {
 	return ""
 }
 
+// paused returns why no cleanup begins because of an operator or the brake. A maintenance window is no news.
+func (s *state) paused() string {
+	if s.pause.Paused {
+		return s.pause.String()
+	}
+	return s.brake.String()
+}
+
 // openFor returns for how long cleanups have been allowed to begin.
 func (s *state) openFor(windows config.Windows, now time.Time) time.Duration {
 	if s.reason() != "" {

@@ -48,6 +48,12 @@ type Brake interface {
 	OpenFor() time.Duration
 }
 
+// Notifications tell people about Nodes. Its methods do not block.
+type Notifications interface {
+	// Unprotected says that a Node was deleted without its cleanup.
+	Unprotected(node metav1.Object, message string)
+}
+
 // Options are the controller's dependencies. All are required.
 type Options struct {
 	Client kubernetes.Interface
@@ -70,6 +76,8 @@ type Options struct {
 	// Secrets records when each Secret was last written.
 	Secrets *secrets.Writes
 	Metrics Metrics
+	// Notifications get what no run record says.
+	Notifications Notifications
 	// Fence returns an error when this agent may no longer act as the leader.
 	Fence func() error
 	Clock serverclock.Interface

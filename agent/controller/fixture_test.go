@@ -66,9 +66,10 @@ type fakeBrake struct {
 func (b *fakeBrake) Reason() string         { return b.reason }
 func (b *fakeBrake) OpenFor() time.Duration { return b.open }
 
-type counts struct{ unprotected, added int }
+type counts struct{ unprotected, reported, added int }
 
 func (c *counts) NodeUnprotected()                        { c.unprotected++ }
+func (c *counts) Unprotected(metav1.Object, string)       { c.reported++ }
 func (c *counts) FinalizerAdded()                         { c.added++ }
 func (c *counts) StepChanged(*api.StepRun, time.Duration) {}
 
@@ -110,13 +111,14 @@ func newTest(t *testing.T, nodes ...*corev1.Node) *bench {
 		Config:        func() *config.Config { return b.config },
 		Executor:      executor.New(b.clock, noJitter, keep),
 		Previewer:     executor.NewPreviewer(b.clock, noJitter, keep),
-		Records:       runstore.New(b.client.CoreV1(), "ns"),
+		Records:       runstore.New(b.client.CoreV1(), "ns", func(*api.Run) {}),
 		Reporter:      report.New(nodepatch.New(b.metadata), b.events, &b.counts, b.clock),
 		Deletions:     noDeletions{},
 		Brake:         &b.brake,
 		NamesEnforced: func(context.Context) (bool, error) { return b.enforced, nil },
 		Secrets:       secrets.NewWrites(b.clock.Now),
 		Metrics:       &b.counts,
+		Notifications: &b.counts,
 		Fence:         func() error { return b.fence },
 		Clock:         b.clock,
 		Log:           slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/agent/notify"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/runstore"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -132,6 +133,7 @@ func (r *reconciler) adoptRecord(ctx context.Context, c *cleanup) result {
 // save stores the record, then publishes it.
 func (r *reconciler) save(ctx context.Context, c *cleanup) error {
 	c.record.DeadlinePassed = c.record.DeadlinePassed || r.states.get(c.node.UID).late
+	c.record.Notifications = notify.Selected(c.config.Notifications, c.node.Labels)
 	if !c.terminating() && c.record.State == api.Succeeded {
 		c.record.Message = readyMessage
 		if c.record.DryRun {

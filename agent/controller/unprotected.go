@@ -34,12 +34,10 @@ func (r *reconciler) onTerminatingWithoutFinalizer(ctx context.Context, c *clean
 		c.log.Error("the node has lost our finalizer, and its run record cannot be decoded: it is not known whether its cleanup was completed", "err", err)
 	case record == nil:
 		c.log.Warn("node was deleted before it had our finalizer: no cleanup")
-		r.Metrics.NodeUnprotected()
-		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.NodeUnprotected())
+		r.publishUnprotected(c, nodeevent.NodeUnprotected())
 	case !record.State.Released():
 		c.log.Warn("another client removed our finalizer before the cleanup was done")
-		r.Metrics.NodeUnprotected()
-		r.Reporter.ForMetadata(c.cached).Publish(nodeevent.FinalizerLost())
+		r.publishUnprotected(c, nodeevent.FinalizerLost())
 	default:
 		c.log.Info("node released, other finalizers remain", "finalizers", c.cached.Finalizers)
 		if !state.released { // The CLI, or an agent that stopped before publishing, released the Node.
@@ -51,4 +49,11 @@ func (r *reconciler) onTerminatingWithoutFinalizer(ctx context.Context, c *clean
 		}
 	}
 	return stop
+}
+
+// publishUnprotected publishes that a Node is deleted without its cleanup.
+func (r *reconciler) publishUnprotected(c *cleanup, event nodeevent.Event) {
+	r.Metrics.NodeUnprotected()
+	r.Reporter.ForMetadata(c.cached).Publish(event)
+	r.Notifications.Unprotected(c.cached, event.Message)
 }

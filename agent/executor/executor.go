@@ -72,7 +72,7 @@ type Executor struct {
 	// previews: the executor calls Preview, and no step fails.
 	previews bool
 	// hanging maps each plugin whose health check timed out to the time of that. The key is the plugin,
-	// or the name of its step if the plugin is not comparable.
+	// or the name of its step or notification if the plugin is not comparable.
 	hanging sync.Map
 }
 

@@ -40,25 +40,51 @@ func (e *Executor) CheckHealth(ctx context.Context, steps []config.Step) []Healt
 		results[i].Step = step
 		if checker, can := step.Bound.(cleanup.HealthChecker); can {
 			results[i].Checks = true
-			group.Go(func() {
-				if err := e.checkHealth(ctx, step, checker); err != nil {
-					results[i].Err = errors.New(e.redact(err.Error()))
-				}
-			})
+			group.Go(func() { results[i].Err = e.checkRedacted(ctx, "step "+step.Name, checker) })
 		}
 	}
 	group.Wait()
 	return results
 }
 
+// NotificationHealth is the result of a notification's health check. Its fields are as those of Health.
+type NotificationHealth struct {
+	Notification config.Notification
+	Checks       bool
+	Err          error
+}
+
+// CheckNotifications is like CheckHealth for the plugins of notifications.
+func (e *Executor) CheckNotifications(ctx context.Context, notifications []config.Notification) []NotificationHealth {
+	results := make([]NotificationHealth, len(notifications))
+	var group sync.WaitGroup
+	for i, notification := range notifications {
+		results[i].Notification = notification
+		if checker, can := notification.Bound.(cleanup.HealthChecker); can {
+			results[i].Checks = true
+			group.Go(func() { results[i].Err = e.checkRedacted(ctx, "notification "+notification.Name, checker) })
+		}
+	}
+	group.Wait()
+	return results
+}
+
+// checkRedacted runs one health check, and removes secrets from its error.
+func (e *Executor) checkRedacted(ctx context.Context, name string, checker cleanup.HealthChecker) error {
+	if err := e.checkHealth(ctx, name, checker); err != nil {
+		return errors.New(e.redact(err.Error()))
+	}
+	return nil
+}
+
 // checkHealth runs one health check. If an earlier check timed out and is still running, it returns an
 // error, and starts at most one new check per retryHungAfter, so that hung checks do not accumulate.
 //
 // Concurrent checks do not share results: a Secret may have been created between them.
-func (e *Executor) checkHealth(ctx context.Context, step config.Step, checker cleanup.HealthChecker) error {
-	var key any = step.Name
-	if reflect.ValueOf(step.Bound).Comparable() {
-		key = step.Bound // A new config has new plugins, which do not hang yet.
+func (e *Executor) checkHealth(ctx context.Context, name string, checker cleanup.HealthChecker) error {
+	var key any = name
+	if reflect.ValueOf(checker).Comparable() {
+		key = checker // A new config has new plugins, which do not hang yet.
 	}
 	if e.hangs(key) {
 		return errors.New("still no answer to an earlier health check")

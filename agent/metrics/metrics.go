@@ -30,6 +30,8 @@ type Metrics struct {
 	configLoaded      prometheus.Gauge
 	retries           *prometheus.CounterVec
 	pluginHealthy     *prometheus.GaugeVec
+	notifications     *prometheus.CounterVec
+	notifierHealthy   *prometheus.GaugeVec
 }
 
 // New returns metrics that have counted nothing.
@@ -94,6 +96,14 @@ func New() *Metrics {
 			Name: "node_cleanup_plugin_healthy",
 			Help: "1 if the plugin of the step passed the last health check, 0 if it failed. Absent for plugins without a health check, and on agents that are not the leader.",
 		}, []string{"step", "plugin"}),
+		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "node_cleanup_notifications_total",
+			Help: "Messages of notifications: delivered, failed for each try that failed and is repeated, or dropped if there were too many at once.",
+		}, []string{"notification", "plugin", "result"}),
+		notifierHealthy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "node_cleanup_notification_healthy",
+			Help: "1 if the plugin of the notification passed the last health check, 0 if it failed. Absent for plugins without a health check, and on agents that are not the leader.",
+		}, []string{"notification", "plugin"}),
 		certificateExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_cleanup_webhook_certificate_expiry_timestamp_seconds",
 			Help: "Unix time when the CA of the webhook expires. With a certificate from files: when that certificate expires.",
@@ -104,7 +114,8 @@ func New() *Metrics {
 		}),
 	}
 	m.registry.MustRegister(m.webhookRequests, m.webhookDuration, m.operations, m.operationTime, m.unprotected, m.finalizersAdded,
-		m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK, m.configInfo, m.configLoaded, m.retries, m.pluginHealthy)
+		m.leader, m.paused, m.certificateExpiry, m.servingExpiry, m.configReloads, m.configOK, m.configInfo, m.configLoaded, m.retries, m.pluginHealthy,
+		m.notifications, m.notifierHealthy)
 	m.CleanupsPaused(false, false, false)
 	m.configOK.Set(1) // Without a good config the agent does not start.
 	return m
@@ -173,6 +184,31 @@ func (m *Metrics) PluginHealth(plugins []api.PluginHealth) {
 			m.pluginHealthy.WithLabelValues(plugin.Step, plugin.Plugin).Set(oneIf(plugin.Error == ""))
 		}
 	}
+}
+
+// NotificationHealth records the health checks of all notifications. It replaces those of the call before.
+func (m *Metrics) NotificationHealth(notifications []api.NotificationHealth) {
+	m.notifierHealthy.Reset()
+	for _, one := range notifications {
+		if one.Checks {
+			m.notifierHealthy.WithLabelValues(one.Notification, one.Plugin).Set(oneIf(one.Error == ""))
+		}
+	}
+}
+
+// NotificationDelivered counts a message that was sent.
+func (m *Metrics) NotificationDelivered(notification, plugin string) {
+	m.notifications.WithLabelValues(notification, plugin, "delivered").Inc()
+}
+
+// NotificationFailed counts a try to send a message that failed.
+func (m *Metrics) NotificationFailed(notification, plugin string) {
+	m.notifications.WithLabelValues(notification, plugin, "failed").Inc()
+}
+
+// NotificationDropped counts a message that is not sent, or not updated any more.
+func (m *Metrics) NotificationDropped(notification, plugin string) {
+	m.notifications.WithLabelValues(notification, plugin, "dropped").Inc()
 }
 
 func oneIf(is bool) float64 {

@@ -22,11 +22,13 @@ import (
 type Store struct {
 	configMaps corev1client.ConfigMapInterface
 	namespace  string
+	saved      func(run *api.Run)
 }
 
-// New returns a store in a namespace.
-func New(configMaps corev1client.ConfigMapsGetter, namespace string) *Store {
-	return &Store{configMaps: configMaps.ConfigMaps(namespace), namespace: namespace}
+// New returns a store in a namespace. It calls saved with each record that is stored; saved must not keep the
+// record, and must return at once.
+func New(configMaps corev1client.ConfigMapsGetter, namespace string, saved func(run *api.Run)) *Store {
+	return &Store{configMaps: configMaps.ConfigMaps(namespace), namespace: namespace, saved: saved}
 }
 
 // Handle writes one record. It knows what it read or wrote last: an agent that lost the
@@ -101,6 +103,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 		var stored *corev1.ConfigMap
 		if stored, err = h.write(ctx, configMap); err == nil {
 			h.remember(stored)
+			h.store.saved(run)
 			return nil
 		}
 		again := false
@@ -111,6 +114,7 @@ func (h *Handle) Save(ctx context.Context, run *api.Run) error {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			var written bool
 			if written, again, err = h.refresh(ctx, configMap.Name, wanted, err); written {
+				h.store.saved(run)
 				return nil
 			}
 		case !api.Refused(err):

@@ -40,7 +40,7 @@ func TestSaveFailsAfterRepeatedConflicts(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	store := New(kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL}).CoreV1(), "ns")
+	store := New(kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL}).CoreV1(), "ns", func(*api.Run) {})
 	stored.ResourceVersion = "1"
 	read, handle, err := store.Load(t.Context(), "worker", "u")
 	if err != nil {
@@ -65,7 +65,7 @@ func TestSaveDoesNotReplaceAnUnreadConfigMap(t *testing.T) {
 	}
 	empty.Data = nil
 	client := fake.NewClientset(empty)
-	if err := New(client.CoreV1(), "ns").NewHandle().Save(t.Context(), run); !apierrors.IsAlreadyExists(err) {
+	if err := New(client.CoreV1(), "ns", func(*api.Run) {}).NewHandle().Save(t.Context(), run); !apierrors.IsAlreadyExists(err) {
 		t.Errorf("the error is: %v", err)
 	}
 	if stored, err := client.CoreV1().ConfigMaps("ns").Get(t.Context(), empty.Name, metav1.GetOptions{}); err != nil || len(stored.Data) != 0 {

@@ -24,6 +24,8 @@ const checkPeriod = time.Minute
 type Metrics interface {
 	// PluginHealth replaces what is known of all plugins.
 	PluginHealth([]api.PluginHealth)
+	// NotificationHealth does so for notifications.
+	NotificationHealth([]api.NotificationHealth)
 }
 
 // HealthOptions are the dependencies of a HealthChecker. All are required.
@@ -37,8 +39,8 @@ type HealthOptions struct {
 	Log       *slog.Logger
 }
 
-// HealthChecker checks the health of the plugins of every step, and publishes it in the status and
-// in metrics: an operator learns of a fault before a Node is deleted.
+// HealthChecker checks the health of the plugins of every step and notification, and publishes it in the
+// status and in metrics: an operator learns of a fault before a Node is deleted.
 type HealthChecker struct {
 	HealthOptions
 	// due has an element when a check is requested.
@@ -62,6 +64,7 @@ func (h *HealthChecker) Trigger() {
 // requests it by an annotation on the status.
 func (h *HealthChecker) Run(ctx context.Context) error {
 	// The results of this agent are stale when another agent checks the plugins.
+	defer h.Metrics.NotificationHealth(nil)
 	defer h.Metrics.PluginHealth(nil)
 	requests := make(chan string, 1)
 	go func() {
@@ -99,9 +102,10 @@ func (h *HealthChecker) Run(ctx context.Context) error {
 
 // check checks every plugin, and publishes the result as the answer to a request.
 func (h *HealthChecker) check(ctx context.Context, request string) {
-	steps := h.Config().Steps
-	results := h.Executor.CheckHealth(ctx, steps)
-	missing := h.missingRules(ctx, steps)
+	settings := h.Config()
+	results := h.Executor.CheckHealth(ctx, settings.Steps)
+	notifications := h.Executor.CheckNotifications(ctx, settings.Notifications)
+	missing := h.missingRules(ctx, settings)
 	if ctx.Err() != nil {
 		return
 	}
@@ -110,26 +114,32 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 		plugins := make([]api.PluginHealth, 0, len(results))
 		for _, result := range results {
 			health := h.assess(result, status.Plugins, now)
-			health.MissingRules = missing[health.Step]
+			health.MissingRules = missing[access.Lack{Step: health.Step}.Place()]
 			plugins = append(plugins, health)
 		}
 		status.Plugins = plugins
+		status.Notifications = h.assessNotifications(notifications, status.Notifications, now)
+		for i := range status.Notifications {
+			one := &status.Notifications[i]
+			one.MissingRules = missing[access.Lack{Notification: one.Notification}.Place()]
+		}
 		if request != "" {
 			status.PreflightRequestedAt = request
 		}
 		h.Metrics.PluginHealth(plugins)
+		h.Metrics.NotificationHealth(status.Notifications)
 	})
 }
 
-// missingRules returns the rules that the agent lacks, by step.
-func (h *HealthChecker) missingRules(ctx context.Context, steps []config.Step) map[string][]rbacv1.PolicyRule {
-	lacks, err := access.MissingOfSteps(ctx, steps, access.Self(h.Publisher.Client))
+// missingRules returns the rules that the agent lacks, by the place in the config.
+func (h *HealthChecker) missingRules(ctx context.Context, settings *config.Config) map[string][]rbacv1.PolicyRule {
+	lacks, err := access.MissingOfPlugins(ctx, settings.Steps, settings.Notifications, access.Self(h.Publisher.Client))
 	if err != nil && ctx.Err() == nil {
-		h.Log.Warn("cannot check the rights that the steps need", "err", err)
+		h.Log.Warn("cannot check the rights that the plugins need", "err", err)
 	}
 	missing := map[string][]rbacv1.PolicyRule{}
 	for _, lack := range lacks {
-		missing[lack.Step] = access.Rules(lack.Missing)
+		missing[lack.Place()] = access.Rules(lack.Missing)
 	}
 	return missing
 }
@@ -148,16 +158,46 @@ func (h *HealthChecker) assess(result executor.Health, previous []api.PluginHeal
 			health.HealthyAt, wasHealthy = known.HealthyAt, known.Error == ""
 		}
 	}
+	h.logChange(result.Err, wasHealthy, "step", health.Step, "plugin", health.Plugin, "critical", health.Critical)
 	if result.Err != nil {
 		health.Error = result.Err.Error()
-		if wasHealthy {
-			h.Log.Warn("plugin is not healthy", "step", health.Step, "plugin", health.Plugin, "critical", health.Critical, "err", result.Err)
-		}
-		return health
-	}
-	health.HealthyAt = &now
-	if !wasHealthy {
-		h.Log.Info("plugin is healthy again", "step", health.Step, "plugin", health.Plugin)
+	} else {
+		health.HealthyAt = &now
 	}
 	return health
+}
+
+// assessNotifications is like assess for notifications.
+func (h *HealthChecker) assessNotifications(results []executor.NotificationHealth, previous []api.NotificationHealth, now metav1.Time) []api.NotificationHealth {
+	var all []api.NotificationHealth
+	for _, result := range results {
+		health := api.NotificationHealth{Notification: result.Notification.Name, Plugin: result.Notification.Plugin, Checks: result.Checks}
+		if result.Checks {
+			health.CheckedAt = &now
+			wasHealthy := true
+			for _, known := range previous {
+				if known.Notification == health.Notification && known.Plugin == health.Plugin {
+					health.HealthyAt, wasHealthy = known.HealthyAt, known.Error == ""
+				}
+			}
+			h.logChange(result.Err, wasHealthy, "notification", health.Notification, "plugin", health.Plugin)
+			if result.Err != nil {
+				health.Error = result.Err.Error()
+			} else {
+				health.HealthyAt = &now
+			}
+		}
+		all = append(all, health)
+	}
+	return all
+}
+
+// logChange logs that a plugin became healthy or unhealthy.
+func (h *HealthChecker) logChange(err error, wasHealthy bool, of ...any) {
+	switch {
+	case err != nil && wasHealthy:
+		h.Log.Warn("plugin is not healthy", append(of, "err", err)...)
+	case err == nil && !wasHealthy:
+		h.Log.Info("plugin is healthy again", of...)
+	}
 }

@@ -3,7 +3,6 @@ package access
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,33 +12,38 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
 
-// Lack is the rights that the agent lacks for one step.
+// Lack is the rights that the agent lacks for one step or one notification.
 type Lack struct {
-	// Step is the name of the step. It is empty for the delete guard.
-	Step    string
-	Missing []Right
+	// Step is the name of the step, Notification that of the notification. Both are empty for the delete
+	// guard.
+	Step, Notification string
+	Missing            []Right
+}
+
+// Place returns what needs the rights: "step drain", "notification ops" or "guard.criticalPods".
+func (l Lack) Place() string {
+	switch {
+	case l.Step != "":
+		return "step " + l.Step
+	case l.Notification != "":
+		return "notification " + l.Notification
+	}
+	return "guard.criticalPods"
 }
 
 // String returns "step drain: delete pods".
-func (l Lack) String() string {
-	if l.Step == "" {
-		return "guard.criticalPods: " + DescribeAll(l.Missing)
-	}
-	return fmt.Sprintf("step %s: %s", l.Step, DescribeAll(l.Missing))
-}
+func (l Lack) String() string { return l.Place() + ": " + DescribeAll(l.Missing) }
 
 // OfConfig returns the rules that a config needs in addition to those of the agent itself: the rules that
-// its steps need or use, and those of the delete guard. They are sorted, with one rule for each resource, and
+// its steps and notifications need or use, and those of the delete guard. They are sorted, with one rule for each resource, and
 // never nil.
 func OfConfig(settings *config.Config) []rbacv1.PolicyRule {
 	var rules []rbacv1.PolicyRule
 	for _, step := range settings.Steps {
-		if requirer, can := step.Bound.(cleanup.RuleRequirer); can {
-			rules = append(rules, requirer.Rules()...)
-		}
-		if requirer, can := step.Bound.(cleanup.OptionalRuleRequirer); can {
-			rules = append(rules, requirer.OptionalRules()...)
-		}
+		rules = append(rules, ofPlugin(step.Bound)...)
+	}
+	for _, notification := range settings.Notifications {
+		rules = append(rules, ofPlugin(notification.Bound)...)
 	}
 	rules = append(rules, ofGuard(settings.Guard)...)
 	var rights []Right
@@ -58,6 +62,18 @@ func OfConfig(settings *config.Config) []rbacv1.PolicyRule {
 	return merged
 }
 
+// ofPlugin returns the rules that a plugin needs or uses.
+func ofPlugin(bound any) []rbacv1.PolicyRule {
+	var rules []rbacv1.PolicyRule
+	if requirer, can := bound.(cleanup.RuleRequirer); can {
+		rules = append(rules, requirer.Rules()...)
+	}
+	if requirer, can := bound.(cleanup.OptionalRuleRequirer); can {
+		rules = append(rules, requirer.OptionalRules()...)
+	}
+	return rules
+}
+
 // byResource compares rules about one resource each.
 func byResource(a, b rbacv1.PolicyRule) int {
 	return cmp.Or(cmp.Compare(a.APIGroups[0], b.APIGroups[0]), cmp.Compare(a.Resources[0], b.Resources[0]))
@@ -74,48 +90,60 @@ func ofGuard(guard config.DeleteGuard) []rbacv1.PolicyRule {
 // ofAgent are the rights on Nodes that the agent has with every config.
 func ofAgent() []string { return []string{"get nodes", "list nodes", "watch nodes", "patch nodes"} }
 
-// MissingOfConfig returns the steps whose plugins and options need rights that are not allowed, and the
-// delete guard if it does.
+// MissingOfConfig returns the steps and notifications whose plugins and options need rights that are not
+// allowed, and the delete guard if it does.
 func MissingOfConfig(ctx context.Context, settings *config.Config, ask Ask) ([]Lack, error) {
-	lacks, err := MissingOfSteps(ctx, settings.Steps, ask)
+	lacks, err := MissingOfPlugins(ctx, settings.Steps, settings.Notifications, ask)
 	if err != nil {
 		return nil, err
 	}
-	var rights []Right
-	for _, rule := range ofGuard(settings.Guard) {
-		rights = append(rights, Of(rule, "")...)
-	}
-	missing, err := Missing(ctx, rights, ask)
-	if err != nil {
+	lack := Lack{}
+	if lack.Missing, err = missingOfRules(ctx, ofGuard(settings.Guard), ask); err != nil {
 		return nil, err
 	}
-	if len(missing) > 0 {
-		lacks = append(lacks, Lack{Missing: missing})
+	if len(lack.Missing) > 0 {
+		lacks = append(lacks, lack)
 	}
 	return lacks, nil
 }
 
-// MissingOfSteps returns the steps whose plugins and options need rights that are not allowed.
-func MissingOfSteps(ctx context.Context, steps []config.Step, ask Ask) ([]Lack, error) {
+// MissingOfPlugins returns the steps and notifications whose plugins and options need rights that are not
+// allowed.
+func MissingOfPlugins(ctx context.Context, steps []config.Step, notifications []config.Notification, ask Ask) ([]Lack, error) {
 	var lacks []Lack
-	for _, step := range steps {
-		requirer, can := step.Bound.(cleanup.RuleRequirer)
+	add := func(lack Lack, bound any) error {
+		requirer, can := bound.(cleanup.RuleRequirer)
 		if !can {
-			continue
+			return nil
 		}
-		var rights []Right
-		for _, rule := range requirer.Rules() {
-			rights = append(rights, Of(rule, "")...)
+		var err error
+		if lack.Missing, err = missingOfRules(ctx, requirer.Rules(), ask); err != nil {
+			return err
 		}
-		missing, err := Missing(ctx, rights, ask)
-		if err != nil {
+		if len(lack.Missing) > 0 {
+			lacks = append(lacks, lack)
+		}
+		return nil
+	}
+	for _, step := range steps {
+		if err := add(Lack{Step: step.Name}, step.Bound); err != nil {
 			return nil, err
 		}
-		if len(missing) > 0 {
-			lacks = append(lacks, Lack{Step: step.Name, Missing: missing})
+	}
+	for _, notification := range notifications {
+		if err := add(Lack{Notification: notification.Name}, notification.Bound); err != nil {
+			return nil, err
 		}
 	}
 	return lacks, nil
+}
+
+func missingOfRules(ctx context.Context, rules []rbacv1.PolicyRule, ask Ask) ([]Right, error) {
+	var rights []Right
+	for _, rule := range rules {
+		rights = append(rights, Of(rule, "")...)
+	}
+	return Missing(ctx, rights, ask)
 }
 
 // DescribeLacks describes lacks in one line.

@@ -30,7 +30,7 @@ const (
 	// WebhookName names the MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
 	WebhookName = "nodecleanup"
 	// RecordsPolicyName names the ValidatingAdmissionPolicy by which only the agent can write run
-	// records, its status and the delete guard's ConfigMap.
+	// records, its status and the ConfigMaps of the delete guard and of the notifications.
 	RecordsPolicyName = "nodecleanup-records"
 	// WebhookHook names the one webhook in the mutating one.
 	WebhookHook = "finalizer.nodecleanup.io"
@@ -51,6 +51,8 @@ const (
 	// GuardName names the ConfigMap in which agents share the deletions that they have just
 	// allowed.
 	GuardName = "nodecleanup-guard"
+	// NotificationsName names the ConfigMap in which the leader stores which notifications were sent.
+	NotificationsName = "nodecleanup-notifications"
 	// FieldManager is the field manager of objects that the CLI applies.
 	FieldManager = "kubectl-nodecleanup"
 )

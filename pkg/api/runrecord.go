@@ -67,6 +67,9 @@ type Run struct {
 	// HostDifference is how the machine differs from that, once the Node is held for it.
 	HostDifference string `json:"hostDifference,omitempty"`
 
+	// Notifications are the notifications of the config with a nodeSelector that matches the Node.
+	Notifications []string `json:"notifications,omitempty"`
+
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
 	StartedAt           metav1.Time  `json:"startedAt"`
 	FinishedAt          *metav1.Time `json:"finishedAt,omitempty"`

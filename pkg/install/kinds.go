@@ -81,7 +81,7 @@ func kinds() []kind {
 		{of("", "v1", "ResourceQuota"), "resourcequotas", true, phaseData, []string{api.QuotaName}},
 		{of("", "v1", "Service"), "services", true, phaseData, agent},
 		{of("coordination.k8s.io", "v1", "Lease"), "leases", true, phaseData, agent},
-		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName, api.GuardName}},
+		{of("", "v1", "ConfigMap"), "configmaps", true, phaseData, []string{api.ConfigName, api.StatusName, api.GuardName, api.NotificationsName}},
 		{of("", "v1", "Secret"), "secrets", true, phaseData, []string{api.CASecretName}},
 
 		{of("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"), "flowschemas", false, phaseData, []string{api.Agent, api.Agent + "-lease"}},

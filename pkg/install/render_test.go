@@ -145,7 +145,7 @@ func TestManifestsUseTheNamesOfTheCode(t *testing.T) {
 		}
 	}
 	records := fmt.Sprint(objects["ValidatingAdmissionPolicy/"+api.RecordsPolicyName].Object["spec"])
-	for _, word := range []string{"'" + api.StatusName + "'", "'" + api.GuardName + "'", "'" + api.LabelRun + "'", "'" + api.AnnotationPreflightRequestedAt + "'", "'run-'"} {
+	for _, word := range []string{"'" + api.StatusName + "'", "'" + api.GuardName + "'", "'" + api.NotificationsName + "'", "'" + api.LabelRun + "'", "'" + api.AnnotationPreflightRequestedAt + "'", "'run-'"} {
 		if !strings.Contains(records, word) {
 			t.Errorf("the policy for run records does not look at %s", word)
 		}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -108,19 +109,30 @@ func secretsThere(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(errors.New("the config cannot be read or is not valid"))
 	}
-	number := 0
+	type use struct {
+		place string
+		keys  []cleanup.SecretKey
+	}
+	var uses []use
 	for _, step := range settings.Steps {
-		for _, key := range step.Secrets {
+		uses = append(uses, use{"step " + step.Name, step.Secrets})
+	}
+	for _, notification := range settings.Notifications {
+		uses = append(uses, use{"notification " + notification.Name, notification.Secrets})
+	}
+	number := 0
+	for _, use := range uses {
+		for _, key := range use.keys {
 			number++
 			secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, key.Name, metav1.GetOptions{})
 			hint := fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", s.namespace, key.Name, key.Key)
 			switch {
 			case apierrors.IsNotFound(err):
-				return failed(fmt.Sprintf("secret %s of step %s is missing", key.Name, step.Name), hint)
+				return failed(fmt.Sprintf("secret %s of %s is missing", key.Name, use.place), hint)
 			case err != nil:
 				return skip(err)
 			case len(secret.Data[key.Key]) == 0:
-				return failed(fmt.Sprintf("secret %s of step %s has no key %s", key.Name, step.Name, key.Key), hint)
+				return failed(fmt.Sprintf("secret %s of %s has no key %s", key.Name, use.place, key.Key), hint)
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func MissingOfConfig(ctx context.Context, client kubernetes.Interface, namespace
 // MissingOfSteps returns the rights that the steps need and that the agent's service account
 // lacks. To ask needs the right to create subjectaccessreviews.
 func MissingOfSteps(ctx context.Context, client kubernetes.Interface, namespace string, steps []config.Step) ([]access.Lack, error) {
-	return access.MissingOfSteps(ctx, steps, access.ServiceAccount(client, namespace, api.Agent))
+	return access.MissingOfPlugins(ctx, steps, nil, access.ServiceAccount(client, namespace, api.Agent))
 }
 
 // MissingOfMine returns the rights that the caller lacks.

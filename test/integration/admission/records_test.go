@@ -51,6 +51,7 @@ var believed = map[string]*corev1.ConfigMap{
 	"a record of another name":       configMap("renamed", runLabel),
 	"the status":                     configMap(api.StatusName, nil),
 	"the delete guard's ConfigMap":   configMap(api.GuardName, nil),
+	"the sent notifications":         configMap(api.NotificationsName, nil),
 }
 
 // store has the agent create an object, which is deleted with the test.

@@ -1,0 +1,224 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+const (
+	// timeout limits one call of a plugin.
+	timeout = 30 * time.Second
+	// cutOffAfter is how long a plugin may take to return after it was cancelled. After that it is
+	// abandoned.
+	cutOffAfter = 5 * time.Second
+	// retryHungAfter is the minimum wait after a plugin was abandoned, so that hung calls do not
+	// accumulate.
+	retryHungAfter = 5 * time.Minute
+	// storeAgain is the wait before a failed write of the store is repeated.
+	storeAgain = 5 * time.Second
+	// lastSave limits the last write of the store at the end of a leadership. A leader that has lost its
+	// Lease writes nothing.
+	lastSave = 3 * time.Second
+)
+
+// sender sends the messages of one notification, one after the other. It has a goroutine of its own, so that
+// a receiver that hangs delays nothing else.
+type sender struct {
+	*Notifier
+	log *slog.Logger
+	// names are those of all notifications of the config.
+	names []string
+	// wake has an element when the book may have changed.
+	wake chan struct{}
+
+	mutex sync.Mutex
+	book  *book
+}
+
+// change calls do with the book, and has the sender look at it.
+func (s *sender) change(do func(*book)) {
+	s.mutex.Lock()
+	do(s.book)
+	s.mutex.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default: // It is about to look.
+	}
+}
+
+// run sends messages until ctx ends.
+func (s *sender) run(ctx context.Context) {
+	unsaved := s.store.get(s.book.settings.Name) == "" // So that the next leader knows what is old.
+	for ctx.Err() == nil {
+		next, wait, begun := s.next()
+		if unsaved || begun { // A leader after a crash must send the first message with the same key.
+			if unsaved = !s.save(ctx); unsaved {
+				s.wait(ctx, storeAgain)
+			}
+			continue
+		}
+		if next == nil {
+			s.wait(ctx, wait)
+			continue
+		}
+		unsaved = s.send(ctx, *next)
+	}
+	if unsaved {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+		defer cancel()
+		s.save(ctx)
+	}
+}
+
+// next returns the message to send now, or how long to wait for one. begun: a group has begun that is not
+// stored.
+func (s *sender) next() (next *message, wait time.Duration, begun bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	g, wait := s.book.due(s.Clock.Now())
+	s.reportDropped()
+	if g != nil {
+		composed := s.book.compose(g)
+		next = &composed
+	}
+	return next, wait, s.book.unsaved()
+}
+
+// reportDropped reports the groups that the book has dropped.
+func (s *sender) reportDropped() {
+	for _, dropped := range s.book.dropped {
+		s.log.Error("notification dropped", "group", dropped)
+		s.Metrics.NotificationDropped(s.book.settings.Name, s.book.settings.Plugin)
+	}
+	s.book.dropped = nil
+}
+
+// wait waits until the book may have changed or the time has passed; 0 is without limit.
+func (s *sender) wait(ctx context.Context, atMost time.Duration) {
+	var passed <-chan time.Time
+	if atMost > 0 {
+		timer := s.Clock.NewTimer(atMost)
+		defer timer.Stop()
+		passed = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.wake:
+	case <-passed:
+	}
+}
+
+// save stores the book, and reports whether that succeeded.
+func (s *sender) save(ctx context.Context) bool {
+	s.mutex.Lock()
+	text, err := s.book.encode(s.Clock.Now(), maxStored/len(s.names))
+	included := slices.Clone(s.book.groups)
+	s.reportDropped()
+	s.mutex.Unlock()
+	if err == nil {
+		err = s.store.put(ctx, s.names, s.book.settings.Name, text)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("cannot store which notifications were sent, retrying", "err", err)
+		}
+		return false
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for _, g := range included {
+		g.saved = true
+	}
+	return true
+}
+
+// send sends a message once, and reports whether there is something to store.
+func (s *sender) send(ctx context.Context, m message) (delivered bool) {
+	settings := s.book.settings
+	m.Log = s.log
+	if err := s.Fence(); err != nil {
+		s.wait(ctx, storeAgain) // The leadership is about to end.
+		return false
+	}
+	reference, err := s.call(ctx, m.Notification)
+	if err != nil && ctx.Err() != nil {
+		return false
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	now := s.Clock.Now()
+	if err == nil {
+		if len(reference) > cleanup.MaxNotificationReference {
+			s.log.Warn("ignoring the reference of a notification: it is too long", "bytes", len(reference))
+			reference = ""
+		}
+		s.book.delivered(m, reference, now)
+		s.Metrics.NotificationDelivered(settings.Name, settings.Plugin)
+		return true
+	}
+	wanted, _ := cleanup.RetryDelay(err)
+	if errors.Is(err, errHangs) {
+		wanted = max(wanted, retryHungAfter)
+	}
+	delay := s.book.fail(now, wanted, cleanup.IsPermanent(err), s.Random())
+	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second), "permanent", cleanup.IsPermanent(err), "err", s.Redact(err.Error()))
+	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
+	return false
+}
+
+// errHangs is the error about a plugin that did not return.
+var errHangs = errors.New("it did not stop when it was cancelled")
+
+// call calls the plugin, with a time limit. A panic is a permanent error.
+func (s *sender) call(ctx context.Context, n cleanup.Notification) (reference string, err error) {
+	type result struct {
+		reference string
+		err       error
+	}
+	plugin, name := s.book.settings.Bound, s.book.settings.Plugin
+	limited, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	returned := make(chan result, 1)
+	go func() {
+		defer func() {
+			if reason := recover(); reason != nil {
+				s.log.Error("plugin panicked", "plugin", name, "reason", reason, "stack", string(debug.Stack()))
+				returned <- result{err: cleanup.Permanent(fmt.Errorf("plugin %s panicked: %v", name, reason))}
+			}
+		}()
+		reference, err := plugin.Notify(limited, n)
+		returned <- result{reference, err}
+	}()
+	limit := s.Clock.NewTimer(timeout)
+	defer limit.Stop()
+	select {
+	case done := <-returned:
+		return done.reference, done.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-limit.C():
+	}
+	late := fmt.Errorf("plugin %s has not sent it within %s", name, timeout)
+	cancel(late)
+	cutOff := s.Clock.NewTimer(cutOffAfter)
+	defer cutOff.Stop()
+	select {
+	case done := <-returned:
+		if done.err != nil {
+			done.err = fmt.Errorf("%w: %w", late, done.err)
+		}
+		return done.reference, done.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-cutOff.C():
+		return "", fmt.Errorf("%w, and %w", late, errHangs)
+	}
+}

@@ -1,0 +1,354 @@
+// Package notify tells people about cleanups, by the notifications of the config. It groups what happens to
+// many Nodes into one message, which is updated. No cleanup waits for it: it takes over events without
+// blocking, and a receiver that fails or hangs delays only the messages of its own notification.
+//
+// It is level-triggered: a message follows from run records as they are. What was sent is stored in one
+// ConfigMap, so that the next leader continues.
+package notify
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+)
+
+const (
+	// maxInbox is how many Nodes the inbox holds. After more, all run records are read again.
+	maxInbox = 10000
+	// readEvery is the time between two reads of all run records; a record that a user deletes has no
+	// other end.
+	readEvery = time.Hour
+	// readAgain is the wait after a failed read.
+	readAgain = 10 * time.Second
+	pageSize  = 500
+)
+
+// Metrics counts messages.
+type Metrics interface {
+	NotificationDelivered(notification, plugin string)
+	// NotificationFailed counts a try that failed.
+	NotificationFailed(notification, plugin string)
+	// NotificationDropped counts a group of Nodes whose message is not sent, or not updated any more.
+	NotificationDropped(notification, plugin string)
+}
+
+// Options are the dependencies of a Notifier. All are required.
+type Options struct {
+	// ConfigMaps are those of the namespace with the run records. They are written only while this agent
+	// is the leader.
+	ConfigMaps corev1client.ConfigMapInterface
+	Namespace  string
+	// Config returns the active config.
+	Config func() *config.Config
+	// Redact removes secrets from a text.
+	Redact func(string) string
+	// Random returns a number from 0 up to 1, for the jitter of retries.
+	Random  func() float64
+	Metrics Metrics
+	// Fence returns an error when this agent may no longer act as the leader.
+	Fence func() error
+	Clock clock.WithTicker
+	Log   *slog.Logger
+}
+
+// Notifier sends notifications while this agent is the leader. Its methods are safe for concurrent use. Those
+// that take over an event do not block.
+type Notifier struct {
+	Options
+	store *store
+	// running: Run is called. Before that, nothing is taken over: Run reads the run records.
+	running atomic.Bool
+	// wake has an element when the inbox, or what follows it, has changed.
+	wake chan struct{}
+
+	mutex sync.Mutex
+	// inbox has the newest observation of each Node that was not handled yet.
+	inbox map[types.UID]observation
+	// reread: all run records must be read again. restart: the config has changed. secrets were written.
+	reread, restart bool
+	secrets         []string
+	// pause is the newest observation about a pause, nil if there is none.
+	pause *observation
+}
+
+// New returns a Notifier that sends nothing until Run is called.
+func New(options Options) *Notifier {
+	return &Notifier{
+		Options: options, store: &store{configMaps: options.ConfigMaps, namespace: options.Namespace},
+		wake: make(chan struct{}, 1), inbox: map[types.UID]observation{},
+	}
+}
+
+// RunSaved takes over a run record that was stored.
+func (n *Notifier) RunSaved(run *api.Run) {
+	if n.running.Load() {
+		n.take(ofRun(run))
+	}
+}
+
+// Unprotected takes over that a Node was deleted without its cleanup. The message says why.
+func (n *Notifier) Unprotected(node metav1.Object, message string) {
+	if n.running.Load() {
+		n.take(observation{
+			uid: node.GetUID(), node: node.GetName(), labels: labels.Merge(node.GetLabels(), nil),
+			kinds: unprotected, ended: true, endedAt: n.Clock.Now(), message: shorten(message),
+		})
+	}
+}
+
+// Paused takes over why no cleanup begins, "" if cleanups may begin. Call it with the state at the
+// beginning, too.
+func (n *Notifier) Paused(reason string) {
+	if !n.running.Load() {
+		return
+	}
+	o := observation{uid: pauseUID, message: shorten(reason), kinds: paused}
+	if reason == "" {
+		o.kinds, o.ended, o.endedAt = 0, true, n.Clock.Now()
+	}
+	n.request(func() { n.pause = &o }) // Also without notifications: a later config may have some.
+	n.take(o)
+}
+
+// ConfigChanged makes the Notifier use the active config.
+func (n *Notifier) ConfigChanged() { n.request(func() { n.restart = true }) }
+
+// SecretWritten sends at once what failed and uses the Secret.
+func (n *Notifier) SecretWritten(name string) {
+	n.request(func() { n.secrets = append(n.secrets, name) })
+}
+
+// take puts an observation into the inbox.
+func (n *Notifier) take(o observation) {
+	if len(n.Config().Notifications) == 0 {
+		return
+	}
+	n.request(func() {
+		if _, known := n.inbox[o.uid]; !known && len(n.inbox) >= maxInbox {
+			n.reread = true
+			return
+		}
+		n.inbox[o.uid] = o
+	})
+}
+
+func (n *Notifier) request(change func()) {
+	if !n.running.Load() {
+		return
+	}
+	n.mutex.Lock()
+	change()
+	n.mutex.Unlock()
+	select {
+	case n.wake <- struct{}{}:
+	default: // Run is about to look.
+	}
+}
+
+// Prepare makes the Notifier take over events. Call it when this agent becomes the leader, before anything
+// changes a run record.
+func (n *Notifier) Prepare() { n.running.Store(true) }
+
+// Run sends notifications until ctx ends.
+func (n *Notifier) Run(ctx context.Context) error {
+	n.Prepare()
+	defer n.forget()
+	for ctx.Err() == nil {
+		if len(n.Config().Notifications) == 0 {
+			n.await(ctx, nil)
+			n.discard()
+			continue
+		}
+		n.runSenders(ctx)
+	}
+	return nil
+}
+
+// forget drops everything at the end of a leadership.
+func (n *Notifier) forget() {
+	n.running.Store(false)
+	n.discard()
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.pause = nil
+}
+
+func (n *Notifier) discard() {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.inbox, n.reread, n.restart, n.secrets = map[types.UID]observation{}, false, false, nil
+}
+
+// runSenders runs a sender for each notification of the config, until the config changes or ctx ends.
+func (n *Notifier) runSenders(ctx context.Context) {
+	settings := n.Config().Notifications
+	if err := n.store.load(ctx); err != nil {
+		if ctx.Err() == nil {
+			n.Log.Warn("cannot read which notifications were sent, retrying", "err", err)
+			n.sleep(ctx, readAgain)
+		}
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	var senders []*sender
+	for _, one := range settings {
+		senders = append(senders, n.newSender(one, settings))
+	}
+	unread := n.read(ctx, senders)
+	n.mutex.Lock()
+	if n.pause != nil {
+		n.inbox[pauseUID] = *n.pause
+	}
+	n.mutex.Unlock()
+	for _, sender := range senders {
+		group.Go(func() { sender.run(ctx) })
+	}
+	n.dispatch(ctx, senders, unread)
+}
+
+func (n *Notifier) newSender(one config.Notification, all []config.Notification) *sender {
+	s := &sender{Notifier: n, log: n.Log.With("notification", one.Name), wake: make(chan struct{}, 1), book: newBook(one, func() string { return newKey(one.Name) })}
+	for _, other := range all {
+		s.names = append(s.names, other.Name)
+	}
+	if err := s.book.restore(n.store.get(one.Name), n.Clock.Now()); err != nil {
+		s.log.Error("cannot read which notifications were sent: some may be sent again", "err", err)
+	}
+	return s
+}
+
+// newKey returns a key that no other group has.
+func newKey(notification string) string {
+	random := make([]byte, 6)
+	_, _ = rand.Read(random) // It never fails: https://pkg.go.dev/crypto/rand#Read
+	return notification + "-" + hex.EncodeToString(random)
+}
+
+// dispatch passes observations on to the senders, until the config changes or ctx ends. unread: the run
+// records could not be read yet.
+func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool) {
+	ticker := n.Clock.NewTicker(readEvery)
+	defer ticker.Stop()
+	for {
+		n.mutex.Lock()
+		inbox, reread, restart, secrets := n.inbox, n.reread, n.restart, n.secrets
+		n.inbox, n.reread, n.restart, n.secrets = map[types.UID]observation{}, false, false, nil
+		n.mutex.Unlock()
+		for _, s := range senders {
+			s.change(func(b *book) {
+				now := n.Clock.Now()
+				for _, o := range inbox {
+					b.observe(o, now, false)
+				}
+				if usesAny(b.settings.Secrets, secrets) {
+					b.retry()
+				}
+			})
+		}
+		if reread {
+			n.Log.Warn("too many changes at once for notifications, reading all run records", "limit", maxInbox)
+			unread = n.read(ctx, senders)
+		}
+		if restart {
+			for _, s := range senders { // The next senders begin with what is stored.
+				s.save(ctx)
+			}
+			return
+		}
+		var again <-chan time.Time
+		if unread {
+			again = n.Clock.After(readAgain)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.wake:
+		case <-ticker.C():
+			unread = n.read(ctx, senders)
+		case <-again:
+			unread = n.read(ctx, senders)
+		}
+	}
+}
+
+func usesAny(keys []cleanup.SecretKey, names []string) bool {
+	for _, key := range keys {
+		for _, name := range names {
+			if key.Name == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// read reads all run records and passes them on. It reports whether that failed.
+func (n *Notifier) read(ctx context.Context, senders []*sender) (failed bool) {
+	found := map[types.UID]bool{}
+	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
+	for {
+		list, err := n.ConfigMaps.List(ctx, options)
+		if err != nil {
+			if ctx.Err() == nil {
+				n.Log.Warn("cannot read the run records for notifications, retrying", "err", fmt.Errorf("listing run records: %w", err))
+			}
+			return true
+		}
+		var page []observation
+		for i := range list.Items {
+			run, err := api.DecodeRun(&list.Items[i])
+			if err != nil { // The controller reports it.
+				found[types.UID(list.Items[i].Labels[api.LabelNodeUID])] = true
+				continue
+			}
+			found[run.NodeUID] = true
+			page = append(page, ofRun(run))
+		}
+		for _, s := range senders {
+			s.change(func(b *book) {
+				for _, o := range page {
+					b.observe(o, n.Clock.Now(), true)
+				}
+			})
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			break
+		}
+	}
+	for _, s := range senders {
+		s.change(func(b *book) { b.endAbsent(func(uid types.UID) bool { return found[uid] }) })
+	}
+	return false
+}
+
+func (n *Notifier) await(ctx context.Context, passed <-chan time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-n.wake:
+	case <-passed:
+	}
+}
+
+func (n *Notifier) sleep(ctx context.Context, d time.Duration) {
+	timer := n.Clock.NewTimer(d)
+	defer timer.Stop()
+	n.await(ctx, timer.C())
+}
