@@ -57,11 +57,20 @@ type OptionError struct {
 // Error returns the path and the problem.
 func (e OptionError) Error() string { return e.Path + ": " + e.Problem }
 
-// Options makes a Descriptor's Bind or BindNotifier from the type O of a plugin's options and
-// its constructor, which returns a Plugin or a Notifier P. Options come as JSON; names are matched exactly, and an
+// Options makes a Descriptor's Bind from the type O of a plugin's options and
+// its constructor. Options come as JSON; names are matched exactly, and an
 // unknown or repeated one is an error. Defaults are the values that O has when
 // it is passed in; steps share no slice or map of them. Every fault is returned, not only the first.
-func Options[O, P any](defaults O, construct func(O) (P, error)) func([]byte) (P, []error) {
+func Options[O any](defaults O, construct func(O) (Plugin, error)) func([]byte) (Plugin, []error) {
+	return bind(defaults, construct)
+}
+
+// NotifierOptions makes a Descriptor's BindNotifier, as Options makes its Bind.
+func NotifierOptions[O any](defaults O, construct func(O) (Notifier, error)) func([]byte) (Notifier, []error) {
+	return bind(defaults, construct)
+}
+
+func bind[O, P any](defaults O, construct func(O) (P, error)) func([]byte) (P, []error) {
 	return func(data []byte) (P, []error) {
 		var none P
 		options := clone(reflect.ValueOf(&defaults).Elem()).Interface().(O)

@@ -30,7 +30,7 @@ func (tellNotifier) Notify(context.Context, cleanup.Notification) (string, error
 // notifiers is a catalog of a plugin for steps, one for notifications, and one for both.
 func notifiers() []cleanup.Descriptor {
 	bind := cleanup.Options(tellOptions{}, func(tellOptions) (cleanup.Plugin, error) { return noPlugin{}, nil })
-	notify := cleanup.Options(tellOptions{}, func(o tellOptions) (cleanup.Notifier, error) { return tellNotifier{o}, nil })
+	notify := cleanup.NotifierOptions(tellOptions{}, func(o tellOptions) (cleanup.Notifier, error) { return tellNotifier{o}, nil })
 	return []cleanup.Descriptor{{Name: "work", Bind: bind}, {Name: "chat", BindNotifier: notify, Options: cleanup.OptionNames[tellOptions]()}, {Name: "both", Bind: bind, BindNotifier: notify}}
 }
 

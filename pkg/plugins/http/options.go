@@ -142,7 +142,7 @@ func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return &plugin{options: o, client: httpclient.WithoutRedirects(client), secrets: secrets}, nil
 		}),
-		BindNotifier: cleanup.Options(notifierOptions{defaults}, func(o notifierOptions) (cleanup.Notifier, error) {
+		BindNotifier: cleanup.NotifierOptions(notifierOptions{defaults}, func(o notifierOptions) (cleanup.Notifier, error) {
 			return &notifier{&plugin{options: o.options, client: httpclient.WithoutRedirects(client), secrets: secrets}}, nil
 		}),
 	}

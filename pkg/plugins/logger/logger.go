@@ -50,7 +50,7 @@ func Descriptor() cleanup.Descriptor {
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
 			return plugin{o}, nil
 		}),
-		BindNotifier: cleanup.Options(options{Message: cleanup.MustTemplate("${notification.title}")}, func(o options) (cleanup.Notifier, error) {
+		BindNotifier: cleanup.NotifierOptions(options{Message: cleanup.MustTemplate("${notification.title}")}, func(o options) (cleanup.Notifier, error) {
 			return notifier{o}, nil
 		}),
 	}
