@@ -85,7 +85,13 @@ func (p *Plugin) head(text *Text) {
 	}
 	text.Line("Defaults    %s, timeout %s", critical, Age(time.Duration(p.TimeoutSeconds)*time.Second))
 	if len(p.Abilities) > 0 {
-		text.Line("Abilities   %s", joined(p.Abilities))
+		for i, line := range wrapped(joined(p.Abilities), 68) {
+			heading := "Abilities"
+			if i > 0 {
+				heading = ""
+			}
+			text.Line("%-11s %s", heading, line)
+		}
 	}
 	if p.Note != "" {
 		text.Line("Note        %s", p.Note)
