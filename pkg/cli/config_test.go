@@ -90,7 +90,7 @@ func TestPluginsDescribe(t *testing.T) {
 	if !found || !strings.Contains(optional, "poddisruptionbudgets.policy   ") {
 		t.Errorf("the optional rights are missing in:\n%s", stdout)
 	}
-	if stdout, _, _ := execute(t, "plugins", "describe", "http"); !strings.Contains(stdout, ", outputs\n") {
+	if stdout, _, _ := execute(t, "plugins", "describe", "http"); !strings.Contains(stdout, ", outputs") {
 		t.Errorf("the ability outputs is missing in:\n%s", stdout)
 	}
 }
