@@ -47,6 +47,8 @@ type book struct {
 	retryAt, failedAt time.Time
 	failures          int
 	permanent         bool
+	// causes counts the calls of retry.
+	causes int
 	// dropped describes the groups that did not fit.
 	dropped []string
 }
@@ -380,5 +382,8 @@ func (b *book) fail(now time.Time, wanted time.Duration, permanent bool, jitter 
 	return delay
 }
 
-// retry makes the next try due now.
-func (b *book) retry() { b.retryAt, b.failures, b.permanent = time.Time{}, 0, false }
+// retry makes the next try due now: there is a cause why it can succeed.
+func (b *book) retry() {
+	b.causes++
+	b.retryAt, b.failures, b.permanent = time.Time{}, 0, false
+}

@@ -168,8 +168,10 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	if errors.Is(err, errHangs) {
 		wanted = max(wanted, retryHungAfter)
 	}
-	delay := s.book.fail(now, wanted, cleanup.IsPermanent(err), s.Random())
-	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second), "permanent", cleanup.IsPermanent(err), "err", s.Redact(err.Error()))
+	// A Secret that was written during the try may have fixed it.
+	permanent := cleanup.IsPermanent(err) && s.book.causes == m.causes
+	delay := s.book.fail(now, wanted, permanent, s.Random())
+	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second), "permanent", permanent, "err", s.Redact(err.Error()))
 	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
 	return false
 }

@@ -19,15 +19,17 @@ import (
 // message is a Notification about a group, and what the group has to know when it is delivered.
 type message struct {
 	cleanup.Notification
-	group    *group
-	version  int
+	group   *group
+	version int
+	// causes are those of the book.
+	causes   int
 	reported map[types.UID]kinds
 }
 
 // compose returns the message about a group as it is now.
 func (b *book) compose(g *group) message {
 	ended := g.ended()
-	m := message{group: g, version: g.version, reported: map[types.UID]kinds{}, Notification: cleanup.Notification{
+	m := message{group: g, version: g.version, causes: b.causes, reported: map[types.UID]kinds{}, Notification: cleanup.Notification{
 		Name: b.settings.Name, Key: g.Key, Reference: g.Reference, Began: g.Began.UTC(),
 		Repeat: g.Messages > 0 && g.version == g.reported && !ended, Open: g.open(b.on), Final: ended,
 		DeletedBy: g.DeletedBy, DryRun: g.DryRun, Events: []cleanup.NotificationEvent{},

@@ -25,6 +25,21 @@ type PluginHealth struct {
 	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
 }
 
+// NotificationHealth is how the plugin of one notification is. The fields are as those of PluginHealth.
+type NotificationHealth struct {
+	Notification string              `json:"notification"`
+	Plugin       string              `json:"plugin"`
+	Health       Health              `json:"health"`
+	Error        string              `json:"error,omitempty"`
+	CheckedAt    *metav1.Time        `json:"checkedAt,omitempty"`
+	HealthyAt    *metav1.Time        `json:"healthyAt,omitempty"`
+	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
+}
+
+func (n NotificationHealth) plugin() PluginHealth {
+	return PluginHealth{Health: n.Health, Error: n.Error, HealthyAt: n.HealthyAt}
+}
+
 func (p PluginHealth) problem(now time.Time) string {
 	switch {
 	case p.Health == Unknown:
@@ -45,6 +60,8 @@ type Plugins struct {
 	// Asked: the answers are to a request of this command, not older ones.
 	Asked   bool           `json:"asked"`
 	Plugins []PluginHealth `json:"plugins"`
+	// Notifications are those of the config, with the plugin of each. No cleanup depends on them.
+	Notifications []NotificationHealth `json:"notifications,omitempty"`
 	// Blocked lists the blockers of the steps on one node, for preflight.
 	Blocked []Blocker `json:"blocked,omitempty"`
 	// Unprotected is the cause why the config does not select the node. Then there are no steps.
@@ -62,20 +79,30 @@ func NewPlugins(now time.Time) *Plugins {
 
 // Text writes a row for each step.
 func (p *Plugins) Text(text *Text) {
+	checked := func(at *metav1.Time) Cell {
+		if at == nil {
+			return Cell{Text: OrDash("")}
+		}
+		return Cell{Text: Age(p.Time.Sub(at.Time)) + " ago"}
+	}
 	rows := [][]Cell{Cells("STEP", "PLUGIN", "CRITICAL", "HEALTH", "CHECKED", "PROBLEM")}
 	for _, plugin := range p.Plugins {
-		checked := ""
-		if plugin.CheckedAt != nil {
-			checked = Age(p.Time.Sub(plugin.CheckedAt.Time)) + " ago"
-		}
 		rows = append(rows, []Cell{
 			{Text: plugin.Step}, {Text: plugin.Plugin}, {Text: yesNo(plugin.Critical)}, health(plugin.Health),
-			{Text: OrDash(checked)}, {Text: OrDash(plugin.problem(p.Time.Time))},
+			checked(plugin.CheckedAt), {Text: OrDash(plugin.problem(p.Time.Time))},
 		})
 	}
-	if p.Unprotected != "" {
+	switch {
+	case p.Unprotected != "":
 		text.Line("No cleanup: %s", p.Unprotected)
-	} else {
+	case len(p.Plugins) > 0 || len(p.Notifications) == 0:
+		text.Table(rows)
+	}
+	if len(p.Notifications) > 0 {
+		rows = [][]Cell{Cells("NOTIFICATION", "PLUGIN", "HEALTH", "CHECKED", "PROBLEM")}
+		for _, one := range p.Notifications {
+			rows = append(rows, []Cell{{Text: one.Notification}, {Text: one.Plugin}, health(one.Health), checked(one.CheckedAt), {Text: OrDash(one.plugin().problem(p.Time.Time))}})
+		}
 		text.Table(rows)
 	}
 	for _, note := range p.Notes {
@@ -100,6 +127,11 @@ func (p *Plugins) Short(text *Text) {
 		}
 		text.Line("%s (%s): %s", plugin.Step, plugin.Plugin, plugin.problem(p.Time.Time))
 	}
+	for _, one := range p.Notifications {
+		if one.Error != "" {
+			text.Line("notification %s (%s): %s", one.Notification, one.Plugin, one.plugin().problem(p.Time.Time))
+		}
+	}
 	if p.Unprotected != "" {
 		text.Line("no cleanup: %s", p.Unprotected)
 	}
@@ -110,11 +142,14 @@ func (p *Plugins) Short(text *Text) {
 	text.Line("%s", sum)
 }
 
-// Names returns the steps.
+// Names returns the steps and the notifications.
 func (p *Plugins) Names() []string {
 	var names []string
 	for _, plugin := range p.Plugins {
 		names = append(names, "step/"+plugin.Step)
+	}
+	for _, one := range p.Notifications {
+		names = append(names, "notification/"+one.Notification)
 	}
 	return names
 }

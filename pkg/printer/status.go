@@ -45,7 +45,9 @@ type Status struct {
 	Config    Config      `json:"config"`
 	// Plugins as the leader found them, one for each step of the config.
 	Plugins []PluginHealth `json:"plugins,omitempty"`
-	Nodes   NodeCounts     `json:"nodes"`
+	// Notifications as the leader found their plugins. No cleanup depends on them.
+	Notifications []NotificationHealth `json:"notifications,omitempty"`
+	Nodes         NodeCounts           `json:"nodes"`
 	// Bypasses are the bypasses on live nodes.
 	Bypasses []Bypass `json:"bypasses,omitempty"`
 	// Cleanups that hold a node, worst first.
@@ -222,6 +224,9 @@ func (s *Status) Text(text *Text) {
 	if failing := s.failing(); failing != "" {
 		parts = append(parts, []Cell{{Text: "Plugins"}, health(Broken), {Text: failing}})
 	}
+	if failing := s.failingNotifications(); failing != "" {
+		parts = append(parts, []Cell{{Text: "Notify"}, health(Degraded), {Text: failing}})
+	}
 	text.Table(parts)
 	text.Line("Nodes       %s", s.nodes())
 	if len(s.Cleanups) > 0 {
@@ -271,6 +276,20 @@ func (s *Status) failing() string {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d: %s", len(failing), len(s.Plugins), strings.Join(failing, ", "))
+}
+
+// failingNotifications is like failing for notifications.
+func (s *Status) failingNotifications() string {
+	var failing []string
+	for _, one := range s.Notifications {
+		if one.Error != "" {
+			failing = append(failing, one.Notification+" ("+one.plugin().problem(s.Time.Time)+")")
+		}
+	}
+	if len(failing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d: %s", len(failing), len(s.Notifications), strings.Join(failing, ", "))
 }
 
 func health(health Health) Cell {

@@ -107,6 +107,10 @@ func plugins() printer.View {
 		{Step: "storage", Plugin: "http", Critical: true, Health: printer.Broken, Error: "timeout", CheckedAt: ago(20 * time.Second), HealthyAt: ago(3 * time.Minute)},
 		{Step: "tell", Plugin: "http", Health: printer.Healthy, CheckedAt: ago(20 * time.Second), HealthyAt: ago(20 * time.Second)},
 	}
+	view.Notifications = []printer.NotificationHealth{
+		{Notification: "ops", Plugin: "http", Health: printer.Broken, Error: "connection refused", CheckedAt: ago(20 * time.Second), HealthyAt: ago(5 * time.Minute)},
+		{Notification: "log", Plugin: "logger", Health: printer.Unknown},
+	}
 	view.Blocked = []printer.Blocker{{What: "shop/cart-0", Reason: "needs 1 healthy, has 1", Remedy: "scale to 2"}}
 	view.Notes = []string{"you are not allowed to evict pods"}
 	return view

@@ -60,6 +60,12 @@ func (s *subject) reportedRights(ctx context.Context, denied error) result {
 			rules = append(rules, plugin.MissingRules...)
 		}
 	}
+	for _, one := range status.Notifications {
+		if len(one.MissingRules) > 0 {
+			steps = append(steps, "notification "+one.Notification+": "+access.DescribeRules(one.MissingRules))
+			rules = append(rules, one.MissingRules...)
+		}
+	}
 	if len(rules) > 0 {
 		return s.lacking(ctx, strings.Join(steps, "; "), rules)
 	}

@@ -147,17 +147,24 @@ func plugins(ctx context.Context, s *subject) result {
 		}
 		return skip(fmt.Errorf("%s, so plugins are not checked; %s: %s without a problem", why, stale, api.Count(len(status.Plugins), "step")))
 	}
-	if len(unhealthy) == 0 {
+	notifications := slices.DeleteFunc(slices.Clone(status.Notifications), func(n printer.NotificationHealth) bool { return n.Error == "" })
+	if len(unhealthy)+len(notifications) == 0 {
 		return pass(api.Count(len(status.Plugins), "step"))
 	}
 	var names []string
 	for _, plugin := range unhealthy {
 		names = append(names, fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error))
 	}
+	for _, one := range notifications {
+		names = append(names, fmt.Sprintf("notification %s (%s): %s", one.Notification, one.Plugin, one.Error))
+	}
 	detail := strings.TrimPrefix(stale+": "+strings.Join(names, "; "), ": ")
-	say, hint := warn, "kubectl nodecleanup plugins test "+unhealthy[0].Step
-	if unhealthy[0].Critical {
-		say = failed
+	say, hint := warn, "kubectl nodecleanup plugins status"
+	if len(unhealthy) > 0 {
+		hint = "kubectl nodecleanup plugins test " + unhealthy[0].Step
+		if unhealthy[0].Critical {
+			say = failed
+		}
 	}
 	if stale != "" {
 		hint = s.logs(status, "--tail=20") // No agent would answer a test.

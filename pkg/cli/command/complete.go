@@ -98,9 +98,10 @@ func (e *Environment) CompletePlugins(cmd *cobra.Command, arguments []string, _ 
 		if err != nil || status == nil {
 			return nil, err
 		}
-		return append(
+		return slices.Concat(
 			names(status.Plugins, func(plugin api.PluginHealth) string { return plugin.Step }),
-			names(status.Plugins, func(plugin api.PluginHealth) string { return plugin.Plugin })...), nil
+			names(status.Plugins, func(plugin api.PluginHealth) string { return plugin.Plugin }),
+			names(status.Notifications, func(one api.NotificationHealth) string { return one.Notification })), nil
 	})
 }
 

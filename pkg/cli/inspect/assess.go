@@ -29,7 +29,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	if s.ConfigFault != "" {
 		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault}
 	}
-	view.Plugins = assessPlugins(s.Status)
+	view.Plugins, view.Notifications = assessPlugins(s.Status), assessNotifications(s.Status)
 	view.Nodes = nodeCounts(s)
 	for _, node := range s.Marked {
 		bypass := Bypass(node, now)
@@ -214,4 +214,25 @@ func Plugin(said api.PluginHealth) printer.PluginHealth {
 		plugin.Health = printer.Healthy
 	}
 	return plugin
+}
+
+// assessNotifications is like assessPlugins for notifications.
+func assessNotifications(status *api.AgentStatus) []printer.NotificationHealth {
+	if status == nil {
+		return nil
+	}
+	var notifications []printer.NotificationHealth
+	for _, said := range status.Notifications {
+		notifications = append(notifications, Notification(said))
+	}
+	return notifications
+}
+
+// Notification is like Plugin for a notification.
+func Notification(said api.NotificationHealth) printer.NotificationHealth {
+	plugin := Plugin(api.PluginHealth{Checks: said.Checks, Error: said.Error, MissingRules: said.MissingRules})
+	return printer.NotificationHealth{
+		Notification: said.Notification, Plugin: said.Plugin, Health: plugin.Health, Error: plugin.Error,
+		CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules,
+	}
 }

@@ -43,7 +43,8 @@ func next(view *printer.Status, stuck int) string {
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():
 		return Resume(view.Pause)
-	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }):
+	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }),
+		slices.ContainsFunc(view.Notifications, func(n printer.NotificationHealth) bool { return n.Error != "" }):
 		return "kubectl nodecleanup plugins status"
 	case view.Agent.Health == printer.Degraded && view.Agent.Remedy != "":
 		return view.Agent.Remedy

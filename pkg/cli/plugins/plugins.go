@@ -188,7 +188,7 @@ func (o *Options) status(ctx context.Context) error {
 	if !command.HasLeader(ctx, clients.Typed, namespace, o.ServerTime) {
 		o.Say("WARNING: no agent in namespace %s is the leader: these results are from the previous leader.", namespace)
 	}
-	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true })
+	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true }, func(api.NotificationHealth) bool { return true })
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -196,10 +196,13 @@ func (o *Options) status(ctx context.Context) error {
 }
 
 // meant asks for the step or plugin that a misspelt name is close to.
-func meant(name string, said []api.PluginHealth) string {
+func meant(name string, said *api.AgentStatus) string {
 	var known []string
-	for _, one := range said {
+	for _, one := range said.Plugins {
 		known = append(known, one.Step, one.Plugin)
+	}
+	for _, one := range said.Notifications {
+		known = append(known, one.Notification, one.Plugin)
 	}
 	if closest := config.Closest(name, known); closest != "" {
 		return "Did you mean: kubectl nodecleanup plugins test " + closest + "? "
@@ -221,13 +224,15 @@ func (o *Options) test(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	view := preflight.View(said, namespace, o.ServerTime(), func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name })
+	view := preflight.View(said, namespace, o.ServerTime(),
+		func(one api.PluginHealth) bool { return one.Step == name || one.Plugin == name },
+		func(one api.NotificationHealth) bool { return one.Notification == name || one.Plugin == name })
 	view.Asked = true
-	if len(view.Plugins) == 0 {
+	if len(view.Plugins)+len(view.Notifications) == 0 {
 		return &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("testing %s: the config has no step with this name, and no step that uses such a plugin", name),
-			Next: meant(name, said.Plugins) + "List the steps: kubectl nodecleanup plugins status",
+			Err:  fmt.Errorf("testing %s: the config has no step or notification with this name, and none that uses such a plugin", name),
+			Next: meant(name, said) + "List the steps: kubectl nodecleanup plugins status",
 		}
 	}
 	if err := o.Print(o.Environment, view); err != nil {
@@ -235,6 +240,11 @@ func (o *Options) test(ctx context.Context, name string) error {
 	}
 	for _, plugin := range view.Plugins {
 		if plugin.Error != "" {
+			return exit.Quiet(exit.Unhealthy)
+		}
+	}
+	for _, one := range view.Notifications {
+		if one.Error != "" {
 			return exit.Quiet(exit.Unhealthy)
 		}
 	}

@@ -96,7 +96,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	view := View(status, namespace, o.ServerTime(), func(said api.PluginHealth) bool {
 		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
-	})
+	}, nil)
 	view.Asked = true
 	if plan != nil {
 		view.Blocked, view.Unprotected, view.Notes = plan.Blocked, plan.Unprotected, plan.Notes
@@ -107,13 +107,20 @@ func (o *Options) Run(ctx context.Context) error {
 	return Verdict(view)
 }
 
-// View turns the agent's status into a view of the wanted steps.
-func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(api.PluginHealth) bool) *printer.Plugins {
+// View turns the agent's status into a view of the wanted steps and notifications. A nil notifications wants
+// none.
+func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(api.PluginHealth) bool, notifications func(api.NotificationHealth) bool) *printer.Plugins {
 	view := printer.NewPlugins(now)
 	var missing []rbacv1.PolicyRule
 	for _, said := range status.Plugins {
 		if wanted(said) {
 			view.Plugins = append(view.Plugins, inspect.Plugin(said))
+			missing = append(missing, said.MissingRules...)
+		}
+	}
+	for _, said := range status.Notifications {
+		if notifications != nil && notifications(said) {
+			view.Notifications = append(view.Notifications, inspect.Notification(said))
 			missing = append(missing, said.MissingRules...)
 		}
 	}
