@@ -24,9 +24,9 @@ func TestConfigValidate(t *testing.T) {
 		"valid":            {config: head + "- {name: drain, plugin: drain}\n", says: []string{"- is valid"}},
 		"every fault":      {config: head + "- {name: drain, plugin: drain, options: {forcAfter: 5m, allowUnmanaged: maybe}}\n- {name: B, plugin: logger, critcal: true}\n", code: exit.Failure, says: []string{"line 5: ", `unknown field "critcal"`, "line 5: steps[1].name", "line 4: steps[0].options.allowUnmanaged: must be of type boolean, not string", "Fix the lines above."}},
 		"unknown option":   {config: head + "- {name: drain, plugin: drain, options: {forcAfter: 5m}}\n", code: exit.Failure, says: []string{"line 4: steps[0].options.forcAfter: unknown option of plugin drain; did you mean forceAfter? See: kubectl nodecleanup plugins describe drain"}},
-		"custom plugin":    {config: head + "- {name: a, plugin: slack}\n", code: exit.Failure, says: []string{`unknown plugin "slack"`, "--allow-unknown-plugins"}},
-		"allowed":          {config: head + "- {name: a, plugin: slack}\n", flags: []string{"--allow-unknown-plugins"}, says: []string{"WARNING", `unknown plugin "slack"`, "- is valid"}},
-		"not only unknown": {config: head + "- {name: a, plugin: slack, timeout: 5}\n", flags: []string{"--allow-unknown-plugins"}, code: exit.Failure, says: []string{`unknown plugin "slack"`, "is not a duration"}},
+		"custom plugin":    {config: head + "- {name: a, plugin: paging}\n", code: exit.Failure, says: []string{`unknown plugin "paging"`, "--allow-unknown-plugins"}},
+		"allowed":          {config: head + "- {name: a, plugin: paging}\n", flags: []string{"--allow-unknown-plugins"}, says: []string{"WARNING", `unknown plugin "paging"`, "- is valid"}},
+		"not only unknown": {config: head + "- {name: a, plugin: paging, timeout: 5}\n", flags: []string{"--allow-unknown-plugins"}, code: exit.Failure, says: []string{`unknown plugin "paging"`, "is not a duration"}},
 		"nothing":          {code: exit.Failure, says: []string{"the config is empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {

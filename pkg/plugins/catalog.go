@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/webhook"
 )
@@ -55,6 +56,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		logger.Descriptor(),
+		slack.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),
 		webhook.Descriptor(d.HTTP, d.Secrets, d.Clock),
 	}

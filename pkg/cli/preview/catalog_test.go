@@ -13,10 +13,10 @@ import (
 )
 
 func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
-	slack := api.PluginInfo{Name: "slack", Summary: "posts to a channel", Critical: true, Timeout: metav1.Duration{Duration: time.Minute}, Options: []string{"channel"}}
+	paging := api.PluginInfo{Name: "paging", Summary: "posts to a channel", Critical: true, Timeout: metav1.Duration{Duration: time.Minute}, Options: []string{"channel"}}
 	logger := api.PluginInfo{Name: "logger", Options: []string{"message", "level", "colour"}}
 	reported := func(infos ...api.PluginInfo) *api.AgentStatus { return &api.AgentStatus{Version: "v1", Catalog: infos} }
-	silent := slack
+	silent := paging
 	silent.Options = nil
 	for name, test := range map[string]struct {
 		status *api.AgentStatus
@@ -25,15 +25,15 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 		fault, note string
 		absent      bool
 	}{
-		"a plugin that only the agent has":    {status: reported(slack, logger), step: "{name: a, plugin: slack, options: {channel: ops}}", absent: true},
-		"an option that it does not have":     {status: reported(slack, logger), step: "{name: a, plugin: slack, options: {chanel: ops}}", fault: "steps[0].options.chanel: unknown option of plugin slack"},
-		"one that does not name its options":  {status: reported(silent), step: "{name: a, plugin: slack, options: {any: 1}}", absent: true},
-		"a plugin that only the CLI has":      {status: reported(slack, logger), step: "{name: a, plugin: http, options: {url: \"http://a\"}}", fault: `unknown plugin "http"; known plugins: slack, logger`},
-		"a plugin of both":                    {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {level: warn}}"},
-		"a value that the CLI can check":      {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {level: loud}}", fault: `level string "loud"`},
-		"an option that only the agent's has": {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {colour: red}}", absent: true},
-		"an option that neither has":          {status: reported(slack, logger), step: "{name: a, plugin: logger, options: {size: 1}}", fault: "steps[0].options.size: unknown option of plugin logger"},
-		"no agent yet":                        {step: "{name: a, plugin: slack}", fault: `unknown plugin "slack"`, note: "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, volumes, webhook"},
+		"a plugin that only the agent has":    {status: reported(paging, logger), step: "{name: a, plugin: paging, options: {channel: ops}}", absent: true},
+		"an option that it does not have":     {status: reported(paging, logger), step: "{name: a, plugin: paging, options: {chanel: ops}}", fault: "steps[0].options.chanel: unknown option of plugin paging"},
+		"one that does not name its options":  {status: reported(silent), step: "{name: a, plugin: paging, options: {any: 1}}", absent: true},
+		"a plugin that only the CLI has":      {status: reported(paging, logger), step: "{name: a, plugin: http, options: {url: \"http://a\"}}", fault: `unknown plugin "http"; known plugins: paging, logger`},
+		"a plugin of both":                    {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {level: warn}}"},
+		"a value that the CLI can check":      {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {level: loud}}", fault: `level string "loud"`},
+		"an option that only the agent's has": {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {colour: red}}", absent: true},
+		"an option that neither has":          {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {size: 1}}", fault: "steps[0].options.size: unknown option of plugin logger"},
+		"no agent yet":                        {step: "{name: a, plugin: paging}", fault: `unknown plugin "paging"`, note: "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, slack, volumes, webhook"},
 		"a pause before the first agent":      {status: &api.AgentStatus{}, step: "{name: a, plugin: logger}", note: "no agent has reported its plugins yet"},
 		"an older agent":                      {status: &api.AgentStatus{Version: "v0.9"}, step: "{name: a, plugin: logger}", note: "the agent (v0.9) does not report its plugins"},
 	} {
@@ -52,7 +52,7 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 		if _, absent := step.Bound.(Absent); absent != test.absent {
 			t.Errorf("%s: the plugin is %T", name, step.Bound)
 		}
-		if step.Plugin == "slack" && (!step.Critical || step.Timeout != time.Minute) {
+		if step.Plugin == "paging" && (!step.Critical || step.Timeout != time.Minute) {
 			t.Errorf("%s: the step is %+v", name, step)
 		}
 	}
@@ -60,12 +60,12 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 
 func TestInstalledAgentHasThePluginsOfTheCLI(t *testing.T) {
 	own := plugins.Catalog(plugins.Dependencies{})
-	catalog := catalogOf(&api.AgentStatus{Version: "v1", Catalog: []api.PluginInfo{{Name: "slack"}, {Name: "drain"}}}, own).With(own)
+	catalog := catalogOf(&api.AgentStatus{Version: "v1", Catalog: []api.PluginInfo{{Name: "paging"}, {Name: "drain"}}}, own).With(own)
 	var names []string
 	for _, descriptor := range catalog.Plugins {
 		names = append(names, descriptor.Name)
 	}
-	if got := strings.Join(names, " "); got != "slack drain http logger volumes webhook" {
+	if got := strings.Join(names, " "); got != "paging drain http logger slack volumes webhook" {
 		t.Errorf("the plugins are %s", got)
 	}
 }

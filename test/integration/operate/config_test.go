@@ -40,8 +40,8 @@ func (f *fixture) config() string {
 }
 
 func TestConfigIsViewedComparedAndEdited(t *testing.T) {
-	f := setUp(t, "# ours\nsteps:\n- {name: tell, plugin: slack, options: {channel: ops}}\n")
-	f.startWith(withSlack)
+	f := setUp(t, "# ours\nsteps:\n- {name: tell, plugin: paging, options: {channel: ops}}\n")
+	f.startWith(withPaging)
 	t.Setenv("TMPDIR", t.TempDir()) // The editor's files remain there after an error.
 	original := f.config()
 	if viewed := f.run("config", "view").exits(exit.OK); viewed.out != original {
@@ -59,9 +59,9 @@ func TestConfigIsViewedComparedAndEdited(t *testing.T) {
 	write(original)
 	f.run("config", "diff", file).exits(exit.OK).says("is the same")
 	write(strings.ReplaceAll(original, "ops", "sre"))
-	f.run("config", "diff", file).exits(1).says("-- {name: tell, plugin: slack, options: {channel: ops}}", "+- {name: tell, plugin: slack, options: {channel: sre}}")
+	f.run("config", "diff", file).exits(1).says("-- {name: tell, plugin: paging, options: {channel: ops}}", "+- {name: tell, plugin: paging, options: {channel: sre}}")
 	write(strings.ReplaceAll(original, "channel", "chanel"))
-	f.run("config", "diff", file).exits(2).says("steps[0].options.chanel: unknown option of plugin slack; did you mean channel?", "Next:  Fix the lines above.")
+	f.run("config", "diff", file).exits(2).says("steps[0].options.chanel: unknown option of plugin paging; did you mean channel?", "Next:  Fix the lines above.")
 	f.run("config", "diff", file, "-n", "elsewhere").exits(2)
 
 	editor(t, ":\n")
@@ -92,8 +92,8 @@ fi
 	})
 
 	// An invalid change that is saved again without a change is not stored, and remains in a file.
-	editor(t, `sed -i 's/plugin: slack/plugin: slck/' "$1"`)
-	f.run("config", "edit").exits(exit.Failure).says(`unknown plugin "slck"`, "did you mean slack?").keeps("plugin: slck")
+	editor(t, `sed -i 's/plugin: paging/plugin: pagng/' "$1"`)
+	f.run("config", "edit").exits(exit.Failure).says(`unknown plugin "pagng"`, "did you mean paging?").keeps("plugin: pagng")
 
 	// Another user changes the config while the editor is open.
 	folder := t.TempDir()

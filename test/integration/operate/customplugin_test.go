@@ -14,44 +14,44 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-type slackOptions struct {
+type pagingOptions struct {
 	Channel string `json:"channel"`
 }
 
-// slack is a plugin that the CLI does not have.
-type slack struct{}
+// paging is a plugin that the CLI does not have.
+type paging struct{}
 
-func (slack) Cleanup(context.Context, cleanup.Target) error { return nil }
+func (paging) Cleanup(context.Context, cleanup.Target) error { return nil }
 
-func withSlack(dependencies plugins.Dependencies) []cleanup.Descriptor {
+func withPaging(dependencies plugins.Dependencies) []cleanup.Descriptor {
 	return append(plugins.Catalog(dependencies), cleanup.Descriptor{
-		Name: "slack", Summary: "posts to a channel", Options: cleanup.OptionNames[slackOptions](),
-		Bind: cleanup.Options(slackOptions{}, func(slackOptions) (cleanup.Plugin, error) { return slack{}, nil }),
+		Name: "paging", Summary: "posts to a channel", Options: cleanup.OptionNames[pagingOptions](),
+		Bind: cleanup.Options(pagingOptions{}, func(pagingOptions) (cleanup.Plugin, error) { return paging{}, nil }),
 	})
 }
 
-const drainAndSlack = `
+const drainAndPaging = `
 steps:
 - {name: drain, plugin: drain}
-- {name: tell, plugin: slack, dependsOn: [drain], options: {channel: ops}}
+- {name: tell, plugin: paging, dependsOn: [drain], options: {channel: ops}}
 `
 
 func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
-	f := setUp(t, drainAndSlack)
+	f := setUp(t, drainAndPaging)
 	f.node("worker", nil)
-	f.run("plan", "worker").exits(exit.Failure).says(`unknown plugin "slack"`, "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http, logger, volumes, webhook, aws-target-groups")
-	f.startWith(withSlack)
-	f.run("plan", "worker").exits(exit.OK).says("effects not known: this CLI does not have plugin slack", "cleanup --plan cannot run exactly this plan: step tell cannot be previewed",
+	f.run("plan", "worker").exits(exit.Failure).says(`unknown plugin "paging"`, "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, http,")
+	f.startWith(withPaging)
+	f.run("plan", "worker").exits(exit.OK).says("effects not known: this CLI does not have plugin paging", "cleanup --plan cannot run exactly this plan: step tell cannot be previewed",
 		"Run it, without --plan: kubectl nodecleanup cleanup worker")
-	f.run("plugins", "list").exits(exit.OK).says("slack     tell    posts to a channel")
-	f.run("plugins", "describe", "slack").exits(exit.OK).says("slack: posts to a channel", "\n  channel\n", "only the agent has this plugin")
+	f.run("plugins", "list").exits(exit.OK).says("paging    tell    posts to a channel")
+	f.run("plugins", "describe", "paging").exits(exit.OK).says("paging: posts to a channel", "\n  channel\n", "only the agent has this plugin")
 	var report printer.Checks
 	f.run("check", "-o", "json").into(&report)
 	if at := slices.IndexFunc(report.Checks, func(check printer.Check) bool { return check.ID == "config" }); at < 0 || report.Checks[at].Outcome != printer.Pass {
 		t.Errorf("check of the config: %+v", report.Checks)
 	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"+drainAndSlack), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n"+drainAndPaging), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if installed := f.run("install", "--config", file, "--dry-run=server", "-n", f.namespace).exits(exit.OK); strings.Contains(installed.errOut, "WARNING") {
@@ -59,6 +59,6 @@ func TestCLIAcceptsThePluginsOfTheAgent(t *testing.T) {
 	}
 	f.run("cleanup", "worker", "--yes", "--wait").exits(exit.OK).says("2/2 tell: done")
 
-	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: tell, plugin: slack, options: {chanel: ops}}]\n")
-	f.run("plan", "worker").exits(exit.Failure).says("steps[0].options.chanel: unknown option of plugin slack", "uses the last valid config")
+	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: tell, plugin: paging, options: {chanel: ops}}]\n")
+	f.run("plan", "worker").exits(exit.Failure).says("steps[0].options.chanel: unknown option of plugin paging", "uses the last valid config")
 }
