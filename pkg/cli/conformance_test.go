@@ -34,11 +34,11 @@ func TestConformanceReportsEachCheck(t *testing.T) {
 		code      int
 		says      []string
 	}{
-		"passes":      {[]string{server.URL, "--token-file", token}, exit.OK, []string{"✓ discovery: GET /v1/ lists the version and the abilities · service: cleanup\n", "- preview: ", "11 checks: "}},
+		"passes":      {[]string{server.URL, "--token-file", token}, exit.OK, []string{"✓ discovery: GET /v1/ lists the version and the abilities · service: cleanup\n", "- preview: ", "12 checks: "}},
 		"fails":       {[]string{server.URL + "/", "--token-file", token, "--params", `{"fail":true}`}, exit.Unhealthy, []string{"✗ cleanup: cleanup ends with Done · the service failed: the disk is full<U+001B>[2J\n"}},
 		"JSON":        {[]string{server.URL, "--token-file", token, "-o", "jsonpath={.passed}"}, exit.OK, []string{"true"}},
 		"no token":    {[]string{server.URL}, exit.Unhealthy, []string{"GET /v1/ answers 401 Unauthorized: the bearer token is missing or wrong", "fix: "}},
-		"unreachable": {[]string{"http://127.0.0.1:1", "-o", "short"}, exit.Unhealthy, []string{"error discovery: Get \"http://127.0.0.1:1/v1/\": dial tcp", "1 failed, 10 skipped"}},
+		"unreachable": {[]string{"http://127.0.0.1:1", "-o", "short"}, exit.Unhealthy, []string{"error discovery: Get \"http://127.0.0.1:1/v1/\": dial tcp", "1 failed, 11 skipped"}},
 		"list":        {[]string{"--list", "-o", "name"}, exit.OK, []string{"check/idempotency\n"}},
 		"no URL":      {nil, exit.Usage, []string{"takes the URL of one service"}},
 		"a host":      {[]string{"localhost"}, exit.Usage, []string{"is not a URL"}},

@@ -78,6 +78,9 @@ func Handler(service Service, options Options) http.Handler {
 			return VerifyAnswer{Undone: &undone}, err
 		})))
 	}
+	if notifier, can := service.(Notifier); can {
+		mux.HandleFunc("POST "+NotifyPath, h.authorized(notify(notifier)))
+	}
 	return mux
 }
 
@@ -146,6 +149,9 @@ func (h *handler) discover(writer http.ResponseWriter, _ *http.Request, _ []byte
 	}
 	if _, can := h.service.(Verifier); can {
 		discovery.Abilities = append(discovery.Abilities, AbilityVerify)
+	}
+	if _, can := h.service.(Notifier); can {
+		discovery.Abilities = append(discovery.Abilities, AbilityNotify)
 	}
 	send(writer, http.StatusOK, discovery)
 }

@@ -44,12 +44,12 @@ func TestOpenAPIDocumentDescribesTheTypes(t *testing.T) {
 	if document.Info.Version != Version || !strings.HasPrefix(document.OpenAPI, "3.") {
 		t.Errorf("OpenAPI %s, version %s", document.OpenAPI, document.Info.Version)
 	}
-	for path, method := range map[string]string{DiscoveryPath: "get", HealthPath: "get", CleanupPath: "post", PreviewPath: "post", VerifyPath: "post"} {
+	for path, method := range map[string]string{DiscoveryPath: "get", HealthPath: "get", CleanupPath: "post", PreviewPath: "post", VerifyPath: "post", NotifyPath: "post"} {
 		if len(document.Paths[path]) != 1 || document.Paths[path][method] == nil {
 			t.Errorf("%s %s is not described", method, path)
 		}
 	}
-	if len(document.Paths) != 5 {
+	if len(document.Paths) != 6 {
 		t.Errorf("there are %d paths", len(document.Paths))
 	}
 	described := map[string]bool{}
@@ -118,7 +118,7 @@ func TestOpenAPIDocumentDescribesTheTypes(t *testing.T) {
 	}
 	for _, of := range []reflect.Type{
 		reflect.TypeFor[Discovery](), reflect.TypeFor[Request](), reflect.TypeFor[Answer](),
-		reflect.TypeFor[PreviewAnswer](), reflect.TypeFor[VerifyAnswer](), reflect.TypeFor[Problem](),
+		reflect.TypeFor[PreviewAnswer](), reflect.TypeFor[VerifyAnswer](), reflect.TypeFor[Notification](), reflect.TypeFor[NotifyAnswer](), reflect.TypeFor[Problem](),
 	} {
 		object(of)
 	}

@@ -18,14 +18,15 @@ import (
 // Version is the version of the protocol. The paths begin with it.
 const Version = "v1"
 
-// The paths, below the URL in the config. A GET of DiscoveryPath and HealthPath changes nothing. The
-// others take a POST with a Request.
+// The paths, below the URL in the config. A GET of DiscoveryPath and HealthPath changes nothing.
+// NotifyPath takes a POST with a Notification. The others take a POST with a Request.
 const (
 	DiscoveryPath = "/v1/"
 	HealthPath    = "/v1/health"
 	CleanupPath   = "/v1/cleanup"
 	PreviewPath   = "/v1/preview"
 	VerifyPath    = "/v1/verify"
+	NotifyPath    = "/v1/notify"
 )
 
 const (
@@ -52,6 +53,7 @@ const (
 	AbilityCleanup Ability = "cleanup"
 	AbilityPreview Ability = "preview"
 	AbilityVerify  Ability = "verify"
+	AbilityNotify  Ability = "notify"
 )
 
 // Discovery is the answer to a GET of DiscoveryPath.
@@ -77,7 +79,7 @@ func (d Discovery) Validate() error {
 // Can reports whether the service has an ability.
 func (d Discovery) Can(ability Ability) bool { return slices.Contains(d.Abilities, ability) }
 
-// Request is the body of each POST.
+// Request is the body of each POST but that of NotifyPath.
 type Request struct {
 	// IdempotencyKey is the same for every request about this step of this Node, also after a restart
 	// of the agent, and for no other work. Requests with the same key can overlap.

@@ -17,6 +17,9 @@ const (
 	// maxMemory of an agent that cleans up to maxMemoryNodes Nodes at once, in MiB.
 	maxMemory      = 48
 	maxMemoryNodes = 5000
+	// minNotified is the agent's rate with broken receivers of notifications, relative to its rate without
+	// notifications. Rounds of the same agent differ by that much.
+	minNotified = 0.9
 	// maxIdleMemory of an agent with nothing to do in a cluster of 15,000 Nodes, in MiB.
 	maxIdleMemory = 64
 )

@@ -3,6 +3,9 @@
 // take turns on one API server, so that their ratios are more significant than their times. It prints
 // the limits (bars.go), and fails if the agent exceeds one.
 //
+// With -notifications it compares the agent with itself: without notifications, and with receivers that hang,
+// answer 429, and answer 500.
+//
 // With -idle it also measures the memory of an idle agent in a cluster of that many Nodes.
 //
 //	go run ./test/bench -nodes 1000,5000 -idle 15000
@@ -35,6 +38,8 @@ type options struct {
 	rounds int
 	// idle is the number of Nodes for the memory measurement of an idle agent, 0 for none.
 	idle int
+	// notifications measures the effect of broken receivers of notifications.
+	notifications bool
 }
 
 func main() {
@@ -44,6 +49,7 @@ func main() {
 	flag.IntVar(&o.concurrency, "concurrency", 50, "number of nodes processed concurrently, by the floors and by the agent")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds in which the floors and the agent take turns; 0: at least three, and enough to delete 5,000 nodes")
 	flag.IntVar(&o.idle, "idle", 0, "also measure the memory of an idle agent in a cluster of this many nodes; 0: skip")
+	flag.BoolVar(&o.notifications, "notifications", false, "measure only how receivers of notifications that hang or refuse change the rate, with the first number of -nodes")
 	flag.Parse()
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
@@ -65,6 +71,14 @@ func main() {
 // bar that the agent misses.
 func run(ctx context.Context, o options) error {
 	fmt.Println(measure.Machine())
+	if o.notifications {
+		bar, err := measureNotifications(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measuring notifications: %w", err)
+		}
+		fmt.Print("\n", measure.BarTable("agent", []measure.Bar{bar}))
+		return errors.Join(measure.Missed([]measure.Bar{bar})...)
+	}
 	var misses []error
 	for _, nodes := range o.sizes {
 		b, err := measureNodes(ctx, o, nodes)

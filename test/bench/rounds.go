@@ -63,13 +63,7 @@ func (b *bench) install(ctx context.Context, dir string) error {
 		AgentURL: "https://127.0.0.1:1", // No webhook: the nodes are created with the finalizer.
 		// The policy would put our finalizer on the floor's nodes too.
 		Admission: install.AdmissionWebhook,
-		Config: fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
-kind: Config
-concurrency: {nodes: %d}
-history: {maxRuns: 1000000}
-steps:
-- {name: nothing, plugin: logger, critical: true}
-`, b.concurrency),
+		Config:    b.config(""),
 	})
 	if err != nil {
 		return err
@@ -102,6 +96,17 @@ steps:
 		Ready: cluster.Ready{URL: "http://" + probes + "/readyz"},
 	}, dir)
 	return nil
+}
+
+// config returns the agent's config: a step without effect, and further fields.
+func (b *bench) config(further string) []byte {
+	return fmt.Appendf(nil, `apiVersion: nodecleanup.io/v1alpha1
+kind: Config
+concurrency: {nodes: %d}
+history: {maxRuns: 1000000}
+steps:
+- {name: nothing, plugin: logger, critical: true}
+%s`, b.concurrency, further)
 }
 
 // writeKubeconfig writes one with a token of the agent's service account, which is

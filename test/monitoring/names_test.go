@@ -32,6 +32,8 @@ func agents(t *testing.T) string {
 	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepRunning, Attempts: 2}, 0)
 	m.StepChanged(&api.StepRun{Plugin: "drain", State: api.StepSucceeded}, time.Second)
 	m.PluginHealth([]api.PluginHealth{{Step: "tell", Plugin: "http", Checks: true}})
+	m.NotificationHealth([]api.NotificationHealth{{Notification: "ops", Plugin: "http", Checks: true}})
+	m.NotificationDelivered("ops", "http")
 	m.ActiveConfig("abc", time.Unix(8, 0))
 	m.ConfigReloaded(true)
 	useClientGo(t)

@@ -151,24 +151,29 @@ func secretIn(path string, params any) string {
 // Descriptor describes the plugin. It sends requests with the given client, without redirects.
 func Descriptor(client *http.Client, secrets cleanup.Secrets, clock clock.WithTicker) cleanup.Descriptor {
 	defaults := options{CallTimeout: metav1.Duration{Duration: defaultCallTimeout}}
+	construct := func(o options) (*plugin, error) {
+		base, err := url.Parse(strings.TrimSuffix(o.URL, "/"))
+		if err != nil {
+			return nil, err // Validate has refused it.
+		}
+		params := json.RawMessage("{}")
+		if o.Params != nil {
+			if params, err = json.Marshal(o.Params); err != nil {
+				return nil, err
+			}
+		}
+		return &plugin{options: o, base: base, params: params, client: httpclient.WithoutRedirects(client), secrets: secrets, clock: clock}, nil
+	}
 	return cleanup.Descriptor{
 		Name:           "webhook",
 		Summary:        "has an HTTPS service do the work, and waits until it is done",
 		Defaults:       cleanup.Policy{Critical: true, Timeout: 10 * time.Minute},
 		Schema:         schema,
 		DefaultOptions: defaults,
-		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
-			base, err := url.Parse(strings.TrimSuffix(o.URL, "/"))
-			if err != nil {
-				return nil, err // Validate has refused it.
-			}
-			params := json.RawMessage("{}")
-			if o.Params != nil {
-				if params, err = json.Marshal(o.Params); err != nil {
-					return nil, err
-				}
-			}
-			return &plugin{options: o, base: base, params: params, client: httpclient.WithoutRedirects(client), secrets: secrets, clock: clock}, nil
+		Bind:           cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) { return construct(o) }),
+		BindNotifier: cleanup.NotifierOptions(defaults, func(o options) (cleanup.Notifier, error) {
+			plugin, err := construct(o)
+			return notifier{plugin}, err
 		}),
 	}
 }

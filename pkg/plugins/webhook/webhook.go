@@ -138,6 +138,11 @@ func (p *plugin) CheckHealth(ctx context.Context) error {
 	if _, err := p.discover(ctx); err != nil {
 		return err
 	}
+	return p.health(ctx)
+}
+
+// health asks the service whether it is healthy.
+func (p *plugin) health(ctx context.Context) error {
 	_, _, err := p.call(ctx, getTimeout, http.MethodGet, webhookplugin.HealthPath, nil, "")
 	return err
 }

@@ -32,7 +32,7 @@ func discovery(ctx context.Context, s *suite) finding {
 		return failed(fix, "abilities %q lacks %q", s.discovery.Abilities, webhookplugin.AbilityCleanup)
 	}
 	for _, ability := range s.discovery.Abilities {
-		if !slices.Contains([]webhookplugin.Ability{webhookplugin.AbilityCleanup, webhookplugin.AbilityPreview, webhookplugin.AbilityVerify}, ability) {
+		if !slices.Contains([]webhookplugin.Ability{webhookplugin.AbilityCleanup, webhookplugin.AbilityPreview, webhookplugin.AbilityVerify, webhookplugin.AbilityNotify}, ability) {
 			return warning("remove it, or upgrade this CLI", "version v1 has no ability %q", ability)
 		}
 	}

@@ -98,6 +98,7 @@ func checks() []check {
 		{"idempotency", "a repeated request has the same result", idempotency},
 		{"verify", "verify confirms the finished work", verify},
 		{"concurrency", "several nodes are cleaned up at the same time", concurrency},
+		{"notify", "a notification is accepted, also a second time", notify},
 		{"answers", "answers are small, quick and without secrets", answers},
 	}
 }

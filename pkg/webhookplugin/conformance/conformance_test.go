@@ -33,6 +33,19 @@ type tickets struct {
 	// previews: a preview does the work.
 	previews bool
 	outputs  map[string]string
+	// sends counts the messages, twice: a repeated message is a new one.
+	sends int
+	twice bool
+}
+
+func (s *tickets) Notify(_ context.Context, notification *webhookplugin.Notification) (string, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.sends++
+	if s.twice {
+		return fmt.Sprint("message ", s.sends), nil
+	}
+	return "of " + notification.Key, nil
 }
 
 func (s *tickets) Cleanup(_ context.Context, request *webhookplugin.Request) (webhookplugin.Answer, error) {
@@ -116,7 +129,7 @@ type minimal struct{ webhookplugin.Service }
 func TestMinimalServiceSkipsAbilities(t *testing.T) {
 	for id, result := range test(t, minimal{good()}, nil) {
 		want := Passed
-		if slices.Contains([]string{"preview", "verify"}, id) {
+		if slices.Contains([]string{"preview", "verify", "notify"}, id) {
 			want = Skipped
 		}
 		if result.Outcome != want {
@@ -171,6 +184,8 @@ func TestEachFaultIsFound(t *testing.T) {
 		"forgets":              {&tickets{calls: map[string]int{}, forgets: true}, nil, "verify", Failed, "there is no ticket"},
 		"proves nothing":       {good(), rewrite("/v1/verify", replace("there is no ticket", "")), "verify", Warning, "so it may prove nothing"},
 		"preview works":        {&tickets{calls: map[string]int{}, previews: true}, nil, "preview", Failed, `before the preview, verify says "there is no ticket", and afterwards ""`},
+		"sends twice":          {&tickets{calls: map[string]int{}, twice: true}, nil, "notify", Failed, `the same id again has the reference "message 2", and the first time "message 1"`},
+		"no messages":          {good(), rewrite("/v1/notify", always(404, "not found")), "notify", Failed, "404 Not Found"},
 		"lower case":           {good(), rewrite("/v1/preview", replace(`"Open"`, `"open it"`)), "preview", Failed, `the action of an effect is "open it"`},
 		"large":                {good(), rewrite("/v1/health", always(200, strings.Repeat(" ", webhookplugin.MaxAnswer+1))), "answers", Failed, "the answer of GET /v1/health is larger than 64 KiB"},
 		"a secret":             {good(), rewrite("/v1/health", always(200, `{"message":"token `+canary+`"}`)), "answers", Failed, "contains the token"},
