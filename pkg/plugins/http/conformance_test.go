@@ -41,23 +41,35 @@ func TestConformance(t *testing.T) {
 		t.Cleanup(func() { status.Store(0) })
 	}
 	stored := secrets{"s/url": server.URL + "/" + canary, "s/token": canary}
+	hangs := func(t *testing.T) <-chan struct{} {
+		waiting := make(chan struct{})
+		hang.Store(&waiting)
+		t.Cleanup(func() { hang.Store(nil) })
+		return waiting
+	}
+	throttle := func(t *testing.T) time.Duration {
+		answer(t, http.StatusTooManyRequests)
+		return 7 * time.Second
+	}
+	plugintest.RunNotifier(t, plugintest.NotifierSuite{
+		Descriptor: Descriptor(nil, stored),
+		Options: `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}},
+			"outputs":{"reference":"{.ticket}"}}`,
+		Hang:     hangs,
+		Break:    func(t *testing.T) { answer(t, http.StatusInternalServerError) },
+		Refuse:   func(t *testing.T) { answer(t, http.StatusForbidden) },
+		Throttle: throttle,
+		Canary:   canary,
+	})
 	plugintest.Run(t, plugintest.Suite{
 		Descriptor: Descriptor(nil, stored),
 		Options: `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}},
 			"outputs":{"ticket":"{.ticket}"}}`,
-		Effects: func(*testing.T) int { return int(requests.Load()) },
-		Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} {
-			waiting := make(chan struct{})
-			hang.Store(&waiting)
-			t.Cleanup(func() { hang.Store(nil) })
-			return waiting
-		},
-		Break:  func(t *testing.T) { answer(t, http.StatusInternalServerError) },
-		Refuse: func(t *testing.T) { answer(t, http.StatusForbidden) },
-		Throttle: func(t *testing.T) time.Duration {
-			answer(t, http.StatusTooManyRequests)
-			return 7 * time.Second
-		},
+		Effects:  func(*testing.T) int { return int(requests.Load()) },
+		Hang:     func(t *testing.T, _ *corev1.Node) <-chan struct{} { return hangs(t) },
+		Break:    func(t *testing.T) { answer(t, http.StatusInternalServerError) },
+		Refuse:   func(t *testing.T) { answer(t, http.StatusForbidden) },
+		Throttle: throttle,
 		Unhealthy: func(t *testing.T) {
 			delete(stored, "s/token")
 			t.Cleanup(func() { stored["s/token"] = canary })

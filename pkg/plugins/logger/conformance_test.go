@@ -7,5 +7,6 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	plugintest.RunNotifier(t, plugintest.NotifierSuite{Descriptor: Descriptor(), Options: `{"message":"${notification.text}"}`})
 	plugintest.Run(t, plugintest.Suite{Descriptor: Descriptor(), Options: `{"message":"bye ${node.name}"}`})
 }

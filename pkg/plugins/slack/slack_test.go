@@ -241,6 +241,43 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+func TestNotifierConformance(t *testing.T) {
+	for name, options := range map[string]string{"token": byToken, "webhook": byHook} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorkspace(t)
+			fail := func(t *testing.T, status int, body string) {
+				w.failing(t, func(writer http.ResponseWriter) {
+					writer.Header().Set("Retry-After", "7")
+					writer.WriteHeader(status)
+					fmt.Fprint(writer, body)
+				})
+			}
+			refusal := `{"ok":false,"error":"is_archived"}`
+			if name == "webhook" {
+				refusal = "channel_is_archived"
+			}
+			plugintest.RunNotifier(t, plugintest.NotifierSuite{
+				Descriptor: Descriptor(&http.Client{Transport: w}, stored()),
+				Options:    "{" + options + "}",
+				Messages:   func(*testing.T) int { return len(w.messages()) },
+				Hang: func(*testing.T) <-chan struct{} {
+					w.mutex.Lock()
+					defer w.mutex.Unlock()
+					w.waiting = make(chan struct{})
+					return w.waiting
+				},
+				Break:  func(t *testing.T) { fail(t, http.StatusInternalServerError, "canary") },
+				Refuse: func(t *testing.T) { fail(t, http.StatusOK, refusal) },
+				Throttle: func(t *testing.T) time.Duration {
+					fail(t, http.StatusTooManyRequests, "")
+					return 7 * time.Second
+				},
+				Canary: "canary",
+			})
+		})
+	}
+}
+
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]string{"token": byToken, "webhook": byHook} {
 		t.Run(name, func(t *testing.T) {
