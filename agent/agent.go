@@ -96,6 +96,7 @@ func Run(ctx context.Context, options Options) error {
 		HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
 		Secrets:    redactor,
 		Clock:      clock,
+		Namespace:  options.Namespace,
 		Evictions:  evictions,
 	})
 	published := status.New(status.Options{

@@ -23,7 +23,7 @@ func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 		return nil
 	}
 	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: grant them: kubectl nodecleanup install, or helm upgrade; the rules are: %s. The agent then applies the config without a restart",
-		access.DescribeLacks(lacks), access.Lines(access.RulesOf(lacks)))
+		access.DescribeLacks(lacks), access.GrantsOfLacks(lacks).Lines())
 }
 
 // warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. It
@@ -34,6 +34,6 @@ func (w *Watch) warnOfMissingRights(ctx context.Context, first *config.Config) {
 	case err != nil:
 		w.Log.Warn("cannot check the rights that the config needs", "err", err)
 	case len(lacks) > 0:
-		w.Log.Warn("the agent lacks rights that the config needs", "rights", access.DescribeLacks(lacks), "rules", access.Lines(access.RulesOf(lacks)))
+		w.Log.Warn("the agent lacks rights that the config needs", "rights", access.DescribeLacks(lacks), "rules", access.GrantsOfLacks(lacks).Lines())
 	}
 }

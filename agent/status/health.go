@@ -114,14 +114,23 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 		plugins := make([]api.PluginHealth, 0, len(results))
 		for _, result := range results {
 			health := h.assess(result, status.Plugins, now)
-			health.MissingRules = missing[access.Lack{Step: health.Step}.Place()]
+			for namespace, rules := range missing[access.Lack{Step: health.Step}.Place()] {
+				if namespace == "" {
+					health.MissingRules = rules
+					continue
+				}
+				if health.MissingNamespaceRules == nil {
+					health.MissingNamespaceRules = map[string][]rbacv1.PolicyRule{}
+				}
+				health.MissingNamespaceRules[namespace] = rules
+			}
 			plugins = append(plugins, health)
 		}
 		status.Plugins = plugins
 		status.Notifications = h.assessNotifications(notifications, status.Notifications, now)
 		for i := range status.Notifications {
 			one := &status.Notifications[i]
-			one.MissingRules = missing[access.Lack{Notification: one.Notification}.Place()]
+			one.MissingRules = missing[access.Lack{Notification: one.Notification}.Place()][""]
 		}
 		if request != "" {
 			status.PreflightRequestedAt = request
@@ -132,14 +141,14 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 }
 
 // missingRules returns the rules that the agent lacks, by the place in the config.
-func (h *HealthChecker) missingRules(ctx context.Context, settings *config.Config) map[string][]rbacv1.PolicyRule {
+func (h *HealthChecker) missingRules(ctx context.Context, settings *config.Config) map[string]access.Grants {
 	lacks, err := access.MissingOfPlugins(ctx, settings.Steps, settings.Notifications, access.Self(h.Publisher.Client))
 	if err != nil && ctx.Err() == nil {
 		h.Log.Warn("cannot check the rights that the plugins need", "err", err)
 	}
-	missing := map[string][]rbacv1.PolicyRule{}
+	missing := map[string]access.Grants{}
 	for _, lack := range lacks {
-		missing[lack.Place()] = access.Rules(lack.Missing)
+		missing[lack.Place()] = access.GrantsOf(lack.Missing)
 	}
 	return missing
 }

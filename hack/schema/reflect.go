@@ -27,6 +27,7 @@ var definitionOf = map[string]string{
 	"v1.LabelSelector": "labelSelector", "config.selector": "labelSelector",
 	"cleanup.Value": "value", "cleanup.SecretKey": "secretKeyRef",
 	"cleanup.Template": "template", "config.fileLimit": "limit", "slog.Level": "level",
+	"job.podTemplate": "podTemplate",
 }
 
 // reflector returns a reflector for types whose fields have the names in this tag, and a function

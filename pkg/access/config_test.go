@@ -1,12 +1,24 @@
 package access_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
+
+// jobs are the rights of steps of plugin job in a namespace.
+func jobs(namespace, account string, configMaps ...string) string {
+	text := ""
+	for _, name := range configMaps {
+		text += "get configmaps/" + name + " in namespace NS, "
+	}
+	text += "list events in namespace NS, list pods in namespace NS, get pods/log in namespace NS, get serviceaccounts/" + account + " in namespace NS, " +
+		"create jobs.batch in namespace NS, delete jobs.batch in namespace NS, list jobs.batch in namespace NS, watch jobs.batch in namespace NS"
+	return strings.ReplaceAll(text, "NS", namespace)
+}
 
 func TestRightsFollowTheConfig(t *testing.T) {
 	const (
@@ -37,6 +49,13 @@ func TestRightsFollowTheConfig(t *testing.T) {
 		"guard": {
 			"guard: {criticalPods: [{namespaces: [kube-system]}]}\nsteps: [{name: a, plugin: logger}]", "list pods",
 		},
+		"jobs": {
+			"jobs: [{namespace: ops, serviceAccounts: [a]}, {namespace: apps, serviceAccounts: [b]}]\nsteps:\n" +
+				"- {name: a, plugin: job, options: {namespace: ops, serviceAccountName: a, templateFrom: {configMap: t}}}\n" +
+				"- {name: b, plugin: job, options: {namespace: apps, serviceAccountName: b, templateFrom: {configMap: t}}}\n" +
+				"- {name: c, plugin: job, options: {namespace: apps, serviceAccountName: b, templateFrom: {configMap: u}}}",
+			jobs("apps", "b", "t", "u") + ", " + jobs("ops", "a", "t"),
+		},
 		"two steps of a plugin": {
 			"steps: [{name: a, plugin: volumes}, {name: b, plugin: volumes}, {name: c, plugin: logger}]",
 			"get persistentvolumeclaims, list pods, list volumeattachments.storage.k8s.io, watch volumeattachments.storage.k8s.io",
@@ -47,8 +66,8 @@ func TestRightsFollowTheConfig(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		rules := access.OfConfig(settings)
-		if got := access.DescribeRules(rules); got != test.want || rules == nil {
+		grants := access.OfConfig(settings)
+		if got := grants.Describe(); got != test.want || grants[""] == nil {
 			t.Errorf("%s: the rights are\n%s, want\n%s", name, got, test.want)
 		}
 	}

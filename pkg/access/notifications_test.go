@@ -22,7 +22,7 @@ func (needy) Rules() []rbacv1.PolicyRule {
 // The rights that a notification needs count as those of a step.
 func TestRightsOfNotifications(t *testing.T) {
 	settings := &config.Config{Notifications: []config.Notification{{Name: "ops", Bound: needy{}}}}
-	if got := access.DescribeRules(access.OfConfig(settings)); got != "create messages.chat.example.com" {
+	if got := access.OfConfig(settings).Describe(); got != "create messages.chat.example.com" {
 		t.Errorf("the rights are %s", got)
 	}
 	lacks, err := access.MissingOfConfig(t.Context(), settings, func(context.Context, access.Right) (bool, error) { return false, nil })

@@ -3,6 +3,7 @@ package access
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,48 +36,66 @@ func (l Lack) Place() string {
 func (l Lack) String() string { return l.Place() + ": " + DescribeAll(l.Missing) }
 
 // OfConfig returns the rules that a config needs in addition to those of the agent itself: the rules that
-// its steps and notifications need or use, and those of the delete guard. They are sorted, with one rule for each resource, and
-// never nil.
-func OfConfig(settings *config.Config) []rbacv1.PolicyRule {
-	var rules []rbacv1.PolicyRule
+// its steps and notifications need or use, and those of the delete guard. They are sorted, with one rule for
+// each resource. Those for all namespaces are never nil.
+func OfConfig(settings *config.Config) Grants {
+	var rights []Right
 	for _, step := range settings.Steps {
-		rules = append(rules, ofPlugin(step.Bound)...)
+		rights = append(rights, usedBy(step.Bound)...)
 	}
 	for _, notification := range settings.Notifications {
-		rules = append(rules, ofPlugin(notification.Bound)...)
+		rights = append(rights, usedBy(notification.Bound)...)
 	}
-	rules = append(rules, ofGuard(settings.Guard)...)
+	rights = append(rights, ofRules(ofGuard(settings.Guard), "")...)
+	rights = slices.DeleteFunc(rights, func(right Right) bool { return slices.Contains(ofAgent(), Describe(right)) })
+	grants := GrantsOf(rights)
+	if grants[""] == nil {
+		grants[""] = []rbacv1.PolicyRule{}
+	}
+	for _, rules := range grants {
+		for _, rule := range rules {
+			slices.Sort(rule.Verbs)
+		}
+		slices.SortFunc(rules, byResource)
+	}
+	return grants
+}
+
+// ofPlugin returns the rights that a plugin needs.
+func ofPlugin(bound any) []Right {
 	var rights []Right
-	for _, rule := range rules {
-		for _, right := range Of(rule, "") {
-			if !slices.Contains(ofAgent(), Describe(right)) {
-				rights = append(rights, right)
-			}
+	if requirer, can := bound.(cleanup.RuleRequirer); can {
+		rights = append(rights, ofRules(requirer.Rules(), "")...)
+	}
+	if requirer, can := bound.(cleanup.NamespaceRuleRequirer); can {
+		rules := requirer.NamespaceRules()
+		for _, namespace := range slices.Sorted(maps.Keys(rules)) {
+			rights = append(rights, ofRules(rules[namespace], namespace)...)
 		}
 	}
-	merged := append([]rbacv1.PolicyRule{}, Rules(rights)...)
-	for _, rule := range merged {
-		slices.Sort(rule.Verbs)
-	}
-	slices.SortFunc(merged, byResource)
-	return merged
+	return rights
 }
 
-// ofPlugin returns the rules that a plugin needs or uses.
-func ofPlugin(bound any) []rbacv1.PolicyRule {
-	var rules []rbacv1.PolicyRule
-	if requirer, can := bound.(cleanup.RuleRequirer); can {
-		rules = append(rules, requirer.Rules()...)
-	}
+// usedBy returns the rights that a plugin needs or uses.
+func usedBy(bound any) []Right {
+	rights := ofPlugin(bound)
 	if requirer, can := bound.(cleanup.OptionalRuleRequirer); can {
-		rules = append(rules, requirer.OptionalRules()...)
+		rights = append(rights, ofRules(requirer.OptionalRules(), "")...)
 	}
-	return rules
+	return rights
 }
 
-// byResource compares rules about one resource each.
+func ofRules(rules []rbacv1.PolicyRule, namespace string) []Right {
+	var rights []Right
+	for _, rule := range rules {
+		rights = append(rights, Of(rule, namespace)...)
+	}
+	return rights
+}
+
+// byResource compares rules about one resource each, and about one name or all.
 func byResource(a, b rbacv1.PolicyRule) int {
-	return cmp.Or(cmp.Compare(a.APIGroups[0], b.APIGroups[0]), cmp.Compare(a.Resources[0], b.Resources[0]))
+	return cmp.Or(cmp.Compare(a.APIGroups[0], b.APIGroups[0]), cmp.Compare(a.Resources[0], b.Resources[0]), slices.Compare(a.ResourceNames, b.ResourceNames))
 }
 
 // ofGuard returns the rules that the delete guard needs to find critical Pods.
@@ -98,7 +117,7 @@ func MissingOfConfig(ctx context.Context, settings *config.Config, ask Ask) ([]L
 		return nil, err
 	}
 	lack := Lack{}
-	if lack.Missing, err = missingOfRules(ctx, ofGuard(settings.Guard), ask); err != nil {
+	if lack.Missing, err = Missing(ctx, ofRules(ofGuard(settings.Guard), ""), ask); err != nil {
 		return nil, err
 	}
 	if len(lack.Missing) > 0 {
@@ -112,12 +131,8 @@ func MissingOfConfig(ctx context.Context, settings *config.Config, ask Ask) ([]L
 func MissingOfPlugins(ctx context.Context, steps []config.Step, notifications []config.Notification, ask Ask) ([]Lack, error) {
 	var lacks []Lack
 	add := func(lack Lack, bound any) error {
-		requirer, can := bound.(cleanup.RuleRequirer)
-		if !can {
-			return nil
-		}
 		var err error
-		if lack.Missing, err = missingOfRules(ctx, requirer.Rules(), ask); err != nil {
+		if lack.Missing, err = Missing(ctx, ofPlugin(bound), ask); err != nil {
 			return err
 		}
 		if len(lack.Missing) > 0 {
@@ -138,14 +153,6 @@ func MissingOfPlugins(ctx context.Context, steps []config.Step, notifications []
 	return lacks, nil
 }
 
-func missingOfRules(ctx context.Context, rules []rbacv1.PolicyRule, ask Ask) ([]Right, error) {
-	var rights []Right
-	for _, rule := range rules {
-		rights = append(rights, Of(rule, "")...)
-	}
-	return Missing(ctx, rights, ask)
-}
-
 // DescribeLacks describes lacks in one line.
 func DescribeLacks(lacks []Lack) string {
 	var texts []string
@@ -155,11 +162,29 @@ func DescribeLacks(lacks []Lack) string {
 	return strings.Join(texts, "; ")
 }
 
-// RulesOf returns the rules that grant the missing rights.
-func RulesOf(lacks []Lack) []rbacv1.PolicyRule {
+// GrantsOfLacks returns the rules that grant the missing rights.
+func GrantsOfLacks(lacks []Lack) Grants {
 	var rights []Right
 	for _, lack := range lacks {
 		rights = append(rights, lack.Missing...)
 	}
-	return Rules(rights)
+	return GrantsOf(rights)
+}
+
+// Reported returns the rules that the agent has reported as missing for a step: those for all namespaces,
+// and those in single ones.
+func Reported(rules []rbacv1.PolicyRule, byNamespace map[string][]rbacv1.PolicyRule) Grants {
+	grants := Grants{}
+	maps.Copy(grants, byNamespace)
+	if len(rules) > 0 {
+		grants[""] = rules
+	}
+	return grants
+}
+
+// Add adds the rules of other grants.
+func (g Grants) Add(other Grants) {
+	for namespace, rules := range other {
+		g[namespace] = append(slices.Clip(g[namespace]), rules...)
+	}
 }

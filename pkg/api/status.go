@@ -73,6 +73,8 @@ type PluginHealth struct {
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
 	// MissingRules grant the rights that the agent lacks for the options of the step.
 	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
+	// MissingNamespaceRules grant those in single namespaces, by namespace.
+	MissingNamespaceRules map[string][]rbacv1.PolicyRule `json:"missingNamespaceRules,omitempty"`
 }
 
 // NotificationHealth is the result of a health check of one notification's plugin. No cleanup depends on it.

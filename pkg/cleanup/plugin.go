@@ -5,8 +5,9 @@
 // and timeouts, and whether it is critical. A plugin implements none of that.
 //
 // A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
-// Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, OutputNamer. They are detected once, when the step is
-// built. A plugin that tells people about cleanups is a Notifier. It can be both, or only a Notifier.
+// Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, NamespaceRuleRequirer, OutputNamer, PodRunner. They
+// are detected once, when the step is built. A plugin that tells people about cleanups is a Notifier. It can be both, or only
+// a Notifier.
 //
 // This is version 1 of the contract. What compiles with it today still compiles with later versions, and
 // means the same: nothing exported is removed or gets another type, and no interface gains a method.
@@ -86,6 +87,30 @@ type RuleRequirer interface {
 type OptionalRuleRequirer interface {
 	// OptionalRules returns these RBAC rules, for all namespaces. It calls nothing.
 	OptionalRules() []rbacv1.PolicyRule
+}
+
+// NamespaceRuleRequirer is the ability to name the rights that Cleanup needs in single namespaces. An
+// install grants them by a Role in each of these namespaces.
+type NamespaceRuleRequirer interface {
+	// NamespaceRules returns the RBAC rules that the agent needs for the options of this step, by
+	// namespace. It calls nothing.
+	NamespaceRules() map[string][]rbacv1.PolicyRule
+}
+
+// PodRunner is implemented by plugins that run Pods in the cluster. A client that may create Pods in a
+// namespace has the power of each ServiceAccount there, so the config rejects a step whose ServiceAccount
+// is not in its list "jobs".
+type PodRunner interface {
+	// RunsPods describes the Pods of this step. It calls nothing.
+	RunsPods() PodRun
+}
+
+// PodRun describes the Pods that a step runs.
+type PodRun struct {
+	Namespace, ServiceAccountName string
+	// OnNode means that they run on the Node that is cleaned up. A drain evicts them there, so the config
+	// rejects a step that can run at the same time as a drain.
+	OnNode bool
 }
 
 // OutputNamer is implemented by plugins that record outputs, see Target.Output. The config rejects a

@@ -71,13 +71,20 @@ func TestPluginsDescribe(t *testing.T) {
 			}
 		}
 		example, _, code := execute(t, "plugins", "describe", descriptor.Name, "-o", "jsonpath={.example}")
+		needed, _, _ := execute(t, "plugins", "describe", descriptor.Name, "-o", "jsonpath={.config}")
 		var out, errOut bytes.Buffer
-		streams := genericiooptions.IOStreams{In: strings.NewReader(head + example), Out: &out, ErrOut: &errOut}
+		streams := genericiooptions.IOStreams{In: strings.NewReader(head + example + needed), Out: &out, ErrOut: &errOut}
 		if err := Execute(t.Context(), streams, []string{"config", "validate", "-"}); err != nil || code != exit.OK || !strings.Contains(example, "plugin: "+descriptor.Name) {
 			t.Errorf("the example %s: %v %s", example, err, errOut.String())
 		}
 	}
-	stdout, _, _ := execute(t, "plugins", "describe", "drain")
+	stdout, _, _ := execute(t, "plugins", "describe", "job")
+	for _, text := range []string{"  jobs:\n  - {namespace: node-jobs, serviceAccounts: [archiver]}\n", "The example needs these rights in namespace node-jobs:\n", "  serviceaccounts/archiver   get\n"} {
+		if !strings.Contains(stdout, text) {
+			t.Errorf("missing %q in:\n%s", text, stdout)
+		}
+	}
+	stdout, _, _ = execute(t, "plugins", "describe", "drain")
 	for _, text := range []string{"critical, timeout 30m", "preview, verification, withdrawal", "pods/eviction   create"} {
 		if !strings.Contains(stdout, text) {
 			t.Errorf("missing %q in:\n%s", text, stdout)

@@ -38,6 +38,9 @@ type file struct {
 	Brake *fileBrake `yaml:"brake"`
 	// Guard says which deletions of Nodes are denied.
 	Guard fileGuard `yaml:"guard"`
+	// Jobs are the namespaces and the ServiceAccounts with which steps may run Pods. Without them, no
+	// step may.
+	Jobs []fileJobs `yaml:"jobs"`
 	// Retry configures the attempts after a failed one, for every step that does not override it.
 	Retry fileRetry `yaml:"retry"`
 	// Steps are the steps of a cleanup.

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		header + "steps: [{name: a, plugin: drain}, {name: b, plugin: volumes, dependsOn: [a]}, {name: c, plugin: logger, critical: false}]",
 		header + "steps: [{name: a, plugin: logger, dependsOn: [b]}, {name: b, plugin: logger, dependsOn: [a]}]",
+		header + "jobs: [{namespace: ops, serviceAccounts: [a]}]\nsteps: [{name: j, plugin: job, options: {namespace: ops, serviceAccountName: a, onNode: true, template: {spec: {containers: [{name: c, image: i, env: [{name: A, value: '${node.name}'}]}]}}}}]",
 		header + "steps: [{name: h, plugin: http, options: {url: https://x, headers: {A: {secretKeyRef: {name: s, key: k}}}}}]",
 		header + "steps: [{name: a, plugin: drain, timeout: 1s, totalTimeout: 1h, retry: {maxRetries: 1, initialDelay: 1ms, backoffFactor: 1.5, jitter: 0.5}}]",
 		header + "nodeSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}\ndeadline: {after: 1h, action: Release}\nhistory: {maxAge: 1h, maxRuns: 1}\nsteps: [{name: a, plugin: logger}]",

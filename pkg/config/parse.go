@@ -107,6 +107,7 @@ func (p *parser) config(document *file) *Config {
 	}
 	p.graph(config.Steps)
 	p.references(config.Steps, document.Steps)
+	p.jobs(document.Jobs, config.Steps)
 	config.Notifications = p.notifications(document.Notifications)
 	return config
 }

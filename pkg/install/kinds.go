@@ -52,6 +52,10 @@ func (k kind) nameInDefault() string {
 	return ""
 }
 
+// inStepNamespaces reports whether an install has objects of the kind in the namespaces in which steps
+// need rights. They are named api.AgentSteps, or begin with it if they come from a manifest of check.
+func (k kind) inStepNamespaces() bool { return k.Kind == "Role" || k.Kind == "RoleBinding" }
+
 // kinds lists every kind that an install or the agent creates, in the order of their removal. An
 // uninstall needs no discovery, and works on an API server whose aggregated APIs are broken.
 func kinds() []kind {

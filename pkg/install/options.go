@@ -31,9 +31,10 @@ type Options struct {
 	// Config is the content of a config file; nil for the one on the cluster,
 	// or the base's. It is not checked here: a catalog of plugins is needed for that.
 	Config []byte
-	// StepRules are the rights that the config needs, for the ClusterRole api.AgentSteps; nil for those
-	// of the base's config. A catalog of plugins is needed to know them.
-	StepRules []rbacv1.PolicyRule
+	// StepRules are the rights that the config needs, by namespace: those under "" for the ClusterRole
+	// api.AgentSteps, the others for a Role of that name. nil for those of the base's config. A catalog
+	// of plugins is needed to know them.
+	StepRules map[string][]rbacv1.PolicyRule
 	// AgentURL is the webhook URL of an agent outside the cluster, such as https://127.0.0.1:9443,
 	// for development. Then there is no Deployment and no Service.
 	AgentURL string

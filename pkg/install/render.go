@@ -42,6 +42,13 @@ func Render(ctx context.Context, options Options) ([]*unstructured.Unstructured,
 			return nil, fmt.Errorf("rendering %s: %w", objectName(object.GroupVersionKind(), object.GetName()), err)
 		}
 		objects = append(objects, object)
+		if object.GetKind() == "ClusterRoleBinding" && object.GetName() == api.AgentSteps {
+			roles, err := stepRoles(object, options)
+			if err != nil {
+				return nil, fmt.Errorf("rendering the rights of the steps: %w", err)
+			}
+			objects = append(objects, roles...)
+		}
 	}
 	if options.Kustomization == "" {
 		return objects, nil
@@ -70,7 +77,7 @@ func customise(object *unstructured.Unstructured, options Options) error {
 		object.SetName(options.Namespace)
 	case "ClusterRole":
 		if object.GetName() == api.AgentSteps && options.StepRules != nil {
-			return setRules(object, options.StepRules)
+			return setRules(object, options.StepRules[""])
 		}
 	case "ClusterRoleBinding", "RoleBinding":
 		return eachMap(object.Object, func(subject map[string]any) error {

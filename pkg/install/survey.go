@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -169,6 +170,18 @@ func (r *Remover) find(ctx context.Context, kind kind, namespace string, keepHis
 		}
 		if err == nil {
 			objects = append(objects, Object{kind: kind, Namespace: metav1.NamespaceDefault, Name: name})
+		}
+	}
+	if !kind.inStepNamespaces() {
+		return objects, nil
+	}
+	everywhere, err := kind.client(r.Objects, metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: ourSelector()})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s in all namespaces: %w", kind.resource, err)
+	}
+	for _, item := range everywhere.Items {
+		if item.GetNamespace() != namespace && strings.HasPrefix(item.GetName(), api.AgentSteps) {
+			objects = append(objects, Object{kind: kind, Namespace: item.GetNamespace(), Name: item.GetName(), HelmRelease: item.GetAnnotations()[AnnotationHelmRelease]})
 		}
 	}
 	return objects, nil

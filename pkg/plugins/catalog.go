@@ -12,6 +12,7 @@ import (
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
@@ -27,6 +28,8 @@ type Dependencies struct {
 	// Clock follows the API server's time. Plugins compare it with Target.Began and with
 	// timestamps that the API server writes, such as the deletion time of a Pod.
 	Clock clock.WithTicker
+	// Namespace is the agent's, empty if it is not known.
+	Namespace string
 	// Evictions bounds the evictions of all Nodes together; nil has no limit.
 	Evictions *drain.Limiter
 }
@@ -55,6 +58,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
+		job.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		logger.Descriptor(),
 		slack.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),

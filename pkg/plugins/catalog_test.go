@@ -14,6 +14,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
 		"slack": `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
+		"job":   `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,
 	}
 	names := map[string]bool{}
 	for _, descriptor := range All(Dependencies{}) {

@@ -1,6 +1,8 @@
 package printer
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,10 +24,14 @@ type Plugin struct {
 	Options        []schema.Option `json:"options"`
 	// Example is a step in YAML.
 	Example string `json:"example,omitempty"`
+	// Config is what the config must have besides the example, in YAML.
+	Config string `json:"config,omitempty"`
 	// Rules are the RBAC rules that a step with the default options needs.
 	Rules []rbacv1.PolicyRule `json:"rules,omitempty"`
 	// OptionalRules are the RBAC rules that such a step uses if the agent has them.
 	OptionalRules []rbacv1.PolicyRule `json:"optionalRules,omitempty"`
+	// NamespaceRules are those that the example needs in single namespaces, by namespace.
+	NamespaceRules map[string][]rbacv1.PolicyRule `json:"namespaceRules,omitempty"`
 	// Note says why something is unknown.
 	Note string `json:"note,omitempty"`
 }
@@ -99,15 +105,21 @@ func (p *Plugin) head(text *Text) {
 }
 
 func (p *Plugin) tail(text *Text) {
-	if p.Example != "" {
+	for _, part := range []struct{ title, yaml string }{{"Example:", p.Example}, {"The config must also have:", p.Config}} {
+		if part.yaml == "" {
+			continue
+		}
 		text.Line("")
-		text.Line("Example:")
-		for line := range strings.Lines(p.Example) {
+		text.Line("%s", part.title)
+		for line := range strings.Lines(part.yaml) {
 			text.Line("  %s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 	rules(text, "A step with the default options needs these rights:", p.Rules)
 	rules(text, "It uses these rights if the agent has them, and install grants them:", p.OptionalRules)
+	for _, namespace := range slices.Sorted(maps.Keys(p.NamespaceRules)) {
+		rules(text, "The example needs these rights in namespace "+namespace+":", p.NamespaceRules[namespace])
+	}
 }
 
 // rules writes RBAC rules below a title.
@@ -122,6 +134,9 @@ func rules(text *Text, title string, rules []rbacv1.PolicyRule) {
 		resources := make([]string, len(rule.Resources))
 		for i, resource := range rule.Resources {
 			resources[i] = strings.TrimSuffix(resource+"."+rule.APIGroups[0], ".")
+		}
+		for _, name := range rule.ResourceNames {
+			resources[len(resources)-1] += "/" + name
 		}
 		rows = append(rows, Cells("  "+joined(resources), joined(rule.Verbs)))
 	}

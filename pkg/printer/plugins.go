@@ -23,6 +23,8 @@ type PluginHealth struct {
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`
 	// MissingRules grant the rights that the agent lacks for the options of the step.
 	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
+	// MissingNamespaceRules grant those in single namespaces, by namespace.
+	MissingNamespaceRules map[string][]rbacv1.PolicyRule `json:"missingNamespaceRules,omitempty"`
 }
 
 // NotificationHealth is how the plugin of one notification is. The fields are as those of PluginHealth.

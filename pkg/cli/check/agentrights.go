@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
@@ -41,7 +40,7 @@ func agentRights(ctx context.Context, s *subject) result {
 	case err != nil:
 		return skip(err)
 	case len(lacks) > 0:
-		return s.lacking(ctx, access.DescribeLacks(lacks), access.RulesOf(lacks))
+		return s.lacking(ctx, access.DescribeLacks(lacks), access.GrantsOfLacks(lacks))
 	}
 	return pass("complete")
 }
@@ -53,30 +52,30 @@ func (s *subject) reportedRights(ctx context.Context, denied error) result {
 		return skip(errors.Join(denied, err))
 	}
 	var steps []string
-	var rules []rbacv1.PolicyRule
+	grants := access.Grants{}
 	for _, plugin := range status.Plugins {
-		if len(plugin.MissingRules) > 0 {
-			steps = append(steps, "step "+plugin.Step+": "+access.DescribeRules(plugin.MissingRules))
-			rules = append(rules, plugin.MissingRules...)
+		if missing := access.Reported(plugin.MissingRules, plugin.MissingNamespaceRules); !missing.Empty() {
+			steps = append(steps, "step "+plugin.Step+": "+missing.Describe())
+			grants.Add(missing)
 		}
 	}
 	for _, one := range status.Notifications {
-		if len(one.MissingRules) > 0 {
-			steps = append(steps, "notification "+one.Notification+": "+access.DescribeRules(one.MissingRules))
-			rules = append(rules, one.MissingRules...)
+		if missing := access.Reported(one.MissingRules, nil); !missing.Empty() {
+			steps = append(steps, "notification "+one.Notification+": "+missing.Describe())
+			grants.Add(missing)
 		}
 	}
-	if len(rules) > 0 {
-		return s.lacking(ctx, strings.Join(steps, "; "), rules)
+	if !grants.Empty() {
+		return s.lacking(ctx, strings.Join(steps, "; "), grants)
 	}
 	return skip(denied)
 }
 
 // lacking names the rights that the steps lack, with the command and the manifest that grant them.
-func (s *subject) lacking(ctx context.Context, steps string, rules []rbacv1.PolicyRule) result {
+func (s *subject) lacking(ctx context.Context, steps string, grants access.Grants) result {
 	grant := "kubectl nodecleanup install"
 	if status, err := s.readStatus(ctx); err == nil {
 		grant = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
 	}
-	return failed("the agent lacks: "+steps, grant+"; or apply this manifest:\n"+access.Manifest(s.namespace, rules))
+	return failed("the agent lacks: "+steps, grant+"; or apply this manifest:\n"+access.Manifest(s.namespace, grants))
 }

@@ -260,7 +260,7 @@ func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) e
 			continue
 		}
 		effects, err := previewer.Preview(ctx, cleanup.Target{
-			Node: f.node, Attempt: 1, Began: f.now(), IdempotencyKey: string(f.node.UID) + "/" + step.Name,
+			Node: f.node, Step: step.Name, Attempt: 1, Began: f.now(), IdempotencyKey: string(f.node.UID) + "/" + step.Name,
 			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
 		})
 		if err != nil {

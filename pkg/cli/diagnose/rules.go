@@ -150,7 +150,7 @@ func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
 		return nil
 	}
 	return cause("step-rights-missing", "the agent lacks rights: "+access.DescribeLacks(f.lacks),
-		cmp.Or(f.regrant, "kubectl nodecleanup install"), "add to a ClusterRole of the agent: "+access.Lines(access.RulesOf(f.lacks)))
+		cmp.Or(f.regrant, "kubectl nodecleanup install"), "add to a ClusterRole of the agent: "+access.GrantsOfLacks(f.lacks).Lines())
 }
 
 func recordUnreadable(f *found, _ time.Time) *printer.Cause {

@@ -200,9 +200,9 @@ func assessPlugins(status *api.AgentStatus) []printer.PluginHealth {
 
 // Plugin turns the reported health of a step's plugin into a view.
 func Plugin(said api.PluginHealth) printer.PluginHealth {
-	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules}
-	if len(said.MissingRules) > 0 {
-		lack := "the agent lacks rights: " + access.DescribeRules(said.MissingRules)
+	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules, MissingNamespaceRules: said.MissingNamespaceRules}
+	if missing := access.Reported(said.MissingRules, said.MissingNamespaceRules); !missing.Empty() {
+		lack := "the agent lacks rights: " + missing.Describe()
 		plugin.Error = strings.TrimPrefix(plugin.Error+"; "+lack, "; ")
 	}
 	switch {

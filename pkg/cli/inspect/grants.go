@@ -21,7 +21,9 @@ func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) 
 		return nil
 	}
 	// A step may have its rights from another role. So the agent's own report says whether it lacks some.
-	lacks := s.Status != nil && slices.ContainsFunc(s.Status.Plugins, func(plugin api.PluginHealth) bool { return len(plugin.MissingRules) > 0 })
+	lacks := s.Status != nil && slices.ContainsFunc(s.Status.Plugins, func(plugin api.PluginHealth) bool {
+		return len(plugin.MissingRules)+len(plugin.MissingNamespaceRules) > 0
+	})
 	s.MissingGrants, err = missingGrants(ctx, client, s.Namespace, lacks)
 	return err
 }

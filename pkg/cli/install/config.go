@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -39,7 +40,7 @@ func (o *Options) readConfig() error {
 func (o *Options) valid(data []byte, from string, catalog preview.Catalog, options install.Options) (*config.Config, error) {
 	settings, err := catalog.Parse(data)
 	if err == nil {
-		return settings, nil
+		return settings, runsNoPodIn(settings, options.Namespace)
 	}
 	var faults config.Errors
 	if errors.As(err, &faults) && faults.OnlyUnknown() && (options.Image != "" || options.AgentURL != "") {
@@ -52,6 +53,20 @@ func (o *Options) valid(data []byte, from string, catalog preview.Catalog, optio
 		Err:  fmt.Errorf("checking the config %s:%w", from, preview.Indented{Err: err}),
 		Next: "Fix the lines above; nothing was sent to the cluster.",
 	}
+}
+
+// runsNoPodIn returns an error if a step runs Pods in the namespace of the agent.
+func runsNoPodIn(settings *config.Config, namespace string) error {
+	for _, step := range settings.Steps {
+		if runner, is := step.Bound.(cleanup.PodRunner); is && runner.RunsPods().Namespace == namespace {
+			return &exit.Error{
+				Code: exit.Failure,
+				Err:  fmt.Errorf("checking the config: step %s runs Pods in namespace %s, which is that of the agent: they can use its service account and Secrets", step.Name, namespace),
+				Next: "Set another namespace in the options of the step and in jobs. Nothing was sent to the cluster.",
+			}
+		}
+	}
+	return nil
 }
 
 // catalog returns the possible plugins of the installed agent: the plugins that the running agent
@@ -94,7 +109,7 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 
 // stepRules returns the rights that the agent needs for a config. If the config is not known, they are
 // those that the agent has: nil for those of the base's config, if it has none.
-func stepRules(ctx context.Context, client kubernetes.Interface, settings *config.Config) ([]rbacv1.PolicyRule, error) {
+func stepRules(ctx context.Context, client kubernetes.Interface, settings *config.Config) (map[string][]rbacv1.PolicyRule, error) {
 	if settings != nil {
 		return access.OfConfig(settings), nil
 	}
@@ -105,7 +120,17 @@ func stepRules(ctx context.Context, client kubernetes.Interface, settings *confi
 	case err != nil:
 		return nil, fmt.Errorf("reading the rights of the configured steps: %w", err)
 	}
-	return role.Rules, nil
+	rules := map[string][]rbacv1.PolicyRule{"": role.Rules}
+	roles, err := client.RbacV1().Roles(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue})
+	if err != nil {
+		return nil, fmt.Errorf("reading the rights of the configured steps in single namespaces: %w", err)
+	}
+	for _, one := range roles.Items {
+		if one.Name == api.AgentSteps {
+			rules[one.Namespace] = one.Rules
+		}
+	}
+	return rules, nil
 }
 
 // renderObjects returns the objects of an install. Errors are usage errors, unless the timeout

@@ -134,6 +134,13 @@ func view(descriptor cleanup.Descriptor) (*printer.Plugin, error) {
 	if uses, is := plugin.(cleanup.OptionalRuleRequirer); is {
 		view.OptionalRules = uses.OptionalRules()
 	}
+	if runner, is := plugin.(cleanup.PodRunner); is {
+		run := runner.RunsPods()
+		view.Config = fmt.Sprintf("jobs:\n- {namespace: %s, serviceAccounts: [%s]}\n", run.Namespace, run.ServiceAccountName)
+	}
+	if needs, is := plugin.(cleanup.NamespaceRuleRequirer); is {
+		view.NamespaceRules = needs.NamespaceRules()
+	}
 	return view, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -111,20 +110,20 @@ func (o *Options) Run(ctx context.Context) error {
 // none.
 func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(api.PluginHealth) bool, notifications func(api.NotificationHealth) bool) *printer.Plugins {
 	view := printer.NewPlugins(now)
-	var missing []rbacv1.PolicyRule
+	missing := access.Grants{}
 	for _, said := range status.Plugins {
 		if wanted(said) {
 			view.Plugins = append(view.Plugins, inspect.Plugin(said))
-			missing = append(missing, said.MissingRules...)
+			missing.Add(access.Reported(said.MissingRules, said.MissingNamespaceRules))
 		}
 	}
 	for _, said := range status.Notifications {
 		if notifications != nil && notifications(said) {
 			view.Notifications = append(view.Notifications, inspect.Notification(said))
-			missing = append(missing, said.MissingRules...)
+			missing.Add(access.Reported(said.MissingRules, nil))
 		}
 	}
-	if len(missing) > 0 {
+	if !missing.Empty() {
 		view.Manifest = access.Manifest(namespace, missing)
 	}
 	return view

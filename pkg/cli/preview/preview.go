@@ -59,6 +59,7 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 		HTTP:       &http.Client{Transport: httpclient.Offline{}},
 		Secrets:    secrets{client, namespace},
 		Clock:      clock.RealClock{},
+		Namespace:  namespace,
 	}))
 	settings, err := catalog.Config(ctx, client, namespace)
 	if err != nil {
@@ -76,7 +77,7 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 
 // Config reads the config on the cluster, and checks it by the plugins of the agent: see ReadCatalog.
 func Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
-	own := plugins.All(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}})
+	own := plugins.All(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}, Namespace: namespace})
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 
@@ -223,7 +224,7 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 	}
 	if previewer, can := step.Bound.(cleanup.Previewer); can {
 		effects, err := previewer.Preview(ctx, cleanup.Target{
-			Node: node, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
+			Node: node, Step: step.Name, Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/" + step.Name,
 			Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
 		})
 		switch {

@@ -39,7 +39,7 @@ func TestInstallGrantsTheRightsOfItsConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	var needed []Right
-	for _, rule := range access.OfConfig(settings) {
+	for _, rule := range access.OfConfig(settings)[""] {
 		needed = append(needed, access.Of(rule, "")...)
 	}
 	granted, err := ofRoles(t.Context(), "ns", api.AgentSteps)

@@ -269,6 +269,19 @@ func (s Suite) namesRights(t *testing.T) {
 	if requirer, can := plugin.(cleanup.OptionalRuleRequirer); can {
 		rules = append(rules, requirer.OptionalRules()...)
 	}
+	if requirer, can := plugin.(cleanup.NamespaceRuleRequirer); can {
+		for namespace, more := range requirer.NamespaceRules() {
+			if namespace == "" {
+				t.Errorf("rules in a namespace without a name: %+v", more)
+			}
+			rules = append(rules, more...)
+		}
+	}
+	if runner, can := plugin.(cleanup.PodRunner); can {
+		if run := runner.RunsPods(); run.Namespace == "" || run.ServiceAccountName == "" {
+			t.Errorf("the Pods have no namespace or no ServiceAccount: %+v", run)
+		}
+	}
 	for _, rule := range rules {
 		if len(rule.Verbs) == 0 || len(rule.Resources) == 0 || len(rule.APIGroups) == 0 {
 			t.Errorf("a rule lacks verbs, resources or API groups: %+v", rule)

@@ -58,7 +58,8 @@ steps:
   plugin: http
   dependsOn: [volumes]
   options: {url: %q, headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
-`, s.inventory.URL)
+`, s.inventory.URL) + jobStep + allowJobs
+	s.prepareJobs()
 	s.install()
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "t"},
@@ -169,6 +170,8 @@ func (s *scene) liveThroughEverything() {
 	}
 	s.delete("bypassed")
 	s.isDeleted("bypassed")
+
+	s.runJobs()
 
 	rotate := []byte(`{"metadata":{"annotations":{"` + api.AnnotationRotate + `":"now"}}}`)
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Patch(ctx, api.CASecretName, types.MergePatchType, rotate, metav1.PatchOptions{}); err != nil {

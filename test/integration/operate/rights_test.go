@@ -7,7 +7,9 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
@@ -50,31 +52,60 @@ func TestConfigIsRefusedUntilTheAgentHasTheRights(t *testing.T) {
 	f.wantOutcomes(f.checked(exit.OK), map[string]printer.Outcome{"agent-rights": printer.Pass})
 }
 
-// applyRights creates the ClusterRole and the ClusterRoleBinding of a manifest.
+// A step that runs Jobs needs rights in one namespace. Without them, its config is refused.
+func TestConfigWithJobsIsRefusedUntilTheAgentHasTheRights(t *testing.T) {
+	f := setUp(t, "steps: [{name: log, plugin: logger}]\n")
+	f.start()
+	f.checked(exit.OK)
+	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\njobs: [{namespace: default, serviceAccounts: [default]}]\n" +
+		"steps: [{name: run, plugin: job, options: {namespace: default, template: {spec: {containers: [{name: main, image: a}]}}}}]\n")
+	var status printer.Status
+	f.eventually("the agent refuses the config", func(context.Context) (bool, error) {
+		status = printer.Status{}
+		f.quietly("status", "-o", "json").into(&status)
+		return status.Config.Problem != "", nil
+	})
+	for _, want := range []string{"create jobs.batch in namespace default", "in namespace default: {apiGroups: ", `resourceNames: ["default"], verbs: ["get"]}`} {
+		if !strings.Contains(status.Config.Problem, want) {
+			t.Errorf("the config is refused because of %q, want %q", status.Config.Problem, want)
+		}
+	}
+	checks := f.checked(exit.Unhealthy)
+	if detail := checks["agent-rights"].Detail; !strings.Contains(detail, "step run: ") {
+		t.Errorf("agent-rights: %q", detail)
+	}
+	_, manifest, _ := strings.Cut(checks["agent-rights"].Hint, "\n")
+	f.applyRights(manifest)
+	f.eventually("the agent takes the config", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("check").out, "✓ config"), nil
+	})
+	f.run("preflight").exits(exit.OK)
+	f.wantOutcomes(f.checked(exit.OK), map[string]printer.Outcome{"agent-rights": printer.Pass})
+}
+
+// applyRights creates the role and the binding of a manifest.
 func (f *fixture) applyRights(manifest string) {
 	f.Helper()
 	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
-	role, binding := &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}
-	for _, object := range []any{role, binding} {
+	for range 2 {
+		object := &unstructured.Unstructured{}
 		if err := decoder.Decode(object); err != nil {
 			f.Fatalf("decoding %q: %v", manifest, err)
 		}
-	}
-	rbac := f.client.RbacV1()
-	if _, err := rbac.ClusterRoles().Create(f.Context(), role, metav1.CreateOptions{}); err != nil {
-		f.Fatal(err)
-	}
-	if _, err := rbac.ClusterRoleBindings().Create(f.Context(), binding, metav1.CreateOptions{}); err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := rbac.ClusterRoles().Delete(contextOf(f.T), role.Name, metav1.DeleteOptions{}); err != nil {
-			f.Error(err)
+		resource := rbacv1.SchemeGroupVersion.WithResource(strings.ToLower(object.GetKind()) + "s")
+		var client dynamic.ResourceInterface = dynamic.NewForConfigOrDie(shared.RESTConfig()).Resource(resource)
+		if namespace := object.GetNamespace(); namespace != "" {
+			client = dynamic.NewForConfigOrDie(shared.RESTConfig()).Resource(resource).Namespace(namespace)
 		}
-		if err := rbac.ClusterRoleBindings().Delete(contextOf(f.T), binding.Name, metav1.DeleteOptions{}); err != nil {
-			f.Error(err)
+		if _, err := client.Create(f.Context(), object, metav1.CreateOptions{}); err != nil {
+			f.Fatal(err)
 		}
-	})
+		f.Cleanup(func() {
+			if err := client.Delete(contextOf(f.T), object.GetName(), metav1.DeleteOptions{}); err != nil {
+				f.Error(err)
+			}
+		})
+	}
 }
 
 // An agent starts with any existing config. Without the right to delete Pods, a drain with

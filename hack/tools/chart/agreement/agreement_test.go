@@ -54,6 +54,7 @@ guard:
   maxTerminating: 10%
   exempt: {users: ["system:serviceaccount:kube-system:node-controller"], groups: [autoscalers]}
   onReadError: refuse
+jobs: [{namespace: node-jobs, serviceAccounts: [archiver]}]
 windows: [{schedule: "0 2 * * 1-5", duration: 4h, timeZone: Europe/Berlin}]
 brake:
   maxTerminating: 20%
@@ -85,6 +86,17 @@ steps:
   retry: {maxRetries: 10, initialDelay: 2s, maxDelay: 10s, backoffFactor: 2, jitter: 0}
   options:
     url: {secretKeyRef: {name: inventory, key: url}}
+- name: archive
+  plugin: job
+  dependsOn: [drain]
+  options:
+    namespace: node-jobs
+    serviceAccountName: archiver
+    outputs: [archive]
+    template:
+      metadata: {labels: {team: platform}}
+      spec:
+        containers: [{name: main, image: "registry.example/archive:1", env: [{name: POOL, value: "${node.labels['pool']}"}]}]
 `
 
 // Of each flag of install, the values of the chart that mean the same.

@@ -52,6 +52,9 @@ func decode(t *testing.T, text []byte) objects {
 			continue
 		}
 		name := object.GetKind() + "/" + object.GetName()
+		if namespaced := object.GetKind() == "Role" || object.GetKind() == "RoleBinding"; namespaced && object.GetName() == api.AgentSteps {
+			name += " in " + object.GetNamespace()
+		}
 		if found[name] != nil {
 			t.Fatalf("%s is there twice", name)
 		}

@@ -30,6 +30,11 @@ func TestChartGrantsTheRightsOfTheConfig(t *testing.T) {
 		"steps: [{name: a, plugin: volumes}]",
 		"steps: [{name: a, plugin: volumes}, {name: b, plugin: drain, options: {api: eviction}}]",
 		"guard: {criticalPods: [{namespaces: [kube-system]}]}\nsteps: [{name: a, plugin: logger}]",
+		"jobs: [{namespace: ops, serviceAccounts: [b, a]}, {namespace: apps, serviceAccounts: [default]}]\n" +
+			"steps: [{name: a, plugin: job, options: {namespace: ops, serviceAccountName: b, templateFrom: {configMap: second}}}, " +
+			"{name: b, plugin: job, options: {namespace: ops, serviceAccountName: a, templateFrom: {configMap: first}}}, " +
+			"{name: c, plugin: job, options: {namespace: ops, serviceAccountName: a, templateFrom: {configMap: first}}}, " +
+			"{name: d, plugin: job, options: {namespace: apps, template: {spec: {containers: [{name: main, image: a}]}}}}]",
 		everything,
 	} {
 		settings, err := config.Parse([]byte(head+steps), plugins.Catalog(plugins.Dependencies{}))
@@ -68,25 +73,30 @@ func TestRightsComponents(t *testing.T) {
 // stepRights returns the rights of the steps among rendered objects, sorted.
 func stepRights(t *testing.T, objects map[string]*unstructured.Unstructured) []string {
 	t.Helper()
+	grants := access.Grants{}
 	for _, object := range objects {
-		if object.GetKind() != "ClusterRole" || object.GetName() != api.AgentSteps {
+		if object.GetKind() != "ClusterRole" && object.GetKind() != "Role" || object.GetName() != api.AgentSteps {
 			continue
 		}
 		var role rbacv1.ClusterRole
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
 			t.Fatal(err)
 		}
-		return rightsIn(role.Rules)
+		grants[object.GetNamespace()] = role.Rules
 	}
-	t.Fatal("there is no role for the steps")
-	return nil
+	if _, found := grants[""]; !found {
+		t.Fatal("there is no role for the steps")
+	}
+	return rightsIn(grants)
 }
 
-func rightsIn(rules []rbacv1.PolicyRule) []string {
+func rightsIn(grants access.Grants) []string {
 	var rights []string
-	for _, rule := range rules {
-		for _, right := range access.Of(rule, "") {
-			rights = append(rights, access.Describe(right))
+	for namespace, rules := range grants {
+		for _, rule := range rules {
+			for _, right := range access.Of(rule, namespace) {
+				rights = append(rights, access.Describe(right))
+			}
 		}
 	}
 	slices.Sort(rights)

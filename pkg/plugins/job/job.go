@@ -1,0 +1,315 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+)
+
+// Cleanup implements cleanup.Plugin: it creates a Job, or adopts the one that an interrupted attempt has
+// created, and waits until it has finished.
+func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
+	jobs, err := p.list(ctx, target.IdempotencyKey)
+	if err != nil {
+		return err
+	}
+	chosen := choose(jobs.Items, target)
+	if chosen.failed != nil && chosen.adopt == nil {
+		target.Log.Info("an earlier Job has failed, creating a new one", "job", nameOfJob(chosen.failed), "reason", reasonOf(chosen.failed))
+	}
+	job := chosen.adopt
+	if job == nil {
+		if job, err = p.create(ctx, target, chosen.number); err != nil {
+			return err
+		}
+		target.Log.Info("created a Job", "job", nameOfJob(job))
+	} else {
+		target.Log.Info("adopted a Job", "job", nameOfJob(job))
+	}
+	progress := ""
+	job, err = p.await(ctx, job, func(text string) {
+		progress = text
+		target.Progress(text)
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for job %s (%s): %w", nameOfJob(job), cmp.Or(progress, "it has no Pod yet"), err)
+	}
+	pods, err := p.pods(ctx, job)
+	if err != nil {
+		return fmt.Errorf("reading the result of job %s: %w", nameOfJob(job), err)
+	}
+	if condition(job, batchv1.JobComplete) != nil {
+		p.recordOutputs(succeeded(pods), target)
+		return nil
+	}
+	return p.failure(ctx, job, newest(pods), progress)
+}
+
+// succeeded returns the Pod that has succeeded, nil if there is none.
+func succeeded(pods []corev1.Pod) *corev1.Pod {
+	for i := range pods {
+		if pods[i].Status.Phase == corev1.PodSucceeded {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+func nameOfJob(job *batchv1.Job) string { return job.Namespace + "/" + job.Name }
+
+func (p *plugin) selector(key string) string { return labelKey + "=" + hashOf(key) }
+
+func (p *plugin) list(ctx context.Context, key string) (*batchv1.JobList, error) {
+	jobs, err := p.client.BatchV1().Jobs(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector(key)})
+	if err != nil {
+		return nil, fmt.Errorf("listing jobs in namespace %s: %w", p.Namespace, err)
+	}
+	return jobs, nil
+}
+
+// template returns the Pod template of the options, or reads it from the ConfigMap.
+func (p *plugin) template(ctx context.Context) (*podTemplate, error) {
+	from := p.TemplateFrom
+	if from == nil {
+		return &p.Template, nil
+	}
+	configMap, err := p.client.CoreV1().ConfigMaps(p.Namespace).Get(ctx, from.ConfigMap, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading the Pod template: %w", err)
+	}
+	text, found := configMap.Data[from.Key]
+	if !found {
+		return nil, fmt.Errorf("reading the Pod template: configmap %s/%s has no key %s", p.Namespace, from.ConfigMap, from.Key)
+	}
+	template, err := parseTemplate(text, p.ServiceAccountName)
+	if err != nil {
+		return nil, fmt.Errorf("reading the Pod template in configmap %s/%s, key %s: %w", p.Namespace, from.ConfigMap, from.Key, err)
+	}
+	return template, nil
+}
+
+// create creates the Job with that number.
+func (p *plugin) create(ctx context.Context, target cleanup.Target, number int) (*batchv1.Job, error) {
+	template, err := p.template(ctx)
+	if err != nil {
+		return nil, err
+	}
+	left := time.Hour
+	if deadline, limited := ctx.Deadline(); limited {
+		left = time.Until(deadline)
+	}
+	wanted, err := p.build(template, target, number, deadlineOf(left), func(template cleanup.Template) (string, error) {
+		return template.Expand(target, literal)
+	})
+	if err != nil {
+		return nil, err
+	}
+	created, err := p.client.BatchV1().Jobs(p.Namespace).Create(ctx, wanted, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		// The list of this attempt had no Job of this key and number: another client made it.
+		return nil, fmt.Errorf("creating job %s: a Job of this name exists, and it is not of this step. Next: delete it", nameOfJob(wanted))
+	case apierrors.IsInvalid(err) && p.TemplateFrom == nil:
+		return nil, cleanup.Permanent(fmt.Errorf("creating job %s: %w", nameOfJob(wanted), err))
+	case err != nil:
+		return nil, fmt.Errorf("creating job %s: %w", nameOfJob(wanted), err)
+	}
+	return created, nil
+}
+
+// pollPeriod is the time between two reads of the Pods of a Job. The Job itself is watched.
+const pollPeriod = 10 * time.Second
+
+// firstPoll is the time until the first of them, in which most Pods start.
+const firstPoll = 2 * time.Second
+
+// await returns the Job when it has finished. With an error, it returns the Job as it was last. While the
+// API server does not answer, it waits: the Job runs in the meantime.
+func (p *plugin) await(ctx context.Context, job *batchv1.Job, progress func(string)) (*batchv1.Job, error) {
+	changes := &changes{plugin: p, job: job}
+	defer changes.stop()
+	period, text := firstPoll, ""
+	for {
+		if finished(changes.job) {
+			return changes.job, nil
+		}
+		err := changes.start(ctx)
+		if finished(changes.job) {
+			return changes.job, nil
+		}
+		current := ""
+		if err == nil {
+			current, err = p.progress(ctx, changes.job)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return changes.job, context.Cause(ctx)
+		case err == nil:
+			text = current
+			progress(text)
+		case api.Retriable(err):
+			progress(cmp.Or(text, "job "+nameOfJob(job)) + "; this may be out of date: " + oneLine(err.Error()))
+		default:
+			return changes.job, err
+		}
+		timer := p.clock.NewTimer(period)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return changes.job, context.Cause(ctx)
+		case <-timer.C():
+			period = pollPeriod
+		case event, open := <-changes.events():
+			if err := changes.apply(event, open); err != nil {
+				timer.Stop()
+				return changes.job, err
+			}
+			if changes.events() == nil { // An API server in trouble may end each watch at once.
+				select {
+				case <-ctx.Done():
+				case <-timer.C():
+				}
+			}
+			timer.Stop()
+		}
+	}
+}
+
+func finished(job *batchv1.Job) bool {
+	return condition(job, batchv1.JobComplete, batchv1.JobFailed) != nil
+}
+
+// progress describes what the Job does or waits for.
+func (p *plugin) progress(ctx context.Context, job *batchv1.Job) (string, error) {
+	pods, err := p.pods(ctx, job)
+	if err != nil {
+		return "", err
+	}
+	text := ""
+	if pod := newest(pods); pod != nil {
+		text = progressOf(pod)
+	} else if text, err = p.noPod(ctx, job); err != nil {
+		return "", err
+	}
+	if failing := condition(job, batchv1.JobFailureTarget); failing != nil {
+		text = fmt.Sprintf("%s: %s; %s", failing.Reason, oneLine(failing.Message), text)
+	}
+	return text, nil
+}
+
+// noPod says why the Job has no Pod, as the newest warning of the Job controller does.
+func (p *plugin) noPod(ctx context.Context, job *batchv1.Job) (string, error) {
+	events, err := p.client.CoreV1().Events(job.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: "involvedObject.kind=Job,involvedObject.name=" + job.Name + ",type=" + corev1.EventTypeWarning,
+	})
+	if err != nil {
+		return "", fmt.Errorf("listing events in namespace %s: %w", job.Namespace, err)
+	}
+	var last *corev1.Event
+	for i := range events.Items {
+		event := &events.Items[i]
+		if event.InvolvedObject.UID == job.UID && (last == nil || last.LastTimestamp.Before(&event.LastTimestamp)) {
+			last = event
+		}
+	}
+	if last == nil {
+		return fmt.Sprintf("job %s has no Pod yet", nameOfJob(job)), nil
+	}
+	return fmt.Sprintf("job %s has no Pod: %s: %s", nameOfJob(job), last.Reason, cut(oneLine(last.Message), maxMessage)), nil
+}
+
+// pods returns the Pods of the Job.
+func (p *plugin) pods(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
+	list, err := p.client.CoreV1().Pods(job.Namespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + job.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing pods in namespace %s: %w", job.Namespace, err)
+	}
+	var pods []corev1.Pod
+	for _, pod := range list.Items {
+		if owner := metav1.GetControllerOf(&pod); owner != nil && owner.UID == job.UID {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
+
+// reasonOf describes why a Job has failed, or is about to.
+func reasonOf(job *batchv1.Job) string {
+	failed := condition(job, batchv1.JobFailed, batchv1.JobFailureTarget)
+	if failed == nil {
+		return "unknown"
+	}
+	return oneLine(failed.Reason + ": " + failed.Message)
+}
+
+// failure returns the error of a Job that has failed, with the last lines of the log of its newest Pod.
+// The progress is what the Job did last.
+func (p *plugin) failure(ctx context.Context, job *batchv1.Job, pod *corev1.Pod, progress string) error {
+	failed := condition(job, batchv1.JobFailed)
+	switch {
+	case failed.Reason == batchv1.JobReasonDeadlineExceeded:
+		// The Job controller deletes the Pod, and its log with it.
+		return fmt.Errorf("job %s was not done within %s, the rest of the step's timeout: %s",
+			nameOfJob(job), time.Duration(*job.Spec.ActiveDeadlineSeconds)*time.Second, cmp.Or(progress, "it had no Pod"))
+	case pod == nil:
+		return fmt.Errorf("job %s failed: %s; its Pod does not exist any more", nameOfJob(job), reasonOf(job))
+	}
+	text := failureOf(pod)
+	if log := p.log(ctx, pod); log != "" {
+		text += "; " + log
+	}
+	return errors.New(text)
+}
+
+// log returns the last lines of the log of the container that has failed, "" if there are none.
+func (p *plugin) log(ctx context.Context, pod *corev1.Pod) string {
+	status := failedContainer(pod)
+	if status == nil || p.LogLines == 0 {
+		return ""
+	}
+	log, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: status.Name, TailLines: &p.LogLines, LimitBytes: new(int64(maxLogBytes)),
+	}).DoRaw(ctx)
+	if err != nil {
+		return "cannot read its log: " + cut(oneLine(err.Error()), maxMessage)
+	}
+	if text := lastLines(string(log)); text != "" {
+		return "its log ends with: " + text
+	}
+	return ""
+}
+
+// maxLogBytes limits how much of a log is read.
+const maxLogBytes = 64 << 10
+
+// Withdraw implements cleanup.Withdrawer: it deletes the Jobs that have not finished, and their Pods.
+func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
+	jobs, err := p.list(ctx, target.IdempotencyKey)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if job.Annotations[annotationKey] != target.IdempotencyKey || !unfinished(job) {
+			continue
+		}
+		err := p.client.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
+			Preconditions: metav1.NewUIDPreconditions(string(job.UID)), PropagationPolicy: new(metav1.DeletePropagationBackground),
+		})
+		if err != nil && !api.Absent(err) {
+			failed = append(failed, fmt.Errorf("deleting job %s: %w", nameOfJob(job), err))
+		}
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,52 @@
+package job
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The limits of texts in an error, in bytes. The executor keeps 1024 bytes of an error.
+const (
+	maxMessage = 300
+	maxLog     = 500
+)
+
+// oneLine returns the printable characters of a text, and each run of white space as one space: a
+// container can write anything.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r), r == utf8.RuneError:
+			return -1
+		}
+		return r
+	}, text)
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// cut returns the beginning of a text.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// lastLines returns the last lines of a log in one line, separated by " | ". It drops the first ones if
+// they are too long.
+func lastLines(log string) string {
+	var kept []string
+	for line := range strings.Lines(log) {
+		if line = oneLine(line); line != "" {
+			kept = append(kept, line)
+		}
+	}
+	text := strings.Join(kept, " | ")
+	if len(text) <= maxLog {
+		return text
+	}
+	return "…" + strings.ToValidUTF8(text[len(text)-maxLog:], "")
+}
