@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -64,6 +65,66 @@ func (i *inventory) Verify(_ context.Context, request *webhookplugin.Request) (s
 
 func (i *inventory) Preview(context.Context, *webhookplugin.Request) ([]webhookplugin.Effect, error) {
 	return []webhookplugin.Effect{{Action: "Delete", Object: &webhookplugin.Object{Kind: "Record", Name: canary}}}, nil
+}
+
+// pager is a service that replaces its messages.
+type pager struct {
+	*inventory
+	messages atomic.Int32
+}
+
+func (p *pager) Notify(_ context.Context, notification *webhookplugin.Notification) (reference string, err error) {
+	if notification.Reference == "" {
+		p.messages.Add(1)
+	}
+	return notification.Key, nil
+}
+
+func TestNotifierConformance(t *testing.T) {
+	service := &pager{inventory: &inventory{removed: map[string]bool{}, polled: map[string]bool{}}}
+	handler := webhookplugin.Handler(service, webhookplugin.Options{Token: canary})
+	var status atomic.Int32
+	var hang atomic.Pointer[chan struct{}]
+	server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if waiting := hang.Load(); waiting != nil {
+			if _, err := io.Copy(io.Discard, request.Body); err != nil { // Only then a server notices that its client has disconnected.
+				t.Error(err)
+			}
+			close(*waiting)
+			<-request.Context().Done()
+			return
+		}
+		if code := int(status.Load()); code != 0 {
+			writer.Header().Set("Retry-After", "7")
+			writer.WriteHeader(code)
+			_, _ = io.WriteString(writer, `{"message":"no such token: `+canary+`"}`)
+			return
+		}
+		handler.ServeHTTP(writer, request)
+	}))
+	defer server.Close()
+	answer := func(t *testing.T, code int32) {
+		status.Store(code)
+		t.Cleanup(func() { status.Store(0) })
+	}
+	plugintest.RunNotifier(t, plugintest.NotifierSuite{
+		Descriptor: Descriptor(nil, secrets{"s/token": canary}, clock.RealClock{}),
+		Options:    `{"url":"` + server.URL + `","token":{"secretKeyRef":{"name":"s","key":"token"}}}`,
+		Messages:   func(*testing.T) int { return int(service.messages.Load()) },
+		Hang: func(t *testing.T) <-chan struct{} {
+			waiting := make(chan struct{})
+			hang.Store(&waiting)
+			t.Cleanup(func() { hang.Store(nil) })
+			return waiting
+		},
+		Break:  func(t *testing.T) { answer(t, http.StatusServiceUnavailable) },
+		Refuse: func(t *testing.T) { answer(t, http.StatusForbidden) },
+		Throttle: func(t *testing.T) time.Duration {
+			answer(t, http.StatusTooManyRequests)
+			return 7 * time.Second
+		},
+		Canary: canary,
+	})
 }
 
 func TestConformance(t *testing.T) {
