@@ -144,7 +144,7 @@ func (s Suite) previews(t *testing.T) {
 	if after := s.effects(t); after != before {
 		t.Errorf("the preview had %d effects", after-before)
 	}
-	if said := call.said(); said != "" {
+	if said := call.String(); said != "" {
 		t.Errorf("the preview does not return what it says, it logs: %s", said)
 	}
 }
@@ -447,9 +447,9 @@ type call struct {
 	before *corev1.Node
 	canary string
 
-	mutex   sync.Mutex
-	words   strings.Builder
-	outputs map[string]string // Since the last take.
+	recorded
+	// outputs since the last take; mutex guards them, too.
+	outputs map[string]string
 }
 
 func (s Suite) call(t *testing.T, node *corev1.Node) *call {
@@ -484,24 +484,11 @@ func (c *call) take() map[string]string {
 	return outputs
 }
 
-// Write implements io.Writer and stores the log.
-func (c *call) Write(words []byte) (int, error) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	return c.words.Write(words)
-}
-
-func (c *call) said() string {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	return c.words.String()
-}
-
 // check fails the test if the output contains a secret or if the Node, which is shared, was
 // changed.
 func (c *call) check(err error, lines ...string) {
 	c.t.Helper()
-	said := c.said() + strings.Join(lines, "\n")
+	said := c.String() + strings.Join(lines, "\n")
 	if err != nil {
 		said += err.Error()
 	}

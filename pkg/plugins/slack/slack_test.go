@@ -241,21 +241,26 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// answer makes Slack answer every request in that way until the test ends.
+func (w *workspace) answer(t *testing.T, status int, body string) {
+	w.failing(t, func(writer http.ResponseWriter) {
+		writer.Header().Set("Retry-After", "7")
+		writer.WriteHeader(status)
+		fmt.Fprint(writer, body)
+	})
+}
+
+// destinations are the options by what sends the messages, and refusals what Slack answers for an archived
+// channel.
+var (
+	destinations = map[string]string{"token": byToken, "webhook": byHook}
+	refusals     = map[string]string{"token": `{"ok":false,"error":"is_archived"}`, "webhook": "channel_is_archived"}
+)
+
 func TestNotifierConformance(t *testing.T) {
-	for name, options := range map[string]string{"token": byToken, "webhook": byHook} {
+	for name, options := range destinations {
 		t.Run(name, func(t *testing.T) {
 			w := newWorkspace(t)
-			fail := func(t *testing.T, status int, body string) {
-				w.failing(t, func(writer http.ResponseWriter) {
-					writer.Header().Set("Retry-After", "7")
-					writer.WriteHeader(status)
-					fmt.Fprint(writer, body)
-				})
-			}
-			refusal := `{"ok":false,"error":"is_archived"}`
-			if name == "webhook" {
-				refusal = "channel_is_archived"
-			}
 			plugintest.RunNotifier(t, plugintest.NotifierSuite{
 				Descriptor: Descriptor(&http.Client{Transport: w}, stored()),
 				Options:    "{" + options + "}",
@@ -266,10 +271,10 @@ func TestNotifierConformance(t *testing.T) {
 					w.waiting = make(chan struct{})
 					return w.waiting
 				},
-				Break:  func(t *testing.T) { fail(t, http.StatusInternalServerError, "canary") },
-				Refuse: func(t *testing.T) { fail(t, http.StatusOK, refusal) },
+				Break:  func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
+				Refuse: func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
 				Throttle: func(t *testing.T) time.Duration {
-					fail(t, http.StatusTooManyRequests, "")
+					w.answer(t, http.StatusTooManyRequests, "")
 					return 7 * time.Second
 				},
 				Canary: "canary",
@@ -279,20 +284,9 @@ func TestNotifierConformance(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	for name, options := range map[string]string{"token": byToken, "webhook": byHook} {
+	for name, options := range destinations {
 		t.Run(name, func(t *testing.T) {
 			w, values := newWorkspace(t), stored()
-			fail := func(t *testing.T, status int, body string) {
-				w.failing(t, func(writer http.ResponseWriter) {
-					writer.Header().Set("Retry-After", "7")
-					writer.WriteHeader(status)
-					fmt.Fprint(writer, body)
-				})
-			}
-			refusal := `{"ok":false,"error":"is_archived"}`
-			if name == "webhook" {
-				refusal = "channel_is_archived"
-			}
 			plugintest.Run(t, plugintest.Suite{
 				Descriptor: Descriptor(&http.Client{Transport: w}, values),
 				Options:    "{" + options + "}",
@@ -309,10 +303,10 @@ func TestConformance(t *testing.T) {
 					w.waiting = make(chan struct{})
 					return w.waiting
 				},
-				Break:  func(t *testing.T) { fail(t, http.StatusInternalServerError, "canary") },
-				Refuse: func(t *testing.T) { fail(t, http.StatusOK, refusal) },
+				Break:  func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
+				Refuse: func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
 				Throttle: func(t *testing.T) time.Duration {
-					fail(t, http.StatusTooManyRequests, "")
+					w.answer(t, http.StatusTooManyRequests, "")
 					return 7 * time.Second
 				},
 				Unhealthy: func(t *testing.T) {
