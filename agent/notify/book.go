@@ -111,7 +111,7 @@ func (b *book) observe(o observation, now time.Time, recovered bool) {
 			}
 			return
 		}
-		if o.ended || o.uid == pauseUID && holds == 0 {
+		if o.ended {
 			return // It was reported.
 		}
 		delete(b.groups[i].Members, o.uid) // The cleanup has begun again.

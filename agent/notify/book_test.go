@@ -182,6 +182,9 @@ func TestPause(t *testing.T) {
 	if title, _ := s.until(time.Hour); title != "" {
 		t.Errorf("a message about a pause of a second: %s", title)
 	}
+	if len(s.groups) > 0 {
+		t.Errorf("%d groups are kept after an hour", len(s.groups))
+	}
 }
 
 // Nodes that are deleted much later have a message of their own, also while an older one is not resolved.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -45,6 +46,9 @@ func (b *bench) withAndWithout(ctx context.Context, tries *atomic.Int64) (withou
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 			tries.Add(1)
+			if _, err := io.Copy(io.Discard, request.Body); err != nil { // Else a request that hangs does not end with its connection.
+				return
+			}
 			answer(writer, request)
 		}))
 		defer server.Close()
