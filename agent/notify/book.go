@@ -54,7 +54,7 @@ type book struct {
 }
 
 func newBook(settings config.Notification, newKey func() string) *book {
-	return &book{settings: settings, on: setOf(settings.On...), newKey: newKey, watched: map[types.UID]observation{}}
+	return &book{settings: settings, on: setOf(settings.Events...), newKey: newKey, watched: map[types.UID]observation{}}
 }
 
 // group is a number of Nodes with one message, which is updated.

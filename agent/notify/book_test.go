@@ -28,7 +28,7 @@ func newSheet(t *testing.T, on ...cleanup.NotificationKind) *sheet {
 	}
 	keys := 0
 	return &sheet{T: t, now: zero, book: newBook(config.Notification{
-		Name: "ops", On: on, NodeSelector: labels.Everything(), GroupWait: 30 * time.Second, RepeatInterval: 4 * time.Hour,
+		Name: "ops", Events: on, NodeSelector: labels.Everything(), GroupWait: 30 * time.Second, RepeatInterval: 4 * time.Hour,
 	}, func() string { keys++; return fmt.Sprintf("ops-%d", keys) })}
 }
 

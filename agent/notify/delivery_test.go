@@ -69,7 +69,7 @@ func (o *office) Write(line []byte) (int, error) {
 func newOffice(t *testing.T) *office {
 	o := &office{T: t, clock: clocktesting.NewFakeClock(zero), calls: make(chan call), logs: &strings.Builder{}}
 	settings := &config.Config{Notifications: []config.Notification{{
-		Name: "ops", Plugin: "chat", On: cleanup.NotificationKinds(), NodeSelector: labels.Everything(), GroupWait: time.Second, RepeatInterval: time.Hour, Bound: o,
+		Name: "ops", Plugin: "chat", Events: cleanup.NotificationKinds(), NodeSelector: labels.Everything(), GroupWait: time.Second, RepeatInterval: time.Hour, Bound: o,
 		Secrets: []cleanup.SecretKey{{Name: "chat", Key: "token"}},
 	}}}
 	o.Notifier = New(Options{

@@ -20,7 +20,7 @@ func FuzzParse(f *testing.F) {
 		header + "steps: [{name: h, plugin: http, options: {url: https://x, headers: {A: {secretKeyRef: {name: s, key: k}}}}}]",
 		header + "steps: [{name: a, plugin: drain, timeout: 1s, totalTimeout: 1h, retry: {maxRetries: 1, initialDelay: 1ms, backoffFactor: 1.5, jitter: 0.5}}]",
 		header + "nodeSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}\ndeadline: {after: 1h, action: Release}\nhistory: {maxAge: 1h, maxRuns: 1}\nsteps: [{name: a, plugin: logger}]",
-		header + "steps: [{name: a, plugin: logger}]\nnotifications: [{name: n, plugin: http, on: [Failed, Paused], nodeSelector: {matchLabels: {a: b}}, groupWait: 1m, repeatInterval: 1h, options: {url: https://x, body: '{\"a\": \"${notification.text}\"}'}}]",
+		header + "steps: [{name: a, plugin: logger}]\nnotifications: [{name: n, plugin: http, events: [Failed, Paused], nodeSelector: {matchLabels: {a: b}}, groupWait: 1m, repeatInterval: 1h, options: {url: https://x, body: '{\"a\": \"${notification.text}\"}'}}]",
 		header + "concurrency: {nodes: -1}\nsteps: &a [{name: a, plugin: logger, options: {x: *a}}]",
 		header + "steps: [{name: a, plugin: logger}, {name: a, plugin: nothing, timeout: never}]",
 		"", "---", "null", "[]", "a: &a [*a]", "{", "\t", "%YAML 9", "a: 1\n---\nb: 2", "steps: {<<: {a: 1}}", "\xff",

@@ -25,8 +25,8 @@ const (
 type Notification struct {
 	Name   string
 	Plugin string
-	// On are the kinds of events to tell.
-	On []cleanup.NotificationKind
+	// Events are the kinds of events to tell.
+	Events []cleanup.NotificationKind
 	// NodeSelector chooses the Nodes to tell about. It does not apply to NotifyPaused.
 	NodeSelector labels.Selector
 	// GroupWait is the time from the first event of a group to its first message, and the minimum time
@@ -46,9 +46,9 @@ type fileNotification struct {
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Plugin is what sends it, such as http or webhook.
 	Plugin string `yaml:"plugin" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"`
-	// On are the kinds of events to tell. Without it, those that need attention: all but `Started` and
+	// Events are the kinds of events to tell. Without it, those that need attention: all but `Started` and
 	// `Succeeded`.
-	On []string `yaml:"on" jsonschema:"minItems=1,enum=Started,enum=Blocked,enum=Failed,enum=Deadline,enum=Succeeded,enum=Bypassed,enum=Paused,enum=Unprotected"`
+	Events []string `yaml:"events" jsonschema:"minItems=1,enum=Started,enum=Blocked,enum=Failed,enum=Deadline,enum=Succeeded,enum=Bypassed,enum=Paused,enum=Unprotected"`
 	// NodeSelector selects the Nodes to tell about. Without it, all Nodes.
 	NodeSelector selector `yaml:"nodeSelector"`
 	// GroupWait is how long the agent collects events before the first message, and the minimum time
@@ -82,7 +82,7 @@ func (p *parser) notification(path string, written fileNotification) Notificatio
 	notification := Notification{
 		Name:           written.Name,
 		Plugin:         written.Plugin,
-		On:             p.kinds(path+".on", written.On),
+		Events:         p.kinds(path+".events", written.Events),
 		GroupWait:      p.positive(path+".groupWait", written.GroupWait, DefaultGroupWait),
 		RepeatInterval: p.positive(path+".repeatInterval", written.RepeatInterval, DefaultRepeatInterval),
 		Secrets:        secretsIn(written.Options.values),

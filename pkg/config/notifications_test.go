@@ -42,7 +42,7 @@ func TestNotificationDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := settings.Notifications[0]
-	if fmt.Sprint(one.On) != "[Unprotected Failed Blocked Deadline Bypassed Paused]" || one.GroupWait != 30*time.Second || one.RepeatInterval != 4*time.Hour || !one.NodeSelector.Empty() || one.Bound == nil {
+	if fmt.Sprint(one.Events) != "[Unprotected Failed Blocked Deadline Bypassed Paused]" || one.GroupWait != 30*time.Second || one.RepeatInterval != 4*time.Hour || !one.NodeSelector.Empty() || one.Bound == nil {
 		t.Errorf("the notification is %+v", one)
 	}
 }
@@ -51,7 +51,7 @@ func TestNotificationFields(t *testing.T) {
 	settings, err := Parse([]byte(head+`notifications:
 - name: ops
   plugin: both
-  on: [Started, Failed]
+  events: [Started, Failed]
   nodeSelector: {matchLabels: {pool: batch}}
   groupWait: 1m
   repeatInterval: 1h
@@ -61,7 +61,7 @@ func TestNotificationFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := settings.Notifications[0]
-	if !slices.Equal(one.On, []cleanup.NotificationKind{cleanup.NotifyFailed, cleanup.NotifyStarted}) || one.GroupWait != time.Minute || one.RepeatInterval != time.Hour || one.NodeSelector.String() != "pool=batch" ||
+	if !slices.Equal(one.Events, []cleanup.NotificationKind{cleanup.NotifyFailed, cleanup.NotifyStarted}) || one.GroupWait != time.Minute || one.RepeatInterval != time.Hour || one.NodeSelector.String() != "pool=batch" ||
 		!slices.Equal(one.Secrets, []cleanup.SecretKey{{Name: "chat", Key: "token"}}) || one.Bound.(tellNotifier).Text.String() != "${notification.text}" {
 		t.Errorf("the notification is %+v", one)
 	}
@@ -72,9 +72,9 @@ func TestNotificationFaults(t *testing.T) {
 		"{name: ops, plugin: work}":                                                     "line 6: notifications[0].plugin: plugin work cannot notify; plugins that can: chat, both",
 		"{name: ops, plugin: caht}":                                                     `line 6: notifications[0].plugin: unknown plugin "caht"; known plugins: chat, both; did you mean chat?`,
 		"{name: Ops, plugin: chat}":                                                     `line 6: notifications[0].name: must be 1 to 63 lower case letters, digits and "-", not "Ops"`,
-		"{name: ops, plugin: chat, on: []}":                                             "notifications[0].on: is empty: list kinds of events, or omit it for those that need attention",
-		"{name: ops, plugin: chat, on: [Faild]}":                                        `notifications[0].on[0]: unknown kind "Faild"; known kinds: Unprotected, Failed, Blocked, Deadline, Bypassed, Paused, Succeeded, Started; did you mean Failed?`,
-		"{name: ops, plugin: chat, on: [Failed, Failed]}":                               `notifications[0].on[1]: "Failed" is named twice`,
+		"{name: ops, plugin: chat, events: []}":                                         "notifications[0].events: is empty: list kinds of events, or omit it for those that need attention",
+		"{name: ops, plugin: chat, events: [Faild]}":                                    `notifications[0].events[0]: unknown kind "Faild"; known kinds: Unprotected, Failed, Blocked, Deadline, Bypassed, Paused, Succeeded, Started; did you mean Failed?`,
+		"{name: ops, plugin: chat, events: [Failed, Failed]}":                           `notifications[0].events[1]: "Failed" is named twice`,
 		"{name: ops, plugin: chat, groupWait: 2h}":                                      "notifications[0].groupWait: must be at most 1h0m0s",
 		"{name: ops, plugin: chat, groupWait: 0s}":                                      "notifications[0].groupWait: must be longer than 0, not 0s",
 		"{name: ops, plugin: chat, repeatInterval: 10s}":                                "notifications[0].repeatInterval: is 10s, shorter than groupWait, 30s",

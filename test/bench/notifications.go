@@ -53,7 +53,7 @@ func (b *bench) withAndWithout(ctx context.Context, tries *atomic.Int64) (withou
 		}))
 		defer server.Close()
 		defer server.CloseClientConnections() // Before Close, which waits for the requests that hang.
-		notifications += fmt.Sprintf("- {name: %s, plugin: http, on: [Started, Succeeded, Failed], groupWait: 100ms, options: {url: %q}}\n", name, server.URL)
+		notifications += fmt.Sprintf("- {name: %s, plugin: http, events: [Started, Succeeded, Failed], groupWait: 100ms, options: {url: %q}}\n", name, server.URL)
 	}
 	for b.round = range 2 * b.rounds {
 		further := ""

@@ -135,7 +135,7 @@ func (f *fixture) awaitNoNodes() {
 // Many deletions at once are one message, which is updated, with the number and the first names.
 func TestManyDeletionsAreOneNotification(t *testing.T) {
 	receiver := startReceiver(t)
-	f := setUp(t, notified(receiver.URL, "on: [Started, Succeeded]\n  groupWait: 1s"))
+	f := setUp(t, notified(receiver.URL, "events: [Started, Succeeded]\n  groupWait: 1s"))
 	nodes := f.protectedNodes(500)
 	f.start(f.options())
 	f.deleteAll(nodes)
@@ -175,7 +175,7 @@ func TestBrokenReceiversDelayNoCleanup(t *testing.T) {
 				broken(writer, request)
 				return false
 			})
-			f := setUp(t, notified(receiver.URL, "on: [Succeeded]\n  groupWait: 10ms"))
+			f := setUp(t, notified(receiver.URL, "events: [Succeeded]\n  groupWait: 10ms"))
 			first, second := f.protected("first"), f.protected("second")
 			f.start(f.options())
 			f.delete(first)
@@ -198,7 +198,7 @@ func TestBrokenReceiversDelayNoCleanup(t *testing.T) {
 // The next leader continues the message of the one before, and begins no other.
 func TestNextLeaderContinuesNotifications(t *testing.T) {
 	receiver := startReceiver(t)
-	f := setUp(t, strings.Replace(notified(receiver.URL, "on: [Started, Succeeded]\n  groupWait: 100ms"), "logger, critical: true", "probe, options: {do: wait}", 1))
+	f := setUp(t, strings.Replace(notified(receiver.URL, "events: [Started, Succeeded]\n  groupWait: 100ms"), "logger, critical: true", "probe, options: {do: wait}", 1))
 	release := make(chan struct{})
 	f.probes["wait"] = func(ctx context.Context, _ cleanup.Target) error {
 		select {

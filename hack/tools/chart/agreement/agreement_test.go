@@ -64,7 +64,7 @@ brake:
 notifications:
 - name: ops
   plugin: http
-  on: [Failed, Blocked]
+  events: [Failed, Blocked]
   nodeSelector: {matchLabels: {pool: batch}}
   groupWait: 1m
   repeatInterval: 8h
