@@ -132,7 +132,16 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.run.State, f.run.Steps = api.Blocked, nil
 			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connecting to the URL in secret storage/url: connection refused", ago(time.Minute))}
 			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
-			f.planned = []config.Step{{Name: "storage", Plugin: "http", Secrets: []cleanup.SecretKey{{Name: "storage", Key: "url"}}}}
+			f.planned = []config.Step{{Name: "storage", Plugin: "http", Options: []byte(`{"url":{"secretKeyRef":{"name":"storage","key":"url"}}}`), Secrets: []cleanup.SecretKey{{Name: "storage", Key: "url"}}}}
+		}, "blocked"},
+		"blocked-by-an-address-with-a-secret-header": {func(f *found) {
+			f.run.State, f.run.Steps = api.Blocked, nil
+			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connection refused", ago(time.Minute))}
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
+			f.planned = []config.Step{{
+				Name: "storage", Plugin: "http", Secrets: []cleanup.SecretKey{{Name: "inventory", Key: "authorization"}},
+				Options: []byte(`{"url":"http://inventory:8080","headers":[{"name":"Authorization","value":{"secretKeyRef":{"name":"inventory","key":"authorization"}}}]}`),
+			}}
 		}, "blocked"},
 		"blocked-by-an-address-in-the-config": {func(f *found) {
 			f.run.State, f.run.Steps = api.Blocked, nil

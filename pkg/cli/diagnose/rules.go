@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -251,15 +253,23 @@ func (f *found) address(name string) []string {
 	if at < 0 || !slices.Contains([]string{"http", "webhook"}, f.planned[at].Plugin) {
 		return nil
 	}
-	what := fmt.Sprintf("start the service that step %s calls, or change its address: ", name)
-	var options []string
-	for _, key := range f.planned[at].Secrets {
-		options = append(options, what+fmt.Sprintf("kubectl -n %s edit secret %s", f.namespace, key.Name))
+	change := "kubectl nodecleanup config edit"
+	if secret := urlSecret(f.planned[at].Options); secret != "" {
+		change = fmt.Sprintf("kubectl -n %s edit secret %s", f.namespace, secret)
 	}
-	if options == nil {
-		options = []string{what + "kubectl nodecleanup config edit"}
+	return []string{fmt.Sprintf("start the service that step %s calls, or change its address: %s", name, change)}
+}
+
+// urlSecret returns the Secret that the option url refers to, empty if the URL is in the config itself.
+func urlSecret(options []byte) string {
+	var written struct {
+		URL cleanup.Value `json:"url"`
 	}
-	return options
+	if json.Unmarshal(options, &written) != nil {
+		return "" // A URL in a Secret can be decoded.
+	}
+	key, _ := written.URL.SecretKey()
+	return key.Name
 }
 
 // deadline reports a passed deadline, from the run record or, for a Node without a record, from
