@@ -4,15 +4,22 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -24,8 +31,8 @@ type Unreached struct {
 	Remedy string
 }
 
-// readReach finds out whether the Service of the webhooks has a ready endpoint. If the caller may not
-// read that, it counts as reached.
+// readReach finds out whether the Service of the webhooks has a ready endpoint, and whether its ports lead
+// to the port on which the agent listens. If the caller may not read that, it counts as reached.
 func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) error {
 	if s.Deployment == nil || s.Deployment.Status.ReadyReplicas == 0 {
 		return nil // Then no agent answers anyway.
@@ -48,10 +55,15 @@ func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) e
 	case err != nil:
 		return fmt.Errorf("listing the endpoints of service %s/%s: %w", s.Namespace, api.Agent, err)
 	}
-	ready := func(endpoint discoveryv1.Endpoint) bool {
-		return endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
+	unready := func(slice discoveryv1.EndpointSlice) bool {
+		return !slices.ContainsFunc(slice.Endpoints, func(endpoint discoveryv1.Endpoint) bool {
+			return endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
+		})
 	}
-	if slices.ContainsFunc(endpoints.Items, func(slice discoveryv1.EndpointSlice) bool { return slices.ContainsFunc(slice.Endpoints, ready) }) {
+	if answering := slices.DeleteFunc(endpoints.Items, unready); len(answering) > 0 {
+		if fault := s.portFault(service, answering); fault != "" {
+			s.Unreached = &Unreached{name + " " + fault, repair(service, "ports")}
+		}
 		return nil
 	}
 	if labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(s.Deployment.Spec.Template.Labels)) {
@@ -60,6 +72,89 @@ func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) e
 	}
 	s.Unreached = &Unreached{fmt.Sprintf("%s selects no pod of the agent (selector %s)", name, labels.Set(service.Spec.Selector)), repair(service, "selector")}
 	return nil
+}
+
+// portFault returns why the ports of the Service do not lead to the agent's webhooks, empty if they do. The
+// EndpointSlices have a ready endpoint each. Each names a port as the Service does, and has its number in
+// the Pods: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
+func (s *Snapshot) portFault(service *corev1.Service, endpoints []discoveryv1.EndpointSlice) string {
+	listens := listenPort(s.Deployment)
+	for _, called := range s.calledPorts() {
+		at := slices.IndexFunc(service.Spec.Ports, func(port corev1.ServicePort) bool { return port.Port == called })
+		if at < 0 {
+			return fmt.Sprintf("has no port %d, which the webhooks use", called)
+		}
+		port := service.Spec.Ports[at]
+		if target, known := targetOf(port, s.Deployment); known && target == listens {
+			continue
+		}
+		if !slices.ContainsFunc(endpoints, func(slice discoveryv1.EndpointSlice) bool {
+			return slices.ContainsFunc(slice.Ports, func(to discoveryv1.EndpointPort) bool {
+				return ptr.Deref(to.Name, "") == port.Name && ptr.Deref(to.Port, listens) == listens
+			})
+		}) {
+			return fmt.Sprintf("sends port %d to targetPort %s of the agent, which listens on port %d", called, port.TargetPort.String(), listens)
+		}
+	}
+	return ""
+}
+
+// calledPorts returns the ports of the Service that the webhooks use, none for an agent with a URL.
+func (s *Snapshot) calledPorts() []int32 {
+	var clients []admissionv1.WebhookClientConfig
+	if hook := cluster.MutatingHook(s.Webhook); hook != nil {
+		clients = append(clients, hook.ClientConfig)
+	}
+	if hook := cluster.GuardHook(s.Guard); hook != nil {
+		clients = append(clients, hook.ClientConfig)
+	}
+	var ports []int32
+	for _, client := range clients {
+		if client.Service != nil {
+			ports = append(ports, ptr.Deref(client.Service.Port, 443)) // The API server's default.
+		}
+	}
+	return ports
+}
+
+// targetOf returns the number to which a port of the Service leads in the Deployment's Pods, and false if
+// none of their ports has its name.
+func targetOf(port corev1.ServicePort, deployment *appsv1.Deployment) (int32, bool) {
+	switch {
+	case port.TargetPort.Type == intstr.String:
+		return containerPort(deployment, port.TargetPort.StrVal)
+	case port.TargetPort.IntVal == 0: // Unset: the API server's default is the Service's port.
+		return port.Port, true
+	}
+	return port.TargetPort.IntVal, true
+}
+
+// listenPort returns the port on which the agent serves its webhooks, as its Deployment says.
+func listenPort(deployment *appsv1.Deployment) int32 {
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		for _, argument := range container.Args {
+			if address, found := strings.CutPrefix(argument, "--webhook-listen="); found {
+				if number, err := strconv.ParseInt(address[strings.LastIndex(address, ":")+1:], 10, 32); err == nil {
+					return int32(number)
+				}
+			}
+		}
+	}
+	if number, found := containerPort(deployment, "webhook"); found {
+		return number
+	}
+	return api.WebhookPort
+}
+
+func containerPort(deployment *appsv1.Deployment, name string) (int32, bool) {
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		for _, port := range container.Ports {
+			if port.Name == name {
+				return port.ContainerPort, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // repair returns the command that restores an object of the install. If another client owns the field of
