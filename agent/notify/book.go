@@ -40,13 +40,14 @@ type book struct {
 	groups []*group
 	// watched are the cleanups without a group that may become blocked, by UID.
 	watched map[types.UID]observation
-	// seen is the time of the last write of the store: what ended long before it was observed.
-	seen time.Time
-	// retryAt is when to try again after a failure; failures counts the consecutive ones. permanent: the
-	// newest one, at failedAt, was permanent.
-	retryAt, failedAt time.Time
-	failures          int
-	permanent         bool
+	// seen is the time before which every end of a cleanup was observed, apart from recheck. unread: the
+	// run records must be read first, because observations may be missing.
+	seen   time.Time
+	unread bool
+	// retryAt is when to try again after failures that may be about the receiver; failures counts the
+	// consecutive ones.
+	retryAt  time.Time
+	failures int
 	// causes counts the calls of retry.
 	causes int
 	// dropped describes the groups that did not fit.
@@ -82,6 +83,12 @@ type group struct {
 	version, reported int
 	// saved: the key is stored.
 	saved bool
+
+	// retryAt is when to try again after a failure; failures counts the consecutive ones. permanent: the
+	// newest one, at failedAt, was permanent.
+	retryAt, failedAt time.Time
+	failures          int
+	permanent         bool
 }
 
 // member is a Node in a group.
@@ -107,7 +114,7 @@ func (b *book) observe(o observation, now time.Time, recovered bool) {
 		}
 		if g.Closed.IsZero() {
 			if g.update(m, o, holds) {
-				b.changed()
+				g.changed(b.settings.GroupWait)
 			}
 			return
 		}
@@ -139,9 +146,9 @@ func (g *group) update(m *member, o observation, holds kinds) (changed bool) {
 }
 
 // changed makes a message that failed permanently due again, no sooner than other messages.
-func (b *book) changed() {
-	if b.permanent {
-		b.permanent, b.retryAt = false, b.failedAt.Add(b.settings.GroupWait)
+func (g *group) changed(groupWait time.Duration) {
+	if g.permanent {
+		g.permanent, g.retryAt = false, g.failedAt.Add(groupWait)
 	}
 }
 
@@ -170,7 +177,7 @@ func (b *book) join(o observation, holds kinds, now time.Time) {
 	m := &member{Node: o.node}
 	g.Members[o.uid] = m
 	g.update(m, o, holds)
-	b.changed()
+	g.changed(b.settings.GroupWait)
 }
 
 // joinable returns the group that takes the Node, nil if there is none. A pause has a group of its own.
@@ -211,7 +218,7 @@ func (b *book) drop(at int, why string) {
 }
 
 // due returns the group whose message is to be sent now, or how long to wait until there may be one; 0 is
-// until something is observed.
+// until something is observed. After a failed try, the other groups that are due have precedence.
 func (b *book) due(now time.Time) (send *group, wait time.Duration) {
 	var next time.Time
 	sooner := func(at time.Time) {
@@ -237,10 +244,8 @@ func (b *book) due(now time.Time) (send *group, wait time.Duration) {
 		if at.IsZero() {
 			continue
 		}
-		if at.Before(b.retryAt) {
-			at = b.retryAt
-		}
-		if sooner(at); !at.After(now) && (send == nil || at.Before(first)) {
+		at = latest(at, g.retryAt)
+		if sooner(latest(at, b.retryAt)); !latest(at, b.retryAt).After(now) && (send == nil || at.Before(first)) {
 			send, first = g, at
 		}
 	}
@@ -349,8 +354,9 @@ func (b *book) dueAt(g *group) time.Time {
 
 // delivered records that a message was sent.
 func (b *book) delivered(m message, reference string, now time.Time) {
-	b.retry()
+	b.retryAt, b.failures = time.Time{}, 0
 	g := m.group
+	g.retry()
 	g.Messages++
 	g.Sent, g.reported = now, m.version
 	g.Reference = cmp.Or(reference, g.Reference)
@@ -369,21 +375,46 @@ const (
 	lastBackoff  = 5 * time.Minute
 )
 
-// fail delays the next try. wanted is the delay that the service asks for. permanent: the same message
-// fails again, so the next try is after repeatInterval, or when something changes. jitter is from 0 to 1.
-func (b *book) fail(now time.Time, wanted time.Duration, permanent bool, jitter float64) time.Duration {
-	delay := min(firstBackoff<<min(b.failures, 20), lastBackoff)
+// fail delays the next try of a group. wanted is the delay that the service asks for. permanent: the same
+// message fails again, so its next try is after repeatInterval, or when its content changes; the other groups
+// do not wait. All groups wait after another failure, because the receiver may be down. jitter is from 0 to 1.
+func (b *book) fail(g *group, now time.Time, wanted time.Duration, permanent bool, jitter float64) time.Duration {
+	delay := backoff(g.failures, jitter)
 	if permanent {
-		delay = max(lastBackoff, b.settings.RepeatInterval)
+		delay = jittered(max(lastBackoff, b.settings.RepeatInterval), jitter)
+	} else {
+		b.retryAt = now.Add(max(backoff(b.failures, jitter), wanted))
+		b.failures++
 	}
-	delay = max(delay+time.Duration(0.2*jitter*float64(delay)), wanted)
-	b.failures++
-	b.permanent, b.failedAt, b.retryAt = permanent, now, now.Add(delay)
-	return delay
+	delay = max(delay, wanted)
+	g.failures++
+	g.permanent, g.failedAt, g.retryAt = permanent, now, now.Add(delay)
+	return latest(g.retryAt, b.retryAt).Sub(now)
 }
 
-// retry makes the next try due now: there is a cause why it can succeed.
+// backoff returns the wait after a failure that follows this number of failures.
+func backoff(failures int, jitter float64) time.Duration {
+	return jittered(min(firstBackoff<<min(failures, 20), lastBackoff), jitter)
+}
+
+func jittered(delay time.Duration, jitter float64) time.Duration {
+	return delay + time.Duration(0.2*jitter*float64(delay))
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// retry makes the next try of each group due now: there is a cause why it can succeed.
 func (b *book) retry() {
 	b.causes++
-	b.retryAt, b.failures, b.permanent = time.Time{}, 0, false
+	b.retryAt, b.failures = time.Time{}, 0
+	for _, g := range b.groups {
+		g.retry()
+	}
 }
+
+func (g *group) retry() { g.retryAt, g.failures, g.permanent = time.Time{}, 0, false }

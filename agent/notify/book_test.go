@@ -269,21 +269,23 @@ func TestChangedConfigTellsNothingOld(t *testing.T) {
 
 func TestFailuresBackOff(t *testing.T) {
 	s := newSheet(t)
+	s.is("n0", started|failed, false)
+	g := s.groups[0]
 	var delays []time.Duration
 	for range 10 {
-		delays = append(delays, s.fail(zero, 0, false, 0))
+		delays = append(delays, s.fail(g, zero, 0, false, 0))
 	}
 	if delays[0] != firstBackoff || delays[1] != 2*firstBackoff || delays[9] != lastBackoff {
 		t.Errorf("the delays are %s", delays)
 	}
-	if got := s.fail(zero, time.Hour, false, 1); got != time.Hour {
+	if got := s.fail(g, zero, time.Hour, false, 1); got != time.Hour {
 		t.Errorf("with a Retry-After of an hour: %s", got)
 	}
 	// A permanent error is tried again when the content changes, and not before.
 	s = newSheet(t)
 	s.is("n0", started|failed, false)
 	s.now = zero.Add(30 * time.Second)
-	s.fail(s.now, 0, true, 0)
+	s.fail(s.groups[0], s.now, 0, true, 0)
 	if title, _ := s.until(time.Hour); title != "" {
 		t.Errorf("a permanent error is retried: %s", title)
 	}

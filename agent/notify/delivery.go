@@ -170,7 +170,7 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	}
 	// A Secret that was written during the try, or another content, may have fixed it.
 	permanent := cleanup.IsPermanent(err) && s.book.causes == m.causes && m.group.version == m.version
-	delay := s.book.fail(now, wanted, permanent, s.Random())
+	delay := s.book.fail(m.group, now, wanted, permanent, s.Random())
 	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second), "permanent", permanent, "err", s.Redact(err.Error()))
 	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
 	return false
