@@ -15,6 +15,8 @@ import (
 type Error struct {
 	// Line in the file, from 1; 0 if the line is unknown.
 	Line int
+	// Near: the fault is in this line or in a later one.
+	Near bool
 	// Path such as "steps[2].plugin", empty if the path is unknown.
 	Path string
 	// Problem in plain words.
@@ -31,6 +33,9 @@ func (e Error) Error() string {
 	}
 	if e.Line > 0 {
 		text = fmt.Sprintf("line %d: %s", e.Line, text)
+		if e.Near {
+			text = "near " + text
+		}
 	}
 	return text
 }

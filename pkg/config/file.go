@@ -186,7 +186,7 @@ func fault(node *yaml.Node, format string, arguments ...any) error {
 func decode(data []byte) (*file, *yaml.Node, Errors) {
 	root := &yaml.Node{}
 	if err := yaml.Unmarshal(data, root); err != nil {
-		return nil, nil, Errors{fromYAML(err.Error())}
+		return nil, nil, Errors{syntaxError(data, err)}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)

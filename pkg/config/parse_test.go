@@ -105,7 +105,7 @@ func TestARepeatedNameIsTheOnlyError(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
 		"nothing":              {"", "line 1: the config is empty"},
-		"invalid YAML":         {"a: [", "line 1: "},
+		"invalid YAML":         {"a: [", "near line 1: did not find expected node content"},
 		"other kind":           {"apiVersion: v1\nkind: Pod\nsteps: [{name: a, plugin: tell}]\n", "line 1: apiVersion: must be nodecleanup.io/v1alpha1, not \"v1\"\nline 2: kind: must be Config, not \"Pod\""},
 		"no steps":             {header, "line 1: steps: there are none: a cleanup without steps would let each node go at once"},
 		"unknown field":        {header + "dryrun: true\nsteps: [{name: a, plugin: tell}]\n", `line 3: unknown field "dryrun"`},
