@@ -128,6 +128,10 @@ func TestEveryCauseGolden(t *testing.T) {
 		"config-refused-by-the-agent": {func(f *found) {
 			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""
 		}, "config-refused"},
+		"config-deleted": {func(f *found) {
+			f.noConfig = true
+			f.agent.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config"
+		}, "config-refused"},
 		"blocked-by-an-address": {func(f *found) {
 			f.run.State, f.run.Steps = api.Blocked, nil
 			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connecting to the URL in secret storage/url: connection refused", ago(time.Minute))}

@@ -58,6 +58,8 @@ type found struct {
 	volumes []string
 	// refused is why the config on the cluster is bad.
 	refused error
+	// noConfig: there is no config on the cluster.
+	noConfig bool
 	// deadline is the deadline of the config.
 	deadline config.Deadline
 	// selector is the node selector of the config, nil if the config could not be read.
@@ -178,6 +180,7 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 		f.refused = faults
 		return nil
 	case err != nil:
+		f.noConfig = errors.Is(err, preview.ErrNoConfig)
 		return err
 	}
 	f.deadline, f.selector = settings.Deadline, settings.NodeSelector

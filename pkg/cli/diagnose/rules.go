@@ -15,6 +15,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -126,8 +127,11 @@ func configRefused(f *found, _ time.Time) *printer.Cause {
 	default:
 		return nil
 	}
-	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "),
-		"kubectl nodecleanup config edit")
+	next := "kubectl nodecleanup config edit"
+	if f.noConfig {
+		next = preview.RestoreConfig
+	}
+	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "), next)
 }
 
 func nodeInvalid(f *found, _ time.Time) *printer.Cause {

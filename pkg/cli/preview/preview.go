@@ -81,14 +81,21 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string) 
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 
+// RestoreConfig is the next step if the config was deleted. An install without --config would replace
+// custom steps with the default steps.
+const RestoreConfig = "kubectl nodecleanup install --config FILE (without --config, the default steps are installed)"
+
+// ErrNoConfig is the error of ReadConfig if the ConfigMap does not exist.
+var ErrNoConfig = errors.New("there is no configmap " + api.ConfigName)
+
 // ReadConfig returns the ConfigMap with the config on the cluster.
 func ReadConfig(ctx context.Context, client kubernetes.Interface, namespace string) (*corev1.ConfigMap, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, &exit.Error{
 			Code: exit.Failure,
-			Err:  fmt.Errorf("reading the config: there is no configmap %s in namespace %s", api.ConfigName, namespace),
-			Next: "If it is installed in another namespace, set --namespace. Otherwise, install it: kubectl nodecleanup install --wait",
+			Err:  fmt.Errorf("reading the config: %w in namespace %s", ErrNoConfig, namespace),
+			Next: "If it is installed in another namespace, set --namespace. Otherwise, install it: " + RestoreConfig,
 		}
 	}
 	if err != nil {

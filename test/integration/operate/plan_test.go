@@ -154,7 +154,9 @@ func TestPlanWithAnInvalidConfig(t *testing.T) {
 	if err := f.client.CoreV1().ConfigMaps(f.namespace).Delete(t.Context(), api.ConfigName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.run("plan", "worker").exits(exit.Failure).says("there is no configmap nodecleanup-config", "install --wait")
+	f.run("plan", "worker").exits(exit.Failure).says("there is no configmap nodecleanup-config", "install --config FILE (without --config, the default steps are installed)")
+	f.run("config", "view").exits(exit.Failure).says("install --config FILE")
+	f.run("config", "edit").exits(exit.Failure).says("install --config FILE")
 }
 
 // The user can read only nodes, Pods and the config.
