@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
@@ -80,11 +82,38 @@ func (a Applier) recorded(ctx context.Context, namespace string) ([]entry, error
 	if err != nil {
 		return nil, fmt.Errorf("reading the inventory: %w", err)
 	}
+	return entriesIn(data, namespace)
+}
+
+func entriesIn(data, namespace string) ([]entry, error) {
 	var entries []entry
 	if err := json.Unmarshal([]byte(data), &entries); err != nil {
 		return nil, fmt.Errorf("reading the inventory in configmap %s/%s: %w", namespace, inventoryName, err)
 	}
 	return entries, nil
+}
+
+// StepNamespaces returns the namespaces in which the previous install, into this namespace, gave the
+// agent a Role for configured steps. There are none without an inventory.
+func StepNamespaces(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	live, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, inventoryName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the inventory: %w", err)
+	}
+	entries, err := entriesIn(live.Data[inventoryKey], namespace)
+	if err != nil {
+		return nil, err
+	}
+	var namespaces []string
+	for _, one := range entries {
+		if one.Group == rbacv1.GroupName && one.Kind == "Role" && one.Name == api.AgentSteps {
+			namespaces = append(namespaces, one.Namespace)
+		}
+	}
+	return namespaces, nil
 }
 
 // record writes the inventory.

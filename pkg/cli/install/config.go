@@ -101,15 +101,20 @@ func (o *Options) checkConfig(ctx context.Context, client kubernetes.Interface, 
 		return nil, fmt.Errorf("reading the config that stays: %w", err)
 	}
 	settings, err := config.Parse([]byte(configMap.Data[api.ConfigKey]), catalog.Plugins)
+	if err == nil {
+		err = runsNoPodIn(settings, options.Namespace)
+	}
 	if err != nil {
+		settings = nil
 		o.Say("WARNING: the config on the cluster stays, and an agent of this version refuses it:%v\nFix it: kubectl nodecleanup config edit. Or give another: --config FILE", preview.Indented{Err: err})
 	}
 	return settings, nil
 }
 
 // stepRules returns the rights that the agent needs for a config. If the config is not known, they are
-// those that the agent has: nil for those of the base's config, if it has none.
-func stepRules(ctx context.Context, client kubernetes.Interface, settings *config.Config) (map[string][]rbacv1.PolicyRule, error) {
+// those that the previous install into the namespace gave it: nil for those of the base's config, if it
+// has none. A Role that is not in the inventory can have been written by the owner of its namespace.
+func stepRules(ctx context.Context, client kubernetes.Interface, namespace string, settings *config.Config) (map[string][]rbacv1.PolicyRule, error) {
 	if settings != nil {
 		return access.OfConfig(settings), nil
 	}
@@ -121,13 +126,19 @@ func stepRules(ctx context.Context, client kubernetes.Interface, settings *confi
 		return nil, fmt.Errorf("reading the rights of the configured steps: %w", err)
 	}
 	rules := map[string][]rbacv1.PolicyRule{"": role.Rules}
-	roles, err := client.RbacV1().Roles(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.LabelNameValue})
+	namespaces, err := install.StepNamespaces(ctx, client, namespace)
 	if err != nil {
-		return nil, fmt.Errorf("reading the rights of the configured steps in single namespaces: %w", err)
+		return nil, err
 	}
-	for _, one := range roles.Items {
-		if one.Name == api.AgentSteps {
-			rules[one.Namespace] = one.Rules
+	for _, one := range namespaces {
+		role, err := client.RbacV1().Roles(one).Get(ctx, api.AgentSteps, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("reading the rights of the configured steps in namespace %s: %w", one, err)
+		case one != namespace: // No step runs Pods there.
+			rules[one] = role.Rules
 		}
 	}
 	return rules, nil

@@ -182,7 +182,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if options.StepRules, err = stepRules(ctx, clients.Typed, settings); err != nil {
+	if options.StepRules, err = stepRules(ctx, clients.Typed, options.Namespace, settings); err != nil {
 		return err
 	}
 	applier := install.Applier{Objects: clients.Dynamic, DryRun: true, ForceConflicts: o.ForceConflicts}

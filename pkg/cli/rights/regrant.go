@@ -43,7 +43,13 @@ func roles(ctx context.Context, client kubernetes.Interface, namespace string) [
 		binding, err := client.RbacV1().ClusterRoleBindings().Get(ctx, name, metav1.GetOptions{})
 		add(binding, err)
 	}
-	for _, one := range []struct{ namespace, name string }{{namespace, api.Agent}, {metav1.NamespaceDefault, api.AgentEvents}} {
+	namespaced := []struct{ namespace, name string }{{namespace, api.Agent}, {metav1.NamespaceDefault, api.AgentEvents}}
+	if steps, err := install.StepNamespaces(ctx, client, namespace); err == nil {
+		for _, one := range steps {
+			namespaced = append(namespaced, struct{ namespace, name string }{one, api.AgentSteps})
+		}
+	}
+	for _, one := range namespaced {
 		role, err := client.RbacV1().Roles(one.namespace).Get(ctx, one.name, metav1.GetOptions{})
 		add(role, err)
 		binding, err := client.RbacV1().RoleBindings(one.namespace).Get(ctx, one.name, metav1.GetOptions{})

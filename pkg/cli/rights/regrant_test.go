@@ -3,6 +3,7 @@ package rights
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -43,5 +44,23 @@ func TestRegrant(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// An edited Role in a namespace of Jobs needs --force-conflicts, but only if an install has made it.
+func TestRegrantInANamespaceOfJobs(t *testing.T) {
+	inventory := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "nodecleanup-inventory"}, Data: map[string]string{
+		"objects.json": `[{"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "Role", "namespace": "jobs", "name": "nodecleanup-agent-steps"}]`,
+	}}
+	for namespace, want := range map[string]string{
+		"jobs":     "kubectl nodecleanup install --force-conflicts --wait",
+		"stranger": "kubectl nodecleanup install --wait",
+	} {
+		edited := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.AgentSteps, ManagedFields: []metav1.ManagedFieldsEntry{{
+			Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:rules":{}}`)},
+		}}}}
+		if got := Regrant(t.Context(), fake.NewClientset(inventory, edited), "ns", printer.Agent{}); got != want {
+			t.Errorf("%s: got %q, want %q", namespace, got, want)
+		}
 	}
 }
