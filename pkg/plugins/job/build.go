@@ -102,7 +102,7 @@ func (p *plugin) build(template *podTemplate, target cleanup.Target, number int,
 				Action:          batchv1.PodFailurePolicyActionIgnore,
 				OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}},
 			}}},
-			// Two Pods never run at the same time.
+			// Two Pods of one Job never run at the same time.
 			PodReplacementPolicy: new(batchv1.Failed),
 			Template:             *pod,
 		},

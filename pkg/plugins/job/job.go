@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -29,10 +30,13 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	}
 	job := chosen.adopt
 	if job == nil {
-		if job, err = p.create(ctx, target, chosen.number); err != nil {
+		job, err = p.create(ctx, target, chosen.number)
+		if apierrors.IsAlreadyExists(err) {
+			job, err = p.adopt(ctx, target, chosen.number)
+		}
+		if err != nil {
 			return err
 		}
-		target.Log.Info("created a Job", "job", nameOfJob(job))
 	} else {
 		target.Log.Info("adopted a Job", "job", nameOfJob(job))
 	}
@@ -116,15 +120,47 @@ func (p *plugin) create(ctx context.Context, target cleanup.Target, number int) 
 	}
 	created, err := p.client.BatchV1().Jobs(p.Namespace).Create(ctx, wanted, metav1.CreateOptions{})
 	switch {
-	case apierrors.IsAlreadyExists(err):
-		// The list of this attempt had no Job of this key and number: another client made it.
-		return nil, fmt.Errorf("creating job %s: a Job of this name exists, and it is not of this step. Next: delete it", nameOfJob(wanted))
-	case apierrors.IsInvalid(err) && p.TemplateFrom == nil:
+	case invalidFields(err) && p.TemplateFrom == nil:
 		return nil, cleanup.Permanent(fmt.Errorf("creating job %s: %w", nameOfJob(wanted), err))
 	case err != nil:
 		return nil, fmt.Errorf("creating job %s: %w", nameOfJob(wanted), err)
 	}
+	target.Log.Info("created a Job", "job", nameOfJob(created))
 	return created, nil
+}
+
+// invalidFields reports whether the API server refuses fields of the object. A denial by a
+// ValidatingAdmissionPolicy has the reason Invalid by default, too, but names no field, and the policy may
+// allow the object later: see reason in
+// https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/validating-admission-policy-v1/.
+func invalidFields(err error) bool {
+	if !apierrors.IsInvalid(err) {
+		return false
+	}
+	status, is := errors.AsType[*apierrors.StatusError](err)
+	if !is || status.ErrStatus.Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.ErrStatus.Details.Causes, func(cause metav1.StatusCause) bool { return cause.Field != "" })
+}
+
+// adopt returns the Job that exists although the list of this attempt did not have it: the leader before
+// can have created it in between.
+func (p *plugin) adopt(ctx context.Context, target cleanup.Target, number int) (*batchv1.Job, error) {
+	jobs, err := p.list(ctx, target.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	name := p.Namespace + "/" + nameOf(target.Step, target.IdempotencyKey, number)
+	chosen := choose(jobs.Items, target)
+	switch {
+	case chosen.adopt != nil:
+		target.Log.Info("adopted a Job", "job", nameOfJob(chosen.adopt))
+		return chosen.adopt, nil
+	case chosen.number > number:
+		return nil, fmt.Errorf("creating job %s: another replica of the agent has created it, and it has failed or is deleted", name)
+	}
+	return nil, fmt.Errorf("creating job %s: a Job of this name exists, and it is not of this step. Next: delete it", name)
 }
 
 // pollPeriod is the time between two reads of the Pods of a Job. The Job itself is watched.
@@ -256,11 +292,12 @@ func reasonOf(job *batchv1.Job) string {
 // The progress is what the Job did last.
 func (p *plugin) failure(ctx context.Context, job *batchv1.Job, pod *corev1.Pod, progress string) error {
 	failed := condition(job, batchv1.JobFailed)
+	deadline := job.Spec.ActiveDeadlineSeconds // nil if another client has changed the Job.
 	switch {
-	case failed.Reason == batchv1.JobReasonDeadlineExceeded:
+	case failed.Reason == batchv1.JobReasonDeadlineExceeded && deadline != nil:
 		// The Job controller deletes the Pod, and its log with it.
 		return fmt.Errorf("job %s was not done within %s, the rest of the step's timeout: %s",
-			nameOfJob(job), time.Duration(*job.Spec.ActiveDeadlineSeconds)*time.Second, cmp.Or(progress, "it had no Pod"))
+			nameOfJob(job), time.Duration(*deadline)*time.Second, cmp.Or(progress, "it had no Pod"))
 	case pod == nil:
 		return fmt.Errorf("job %s failed: %s; its Pod does not exist any more", nameOfJob(job), reasonOf(job))
 	}

@@ -41,7 +41,7 @@ type options struct {
 	// LogLines is how many of the last log lines the error of a failed Job has.
 	LogLines int64 `json:"logLines" jsonschema:"minimum=0,maximum=50"`
 	// TTL is how long a finished Job is kept. It must be longer than an outage of the agent: if the Job
-	// is deleted before the agent has read its result, the step runs again.
+	// is deleted before the agent has read its result, the step runs again. It is from 10m to 8760h.
 	TTL metav1.Duration `json:"ttl"`
 }
 
@@ -56,6 +56,7 @@ type templateFrom struct {
 const (
 	defaultKey  = "template.yaml"
 	minTTL      = 10 * time.Minute
+	maxTTL      = 365 * 24 * time.Hour // ttlSecondsAfterFinished has 32 bits.
 	maxLogLines = 50
 )
 
@@ -102,8 +103,8 @@ func (o *options) Validate() []error {
 	if o.LogLines < 0 || o.LogLines > maxLogLines {
 		fault("logLines", "must be from 0 to %d, not %d", maxLogLines, o.LogLines)
 	}
-	if o.TTL.Duration < minTTL {
-		fault("ttl", "must be at least %s, not %s", minTTL, o.TTL.Duration)
+	if o.TTL.Duration < minTTL || o.TTL.Duration > maxTTL {
+		fault("ttl", "must be from %s to %s, not %s", minTTL, maxTTL, o.TTL.Duration)
 	}
 	return faults
 }
