@@ -35,6 +35,9 @@ func TestChartGrantsTheRightsOfTheConfig(t *testing.T) {
 			"{name: b, plugin: job, options: {namespace: ops, serviceAccountName: a, templateFrom: {configMap: first}}}, " +
 			"{name: c, plugin: job, options: {namespace: ops, serviceAccountName: a, templateFrom: {configMap: first}}}, " +
 			"{name: d, plugin: job, options: {namespace: apps, template: {spec: {containers: [{name: main, image: a}]}}}}]",
+		// YAML reads such names as a number and as a boolean if they have no quotes.
+		"jobs: [{namespace: '456', serviceAccounts: ['123']}]\n" +
+			"steps: [{name: a, plugin: job, options: {namespace: '456', serviceAccountName: '123', templateFrom: {configMap: 'on'}}}]",
 		everything,
 	} {
 		settings, err := config.Parse([]byte(head+steps), plugins.Catalog(plugins.Dependencies{}))
