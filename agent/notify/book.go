@@ -14,14 +14,15 @@ import (
 const (
 	// maxNodes is how many Nodes one group has. Further ones begin another group.
 	maxNodes = 1000
-	// maxOpen is how many groups are open. One more drops the oldest.
+	// maxOpen is how many groups are open. Further Nodes join the newest one that has room. If none has, the
+	// oldest is dropped.
 	maxOpen = 10
 	// maxClosed is how many closed groups are kept, for keepClosed: a record that is read again must not
 	// begin a new group.
 	maxClosed  = 30
 	keepClosed = 15 * time.Minute
-	// recheck is how old the end of a cleanup is at most, before the last write of the store, to be taken
-	// for new by the next leader: records are written a little before or after they are observed.
+	// recheck is how old the end of a cleanup is at most, before book.seen, to be taken for new when its
+	// record is read: records are written a little before or after they are observed.
 	// It is shorter than keepClosed.
 	recheck = 10 * time.Minute
 	// minJoin is how long, at least, a group takes further Nodes after the newest one. Later Nodes begin a
@@ -112,6 +113,10 @@ func (b *book) observe(o observation, now time.Time, recovered bool) {
 		if m == nil {
 			continue
 		}
+		if g.DryRun != o.dryRun { // The dry run is over: the real cleanup is in another group.
+			g.end(m)
+			continue
+		}
 		if g.Closed.IsZero() {
 			if g.update(m, o, holds) {
 				g.changed(b.settings.GroupWait)
@@ -134,13 +139,21 @@ func (b *book) observe(o observation, now time.Time, recovered bool) {
 	}
 }
 
+// end ends a member that nothing more will be observed of.
+func (g *group) end(m *member) {
+	if !m.Ended {
+		m.Ended = true
+		g.version++
+	}
+}
+
 // update reports whether the content of the group has changed.
 func (g *group) update(m *member, o observation, holds kinds) (changed bool) {
 	if changed = m.Kinds != holds || m.Ended != o.ended; changed {
 		g.version++
 	}
 	m.Kinds, m.Reported, m.Ended, m.blockedSince = holds, m.Reported&holds, o.ended, o.blockedSince
-	m.Message = o.message
+	m.Message, m.Node = o.message, o.node
 	g.attribute(o)
 	return changed
 }
@@ -154,7 +167,6 @@ func (g *group) changed(groupWait time.Duration) {
 
 // attribute notes who deleted the Node.
 func (g *group) attribute(o observation) {
-	g.DryRun = g.DryRun || o.dryRun
 	switch {
 	case o.deletedBy == "" || g.Several || g.DeletedBy == o.deletedBy:
 	case g.DeletedBy == "" && len(g.Members) == 1:
@@ -168,7 +180,7 @@ func (g *group) attribute(o observation) {
 func (b *book) join(o observation, holds kinds, now time.Time) {
 	g := b.joinable(o, now)
 	if g == nil {
-		g = &group{Key: b.newKey(), Began: now, Members: map[types.UID]*member{}}
+		g = &group{Key: b.newKey(), Began: now, DryRun: o.dryRun, Members: map[types.UID]*member{}}
 		b.groups = append(b.groups, g)
 		b.limit()
 	}
@@ -180,32 +192,40 @@ func (b *book) join(o observation, holds kinds, now time.Time) {
 	g.changed(b.settings.GroupWait)
 }
 
-// joinable returns the group that takes the Node, nil if there is none. A pause has a group of its own.
+// joinable returns the group that takes the Node, nil if there is none: the newest one, or any open one if no
+// more may begin. A pause has a group of its own.
 func (b *book) joinable(o observation, now time.Time) *group {
 	if o.uid == pauseUID {
 		return nil
 	}
+	newest, full := true, b.open() >= maxOpen
 	for _, g := range slices.Backward(b.groups) {
-		if g.Members[pauseUID] != nil {
+		if g.Members[pauseUID] != nil || g.DryRun != o.dryRun {
 			continue
 		}
-		if g.Closed.IsZero() && len(g.Members) < maxNodes && now.Sub(g.Joined) <= max(minJoin, 10*b.settings.GroupWait) {
+		recent := newest && now.Sub(g.Joined) <= max(minJoin, 10*b.settings.GroupWait)
+		if g.Closed.IsZero() && len(g.Members) < maxNodes && (recent || full) {
 			return g
 		}
-		return nil
+		newest = false
 	}
 	return nil
 }
 
-// limit drops the oldest open group if there are too many.
-func (b *book) limit() {
+// open returns how many groups are open.
+func (b *book) open() int {
 	open := 0
 	for _, g := range b.groups {
 		if g.Closed.IsZero() {
 			open++
 		}
 	}
-	if open > maxOpen {
+	return open
+}
+
+// limit drops the oldest open group if there are too many.
+func (b *book) limit() {
+	if b.open() > maxOpen {
 		at := slices.IndexFunc(b.groups, func(g *group) bool { return g.Closed.IsZero() })
 		b.drop(at, "too many groups of nodes are open")
 	}

@@ -202,7 +202,7 @@ func TestRecoveredRecords(t *testing.T) {
 	s := newSheet(t)
 	s.is("n0", started|succeeded, true)
 	s.want("Cleanup of node n0: Succeeded [1/1 Final]", 30*time.Second)
-	text, err := s.encode(s.now, maxStored)
+	text, _, err := s.encode(s.now, maxStored)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestRecoveredRecords(t *testing.T) {
 func TestNextLeaderSendsTheSameMessage(t *testing.T) {
 	s := newSheet(t)
 	s.is("n0", started|failed, false)
-	text, err := s.encode(s.now, maxStored)
+	text, _, err := s.encode(s.now, maxStored)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestNextLeaderSendsTheSameMessage(t *testing.T) {
 // With another selector or other kinds, old cleanups are no news.
 func TestChangedConfigTellsNothingOld(t *testing.T) {
 	s := newSheet(t, cleanup.NotifyFailed)
-	text, err := s.encode(zero, maxStored)
+	text, _, err := s.encode(zero, maxStored)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,12 +317,12 @@ func TestBounds(t *testing.T) {
 		s.now = s.now.Add(time.Hour)
 		s.is(fmt.Sprint("m", i), started|failed, false)
 	}
-	if len(s.groups) != maxOpen || len(s.dropped) != 2 {
-		t.Errorf("%d groups, dropped: %q", len(s.groups), s.dropped)
+	if last := s.groups[len(s.groups)-1]; len(s.groups) != maxOpen || len(s.dropped) != 0 || len(last.Members) != 3 {
+		t.Errorf("%d groups, %d nodes in the newest, dropped: %q", len(s.groups), len(last.Members), s.dropped)
 	}
-	text, err := s.encode(s.now, 1000)
-	if len(text) > 1000 || err != nil || len(s.groups) == 0 || len(s.dropped) <= 2 {
-		t.Errorf("%d bytes, %d groups, %v", len(text), len(s.groups), err)
+	text, omitted, err := s.encode(s.now, 1000)
+	if len(text) > 1000 || err != nil || len(s.groups) != maxOpen || omitted == 0 || omitted == maxOpen {
+		t.Errorf("%d bytes, %d groups, %d not stored, %v", len(text), len(s.groups), omitted, err)
 	}
 	var m cleanup.Notification
 	s = newSheet(t)

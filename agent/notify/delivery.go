@@ -56,12 +56,12 @@ func (s *sender) change(do func(*book)) {
 
 // run sends messages until ctx ends.
 func (s *sender) run(ctx context.Context) {
-	unsaved := s.store.get(s.book.settings.Name) == "" // So that the next leader knows what is old.
+	unsaved := s.store.get(s.book.settings.Name) == nil // So that the next leader knows what is old.
 	for ctx.Err() == nil {
 		next, wait, begun := s.next()
 		if unsaved || begun { // A leader after a crash must send the first message with the same key.
 			if unsaved = !s.save(ctx); unsaved {
-				s.wait(ctx, storeAgain)
+				s.pause(ctx, storeAgain)
 			}
 			continue
 		}
@@ -116,15 +116,27 @@ func (s *sender) wait(ctx context.Context, atMost time.Duration) {
 	}
 }
 
+// pause waits also while events arrive, so that they do not repeat what has failed.
+func (s *sender) pause(ctx context.Context, d time.Duration) {
+	timer := s.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C():
+	}
+}
+
 // save stores the book, and reports whether that succeeded.
 func (s *sender) save(ctx context.Context) bool {
 	s.mutex.Lock()
-	text, err := s.book.encode(s.Clock.Now(), maxStored/len(s.names))
+	data, omitted, err := s.book.encode(s.Clock.Now(), maxStored/len(s.names))
 	included := slices.Clone(s.book.groups)
-	s.reportDropped()
 	s.mutex.Unlock()
+	if omitted > 0 {
+		s.log.Warn("too many nodes to store which notifications were sent: the next leader reports some groups again", "groups", omitted)
+	}
 	if err == nil {
-		err = s.store.put(ctx, s.names, s.book.settings.Name, text)
+		err = s.store.put(ctx, s.names, s.book.settings.Name, data)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -145,7 +157,7 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	settings := s.book.settings
 	m.Log = s.log
 	if err := s.Fence(); err != nil {
-		s.wait(ctx, storeAgain) // The leadership is about to end.
+		s.pause(ctx, storeAgain) // The leadership is about to end.
 		return false
 	}
 	reference, err := s.call(ctx, m.Notification)
@@ -158,6 +170,10 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	if err == nil {
 		if len(reference) > cleanup.MaxNotificationReference {
 			s.log.Warn("ignoring the reference of a notification: it is too long", "bytes", len(reference))
+			reference = ""
+		}
+		if s.Redact(reference) != reference { // The receiver returned a part of the request.
+			s.log.Warn("ignoring the reference of a notification: it contains a secret")
 			reference = ""
 		}
 		s.book.delivered(m, reference, now)

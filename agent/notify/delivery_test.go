@@ -12,7 +12,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -73,7 +72,7 @@ func newOffice(t *testing.T) *office {
 		Secrets: []cleanup.SecretKey{{Name: "chat", Key: "token"}},
 	}}}
 	o.Notifier = New(Options{
-		ConfigMaps: fake.NewClientset().CoreV1().ConfigMaps("ns"), Namespace: "ns", Config: func() *config.Config { return settings },
+		ConfigMaps: newClient().CoreV1().ConfigMaps("ns"), Namespace: "ns", Config: func() *config.Config { return settings },
 		Redact: func(text string) string { return strings.ReplaceAll(text, "hunter2", "[secret]") }, Random: func() float64 { return 0 }, Metrics: o, Fence: func() error { return nil },
 		Clock: o.clock, Log: slog.New(slog.NewTextHandler(o, nil)),
 	})

@@ -200,7 +200,7 @@ func (n *Notifier) runSenders(ctx context.Context) {
 	if err := n.store.load(ctx); err != nil {
 		if ctx.Err() == nil {
 			n.Log.Warn("cannot read which notifications were sent, retrying", "err", err)
-			n.sleep(ctx, readAgain)
+			n.awaitRestart(ctx, readAgain)
 		}
 		return
 	}
@@ -226,6 +226,7 @@ func (n *Notifier) runSenders(ctx context.Context) {
 
 func (n *Notifier) newSender(one config.Notification, all []config.Notification) *sender {
 	s := &sender{Notifier: n, log: n.Log.With("notification", one.Name), wake: make(chan struct{}, 1), book: newBook(one, func() string { return newKey(one.Name) })}
+	s.book.unread = true
 	for _, other := range all {
 		s.names = append(s.names, other.Name)
 	}
@@ -247,6 +248,15 @@ func newKey(notification string) string {
 func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool) {
 	ticker := n.Clock.NewTicker(readEvery)
 	defer ticker.Stop()
+	var again <-chan time.Time // It fires also while events arrive.
+	read := func() {
+		if again = nil; n.read(ctx, senders) {
+			again = n.Clock.After(readAgain)
+		}
+	}
+	if unread {
+		again = n.Clock.After(readAgain)
+	}
 	for {
 		n.mutex.Lock()
 		inbox, reread, restart, secrets := n.inbox, n.reread, n.restart, n.secrets
@@ -255,6 +265,7 @@ func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool)
 		for _, s := range senders {
 			s.change(func(b *book) {
 				now := n.Clock.Now()
+				b.unread = b.unread || reread
 				for _, o := range inbox {
 					b.observe(o, now, false)
 				}
@@ -265,7 +276,9 @@ func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool)
 		}
 		if reread {
 			n.Log.Warn("too many changes at once for notifications, reading all run records", "limit", maxInbox)
-			unread = n.read(ctx, senders)
+			if again == nil { // Otherwise the failed read is repeated soon.
+				read()
+			}
 		}
 		if restart {
 			for _, s := range senders { // The next senders begin with what is stored.
@@ -273,18 +286,14 @@ func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool)
 			}
 			return
 		}
-		var again <-chan time.Time
-		if unread {
-			again = n.Clock.After(readAgain)
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.wake:
 		case <-ticker.C():
-			unread = n.read(ctx, senders)
+			read()
 		case <-again:
-			unread = n.read(ctx, senders)
+			read()
 		}
 	}
 }
@@ -302,7 +311,10 @@ func usesAny(keys []cleanup.SecretKey, names []string) bool {
 
 // read reads all run records and passes them on. It reports whether that failed.
 func (n *Notifier) read(ctx context.Context, senders []*sender) (failed bool) {
-	found := map[types.UID]bool{}
+	found, began := map[types.UID]bool{}, n.Clock.Now()
+	for _, s := range senders {
+		s.change(func(b *book) { b.readBegins(began) })
+	}
 	options := metav1.ListOptions{LabelSelector: labels.Set{api.LabelRun: "true"}.String(), Limit: pageSize}
 	for {
 		list, err := n.ConfigMaps.List(ctx, options)
@@ -334,7 +346,10 @@ func (n *Notifier) read(ctx context.Context, senders []*sender) (failed bool) {
 		}
 	}
 	for _, s := range senders {
-		s.change(func(b *book) { b.endAbsent(func(uid types.UID) bool { return found[uid] }) })
+		s.change(func(b *book) {
+			b.endAbsent(func(uid types.UID) bool { return found[uid] })
+			b.readEnds(began)
+		})
 	}
 	return false
 }
@@ -347,8 +362,24 @@ func (n *Notifier) await(ctx context.Context, passed <-chan time.Time) {
 	}
 }
 
-func (n *Notifier) sleep(ctx context.Context, d time.Duration) {
+// awaitRestart waits until the config changes or the time has passed. Events do not end it.
+func (n *Notifier) awaitRestart(ctx context.Context, d time.Duration) {
 	timer := n.Clock.NewTimer(d)
 	defer timer.Stop()
-	n.await(ctx, timer.C())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C():
+			return
+		case <-n.wake:
+		}
+		n.mutex.Lock()
+		restart := n.restart
+		n.restart = false
+		n.mutex.Unlock()
+		if restart {
+			return
+		}
+	}
 }

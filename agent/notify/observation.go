@@ -44,7 +44,7 @@ const pauseUID types.UID = "pause"
 
 // ofRun returns the observation that follows from a run record.
 func ofRun(run *api.Run) observation {
-	o := observation{uid: run.NodeUID, node: run.Node, deletedBy: run.Requester(), dryRun: run.DryRun, selected: run.Notifications}
+	o := observation{uid: run.NodeUID, node: run.Node, deletedBy: shorten(run.Requester()), dryRun: run.DryRun, selected: run.Notifications}
 	if run.PlanHash != "" {
 		o.kinds |= started
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// maxStored is the maximum size of all books together, in bytes: a ConfigMap holds 1 MiB.
+// maxStored is the maximum size of all books together, in bytes: a ConfigMap holds 1 MiB, and the API server
+// counts binary data without its base64 encoding.
 const maxStored = 900 << 10
 
 // store keeps the books of all notifications in one ConfigMap, with a key for each. Only the leader writes
@@ -50,19 +51,19 @@ func (s *store) read(ctx context.Context) error {
 	return nil
 }
 
-// get returns the stored text of a notification, "" if there is none.
-func (s *store) get(name string) string {
+// get returns the stored book of a notification, nil if there is none.
+func (s *store) get(name string) []byte {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.current.Data[name]
+	return s.current.BinaryData[name]
 }
 
-// put stores the text of a notification, and removes those of notifications that are not in names.
-func (s *store) put(ctx context.Context, names []string, name, text string) error {
+// put stores the book of a notification, and removes those of notifications that are not in names.
+func (s *store) put(ctx context.Context, names []string, name string, data []byte) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for attempt := 1; ; attempt++ {
-		err := s.write(ctx, names, name, text)
+		err := s.write(ctx, names, name, data)
 		if err == nil {
 			return nil
 		}
@@ -75,13 +76,13 @@ func (s *store) put(ctx context.Context, names []string, name, text string) erro
 	}
 }
 
-func (s *store) write(ctx context.Context, names []string, name, text string) error {
+func (s *store) write(ctx context.Context, names []string, name string, data []byte) error {
 	wanted := s.current.DeepCopy()
-	if wanted.Data == nil {
-		wanted.Data = map[string]string{}
+	if wanted.BinaryData == nil {
+		wanted.BinaryData = map[string][]byte{}
 	}
-	maps.DeleteFunc(wanted.Data, func(key, _ string) bool { return !slices.Contains(names, key) })
-	wanted.Data[name] = text
+	maps.DeleteFunc(wanted.BinaryData, func(key string, _ []byte) bool { return !slices.Contains(names, key) })
+	wanted.BinaryData[name] = data
 	var err error
 	if wanted.ResourceVersion == "" {
 		wanted, err = s.configMaps.Create(ctx, wanted, metav1.CreateOptions{})

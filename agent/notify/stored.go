@@ -1,8 +1,13 @@
 package notify
 
 import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,42 +31,97 @@ func (b *book) match() string {
 	return string(text) + " " + b.settings.NodeSelector.String()
 }
 
-// encode returns the book as JSON of at most limit bytes. It drops groups until it fits: closed ones first,
-// then the oldest.
-func (b *book) encode(now time.Time, limit int) (string, error) {
-	b.seen = now
+// maxDecoded limits a book after decompression, in bytes. A full one with all messages has about 6 MB.
+const maxDecoded = 32 << 20
+
+// encode returns the book as compressed JSON of at most limit bytes, and how many open groups are not in it.
+// The book itself keeps all groups. If they do not fit, the stored members have no messages, then no names:
+// the next leader reads both from the run records. After that, closed groups are left out, then the oldest.
+func (b *book) encode(now time.Time, limit int) (data []byte, omitted int, err error) {
+	if !b.unread {
+		b.seen = now
+	}
 	for _, g := range b.groups {
 		g.Current = g.version == g.reported
 	}
-	for {
-		data, err := json.Marshal(stored{Match: b.match(), Seen: now.UTC(), Groups: append([]*group{}, b.groups...)})
+	groups := slices.Clone(b.groups)
+	for level := 0; ; level++ {
+		data, err := compress(stored{Match: b.match(), Seen: b.seen.UTC(), Groups: groups})
 		if err != nil {
-			return "", fmt.Errorf("encoding the groups of notification %s: %w", b.settings.Name, err)
+			return nil, 0, fmt.Errorf("encoding the groups of notification %s: %w", b.settings.Name, err)
 		}
-		if len(data) <= limit || len(b.groups) == 0 {
-			return string(data), nil
+		if len(data) <= limit || len(groups) == 0 {
+			return data, omitted, nil
 		}
-		if at := slices.IndexFunc(b.groups, func(g *group) bool { return !g.Closed.IsZero() }); at >= 0 {
-			b.groups = slices.Delete(b.groups, at, at+1)
-		} else {
-			b.drop(0, "the groups need more space than the ConfigMap has")
+		switch at := slices.IndexFunc(groups, func(g *group) bool { return !g.Closed.IsZero() }); {
+		case level == 0:
+			groups = reduced(groups, func(m *member) { m.Message = "" })
+		case level == 1:
+			groups = reduced(groups, func(m *member) { m.Node = "" })
+		case at >= 0:
+			groups = slices.Delete(groups, at, at+1)
+		default:
+			groups, omitted = groups[1:], omitted+1
 		}
 	}
 }
 
+// reduced returns copies of the groups with changed members.
+func reduced(groups []*group, change func(*member)) []*group {
+	var result []*group
+	for _, g := range groups {
+		small := *g
+		small.Members = maps.Clone(g.Members)
+		for uid, m := range small.Members {
+			if uid != pauseUID { // It is in no run record.
+				less := *m
+				change(&less)
+				small.Members[uid] = &less
+			}
+		}
+		result = append(result, &small)
+	}
+	return result
+}
+
+func compress(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	writer := gzip.NewWriter(&buffer)
+	if err := json.NewEncoder(writer).Encode(value); err != nil {
+		return nil, err
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
+}
+
+func decompress(data []byte, into any) error {
+	reader, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(reader, maxDecoded))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
 // restore reads a stored book. Without one, or with one for another config, everything that has ended is
-// old. An error means that the text cannot be decoded; then nothing is restored.
-func (b *book) restore(text string, now time.Time) error {
+// old. Times after now are those of a leader whose clock was ahead; they become now. An error means that the
+// data cannot be decoded; then nothing is restored.
+func (b *book) restore(data []byte, now time.Time) error {
 	b.seen = now
-	if text == "" {
+	if len(data) == 0 {
 		return nil
 	}
 	var from stored
-	if err := json.Unmarshal([]byte(text), &from); err != nil {
+	if err := decompress(data, &from); err != nil {
 		return fmt.Errorf("decoding the groups of notification %s: %w", b.settings.Name, err)
 	}
 	if from.Match == b.match() {
-		b.seen = from.Seen
+		b.seen = earliest(from.Seen, now)
 	}
 	for _, g := range from.Groups {
 		if g == nil || g.Key == "" {
@@ -70,7 +130,12 @@ func (b *book) restore(text string, now time.Time) error {
 		for uid, m := range g.Members {
 			if m == nil {
 				delete(g.Members, uid)
+			} else if uid != pauseUID {
+				m.Node = cmp.Or(m.Node, string(uid)) // Until its run record is read.
 			}
+		}
+		for _, at := range []*time.Time{&g.Began, &g.Joined, &g.Sent, &g.Closed} {
+			*at = earliest(*at, now)
 		}
 		if g.Members == nil {
 			g.Members = map[types.UID]*member{}
@@ -84,13 +149,32 @@ func (b *book) restore(text string, now time.Time) error {
 	return nil
 }
 
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// readBegins notes that a read of all run records begins. Until then every end was observed, unless the book
+// is unread.
+func (b *book) readBegins(at time.Time) {
+	if !b.unread {
+		b.seen = latest(b.seen, at)
+	}
+}
+
+// readEnds notes that a read that began at a time has passed on all run records.
+func (b *book) readEnds(began time.Time) {
+	b.unread, b.seen = false, latest(b.seen, began)
+}
+
 // endAbsent ends the members whose run records do not exist any more.
 func (b *book) endAbsent(exists func(types.UID) bool) {
 	for _, g := range b.groups {
 		for uid, m := range g.Members {
 			if !m.Ended && uid != pauseUID && m.Kinds&unprotected == 0 && !exists(uid) {
-				m.Ended = true
-				g.version++
+				g.end(m)
 			}
 		}
 	}
