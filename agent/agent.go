@@ -156,7 +156,7 @@ func Run(ctx context.Context, options Options) error {
 	})
 	meters.Controller(nodes.Stats)
 	checks := status.NewHealthChecker(status.HealthOptions{
-		Config: settings.Current, Executor: engine, Publisher: published, Metrics: meters, Clock: clock, Log: options.Log,
+		Config: settings.Current, Executor: engine, Publisher: published, Undelivered: notifier.Undelivered, Metrics: meters, Clock: clock, Log: options.Log,
 	})
 	policy := admissionpolicy.New(admissionpolicy.Options{Client: kube.Leading, Config: settings.Current, Clock: clock, Log: options.Log})
 

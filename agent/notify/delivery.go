@@ -178,6 +178,7 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 		}
 		s.book.delivered(m, reference, now)
 		s.Metrics.NotificationDelivered(settings.Name, settings.Plugin)
+		s.setUndelivered(settings.Name, nil)
 		return true
 	}
 	wanted, _ := cleanup.RetryDelay(err)
@@ -187,8 +188,10 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	// A Secret that was written during the try, or another content, may have fixed it.
 	permanent := cleanup.IsPermanent(err) && s.book.causes == m.causes && m.group.version == m.version
 	delay := s.book.fail(m.group, now, wanted, permanent, s.Random())
-	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second), "permanent", permanent, "err", s.Redact(err.Error()))
+	reason := s.Redact(err.Error())
+	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second).String(), "permanent", permanent, "err", reason)
 	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
+	s.setUndelivered(settings.Name, fmt.Errorf("not delivered, next try at %s: %s", now.Add(delay).UTC().Format(time.TimeOnly+" UTC"), reason))
 	return false
 }
 

@@ -118,6 +118,9 @@ func TestFailedMessageIsRepeated(t *testing.T) {
 	if second.ID != first.ID || after < firstBackoff || after > 2*firstBackoff {
 		t.Errorf("after %s: %s, first %s", after, second.ID, first.ID)
 	}
+	if err := o.Undelivered("ops"); err == nil || !strings.Contains(err.Error(), "not delivered, next try at 0") || !strings.Contains(err.Error(), "no such token: [secret]") {
+		t.Errorf("after the first failure: %v", err)
+	}
 	second.answer <- cleanup.RetryAfter(errors.New("429"), time.Minute)
 	third, after := o.next()
 	if after < time.Minute || after > 2*time.Minute {
@@ -137,6 +140,9 @@ func TestFailedMessageIsRepeated(t *testing.T) {
 		t.Errorf("after %s, the last message is %+v", after, last.Notification)
 	}
 	last.answer <- nil
+	for o.Undelivered("ops") != nil { // The sender handles the answer.
+		<-time.After(time.Millisecond)
+	}
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	if said := o.logs.String(); strings.Contains(said, "hunter2") || !strings.Contains(said, "[secret]") || !strings.Contains(said, "plugin panicked") {

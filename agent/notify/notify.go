@@ -84,13 +84,30 @@ type Notifier struct {
 	secrets         []string
 	// pause is the newest observation about a pause, nil if there is none.
 	pause *observation
+	// undelivered are the errors of the notifications whose newest message was not delivered, by name.
+	undelivered map[string]error
+}
+
+// Undelivered returns why the newest message of a notification was not delivered, nil if it was, or if there
+// was none since this agent leads or the config has changed. The error holds no secret.
+func (n *Notifier) Undelivered(name string) error {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.undelivered[name]
+}
+
+// setUndelivered records the result of a delivery.
+func (n *Notifier) setUndelivered(name string, err error) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.undelivered[name] = err
 }
 
 // New returns a Notifier that sends nothing until Run is called.
 func New(options Options) *Notifier {
 	return &Notifier{
 		Options: options, store: &store{configMaps: options.ConfigMaps, namespace: options.Namespace},
-		wake: make(chan struct{}, 1), inbox: map[types.UID]observation{},
+		wake: make(chan struct{}, 1), inbox: map[types.UID]observation{}, undelivered: map[string]error{},
 	}
 }
 
@@ -208,6 +225,9 @@ func (n *Notifier) runSenders(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
+	n.mutex.Lock()
+	clear(n.undelivered) // Their plugins and receivers may be other ones now.
+	n.mutex.Unlock()
 	var senders []*sender
 	for _, one := range settings {
 		senders = append(senders, n.newSender(one, settings))

@@ -34,9 +34,11 @@ type HealthOptions struct {
 	Config    func() *config.Config
 	Executor  *executor.Executor
 	Publisher *Publisher
-	Metrics   Metrics
-	Clock     clock.WithTicker
-	Log       *slog.Logger
+	// Undelivered returns why the newest message of a notification was not delivered, nil if it was.
+	Undelivered func(notification string) error
+	Metrics     Metrics
+	Clock       clock.WithTicker
+	Log         *slog.Logger
 }
 
 // HealthChecker checks the health of the plugins of every step and notification, and publishes it in the
@@ -180,6 +182,10 @@ func (h *HealthChecker) assess(result executor.Health, previous []api.PluginHeal
 func (h *HealthChecker) assessNotifications(results []executor.NotificationHealth, previous []api.NotificationHealth, now metav1.Time) []api.NotificationHealth {
 	var all []api.NotificationHealth
 	for _, result := range results {
+		// A receiver can pass the health check, and refuse every message.
+		if err := h.Undelivered(result.Notification.Name); err != nil && result.Err == nil {
+			result.Checks, result.Err = true, err
+		}
 		health := api.NotificationHealth{Notification: result.Notification.Name, Plugin: result.Notification.Plugin, Checks: result.Checks}
 		if result.Checks {
 			health.CheckedAt = &now
