@@ -73,20 +73,20 @@ func (g *targetGroups) Deregister(ctx context.Context, group string, targets []a
 		input.Targets = append(input.Targets, described)
 	}
 	_, err = client.DeregisterTargets(ctx, input)
+	if invalid := (*types.InvalidTargetException)(nil); errors.As(err, &invalid) {
+		return nil // An instance that is terminated: AWS removes it from the list.
+	}
 	return classifyGroup(err)
 }
 
 // classifyGroup is classify for errors about target groups.
 func classifyGroup(err error) error {
 	var notFound *types.TargetGroupNotFoundException
-	var invalid *types.InvalidTargetException
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &notFound):
 		return awstargetgroups.ErrNotFound
-	case errors.As(err, &invalid):
-		return nil // The instance is terminated or not registered.
 	}
 	return classify(err)
 }

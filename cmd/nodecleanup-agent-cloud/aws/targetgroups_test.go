@@ -95,6 +95,7 @@ func TestErrorsOfAWSAreClassified(t *testing.T) {
 		"AccessDenied":          {403, false, 0},
 		"ExpiredToken":          {403, false, 0},
 		"ValidationError":       {400, true, 0},
+		"InvalidTarget":         {400, false, 0}, // No list is no empty list.
 		"ServiceUnavailable":    {503, false, 0},
 		"RequestLimitExceeded":  {400, false, throttledFor},
 		"UnrecognizedException": {400, false, 0},

@@ -28,8 +28,11 @@ type options struct {
 	// Exclude sets the label `node.kubernetes.io/exclude-from-external-load-balancers` on the Node first, so that
 	// no controller registers the Node again.
 	Exclude bool `json:"exclude"`
+	// ByAddress also deregisters targets that are IP addresses of the Node. A kubelet reports the addresses of
+	// its Node, so one that is compromised can name those of another Node.
+	ByAddress bool `json:"byAddress"`
 	// Settle is a wait after the targets are drained. A Network Load Balancer can send connections to a target
-	// for about two minutes after that.
+	// for about two minutes after that. At most 15m.
 	Settle metav1.Duration `json:"settle"`
 }
 

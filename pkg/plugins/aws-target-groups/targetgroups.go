@@ -112,9 +112,11 @@ func (p *plugin) targets(ctx context.Context, group string, node *corev1.Node) (
 		return nil, fmt.Errorf("listing the targets of target group %s: %w", shortName(group), err)
 	}
 	is := map[string]bool{instanceOf(node): true}
-	for _, address := range node.Status.Addresses {
-		if address.Type == corev1.NodeInternalIP || address.Type == corev1.NodeExternalIP {
-			is[address.Address] = true
+	if p.ByAddress {
+		for _, address := range node.Status.Addresses {
+			if address.Type == corev1.NodeInternalIP || address.Type == corev1.NodeExternalIP {
+				is[address.Address] = true
+			}
 		}
 	}
 	var own []Target
@@ -139,7 +141,8 @@ func (p *plugin) settle(ctx context.Context, target cleanup.Target, waited bool)
 			return err
 		}
 	}
-	remaining := p.Settle.Duration - p.clock.Since(since)
+	// A time in the future was recorded with another clock.
+	remaining := min(p.Settle.Duration, p.Settle.Duration-p.clock.Since(since))
 	if remaining <= 0 {
 		return nil
 	}

@@ -140,7 +140,13 @@ func TestExactlyTheTargetsOfTheNodeAreDeregistered(t *testing.T) {
 		api: {{ID: "10.0.0.1", Port: 443, AvailabilityZone: "all", State: "healthy"}, {ID: "10.0.0.2", Port: 443, State: "healthy"}},
 	}}
 	node := instance("a")
-	plugin := bind(t, service, []*corev1.Node{node}, newInstant(), `{"targetGroups":["`+web+`","`+api+`"],"exclude":false}`)
+	both := `{"targetGroups":["` + web + `","` + api + `"],"exclude":false`
+	// A kubelet can report any address, so addresses count on request only.
+	byInstance := &elb{drains: true, groups: map[string][]Target{web: nil, api: slices.Clone(service.groups[api])}}
+	if err := bind(t, byInstance, nil, newInstant(), both+`}`).Cleanup(t.Context(), targetOf(node)); err != nil || byInstance.changes != 0 {
+		t.Errorf("%d targets were deregistered by their address, %v", byInstance.changes, err)
+	}
+	plugin := bind(t, service, []*corev1.Node{node}, newInstant(), both+`,"byAddress":true}`)
 	if err := plugin.Cleanup(t.Context(), targetOf(node)); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +196,13 @@ func TestTheSettleTimeContinuesAfterARestart(t *testing.T) {
 	}
 	if len(now.waits) != 1 || now.waits[0] < 89*time.Second || now.waits[0] > 91*time.Second {
 		t.Errorf("after the restart it waited %v", now.waits)
+	}
+	// Another agent with a clock a day ahead has recorded the time.
+	now = newInstant()
+	target.Outputs = map[string]map[string]string{"lb": {drainedAt: now.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)}}
+	plugin = bind(t, service, nil, now, `{"targetGroups":["`+web+`"],"exclude":false,"settle":"2m"}`)
+	if err := plugin.Cleanup(t.Context(), target); err != nil || !slices.Equal(now.waits, []time.Duration{2 * time.Minute}) {
+		t.Errorf("with a time in the future it waited %v, %v", now.waits, err)
 	}
 	// A target that was registered again begins the wait again.
 	service.register(web, "i-a", 80)

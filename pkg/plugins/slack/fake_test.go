@@ -49,8 +49,9 @@ type posted struct {
 type block struct {
 	Type string `json:"type"`
 	Text struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
+		Type     string `json:"type"`
+		Text     string `json:"text"`
+		Verbatim bool   `json:"verbatim"`
 	} `json:"text"`
 }
 

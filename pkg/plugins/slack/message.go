@@ -20,15 +20,16 @@ func escape(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
 }
 
-// document returns a message with the text in blocks. The text beside the blocks is what notifications of
+// document returns a message with the text in blocks. They are verbatim: Slack makes no links and no mentions
+// of what only looks like one, such as the name of a channel in the log of a container. The text beside the blocks is what notifications of
 // devices show.
 func document(text string) map[string]any {
 	var blocks []map[string]any
 	for _, part := range split(text) {
-		blocks = append(blocks, map[string]any{"type": "section", "text": map[string]any{"type": "mrkdwn", "text": part}})
+		blocks = append(blocks, map[string]any{"type": "section", "text": map[string]any{"type": "mrkdwn", "text": part, "verbatim": true}})
 	}
 	first, _, _ := strings.Cut(text, "\n")
-	return map[string]any{"text": cut(first, maxSection), "blocks": blocks}
+	return map[string]any{"text": cut(first, maxSection), "blocks": blocks, "parse": "none"}
 }
 
 // split returns the text in parts of at most maxSection characters, which end at the end of a line if

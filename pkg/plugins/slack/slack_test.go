@@ -81,7 +81,7 @@ func TestALabelCannotMentionAChannel(t *testing.T) {
 	if err := w.bind(t, byHook+`,"message":"${node.labels['team']}"`).Cleanup(t.Context(), target); err != nil {
 		t.Fatal(err)
 	}
-	if text := w.messages()[0].Blocks[0].Text.Text; text != "&lt;!channel&gt; &amp; co" {
+	if text := w.messages()[0].Blocks[0].Text; text.Text != "&lt;!channel&gt; &amp; co" || !text.Verbatim {
 		t.Error(text)
 	}
 }
