@@ -96,12 +96,12 @@ func check(t *testing.T, options conformance.Options, skipped ...string) {
 func TestPythonExample(t *testing.T) {
 	environment, client := certificate(t)
 	service := start(t, "https", append(environment, "TOKEN=token-1", "TICKETS="+t.TempDir()), "python3", "python/tickets.py")
-	check(t, conformance.Options{URL: service, Client: client, Token: "token-1", Params: []byte(`{"autoApprove":true}`)})
+	check(t, conformance.Options{URL: service, Client: client, Token: "token-1", Params: []byte(`{"autoApprove":true}`)}, "notify")
 }
 
 func TestShellExample(t *testing.T) {
 	service := start(t, "http", []string{"TOKEN=token-1", "INVENTORY=" + t.TempDir()}, "python3", "shell/wrapper.py", "shell/cleanup.sh")
-	check(t, conformance.Options{URL: service, Token: "token-1"}, "preview", "verify")
+	check(t, conformance.Options{URL: service, Token: "token-1"}, "preview", "verify", "notify")
 }
 
 func TestGoExample(t *testing.T) {
@@ -111,10 +111,10 @@ func TestGoExample(t *testing.T) {
 	}
 	environment, client := certificate(t)
 	service := start(t, "https", append(environment, "HMAC_SECRET=secret-1"), binary)
-	check(t, conformance.Options{URL: service, Client: client, HMACSecret: []byte("secret-1")})
+	check(t, conformance.Options{URL: service, Client: client, HMACSecret: []byte("secret-1")}, "notify")
 }
 
 func TestShortPythonExample(t *testing.T) {
 	service := start(t, "http", []string{"TOKEN=token-1", "BACKUPS=" + t.TempDir()}, "python3", "python/backup.py")
-	check(t, conformance.Options{URL: service, Token: "token-1", Params: []byte(`{"skip":true}`)}, "preview", "verify")
+	check(t, conformance.Options{URL: service, Token: "token-1", Params: []byte(`{"skip":true}`)}, "preview", "verify", "notify")
 }
