@@ -237,6 +237,10 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.run = nil
 			f.node.Status.Conditions[0] = api.CleanupCondition(api.Pending, "waiting for one of 50 other cleanups", ago(time.Minute))
 		}, "waiting"},
+		"waiting-for-the-agent": {func(f *found) {
+			f.run, f.node.Status.Conditions, f.node.DeletionTimestamp = nil, nil, ptr.To(ago(75*time.Second))
+			f.agent.Leadership.Lease.Spec.AcquireTime = ptr.To(metav1.NewMicroTime(night.Add(-10 * time.Second)))
+		}, "waiting"},
 		"budget-with-enough-others": {func(f *found) {
 			draining(f)
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", func(*corev1.Pod) {})}, []policyv1.PodDisruptionBudget{budget(2, 2)}

@@ -37,11 +37,20 @@ func waiting(f *found, now time.Time) *printer.Cause {
 	if now.Sub(since) < onItsWay {
 		return nil
 	}
+	logs := inspect.Logs(f.namespace, "--tail=-1 | grep "+f.name)
+	condition := api.CleanupConditionOf(f.node)
+	if f.run == nil && condition == nil && f.agent != nil {
+		text = fmt.Sprintf("no agent has acted on the node since its deletion %s ago, although the agent is available", printer.Age(now.Sub(since)))
+		if lease := f.agent.Leadership.Lease; lease != nil && lease.Spec.AcquireTime != nil {
+			text += fmt.Sprintf("; its leader has led for %s", printer.Age(now.Sub(lease.Spec.AcquireTime.Time)))
+		}
+		return cause("waiting", text, "wait a minute for the node's Event CleanupStarted; if there is none, see why: "+logs, bypass(f))
+	}
 	if text == "" {
 		text = "the node was deleted " + printer.Age(now.Sub(since)) + " ago"
-		if condition := api.CleanupConditionOf(f.node); condition != nil {
+		if condition != nil {
 			text += strings.TrimSuffix(fmt.Sprintf(", and its cleanup is %s: %s", condition.Reason, condition.Message), ": ")
 		}
 	}
-	return cause("waiting", text, inspect.Logs(f.namespace, "--tail=-1 | grep "+f.name), bypass(f))
+	return cause("waiting", text, logs, bypass(f))
 }
