@@ -41,7 +41,7 @@ func admission(ctx context.Context, s *subject) result {
 	selected := s.dryCreate(ctx, chosen)
 	switch {
 	case selected.err != nil && api.FailureOf(selected.err).Name == api.WebhookHook:
-		return failed(selected.err.Error(), s.webhookRemedy(status))
+		return failed(selected.err.Error(), s.webhookRemedy(status, selected.err.Error()))
 	case selected.lacks("create nodes") != nil:
 		return skip(selected.lacks("create nodes"))
 	case selected.err != nil:
@@ -50,7 +50,8 @@ func admission(ctx context.Context, s *subject) result {
 		// The agent may protect only Nodes that the nodeSelector of an earlier config selects.
 		return skip(errors.New("not tested: without a readable and valid config, the nodeSelector is not known"))
 	case !selected.finalizer:
-		return failed("missing: neither the policy nor the webhook added it. "+s.cause(ctx, s.mutatingTrust())+"The agent adds the finalizer later", s.webhookRemedy(status))
+		cause := s.cause(ctx, s.mutatingTrust())
+		return failed("missing: neither the policy nor the webhook added it. "+cause+"The agent adds the finalizer later", s.webhookRemedy(status, cause))
 	case selected.answered && slices.Contains(status.Admission.Ways, "policy"):
 		return warn("the webhook adds it, but the policy does not: new nodes join without the finalizer while no agent runs",
 			"apply the policy again: "+inspect.Reinstall(status.Agent))
@@ -62,7 +63,7 @@ func admission(ctx context.Context, s *subject) result {
 		return pass("the policy adds it")
 	}
 	if cause := s.cause(ctx, s.mutatingTrust()); cause != "" {
-		return failed("the policy adds it, but the API server cannot call the webhook. "+cause, s.webhookRemedy(status))
+		return failed("the policy adds it, but the API server cannot call the webhook. "+cause, s.webhookRemedy(status, cause))
 	}
 	if selector.Matches(labels.Set{}) {
 		return pass("the policy adds it; the webhook cannot be tested, because the API server does not call it for a node that has the finalizer")
@@ -76,7 +77,7 @@ func admission(ctx context.Context, s *subject) result {
 	case !version.Fits(version.Version, status.Agent.Version):
 		return skip(errors.New("the policy adds it; the webhook was not tested: " + otherVersion(status)))
 	}
-	return failed("the policy adds it, but the API server got no answer from the webhook "+api.WebhookHook+hidden, s.webhookRemedy(status))
+	return failed("the policy adds it, but the API server got no answer from the webhook "+api.WebhookHook+hidden, s.webhookRemedy(status, ""))
 }
 
 // hidden is why a client does not see the error of a webhook with failurePolicy Ignore.
@@ -112,7 +113,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	case denied.Name == api.GuardHook && denied.Kind == api.WebhookDenied:
 		return pass(fmt.Sprintf("it denied a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case denied.Name == api.GuardHook:
-		return failed(fmt.Sprintf("%v, so %s", answer.err, guardFails(status)), s.webhookRemedy(status))
+		return failed(fmt.Sprintf("%v, so %s", answer.err, guardFails(status)), s.webhookRemedy(status, answer.err.Error()))
 	case answer.answered:
 		return pass(fmt.Sprintf("it answered a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case missing != nil:
@@ -124,7 +125,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	if cause == "" && !version.Fits(version.Version, status.Agent.Version) {
 		return skip(errors.New("it was not tested: " + otherVersion(status)))
 	}
-	return failed(fmt.Sprintf("the API server got no answer from it to a dry-run deletion of node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status))
+	return failed(fmt.Sprintf("the API server got no answer from it to a dry-run deletion of node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status, cause))
 }
 
 // maxNodes limits how many Nodes are read to find a protected one.

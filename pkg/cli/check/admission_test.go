@@ -154,6 +154,22 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 	}
 }
 
+func TestRemedyFitsTheFaultOfTheWebhook(t *testing.T) {
+	const restart, connection = "publish the CA again", "check that no NetworkPolicy, firewall or proxy blocks"
+	for fault, want := range map[string]string{
+		"The CA bundle does not match: x509: certificate signed by unknown authority.":    restart,
+		`failed calling webhook "x": tls: failed to verify certificate: x509: unknown`:    restart,
+		`failed calling webhook "x": dial tcp 10.0.0.1:1234: connect: connection refused`: connection,
+		`failed calling webhook "x": context deadline exceeded`:                           connection,
+		"": connection,
+	} {
+		s := newSubject(func(*printer.Status) {})
+		if got := s.webhookRemedy(s.status, fault); !strings.HasPrefix(got, want) {
+			t.Errorf("%q: the remedy is %q", fault, got)
+		}
+	}
+}
+
 func TestDryRunCreationTestsTheFinalizer(t *testing.T) {
 	const creation = "POST /api/v1/nodes"
 	bare := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "x"}}

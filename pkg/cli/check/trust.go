@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -84,8 +85,8 @@ func (s *subject) certificateFromFile() bool {
 }
 
 // webhookRemedy returns how to find out why the API server does not reach the webhooks, and
-// how to repair it.
-func (s *subject) webhookRemedy(status *printer.Status) string {
+// how to repair it. The fault is what is known of the cause, and may be empty.
+func (s *subject) webhookRemedy(status *printer.Status, fault string) string {
 	switch {
 	case status.Agent.Stopped:
 		return inspect.ScaleUp(s.namespace)
@@ -98,5 +99,9 @@ func (s *subject) webhookRemedy(status *printer.Status) string {
 	case status.Agent.Outside:
 		return "start the agent outside the cluster again (make run-local), which publishes its CA"
 	}
-	return fmt.Sprintf("publish the CA again: kubectl -n %s rollout restart deployment/%s", s.namespace, api.Agent)
+	if strings.Contains(fault, "x509: ") { // The prefix of every error of crypto/x509.
+		return fmt.Sprintf("publish the CA again: kubectl -n %s rollout restart deployment/%s", s.namespace, api.Agent)
+	}
+	return fmt.Sprintf("check that no NetworkPolicy, firewall or proxy blocks the API server's connections to the agent: kubectl -n %s get endpointslices -l %s=%s",
+		s.namespace, discoveryv1.LabelServiceName, api.Agent)
 }
