@@ -71,3 +71,14 @@ func TestManifestGrantsRulesInNamespaces(t *testing.T) {
 		t.Error("grants without rules are not empty")
 	}
 }
+
+func TestAddGrantsEachRightOnce(t *testing.T) {
+	pods := func(verbs ...string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: verbs}}
+	}
+	grants := Grants{"": pods("list", "watch")}
+	grants.Add(Grants{"": pods("list"), "ops": pods("get")})
+	if want := (Grants{"": pods("list", "watch"), "ops": pods("get")}); !reflect.DeepEqual(grants, want) {
+		t.Errorf("got %v, want %v", grants, want)
+	}
+}

@@ -182,9 +182,13 @@ func Reported(rules []rbacv1.PolicyRule, byNamespace map[string][]rbacv1.PolicyR
 	return grants
 }
 
-// Add adds the rules of other grants.
+// Add adds the rules of other grants. A right that both grant is in the result once.
 func (g Grants) Add(other Grants) {
 	for namespace, rules := range other {
-		g[namespace] = append(slices.Clip(g[namespace]), rules...)
+		var rights []Right
+		for _, rule := range slices.Concat(g[namespace], rules) {
+			rights = append(rights, Of(rule, namespace)...)
+		}
+		g[namespace] = Rules(rights)
 	}
 }
