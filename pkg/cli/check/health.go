@@ -36,10 +36,8 @@ func (s *subject) stale(status *printer.Status) string {
 	return fmt.Sprintf("as of the last leader, %s ago", printer.Age(s.now().Sub(at.Time)))
 }
 
-// lacksOwnRights reports whether a role or binding is missing that the agent needs with every config.
-// Without the role of the steps, it still writes its status and reads nodes.
 func lacksOwnRights(status *printer.Status) bool {
-	return slices.ContainsFunc(status.Agent.MissingGrants, func(missing string) bool { return !strings.Contains(missing, " "+api.AgentSteps+" ") })
+	return inspect.LacksOwnRights(status.Agent.MissingGrants)
 }
 
 // certificate checks the CA of both webhooks. A webhook that the install omits has none.
@@ -59,7 +57,7 @@ func certificate(ctx context.Context, s *subject) result {
 		return failed(admission.Problem, hint)
 	case !slices.Contains(admission.Ways, "webhook"):
 		byPolicy = "no webhook for new nodes (--admission=policy)"
-		if guard.Health == printer.Broken {
+		if guard.Health == printer.Broken && guard.Problem != "" {
 			return failed("delete guard: "+guard.Problem, hint)
 		}
 	}

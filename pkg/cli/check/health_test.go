@@ -83,6 +83,14 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"certificate, no agent answers": {bind(t, certificate), func(s *printer.Status) {
 			s.Guard.Health, s.Guard.NoAnswer = printer.Broken, "no agent answers"
 		}, printer.Pass, "valid 48d"},
+		"metrics, no rights": {bind(t, metrics), powerless, printer.Skip, "there is no running pod of the agent"},
+		"metrics, no agent":  {bind(t, metrics), func(s *printer.Status) { s.Agent = printer.Agent{Health: printer.Missing} }, printer.Skip, "no agent runs in the cluster"},
+		"metrics, not ready": {bind(t, metrics), withoutLeader, printer.Skip, "no pod of the agent is ready"},
+		"certificate, by the policy, no rights": {bind(t, certificate), func(s *printer.Status) {
+			policyAlone(s)
+			powerless(s)
+			s.Guard.Health, s.Guard.NoAnswer = printer.Broken, "the agent lacks rights"
+		}, printer.Pass, "valid 48d"},
 		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
 		"plugins, no rights": {bind(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
 		"cleanups, no rights": {bind(t, cleanups), func(s *printer.Status) {

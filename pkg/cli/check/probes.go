@@ -148,8 +148,11 @@ func metrics(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(err)
 	}
-	if status.Agent.Outside || status.Agent.Health.Bad() {
+	switch agent := status.Agent; {
+	case agent.Outside || agent.Health == printer.Missing:
 		return skip(errors.New("no agent runs in the cluster"))
+	case agent.Ready == 0:
+		return skip(errors.New("no pod of the agent is ready"))
 	}
 	pods, err := s.client.CoreV1().Pods(s.namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: labels.Set{api.LabelName: api.LabelNameValue}.String(), FieldSelector: "status.phase=Running",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,7 +31,7 @@ func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) 
 
 // missingGrants describes the roles and bindings of the agent that do not exist, and the bindings that
 // do not name its service account. It skips what the caller may not read. The role of the steps may be
-// absent unless a step lacks rights.
+// absent unless its binding exists or a step lacks rights.
 func missingGrants(ctx context.Context, client kubernetes.Interface, namespace string, stepLacksRights bool) ([]string, error) {
 	rbac, options := client.RbacV1(), metav1.GetOptions{}
 	var missing []string
@@ -48,22 +49,27 @@ func missingGrants(ctx context.Context, client kubernetes.Interface, namespace s
 		}
 		return err == nil
 	}
-	clusterBinding := func(name string) {
-		binding, err := rbac.ClusterRoleBindings().Get(ctx, name, options)
-		add("ClusterRoleBinding "+name, faultOf(binding.Subjects, namespace), err)
-	}
-	clusterBinding(api.Agent)
-	_, err := rbac.ClusterRoles().Get(ctx, api.Agent, options)
+	clusterBinding, err := rbac.ClusterRoleBindings().Get(ctx, api.Agent, options)
+	add("ClusterRoleBinding "+api.Agent, faultOf(clusterBinding.Subjects, namespace), err)
+	_, err = rbac.ClusterRoles().Get(ctx, api.Agent, options)
 	add("ClusterRole "+api.Agent, "", err)
+	stepsBinding, unbound := rbac.ClusterRoleBindings().Get(ctx, api.AgentSteps, options)
 	_, err = rbac.ClusterRoles().Get(ctx, api.AgentSteps, options)
-	if exists := !apierrors.IsNotFound(err); (exists || stepLacksRights) && add("ClusterRole "+api.AgentSteps, "", err) {
-		clusterBinding(api.AgentSteps)
+	needed := stepLacksRights || unbound == nil && stepsBinding.RoleRef.Name == api.AgentSteps
+	if exists := !apierrors.IsNotFound(err); (exists || needed) && add("ClusterRole "+api.AgentSteps, "", err) {
+		add("ClusterRoleBinding "+api.AgentSteps, faultOf(stepsBinding.Subjects, namespace), unbound)
 	}
 	binding, err := rbac.RoleBindings(namespace).Get(ctx, api.Agent, options)
 	add(fmt.Sprintf("RoleBinding %s/%s", namespace, api.Agent), faultOf(binding.Subjects, namespace), err)
 	_, err = rbac.Roles(namespace).Get(ctx, api.Agent, options)
 	add(fmt.Sprintf("Role %s/%s", namespace, api.Agent), "", err)
 	return missing, failed
+}
+
+// LacksOwnRights reports whether a role or binding is missing that the agent needs with every config.
+// Without the role of the steps, it still writes its status and reads nodes.
+func LacksOwnRights(missingGrants []string) bool {
+	return slices.ContainsFunc(missingGrants, func(missing string) bool { return !strings.Contains(missing, " "+api.AgentSteps+" ") })
 }
 
 // faultOf returns why a binding with these subjects grants the agent nothing, empty if it does.

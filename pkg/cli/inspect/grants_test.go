@@ -25,7 +25,7 @@ func TestMissingGrants(t *testing.T) {
 	elsewhere := clusterBinding.DeepCopy()
 	elsewhere.Subjects = to("other")
 	steps := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps}}
-	stepsBinding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps}, Subjects: to("ns")}
+	stepsBinding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps}, Subjects: to("ns"), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: api.AgentSteps}}
 	for name, test := range map[string]struct {
 		objects []runtime.Object
 		// hidden are the resources that the caller may not read.
@@ -42,6 +42,7 @@ func TestMissingGrants(t *testing.T) {
 		"no Role":                         {objects: []runtime.Object{clusterRole, clusterBinding, binding}, want: []string{"Role ns/nodecleanup-agent does not exist"}},
 		"no binding of the steps":         {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, steps}, want: []string{"ClusterRoleBinding nodecleanup-agent-steps does not exist"}},
 		"no role of the steps":            {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}, lacks: true, want: []string{"ClusterRole nodecleanup-agent-steps does not exist"}},
+		"binding of the steps, no role":   {objects: []runtime.Object{clusterRole, clusterBinding, role, binding, stepsBinding}, want: []string{"ClusterRole nodecleanup-agent-steps does not exist"}},
 		"rights of steps in another role": {objects: []runtime.Object{clusterRole, clusterBinding, role, binding}},
 		"bound to another account":        {objects: []runtime.Object{clusterRole, elsewhere, role, binding}, want: []string{"ClusterRoleBinding nodecleanup-agent does not name service account ns/nodecleanup-agent"}},
 		"the rights of a viewer":          {objects: []runtime.Object{clusterBinding}, hidden: []string{"clusterroles", "roles", "rolebindings"}},

@@ -172,12 +172,19 @@ func repair(object metav1.Object, field string) string {
 // assessAnswer marks the webhooks that no agent answers. With the policy inside the API server, new nodes
 // are protected all the same.
 func assessAnswer(view *printer.Status, s *Snapshot) {
+	guard, follows := &view.Guard, unguarded
+	if guard.FailurePolicy == string(admissionv1.Fail) {
+		follows = "every deletion of a node is refused"
+	}
 	why, remedy := "", ""
 	switch agent := view.Agent; {
 	case agent.Health == printer.Missing, s.Deployment != nil && agent.Ready == 0, agent.Outside && !agent.HasLeader:
 		// The agent's own problem and remedy say why.
 	case s.Unreached != nil:
 		why, remedy = ": "+s.Unreached.Problem, s.Unreached.Remedy
+	case LacksOwnRights(s.MissingGrants) && works(guard.Health):
+		guard.Health, guard.NoAnswer = printer.Broken, "the agent lacks rights and cannot evaluate a deletion, so "+follows
+		return
 	default:
 		return
 	}
@@ -190,11 +197,7 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 			admission.Health = printer.Broken
 		}
 	}
-	if guard := &view.Guard; works(guard.Health) {
-		follows := unguarded
-		if guard.FailurePolicy == string(admissionv1.Fail) {
-			follows = "every deletion of a node is refused"
-		}
+	if works(guard.Health) {
 		guard.Health, guard.NoAnswer, guard.Remedy = printer.Broken, "no agent answers, so "+follows+why, remedy
 	}
 }
