@@ -39,7 +39,7 @@ type NotificationHealth struct {
 }
 
 func (n NotificationHealth) plugin() PluginHealth {
-	return PluginHealth{Health: n.Health, Error: n.Error, HealthyAt: n.HealthyAt}
+	return PluginHealth{Health: n.Health, Error: n.Error, CheckedAt: n.CheckedAt, HealthyAt: n.HealthyAt}
 }
 
 func (p PluginHealth) problem(now time.Time) string {
@@ -52,6 +52,14 @@ func (p PluginHealth) problem(now time.Time) string {
 		return p.Error
 	}
 	return fmt.Sprintf("%s, last ok %s ago", p.Error, Age(now.Sub(p.HealthyAt.Time)))
+}
+
+// dated is the problem with the age of the health check that found it, if there was one.
+func (p PluginHealth) dated(now time.Time) string {
+	if p.CheckedAt == nil {
+		return p.problem(now)
+	}
+	return fmt.Sprintf("%s, checked %s ago", p.problem(now), Age(now.Sub(p.CheckedAt.Time)))
 }
 
 // Plugins is the view of how the plugin of each step is.

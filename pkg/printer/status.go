@@ -269,7 +269,7 @@ func (s *Status) failing() string {
 	var failing []string
 	for _, plugin := range s.Plugins {
 		if plugin.Error != "" {
-			failing = append(failing, plugin.Step+" ("+plugin.problem(s.Time.Time)+")")
+			failing = append(failing, plugin.Step+" ("+plugin.dated(s.Time.Time)+")")
 		}
 	}
 	if len(failing) == 0 {
@@ -283,7 +283,7 @@ func (s *Status) failingNotifications() string {
 	var failing []string
 	for _, one := range s.Notifications {
 		if one.Error != "" {
-			failing = append(failing, one.Notification+" ("+one.plugin().problem(s.Time.Time)+")")
+			failing = append(failing, one.Notification+" ("+one.plugin().dated(s.Time.Time)+")")
 		}
 	}
 	if len(failing) == 0 {

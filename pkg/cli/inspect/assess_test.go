@@ -131,6 +131,11 @@ func TestStatusGolden(t *testing.T) {
 			s.Status.Brake = api.Brake{Since: ptr.To(metav1.NewTime(night.Add(-12 * time.Minute))), Reason: "41 of 200 protected nodes are terminating (limit 20%)"}
 			s.Status.Pause = api.Pause{By: "alice", At: night.Add(-time.Minute)}
 		}, true},
+		"plugin-failed": {func(s *Snapshot) {
+			ago := func(age time.Duration) *metav1.Time { return ptr.To(metav1.NewTime(night.Add(-age))) }
+			s.Status.Plugins = []api.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Checks: true, Error: "connection refused", CheckedAt: ago(20 * time.Second), HealthyAt: ago(80 * time.Second)}}
+			s.Status.Notifications = []api.NotificationHealth{{Notification: "ops", Plugin: "http", Checks: true, Error: "connection refused", CheckedAt: ago(10 * time.Second)}}
+		}, false},
 		"outside-the-windows": {func(s *Snapshot) {
 			s.Status.Brake = api.Brake{WindowOpensAt: ptr.To(metav1.NewTime(night.Add(2 * time.Hour)))}
 		}, true},
