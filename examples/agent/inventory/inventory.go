@@ -61,10 +61,10 @@ type machine struct {
 	State string `json:"state"`
 }
 
-// Cleanup implements cleanup.Plugin. It is idempotent: to mark a machine twice is not an error.
+// Cleanup implements cleanup.Plugin. It is idempotent: marking a machine twice is not an error.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	_, err := p.call(ctx, http.MethodPatch, p.path(target), machine{State: retired}, nil)
-	return err // The machine may be unknown to the inventory: then there is nothing to do.
+	return err // If the inventory does not know the machine, there is nothing to do.
 }
 
 // Verify implements cleanup.Verifier: before the agent releases the Node, it asks whether the machine is still
@@ -78,11 +78,12 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	return fmt.Sprintf("the state of the machine is %q", current.State), nil
 }
 
-// CheckHealth implements cleanup.HealthChecker: the token is accepted. It changes nothing.
+// CheckHealth implements cleanup.HealthChecker: it checks that the inventory accepts the token. It changes
+// nothing.
 func (p *plugin) CheckHealth(ctx context.Context) error {
 	found, err := p.call(ctx, http.MethodGet, "/machines?limit=1", nil, nil)
 	if err == nil && !found {
-		err = errors.New("the URL is not that of an inventory: it answers 404 for /machines")
+		err = errors.New("option url is not the URL of an inventory: it answers 404 for /machines")
 	}
 	return err
 }
@@ -102,9 +103,11 @@ func (p *plugin) call(ctx context.Context, method, path string, body, answer any
 	if err != nil {
 		return false, fmt.Errorf("reading the token: %w", err)
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		return false, cleanup.Permanent(err)
+	var data []byte // A GET has no body.
+	if body != nil {
+		if data, err = json.Marshal(body); err != nil {
+			return false, cleanup.Permanent(err)
+		}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(data))
 	if err != nil {

@@ -25,7 +25,7 @@ type server struct {
 	changes int
 	// status, if it is not 0, is the status of each answer.
 	status int
-	// waiting, if there is one, is closed by the next request, which is not answered.
+	// waiting, if it is not nil, is closed when the next request arrives. That request gets no answer.
 	waiting chan struct{}
 }
 
