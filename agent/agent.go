@@ -8,9 +8,9 @@
 //	  ├ executor ──── runs the steps of a plan: plugins
 //	  ├ runstore ──── stores run records
 //	  └ report ────── Node condition and Events
-//	notify ────── of the leader: tells people about cleanups
+//	notify ────── of the leader: sends notifications about cleanups
 //	configwatch ─ the active config
-//	status, admissionpolicy ─ of the leader: what depends on the config besides
+//	status, admissionpolicy ─ of the leader: publish the agent's status; limit the admission policy to the selected Nodes
 //	leader, clients, serverclock, servingcert, callerauth, secrets, logging, metrics ─ what they use
 package agent
 

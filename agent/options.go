@@ -26,14 +26,14 @@ type Options struct {
 	Identity string
 	// ConfigFile is read instead of the ConfigMap, unless it is empty.
 	ConfigFile string
-	// DryRun sets dryRun, whatever the config says.
+	// DryRun sets dryRun, and overrides the config.
 	DryRun bool
 	// WebhookListen, ProbeListen and MetricsListen are addresses such as
 	// ":9443"; an empty one is not served.
 	WebhookListen, ProbeListen, MetricsListen string
 	// Certificates is the source of the webhook's serving certificate.
 	Certificates servingcert.Source
-	// Callers may call the webhook; zero for everyone.
+	// Callers restricts who may call the webhook. The zero value allows every client.
 	Callers callerauth.Options
 	// ShutdownDelay is how long the webhook answers after ctx ended, until every API server
 	// calls another replica; zero for the default.
@@ -44,7 +44,7 @@ type Options struct {
 	Catalog func(plugins.Dependencies) []cleanup.Descriptor
 	Version string
 	Log     *slog.Logger
-	// SetLogger, unless it is nil, is called once with the logger of the agent, which removes
-	// secrets: for libraries that have a logger of their own, such as client-go.
+	// SetLogger, unless it is nil, is called once with the agent's logger, which removes
+	// secrets. It is for libraries with their own logger, such as client-go.
 	SetLogger func(*slog.Logger)
 }

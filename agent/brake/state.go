@@ -22,7 +22,7 @@ type state struct {
 	known bool
 	pause api.Pause
 	brake api.Brake
-	// lastRefusedAt is when the API server last refused too many requests.
+	// lastRefusedAt is when the API server last rejected too many requests.
 	lastRefusedAt time.Time
 	// firing are the alerts that fired at the last read. alertsRead: there was a read.
 	// lastAlertAt is when an alert last fired.
@@ -183,7 +183,8 @@ func (s *state) reason() string {
 	return ""
 }
 
-// paused returns why no cleanup begins because of an operator or the brake. A maintenance window is no news.
+// paused returns why an operator or the brake pauses cleanups, "" if neither does. It ignores maintenance
+// windows.
 func (s *state) paused() string {
 	if s.pause.Paused {
 		return s.pause.String()

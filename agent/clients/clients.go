@@ -29,8 +29,8 @@ type Options struct {
 	Election *leader.Election
 }
 
-// Clients are the clients of the agent. The Lease and the Events have their own connections, so
-// that neither they nor the work wait for each other.
+// Clients are the clients of the agent. The Lease and the Events use separate connections, so
+// that leader election, Events and cleanups do not wait for each other.
 type Clients struct {
 	Work, Lease, Events kubernetes.Interface
 	// Metadata reads the metadata of objects only.

@@ -57,7 +57,7 @@ type Outcome struct {
 	State api.State
 	// RetryAt is the time of the next attempt, in state Waiting.
 	RetryAt time.Time
-	// Message names the steps that hold the Node. It is empty in state Succeeded.
+	// Message names the steps that keep the Node. It is empty in state Succeeded.
 	Message string
 }
 
@@ -69,7 +69,7 @@ type Executor struct {
 	// redact removes secrets from the texts of plugins.
 	redact func(string) string
 	call   call
-	// previews: the executor calls Preview, and no step fails.
+	// previews: the executor calls Preview. An error becomes an unknown effect, and no step fails.
 	previews bool
 	// hanging maps each plugin whose health check timed out to the time of that. The key is the plugin,
 	// or the name of its step or notification if the plugin is not comparable.
@@ -148,7 +148,7 @@ type result struct {
 	err     error
 }
 
-// drain waits for the running steps after the run was cancelled.
+// drain waits for the running steps after the run was canceled.
 func (r *run) drain() {
 	for range r.running {
 		<-r.results

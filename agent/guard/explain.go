@@ -66,7 +66,7 @@ func breakGlass(deletion Deletion, now time.Time) string {
 		deletion.Name, api.AnnotationBreakGlass, api.AnnotationBreakGlassUntil, now.Add(glassFor).UTC().Format(time.RFC3339))
 }
 
-// busy is the verdict about a deletion that was not evaluated in time because of others.
+// busy is the verdict for a deletion that the guard did not evaluate in time because of other deletions.
 func busy(request Request) Verdict {
 	return Verdict{Busy: true, Message: fmt.Sprintf("node %s was not deleted: too many node deletions at once; retry with fewer", request.Name)}
 }

@@ -13,7 +13,7 @@ const (
 	period     = 10 * time.Second
 )
 
-// RateLimited returns a logger for records that callers of the agent cause: they cannot flood the
+// RateLimited returns a logger for records that clients can cause, so that clients cannot flood the
 // log.
 func RateLimited(log *slog.Logger, now func() time.Time) *slog.Logger {
 	return slog.New(rateLimited{log.Handler(), &budget{now: now}})

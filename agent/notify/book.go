@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// maxNodes is how many Nodes one group has. Further ones begin another group.
+	// maxNodes is the maximum number of Nodes in a group. Further Nodes begin another group.
 	maxNodes = 1000
 	// maxOpen is how many groups are open. Further Nodes join the newest one that has room. If none has, the
 	// oldest is dropped.
 	maxOpen = 10
-	// maxClosed is how many closed groups are kept, for keepClosed: a record that is read again must not
-	// begin a new group.
+	// maxClosed is the maximum number of closed groups, which are kept for keepClosed: a record that is read
+	// again must not begin a new group.
 	maxClosed  = 30
 	keepClosed = 15 * time.Minute
 	// recheck is how old the end of a cleanup is at most, before book.seen, to be taken for new when its
 	// record is read: records are written a little before or after they are observed.
 	// It is shorter than keepClosed.
 	recheck = 10 * time.Minute
-	// minJoin is how long, at least, a group takes further Nodes after the newest one. Later Nodes begin a
-	// group, and so a message, of their own.
+	// minJoin is the minimum time after the newest Node in which a group accepts further Nodes. Later Nodes
+	// begin a new group, and so a new message.
 	minJoin = 5 * time.Minute
 )
 
-// book keeps the groups of one notification, and decides what to send when. It calls nothing and knows no
-// time but the given one.
+// book keeps the groups of one notification, and decides what to send when. It makes no requests and uses no
+// clock: callers pass the time.
 type book struct {
 	settings config.Notification
 	on       kinds
@@ -165,7 +165,7 @@ func (g *group) changed(groupWait time.Duration) {
 	}
 }
 
-// attribute notes who deleted the Node.
+// attribute records who deleted the Node.
 func (g *group) attribute(o observation) {
 	switch {
 	case o.deletedBy == "" || g.Several || g.DeletedBy == o.deletedBy:
@@ -275,7 +275,7 @@ func (b *book) due(now time.Time) (send *group, wait time.Duration) {
 	return nil, max(next.Sub(now), time.Millisecond)
 }
 
-// forget removes the groups that have nothing to tell any more.
+// forget removes the groups that need no more messages.
 func (b *book) forget(now time.Time) {
 	closed := 0
 	for _, g := range b.groups {
@@ -285,7 +285,7 @@ func (b *book) forget(now time.Time) {
 	}
 	b.groups = slices.DeleteFunc(b.groups, func(g *group) bool {
 		if g.Closed.IsZero() {
-			// All that was to be reported has passed before the first message, such as a short pause.
+			// Everything ended before the first message, such as a short pause.
 			return g.Messages == 0 && g.ended() && !g.any(b.on)
 		}
 		closed--
@@ -344,7 +344,7 @@ func (g *group) open(on kinds) bool {
 	return false
 }
 
-// alerts reports whether a kind holds now of which an operator wants to know, and that was not reported.
+// alerts reports whether a kind holds now that needs attention and was not reported.
 func (g *group) alerts(on kinds) bool {
 	for _, m := range g.Members {
 		if m.Kinds&^m.Reported&on&alerting != 0 {

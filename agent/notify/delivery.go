@@ -16,7 +16,7 @@ import (
 const (
 	// timeout limits one call of a plugin.
 	timeout = 30 * time.Second
-	// cutOffAfter is how long a plugin may take to return after it was cancelled. After that it is
+	// cutOffAfter is how long a plugin may take to return after it was canceled. After that, it is
 	// abandoned.
 	cutOffAfter = 5 * time.Second
 	// retryHungAfter is the minimum wait after a plugin was abandoned, so that hung calls do not
@@ -24,12 +24,12 @@ const (
 	retryHungAfter = 5 * time.Minute
 	// storeAgain is the wait before a failed write of the store is repeated.
 	storeAgain = 5 * time.Second
-	// lastSave limits the last write of the store at the end of a leadership. A leader that has lost its
+	// lastSave limits the last write of the store when this agent stops leading. A leader that has lost its
 	// Lease writes nothing.
 	lastSave = 3 * time.Second
 )
 
-// sender sends the messages of one notification, one after the other. It has a goroutine of its own, so that
+// sender sends the messages of one notification, one after the other. It has its own goroutine, so that
 // a receiver that hangs delays nothing else.
 type sender struct {
 	*Notifier
@@ -43,14 +43,14 @@ type sender struct {
 	book  *book
 }
 
-// change calls do with the book, and has the sender look at it.
+// change calls do with the book, and wakes the sender.
 func (s *sender) change(do func(*book)) {
 	s.mutex.Lock()
 	do(s.book)
 	s.mutex.Unlock()
 	select {
 	case s.wake <- struct{}{}:
-	default: // It is about to look.
+	default: // A wake-up is pending already.
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *sender) next() (next *message, wait time.Duration, begun bool) {
 // reportDropped reports the groups that the book has dropped.
 func (s *sender) reportDropped() {
 	for _, dropped := range s.book.dropped {
-		s.log.Error("notification dropped", "group", dropped)
+		s.log.Error("discarded a group of notifications", "group", dropped)
 		s.Metrics.NotificationDropped(s.book.settings.Name, s.book.settings.Plugin)
 	}
 	s.book.dropped = nil
@@ -227,7 +227,7 @@ func (s *sender) call(ctx context.Context, n cleanup.Notification) (reference st
 		return "", context.Cause(ctx)
 	case <-limit.C():
 	}
-	late := fmt.Errorf("plugin %s has not sent it within %s", name, timeout)
+	late := fmt.Errorf("plugin %s did not send the message within %s", name, timeout)
 	cancel(late)
 	cutOff := s.Clock.NewTimer(cutOffAfter)
 	defer cutOff.Stop()

@@ -30,9 +30,9 @@ var (
 	paused      = setOf(cleanup.NotifyPaused)
 	unprotected = setOf(cleanup.NotifyUnprotected)
 
-	// alerting are the kinds of which an operator wants to know at once.
+	// alerting are the kinds that need attention.
 	alerting = unprotected | failed | blocked | late | bypassed | paused
-	// lasting are those that need an operator as long as they hold.
+	// lasting are the kinds that need an operator while they hold.
 	lasting = failed | blocked | late | paused
 )
 

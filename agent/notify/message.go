@@ -100,7 +100,7 @@ func title(n cleanup.Notification) string {
 	for _, event := range n.Events {
 		switch {
 		case event.Kind == cleanup.NotifyStarted && len(n.Events) > 1:
-			continue // The other kinds say more.
+			continue // The other kinds are more specific.
 		case n.Nodes == 1:
 			counts = append(counts, string(event.Kind))
 		default:
@@ -143,7 +143,7 @@ func text(n cleanup.Notification) string {
 		case event.Message != "":
 			line += ": " + event.Message
 		case n.Nodes == 1:
-			continue // The title says it.
+			continue // The title has the same content.
 		}
 		lines = append(lines, line)
 	}

@@ -1,8 +1,8 @@
-// Package notify tells people about cleanups, by the notifications of the config. It groups what happens to
-// many Nodes into one message, which is updated. No cleanup waits for it: it takes over events without
+// Package notify sends the notifications of the config. It groups the events of
+// many Nodes into one message, which it updates. No cleanup waits for it: it accepts events without
 // blocking, and a receiver that fails or hangs delays only the messages of its own notification.
 //
-// It is level-triggered: a message follows from run records as they are. What was sent is stored in one
+// It is level-triggered: the current run records determine each message. What was sent is stored in one
 // ConfigMap, so that the next leader continues.
 package notify
 
@@ -28,10 +28,10 @@ import (
 )
 
 const (
-	// maxInbox is how many Nodes the inbox holds. After more, all run records are read again.
+	// maxInbox is the maximum number of Nodes in the inbox. If there are more, all run records are read again.
 	maxInbox = 10000
-	// readEvery is the time between two reads of all run records; a record that a user deletes has no
-	// other end.
+	// readEvery is the time between two reads of all run records. If a user deletes a record, no event
+	// reports the end of its cleanup.
 	readEvery = time.Hour
 	// readAgain is the wait after a failed read.
 	readAgain = 10 * time.Second
@@ -67,11 +67,11 @@ type Options struct {
 }
 
 // Notifier sends notifications while this agent is the leader. Its methods are safe for concurrent use. Those
-// that take over an event do not block.
+// that accept an event do not block.
 type Notifier struct {
 	Options
 	store *store
-	// running: Run is called. Before that, nothing is taken over: Run reads the run records.
+	// running: Prepare was called. Before that, the Notifier ignores events: Run reads the run records.
 	running atomic.Bool
 	// wake has an element when the inbox, or what follows it, has changed.
 	wake chan struct{}
@@ -111,14 +111,14 @@ func New(options Options) *Notifier {
 	}
 }
 
-// RunSaved takes over a run record that was stored.
+// RunSaved accepts a run record that was stored.
 func (n *Notifier) RunSaved(run *api.Run) {
 	if n.running.Load() {
 		n.take(ofRun(run))
 	}
 }
 
-// Unprotected takes over that a Node was deleted without its cleanup. The message says why.
+// Unprotected reports that a Node was deleted without its cleanup. The message says why.
 func (n *Notifier) Unprotected(node metav1.Object, message string) {
 	if n.running.Load() {
 		n.take(observation{
@@ -128,7 +128,7 @@ func (n *Notifier) Unprotected(node metav1.Object, message string) {
 	}
 }
 
-// Paused takes over why no cleanup begins, "" if cleanups may begin. Call it with the state at the
+// Paused reports why no cleanup begins, "" if cleanups may begin. Call it with the state at the
 // beginning, too.
 func (n *Notifier) Paused(reason string) {
 	if !n.running.Load() {
@@ -138,14 +138,14 @@ func (n *Notifier) Paused(reason string) {
 	if reason == "" {
 		o.kinds, o.ended, o.endedAt = 0, true, n.Clock.Now()
 	}
-	n.request(func() { n.pause = &o }) // Also without notifications: a later config may have some.
+	n.request(func() { n.pause = &o }) // Even without notifications: a later config may have some.
 	n.take(o)
 }
 
 // ConfigChanged makes the Notifier use the active config.
 func (n *Notifier) ConfigChanged() { n.request(func() { n.restart = true }) }
 
-// SecretWritten sends at once what failed and uses the Secret.
+// SecretWritten makes the notifications that use the Secret retry immediately.
 func (n *Notifier) SecretWritten(name string) {
 	n.request(func() { n.secrets = append(n.secrets, name) })
 }
@@ -173,11 +173,11 @@ func (n *Notifier) request(change func()) {
 	n.mutex.Unlock()
 	select {
 	case n.wake <- struct{}{}:
-	default: // Run is about to look.
+	default: // A wake-up is pending already.
 	}
 }
 
-// Prepare makes the Notifier take over events. Call it when this agent becomes the leader, before anything
+// Prepare makes the Notifier accept events. Call it when this agent becomes the leader, before anything
 // changes a run record.
 func (n *Notifier) Prepare() { n.running.Store(true) }
 
@@ -196,7 +196,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	return nil
 }
 
-// forget drops everything at the end of a leadership.
+// forget discards everything when this agent stops leading.
 func (n *Notifier) forget() {
 	n.running.Store(false)
 	n.discard()
@@ -256,7 +256,7 @@ func (n *Notifier) newSender(one config.Notification, all []config.Notification)
 	return s
 }
 
-// newKey returns a key that no other group has.
+// newKey returns a unique key for a group.
 func newKey(notification string) string {
 	random := make([]byte, 6)
 	_, _ = rand.Read(random) // It never fails: https://pkg.go.dev/crypto/rand#Read

@@ -26,7 +26,7 @@ type observation struct {
 	// blocked.
 	kinds        kinds
 	blockedSince time.Time
-	// message says why, "" if there is nothing to say.
+	// message is the cause, "" if there is none.
 	message   string
 	deletedBy string
 	dryRun    bool
@@ -108,7 +108,7 @@ func (o observation) at(now time.Time) kinds {
 	return o.kinds
 }
 
-// concerns reports whether a notification is about the Node of the observation.
+// concerns reports whether the notification selects the Node of the observation.
 func (o observation) concerns(settings config.Notification) bool {
 	if o.uid == pauseUID || settings.NodeSelector.Empty() {
 		return true

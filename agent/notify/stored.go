@@ -26,7 +26,7 @@ type stored struct {
 func (b *book) match() string {
 	text, err := b.on.MarshalText()
 	if err != nil {
-		panic(fmt.Sprintf("encoding names cannot fail: %v", err))
+		panic(fmt.Sprintf("encoding the names of kinds: %v", err))
 	}
 	return string(text) + " " + b.settings.NodeSelector.String()
 }

@@ -45,7 +45,7 @@ func parse(arguments []string, getenv func(string) string, log *slog.Logger) (*a
 	flags.StringVar(&options.Certificates.KeyFile, "webhook-key-file", "", "file with the key of --webhook-cert-file")
 	flags.StringVar(&options.Callers.CAFile, "webhook-client-ca", "", "file with the CAs of the client certificates that the webhook requires, reloaded when it changes (default: no client certificate is required; see kubectl nodecleanup webhook-auth)")
 	flags.StringSliceVar(&options.Callers.Subjects, "webhook-client-subjects", []string{api.WebhookClientSubject}, "common names of the client certificates that may call the webhook, with --webhook-client-ca")
-	networks := flags.StringSlice("webhook-source-cidrs", nil, "networks that may call the webhook, such as 10.0.0.0/16 (default any)")
+	networks := flags.StringSlice("webhook-source-cidrs", nil, "networks that may call the webhook, such as 10.0.0.0/16 (default: all)")
 	flags.StringVar(&options.ProbeListen, "probe-listen", "", fmt.Sprintf("address of %s and %s, such as :%d (default none)", api.HealthPath, api.ReadyPath, api.ProbePort))
 	flags.StringVar(&options.MetricsListen, "metrics-listen", "", fmt.Sprintf("address of %s, such as :%d (default none)", api.MetricsPath, api.MetricsPort))
 	flags.DurationVar(&options.Lease.Duration, "lease-duration", options.Lease.Duration, "time after which another replica takes the Lease of a leader that does not renew it")

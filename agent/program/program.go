@@ -1,5 +1,5 @@
 // Package program is the main program of the agent: flags, environment, signals and exit codes. An agent with
-// plugins of your own calls Main with a longer catalog, see examples/agent.
+// plugins of your own calls Main with its own catalog, see examples/agent.
 package program
 
 import (
@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
-	// The roots of public CAs, for an image that has none of its own.
+	// The roots of public CAs, for an image without them.
 	_ "golang.org/x/crypto/x509roots/fallback"
 	"k8s.io/klog/v2"
 
@@ -26,7 +26,8 @@ import (
 type Catalog = func(plugins.Dependencies) []cleanup.Descriptor
 
 // Main runs the agent with the plugins of the catalog until the process is asked to stop by SIGINT or
-// SIGTERM. The exit code is 2 for wrong flags, and 1 if the agent cannot start or must stop.
+// SIGTERM. The exit code is 2 for wrong flags or environment variables, and 1 if the agent cannot start or
+// must stop.
 func Main(catalog Catalog) {
 	if code := run(catalog, os.Args[1:]); code != 0 {
 		os.Exit(code)
@@ -45,7 +46,8 @@ func run(catalog Catalog, arguments []string) (exitCode int) {
 	}
 	options.Catalog = catalog
 	if os.Getenv("GOGC") == "" {
-		// Requests to the webhook then leave half as much memory to collect.
+		// The heap then grows by at most half between collections, so bursts of webhook requests need less
+		// memory.
 		debug.SetGCPercent(50)
 	}
 	options.SetLogger = klog.SetSlogLogger // client-go logs through klog.

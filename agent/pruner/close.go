@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 )
 
-// NodeAbsent is the message of an unfinished record whose Node does not exist. The record alone does not
+// NodeAbsent is the message of an unfinished record whose Node does not exist. The record does not
 // show why.
 const NodeAbsent = "the node no longer exists, and its run record is unfinished: the node was removed before its cleanup was done, or the record was restored from a backup"
 

@@ -1,6 +1,6 @@
 // Package report publishes the progress of cleanups: the condition of the Node, Events, and
-// metrics of steps. What an Event says is decided in package nodeevent, which condition
-// follows from a record in package api.
+// metrics of steps. Package nodeevent decides what an Event says. Package api decides which
+// condition follows from a record.
 package report
 
 import (
@@ -99,7 +99,7 @@ func (n *Node) State(ctx context.Context, state api.State, message string) error
 }
 
 // reference identifies the Node the way `kubectl describe node` looks for Events: by
-// UID, and by the name in the place of the UID.
+// UID, and by the name instead of the UID.
 func (n *Node) reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.node.Name, UID: n.node.UID}
 }

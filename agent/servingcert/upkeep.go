@@ -16,7 +16,7 @@ import (
 
 const (
 	// checkPeriod is the time between two checks whether a certificate must be renewed. One timer for the
-	// whole time would be late: timers stop while the machine is suspended.
+	// whole period would fire late: timers stop while the machine is suspended.
 	checkPeriod = time.Minute
 	// retryDelay is the time until a retry after a failed read or write.
 	retryDelay = 2 * time.Second
@@ -29,7 +29,7 @@ func (a *Authority) Run(ctx context.Context) error {
 	trigger := func() {
 		select {
 		case changed <- struct{}{}:
-		default: // A check is scheduled already.
+		default: // A check is already pending.
 		}
 	}
 	if err := a.watch(ctx, trigger); err != nil {

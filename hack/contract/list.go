@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// list returns the exported API of the packages, sorted, one promise per line.
+// list returns the exported API of the packages, sorted, one declaration per line.
 func list(paths []string) ([]string, error) {
 	exports, err := exportData(paths)
 	if err != nil {
@@ -32,7 +32,7 @@ func list(paths []string) ([]string, error) {
 	return lines, nil
 }
 
-// exportData compiles the packages, and returns the files with their types and those of what they import.
+// exportData compiles the packages, and returns the export data files of the packages and their imports.
 func exportData(paths []string) (map[string]string, error) {
 	command := exec.Command("go", append([]string{"list", "-deps", "-export", "-f", "{{.ImportPath}} {{.Export}}"}, paths...)...)
 	command.Stderr = os.Stderr

@@ -1,8 +1,8 @@
 // Command contract checks that the packages that plugins outside this repository use stay compatible.
 //
-// hack/contract/v1.txt lists their exported API, one promise per line: a function with its signature, a
+// hack/contract/v1.txt lists their exported API, one declaration per line: a function with its signature, a
 // field of a struct, an interface with all of its methods. A line that is missing or different breaks
-// plugins that compile today. A new line is a new promise, and must be written by `make contract`.
+// plugins that compile today. `make contract` adds new lines.
 //
 // Usage: contract [-write] FILE
 package main
@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// packages have the contract. Their documentation says so.
+// packages are those of the contract, see "Compatibility" in docs/plugins.md.
 var packages = []string{
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/program",
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup",
@@ -27,10 +27,10 @@ var packages = []string{
 }
 
 func main() {
-	write := flag.Bool("write", false, "Write FILE instead of comparing with it, unless a promise of it would be broken")
+	write := flag.Bool("write", false, "Write FILE instead of comparing with it. Fails if a line of FILE no longer holds")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "contract takes one file")
+		fmt.Fprintln(os.Stderr, "usage: contract [-write] FILE")
 		os.Exit(2)
 	}
 	if err := run(flag.Arg(0), *write); err != nil {
@@ -51,17 +51,17 @@ func run(file string, write bool) error {
 	broken, added := compare(strings.Split(strings.TrimSpace(string(stored)), "\n"), now)
 	switch {
 	case len(broken) > 0 && len(stored) > 0:
-		return fmt.Errorf("plugins that compile today would break, because these lines of %s no longer hold:\n  %s\nKeep them. For a deliberate break, raise the version of the contract, and delete the file before make contract",
+		return fmt.Errorf("plugins that compile today would break, because these lines of %s no longer hold:\n  %s\nKeep them. For an intended break, raise the version of the contract, delete the file, and run make contract",
 			file, strings.Join(broken, "\n  "))
 	case write:
 		return os.WriteFile(file, append(bytes.TrimSpace([]byte(strings.Join(now, "\n"))), '\n'), 0o666)
 	case len(added) > 0:
-		return fmt.Errorf("the contract has grown, run make contract:\n  %s", strings.Join(added, "\n  "))
+		return fmt.Errorf("these exported declarations are not in the contract; run make contract:\n  %s", strings.Join(added, "\n  "))
 	}
 	return nil
 }
 
-// compare returns the promises that no longer hold, and the new ones.
+// compare returns the stored lines that are missing now, and the new lines.
 func compare(stored, now []string) (broken, added []string) {
 	for _, line := range stored {
 		if !slices.Contains(now, line) {

@@ -3,8 +3,8 @@ package cleanup
 import "reflect"
 
 // clone returns a copy of value that shares no slice, map or pointer with it, except in unexported
-// fields. JSON decoding writes into existing slices, maps and pointers, so the options of one step
-// would change the defaults of the next.
+// fields. JSON decoding writes into existing slices, maps and pointers. Without a copy, the options of one step
+// would change the defaults of the next one.
 func clone(value reflect.Value) reflect.Value {
 	result := reflect.New(value.Type()).Elem()
 	result.Set(value)

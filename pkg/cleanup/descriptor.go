@@ -8,10 +8,10 @@ import (
 	"sigs.k8s.io/json"
 )
 
-// Policy is how a step is handled when its config does not say. Config may
+// Policy has the defaults of a step. The config may
 // override each value.
 type Policy struct {
-	// Critical: the Node is kept until the step has succeeded.
+	// Critical: the agent keeps the Node until the step has succeeded.
 	Critical bool
 	// Timeout limits one attempt.
 	Timeout time.Duration
@@ -29,14 +29,14 @@ type Descriptor struct {
 	// Schema is the JSON Schema of the options, if there is one. hack/schema generates it from
 	// DefaultOptions and the doc comments of their type.
 	Schema []byte
-	// DefaultOptions are the options of a step that sets none, as Options got them.
+	// DefaultOptions are the options of a step that sets none: the value that was passed to Options.
 	DefaultOptions any
 	// Options are the names of the options of a plugin without a Schema, see OptionNames.
 	Options []string
 	// Bind decodes a step's options and builds the plugin for it. See Options. It is nil for a plugin that
-	// only notifies.
+	// only sends notifications.
 	Bind func(options []byte) (Plugin, []error)
-	// BindNotifier does the same for a notification. It is nil for a plugin that cannot notify.
+	// BindNotifier does the same for a notification. It is nil for a plugin that cannot send notifications.
 	BindNotifier func(options []byte) (Notifier, []error)
 }
 
@@ -50,7 +50,7 @@ type Validator interface {
 type OptionError struct {
 	// Path of the option inside options, such as "headers[0].name".
 	Path string
-	// Problem in plain words, after the path: "must be an http or https URL".
+	// Problem continues a sentence that begins with the path: "must be an http or https URL".
 	Problem string
 }
 

@@ -38,7 +38,7 @@ func RetryAfter(err error, after time.Duration) error {
 	return retryAfterError{err, after}
 }
 
-// RetryDelay returns the wait that was given to RetryAfter, and whether one was.
+// RetryDelay returns the delay that RetryAfter has set, and whether there is one.
 func RetryDelay(err error) (after time.Duration, given bool) {
 	var retry retryAfterError
 	if errors.As(err, &retry) {

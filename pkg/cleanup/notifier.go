@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// Notifier is implemented by plugins that tell people about cleanups. The agent decides what to send and
+// Notifier is implemented by plugins that send messages about cleanups. The agent decides what to send and
 // when; it groups events, retries, and limits the time of a call. No cleanup waits for a Notifier.
 type Notifier interface {
-	// Notify sends one message. It must return soon after ctx is done. It returns a reference if, and
-	// only if, the service can replace the message later, such as the ID of a message in a chat: the next
-	// Notification with the same Key has it. The agent sends fewer messages to a service that returns
-	// none. An error is tried again; RetryAfter says when, and Permanent delays it until something
-	// changes. Neither the reference nor the text of an error may hold a secret.
+	// Notify sends one message. It must return soon after ctx is done. It returns a reference if, and only
+	// if, the service can replace the message later, such as the ID of a message in a chat: the next
+	// Notification with the same Key has it. The agent sends fewer messages to a service that returns none.
+	// The agent retries after an error. RetryAfter sets the minimum wait. After Permanent, the agent retries
+	// when something changes, and after repeatInterval. Neither the reference nor the text of an error may
+	// contain a secret.
 	//
 	// After a crash, the agent can send a message again with the same ID.
 	Notify(ctx context.Context, notification Notification) (reference string, err error)
 }
 
-// NotificationKind is what has happened to a Node, or to all of them.
+// NotificationKind is the kind of an event about one Node, or about all of them.
 type NotificationKind string
 
 // The kinds of events.
 const (
 	// NotifyStarted: the cleanup has begun.
 	NotifyStarted NotificationKind = "Started"
-	// NotifyBlocked: something outside must change before the cleanup continues, for minutes already.
+	// NotifyBlocked: for minutes, a cleanup has been blocked by something that the agent cannot change.
 	NotifyBlocked NotificationKind = "Blocked"
 	// NotifyFailed: a critical step has no retries left.
 	NotifyFailed NotificationKind = "Failed"
@@ -36,7 +37,7 @@ const (
 	NotifySucceeded NotificationKind = "Succeeded"
 	// NotifyBypassed: the Node was released without its complete cleanup.
 	NotifyBypassed NotificationKind = "Bypassed"
-	// NotifyPaused: no cleanup begins, because of an operator or the brake. It is about no Node.
+	// NotifyPaused: no cleanup begins, because of an operator or the brake. It refers to no single Node.
 	NotifyPaused NotificationKind = "Paused"
 	// NotifyUnprotected: the Node was deleted without a cleanup, because it had no finalizer or lost it.
 	NotifyUnprotected NotificationKind = "Unprotected"
@@ -47,12 +48,12 @@ func NotificationKinds() []NotificationKind {
 	return []NotificationKind{NotifyUnprotected, NotifyFailed, NotifyBlocked, NotifyDeadline, NotifyBypassed, NotifyPaused, NotifySucceeded, NotifyStarted}
 }
 
-// NeedsAttention reports whether an operator wants to know of the kind at once.
+// NeedsAttention reports whether the kind needs the attention of an operator.
 func (k NotificationKind) NeedsAttention() bool { return k != NotifyStarted && k != NotifySucceeded }
 
 // Limits of a Notification.
 const (
-	// MaxNotificationNames is how many Nodes each event names.
+	// MaxNotificationNames is the maximum number of Nodes that each event names.
 	MaxNotificationNames = 10
 	// MaxNotificationMessage is the maximum length of the message of an event, in bytes.
 	MaxNotificationMessage = 300
@@ -61,18 +62,18 @@ const (
 	MaxNotificationReference = 1024
 )
 
-// Notification is one message about the cleanups of one or many Nodes, as they are now. It has no
+// Notification is one message about the current state of the cleanups of one or many Nodes. It contains no
 // secret, and at most about 32 KiB of text.
 type Notification struct {
 	// Name of the notification in the config.
 	Name string `json:"name"`
 	// Key is the same for all messages about the same group of Nodes, also after a change of the leader.
-	// It has at most 80 characters. Use it for what another system deduplicates by.
+	// It has at most 80 characters. Use it as the deduplication key of another system.
 	Key string `json:"key"`
 	// ID is the same for each try of one message, also after a change of the leader, and for no other
 	// message. It begins with Key, and has at most 100 characters.
 	ID string `json:"id"`
-	// Reference is what the newest Notify with this Key has returned. It is empty for the first message.
+	// Reference is the last reference that Notify returned for this Key. It is empty for the first message.
 	// If it is not empty, replace that message.
 	Reference string `json:"reference,omitempty"`
 	// Repeat: nothing has changed since the last message, but an operator is still needed.
@@ -80,7 +81,8 @@ type Notification struct {
 	// Open: an operator is needed now, because a cleanup is blocked, has failed or is late, or because no
 	// cleanup begins.
 	Open bool `json:"open"`
-	// Final: all of these cleanups have ended. No other message with this Key follows.
+	// Final: all of these cleanups have ended. Another message with this Key follows only if a cleanup
+	// changes during this call.
 	Final bool `json:"final"`
 	// Began is when the first event was observed.
 	Began time.Time `json:"began"`
@@ -123,9 +125,9 @@ type NotificationEvent struct {
 	New int `json:"new"`
 	// Names are the first of these Nodes in alphabetical order, at most MaxNotificationNames.
 	Names []string `json:"names"`
-	// Message says why the first of these Nodes has the event. It is empty if there is nothing to say.
+	// Message is the cause for the first of these Nodes. It is empty if there is none.
 	Message string `json:"message,omitempty"`
 }
 
-// More returns how many Nodes Names lacks.
+// More returns the number of Nodes that are not in Names.
 func (e NotificationEvent) More() int { return e.Nodes - len(e.Names) }

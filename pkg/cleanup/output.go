@@ -33,8 +33,8 @@ func CheckOutput(name, value string) error {
 }
 
 // Output records a small value, such as the number of a ticket, in the run record. Later attempts of the
-// step and the steps that depend on it find it in Outputs and in templates. The agent stores it at
-// once, also if Cleanup returns an error afterwards. An output of the same name is replaced. Users can
+// step and the steps that depend on it can read it in Outputs and in templates. The agent stores it at
+// once, even if Cleanup returns an error afterwards. An output of the same name is replaced. Users can
 // read outputs: a value that contains a secret is an error, as is one that CheckOutput rejects.
 func (t Target) Output(name, value string) error {
 	if err := CheckOutput(name, value); err != nil {

@@ -4,10 +4,10 @@
 // implements one method, Cleanup. The config decides when a step runs, its dependencies, retries
 // and timeouts, and whether it is critical. A plugin implements none of that.
 //
-// A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker,
-// Previewer, Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, NamespaceRuleRequirer, OutputNamer, PodRunner. They
-// are detected once, when the step is built. A plugin that tells people about cleanups is a Notifier. It can be both, or only
-// a Notifier.
+// A plugin can have further abilities, each an interface of one method: NodeFilter, HealthChecker, Previewer,
+// Verifier, Withdrawer, RuleRequirer, OptionalRuleRequirer, NamespaceRuleRequirer, OutputNamer, PodRunner.
+// They are detected once, when the step is built. A plugin that sends messages about cleanups is a Notifier.
+// A plugin can be both, or only a Notifier.
 //
 // This is version 1 of the contract. What compiles with it today still compiles with later versions, and
 // means the same: nothing exported is removed or gets another type, and no interface gains a method.
@@ -29,17 +29,17 @@ import (
 // from several goroutines, for different Nodes.
 type Plugin interface {
 	// Cleanup returns nil when the work for target.Node is done. It must be
-	// idempotent: after a crash it is called again with the same
-	// IdempotencyKey. It must return soon after ctx is done. An error is tried
-	// again unless it is marked by Permanent; RetryAfter says when. The text of
-	// an error is shown to operators and must hold no secret.
+	// idempotent: after a crash, the agent calls it again with the same
+	// IdempotencyKey. It must return soon after ctx is done. The agent retries
+	// after an error, unless Permanent marks it; RetryAfter sets the minimum wait. The text of
+	// an error is shown to operators, and must contain no secret.
 	Cleanup(ctx context.Context, target Target) error
 }
 
 // NodeFilter is implemented by plugins that have nothing to do for some Nodes.
 type NodeFilter interface {
-	// Applies reports whether the step is for this Node and, when it is not,
-	// the reason, which is shown to operators. It must not call anything.
+	// Applies reports whether the step applies to this Node and, if it does not,
+	// the reason, which is shown to operators. It must make no request.
 	Applies(node *corev1.Node) (applies bool, reason string)
 }
 
@@ -74,7 +74,7 @@ type Withdrawer interface {
 	Withdraw(ctx context.Context, target Target) error
 }
 
-// RuleRequirer is the ability to name the rights that Cleanup needs in the cluster. The agent
+// RuleRequirer is implemented by plugins that need rights in the cluster. The agent
 // and `kubectl nodecleanup check` compare them with the rights that the agent has.
 type RuleRequirer interface {
 	// Rules returns the RBAC rules that the agent needs for the options of this step, for all
@@ -89,7 +89,7 @@ type OptionalRuleRequirer interface {
 	OptionalRules() []rbacv1.PolicyRule
 }
 
-// NamespaceRuleRequirer is the ability to name the rights that Cleanup needs in single namespaces. An
+// NamespaceRuleRequirer is implemented by plugins that need rights in single namespaces. An
 // install grants them by a Role in each of these namespaces.
 type NamespaceRuleRequirer interface {
 	// NamespaceRules returns the RBAC rules that the agent needs for the options of this step, by
@@ -108,7 +108,7 @@ type PodRunner interface {
 // PodRun describes the Pods that a step runs.
 type PodRun struct {
 	Namespace, ServiceAccountName string
-	// OnNode means that they run on the Node that is cleaned up. A drain evicts them there, so the config
+	// OnNode means that the Pods run on the Node that is cleaned up. A drain would evict them, so the config
 	// rejects a step that can run at the same time as a drain.
 	OnNode bool
 }
@@ -144,14 +144,14 @@ type Target struct {
 	// Log is bound to the node and the step.
 	Log *slog.Logger
 	// Progress reports in a few words what the step waits for. It may be called often; only the
-	// newest text is kept.
+	// latest text is kept.
 	Progress func(text string)
-	// Counted takes how much of the work is done. Call it by Count: it may be nil.
+	// Counted receives the progress in numbers. Call Count instead: Counted may be nil.
 	Counted func(Counts)
-	// Outputs are the outputs that the run record has, by step and name. They include those of earlier
+	// Outputs are the outputs in the run record, by step and name. They include those of earlier
 	// attempts of this step. It is shared: do not change it.
 	Outputs map[string]map[string]string
-	// Recorded takes an output. Call it by Output: it may be nil.
+	// Recorded receives an output. Call Output instead: Recorded may be nil.
 	Recorded func(name, value string) error
 }
 

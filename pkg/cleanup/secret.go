@@ -14,25 +14,25 @@ type SecretKey struct {
 	Key  string `json:"key"`
 }
 
-// Secrets reads secret values. It is given to constructors of plugins that need it.
+// Secrets reads values of Secrets.
 type Secrets interface {
 	// Secret returns the value that the key names. Its errors name the key,
 	// never a value.
 	Secret(ctx context.Context, key SecretKey) (string, error)
 }
 
-// Value is an option that is written out in config or kept in a Secret:
+// Value is an option whose value is in the config or in a Secret:
 //
 //	token: {secretKeyRef: {name: portworx, key: token}}
 //	url: https://inventory.example.com/nodes
 //
-// It is resolved right before it is used and never stored.
+// The plugin resolves it immediately before each use. It is never stored.
 type Value struct {
 	literal string
 	ref     *SecretKey
 }
 
-// Literal returns a value that is written out.
+// Literal returns a Value that the config contains.
 func Literal(text string) Value { return Value{literal: text} }
 
 // FromSecret returns a value that is kept in a Secret.
@@ -73,7 +73,7 @@ func (v Value) Literal() string { return v.literal }
 func (v Value) Problem() string {
 	switch {
 	case v.Empty():
-		return "must be given, as a string or as {secretKeyRef: {name: …, key: …}}"
+		return "is required: a string or {secretKeyRef: {name: …, key: …}}"
 	case v.ref != nil && (v.ref.Name == "" || v.ref.Key == ""):
 		return "secretKeyRef needs name and key"
 	}

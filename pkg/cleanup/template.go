@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Template is an option whose text has references to facts of the cleanup:
+// Template is an option whose text can contain references to the Node, the run and outputs:
 //
 //	message: node ${node.name} of ${node.labels['team']:-unknown} is deleted, see ${steps.open-ticket.outputs.number}
 //
@@ -31,9 +31,9 @@ import (
 // "${reference:-text}" stands for the text if the value is empty or absent. Without it, an absent label
 // or annotation is empty, and an absent output is an error. "$${" is a literal "${".
 //
-// The config rejects a template with an unknown reference, and one of a notification in a step or the other
-// way round. Labels and annotations of a Node can be
-// written by its kubelet: escape them for the place that they are put in, see Expand.
+// The config rejects a template with an unknown reference, with a reference of a notification in a step, or
+// with one of a step in a notification. Labels and annotations of a Node can be written by its kubelet:
+// escape them, see Expand.
 type Template struct {
 	text  string
 	parts []part
@@ -198,7 +198,7 @@ func (t Template) Expand(target Target, escape func(string) string) (string, err
 	return t.expand(func(r Reference) (string, bool) { return r.ofTarget(target) }, escape)
 }
 
-// ExpandNotification is like Expand for a notification.
+// ExpandNotification replaces each reference by its value for the notification, like Expand.
 func (t Template) ExpandNotification(notification Notification, escape func(string) string) (string, error) {
 	return t.expand(func(r Reference) (string, bool) { return r.ofNotification(notification) }, escape)
 }
@@ -218,7 +218,7 @@ func (t Template) expand(value func(Reference) (value string, known bool), escap
 		case !known && part.reference.Step != "":
 			return "", Permanent(fmt.Errorf("expanding ${%s}: step %s has recorded no output %s", part.reference.Name, part.reference.Step, part.reference.Output))
 		case !known: // The config has refused it.
-			return "", Permanent(fmt.Errorf("expanding ${%s}: there is no such value here", part.reference.Name))
+			return "", Permanent(fmt.Errorf("expanding ${%s}: a template cannot contain this reference here", part.reference.Name))
 		}
 		if escape != nil {
 			value = escape(value)

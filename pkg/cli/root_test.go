@@ -99,7 +99,7 @@ func TestWrongUsage(t *testing.T) {
 		"watch for programs": {[]string{"status", "-w", "-o", "json"}, exit.Usage, []string{"--watch"}},
 		"no such check":      {[]string{"check", "--suppress", "nothing"}, exit.Usage, []string{"check --list"}},
 		"no such severity":   {[]string{"check", "--fail-on", "never"}, exit.Usage, []string{"error or warning"}},
-		"no step to test":    {[]string{"plugins", "test"}, exit.Usage, []string{"one step or plugin"}},
+		"no step to test":    {[]string{"plugins", "test"}, exit.Usage, []string{"one step, notification or plugin"}},
 		"no time":            {[]string{"uninstall", "--timeout", "0s"}, exit.Usage, []string{"--timeout"}},
 		"options at once":    {[]string{"install", "--replicas", "0", "--image", "a b"}, exit.Usage, []string{"at least 1", "white space"}},
 		"no file":            {[]string{"config", "validate"}, exit.Usage, []string{"one file, or - for stdin"}},

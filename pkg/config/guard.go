@@ -173,7 +173,7 @@ func (p *parser) names(path string, written []string) []string {
 		if strings.TrimSpace(name) == "" {
 			p.fault(at, "is empty")
 		} else if slices.Contains(written[:i], name) {
-			p.fault(at, "%q is there already", name)
+			p.fault(at, "%q is listed twice", name)
 		}
 	}
 	return written

@@ -87,7 +87,7 @@ func TestParseRefusesAGuard(t *testing.T) {
 		"limit in words":              {"guard: {maxTerminating: some}\n", `line 3: "some" is neither`},
 		"a list":                      {"guard: {maxTerminating: [3]}\n", `line 3: "" is neither`},
 		"more than 100%":              {"guard: {maxTerminating: 101%}\n", `line 3: "101%" is more than 100%`},
-		"a user twice":                {"guard:\n  exempt:\n    users: [a, b, a]\n", `line 5: guard.exempt.users[2]: "a" is there already`},
+		"a user twice":                {"guard:\n  exempt:\n    users: [a, b, a]\n", `line 5: guard.exempt.users[2]: "a" is listed twice`},
 		"an empty group":              {"guard:\n  exempt:\n    groups: ['']\n", "line 5: guard.exempt.groups[0]: is empty"},
 		"every user":                  {"guard:\n  exempt:\n    groups: [\"system:authenticated\"]\n", "line 5: guard.exempt.groups[0]: every user is in system:authenticated"},
 		"together with another fault": {"guard: {onReadError: perhaps}\nhistory: {maxRuns: 0}\n", "line 3: guard.onReadError: must be allow or refuse, not \"perhaps\"\nline 4: history.maxRuns: must be at least 1, not 0"},

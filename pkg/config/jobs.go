@@ -26,7 +26,7 @@ func (p *parser) jobs(written []fileJobs, steps []Step) {
 		if problems := validation.IsDNS1123Label(one.Namespace); len(problems) > 0 {
 			p.fault(path+".namespace", "%q is not a valid name of a namespace: %s", one.Namespace, problems[0])
 		} else if slices.Contains(namespaces, one.Namespace) {
-			p.fault(path+".namespace", "%q is there already", one.Namespace)
+			p.fault(path+".namespace", "%q is listed twice", one.Namespace)
 		}
 		if len(one.ServiceAccounts) == 0 {
 			p.fault(path+".serviceAccounts", "must name a ServiceAccount")

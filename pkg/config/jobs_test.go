@@ -52,8 +52,8 @@ func TestStepsThatRunPods(t *testing.T) {
 		"the list": {
 			"jobs:\n- {namespace: ops, serviceAccounts: []}\n- {namespace: ops, serviceAccounts: [a, a]}\n- {namespace: 'a b', serviceAccounts: [a]}\n- {namespaces: [x]}\n" + oneStep,
 			"line 4: jobs[0].serviceAccounts: must name a ServiceAccount\n" +
-				"line 5: jobs[1].namespace: \"ops\" is there already\n" +
-				"line 5: jobs[1].serviceAccounts[1]: \"a\" is there already\n" +
+				"line 5: jobs[1].namespace: \"ops\" is listed twice\n" +
+				"line 5: jobs[1].serviceAccounts[1]: \"a\" is listed twice\n" +
 				"line 6: jobs[2].namespace: \"a b\" is not a valid name of a namespace: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')\n" +
 				"line 7: unknown field \"namespaces\"\n" +
 				"line 7: jobs[3].namespace: \"\" is not a valid name of a namespace: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')\n" +

@@ -21,7 +21,7 @@ const (
 	MaxGroupWait = time.Hour
 )
 
-// Notification is one configured use of a plugin that tells people about cleanups.
+// Notification is one configured use of a plugin that sends messages about cleanups.
 type Notification struct {
 	Name   string
 	Plugin string
@@ -46,15 +46,15 @@ type fileNotification struct {
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Plugin is what sends it, such as http or webhook.
 	Plugin string `yaml:"plugin" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"`
-	// Events are the kinds of events to tell. Without it, those that need attention: all but `Started` and
-	// `Succeeded`.
+	// Events are the kinds of events that cause a message. Without it, those that need attention: all but
+	// `Started` and `Succeeded`.
 	Events []string `yaml:"events" jsonschema:"minItems=1,enum=Started,enum=Blocked,enum=Failed,enum=Deadline,enum=Succeeded,enum=Bypassed,enum=Paused,enum=Unprotected"`
-	// NodeSelector selects the Nodes to tell about. Without it, all Nodes.
+	// NodeSelector selects the Nodes that the messages are about. Without it, all Nodes.
 	NodeSelector selector `yaml:"nodeSelector"`
 	// GroupWait is how long the agent collects events before the first message, and the minimum time
 	// between two messages about the same Nodes, at most 1h.
 	GroupWait *duration `yaml:"groupWait" jsonschema_extras:"default=30s"`
-	// RepeatInterval is how often the agent repeats a message while something needs attention.
+	// RepeatInterval is how often the agent repeats a message while something needs attention, at least `groupWait`.
 	RepeatInterval *duration `yaml:"repeatInterval" jsonschema_extras:"default=4h"`
 	// Options are the options of the plugin.
 	Options rawOptions `yaml:"options"`

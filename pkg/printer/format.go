@@ -21,7 +21,7 @@ const (
 	Table Format = "table"
 	// Wide is the table with more columns.
 	Wide Format = "wide"
-	// Short is a line or two, for a prompt or a chat.
+	// Short is one or two lines, for a shell prompt or a chat.
 	Short Format = "short"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
@@ -60,8 +60,8 @@ func (f Format) Validate() error {
 	return err
 }
 
-// objectPrinter returns kubectl's printer of a format. PrintFlags as a whole would bring
-// go-template along, and the program from 34 to 62 MB (docs/dependencies.md).
+// objectPrinter returns kubectl's printer for a format. PrintFlags as a whole would add
+// go-template, and grow the program from 34 to 62 MB (docs/dependencies.md).
 func objectPrinter(format Format) (printers.ResourcePrinter, error) {
 	name, argument, _ := strings.Cut(string(format), "=")
 	if name == customColumns || name == customColumnsFile {
@@ -92,7 +92,7 @@ func object(view View) (*unstructured.Unstructured, error) {
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// Lister is a view of many things of the same kind, which custom-columns prints a row for each of.
+// Lister is a view that is a list. custom-columns prints a row for each item.
 type Lister interface {
 	// Rows names the field that has them.
 	Rows() string

@@ -70,7 +70,7 @@ code is 3. With --fail-on=warning, a warning also counts as a failure.`,
 	}
 	o.AddFlags(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&o.Pre, "pre", false, "Check what an install needs, not the install")
+	flags.BoolVar(&o.Pre, "pre", false, "Check only whether the cluster is ready for an install")
 	flags.BoolVar(&o.List, "list", false, "Only list the checks, without a cluster")
 	flags.StringVar(&o.FailOn, "fail-on", string(printer.Error), "Lowest severity that makes the exit code 3: error or warning")
 	flags.StringSliceVar(&o.Suppress, "suppress", nil, "IDs of checks whose failure is ignored")

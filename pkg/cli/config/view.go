@@ -21,7 +21,7 @@ func newView(o *Options) *cobra.Command {
 		Long: `Print the config on the cluster as it is stored, with its comments. The agent may not use
 it yet, or may have rejected it: see "status".
 
-With another output format than table, the comments are left out.`,
+With an output format other than table, the command omits the comments.`,
 		Example: `  kubectl nodecleanup config view > nodecleanup.yaml
 
   # The names of the steps

@@ -27,9 +27,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Use:   "diagnose NODE",
 		Short: "Explain why a deleted node still exists, and what to do",
 		Long: `Explain why a deleted node still exists: what has been done, what blocks it, and what to
-do, most important first. It reads the node, its run record, Events, pods, budgets,
-volumes and the state of the agent. It changes nothing and works without an agent.
-Anything that you cannot read is reported and skipped.
+do, with the most important cause first. It reads the node, its run record, Events, pods,
+budgets, volumes and the state of the agent. It changes nothing and works without an
+agent. Anything that you cannot read is reported and skipped.
 
 If an operator must act, or a step has been running for more than a minute for an unknown
 reason, the exit code is 3. Otherwise, it is 0: the cleanup makes progress, or the node no

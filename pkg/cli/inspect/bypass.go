@@ -10,7 +10,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// Bypass returns the bypass that is marked on a live node at a time, nil if there is none.
+// Bypass returns the bypass that is set on a live node at the given time, nil if there is none.
 func Bypass(node *corev1.Node, now time.Time) *printer.Bypass {
 	bypass, err := api.BypassOf(node, now)
 	if err != nil || !bypass.Active || node.DeletionTimestamp != nil {

@@ -106,7 +106,7 @@ longer contains, if they still have the label of nodecleanup.`,
 	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
 	flags.BoolVar(&o.ResetValues, "reset-values", false, "Use the defaults instead of the previous --image, --admission, --set and kustomization")
 	flags.BoolVar(&o.AllowDowngrade, "allow-downgrade", false, "Replace a newer version")
-	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which is what this CLI would apply")
+	flags.StringVarP(&o.Kustomization, "kustomize", "k", "", "Folder of a kustomization with the resource "+install.BaseName+", which stands for the objects that this CLI would apply")
 	flags.BoolVar(&o.Wait, "wait", false, "Wait until the agent is available, answers admission and leads; then show its state")
 	o.AddTimeout(flags, 5*time.Minute)
 	return cmd

@@ -46,9 +46,9 @@ func list(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List every node: protected or not, state, step, age",
-		Long: `List every node: whether it is protected, the state of its cleanup, the step that it is
-at, and its age. PROTECTED is yes if a deletion keeps the node until its cleanup is done,
-no if the node lacks the finalizer, and bypass if an operator has marked it, so that a
+		Long: `List every node: whether it is protected, the state and the current step of its cleanup,
+and its age. PROTECTED is yes if a deletion keeps the node until its cleanup is done, no
+if the node lacks the finalizer, and bypass if an operator has marked it, so that a
 deletion releases it without cleanup. Lines below the list say why nodes lack the
 finalizer. The command only reads, and needs no agent.`,
 		Example: `  kubectl nodecleanup nodes list

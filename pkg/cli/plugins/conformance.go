@@ -43,8 +43,9 @@ that a repeated request does the work once, that wrong credentials are refused, 
 a preview changes nothing. URL is the URL of the service without the path /v1/.
 
 The command begins the cleanup of four nodes that do not exist. Use a test instance, or
-params with which the service harms nothing. It needs no cluster, and sends the requests
-from this machine. The exit code is 3 when a check failed.`,
+params with which the service does no harm. If the service has the ability notify, the
+command also sends test messages to it. It needs no cluster, and sends the requests from
+this machine. The exit code is 3 when a check failed.`,
 		Example: `  kubectl nodecleanup plugins conformance http://localhost:8443 --token-file token
 
   # With TLS, signatures and the params of the step

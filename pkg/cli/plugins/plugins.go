@@ -44,9 +44,9 @@ func list(environment *command.Environment, catalog func() []cleanup.Descriptor)
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the plugins that a config can name",
-		Long: `List the plugins that a config can name, and the steps of the config on the cluster
-that use each. The agent reports its plugins. If no agent has reported them yet, these are
-the plugins of this CLI's version.`,
+		Long: `List the plugins that a config can name, and the steps and notifications of the config on
+the cluster that use each. The agent reports its plugins. If no agent has reported them
+yet, these are the plugins of this CLI's version.`,
 		Example: `  kubectl nodecleanup plugins list`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,9 +65,10 @@ func status(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show each step's last health check",
-		Long: `Show the last health check of each step's plugin. The leader checks every minute. The
-command only reads. The exit code is 3 when the plugin of a critical step is unhealthy.`,
+		Short: "Show the last health check of each step and notification",
+		Long: `Show the last health check of the plugin of each step and notification. The leader checks
+every minute. The command only reads. The exit code is 3 when the plugin of a critical
+step is unhealthy.`,
 		Example: `  kubectl nodecleanup plugins status`,
 		Args:    command.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -85,18 +86,18 @@ command only reads. The exit code is 3 when the plugin of a critical step is unh
 func test(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
-		Use:   "test STEP|PLUGIN",
-		Short: "Run the health check of one step, or of one plugin in every step, now",
-		Long: `Run the health check of one step now, or of one plugin in every step that uses it. The
-agent runs the check, but no step. The exit code is 3 when a plugin is unhealthy, even if
-the step is not critical.
+		Use:   "test STEP|NOTIFICATION|PLUGIN",
+		Short: "Run the health check of one step or notification, or of one plugin in each of them, now",
+		Long: `Run the health check of one step or notification now, or of one plugin in every step and
+notification that uses it. The agent runs the check, but no step, and sends no message.
+The exit code is 3 when a plugin is unhealthy, even if the step is not critical.
 
 The plugin http opens a connection, with TLS and through the proxy, and sends no request.
 So "ok" does not prove that the service accepts the credentials or the request.`,
 		Example: `  kubectl nodecleanup plugins test deregister-lb`,
 		Args: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) != 1 {
-				return exit.Usagef("%s takes the name of one step or plugin", cmd.CommandPath())
+				return exit.Usagef("%s takes the name of one step, notification or plugin", cmd.CommandPath())
 			}
 			return nil
 		},
@@ -142,8 +143,8 @@ func timeout(descriptor cleanup.Descriptor) time.Duration {
 	return descriptor.Defaults.Timeout
 }
 
-// using returns the plugins of the agent, and the steps that use each. The list is useful without a
-// cluster, too, so errors are only reported.
+// using returns the plugins of the agent, and the steps and notifications that use each. The list is useful
+// without a cluster, too, so errors are only reported.
 func (o *Options) using(ctx context.Context, own []cleanup.Descriptor) (known []cleanup.Descriptor, using map[string][]string) {
 	known, using = own, map[string][]string{}
 	clients, namespace, err := o.Cluster.Connect(ctx)
@@ -195,7 +196,7 @@ func (o *Options) status(ctx context.Context) error {
 	return preflight.Verdict(view)
 }
 
-// meant asks for the step or plugin that a misspelt name is close to.
+// meant suggests the step, notification or plugin whose name is closest to a misspelled one.
 func meant(name string, said *api.AgentStatus) string {
 	var known []string
 	for _, one := range said.Plugins {

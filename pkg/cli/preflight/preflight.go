@@ -32,9 +32,9 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preflight [NODE]",
 		Short: "Run every plugin's health check",
-		Long: `Run every plugin's health check in the agent, with the agent's rights and secrets. No
-step is run. With a node, only the plugins of its plan are checked, and everything that
-would block the plan is reported.
+		Long: `Run every plugin's health check in the agent, with the agent's rights and Secrets. The
+command runs no step. With a node, it checks only the plugins of its plan, and reports
+everything that would block the plan.
 
 The exit code is 3 when the plugin of a critical step is unhealthy, and 4 when
 something would block the plan of the node.`,

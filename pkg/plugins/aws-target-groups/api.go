@@ -24,12 +24,12 @@ type Target struct {
 	State string
 }
 
-// API is the part of Elastic Load Balancing that the plugin uses. Errors hold no secret. They are marked by
+// API is the part of Elastic Load Balancing that the plugin uses. Errors contain no secret. They are marked by
 // cleanup.RetryAfter if AWS limits the rate.
 type API interface {
 	// Targets returns the registered and the draining targets of a target group.
 	Targets(ctx context.Context, targetGroup string) ([]Target, error)
 	// Deregister deregisters targets, each with the port and the zone that Targets returned. A target that is
-	// not registered is no error.
+	// not registered is not an error.
 	Deregister(ctx context.Context, targetGroup string, targets []Target) error
 }

@@ -31,7 +31,7 @@ func excluded(node *corev1.Node) bool {
 	return is
 }
 
-// exclude labels the Node, unless it has the label. The AWS Load Balancer Controller does not look at the
+// exclude labels the Node, unless it has the label. The AWS Load Balancer Controller ignores the
 // deletion of the Node, and would register it again (pkg/backend/endpoint_utils.go).
 func (p *plugin) exclude(ctx context.Context, node *corev1.Node) error {
 	if excluded(node) {
@@ -57,7 +57,7 @@ func (p *plugin) label(ctx context.Context, node *corev1.Node, value *string) er
 }
 
 // Withdraw implements cleanup.Withdrawer: it removes the label, if the plugin has set it. The targets stay
-// deregistered: what registered them knows when to do that again.
+// deregistered: the program that registered them must register them again.
 func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
 	if !p.Exclude {
 		return nil

@@ -57,7 +57,7 @@ func (o *options) Validate() []error {
 		case !targetGroupARN.MatchString(arn):
 			fault(path, "must be the ARN of a target group, such as arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef, not %q", arn)
 		case seen[arn]:
-			fault(path, "is there twice")
+			fault(path, "is listed twice")
 		}
 		seen[arn] = true
 	}
@@ -81,7 +81,7 @@ func Descriptor(api API, client kubernetes.Interface, clock clock.WithTicker) cl
 	defaults := options{Exclude: true}
 	return cleanup.Descriptor{
 		Name:           Name,
-		Summary:        "deregisters the node from AWS target groups, and drains it",
+		Summary:        "deregisters the node from AWS target groups, and waits",
 		Defaults:       cleanup.Policy{Critical: true, Timeout: 20 * time.Minute},
 		Schema:         schema,
 		DefaultOptions: defaults,

@@ -24,7 +24,7 @@ type plugin struct {
 // pollPeriod is the time between two requests for the state of the targets.
 const pollPeriod = 5 * time.Second
 
-// drainedAt is the output with the time at which no target was left.
+// drainedAt is the output with the time at which no target remained.
 const drainedAt = "drainedAt"
 
 // OutputNames implements cleanup.OutputNamer.
@@ -39,7 +39,7 @@ func (p *plugin) Applies(node *corev1.Node) (applies bool, reason string) {
 	return true, ""
 }
 
-// instanceOf returns the ID of the EC2 instance of a Node, "" if it is none. A provider ID is
+// instanceOf returns the ID of the EC2 instance of a Node, "" if the Node is not one. A provider ID is
 // aws:///ZONE/INSTANCE.
 func instanceOf(node *corev1.Node) string {
 	path, is := strings.CutPrefix(node.Spec.ProviderID, "aws:///")
@@ -128,7 +128,7 @@ func (p *plugin) targets(ctx context.Context, group string, node *corev1.Node) (
 	return own, nil
 }
 
-// settle waits until the load balancers have noticed that the targets are drained. It counts from the
+// settle waits for the option settle, until the load balancers send no more connections. It counts from the
 // moment that an earlier attempt recorded, unless targets had to be drained since then.
 func (p *plugin) settle(ctx context.Context, target cleanup.Target, waited bool) error {
 	if p.Settle.Duration == 0 {

@@ -254,7 +254,7 @@ func TestOptions(t *testing.T) {
 	for options, want := range map[string]string{
 		`{}`:                       "targetGroups: must not be empty",
 		`{"targetGroups":["web"]}`: "targetGroups[0]: must be the ARN of a target group",
-		`{"targetGroups":["` + web + `","` + web + `"]}`: "targetGroups[1]: is there twice",
+		`{"targetGroups":["` + web + `","` + web + `"]}`: "targetGroups[1]: is listed twice",
 		`{"targetGroups":["` + web + `"],"settle":"1h"}`: "settle: must be from 0s to 15m0s, not 1h0m0s",
 	} {
 		_, faults := Descriptor(nil, nil, nil).Bind([]byte(options))

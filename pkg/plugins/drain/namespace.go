@@ -31,7 +31,7 @@ func (d *drain) readNamespaces(ctx context.Context, pods []*corev1.Pod) {
 		if !read || now.Sub(found.readAt) >= lastDelay {
 			text := "namespace " + pod.Namespace + " is terminating"
 			if !read {
-				d.target.Log.Info("pods are not evicted, their namespace is terminating", "namespace", pod.Namespace)
+				d.target.Log.Info("not evicting pods: their namespace is terminating", "namespace", pod.Namespace)
 			}
 			// Without the right to read it, or if it is deleted, there is nothing to add.
 			if namespace, err := d.client.CoreV1().Namespaces().Get(ctx, pod.Namespace, metav1.GetOptions{}); err == nil {

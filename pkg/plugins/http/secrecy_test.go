@@ -49,8 +49,8 @@ func TestNoSecretIsRepeated(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ url, says string }{
 		"status text":      {echo("HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n%[1]s"), "500 Internal Server Error"},
-		"broken answer":    {echo("%s %s\r\n\r\n"), "the connection broke"},
-		"broken header":    {echo("HTTP/1.1 200 OK\r\n%s\r\n%s\r\n\r\n"), "the connection broke"},
+		"broken answer":    {echo("%s %s\r\n\r\n"), "the connection was closed"},
+		"broken header":    {echo("HTTP/1.1 200 OK\r\n%s\r\n%s\r\n\r\n"), "the connection was closed"},
 		"unknown host":     {"http://" + canary + ".invalid/", "the host name is not known"},
 		"wrong name in it": {strings.Replace(tls.URL, "127.0.0.1", "localhost", 1) + "/" + canary, "the certificate is not trusted"},
 		"bad port":         {"http://127.0.0.1:" + canary + "/", "is not a URL"},

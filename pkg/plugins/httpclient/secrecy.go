@@ -41,5 +41,5 @@ func Conceal(err error, secret bool) error {
 	case errors.As(err, &network) && network.Timeout():
 		return errors.New("timed out")
 	}
-	return errors.New("the connection broke before there was an answer that could be read")
+	return errors.New("the connection was closed before a complete answer arrived")
 }

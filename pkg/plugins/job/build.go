@@ -19,7 +19,7 @@ import (
 const (
 	// labelKey is on Jobs and Pods: the hash of the idempotency key.
 	labelKey = "nodecleanup.io/job"
-	// annotationKey is on Jobs: the idempotency key. A Job without it is foreign.
+	// annotationKey is on Jobs: the idempotency key. The plugin ignores a Job without it.
 	annotationKey = "nodecleanup.io/idempotency-key"
 	// annotationBegan is the start of the step, see cleanup.Target.Began. A Job with another one belongs
 	// to an earlier cleanup of the Node, or to the time before a requested retry.
@@ -36,7 +36,7 @@ func hashOf(key string) string {
 	return hex.EncodeToString(sum[:])[:16]
 }
 
-// nameOf returns the name of a Job. The Pods of a Job have its name and 6 further characters, of at most
+// nameOf returns the name of a Job. The name of a Pod is that of its Job and 6 further characters, at most
 // 63 in total.
 func nameOf(step, key string, number int) string {
 	const most = 30
@@ -46,10 +46,10 @@ func nameOf(step, key string, number int) string {
 	return fmt.Sprintf("%s-%s-%d", step, hashOf(key)[:10], number)
 }
 
-// minDeadline is the shortest time that a Job has.
+// minDeadline is the minimum deadline of a Job.
 const minDeadline = 5 * time.Second
 
-// deadlineOf returns the time that a Job has if the attempt has that much left. The rest is for the end
+// deadlineOf returns the deadline of a Job for the remaining time of the attempt. The difference is for the end
 // of its Pod, so that the agent sees why the Job has failed before the attempt ends.
 func deadlineOf(left time.Duration) time.Duration {
 	return max(left-min(left/4, 45*time.Second), minDeadline).Truncate(time.Second)
@@ -119,7 +119,7 @@ func with(values, more map[string]string) map[string]string {
 	return all
 }
 
-// place makes a Pod run only on the Node, or never there, in addition to what its own affinity says. The
+// place makes a Pod run only on the Node, or never there, and preserves the affinity of the template. The
 // scheduler decides, and not spec.nodeName, so that the kubelet does not reject the Pod.
 func place(pod *corev1.PodSpec, node string, on bool) {
 	operator := corev1.NodeSelectorOpNotIn

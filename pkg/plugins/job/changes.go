@@ -55,17 +55,17 @@ func (c *changes) stop() {
 	}
 }
 
-var errDeleted = errors.New("the Job was deleted before the agent has read its result; the next attempt creates a new one")
+var errDeleted = errors.New("the Job was deleted before the agent read its result; the next attempt creates a new one")
 
 // apply takes a change. If the watch has ended, the next start opens it again.
 func (c *changes) apply(event watch.Event, open bool) error {
 	if !open || event.Type == watch.Error {
-		c.stop() // Also an error of the watch, such as an expired version, is none of the next one.
+		c.stop() // An error, such as an expired resourceVersion, ends this watch. The next start opens a new one.
 		return nil
 	}
 	changed, is := event.Object.(*batchv1.Job)
 	if !is {
-		return nil // A bookmark.
+		return nil // Not a Job, such as a bookmark.
 	}
 	if event.Type == watch.Deleted || changed.UID != c.job.UID {
 		return errDeleted

@@ -14,7 +14,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// tryOut creates the Job as a dry run: the API server validates it, asks admission, and counts it against
+// tryOut creates the Job as a dry run: the API server validates it, runs admission, and counts it against
 // quotas. A dry run creates no Pod. Pod Security, which may reject the Pod later, only warns; tryOut returns
 // the warnings.
 func (p *plugin) tryOut(ctx context.Context, target cleanup.Target, number int) (warned string, err error) {
@@ -51,7 +51,7 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 	if err == nil {
 		chosen := choose(jobs.Items, target)
 		if chosen.adopt != nil && unfinished(chosen.adopt) {
-			effect.Action, effect.Object.Name, effect.Reason = cleanup.Wait, chosen.adopt.Name, "it runs already"
+			effect.Action, effect.Object.Name, effect.Reason = cleanup.Wait, chosen.adopt.Name, "it is already running"
 			return []cleanup.Effect{effect}, nil
 		}
 		number = chosen.number

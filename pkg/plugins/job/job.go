@@ -166,10 +166,10 @@ func (p *plugin) adopt(ctx context.Context, target cleanup.Target, number int) (
 // pollPeriod is the time between two reads of the Pods of a Job. The Job itself is watched.
 const pollPeriod = 10 * time.Second
 
-// firstPoll is the time until the first of them, in which most Pods start.
+// firstPoll is the time until the first of these reads. Most Pods start within it.
 const firstPoll = 2 * time.Second
 
-// await returns the Job when it has finished. With an error, it returns the Job as it was last. While the
+// await returns the Job when it has finished. With an error, it returns the last known Job. While the
 // API server does not answer, it waits: the Job runs in the meantime.
 func (p *plugin) await(ctx context.Context, job *batchv1.Job, progress func(string)) (*batchv1.Job, error) {
 	changes := &changes{plugin: p, job: job}
@@ -210,7 +210,7 @@ func (p *plugin) await(ctx context.Context, job *batchv1.Job, progress func(stri
 				timer.Stop()
 				return changes.job, err
 			}
-			if changes.events() == nil { // An API server in trouble may end each watch at once.
+			if changes.events() == nil { // An overloaded API server may end each watch immediately.
 				select {
 				case <-ctx.Done():
 				case <-timer.C():
@@ -243,7 +243,7 @@ func (p *plugin) progress(ctx context.Context, job *batchv1.Job) (string, error)
 	return text, nil
 }
 
-// noPod says why the Job has no Pod, as the newest warning of the Job controller does.
+// noPod returns why the Job has no Pod, from the newest warning Event about the Job.
 func (p *plugin) noPod(ctx context.Context, job *batchv1.Job) (string, error) {
 	events, err := p.client.CoreV1().Events(job.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: "involvedObject.kind=Job,involvedObject.name=" + job.Name + ",type=" + corev1.EventTypeWarning,

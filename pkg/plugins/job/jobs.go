@@ -27,7 +27,7 @@ func unfinished(job *batchv1.Job) bool {
 	return job.DeletionTimestamp == nil && condition(job, batchv1.JobComplete, batchv1.JobFailed, batchv1.JobFailureTarget) == nil
 }
 
-// choice is what an attempt does about the Jobs that exist for its idempotency key.
+// choice is the Job that an attempt adopts or creates.
 type choice struct {
 	// adopt is the Job to wait for, nil if a new one is needed.
 	adopt *batchv1.Job

@@ -21,13 +21,13 @@ import (
 var schema []byte
 
 type options struct {
-	// Namespace is the namespace of the Job. The list `jobs` of the config must have it. It cannot be
+	// Namespace is the namespace of the Job. The list `jobs` of the config must contain it. It cannot be
 	// the namespace of the agent, because a Pod there can use the agent's ServiceAccount and Secrets.
 	Namespace string `json:"namespace" jsonschema:"required"`
-	// ServiceAccountName is the ServiceAccount of the Pod. The list `jobs` of the config must have it.
+	// ServiceAccountName is the ServiceAccount of the Pod. The list `jobs` of the config must contain it.
 	ServiceAccountName string `json:"serviceAccountName"`
-	// Template is the Pod template, with `metadata` and `spec`. The values of environment variables can
-	// refer to the Node and to outputs.
+	// Template is the Pod template, with `metadata` and `spec`, unless `templateFrom` is set. The values of
+	// environment variables can refer to the Node and to outputs.
 	Template podTemplate `json:"template"`
 	// TemplateFrom is the key of a ConfigMap in the same namespace with the Pod template as YAML, instead
 	// of `template`. Every new Job reads it.
@@ -38,7 +38,7 @@ type options struct {
 	// Outputs are the names of the outputs that the container writes to its termination message, as
 	// lines `name=value`.
 	Outputs []string `json:"outputs"`
-	// LogLines is how many of the last log lines the error of a failed Job has.
+	// LogLines is the number of log lines in the error of a failed Job, counted from the end, from 0 to 50.
 	LogLines int64 `json:"logLines" jsonschema:"minimum=0,maximum=50"`
 	// TTL is how long a finished Job is kept. It must be longer than an outage of the agent: if the Job
 	// is deleted before the agent has read its result, the step runs again. It is from 10m to 8760h.
@@ -74,7 +74,7 @@ func (o *options) Validate() []error {
 	}
 	switch {
 	case o.TemplateFrom == nil && !o.Template.given:
-		fault("template", "must be given, or templateFrom")
+		fault("template", "set template or templateFrom")
 	case o.TemplateFrom != nil && o.Template.given:
 		fault("templateFrom", "cannot be combined with template")
 	case o.Template.given:
@@ -94,7 +94,7 @@ func (o *options) Validate() []error {
 		if err := cleanup.CheckOutput(name, ""); err != nil {
 			fault(path, "%v", err)
 		} else if slices.Contains(o.Outputs[:i], name) {
-			fault(path, "%q is there already", name)
+			fault(path, "%q is listed twice", name)
 		}
 	}
 	if len(o.Outputs) > cleanup.MaxOutputs {
@@ -109,7 +109,7 @@ func (o *options) Validate() []error {
 	return faults
 }
 
-// Descriptor describes the plugin. The namespace is the agent's, in which it runs no Job. It is empty if
+// Descriptor describes the plugin. The namespace is that of the agent, in which no Job may run. It is empty if
 // it is not known.
 func Descriptor(client kubernetes.Interface, clock clock.WithTicker, namespace string) cleanup.Descriptor {
 	defaults := options{ServiceAccountName: "default", LogLines: 10, TTL: metav1.Duration{Duration: 24 * time.Hour}}

@@ -10,8 +10,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 )
 
-// outputsIn returns the outputs in the termination messages of a Pod's containers, and the lines that
-// are none. A later line replaces an earlier one of the same name.
+// outputsIn returns the outputs in the termination messages of a Pod's containers, and the number of other
+// lines. A later line replaces an earlier one of the same name.
 func outputsIn(pod *corev1.Pod) (outputs map[string]string, others int) {
 	outputs = map[string]string{}
 	for _, status := range pod.Status.ContainerStatuses {
@@ -34,7 +34,7 @@ func outputsIn(pod *corev1.Pod) (outputs map[string]string, others int) {
 	return outputs, others
 }
 
-// recordOutputs records the declared outputs of a Job that has succeeded. Its work is done: an output
+// recordOutputs records the declared outputs of a Job that has succeeded. The work is done, so an output
 // that is missing fails only the steps that use it, and the log says so.
 func (p *plugin) recordOutputs(pod *corev1.Pod, target cleanup.Target) {
 	if len(p.Outputs) == 0 {
@@ -61,6 +61,6 @@ func (p *plugin) recordOutputs(pod *corev1.Pod, target cleanup.Target) {
 		}
 	}
 	if others > 0 {
-		target.Log.Info("the termination message has lines that are no declared output", "pod", pod.Namespace+"/"+pod.Name, "lines", others)
+		target.Log.Info("the termination message has lines that are not declared outputs", "pod", pod.Namespace+"/"+pod.Name, "lines", others)
 	}
 }

@@ -32,13 +32,13 @@ type NotifierSuite struct {
 	Canary string
 }
 
-// RunNotifier holds a Notifier to its promises.
+// RunNotifier tests that a Notifier fulfills its contract.
 func RunNotifier(t *testing.T, s NotifierSuite) {
 	t.Run("sends messages", s.sends)
 	t.Run("returns soon when it is cancelled", s.stops)
 	t.Run("says how long to wait", s.waits)
 	t.Run("says that no retry helps", s.refuses)
-	t.Run("fails without a word of a secret", s.fails)
+	t.Run("fails without exposing a secret", s.fails)
 }
 
 func (s NotifierSuite) bind(t *testing.T) cleanup.Notifier {

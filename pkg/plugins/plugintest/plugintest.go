@@ -65,7 +65,7 @@ type Suite struct {
 // executor abandons the plugin.
 const soon = 5 * time.Second
 
-// Run holds the plugin to its promises.
+// Run tests that the plugin fulfills the contract.
 func Run(t *testing.T, s Suite) {
 	if s.Node == nil {
 		s.Node = func(_ *testing.T, name string) *corev1.Node {
@@ -84,7 +84,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("returns soon when it is cancelled", s.stops)
 	t.Run("says how long to wait", s.waits)
 	t.Run("says that no retry helps", s.refuses)
-	t.Run("fails without a word of a secret", s.fails)
+	t.Run("fails without exposing a secret", s.fails)
 }
 
 func (s Suite) bind(t *testing.T) cleanup.Plugin {

@@ -58,7 +58,7 @@ func hints() map[errorCode]string {
 	}
 }
 
-// transient are the errors that a retry can remove. An error that is in neither list is retried, too: Slack
+// transient are the errors that a retry can fix. An error that is in neither list is retried, too: Slack
 // adds codes. See https://docs.slack.dev/reference/methods/chat.postMessage#errors.
 func transient() []errorCode {
 	return []errorCode{"ratelimited", "rate_limited", "rollup_error", "internal_error", "fatal_error", "service_unavailable", "request_timeout", "message_limit_exceeded", "team_added_to_org"}
@@ -77,7 +77,7 @@ func permanent() []errorCode {
 	}
 }
 
-// classified marks the error if no retry can remove it.
+// classified marks the error as permanent if no retry can fix it.
 func classified(code errorCode) error {
 	if slices.Contains(permanent(), code) && !slices.Contains(transient(), code) {
 		return cleanup.Permanent(code)
@@ -132,7 +132,7 @@ func (p *plugin) call(ctx context.Context, method string, arguments map[string]a
 	}
 	var answered answer
 	if err := json.Unmarshal(body, &answered); err != nil {
-		return answer{}, fmt.Errorf("calling %s: the answer is not that of Slack", method)
+		return answer{}, fmt.Errorf("calling %s: the answer is not from Slack; a proxy may have answered", method)
 	}
 	if !answered.OK {
 		return answer{}, fmt.Errorf("calling %s: %w", method, classified(errorCode(httpclient.OneLine(answered.Error))))
@@ -154,7 +154,7 @@ func (p *plugin) send(ctx context.Context, address, token string, document map[s
 	request.Header.Set("User-Agent", "nodecleanup")
 	if token != "" {
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, nil, errors.New("the token has a character that no token has") // net/http would show it.
+			return nil, nil, errors.New("the token contains a space or a character that is not ASCII") // net/http would show it.
 		}
 		request.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -11,8 +11,8 @@ import (
 type notifier struct{ *plugin }
 
 // Notify implements cleanup.Notifier. With a token, the reference is the ID of the message, which is
-// replaced. Slack tells nobody about a replaced message. So what needs attention, and was not in the message
-// before, is also posted in its thread, as is a message that repeats.
+// replaced. Slack notifies no user of a replaced message. So an event that needs attention, and was not in
+// the message before, is also posted in its thread, and so is a repeated message.
 func (n notifier) Notify(ctx context.Context, notification cleanup.Notification) (reference string, err error) {
 	text, err := n.Message.ExpandNotification(notification, escape)
 	if err != nil {
@@ -32,7 +32,7 @@ func (n notifier) Notify(ctx context.Context, notification cleanup.Notification)
 	return ts, err
 }
 
-// needsAttention reports whether an event is new that an operator wants to know of at once.
+// needsAttention reports whether there is a new event that needs the attention of an operator.
 func needsAttention(notification cleanup.Notification) bool {
 	return slices.ContainsFunc(notification.Events, func(event cleanup.NotificationEvent) bool {
 		return event.New > 0 && event.Kind.NeedsAttention()

@@ -15,18 +15,21 @@ import (
 var schema []byte
 
 type options struct {
-	// WebhookURL is the URL of an incoming webhook, in a Secret. Anyone who has the URL can post.
+	// WebhookURL is the URL of an incoming webhook, in a Secret. Anyone who has the URL can post. Set either
+	// it, or `token` and `channel`.
 	WebhookURL cleanup.Value `json:"webhookURL"`
 	// Token is the token of a bot with the scope `chat:write`, in a Secret. With it, a message can be replaced
 	// later, and can be in a thread.
 	Token cleanup.Value `json:"token"`
 	// Channel is the ID of the channel for `token`, such as C0123456789. The bot must be a member.
 	Channel string `json:"channel"`
-	// Message is the text, as a template.
+	// Message is the text, as a template. Its default in a notification is `${notification.text}`.
 	Message cleanup.Template `json:"message"`
 	// Thread is the `ts` of the message to reply to, such as `${steps.announce.outputs.ts}`. It needs `token`.
+	// Only for steps.
 	Thread cleanup.Template `json:"thread"`
 	// Replace is the `ts` of the message to replace, such as `${steps.announce.outputs.ts}`. It needs `token`.
+	// Only for steps.
 	Replace cleanup.Template `json:"replace"`
 }
 
@@ -94,7 +97,7 @@ func (o *notifierOptions) Validate() []error {
 	faults := o.destinationFaults()
 	for path, template := range map[string]cleanup.Template{"thread": o.Thread, "replace": o.Replace} {
 		if !template.Empty() {
-			faults = append(faults, cleanup.OptionError{Path: path, Problem: "is for steps: with token, the agent replaces its own messages"})
+			faults = append(faults, cleanup.OptionError{Path: path, Problem: "applies only to steps: in a notification with token, the agent replaces its own messages"})
 		}
 	}
 	if problem := o.Message.Problem(); problem != "" {

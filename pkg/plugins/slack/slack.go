@@ -55,7 +55,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	return target.Output(tsOutput, ts)
 }
 
-// publish posts a message, or replaces one. It returns its ID. If the message to replace was deleted, it posts
+// publish posts a message, or replaces one. It returns its ID. If the message cannot be replaced, it posts
 // another one.
 func (p *plugin) publish(ctx context.Context, message map[string]any, replaced, thread string) (ts string, err error) {
 	message["channel"] = p.Channel
@@ -74,8 +74,8 @@ func (p *plugin) publish(ctx context.Context, message map[string]any, replaced, 
 	return answered.TS, err
 }
 
-// CheckHealth implements cleanup.HealthChecker. With a token, auth.test reports whether Slack accepts it. An
-// incoming webhook has no request without effect, so only its URL is checked.
+// CheckHealth implements cleanup.HealthChecker. With a token, auth.test reports whether Slack accepts it. For
+// an incoming webhook, every request posts a message, so only the URL is checked.
 func (p *plugin) CheckHealth(ctx context.Context) error {
 	if !p.Token.Empty() {
 		_, err := p.call(ctx, "auth.test", nil)

@@ -134,7 +134,7 @@ func TestErrorsOfSlack(t *testing.T) {
 		"internal":              {byToken, text(200, `{"ok":false,"error":"internal_error"}`), "internal_error", false, 0},
 		"unknown":               {byToken, text(200, `{"ok":false,"error":"new_error"}`), "new_error", false, 0},
 		"limited":               {byToken, text(429, `{"ok":false,"error":"ratelimited"}`), "429", false, 30 * time.Second},
-		"not JSON":              {byToken, text(200, "<html>"), "the answer is not that of Slack", false, 0},
+		"not JSON":              {byToken, text(200, "<html>"), "the answer is not from Slack", false, 0},
 		"redirect":              {byToken, text(302, ""), "302", true, 0},
 	} {
 		w := newWorkspace(t)
@@ -236,7 +236,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %v, want %q", options, err, want)
 		}
 	}
-	if _, faults := Descriptor(nil, nil).BindNotifier([]byte("{" + byToken + `,"thread":"1"}`)); len(faults) != 1 || !strings.Contains(faults[0].Error(), "thread: is for steps") {
+	if _, faults := Descriptor(nil, nil).BindNotifier([]byte("{" + byToken + `,"thread":"1"}`)); len(faults) != 1 || !strings.Contains(faults[0].Error(), "thread: applies only to steps") {
 		t.Error(faults)
 	}
 }

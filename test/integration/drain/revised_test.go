@@ -93,7 +93,7 @@ func TestPodsOfATerminatingNamespaceAreNotCalledEvicted(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if text := log.String(); strings.Contains(text, "pod evicted") || strings.Count(text, "pods are not evicted, their namespace is terminating") != 1 {
+	if text := log.String(); strings.Contains(text, "pod evicted") || strings.Count(text, "not evicting pods: their namespace is terminating") != 1 {
 		t.Errorf("the log says %s", text)
 	}
 }

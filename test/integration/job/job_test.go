@@ -207,7 +207,7 @@ func TestWithdrawDeletesOnlyUnfinishedJobs(t *testing.T) {
 	second := f.cleanUp(t.Context(), plugin)
 	f.scheduled()
 	withdraw()
-	if err := f.result(second); err == nil || !strings.Contains(err.Error(), "was deleted before the agent has read its result") {
+	if err := f.result(second); err == nil || !strings.Contains(err.Error(), "was deleted before the agent read its result") {
 		t.Errorf("the interrupted attempt ended with %v", err)
 	}
 	withdraw()
