@@ -117,7 +117,7 @@ const deleted = "deleted"
 func (w *Watch) onDeleted(ctx context.Context, configMap *corev1.ConfigMap) {
 	w.accepted, w.rejected = "", deleted
 	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent cannot start without a config. "+
-		"Next: restore it: kubectl nodecleanup install --config FILE", configMap.Namespace, configMap.Name))
+		"Next: restore it: "+api.RestoreConfig, configMap.Namespace, configMap.Name))
 }
 
 // consider makes the config in the ConfigMap the active one, or rejects it.

@@ -143,3 +143,6 @@ const (
 	// LabelNodeUID carries the UID of the Node that a run record is about.
 	LabelNodeUID = "nodecleanup.io/node-uid"
 )
+
+// RestoreConfig restores a deleted config. The agent's status has it if the config was deleted.
+const RestoreConfig = "kubectl nodecleanup install --config FILE"

@@ -74,6 +74,9 @@ func configValid(ctx context.Context, s *subject) result {
 		return skip(err)
 	}
 	hint := "kubectl nodecleanup config edit"
+	if errors.Is(err, preview.ErrNoConfig) {
+		hint = preview.RestoreConfig
+	}
 	if err != nil {
 		return failed(err.Error(), hint)
 	}

@@ -144,6 +144,10 @@ func TestStatusGolden(t *testing.T) {
 			s.Deployment.Spec.Replicas, s.Deployment.Status.ReadyReplicas, s.Leadership = ptr.To[int32](0), 0, cluster.Leadership{}
 		}, false},
 		"no-pods": {func(s *Snapshot) { s.Deployment.Status.ReadyReplicas = 0 }, false},
+		"config-deleted": {func(s *Snapshot) {
+			s.Status.ConfigHash = "a1b2c3"
+			s.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config. Next: restore it: " + api.RestoreConfig
+		}, false},
 		"config-refused": {func(s *Snapshot) {
 			s.Status.ConfigHash = "a1b2c3"
 			s.Status.ConfigError = "line 3: unknown field \"dryrun\"\nline 5: steps[0].plugin: unknown plugin \"drian\""

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -37,6 +38,8 @@ func next(view *printer.Status, stuck int) string {
 		return "check the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health), view.Guard.Health.Bad():
 		return Logs(view.Namespace, "--tail=-1 | grep -i certificate")
+	case !works(view.Config.Health) && strings.Contains(view.Config.Problem, api.RestoreConfig):
+		return preview.RestoreConfig
 	case !works(view.Config.Health):
 		return editConfig
 	case stuck >= 0:

@@ -83,7 +83,7 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string) 
 
 // RestoreConfig is the next step if the config was deleted. An install without --config would replace
 // custom steps with the default steps.
-const RestoreConfig = "kubectl nodecleanup install --config FILE (without --config, the default steps are installed)"
+const RestoreConfig = api.RestoreConfig + " (without --config, the default steps are installed)"
 
 // ErrNoConfig is the error of ReadConfig if the ConfigMap does not exist.
 var ErrNoConfig = errors.New("there is no configmap " + api.ConfigName)
