@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,9 +19,11 @@ import (
 // stored is a book in the ConfigMap.
 type stored struct {
 	// Match is what the groups depend on in the config. If it changes, what has ended is not reported again.
-	Match  string    `json:"match"`
-	Seen   time.Time `json:"seen"`
-	Groups []*group  `json:"groups"`
+	Match string `json:"match"`
+	// Receiver identifies the plugin and its options. If it changes, references are those of another service.
+	Receiver string    `json:"receiver"`
+	Seen     time.Time `json:"seen"`
+	Groups   []*group  `json:"groups"`
 }
 
 // match describes which Nodes and events a notification is about.
@@ -29,6 +33,12 @@ func (b *book) match() string {
 		panic(fmt.Sprintf("encoding the names of kinds: %v", err))
 	}
 	return string(text) + " " + b.settings.NodeSelector.String()
+}
+
+// receiver identifies what sends the messages, and where to.
+func (b *book) receiver() string {
+	sum := sha256.Sum256(append([]byte(b.settings.Plugin+" "), b.settings.Options...))
+	return hex.EncodeToString(sum[:])[:12]
 }
 
 // maxDecoded limits a book after decompression, in bytes. A full one with all messages has about 6 MB.
@@ -46,7 +56,7 @@ func (b *book) encode(now time.Time, limit int) (data []byte, omitted int, err e
 	}
 	groups := slices.Clone(b.groups)
 	for level := 0; ; level++ {
-		data, err := compress(stored{Match: b.match(), Seen: b.seen.UTC(), Groups: groups})
+		data, err := compress(stored{Match: b.match(), Receiver: b.receiver(), Seen: b.seen.UTC(), Groups: groups})
 		if err != nil {
 			return nil, 0, fmt.Errorf("encoding the groups of notification %s: %w", b.settings.Name, err)
 		}
@@ -143,6 +153,9 @@ func (b *book) restore(data []byte, now time.Time) error {
 		if g.version = 1; g.Current {
 			g.reported = 1
 		}
+		if from.Receiver != b.receiver() {
+			g.forget()
+		}
 		g.saved = true
 		b.groups = append(b.groups, g)
 	}
@@ -182,5 +195,17 @@ func (b *book) endAbsent(exists func(types.UID) bool) {
 		if !exists(uid) {
 			delete(b.watched, uid)
 		}
+	}
+}
+
+// forget makes an open group new for another receiver: it replaces no message, and tells what needs attention.
+func (g *group) forget() {
+	g.Reference = ""
+	if !g.Closed.IsZero() {
+		return
+	}
+	g.reported = 0
+	for _, m := range g.Members {
+		m.Reported = 0
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -144,4 +145,39 @@ func TestUnreadEndsStayNew(t *testing.T) {
 	s.observe(observation{uid: "u", node: "n0", kinds: started | bypassed, ended: true, endedAt: zero.Add(time.Minute)}, s.now, true)
 	s.readEnds(s.now)
 	s.want("Cleanup of node n0: Bypassed [1/1 Final]", time.Hour+30*time.Second)
+}
+
+// Another service than the one that has the message must not replace an entry of its own by that reference. It gets
+// what needs attention.
+func TestAnotherReceiverGetsNoReference(t *testing.T) {
+	s := newSheet(t, cleanup.NotifyFailed)
+	s.observe(failures(1)[0], s.now, true)
+	s.want("Cleanup of node ip-10-0-000-000.eu-west-1.compute.internal: Failed [1/1 Open]", 30*time.Second)
+	s.groups[0].Reference = "incident-4711"
+	data, _, err := s.encode(s.now, maxStored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for options, changed := range map[string]bool{"": false, `{"url":"https://other.example.com"}`: true} {
+		next := newSheet(t, cleanup.NotifyFailed)
+		next.now = s.now
+		next.settings.Options = []byte(options)
+		if err := next.restore(data, next.now); err != nil {
+			t.Fatal(err)
+		}
+		if reference := next.groups[0].Reference; (reference == "") != changed {
+			t.Errorf("with the options %q, the reference is %q", options, reference)
+		}
+		next.observe(observation{uid: s.onlyUID(), node: "n", kinds: started | failed}, next.now, true)
+		if title, _ := next.until(time.Hour); (title != "") != changed {
+			t.Errorf("with the options %q, the message is %q", options, title)
+		}
+	}
+}
+
+func (s *sheet) onlyUID() types.UID {
+	for uid := range s.groups[0].Members {
+		return uid
+	}
+	return ""
 }

@@ -39,6 +39,8 @@ type Notification struct {
 	Bound cleanup.Notifier
 	// Secrets are the keys that the options refer to.
 	Secrets []cleanup.SecretKey
+	// Options as JSON; secrets are in it as references only.
+	Options []byte
 }
 
 type fileNotification struct {
@@ -86,6 +88,7 @@ func (p *parser) notification(path string, written fileNotification) Notificatio
 		GroupWait:      p.positive(path+".groupWait", written.GroupWait, DefaultGroupWait),
 		RepeatInterval: p.positive(path+".repeatInterval", written.RepeatInterval, DefaultRepeatInterval),
 		Secrets:        secretsIn(written.Options.values),
+		Options:        written.Options.json,
 	}
 	if !stepName.MatchString(notification.Name) {
 		p.fault(path+".name", "must be 1 to 63 lower case letters, digits and \"-\", not %q", notification.Name)
