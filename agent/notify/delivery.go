@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -22,6 +23,9 @@ const (
 	// retryHungAfter is the minimum wait after a plugin was abandoned, so that hung calls do not
 	// accumulate.
 	retryHungAfter = 5 * time.Minute
+	// maxHung is how many abandoned calls of one notification may run. A call may never return, even after the
+	// service has recovered, so one is not enough.
+	maxHung = 3
 	// storeAgain is the wait before a failed write of the store is repeated.
 	storeAgain = 5 * time.Second
 	// lastSave limits the last write of the store when this agent stops leading. A leader that has lost its
@@ -38,6 +42,9 @@ type sender struct {
 	names []string
 	// wake has an element when the book may have changed.
 	wake chan struct{}
+
+	// hung counts the abandoned calls that have not returned.
+	hung atomic.Int32
 
 	mutex sync.Mutex
 	book  *book
@@ -182,7 +189,7 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 		return true
 	}
 	wanted, _ := cleanup.RetryDelay(err)
-	if errors.Is(err, errHangs) {
+	if errors.Is(err, errHangs) || errors.Is(err, errTooManyHang) {
 		wanted = max(wanted, retryHungAfter)
 	}
 	// A Secret that was written during the try, or another content, may have fixed it.
@@ -195,6 +202,9 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	return false
 }
 
+// errTooManyHang is the error without a call.
+var errTooManyHang = fmt.Errorf("%d earlier calls of the plugin have not returned", maxHung)
+
 // errHangs is the error about a plugin that did not return.
 var errHangs = errors.New("it did not stop when it was cancelled")
 
@@ -203,6 +213,9 @@ func (s *sender) call(ctx context.Context, n cleanup.Notification) (reference st
 	type result struct {
 		reference string
 		err       error
+	}
+	if s.hung.Load() >= maxHung {
+		return "", errTooManyHang
 	}
 	plugin, name := s.book.settings.Bound, s.book.settings.Plugin
 	limited, cancel := context.WithCancelCause(ctx)
@@ -240,6 +253,11 @@ func (s *sender) call(ctx context.Context, n cleanup.Notification) (reference st
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	case <-cutOff.C():
+		s.hung.Add(1)
+		go func() {
+			<-returned
+			s.hung.Add(-1)
+		}()
 		return "", fmt.Errorf("%w, and %w", late, errHangs)
 	}
 }

@@ -169,6 +169,32 @@ func TestHungPluginIsAbandoned(t *testing.T) {
 	again.answer <- nil
 }
 
+func TestHungCallsDoNotAccumulate(t *testing.T) {
+	o := newOffice(t)
+	o.fails()
+	var hung []call
+	for range maxHung {
+		one, _ := o.next()
+		hung = append(hung, one)
+	}
+	t.Cleanup(func() {
+		for _, one := range hung[1:] {
+			close(one.answer)
+		}
+	})
+	for err := o.Undelivered("ops"); err == nil || !strings.Contains(err.Error(), errTooManyHang.Error()); err = o.Undelivered("ops") {
+		select {
+		case <-o.calls:
+			t.Fatal("the plugin is called although all earlier calls hang")
+		case <-time.After(time.Millisecond):
+			o.clock.Step(time.Second)
+		}
+	}
+	hung[0].answer <- nil
+	again, _ := o.next()
+	again.answer <- nil
+}
+
 // Without a leadership, nothing is taken over: the next leader reads the run records.
 func TestNothingIsKeptWithoutLeadership(t *testing.T) {
 	n := New(Options{Config: func() *config.Config { return &config.Config{Notifications: make([]config.Notification, 1)} }, Clock: clocktesting.NewFakeClock(zero)})
