@@ -28,6 +28,8 @@ const (
 	maxHung = 3
 	// storeAgain is the wait before a failed write of the store is repeated.
 	storeAgain = 5 * time.Second
+	// maxSave limits how long a change of the config waits for a write of the store.
+	maxSave = time.Minute
 	// lastSave limits the last write of the store when this agent stops leading. A leader that has lost its
 	// Lease writes nothing.
 	lastSave = 3 * time.Second

@@ -263,6 +263,24 @@ func newKey(notification string) string {
 	return notification + "-" + hex.EncodeToString(random)
 }
 
+// saveAll stores what the senders have, because the next ones begin with what is stored. It gives up after
+// maxSave, so that a store that cannot be written blocks no change of the config.
+func (n *Notifier) saveAll(ctx context.Context, senders []*sender) {
+	began := n.Clock.Now()
+	for _, s := range senders {
+		for !s.save(ctx) {
+			if ctx.Err() != nil {
+				return
+			}
+			if n.Clock.Since(began) >= maxSave {
+				s.log.Error("the config has changed, and cannot store which notifications were sent: messages can be lost or repeated")
+				break
+			}
+			n.awaitRestart(ctx, storeAgain)
+		}
+	}
+}
+
 // dispatch passes observations on to the senders, until the config changes or ctx ends. unread: the run
 // records could not be read yet.
 func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool) {
@@ -301,9 +319,7 @@ func (n *Notifier) dispatch(ctx context.Context, senders []*sender, unread bool)
 			}
 		}
 		if restart {
-			for _, s := range senders { // The next senders begin with what is stored.
-				s.save(ctx)
-			}
+			n.saveAll(ctx, senders)
 			return
 		}
 		select {

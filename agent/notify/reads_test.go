@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -127,4 +128,49 @@ func TestReferenceWithASecretIsIgnored(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was observed just before a change of the config is not lost if the store cannot be written then: an
+// unprotected deletion is in no run record.
+func TestAChangeOfTheConfigWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client, refuse := &receiver{}, newClient(), atomic.Bool{}
+		for _, verb := range []string{"create", "update"} {
+			client.PrependReactor(verb, "configmaps", func(ktesting.Action) (bool, runtime.Object, error) {
+				if refuse.Load() {
+					return true, nil, errors.New("the API server is overloaded")
+				}
+				return false, nil, nil
+			})
+		}
+		settings := &config.Config{Notifications: []config.Notification{{
+			Name: "ops", Plugin: "chat", Events: cleanup.NotificationKinds(), NodeSelector: labels.Everything(), GroupWait: time.Minute, RepeatInterval: time.Hour, Bound: r,
+		}}}
+		n := New(Options{
+			ConfigMaps: client.CoreV1().ConfigMaps("ns"), Namespace: "ns", Config: func() *config.Config { return settings },
+			Redact: func(text string) string { return text }, Random: func() float64 { return 0 }, Metrics: r, Fence: func() error { return nil },
+			Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		n.Prepare()
+		go func() {
+			defer close(done)
+			if err := n.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		refuse.Store(true)
+		n.Unprotected(&metav1.ObjectMeta{Name: "gone", UID: "u"}, "it had no finalizer")
+		n.ConfigChanged()
+		<-time.After(20 * time.Second)
+		refuse.Store(false)
+		<-time.After(5 * time.Minute)
+		if calls := r.calls.Load(); calls != 1 {
+			t.Errorf("%d messages were sent about the deletion", calls)
+		}
+		cancel()
+		<-done
+	})
 }
