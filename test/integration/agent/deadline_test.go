@@ -71,7 +71,7 @@ func TestPassedDeadlineIsReportedWhileRunningOrQueued(t *testing.T) {
 	}
 	f.delete(second)
 	f.awaitEvent(first, "CleanupDeadlineExceeded", "it continues, and the node is not released before it is done")
-	f.awaitEvent(second, "CleanupDeadlineExceeded", "the cleanup continues")
+	f.awaitEvent(second, "CleanupDeadlineExceeded", "it continues")
 	if message := f.awaitState(second, api.Pending); message != "waiting for a slot: at most 1 cleanup at the same time (concurrency.nodes), and the deadline has passed" {
 		t.Errorf("the condition says %q", message)
 	}
@@ -79,7 +79,7 @@ func TestPassedDeadlineIsReportedWhileRunningOrQueued(t *testing.T) {
 	// written again and again.
 	third := f.protected("third")
 	f.delete(third)
-	f.awaitEvent(third, "CleanupDeadlineExceeded", "the cleanup continues")
+	f.awaitEvent(third, "CleanupDeadlineExceeded", "it continues")
 	requests, err := shared.AuditSince(mark)
 	if err != nil {
 		t.Fatal(err)

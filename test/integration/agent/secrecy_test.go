@@ -177,7 +177,7 @@ func TestNoSecretLeavesTheAgent(t *testing.T) {
 	f.awaitState(node, api.Failed)
 	for name, want := range map[string]string{
 		"hang": "did not finish within 1s: waiting for [secret]", "at-hang": "did not finish within 1s", "by-nobody": "connection refused",
-		"by-nonsense": "is not a URL", "trusts": "the CA bundle contains something else", "panic": "no such key: [secret]",
+		"by-nonsense": "is not a URL", "trusts": "the CA bundle contains something other than PEM certificates", "panic": "no such key: [secret]",
 	} {
 		if said := f.record(node).Step(name).LastError; !strings.Contains(said, want) {
 			t.Errorf("step %s failed with %q, want %q", name, said, want)

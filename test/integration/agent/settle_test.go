@@ -49,12 +49,12 @@ func TestUnreadableRecordOfAnUnprotectedNodeIsReportedOnce(t *testing.T) {
 	f.unreadable(node)
 	options, log := f.logged()
 	f.start(options)
-	f.awaitLog(log, "whether its cleanup was done is unknown")
+	f.awaitLog(log, "it is not known whether its cleanup was completed")
 	f.annotate(node, map[string]string{"nodecleanup.io/look": "again"})
 	other := f.protected("other")
 	f.delete(other)
 	f.awaitDeleted(other)
-	if text := log.String(); strings.Count(text, "is unknown") != 1 || strings.Contains(text, "reconciling node failed") {
+	if text := log.String(); strings.Count(text, "it is not known whether") != 1 || strings.Contains(text, "reconciling node failed") {
 		t.Errorf("the log says\n%s", text)
 	}
 }

@@ -74,7 +74,7 @@ func TestStateOfANewerAgentPausesTheCleanup(t *testing.T) {
 			if len(calls) > 0 {
 				t.Error("the step ran")
 			}
-			f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: firstRequest})
+			f.annotate(node, map[string]string{api.AnnotationRetryRequestedAt: time.Now().UTC().Format(time.RFC3339Nano)})
 			f.awaitDeleted(node)
 			if run := f.record(node); len(calls) != 1 || run.State != api.Succeeded {
 				t.Errorf("%d calls, the run record says %+v", len(calls), run)

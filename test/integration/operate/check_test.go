@@ -72,7 +72,7 @@ func TestCheckFindsEachFaultOfAnInstall(t *testing.T) {
 	f.run("preflight").exits(exit.Unhealthy).says("tell", "FAILED", `secrets "inventory" not found`)
 	f.run("preflight", "worker").exits(exit.Unhealthy).says("step tell", "inventory is missing")
 	f.run("plugins", "test", "tell").exits(exit.Unhealthy).says("inventory")
-	f.run("plugins", "test", "nothing").exits(exit.Failure).says("no step with this name", "plugins status")
+	f.run("plugins", "test", "nothing").exits(exit.Failure).says("no step or notification with this name", "plugins status")
 	f.run("plugins", "status", "-o", "short").exits(exit.Unhealthy).says("tell (http)", "0 of 1")
 	f.run("status").exits(exit.Unhealthy).says("Plugins", "1 of 1", "kubectl nodecleanup plugins status")
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"secrets": printer.Error, "plugins": printer.Error})
