@@ -113,7 +113,7 @@ func TestAgentWithoutTheRightsOfSteps(t *testing.T) {
 
 // The agent writes Events where those about Nodes, its config and its Lease are, and nowhere else.
 func TestAgentWritesEventsInTwoNamespaces(t *testing.T) {
-	s := setUp(t, cluster.Start(t, cluster.Options{Name: "agentrights-events"}))
+	s := setUp(t, cluster.Start(t, cluster.Options{Name: "agentrights-events", WithControllerManager: true}))
 	client := kubernetes.NewForConfigOrDie(s.server.RESTConfigFor(user, "system:serviceaccounts", "system:authenticated"))
 	write := func(ctx context.Context, namespace string) error {
 		_, err := client.CoreV1().Events(namespace).Create(ctx, &corev1.Event{
