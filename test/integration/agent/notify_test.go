@@ -235,21 +235,30 @@ func TestNextLeaderContinuesNotifications(t *testing.T) {
 	}
 }
 
-// A pause, a Node that failed, and a Node without the finalizer are reported, each with its cause.
+// A Node that failed is reported with its cause and the next step.
 func TestNotificationsNameTheCause(t *testing.T) {
 	receiver := startReceiver(t)
 	f := setUp(t, strings.Replace(notified(receiver.URL, "groupWait: 10ms"), "logger, critical: true", "probe, retry: {maxRetries: 0}, options: {do: fail}", 1))
 	f.probes["fail"] = func(context.Context, cleanup.Target) error { return fmt.Errorf("the storage is full") }
 	f.start(f.options())
-	awaitText := func(text string) {
-		t.Helper()
-		f.eventually("a notification says "+text, func(context.Context) (bool, error) {
-			return slices.ContainsFunc(receiver.messages(), func(n cleanup.Notification) bool { return strings.Contains(n.Text, text) }), nil
-		})
-	}
-	worker := f.protected("worker")
-	f.delete(worker)
-	awaitText("Failed: critical step nothing failed, attempt 1: the storage is full\nNext: kubectl nodecleanup diagnose worker")
+	f.delete(f.protected("worker"))
+	f.awaitText(receiver, "Failed: critical step nothing failed, attempt 1: the storage is full\nNext: kubectl nodecleanup diagnose worker")
+}
+
+// A running agent could add the finalizer before the deletion. A Node that was deleted before that is reported by
+// the next leader.
+func TestNotificationsNameUnprotectedNodes(t *testing.T) {
+	receiver := startReceiver(t)
+	f := setUp(t, notified(receiver.URL, "groupWait: 10ms"))
 	f.delete(f.create("naked", "example.com/other"))
-	awaitText("Unprotected: naked: The node was deleted before it had the finalizer")
+	f.start(f.options())
+	f.awaitText(receiver, "Cleanup of node naked: Unprotected\nUnprotected: The node was deleted before it had the finalizer")
+}
+
+// awaitText waits for a notification that contains the text.
+func (f *fixture) awaitText(receiver *receiver, text string) {
+	f.Helper()
+	f.eventually("a notification says "+text, func(context.Context) (bool, error) {
+		return slices.ContainsFunc(receiver.messages(), func(n cleanup.Notification) bool { return strings.Contains(n.Text, text) }), nil
+	})
 }
