@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -59,51 +58,6 @@ func newBook(settings config.Notification, newKey func() string) *book {
 	return &book{settings: settings, on: setOf(settings.Events...), newKey: newKey, watched: map[types.UID]observation{}}
 }
 
-// group is a number of Nodes with one message, which is updated.
-type group struct {
-	Key     string                `json:"key"`
-	Began   time.Time             `json:"began"`
-	Joined  time.Time             `json:"joined"`
-	Members map[types.UID]*member `json:"members"`
-	// DeletedBy is the user of all members; Several: they have different ones.
-	DeletedBy string `json:"deletedBy,omitempty"`
-	Several   bool   `json:"several,omitempty"`
-	DryRun    bool   `json:"dryRun,omitempty"`
-	// Reference is the newest that the service has returned.
-	Reference string `json:"reference,omitempty"`
-	// Messages counts the delivered messages; Sent is when the newest was.
-	Messages int       `json:"messages,omitempty"`
-	Sent     time.Time `json:"sent,omitzero"`
-	// Closed is when the final message was delivered, zero before that.
-	Closed time.Time `json:"closed,omitzero"`
-
-	// Current: the newest message has the content of the group. It is set when the group is stored.
-	Current bool `json:"current,omitempty"`
-
-	// version changes with the content; reported is that of the newest message.
-	version, reported int
-	// saved: the key is stored.
-	saved bool
-
-	// retryAt is when to try again after a failure; failures counts the consecutive ones. permanent: the
-	// newest one, at failedAt, was permanent.
-	retryAt, failedAt time.Time
-	failures          int
-	permanent         bool
-}
-
-// member is a Node in a group.
-type member struct {
-	Node  string `json:"node,omitempty"`
-	Kinds kinds  `json:"kinds"`
-	// Reported are those of Kinds that the newest message had.
-	Reported kinds  `json:"reported,omitempty"`
-	Ended    bool   `json:"ended,omitempty"`
-	Message  string `json:"message,omitempty"`
-
-	blockedSince time.Time
-}
-
 // observe updates the groups by what was observed. A recovered observation was read from a stored record,
 // maybe not for the first time.
 func (b *book) observe(o observation, now time.Time, recovered bool) {
@@ -136,43 +90,6 @@ func (b *book) observe(o observation, now time.Time, recovered bool) {
 		b.join(o, holds, now)
 	} else if !o.blockedSince.IsZero() && b.on&blocked != 0 {
 		b.watched[o.uid] = o
-	}
-}
-
-// end ends a member that nothing more will be observed of.
-func (g *group) end(m *member) {
-	if !m.Ended {
-		m.Ended = true
-		g.version++
-	}
-}
-
-// update reports whether the content of the group has changed.
-func (g *group) update(m *member, o observation, holds kinds) (changed bool) {
-	if changed = m.Kinds != holds || m.Ended != o.ended; changed {
-		g.version++
-	}
-	m.Kinds, m.Reported, m.Ended, m.blockedSince = holds, m.Reported&holds, o.ended, o.blockedSince
-	m.Message, m.Node = o.message, o.node
-	g.attribute(o)
-	return changed
-}
-
-// changed makes a message that failed permanently due again, no sooner than other messages.
-func (g *group) changed(groupWait time.Duration) {
-	if g.permanent {
-		g.permanent, g.retryAt = false, g.failedAt.Add(groupWait)
-	}
-}
-
-// attribute records who deleted the Node.
-func (g *group) attribute(o observation) {
-	switch {
-	case o.deletedBy == "" || g.Several || g.DeletedBy == o.deletedBy:
-	case g.DeletedBy == "" && len(g.Members) == 1:
-		g.DeletedBy = o.deletedBy
-	default:
-		g.DeletedBy, g.Several = "", true
 	}
 }
 
@@ -237,44 +154,6 @@ func (b *book) drop(at int, why string) {
 	b.groups = slices.Delete(b.groups, at, at+1)
 }
 
-// due returns the group whose message is to be sent now, or how long to wait until there may be one; 0 is
-// until something is observed. After a failed try, the other groups that are due have precedence.
-func (b *book) due(now time.Time) (send *group, wait time.Duration) {
-	var next time.Time
-	sooner := func(at time.Time) {
-		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
-	for _, o := range b.watched {
-		if at := o.blockedSince.Add(BlockedAfter); at.After(now) {
-			sooner(at)
-		} else {
-			b.observe(o, now, false)
-		}
-	}
-	b.forget(now)
-	var first time.Time
-	for _, g := range b.groups {
-		if !g.Closed.IsZero() {
-			continue
-		}
-		sooner(g.refreshBlocked(now))
-		at := b.dueAt(g)
-		if at.IsZero() {
-			continue
-		}
-		at = latest(at, g.retryAt)
-		if sooner(latest(at, b.retryAt)); !latest(at, b.retryAt).After(now) && (send == nil || at.Before(first)) {
-			send, first = g, at
-		}
-	}
-	if send != nil || next.IsZero() {
-		return send, 0
-	}
-	return nil, max(next.Sub(now), time.Millisecond)
-}
-
 // forget removes the groups that need no more messages.
 func (b *book) forget(now time.Time) {
 	closed := 0
@@ -293,148 +172,7 @@ func (b *book) forget(now time.Time) {
 	})
 }
 
-// refreshBlocked adds Blocked to the members that have been blocked long enough, and returns when the next
-// one will have been; zero if there is none.
-func (g *group) refreshBlocked(now time.Time) (next time.Time) {
-	for _, m := range g.Members {
-		if m.blockedSince.IsZero() || m.Kinds&blocked != 0 {
-			continue
-		}
-		if at := m.blockedSince.Add(BlockedAfter); !at.After(now) {
-			m.Kinds |= blocked
-			g.version++
-		} else if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next
-}
-
 // unsaved reports whether the key of a group is not stored.
 func (b *book) unsaved() bool {
 	return slices.ContainsFunc(b.groups, func(g *group) bool { return !g.saved })
 }
-
-func (g *group) ended() bool {
-	for _, m := range g.Members {
-		if !m.Ended {
-			return false
-		}
-	}
-	return true
-}
-
-// any reports whether one of the kinds holds for a member.
-func (g *group) any(of kinds) bool {
-	for _, m := range g.Members {
-		if m.Kinds&of != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// open reports whether an operator is needed.
-func (g *group) open(on kinds) bool {
-	for _, m := range g.Members {
-		if !m.Ended && m.Kinds&on&lasting != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// alerts reports whether a kind holds now that needs attention and was not reported.
-func (g *group) alerts(on kinds) bool {
-	for _, m := range g.Members {
-		if m.Kinds&^m.Reported&on&alerting != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// dueAt returns when the next message of an open group is to be sent if nothing changes; zero for never.
-func (b *book) dueAt(g *group) time.Time {
-	if g.Messages == 0 {
-		if !g.any(b.on) {
-			return time.Time{}
-		}
-		return g.Began.Add(b.settings.GroupWait)
-	}
-	changed := g.version != g.reported
-	if changed && (g.Reference != "" || g.alerts(b.on)) || g.ended() {
-		return g.Sent.Add(b.settings.GroupWait)
-	}
-	if g.open(b.on) {
-		return g.Sent.Add(b.settings.RepeatInterval)
-	}
-	return time.Time{}
-}
-
-// delivered records that a message was sent.
-func (b *book) delivered(m message, reference string, now time.Time) {
-	b.retryAt, b.failures = time.Time{}, 0
-	g := m.group
-	g.retry()
-	g.Messages++
-	g.Sent, g.reported = now, m.version
-	g.Reference = cmp.Or(reference, g.Reference)
-	for uid, reported := range m.reported {
-		if member := g.Members[uid]; member != nil {
-			member.Reported = reported & member.Kinds
-		}
-	}
-	if m.Final && g.version == m.version {
-		g.Closed = now
-	}
-}
-
-const (
-	firstBackoff = 5 * time.Second
-	lastBackoff  = 5 * time.Minute
-)
-
-// fail delays the next try of a group. wanted is the delay that the service asks for. permanent: the same
-// message fails again, so its next try is after repeatInterval, or when its content changes; the other groups
-// do not wait. All groups wait after another failure, because the receiver may be down. jitter is from 0 to 1.
-func (b *book) fail(g *group, now time.Time, wanted time.Duration, permanent bool, jitter float64) time.Duration {
-	delay := backoff(g.failures, jitter)
-	if permanent {
-		delay = jittered(max(lastBackoff, b.settings.RepeatInterval), jitter)
-	} else {
-		b.retryAt = now.Add(max(backoff(b.failures, jitter), wanted))
-		b.failures++
-	}
-	delay = max(delay, wanted)
-	g.failures++
-	g.permanent, g.failedAt, g.retryAt = permanent, now, now.Add(delay)
-	return latest(g.retryAt, b.retryAt).Sub(now)
-}
-
-// backoff returns the wait after a failure that follows this number of failures.
-func backoff(failures int, jitter float64) time.Duration {
-	return jittered(min(firstBackoff<<min(failures, 20), lastBackoff), jitter)
-}
-
-func jittered(delay time.Duration, jitter float64) time.Duration {
-	return delay + time.Duration(0.2*jitter*float64(delay))
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-// retry makes the next try of each group due now: there is a cause why it can succeed.
-func (b *book) retry() {
-	b.causes++
-	b.retryAt, b.failures = time.Time{}, 0
-	for _, g := range b.groups {
-		g.retry()
-	}
-}
-
-func (g *group) retry() { g.retryAt, g.failures, g.permanent = time.Time{}, 0, false }
