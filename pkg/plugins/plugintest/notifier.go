@@ -36,9 +36,14 @@ type NotifierSuite struct {
 func RunNotifier(t *testing.T, s NotifierSuite) {
 	t.Run("sends messages", s.sends)
 	t.Run("returns soon when it is cancelled", s.stops)
-	t.Run("says how long to wait", s.waits)
-	t.Run("says that no retry helps", s.refuses)
-	t.Run("fails without exposing a secret", s.fails)
+	failures{s.Break, s.Refuse, s.Throttle, func(t *testing.T, _ string) func() error {
+		return func() error {
+			output := &recorded{}
+			reference, err := s.bind(t).Notify(t.Context(), message(output, "1", ""))
+			s.check(t, output, err, reference)
+			return err
+		}
+	}}.run(t)
 }
 
 func (s NotifierSuite) bind(t *testing.T) cleanup.Notifier {
@@ -102,72 +107,15 @@ func (s NotifierSuite) stops(t *testing.T) {
 		t.Skip("the plugin never waits")
 	}
 	waiting := s.Hang(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	output, ended := &recorded{}, make(chan error, 1)
-	notifier := s.bind(t)
-	go func() {
+	output, notifier := &recorded{}, s.bind(t)
+	err := canceled(t, waiting, func(ctx context.Context) error {
 		_, err := notifier.Notify(ctx, message(output, "1", ""))
-		ended <- err
-	}()
-	select {
-	case <-waiting:
-	case err := <-ended:
-		t.Fatalf("the plugin did not wait: %v", err)
+		return err
+	})
+	s.check(t, output, err)
+	if err == nil || cleanup.IsPermanent(err) {
+		t.Errorf("after it was cancelled, the plugin returns %v", err)
 	}
-	cancel()
-	select {
-	case err := <-ended:
-		s.check(t, output, err)
-		if err == nil || cleanup.IsPermanent(err) {
-			t.Errorf("after it was cancelled, the plugin returns %v", err)
-		}
-	case <-time.After(soon):
-		t.Fatalf("the plugin did not return within %s", soon)
-	}
-}
-
-func (s NotifierSuite) waits(t *testing.T) {
-	if s.Throttle == nil {
-		t.Skip("the other system never asks to wait")
-	}
-	want := s.Throttle(t)
-	err := s.failing(t)
-	if after, given := cleanup.RetryDelay(err); after < want {
-		t.Errorf("the error says to wait %s (%v), the other system %s: %v", after, given, want, err)
-	}
-}
-
-func (s NotifierSuite) refuses(t *testing.T) {
-	if s.Refuse == nil {
-		t.Skip("the plugin can always be tried again")
-	}
-	s.Refuse(t)
-	if err := s.failing(t); !cleanup.IsPermanent(err) {
-		t.Errorf("the plugin does not say that no retry helps: %v", err)
-	}
-}
-
-func (s NotifierSuite) fails(t *testing.T) {
-	if s.Break == nil {
-		t.Skip("the plugin cannot fail")
-	}
-	s.Break(t)
-	if err := s.failing(t); cleanup.IsPermanent(err) {
-		t.Errorf("the plugin says that it is not to be tried again: %v", err)
-	}
-}
-
-// failing returns the error of a Notify that has to fail.
-func (s NotifierSuite) failing(t *testing.T) error {
-	t.Helper()
-	output := &recorded{}
-	reference, err := s.bind(t).Notify(t.Context(), message(output, "1", ""))
-	s.check(t, output, err, reference)
-	if err == nil {
-		t.Error("the plugin did not fail")
-	}
-	return err
 }
 
 func (s NotifierSuite) messages(t *testing.T) int {

@@ -6,18 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -61,10 +58,6 @@ type Suite struct {
 	Canary string
 }
 
-// soon is the time in which a plugin must return after its context has ended. After it, the
-// executor abandons the plugin.
-const soon = 5 * time.Second
-
 // Run tests that the plugin fulfills the contract.
 func Run(t *testing.T, s Suite) {
 	if s.Node == nil {
@@ -82,9 +75,14 @@ func Run(t *testing.T, s Suite) {
 	t.Run("cleans several nodes at once", s.concurs)
 	t.Run("withdraws, and again", s.withdraws)
 	t.Run("returns soon when it is cancelled", s.stops)
-	t.Run("says how long to wait", s.waits)
-	t.Run("says that no retry helps", s.refuses)
-	t.Run("fails without exposing a secret", s.fails)
+	failures{s.Break, s.Refuse, s.Throttle, func(t *testing.T, situation string) func() error {
+		call := s.call(t, s.Node(t, "conformance-"+situation))
+		return func() error {
+			err := s.bind(t).Cleanup(t.Context(), call.target)
+			call.check(err)
+			return err
+		}
+	}}.run(t)
 }
 
 func (s Suite) bind(t *testing.T) cleanup.Plugin {
@@ -344,28 +342,12 @@ func (s Suite) stops(t *testing.T) {
 	node := s.Node(t, "conformance-hang")
 	waiting := s.Hang(t, node)
 	plugin, call := s.bind(t), s.call(t, node)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- plugin.Cleanup(ctx, call.target) }()
-	select {
-	case <-waiting:
-	case err := <-ended:
-		t.Fatalf("the plugin did not wait: %v", err)
+	err := canceled(t, waiting, func(ctx context.Context) error { return plugin.Cleanup(ctx, call.target) })
+	call.check(err)
+	if err == nil {
+		t.Error("the plugin says that it is done")
 	}
-	cancel()
-	select {
-	case err := <-ended:
-		call.check(err)
-		if err == nil {
-			t.Error("the plugin says that it is done")
-		}
-		if cleanup.IsPermanent(err) {
-			t.Errorf("the plugin says that it is not to be tried again: %v", err)
-		}
-	case <-time.After(soon):
-		t.Fatalf("the plugin did not return within %s", soon)
-	}
+	isRetriable(t, err)
 }
 
 // withdraws calls Withdraw twice, for a Node whose cleanup never began.
@@ -384,118 +366,9 @@ func (s Suite) withdraws(t *testing.T) {
 	}
 }
 
-func (s Suite) waits(t *testing.T) {
-	if s.Throttle == nil {
-		t.Skip("the other system never asks to wait")
-	}
-	node := s.Node(t, "conformance-throttled")
-	want := s.Throttle(t)
-	err := s.failing(t, node)
-	if after, given := cleanup.RetryDelay(err); after < want {
-		t.Errorf("the error says to wait %s (%v), the other system %s: %v", after, given, want, err)
-	}
-	if cleanup.IsPermanent(err) {
-		t.Errorf("the plugin says that it is not to be tried again: %v", err)
-	}
-}
-
-func (s Suite) refuses(t *testing.T) {
-	if s.Refuse == nil {
-		t.Skip("the plugin can always be tried again")
-	}
-	node := s.Node(t, "conformance-refused")
-	s.Refuse(t)
-	if err := s.failing(t, node); !cleanup.IsPermanent(err) {
-		t.Errorf("the plugin does not say that no retry helps: %v", err)
-	}
-}
-
-func (s Suite) fails(t *testing.T) {
-	if s.Break == nil {
-		t.Skip("the plugin cannot fail")
-	}
-	node := s.Node(t, "conformance-broken")
-	s.Break(t)
-	if err := s.failing(t, node); cleanup.IsPermanent(err) {
-		t.Errorf("the plugin says that it is not to be tried again: %v", err)
-	}
-}
-
-// failing returns the error of a Cleanup that has to fail.
-func (s Suite) failing(t *testing.T, node *corev1.Node) error {
-	t.Helper()
-	call := s.call(t, node)
-	err := s.bind(t).Cleanup(t.Context(), call.target)
-	call.check(err)
-	if err == nil {
-		t.Error("the plugin did not fail")
-	}
-	return err
-}
-
 func (s Suite) effects(t *testing.T) int {
 	if s.Effects == nil {
 		return 0
 	}
 	return s.Effects(t)
-}
-
-// call is one target with the output that it receives.
-type call struct {
-	t      *testing.T
-	target cleanup.Target
-	before *corev1.Node
-	canary string
-
-	recorded
-	// outputs since the last take; mutex guards them, too.
-	outputs map[string]string
-}
-
-func (s Suite) call(t *testing.T, node *corev1.Node) *call {
-	c := &call{t: t, before: node.DeepCopy(), canary: s.Canary}
-	c.target = cleanup.Target{
-		Node: node, Step: "conformance", Attempt: 1, Began: time.Now(), IdempotencyKey: string(node.UID) + "/conformance",
-		Log:      slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Progress: func(text string) { fmt.Fprintln(c, text) },
-		Recorded: c.record,
-	}
-	return c
-}
-
-// record implements Target.Recorded.
-func (c *call) record(name, value string) error {
-	fmt.Fprintln(c, name, value) // For the search for secrets.
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	if c.outputs == nil {
-		c.outputs = map[string]string{}
-	}
-	c.outputs[name] = value
-	return nil
-}
-
-// take returns the outputs that were recorded since the last call.
-func (c *call) take() map[string]string {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	outputs := c.outputs
-	c.outputs = nil
-	return outputs
-}
-
-// check fails the test if the output contains a secret or if the Node, which is shared, was
-// changed.
-func (c *call) check(err error, lines ...string) {
-	c.t.Helper()
-	said := c.String() + strings.Join(lines, "\n")
-	if err != nil {
-		said += err.Error()
-	}
-	if c.canary != "" && strings.Contains(said, c.canary) {
-		c.t.Errorf("the plugin gave a secret away: %s", said)
-	}
-	if !equality.Semantic.DeepEqual(c.target.Node, c.before) {
-		c.t.Error("the plugin changed the Node that it was given")
-	}
 }
