@@ -250,6 +250,20 @@ func (w *workspace) answer(t *testing.T, status int, body string) {
 	})
 }
 
+// throttle makes Slack limit the rate until the test ends, and returns for how long it asks to wait.
+func (w *workspace) throttle(t *testing.T) time.Duration {
+	w.answer(t, http.StatusTooManyRequests, "")
+	return 7 * time.Second // As answer sends it.
+}
+
+// hang makes Slack not answer the next request. It closes the channel when it has the request.
+func (w *workspace) hang() <-chan struct{} {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.waiting = make(chan struct{})
+	return w.waiting
+}
+
 // destinations are the options by what sends the messages, and refusals what Slack answers for an archived
 // channel.
 var (
@@ -265,19 +279,11 @@ func TestNotifierConformance(t *testing.T) {
 				Descriptor: Descriptor(&http.Client{Transport: w}, stored()),
 				Options:    "{" + options + "}",
 				Messages:   func(*testing.T) int { return len(w.messages()) },
-				Hang: func(*testing.T) <-chan struct{} {
-					w.mutex.Lock()
-					defer w.mutex.Unlock()
-					w.waiting = make(chan struct{})
-					return w.waiting
-				},
-				Break:  func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
-				Refuse: func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
-				Throttle: func(t *testing.T) time.Duration {
-					w.answer(t, http.StatusTooManyRequests, "")
-					return 7 * time.Second
-				},
-				Canary: "canary",
+				Hang:       func(*testing.T) <-chan struct{} { return w.hang() },
+				Break:      func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
+				Refuse:     func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
+				Throttle:   w.throttle,
+				Canary:     "canary",
 			})
 		})
 	}
@@ -297,18 +303,10 @@ func TestConformance(t *testing.T) {
 					}
 					return changes
 				},
-				Hang: func(*testing.T, *corev1.Node) <-chan struct{} {
-					w.mutex.Lock()
-					defer w.mutex.Unlock()
-					w.waiting = make(chan struct{})
-					return w.waiting
-				},
-				Break:  func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
-				Refuse: func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
-				Throttle: func(t *testing.T) time.Duration {
-					w.answer(t, http.StatusTooManyRequests, "")
-					return 7 * time.Second
-				},
+				Hang:     func(*testing.T, *corev1.Node) <-chan struct{} { return w.hang() },
+				Break:    func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
+				Refuse:   func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
+				Throttle: w.throttle,
 				Unhealthy: func(t *testing.T) {
 					delete(values, "token")
 					delete(values, "url")
