@@ -77,12 +77,7 @@ func (o *options) destinationFaults() []error {
 		fault("channel", "needs the option token: an incoming webhook has its own channel")
 	}
 	for path, value := range map[string]cleanup.Value{"webhookURL": o.WebhookURL, "token": o.Token} {
-		if value.Empty() {
-			continue
-		}
-		if _, secret := value.SecretKey(); !secret {
-			fault(path, "must be in a Secret: {secretKeyRef: {name: …, key: …}}")
-		} else if problem := value.Problem(); problem != "" {
+		if problem := httpclient.SecretProblem(value); problem != "" {
 			fault(path, problem)
 		}
 	}
