@@ -28,6 +28,8 @@ const (
 	maxHung = 3
 	// storeAgain is the wait before a failed write of the store is repeated.
 	storeAgain = 5 * time.Second
+	// maxUnsaved is how long a store that cannot be written delays messages.
+	maxUnsaved = time.Minute
 	// maxSave limits how long a change of the config waits for a write of the store.
 	maxSave = time.Minute
 	// lastSave limits the last write of the store when this agent stops leading. A leader that has lost its
@@ -50,6 +52,9 @@ type sender struct {
 
 	mutex sync.Mutex
 	book  *book
+	// saveAt is when to repeat a failed write of the store; unsavedSince is when the first one failed. Both are
+	// zero after a success.
+	saveAt, unsavedSince time.Time
 }
 
 // change calls do with the book, and wakes the sender.
@@ -65,20 +70,28 @@ func (s *sender) change(do func(*book)) {
 
 // run sends messages until ctx ends.
 func (s *sender) run(ctx context.Context) {
-	unsaved := s.store.get(s.book.settings.Name) == nil // So that the next leader knows what is old.
+	stored := s.store.get(s.book.settings.Name)
+	// Without a book, the next leader does not know what is old. One that is larger than its share was stored
+	// with fewer notifications, and takes the room of the others.
+	unsaved := stored == nil || len(stored) > s.share()
 	for ctx.Err() == nil {
 		next, wait, begun := s.next()
 		if unsaved || begun { // A leader after a crash must send the first message with the same key.
-			if unsaved = !s.save(ctx); unsaved {
-				s.pause(ctx, storeAgain)
+			delay, send := s.untilSave()
+			if delay <= 0 {
+				unsaved = !s.save(ctx)
+				continue
 			}
-			continue
+			if next == nil || !send {
+				s.pause(ctx, delay)
+				continue
+			}
 		}
 		if next == nil {
 			s.wait(ctx, wait)
 			continue
 		}
-		unsaved = s.send(ctx, *next)
+		unsaved = s.send(ctx, *next) || unsaved
 	}
 	if unsaved {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
@@ -86,6 +99,9 @@ func (s *sender) run(ctx context.Context) {
 		s.save(ctx)
 	}
 }
+
+// share is the maximum size of the stored book, in bytes.
+func (s *sender) share() int { return maxStored / len(s.names) }
 
 // next returns the message to send now, or how long to wait for one. begun: a group has begun that is not
 // stored.
@@ -135,10 +151,19 @@ func (s *sender) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// untilSave returns how long to wait before a write of the store. send: writes have failed for so long that
+// messages are sent without them.
+func (s *sender) untilSave() (delay time.Duration, send bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	now := s.Clock.Now()
+	return s.saveAt.Sub(now), !s.unsavedSince.IsZero() && now.Sub(s.unsavedSince) >= maxUnsaved
+}
+
 // save stores the book, and reports whether that succeeded.
 func (s *sender) save(ctx context.Context) bool {
 	s.mutex.Lock()
-	data, omitted, err := s.book.encode(s.Clock.Now(), maxStored/len(s.names))
+	data, omitted, err := s.book.encode(s.Clock.Now(), s.share())
 	included := slices.Clone(s.book.groups)
 	s.mutex.Unlock()
 	if omitted > 0 {
@@ -147,14 +172,19 @@ func (s *sender) save(ctx context.Context) bool {
 	if err == nil {
 		err = s.store.put(ctx, s.names, s.book.settings.Name, data)
 	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
 			s.log.Warn("cannot store which notifications were sent, retrying", "err", err)
 		}
+		now := s.Clock.Now()
+		if s.saveAt = now.Add(storeAgain); s.unsavedSince.IsZero() {
+			s.unsavedSince = now
+		}
 		return false
 	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
+	s.saveAt, s.unsavedSince = time.Time{}, time.Time{}
 	for _, g := range included {
 		g.saved = true
 	}

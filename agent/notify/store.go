@@ -81,6 +81,7 @@ func (s *store) write(ctx context.Context, names []string, name string, data []b
 	if wanted.BinaryData == nil {
 		wanted.BinaryData = map[string][]byte{}
 	}
+	wanted.Data = nil // The agent writes none, and others must not take up the room.
 	maps.DeleteFunc(wanted.BinaryData, func(key string, _ []byte) bool { return !slices.Contains(names, key) })
 	wanted.BinaryData[name] = data
 	var err error
