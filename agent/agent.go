@@ -94,6 +94,7 @@ func Run(ctx context.Context, options Options) error {
 	catalog := options.Catalog(plugins.Dependencies{
 		Kubernetes: kube.Leading,
 		HTTP:       &http.Client{Transport: lead.Transport(http.DefaultTransport)},
+		Dial:       lead.Dial,
 		Secrets:    redactor,
 		Clock:      clock,
 		Namespace:  options.Namespace,

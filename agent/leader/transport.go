@@ -2,19 +2,12 @@ package leader
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net/http"
 )
 
 // Transport returns a transport on which nothing is changed by an agent that lost the Lease.
 func (l *Election) Transport(next http.RoundTripper) http.RoundTripper {
-	return fenced{next, func() error {
-		err := l.Fence()
-		if err != nil {
-			l.refused.Add(1)
-		}
-		return err
-	}}
+	return fenced{next, l.counted}
 }
 
 // fenced is a transport on which nothing is changed once this agent may no longer act as
@@ -35,7 +28,7 @@ func (f fenced) RoundTrip(request *http.Request) (*http.Response, error) {
 		if request.Body != nil {
 			request.Body.Close()
 		}
-		return nil, fmt.Errorf("this agent is no longer the leader: %w", err)
+		return nil, notLeading(err)
 	}
 	return f.next.RoundTrip(request)
 }

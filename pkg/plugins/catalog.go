@@ -2,6 +2,8 @@
 package plugins
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"slices"
 
@@ -24,7 +26,10 @@ import (
 type Dependencies struct {
 	Kubernetes kubernetes.Interface
 	HTTP       *http.Client
-	Secrets    cleanup.Secrets
+	// Dial connects to systems that do not use HTTP. The agent's refuses to write once the agent is no longer the
+	// leader. It is nil in a program that calls no other system, such as a CLI.
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	Secrets cleanup.Secrets
 	// Clock follows the API server's time. Plugins compare it with Target.Began and with
 	// timestamps that the API server writes, such as the deletion time of a Pod.
 	Clock clock.WithTicker
