@@ -98,6 +98,8 @@ const (
 	BlockedByWebhook BlockedCause = "WebhookFailed"
 	// BlockedByServer: the API server refuses it, or does not answer.
 	BlockedByServer BlockedCause = "Refused"
+	// BlockedByLastCopy: the Node may hold the last complete copy of data.
+	BlockedByLastCopy BlockedCause = "LastCopy"
 )
 
 // Blocker describes the blocker of an effect.

@@ -39,6 +39,7 @@ const (
 	BlockedByAdmission    = api.BlockedByAdmission
 	BlockedByWebhook      = api.BlockedByWebhook
 	BlockedByServer       = api.BlockedByServer
+	BlockedByLastCopy     = api.BlockedByLastCopy
 )
 
 // The kinds of objects.

@@ -234,6 +234,9 @@ func (p *plugin) progress(ctx context.Context, job *batchv1.Job) (string, error)
 	text := ""
 	if pod := newest(pods); pod != nil {
 		text = progressOf(pod)
+		if p.LogProgress && runningContainer(pod) != "" {
+			text = cmp.Or(p.lastLine(ctx, pod), text)
+		}
 	} else if text, err = p.noPod(ctx, job); err != nil {
 		return "", err
 	}
@@ -324,6 +327,17 @@ func (p *plugin) log(ctx context.Context, pod *corev1.Pod) string {
 		return "its log ends with: " + text
 	}
 	return ""
+}
+
+// lastLine returns the last line of the log of a running Pod, "" if there is none.
+func (p *plugin) lastLine(ctx context.Context, pod *corev1.Pod) string {
+	log, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: runningContainer(pod), TailLines: new(int64(1)), LimitBytes: new(int64(maxMessage)),
+	}).DoRaw(ctx)
+	if err != nil {
+		return fmt.Sprintf("%s; cannot read its log: %s", progressOf(pod), cut(oneLine(err.Error()), maxMessage))
+	}
+	return oneLine(string(log))
 }
 
 // maxLogBytes limits how much of a log is read.

@@ -110,3 +110,34 @@ func TestJobWithoutDeadlineThatExceededIt(t *testing.T) {
 func addCondition(job *batchv1.Job, kind batchv1.JobConditionType, reason string) {
 	job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason})
 }
+
+func TestTheLastLineOfTheLogIsTheProgress(t *testing.T) {
+	running := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Spec: corev1.PodSpec{NodeName: "other"},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "main", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
+	}
+	pending := running.DeepCopy()
+	pending.Status = corev1.PodStatus{Phase: corev1.PodPending}
+	for name, test := range map[string]struct {
+		pod  *corev1.Pod
+		more string
+		want string
+	}{
+		"with the option":                {running, `, "logProgress": true`, "fake logs"}, // What the fake client returns.
+		"a Pod that has not started yet": {pending, `, "logProgress": true`, "pod ns/p was assigned to node other, whose kubelet has not started it yet"},
+		"without the option":             {running, "", "pod ns/p runs on node other since 0001-01-01T00:00:00Z"},
+	} {
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "j", UID: "1"}}
+		pod := test.pod.DeepCopy()
+		pod.Labels = map[string]string{batchv1.JobNameLabel: "j"}
+		pod.OwnerReferences = []metav1.OwnerReference{{UID: "1", Controller: new(true)}}
+		options := strings.TrimSuffix(oneContainer, "}") + test.more + "}"
+		bound, faults := Descriptor(fake.NewClientset(pod), clock.RealClock{}, "ns2").Bind([]byte(options))
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		if got, err := bound.(*plugin).progress(t.Context(), job); err != nil || got != test.want {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+}

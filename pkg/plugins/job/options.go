@@ -40,6 +40,8 @@ type options struct {
 	Outputs []string `json:"outputs"`
 	// LogLines is the number of log lines in the error of a failed Job, counted from the end, from 0 to 50.
 	LogLines int64 `json:"logLines" jsonschema:"minimum=0,maximum=50"`
+	// LogProgress shows the last line of the container's log as the progress of the step.
+	LogProgress bool `json:"logProgress" jsonschema:"default=false"`
 	// TTL is how long a finished Job is kept. It must be longer than an outage of the agent: if the Job
 	// is deleted before the agent has read its result, the step runs again. It is from 10m to 8760h.
 	TTL metav1.Duration `json:"ttl"`

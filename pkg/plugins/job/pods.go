@@ -76,6 +76,16 @@ func failingContainer(pod *corev1.Pod) string {
 	return ""
 }
 
+// runningContainer returns the name of the first container that runs, "" if none does.
+func runningContainer(pod *corev1.Pod) string {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.State.Running != nil {
+			return status.Name
+		}
+	}
+	return ""
+}
+
 // failedContainer returns the container that ended with an error, nil if there is none.
 func failedContainer(pod *corev1.Pod) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
