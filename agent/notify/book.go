@@ -13,12 +13,12 @@ import (
 const (
 	// maxNodes is the maximum number of Nodes in a group. Further Nodes begin another group.
 	maxNodes = 1000
-	// maxOpen is how many groups are open. Further Nodes join the newest one that has room. If none has, the
-	// oldest is dropped.
+	// maxOpen is how many groups of Nodes are open. Further Nodes join the newest one that has room. If none
+	// has, the oldest is dropped.
 	maxOpen = 10
-	// maxClosed is the maximum number of closed groups, which are kept for keepClosed: a record that is read
-	// again must not begin a new group.
-	maxClosed  = 30
+	// maxClosed is the maximum number of Nodes in closed groups, which are kept until book.seen is keepClosed
+	// later: a record that is read again must not begin a new group.
+	maxClosed  = 30 * maxNodes
 	keepClosed = 15 * time.Minute
 	// recheck is how old the end of a cleanup is at most, before book.seen, to be taken for new when its
 	// record is read: records are written a little before or after they are observed.
@@ -156,10 +156,13 @@ func (b *book) drop(at int, why string) {
 
 // forget removes the groups that need no more messages.
 func (b *book) forget(now time.Time) {
+	if !b.unread {
+		b.seen = now
+	}
 	closed := 0
 	for _, g := range b.groups {
 		if !g.Closed.IsZero() {
-			closed++
+			closed += len(g.Members)
 		}
 	}
 	b.groups = slices.DeleteFunc(b.groups, func(g *group) bool {
@@ -167,8 +170,9 @@ func (b *book) forget(now time.Time) {
 			// Everything ended before the first message, such as a short pause.
 			return g.Messages == 0 && g.ended() && !g.any(b.on)
 		}
-		closed--
-		return now.Sub(g.Closed) > keepClosed || closed >= maxClosed
+		old := b.seen.Sub(g.Closed) > keepClosed || closed > maxClosed
+		closed -= len(g.Members)
+		return old
 	})
 }
 
