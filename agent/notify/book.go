@@ -99,14 +99,17 @@ func (b *book) join(o observation, holds kinds, now time.Time) {
 	if g == nil {
 		g = &group{Key: b.newKey(), Began: now, DryRun: o.dryRun, Members: map[types.UID]*member{}}
 		b.groups = append(b.groups, g)
-		b.limit()
 	}
 	g.Joined = now
 	g.version++
 	m := &member{Node: o.node}
 	g.Members[o.uid] = m
 	g.update(m, o, holds)
+	if o.deletedBy == "" && len(g.Members) > 1 {
+		g.DeletedBy, g.Several = "", true
+	}
 	g.changed(b.settings.GroupWait)
+	b.limit()
 }
 
 // joinable returns the group that takes the Node, nil if there is none: the newest one, or any open one if no
@@ -129,22 +132,21 @@ func (b *book) joinable(o observation, now time.Time) *group {
 	return nil
 }
 
-// open returns how many groups are open.
+// open returns how many groups of Nodes are open.
 func (b *book) open() int {
 	open := 0
 	for _, g := range b.groups {
-		if g.Closed.IsZero() {
+		if g.holdsNodes() {
 			open++
 		}
 	}
 	return open
 }
 
-// limit drops the oldest open group if there are too many.
+// limit drops the oldest open group of Nodes if there are too many.
 func (b *book) limit() {
 	if b.open() > maxOpen {
-		at := slices.IndexFunc(b.groups, func(g *group) bool { return g.Closed.IsZero() })
-		b.drop(at, "too many groups of nodes are open")
+		b.drop(slices.IndexFunc(b.groups, (*group).holdsNodes), "too many groups of nodes are open")
 	}
 }
 

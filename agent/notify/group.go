@@ -114,6 +114,9 @@ func (g *group) ended() bool {
 	return true
 }
 
+// holdsNodes reports whether it is an open group of Nodes, and not of a pause.
+func (g *group) holdsNodes() bool { return g.Closed.IsZero() && g.Members[pauseUID] == nil }
+
 // any reports whether one of the kinds holds for a member.
 func (g *group) any(of kinds) bool {
 	for _, m := range g.Members {

@@ -55,7 +55,7 @@ func (b *book) compose(g *group) message {
 			if member.Reported&bit == 0 {
 				event.New++
 			}
-			if event.Message == "" && bit&alerting != 0 {
+			if event.Nodes == 0 && bit&alerting != 0 { // The text names the first Node as the one with this cause.
 				event.Message = member.Message
 			}
 			if uid == pauseUID {
