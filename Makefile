@@ -112,7 +112,7 @@ RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 PACKAGES_AT_ONCE := $(if $(filter 1 2,$(shell getconf _NPROCESSORS_ONLN 2>/dev/null)),-p 3)
 
 .PHONY: test
-test: verify kubernetes tools-test cloud-test chart-test ## Run every test, those against a real API server too
+test: verify kubernetes tools-test cloud-test netbox-test chart-test ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) $(PACKAGES_AT_ONCE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
 
@@ -124,6 +124,10 @@ tools-test: ## Test what makes images, bills of materials and schemas
 .PHONY: cloud-test
 cloud-test: ## Test the plugins of the agent for clouds against emulators
 	cd cmd/nodecleanup-agent-cloud && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 20m ./...
+
+.PHONY: netbox-test
+netbox-test: ## Test the plugin netbox against the OpenAPI document of NetBox
+	cd test/netbox && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.
@@ -234,6 +238,7 @@ verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated ref
 	cd hack/kind && go mod tidy -diff
 	cd hack/tools && go mod tidy -diff && go vet ./...
 	cd test/bench/drain && go mod tidy -diff
+	cd test/netbox && go mod tidy -diff && go vet ./...
 	cd cmd/nodecleanup-agent-cloud && go mod tidy -diff && go vet ./...
 	go run ./hack/words
 	go run ./hack/contract hack/contract/v1.txt

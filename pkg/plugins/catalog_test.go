@@ -13,8 +13,9 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 	options := map[string]string{
 		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
-		"slack": `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
-		"job":   `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,
+		"netbox": `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
+		"slack":  `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
+		"job":    `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,
 	}
 	names := map[string]bool{}
 	for _, descriptor := range All(Dependencies{}) {
