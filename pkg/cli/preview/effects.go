@@ -121,11 +121,12 @@ func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) st
 	return ""
 }
 
-// unchecked returns a note about Pods whose budgets could not be checked, empty if there are none.
+// unchecked returns a note about Pods whose budgets could not be checked, empty if there are none. The line
+// of each other effect says why it could not be checked.
 func unchecked(effects []cleanup.Effect) string {
 	number := 0
 	for _, effect := range effects {
-		if effect.Unchecked != "" {
+		if effect.Action == cleanup.Evict && effect.Unchecked != "" {
 			number++
 		}
 	}

@@ -78,3 +78,11 @@ func TestMissingRightsAreNotABlocker(t *testing.T) {
 		t.Errorf("got %q, blockers %+v, note %q", got, blockers(step, effects), unchecked(effects))
 	}
 }
+
+// A Job that Pod Security would not admit says nothing about the right to evict.
+func TestUncheckedEffectOfAnotherPluginIsNoMissingRight(t *testing.T) {
+	effects := []cleanup.Effect{{Action: "Run", Object: cleanup.Object{Kind: "Job", Namespace: "node-jobs", Name: "archive-1"}, Unchecked: "the API server warns: would violate PodSecurity"}}
+	if note := unchecked(effects); note != "" {
+		t.Errorf("the note is %q", note)
+	}
+}
