@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -188,6 +187,9 @@ func decode(data []byte) (*file, *yaml.Node, Errors) {
 	if err := yaml.Unmarshal(data, root); err != nil {
 		return nil, nil, Errors{syntaxError(data, err)}
 	}
+	if len(root.Content) > 0 && root.Content[0].Kind == yaml.SequenceNode {
+		return nil, nil, Errors{{Line: root.Content[0].Line, Problem: "the config is a list, but must be a mapping with apiVersion, kind and steps; write a list of steps below steps"}}
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	document := &file{}
@@ -214,27 +216,4 @@ func decode(data []byte) (*file, *yaml.Node, Errors) {
 		faults = append(faults, Error{Line: second.Line, Problem: "there is a second document, only one is read"})
 	}
 	return document, root, faults
-}
-
-var (
-	yamlLine     = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlRepeated = regexp.MustCompile(`mapping key .* already defined at line \d+$`)
-	yamlUnknown  = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-	yamlType     = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (\\S+)$")
-)
-
-// fromYAML turns an error text of the YAML decoder into an Error.
-func fromYAML(text string) Error {
-	result := Error{Problem: text}
-	if match := yamlLine.FindStringSubmatch(text); match != nil {
-		fmt.Sscan(match[1], &result.Line)
-		result.Problem = match[2]
-	}
-	if match := yamlUnknown.FindStringSubmatch(result.Problem); match != nil {
-		result.Problem = fmt.Sprintf("unknown field %q", match[1])
-	}
-	if match := yamlType.FindStringSubmatch(result.Problem); match != nil {
-		result.Problem = fmt.Sprintf("%q is a %s where %s is wanted", match[2], match[1], match[3])
-	}
-	return result
 }

@@ -100,7 +100,7 @@ func (p *parser) config(document *file) *Config {
 		BackoffFactor: DefaultBackoffFactor, Jitter: DefaultJitter,
 	})
 	if len(document.Steps) == 0 {
-		p.fault("steps", "there are none: a cleanup without steps would let each node go at once")
+		p.fault("steps", "at least one step is required: without steps, each node would be released at once")
 	}
 	for i, step := range document.Steps {
 		config.Steps = append(config.Steps, p.step(fmt.Sprintf("steps[%d]", i), step, retry))

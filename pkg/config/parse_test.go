@@ -94,7 +94,7 @@ func TestARepeatedNameIsTheOnlyError(t *testing.T) {
 		header + "steps: [{name: a, plugin: tell}]\nguard: {}\nguard: {}\n":                 `line 5: mapping key "guard" already defined at line 4`,
 		header + "steps:\n- {name: a, plugin: tell, plugin: paint}\n":                       `line 4: mapping key "plugin" already defined at line 4`,
 		header + "steps: []\nsteps: []\ndeadline: {x: 1}\n":                                 `line 4: mapping key "steps" already defined at line 3`,
-		header + "steps:\n- {name: a, plugin: tell, name: b}\n- {retry: {maxRetries: x}}\n": "line 4: mapping key \"name\" already defined at line 4\nline 5: \"x\" is a str where int is wanted",
+		header + "steps:\n- {name: a, plugin: tell, name: b}\n- {retry: {maxRetries: x}}\n": "line 4: mapping key \"name\" already defined at line 4\nline 5: \"x\" is a string, but a number is expected",
 	} {
 		if _, err := Parse([]byte(config), catalog()); err == nil || err.Error() != want {
 			t.Errorf("got\n%v\nwant\n%s", err, want)
@@ -106,8 +106,12 @@ func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
 		"nothing":              {"", "line 1: the config is empty"},
 		"invalid YAML":         {"a: [", "near line 1: did not find expected node content"},
+		"a list":               {"# A step of a document.\n- {name: a, plugin: tell}\n", "line 2: the config is a list, but must be a mapping with apiVersion, kind and steps; write a list of steps below steps"},
+		"mapping for list":     {header + "steps: {name: a, plugin: tell}\n", "line 3: this is a mapping, but a list is expected"},
+		"list for mapping":     {header + "deadline: [1h]\nsteps: [{name: a, plugin: tell}]\n", "line 3: this is a list, but a mapping is expected"},
+		"string for boolean":   {header + "dryRun: often\nsteps: [{name: a, plugin: tell}]\n", `line 3: "often" is a string, but a boolean is expected`},
 		"other kind":           {"apiVersion: v1\nkind: Pod\nsteps: [{name: a, plugin: tell}]\n", "line 1: apiVersion: must be nodecleanup.io/v1alpha1, not \"v1\"\nline 2: kind: must be Config, not \"Pod\""},
-		"no steps":             {header, "line 1: steps: there are none: a cleanup without steps would let each node go at once"},
+		"no steps":             {header, "line 1: steps: at least one step is required: without steps, each node would be released at once"},
 		"unknown field":        {header + "dryrun: true\nsteps: [{name: a, plugin: tell}]\n", `line 3: unknown field "dryrun"`},
 		"repeated field":       {header + "steps: [{name: a, plugin: tell}]\nsteps: []\n", "line 4: mapping key \"steps\" already defined at line 3"},
 		"second document":      {header + "steps: [{name: a, plugin: tell}]\n---\na: b\n", "there is a second document"},
@@ -118,7 +122,7 @@ func TestParseRefuses(t *testing.T) {
 		"bad duration":         {header + "steps:\n- name: a\n  plugin: tell\n  timeout: 5 minutes\n", `line 6: "5 minutes" is not a duration such as 90s, 30m or 2h`},
 		"no total":             {header + "steps:\n- name: a\n  plugin: tell\n  totalTimeout: 0s\n", `line 6: steps[0].totalTimeout: must be longer than 0, not 0s`},
 		"negative duration":    {header + "steps:\n- name: a\n  plugin: tell\n  timeout: -5m\n", `line 6: steps[0].timeout: must be longer than 0, not -5m0s`},
-		"wrong type":           {header + "concurrency: {nodes: many}\nsteps: [{name: a, plugin: tell}]\n", `line 3: "many" is a str where int is wanted`},
+		"wrong type":           {header + "concurrency: {nodes: many}\nsteps: [{name: a, plugin: tell}]\n", `line 3: "many" is a string, but a number is expected`},
 		"no concurrency":       {header + "concurrency: {nodes: 0}\nsteps: [{name: a, plugin: tell}]\n", `line 3: concurrency.nodes: must be at least 1, not 0`},
 		"no history":           {header + "history: {maxAge: 0s, maxRuns: 0}\nsteps: [{name: a, plugin: tell}]\n", "line 3: history.maxAge: must be longer than 0, not 0s\nline 3: history.maxRuns: must be at least 1, not 0"},
 		"bad name":             {header + "steps: [{name: A b, plugin: tell}]\n", `steps[0].name: must be 1 to 63 lower case letters`},
