@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/email"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/grafana"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
@@ -64,6 +65,7 @@ func All(d Dependencies) []cleanup.Descriptor {
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
+		email.Descriptor(d.Dial, d.Secrets),
 		grafana.Descriptor(d.HTTP, d.Secrets),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		job.Descriptor(d.Kubernetes, d.Clock, d.Namespace),

@@ -91,7 +91,7 @@ func (a *API) Call(ctx context.Context, method, path string, document, answer an
 	case err != nil:
 		return fmt.Errorf("%s: reading the answer: %w", where, Conceal(err, len(hidden) > 0))
 	case response.StatusCode/100 != 2:
-		status := &StatusError{System: a.System, Code: response.StatusCode, Message: redact(a.message(data), hidden)}
+		status := &StatusError{System: a.System, Code: response.StatusCode, Message: Redact(a.message(data), hidden)}
 		return fmt.Errorf("%s: %w", where, Classify(status, response))
 	case len(data) > MaxAnswer:
 		return fmt.Errorf("%s: the answer is larger than %d KiB", where, MaxAnswer>>10)
@@ -153,8 +153,8 @@ func (a *API) message(answer []byte) string {
 	return Excerpt(bytes.NewReader(answer))
 }
 
-// redact returns a text of another system as one line, without the secrets and not longer than maxMessage.
-func redact(text string, secrets []string) string {
+// Redact returns a text of another system as one line, without the secrets and with at most 512 bytes.
+func Redact(text string, secrets []string) string {
 	text = OneLine(text)
 	for _, secret := range secrets {
 		if secret = OneLine(secret); secret != "" {
