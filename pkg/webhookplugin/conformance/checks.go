@@ -26,7 +26,7 @@ func discovery(ctx context.Context, s *suite) finding {
 		return failed("start the service, and check the URL and its certificate", "%v", err)
 	}
 	if s.discovery, err = decode[webhookplugin.Discovery]("GET "+webhookplugin.DiscoveryPath, received); err != nil {
-		return failed(fix, "%v", err)
+		return failed(s.credentialsFix(received, fix), "%v", err)
 	}
 	if !s.discovery.Can(webhookplugin.AbilityCleanup) {
 		return failed(fix, "abilities %q lacks %q", s.discovery.Abilities, webhookplugin.AbilityCleanup)
@@ -56,9 +56,20 @@ func health(ctx context.Context, s *suite) finding {
 	case err != nil:
 		return failed("start the service", "%v", err)
 	case received.status/100 != 2:
-		return failed("answer GET /v1/health with status 200 while the service can work", "GET /v1/health answers %s", received.says())
+		return failed(s.credentialsFix(received, "answer GET /v1/health with status 200 while the service can work"), "GET /v1/health answers %s", received.says())
 	}
 	return passed("")
+}
+
+// credentialsFix returns what to do if the service refuses the credentials of the test, otherwise fix.
+func (s *suite) credentialsFix(received response, fix string) string {
+	switch {
+	case received.status != http.StatusUnauthorized && received.status != http.StatusForbidden:
+		return fix
+	case s.Token == "" && len(s.HMACSecret) == 0:
+		return "send the credentials of the service: --token-file, --hmac-secret-file, or --cert-file and --key-file"
+	}
+	return "check that the service and this test have the same credentials"
 }
 
 func authentication(ctx context.Context, s *suite) finding {
@@ -188,7 +199,10 @@ func clean(ctx context.Context, s *suite) finding {
 	began := s.Now()
 	s.tryUnknownField(ctx)
 	answer, polls, err := s.clean(ctx, s.request)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return failed("give it more time with --timeout, or --params with which the work ends", "%v", err)
+	case err != nil:
 		return failed("", "%v", err)
 	}
 	for name, value := range answer.Outputs {
@@ -200,7 +214,8 @@ func clean(ctx context.Context, s *suite) finding {
 		return failed("", "the answer has %d outputs, the maximum is %d", len(answer.Outputs), cleanup.MaxOutputs)
 	}
 	s.done = &answer
-	return passed("requests: %d within %s, outputs: %s", polls, s.Now().Sub(began).Round(time.Millisecond), listed(answer.Outputs))
+	const unknownField = 1 // The request of tryUnknownField has the same key.
+	return passed("requests: %d within %s, outputs: %s", unknownField+polls, s.Now().Sub(began).Round(time.Millisecond), listed(answer.Outputs))
 }
 
 func listed(outputs map[string]string) string {
@@ -213,7 +228,7 @@ func listed(outputs map[string]string) string {
 // clean sends a request until the work is done, as the agent does. Outputs of earlier answers are in
 // the result.
 func (s *suite) clean(ctx context.Context, request webhookplugin.Request) (answer webhookplugin.Answer, polls int, err error) {
-	outputs := map[string]string{}
+	outputs, began := map[string]string{}, s.Now()
 	for {
 		polls++
 		if answer, err = post[webhookplugin.Answer](ctx, s, webhookplugin.CleanupPath, request); err != nil {
@@ -237,7 +252,7 @@ func (s *suite) clean(ctx context.Context, request webhookplugin.Request) (answe
 		}
 		select {
 		case <-ctx.Done():
-			return answer, polls, fmt.Errorf("the work is still in progress (%s): %w", shorten(answer.Message), context.Cause(ctx))
+			return answer, polls, fmt.Errorf("the work is still in progress after %s (%s)", s.Now().Sub(began).Round(time.Second), shorten(answer.Message))
 		case <-s.After(interval):
 		}
 	}

@@ -252,10 +252,35 @@ func TestWorkThatDoesNotEndIsReported(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	results := Run(ctx, Options{URL: base, After: func(time.Duration) <-chan time.Time { cancel(); return nil }})
 	at := slices.IndexFunc(results, func(result Result) bool { return result.ID == "cleanup" })
-	if result := results[at]; result.Outcome != Failed || !strings.Contains(result.Detail, "still in progress (waiting for approval)") {
-		t.Errorf("%s: %s", result.Outcome, result.Detail)
+	if result := results[at]; result.Outcome != Failed || !strings.Contains(result.Detail, "still in progress after 0s (waiting for approval)") || !strings.Contains(result.Fix, "--timeout") {
+		t.Errorf("%s: %s, fix %s", result.Outcome, result.Detail, result.Fix)
 	}
 	if last := results[at+1]; last.Outcome != Skipped {
 		t.Errorf("%s: %s: %s", last.ID, last.Outcome, last.Detail)
+	}
+}
+
+// A service that works refuses a test without its credentials. The fix is not in the service.
+func TestRefusedCredentialsAreNotAFaultOfTheAnswers(t *testing.T) {
+	server := httptest.NewServer(webhookplugin.Handler(good(), webhookplugin.Options{Name: "tickets", Token: canary}))
+	defer server.Close()
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]string{"": "--token-file", "wrong": "the same credentials"} {
+		for _, result := range Run(t.Context(), Options{URL: base, Token: token})[:2] {
+			if result.Outcome != Failed || !strings.Contains(result.Fix, want) {
+				t.Errorf("token %q: %s: %s: %s, fix %q", token, result.ID, result.Outcome, result.Detail, result.Fix)
+			}
+		}
+	}
+}
+
+// The service sees each request that is counted.
+func TestEveryRequestOfTheCleanupIsCounted(t *testing.T) {
+	service := good()
+	if detail := test(t, service, nil)["cleanup"].Detail; !strings.HasPrefix(detail, "requests: 2 within ") {
+		t.Errorf("the work is done by the second request, but: %s", detail)
 	}
 }
