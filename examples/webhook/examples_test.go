@@ -1,4 +1,4 @@
-// Package webhook_test runs the examples as their READMEs say, and tests them with the conformance suite.
+// Package webhook_test runs the examples as docs/webhook-plugin.md says, and tests them with the conformance suite.
 package webhook_test
 
 import (
@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +33,7 @@ func start(t *testing.T, scheme string, environment []string, name string, argum
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), path, arguments...)
-	command.Env = append(os.Environ(), append(environment, "PORT=0")...)
+	command.Env = append(os.Environ(), append(environment, "HOST="+host(), "PORT=0")...)
 	var errors strings.Builder
 	command.Stderr = &errors
 	output, err := command.StdoutPipe()
@@ -52,7 +54,15 @@ func start(t *testing.T, scheme string, environment []string, name string, argum
 	if _, scanned := fmt.Sscanf(line, "listening on port %d", &port); err != nil || scanned != nil {
 		t.Fatalf("it says %q, %v", line, err)
 	}
-	return &url.URL{Scheme: scheme, Host: fmt.Sprintf("127.0.0.1:%d", port)}
+	return &url.URL{Scheme: scheme, Host: fmt.Sprintf("%s:%d", host(), port)}
+}
+
+// host is an address that is not the default of the examples, where the loopback interface has several.
+func host() string {
+	if runtime.GOOS == "linux" {
+		return "127.0.0.2"
+	}
+	return "127.0.0.1"
 }
 
 // certificate writes a certificate for the loopback interface and its key, and returns a client that
@@ -74,7 +84,7 @@ func certificate(t *testing.T) (environment []string, client *http.Client) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	return []string{"CERT=" + filepath.Join(folder, "cert"), "KEY=" + filepath.Join(folder, "key")},
-		&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+		&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: server.Certificate().DNSNames[0]}}}
 }
 
 func check(t *testing.T, options conformance.Options, skipped ...string) {
@@ -117,4 +127,36 @@ func TestGoExample(t *testing.T) {
 func TestShortPythonExample(t *testing.T) {
 	service := start(t, "http", []string{"TOKEN=token-1", "BACKUPS=" + t.TempDir()}, "python3", "python/backup.py")
 	check(t, conformance.Options{URL: service, Token: "token-1", Params: []byte(`{"skip":true}`)}, "preview", "verify", "notify")
+}
+
+// Requests for the same Node can overlap. Each call of the script ends with Done or InProgress, and the work ends.
+func TestShellExampleOverlaps(t *testing.T) {
+	const calls, rounds = 8, 10
+	inventory := t.TempDir()
+	for round := range rounds {
+		codes := make([]int, calls)
+		for range 3 { // Two records, and the call that finds none.
+			var running sync.WaitGroup
+			for call := range calls {
+				running.Go(func() {
+					command := exec.CommandContext(t.Context(), "shell/cleanup.sh")
+					command.Env = append(os.Environ(), "INVENTORY="+inventory, "NODE_NAME=worker", fmt.Sprint("NODE_UID=", round))
+					output, err := command.CombinedOutput()
+					if command.ProcessState == nil {
+						t.Error(err)
+						return
+					}
+					if codes[call] = command.ProcessState.ExitCode(); codes[call] != 0 && codes[call] != 75 {
+						t.Errorf("exit code %d: %s", codes[call], output)
+					}
+				})
+			}
+			running.Wait()
+		}
+		for _, code := range codes {
+			if code != 0 {
+				t.Errorf("the last call ends with %d", code)
+			}
+		}
+	}
 }

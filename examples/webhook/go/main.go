@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -70,7 +71,7 @@ func main() {
 	}
 }
 
-// serve takes its settings from the environment: HMAC_SECRET, PORT, and CERT and KEY for TLS.
+// serve takes its settings from the environment: HMAC_SECRET, HOST, PORT, and CERT and KEY for TLS.
 func serve() error {
 	secret := os.Getenv("HMAC_SECRET")
 	if secret == "" {
@@ -80,11 +81,7 @@ func serve() error {
 		Handler:           webhookplugin.Handler(&inventory{removed: map[string]int{}}, webhookplugin.Options{Name: "inventory", HMACSecret: []byte(secret)}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 	}
-	port := os.Getenv("PORT")
-	if port == "" {
-		port = "8443"
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+	listener, err := net.Listen("tcp", net.JoinHostPort(cmp.Or(os.Getenv("HOST"), "127.0.0.1"), cmp.Or(os.Getenv("PORT"), "8443")))
 	if err != nil {
 		return err
 	}

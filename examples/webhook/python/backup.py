@@ -38,6 +38,6 @@ class Service(BaseHTTPRequestHandler):
     do_GET = do_POST
 
 
-server = ThreadingHTTPServer(("", int(os.environ.get("PORT", "8443"))), Service)
+server = ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8443"))), Service)
 print("listening on port", server.server_port, flush=True)
 server.serve_forever()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves the webhook protocol for a script: TOKEN=... wrapper.py ./cleanup.sh
+"""Serves the webhook protocol for a script: INVENTORY=/tmp/inventory TOKEN=token-1 ./wrapper.py ./cleanup.sh
 
 The script finds IDEMPOTENCY_KEY, NODE_NAME and NODE_UID in its environment, and the request on stdin. It ends within 8 seconds. Exit code 0
 is Done, 75 is InProgress, anything else is Failed. The last line of stderr is the message; lines NAME=VALUE of stdout are outputs.
@@ -46,6 +46,6 @@ class Service(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8443"))), Service)
+    server = ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8443"))), Service)
     print("listening on port", server.server_port, flush=True)
     server.serve_forever()
