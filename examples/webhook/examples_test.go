@@ -105,12 +105,12 @@ func check(t *testing.T, options conformance.Options, skipped ...string) {
 
 func TestPythonExample(t *testing.T) {
 	environment, client := certificate(t)
-	service := start(t, "https", append(environment, "TOKEN=token-1", "TICKETS="+t.TempDir()), "python3", "python/tickets.py")
+	service := start(t, "https", append(environment, "TOKEN=token-1\n", "TICKETS="+t.TempDir()), "python3", "python/tickets.py")
 	check(t, conformance.Options{URL: service, Client: client, Token: "token-1", Params: []byte(`{"autoApprove":true}`)}, "notify")
 }
 
 func TestShellExample(t *testing.T) {
-	service := start(t, "http", []string{"TOKEN=token-1", "INVENTORY=" + t.TempDir()}, "python3", "shell/wrapper.py", "shell/cleanup.sh")
+	service := start(t, "http", []string{"TOKEN=token-1\n", "INVENTORY=" + t.TempDir()}, "python3", "shell/wrapper.py", "shell/cleanup.sh")
 	check(t, conformance.Options{URL: service, Token: "token-1"}, "preview", "verify", "notify")
 }
 
@@ -125,7 +125,7 @@ func TestGoExample(t *testing.T) {
 }
 
 func TestShortPythonExample(t *testing.T) {
-	service := start(t, "http", []string{"TOKEN=token-1", "BACKUPS=" + t.TempDir()}, "python3", "python/backup.py")
+	service := start(t, "http", []string{"TOKEN=token-1\n", "BACKUPS=" + t.TempDir()}, "python3", "python/backup.py")
 	check(t, conformance.Options{URL: service, Token: "token-1", Params: []byte(`{"skip":true}`)}, "preview", "verify", "notify")
 }
 

@@ -25,7 +25,7 @@ class Service(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body, status, answer = self.rfile.read(int(self.headers.get("Content-Length", 0))), 401, {"message": "wrong token"}
-        if hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN']}".encode()):
+        if hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN'].strip()}".encode()):
             try:
                 status, answer = 200, self.paths[f"{self.command} {self.path}"](json.loads(body or "{}"))
             except (ValueError, KeyError, TypeError):

@@ -50,7 +50,7 @@ class Service(BaseHTTPRequestHandler):
         self.route(POST, self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 1 << 20)))
 
     def route(self, paths, body):
-        if not hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN']}".encode()):
+        if not hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN'].strip()}".encode()):
             return self.reply(401, {"message": "the bearer token is missing or wrong"})
         if self.path not in paths:
             return self.reply(404, {"message": "there is no such path"})

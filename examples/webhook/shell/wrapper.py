@@ -30,7 +30,7 @@ class Service(BaseHTTPRequestHandler):
 
     def route(self, paths, body):
         status, answer = 404, {"message": "there is no such path"}
-        if not hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN']}".encode()):
+        if not hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {os.environ['TOKEN'].strip()}".encode()):
             status, answer = 401, {"message": "the bearer token is missing or wrong"}
         elif self.path in paths:
             try:
