@@ -5,9 +5,10 @@ import (
 	"slices"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/program"
-	"github.com/nodecleanup/kubectl-nodecleanup/examples/agent/inventory"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/examples/agent/inventory"
 )
 
 func main() { program.Main(catalog) }

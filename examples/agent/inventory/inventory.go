@@ -117,7 +117,7 @@ func (p *plugin) call(ctx context.Context, method, path string, body, answer any
 	request.Header.Set("Content-Type", "application/json")
 	response, err := httpclient.WithoutRedirects(p.client).Do(request)
 	if err != nil {
-		return false, httpclient.Conceal(err, false)
+		return false, httpclient.Conceal(err, true) // The request has the token, and net/http quotes malformed responses.
 	}
 	defer response.Body.Close()
 	switch {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,4 +111,24 @@ func TestConformance(t *testing.T) {
 		},
 		Canary: token,
 	})
+}
+
+// net/http quotes a malformed response in its error, and a server can echo the token.
+func TestMalformedResponseRevealsNoToken(t *testing.T) {
+	listening := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		connection, _, err := http.NewResponseController(writer).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer connection.Close()
+		if _, err := connection.Write([]byte(request.Header.Get("Authorization") + "\r\n\r\n")); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer listening.Close()
+	p := &plugin{options{listening.URL, cleanup.FromSecret("inventory", "token")}, &http.Client{}, secrets{}}
+	if err := p.CheckHealth(t.Context()); err == nil || strings.Contains(err.Error(), token) {
+		t.Errorf("the error is %v", err)
+	}
 }
