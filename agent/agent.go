@@ -100,6 +100,9 @@ func Run(ctx context.Context, options Options) error {
 		Namespace:  options.Namespace,
 		Evictions:  evictions,
 	})
+	if err := checkCatalog(catalog); err != nil {
+		return err
+	}
 	published := status.New(status.Options{
 		Client: kube.Work, Namespace: options.Namespace, Version: options.Version, Identity: options.Identity, Catalog: catalog, Fence: lead.Fence, Log: options.Log,
 	})
