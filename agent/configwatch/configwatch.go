@@ -151,6 +151,9 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 }
 
 func (w *Watch) activate(ctx context.Context, accepted *config.Config) {
+	for _, warning := range accepted.Warnings {
+		w.Log.Warn("the config is valid, but probably not as intended", "warning", warning.Error())
+	}
 	w.current.Store(accepted)
 	w.Metrics.ActiveConfig(accepted.Hash, time.Now())
 	w.Status.ConfigAccepted(ctx, accepted)

@@ -26,6 +26,10 @@ type Descriptor struct {
 	Summary string
 	// Defaults apply to each step whose config does not set them.
 	Defaults Policy
+	// BeforeDrain is why a step of this plugin must run before a drain of the same Node, such as
+	// "a drain evicts the Pods that copy the data". It is empty if the order does not matter. The config
+	// warns about a step that does not run before each drain.
+	BeforeDrain string
 	// Schema is the JSON Schema of the options, if there is one. hack/schema generates it from
 	// DefaultOptions and the doc comments of their type.
 	Schema []byte

@@ -46,6 +46,7 @@ func Parse(data []byte, catalog []cleanup.Descriptor) (*Config, error) {
 	if len(p.faults) > 0 {
 		return nil, p.faults.sorted()
 	}
+	config.Warnings = p.warnings.sorted()
 	sum := sha256.Sum256(data)
 	config.Hash = hex.EncodeToString(sum[:])[:12]
 	return config, nil
@@ -59,6 +60,7 @@ type parser struct {
 	// critical.
 	criticalUnknown map[string]bool
 	faults          Errors
+	warnings        Errors
 }
 
 func (p *parser) fault(path, format string, arguments ...any) {
@@ -108,6 +110,7 @@ func (p *parser) config(document *file) *Config {
 	p.graph(config.Steps)
 	p.references(config.Steps, document.Steps)
 	p.jobs(document.Jobs, config.Steps)
+	p.beforeDrains(config.Steps)
 	config.Notifications = p.notifications(document.Notifications)
 	return config
 }

@@ -41,6 +41,8 @@ type Config struct {
 	// Notifications in the order of the file; their names are unique. They are no steps: no plan has
 	// them.
 	Notifications []Notification
+	// Warnings are valid parts of the config that are probably not intended, in the order of the file.
+	Warnings Errors
 	// Hash names this config: the first 12 hexadecimal digits of the SHA-256
 	// of the file.
 	Hash string

@@ -92,6 +92,9 @@ func configValid(ctx context.Context, s *subject) result {
 		return warn(fmt.Sprintf("the agent uses config %s, and the ConfigMap contains config %s", status.Config.Hash, settings.Hash),
 			"wait a few seconds; an agent that was started with --config uses its file, not the ConfigMap")
 	}
+	if len(settings.Warnings) > 0 {
+		return warn(settings.Warnings.Error(), hint)
+	}
 	return pass(fmt.Sprintf("%s, config %s", api.Count(len(settings.Steps), "step"), settings.Hash))
 }
 

@@ -62,11 +62,12 @@ func (o *Options) read(file string) ([]byte, error) {
 	return data, nil
 }
 
-// check returns the faults of a config as one error.
-func check(data []byte, file string, catalog preview.Catalog) error {
-	_, err := catalog.Parse(data)
-	if err == nil {
-		return nil
+// check returns the faults of a config as one error, and prints its warnings.
+func (o *Options) check(data []byte, file string, catalog preview.Catalog) error {
+	settings, err := catalog.Parse(data)
+	if err != nil {
+		return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("validating the config %s:%w", file, preview.Indented{Err: err}), Next: "Fix the lines above."}
 	}
-	return &exit.Error{Code: exit.Failure, Err: fmt.Errorf("validating the config %s:%w", file, preview.Indented{Err: err}), Next: "Fix the lines above."}
+	o.SayWarnings(settings)
+	return nil
 }

@@ -52,7 +52,7 @@ func (o *Options) diff(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := check(data, file, preview.ReadCatalog(ctx, clients.Typed, namespace, o.Catalog())); err != nil {
+	if err := o.check(data, file, preview.ReadCatalog(ctx, clients.Typed, namespace, o.Catalog())); err != nil {
 		return err
 	}
 	stored, err := preview.ReadConfig(ctx, clients.Typed, namespace)

@@ -92,7 +92,8 @@ func (o *Options) edited(ctx context.Context, original string, catalog preview.C
 		if len(faults) > 0 && text == previous {
 			return "", "", unstored(fmt.Errorf("the config has faults:%w", preview.Indented{Err: faults}), file)
 		}
-		if _, err := config.Parse([]byte(text), catalog.Plugins); err == nil {
+		if settings, err := config.Parse([]byte(text), catalog.Plugins); err == nil {
+			o.SayWarnings(settings)
 			return file, text, nil
 		} else if !errors.As(err, &faults) {
 			return "", "", unstored(err, file)

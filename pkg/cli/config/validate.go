@@ -20,7 +20,8 @@ contacts no cluster. With "-" it reads stdin.
 
 The command knows the plugins of the released agent. A plugin that only a custom agent has
 is a fault, unless you set --allow-unknown-plugins; then it is a warning, and nothing checks
-its options. To validate against the plugins of the running agent, use "config diff".
+its options. The command also warns about steps whose order is valid but probably not
+intended. To validate against the plugins of the running agent, use "config diff".
 
 The exit code is 1 when the config has a fault.`,
 		Example: `  kubectl nodecleanup config validate nodecleanup.yaml
@@ -40,7 +41,7 @@ func (o *Options) validate(file string) error {
 	if err != nil {
 		return err
 	}
-	err = check(data, file, preview.Catalog{Plugins: o.Catalog()})
+	err = o.check(data, file, preview.Catalog{Plugins: o.Catalog()})
 	var faults config.Errors
 	switch only := errors.As(err, &faults) && faults.OnlyUnknown(); {
 	case only && o.AllowUnknownPlugins:

@@ -182,6 +182,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.SayWarnings(settings)
 	if options.StepRules, err = stepRules(ctx, clients.Typed, options.Namespace, settings); err != nil {
 		return err
 	}
