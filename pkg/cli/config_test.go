@@ -27,7 +27,9 @@ func TestConfigValidate(t *testing.T) {
 		"custom plugin":    {config: head + "- {name: a, plugin: paging}\n", code: exit.Failure, says: []string{`unknown plugin "paging"`, "--allow-unknown-plugins"}},
 		"allowed":          {config: head + "- {name: a, plugin: paging}\n", flags: []string{"--allow-unknown-plugins"}, says: []string{"WARNING", `unknown plugin "paging"`, "- is valid"}},
 		"not only unknown": {config: head + "- {name: a, plugin: paging, timeout: 5}\n", flags: []string{"--allow-unknown-plugins"}, code: exit.Failure, says: []string{`unknown plugin "paging"`, "is not a duration"}},
-		"nothing":          {code: exit.Failure, says: []string{"the config is empty"}},
+		"a storage step after a drain": {config: head + "- {name: drain, plugin: drain}\n- {name: move, plugin: longhorn, dependsOn: [drain]}\n",
+			says: []string{`WARNING: the config is valid, but probably not as intended: line 5: steps[1].dependsOn: step "move" (plugin longhorn) runs after step "drain"`, "- is valid"}},
+		"nothing": {code: exit.Failure, says: []string{"the config is empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

@@ -18,6 +18,7 @@ import (
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/longhorn"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
@@ -70,6 +71,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		job.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		logger.Descriptor(),
+		longhorn.Descriptor(d.Kubernetes, d.Clock),
 		netbox.Descriptor(d.HTTP, d.Secrets),
 		slack.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),

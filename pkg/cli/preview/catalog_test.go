@@ -33,7 +33,7 @@ func TestConfigIsValidatedAgainstTheAgentPlugins(t *testing.T) {
 		"a value that the CLI can check":      {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {level: loud}}", fault: `level string "loud"`},
 		"an option that only the agent's has": {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {colour: red}}", absent: true},
 		"an option that neither has":          {status: reported(paging, logger), step: "{name: a, plugin: logger, options: {size: 1}}", fault: "steps[0].options.size: unknown option of plugin logger"},
-		"no agent yet":                        {step: "{name: a, plugin: paging}", fault: `unknown plugin "paging"`, note: "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, email, grafana, http, job, logger, netbox, slack, volumes, webhook"},
+		"no agent yet":                        {step: "{name: a, plugin: paging}", fault: `unknown plugin "paging"`, note: "no agent has reported its plugins yet, so this CLI knows only its own plugins: drain, email, grafana, http, job, logger, longhorn, netbox, slack, volumes, webhook"},
 		"a pause before the first agent":      {status: &api.AgentStatus{}, step: "{name: a, plugin: logger}", note: "no agent has reported its plugins yet"},
 		"an older agent":                      {status: &api.AgentStatus{Version: "v0.9"}, step: "{name: a, plugin: logger}", note: "the agent (v0.9) does not report its plugins"},
 	} {
@@ -65,7 +65,7 @@ func TestInstalledAgentHasThePluginsOfTheCLI(t *testing.T) {
 	for _, descriptor := range catalog.Plugins {
 		names = append(names, descriptor.Name)
 	}
-	if got := strings.Join(names, " "); got != "paging drain email grafana http job logger netbox slack volumes webhook" {
+	if got := strings.Join(names, " "); got != "paging drain email grafana http job logger longhorn netbox slack volumes webhook" {
 		t.Errorf("the plugins are %s", got)
 	}
 }

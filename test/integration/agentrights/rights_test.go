@@ -97,7 +97,7 @@ func TestAgentWithoutTheRightsOfSteps(t *testing.T) {
 	s := start(t, cluster.Start(t, cluster.Options{Name: "agentrights-none", WithControllerManager: true}))
 	s.config = "steps: [{name: log, plugin: logger}]\n"
 	s.install()
-	for _, verb := range []string{"create pods/eviction", "list pods", "list volumeattachments.storage.k8s.io", "list poddisruptionbudgets.policy", "create jobs.batch", "create jobs.batch in " + jobs} {
+	for _, verb := range []string{"create pods/eviction", "list pods", "list volumeattachments.storage.k8s.io", "list poddisruptionbudgets.policy", "create jobs.batch", "create jobs.batch in " + jobs, "patch nodes.longhorn.io in " + storage} {
 		if s.rights()[verb] {
 			t.Errorf("the agent may %s", verb)
 		}

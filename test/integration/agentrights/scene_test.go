@@ -52,7 +52,7 @@ func setUp(t *testing.T, server *cluster.Cluster) *scene {
 guard: {lastSchedulable: refuse, criticalPods: [{namespaces: [kube-system]}]}
 retry: {maxRetries: 100, initialDelay: 100ms, maxDelay: 200ms, jitter: 0}
 steps:
-- {name: drain, plugin: drain, options: {allowUnmanaged: true}}
+`+longhornStep+`- {name: drain, plugin: drain, dependsOn: [longhorn], options: {allowUnmanaged: true}}
 - {name: volumes, plugin: volumes, dependsOn: [drain]}
 - name: inventory
   plugin: http
@@ -60,6 +60,7 @@ steps:
   options: {url: %q, headers: {Authorization: {secretKeyRef: {name: inventory, key: token}}}}
 `, s.inventory.URL) + jobStep + allowJobs
 	s.prepareJobs()
+	s.prepareLonghorn()
 	s.install()
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"token": "t"},
@@ -172,6 +173,7 @@ func (s *scene) liveThroughEverything() {
 	s.isDeleted("bypassed")
 
 	s.runJobs()
+	s.evictReplicas()
 
 	rotate := []byte(`{"metadata":{"annotations":{"` + api.AnnotationRotate + `":"now"}}}`)
 	if _, err := s.client.CoreV1().Secrets(api.Namespace).Patch(ctx, api.CASecretName, types.MergePatchType, rotate, metav1.PatchOptions{}); err != nil {
