@@ -341,15 +341,17 @@ func TestSelectedNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.settings.NodeSelector = selector
-	if names := Selected([]config.Notification{s.settings, {Name: "all", NodeSelector: labels.Everything()}}, map[string]string{"pool": "batch"}); len(names) != 1 || names[0] != "ops" {
-		t.Errorf("selected by %q", names)
+	selected := Selected([]config.Notification{s.settings, {Name: "all", NodeSelector: labels.Everything()}}, map[string]string{"pool": "batch"})
+	if len(selected) != 1 || !strings.HasPrefix(selected[0], "ops/") {
+		t.Errorf("selected by %q", selected)
 	}
 	for name, test := range map[string]struct {
 		observation
 		want bool
 	}{
-		"a selected run":       {observation{uid: "a", selected: []string{"ops"}}, true},
-		"another run":          {observation{uid: "b", selected: []string{"other"}}, false},
+		"a selected run":       {observation{uid: "a", selected: selected}, true},
+		"another run":          {observation{uid: "b", selected: []string{strings.Replace(selected[0], "ops", "other", 1)}}, false},
+		"an earlier selector":  {observation{uid: "e", selected: Selected([]config.Notification{{Name: "ops", NodeSelector: labels.SelectorFromSet(labels.Set{"pool": "web"})}}, map[string]string{"pool": "web"})}, false},
 		"a selected node":      {observation{uid: "c", labels: labels.Set{"pool": "batch"}}, true},
 		"another node":         {observation{uid: "d", labels: labels.Set{}}, false},
 		"a pause of all nodes": {observation{uid: pauseUID}, true},

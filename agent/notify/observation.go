@@ -2,6 +2,9 @@ package notify
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +36,7 @@ type observation struct {
 	// ended: the cleanup has ended, at endedAt if that is known.
 	ended   bool
 	endedAt time.Time
-	// selected are the notifications with a nodeSelector that matches; labels are those of a Node without
+	// selected are the notifications with a nodeSelector that matches, see Selected; labels are those of a Node without
 	// a run record.
 	selected []string
 	labels   labels.Set
@@ -113,12 +116,7 @@ func (o observation) concerns(settings config.Notification) bool {
 	if o.uid == pauseUID || settings.NodeSelector.Empty() {
 		return true
 	}
-	for _, name := range o.selected {
-		if name == settings.Name {
-			return true
-		}
-	}
-	return o.labels != nil && settings.NodeSelector.Matches(o.labels)
+	return slices.Contains(o.selected, selection(settings)) || o.labels != nil && settings.NodeSelector.Matches(o.labels)
 }
 
 // shorten returns the beginning of a text in one line.
@@ -131,14 +129,20 @@ func shorten(text string) string {
 	return strings.ToValidUTF8(text[:cleanup.MaxNotificationMessage-len(mark)], "") + mark
 }
 
-// Selected returns the names of the notifications with a nodeSelector that matches these labels. The run
-// record has them, because it outlives the Node.
+// Selected returns the notifications with a nodeSelector that matches these labels, each as its name, "/" and a
+// hash of that selector. The run record has them, because it outlives the Node.
 func Selected(notifications []config.Notification, of map[string]string) []string {
-	var names []string
+	var selected []string
 	for _, notification := range notifications {
 		if !notification.NodeSelector.Empty() && notification.NodeSelector.Matches(labels.Set(of)) {
-			names = append(names, notification.Name)
+			selected = append(selected, selection(notification))
 		}
 	}
-	return names
+	return selected
+}
+
+// selection identifies a notification and its nodeSelector: with another one, it may select other Nodes.
+func selection(of config.Notification) string {
+	sum := sha256.Sum256([]byte(of.NodeSelector.String()))
+	return of.Name + "/" + hex.EncodeToString(sum[:])[:8]
 }

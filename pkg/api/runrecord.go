@@ -67,7 +67,8 @@ type Run struct {
 	// HostDifference is how the machine differs from that, once the Node is held for it.
 	HostDifference string `json:"hostDifference,omitempty"`
 
-	// Notifications are the notifications of the config with a nodeSelector that matches the Node.
+	// Notifications are the notifications of the config with a nodeSelector that matches the Node, each as its
+	// name, "/" and a hash of that selector.
 	Notifications []string `json:"notifications,omitempty"`
 
 	DeletionRequestedAt *metav1.Time `json:"deletionRequestedAt,omitempty"`
