@@ -69,10 +69,11 @@ func (e *Executor) CheckNotifications(ctx context.Context, notifications []confi
 	return results
 }
 
-// checkRedacted runs one health check, and removes secrets from its error.
+// checkRedacted runs one health check. It removes secrets from its error, and shortens it: another program can choose
+// the text, and the ConfigMap of the agent's status holds at most 1 MiB.
 func (e *Executor) checkRedacted(ctx context.Context, name string, checker cleanup.HealthChecker) error {
 	if err := e.checkHealth(ctx, name, checker); err != nil {
-		return errors.New(e.redact(err.Error()))
+		return errors.New(shorten(e.redact(err.Error())))
 	}
 	return nil
 }

@@ -62,6 +62,18 @@ func TestHealthChecksRunInParallelAndCriticalStepsBlock(t *testing.T) {
 	})
 }
 
+// Another program can choose the text of the error, and the agent's status has it.
+func TestErrorOfAHealthCheckIsShort(t *testing.T) {
+	b := newBench(t)
+	step := b.step("ill", nil)
+	step.Bound = checked{check: func(context.Context) error { return errors.New(strings.Repeat("x", 1<<20)) }}
+	for _, health := range New(clock.RealClock{}, func() float64 { return 0 }, hush).CheckHealth(t.Context(), []config.Step{step}) {
+		if length := len(health.Err.Error()); length > 2*maxText {
+			t.Errorf("the error has %d bytes", length)
+		}
+	}
+}
+
 // The agent checks the health every minute: it must not leave behind one goroutine each time.
 func TestHangingPluginIsNotCheckedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
