@@ -44,6 +44,9 @@ type book struct {
 	// run records must be read first, because observations may be missing.
 	seen   time.Time
 	unread bool
+	// readBy is until when messages wait for the first read of the run records: the stored groups may be out of
+	// date.
+	readBy time.Time
 	// retryAt is when to try again after failures that may be about the receiver; failures counts the
 	// consecutive ones.
 	retryAt  time.Time

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -227,11 +228,22 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	// A Secret that was written during the try, or another content, may have fixed it.
 	permanent := cleanup.IsPermanent(err) && s.book.causes == m.causes && m.group.version == m.version
 	delay := s.book.fail(m.group, now, wanted, permanent, s.Random())
-	reason := s.Redact(err.Error())
+	reason := limit(s.Redact(err.Error()))
 	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second).String(), "permanent", permanent, "err", reason)
 	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
 	s.setUndelivered(settings.Name, fmt.Errorf("not delivered, next try at %s: %s", now.Add(delay).UTC().Format(time.TimeOnly+" UTC"), reason))
 	return false
+}
+
+// maxReason is the maximum length of the text of an error, in bytes. A receiver chooses it, and the agent's status has
+// it.
+const maxReason = 1024
+
+func limit(text string) string {
+	if len(text) <= maxReason {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxReason], "") + "…"
 }
 
 // errTooManyHang is the error without a call.
@@ -263,14 +275,14 @@ func (s *sender) call(ctx context.Context, n cleanup.Notification) (reference st
 		reference, err := plugin.Notify(limited, n)
 		returned <- result{reference, err}
 	}()
-	limit := s.Clock.NewTimer(timeout)
-	defer limit.Stop()
+	timer := s.Clock.NewTimer(timeout)
+	defer timer.Stop()
 	select {
 	case done := <-returned:
 		return done.reference, done.err
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
-	case <-limit.C():
+	case <-timer.C():
 	}
 	late := fmt.Errorf("plugin %s did not send the message within %s", name, timeout)
 	cancel(late)

@@ -113,13 +113,16 @@ func TestFailedMessageIsRepeated(t *testing.T) {
 	o := newOffice(t)
 	o.fails()
 	first, _ := o.next()
-	first.answer <- errors.New("no such token: hunter2")
+	first.answer <- errors.New("no such token: hunter2 " + strings.Repeat("x", 1<<20))
 	second, after := o.next()
 	if second.ID != first.ID || after < firstBackoff || after > 2*firstBackoff {
 		t.Errorf("after %s: %s, first %s", after, second.ID, first.ID)
 	}
 	if err := o.Undelivered("ops"); err == nil || !strings.Contains(err.Error(), "not delivered, next try at 0") || !strings.Contains(err.Error(), "no such token: [secret]") {
 		t.Errorf("after the first failure: %v", err)
+	}
+	if length := len(o.Undelivered("ops").Error()); length > 2*maxReason {
+		t.Errorf("the error has %d bytes", length)
 	}
 	second.answer <- cleanup.RetryAfter(errors.New("429"), time.Minute)
 	third, after := o.next()

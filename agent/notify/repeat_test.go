@@ -86,3 +86,31 @@ func TestReadRepeatsNoneOfManyGroups(t *testing.T) {
 		t.Errorf("repeated: %s", title)
 	}
 }
+
+// The stored groups of the leader before can be out of date. Until the records were read, no message says so, unless
+// they cannot be read at all.
+func TestMessagesWaitForTheFirstRead(t *testing.T) {
+	s := newSheet(t, cleanup.NotifyBypassed, cleanup.NotifyFailed)
+	s.is("n0", started|failed, false)
+	data, _, err := s.encode(s.now, maxStored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := func() *sheet {
+		next := newSheet(t, cleanup.NotifyBypassed, cleanup.NotifyFailed)
+		next.unread, next.now = true, s.now.Add(time.Hour)
+		next.readBy = next.now.Add(time.Minute)
+		if err := next.restore(data, next.now); err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	next := restored()
+	if title, _ := next.until(59 * time.Second); title != "" {
+		t.Errorf("before the read: %s", title)
+	}
+	next.recover("n0", next.now)
+	next.readEnds(next.now)
+	next.want("Cleanup of node n0: Bypassed [1/1 Final]", time.Hour+59*time.Second)
+	restored().want("Cleanup of node n0: Failed [1/1 Open]", time.Hour+time.Minute)
+}

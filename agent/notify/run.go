@@ -23,6 +23,8 @@ const (
 	readEvery = time.Hour
 	// readAgain is the wait after a failed read.
 	readAgain = 10 * time.Second
+	// maxUnread is how long messages wait for the first read.
+	maxUnread = time.Minute
 	pageSize  = 500
 )
 
@@ -61,7 +63,7 @@ func (n *Notifier) runSenders(ctx context.Context) {
 
 func (n *Notifier) newSender(one config.Notification, all []config.Notification) *sender {
 	s := &sender{Notifier: n, log: n.Log.With("notification", one.Name), wake: make(chan struct{}, 1), book: newBook(one, func() string { return newKey(one.Name) })}
-	s.book.unread = true
+	s.book.unread, s.book.readBy = true, n.Clock.Now().Add(maxUnread)
 	for _, other := range all {
 		s.names = append(s.names, other.Name)
 	}

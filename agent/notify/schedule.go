@@ -42,6 +42,9 @@ func (b *book) due(now time.Time) (send *group, wait time.Duration) {
 			send, first = g, at
 		}
 	}
+	if send != nil && b.unread && now.Before(b.readBy) {
+		return nil, b.readBy.Sub(now)
+	}
 	if send != nil || next.IsZero() {
 		return send, 0
 	}
