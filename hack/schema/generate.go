@@ -35,6 +35,7 @@ func generate(root string, check bool) ([]string, error) {
 			return nil, fmt.Errorf("%s: %w", page, err)
 		}
 	}
+	files[filepath.Join(root, "pkg", "plugins", "README.md")] = listOf(plugins.All(plugins.Dependencies{}), plugins.Catalog(plugins.Dependencies{}))
 	document, err := ofConfig(root, options)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)

@@ -56,6 +56,11 @@ func TestRightsFollowTheConfig(t *testing.T) {
 				"- {name: c, plugin: job, options: {namespace: apps, serviceAccountName: b, templateFrom: {configMap: u}}}",
 			jobs("apps", "b", "t", "u") + ", " + jobs("ops", "a", "t"),
 		},
+		"OSDs of Rook": {
+			"jobs: [{namespace: rook-ceph, serviceAccounts: [default]}]\nsteps: [{name: a, plugin: rook-ceph}]",
+			strings.ReplaceAll(jobs("rook-ceph", "default"), "create jobs", strings.ReplaceAll("delete deployments.apps NS, list deployments.apps NS, patch deployments.apps NS, create jobs", "NS", "in namespace rook-ceph")) +
+				", list cephclusters.ceph.rook.io in namespace rook-ceph",
+		},
 		"two steps of a plugin": {
 			"steps: [{name: a, plugin: volumes}, {name: b, plugin: volumes}, {name: c, plugin: logger}]",
 			"get persistentvolumeclaims, list pods, list volumeattachments.storage.k8s.io, watch volumeattachments.storage.k8s.io",

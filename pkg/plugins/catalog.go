@@ -20,6 +20,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/longhorn"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
+	rookceph "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/rook-ceph"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/webhook"
@@ -73,6 +74,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		logger.Descriptor(),
 		longhorn.Descriptor(d.Kubernetes, d.Clock),
 		netbox.Descriptor(d.HTTP, d.Secrets),
+		rookceph.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		slack.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),
 		webhook.Descriptor(d.HTTP, d.Secrets, d.Clock),

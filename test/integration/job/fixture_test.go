@@ -12,7 +12,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -104,22 +103,11 @@ func (f *fixture) descriptor(options string) cleanup.Descriptor {
 	if len(faults) > 0 {
 		f.Fatal(faults)
 	}
-	user := "agent-" + rand.String(8)
-	for namespace, rules := range bound.(cleanup.NamespaceRuleRequirer).NamespaceRules() {
-		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: rules}
-		if _, err := f.client.RbacV1().Roles(namespace).Create(f.Context(), role, metav1.CreateOptions{}); err != nil {
-			f.Fatal(err)
-		}
-		binding := &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: user},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
-		}
-		if _, err := f.client.RbacV1().RoleBindings(namespace).Create(f.Context(), binding, metav1.CreateOptions{}); err != nil {
-			f.Fatal(err)
-		}
+	config, err := shared.RESTConfigWith(f.Context(), "agent-"+rand.String(8), bound.(cleanup.NamespaceRuleRequirer).NamespaceRules())
+	if err != nil {
+		f.Fatal(err)
 	}
-	client := kubernetes.NewForConfigOrDie(shared.RESTConfigFor(user))
+	client := kubernetes.NewForConfigOrDie(config)
 	f.eventually("the user has its rights", func(ctx context.Context) (bool, error) {
 		_, err := client.BatchV1().Jobs(f.namespace).List(ctx, metav1.ListOptions{})
 		return err == nil, nil // The authorizer follows the roles with a delay.
