@@ -1,12 +1,9 @@
 package slack
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,9 +14,6 @@ import (
 
 // apiURL is the root of the methods of Slack's Web API.
 const apiURL = "https://slack.com/api/"
-
-// maxAnswer is how much of an answer is read, in bytes.
-const maxAnswer = 64 << 10
 
 // answer is what a method of the Web API returns, with the status 200 also for an error.
 type answer struct {
@@ -146,26 +140,5 @@ func (p *plugin) send(ctx context.Context, address, token string, document map[s
 	if err != nil {
 		return nil, nil, cleanup.Permanent(err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(data))
-	if err != nil {
-		return nil, nil, errors.New("the URL is not valid")
-	}
-	request.Header.Set("Content-Type", "application/json; charset=utf-8")
-	request.Header.Set("User-Agent", "nodecleanup")
-	if token != "" {
-		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, nil, errors.New("the token contains a space or a character that is not ASCII") // net/http would show it.
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	response, err := p.client.Do(request)
-	if err != nil {
-		return nil, nil, httpclient.Conceal(err, true)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the answer: %w", httpclient.Conceal(err, true))
-	}
-	return response, body, nil
+	return httpclient.Post(ctx, p.client, address, token, data)
 }
