@@ -22,6 +22,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
 	rookceph "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/rook-ceph"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/teams"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/webhook"
 )
@@ -76,6 +77,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		netbox.Descriptor(d.HTTP, d.Secrets),
 		rookceph.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		slack.Descriptor(d.HTTP, d.Secrets),
+		teams.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),
 		webhook.Descriptor(d.HTTP, d.Secrets, d.Clock),
 	}

@@ -14,6 +14,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
 		"grafana":           `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,
 		"email":             `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
+		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
 		"netbox": `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
 		"slack":  `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
