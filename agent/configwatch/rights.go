@@ -22,8 +22,8 @@ func (w *Watch) permitted(ctx context.Context, changed *config.Config) error {
 	if len(lacks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("applying the config: the agent lacks rights: %s. Next: grant them: kubectl nodecleanup install, or helm upgrade; the rules are: %s. The agent then applies the config without a restart",
-		access.DescribeLacks(lacks), access.GrantsOfLacks(lacks).Lines())
+	return fmt.Errorf("applying the config: %s. Next: grant them: kubectl nodecleanup install, or helm upgrade; the rules are: %s. The agent then applies the config without a restart",
+		access.Lacking(access.DescribeLacks(lacks)), access.GrantsOfLacks(lacks).Lines())
 }
 
 // warnOfMissingRights logs the rights that the agent lacks for the config that it starts with. It

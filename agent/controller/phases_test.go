@@ -479,7 +479,7 @@ func TestPreflightBlocksAnUnhealthyPlan(t *testing.T) {
 	b.buildPlan(t.Context(), c)
 	done := b.preflight(t.Context(), c)
 	run := b.stored()
-	if !done.stop || done.err != nil || run == nil || run.State != api.Blocked || !strings.Contains(run.Message, "the array is rebuilding") || !run.CheckAgainAt.Time.Equal(started.Add(checkAgain)) {
+	if !done.stop || done.err != nil || run == nil || run.State != api.Blocked || !strings.Contains(run.Message, "the array is rebuilding") || !run.CheckAgainAt.Time.Equal(started.Add(api.CheckAgainAfter)) {
 		t.Errorf("the result is %+v, the record %+v", done, run)
 	}
 	c.record.Steps[0].Attempts = 1 // Once a step has begun, its retries are what waits.

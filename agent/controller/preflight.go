@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -10,9 +9,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/nodeevent"
 )
-
-// checkAgain is the time between health checks of a cleanup that is blocked.
-const checkAgain = 30 * time.Second
 
 // preflight checks the health of the plan's plugins before the first step: evicted Pods
 // cannot be put back when the storage behind them turns out to be unreachable.
@@ -40,7 +36,7 @@ func (r *reconciler) preflight(ctx context.Context, c *cleanup) result {
 	if c.record.State != api.Blocked || c.record.Message != reason {
 		c.report.Publish(nodeevent.CleanupWaiting(reason))
 	}
-	at := metav1.NewMicroTime(r.Clock.Now().Add(checkAgain))
+	at := metav1.NewMicroTime(r.Clock.Now().Add(api.CheckAgainAfter))
 	c.record.State, c.record.Message, c.record.CheckAgainAt = api.Blocked, reason, &at
 	return result{stop: true, err: r.save(ctx, c)}
 }

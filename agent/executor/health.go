@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
@@ -69,11 +71,12 @@ func (e *Executor) CheckNotifications(ctx context.Context, notifications []confi
 	return results
 }
 
-// checkRedacted runs one health check. It removes secrets from its error, and shortens it: another program can choose
-// the text, and the ConfigMap of the agent's status holds at most 1 MiB.
+// checkRedacted runs one health check. If the API server denied a request, the error names the right that the agent
+// lacks. It removes secrets from its error, and shortens it: another program can choose the text, and the ConfigMap of
+// the agent's status holds at most 1 MiB.
 func (e *Executor) checkRedacted(ctx context.Context, name string, checker cleanup.HealthChecker) error {
 	if err := e.checkHealth(ctx, name, checker); err != nil {
-		return errors.New(shorten(e.redact(err.Error())))
+		return errors.New(shorten(e.redact(access.Explain(err).Error())))
 	}
 	return nil
 }
@@ -142,5 +145,5 @@ func UnhealthyCriticalSteps(results []Health) string {
 		return ""
 	}
 	slices.Sort(lines)
-	return "not started, a critical step is unhealthy: " + strings.Join(lines, "; ")
+	return api.NotStarted + strings.Join(lines, "; ")
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 )
@@ -47,9 +48,9 @@ func (v *Verdict) explain(settings *config.Config, deletion Deletion, now time.T
 // clause says what could not be evaluated, and why.
 func (u Unread) clause() string {
 	if u.Rule == Protect {
-		return fmt.Sprintf("cannot read the node: %v", u.Err)
+		return fmt.Sprintf("cannot read the node: %v", access.Explain(u.Err))
 	}
-	return fmt.Sprintf("cannot evaluate guard.%s: %v", u.Rule, u.Err)
+	return fmt.Sprintf("cannot evaluate guard.%s: %v", u.Rule, access.Explain(u.Err))
 }
 
 // breakGlass says how to delete the Node in an emergency, and why the break-glass annotations

@@ -116,7 +116,11 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 		plugins := make([]api.PluginHealth, 0, len(results))
 		for _, result := range results {
 			health := h.assess(result, status.Plugins, now)
-			for namespace, rules := range missing[access.Lack{Step: health.Step}.Place()] {
+			lacks := missing[access.Lack{Step: health.Step}.Place()]
+			if !lacks.Empty() {
+				health.CheckedAt = &now // Also for a plugin without a health check.
+			}
+			for namespace, rules := range lacks {
 				if namespace == "" {
 					health.MissingRules = rules
 					continue
@@ -132,7 +136,9 @@ func (h *HealthChecker) check(ctx context.Context, request string) {
 		status.Notifications = h.assessNotifications(notifications, status.Notifications, now)
 		for i := range status.Notifications {
 			one := &status.Notifications[i]
-			one.MissingRules = missing[access.Lack{Notification: one.Notification}.Place()][""]
+			if one.MissingRules = missing[access.Lack{Notification: one.Notification}.Place()][""]; len(one.MissingRules) > 0 {
+				one.CheckedAt = &now
+			}
 		}
 		if request != "" {
 			status.PreflightRequestedAt = request

@@ -43,16 +43,19 @@ func (g Grants) Namespaces() []string {
 // Empty reports whether there is no rule.
 func (g Grants) Empty() bool { return len(g[""]) == 0 && len(g.Namespaces()) == 0 }
 
-// Describe describes the rights that are granted, in one line.
-func (g Grants) Describe() string {
+// Rights returns the rights that are granted.
+func (g Grants) Rights() []Right {
 	var rights []Right
 	for _, namespace := range append([]string{""}, g.Namespaces()...) {
 		for _, rule := range g[namespace] {
 			rights = append(rights, Of(rule, namespace)...)
 		}
 	}
-	return DescribeAll(rights)
+	return rights
 }
+
+// Describe describes the rights that are granted, in one line.
+func (g Grants) Describe() string { return DescribeAll(g.Rights()) }
 
 // Lines returns the rules as YAML in one line, with the namespace before those of a namespace.
 func (g Grants) Lines() string {

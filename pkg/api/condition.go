@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -8,6 +10,13 @@ import (
 // ConditionCleanup is the type of the Node condition that reports the state of a cleanup. Its
 // status is True when nodecleanup no longer holds the Node, and False until then.
 const ConditionCleanup corev1.NodeConditionType = "nodecleanup.io/Cleanup"
+
+// NotStarted begins the message of a Blocked cleanup whose critical steps are unhealthy. The steps follow it,
+// each as "step NAME (PLUGIN): fault", separated by "; ".
+const NotStarted = "not started, a critical step is unhealthy: "
+
+// CheckAgainAfter is the time between two health checks of a Blocked cleanup.
+const CheckAgainAfter = 30 * time.Second
 
 // State of a cleanup: the reason of ConditionCleanup and the state of a run record.
 type State string

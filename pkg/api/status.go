@@ -63,11 +63,11 @@ type PluginHealth struct {
 	Step     string `json:"step"`
 	Plugin   string `json:"plugin"`
 	Critical bool   `json:"critical"`
-	// Checks is false for a plugin without a health check. Then Error, CheckedAt and HealthyAt are
-	// not set.
+	// Checks is false for a plugin without a health check. Then Error and HealthyAt are not set.
 	Checks bool `json:"checks"`
 	// Error is the fault, empty for a healthy plugin.
-	Error     string       `json:"error,omitempty"`
+	Error string `json:"error,omitempty"`
+	// CheckedAt is when the health was checked, or when rights were found missing.
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	// HealthyAt is when it was last healthy.
 	HealthyAt *metav1.Time `json:"healthyAt,omitempty"`

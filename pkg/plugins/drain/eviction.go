@@ -80,7 +80,7 @@ func (p *plugin) delete(ctx context.Context, pod *corev1.Pod, grace *int64) (evi
 	if !apierrors.IsForbidden(err) {
 		return false, err
 	}
-	reason := "the agent lacks the right to delete pods (kubectl nodecleanup check prints the rule)"
+	reason := access.Lacking("delete pods") + " (kubectl nodecleanup check prints the repair)"
 	if allowed, askErr := access.Self(p.client)(ctx, access.Right{Verb: "delete", Resource: "pods", Namespace: pod.Namespace}); allowed || askErr != nil {
 		reason = "deleting it is denied: " + oneLine(err)
 	}
