@@ -56,7 +56,7 @@ func RolloutStall(deployment *appsv1.Deployment, all []corev1.Pod) *Stall {
 	if failure := deploymentCondition(deployment, appsv1.DeploymentReplicaFailure); failure != nil && failure.Status == corev1.ConditionTrue {
 		return &Stall{Text: failure.Reason + ": " + firstLine(failure.Message), Refused: true}
 	}
-	newest := slices.SortedStableFunc(slices.Values(all), func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+	newest := slices.SortedStableFunc(slices.Values(ofTemplate(deployment, all)), func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
 	for i := range newest { // A Pod of an earlier version explains nothing that was changed since.
 		if stall := podStall(&newest[i]); stall != nil {
 			return stall
@@ -66,6 +66,20 @@ func RolloutStall(deployment *appsv1.Deployment, all []corev1.Pod) *Stall {
 		return &Stall{Text: progress.Reason + ": " + firstLine(progress.Message)}
 	}
 	return nil
+}
+
+// ofTemplate returns the Pods with the images of the Deployment's template, if there are any: a Pod that waits
+// for an earlier image explains nothing. An admission webhook may have changed the images of all Pods.
+func ofTemplate(deployment *appsv1.Deployment, all []corev1.Pod) []corev1.Pod {
+	current := slices.DeleteFunc(slices.Clone(all), func(pod corev1.Pod) bool {
+		return slices.ContainsFunc(deployment.Spec.Template.Spec.Containers, func(wanted corev1.Container) bool {
+			return !slices.ContainsFunc(pod.Spec.Containers, func(has corev1.Container) bool { return has.Name == wanted.Name && has.Image == wanted.Image })
+		})
+	})
+	if len(current) == 0 {
+		return all
+	}
+	return current
 }
 
 func deploymentCondition(deployment *appsv1.Deployment, kind appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {

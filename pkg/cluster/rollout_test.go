@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -52,26 +53,36 @@ func TestRolloutStall(t *testing.T) {
 	}}}
 	refused := condition(appsv1.DeploymentReplicaFailure, corev1.ConditionTrue, "FailedCreate", `pods "agent-" is forbidden: unable to validate against any security context constraint`)
 	deadline := condition(appsv1.DeploymentProgressing, corev1.ConditionFalse, "ProgressDeadlineExceeded", `ReplicaSet "agent-1" has timed out progressing.`)
+	imageOf := func(name, image string, state corev1.ContainerState) corev1.Pod {
+		made := pod(name, state, none)
+		made.Spec.Containers = []corev1.Container{{Name: "agent", Image: image}}
+		return made
+	}
 	for name, test := range map[string]struct {
 		conditions []appsv1.DeploymentCondition
 		pods       []corev1.Pod
 		done       bool
 		want       *Stall
 	}{
-		"nothing is known":         {[]appsv1.DeploymentCondition{condition(appsv1.DeploymentProgressing, corev1.ConditionTrue, "ReplicaSetUpdated", "")}, []corev1.Pod{ready, pod("a", waiting("ContainerCreating", ""), none)}, false, nil},
-		"refused":                  {[]appsv1.DeploymentCondition{deadline, refused}, nil, false, &Stall{Text: `FailedCreate: pods "agent-" is forbidden: unable to validate against any security context constraint`, Refused: true}},
-		"refused before":           {[]appsv1.DeploymentCondition{condition(appsv1.DeploymentReplicaFailure, corev1.ConditionFalse, "FailedCreate", "")}, nil, false, nil},
-		"rolled out":               {[]appsv1.DeploymentCondition{refused}, []corev1.Pod{pod("a", waiting("ImagePullBackOff", ""), none)}, true, nil},
-		"image, beside a ready":    {nil, []corev1.Pod{ready, pod("a", waiting("ErrImagePull", "not found\nmore"), none)}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a", Image: true}},
-		"of a pod that terminates": {[]appsv1.DeploymentCondition{deadline}, []corev1.Pod{leaving}, false, &Stall{Text: `ProgressDeadlineExceeded: ReplicaSet "agent-1" has timed out progressing.`}},
-		"crash, with its log":      {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(2, "Error", "start\nloading config: line 3\n"))}, false, &Stall{Text: "pod a: CrashLoopBackOff: exit code 2: loading config: line 3", Pod: "a", Crashed: true}},
-		"crash without a message":  {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},
-		"crash without a record":   {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), none)}, false, &Stall{Text: "pod a: CrashLoopBackOff: back-off 5m0s", Pod: "a"}},
-		"between two crashes":      {nil, []corev1.Pod{pod("a", ended(1, "Error", "no route to host"), ended(1, "Error", "before"))}, false, &Stall{Text: "pod a: restarted 3 times: exit code 1: no route to host", Pod: "a", Crashed: true}},
-		"unschedulable":            {nil, []corev1.Pod{unschedulable}, false, &Stall{Text: "pod a: 0/3 nodes are available", Pod: "a"}},
+		"nothing is known":                   {[]appsv1.DeploymentCondition{condition(appsv1.DeploymentProgressing, corev1.ConditionTrue, "ReplicaSetUpdated", "")}, []corev1.Pod{ready, pod("a", waiting("ContainerCreating", ""), none)}, false, nil},
+		"refused":                            {[]appsv1.DeploymentCondition{deadline, refused}, nil, false, &Stall{Text: `FailedCreate: pods "agent-" is forbidden: unable to validate against any security context constraint`, Refused: true}},
+		"refused before":                     {[]appsv1.DeploymentCondition{condition(appsv1.DeploymentReplicaFailure, corev1.ConditionFalse, "FailedCreate", "")}, nil, false, nil},
+		"rolled out":                         {[]appsv1.DeploymentCondition{refused}, []corev1.Pod{pod("a", waiting("ImagePullBackOff", ""), none)}, true, nil},
+		"image, beside a ready":              {nil, []corev1.Pod{ready, pod("a", waiting("ErrImagePull", "not found\nmore"), none)}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a", Image: true}},
+		"of a pod that terminates":           {[]appsv1.DeploymentCondition{deadline}, []corev1.Pod{leaving}, false, &Stall{Text: `ProgressDeadlineExceeded: ReplicaSet "agent-1" has timed out progressing.`}},
+		"waits for an earlier image":         {nil, []corev1.Pod{imageOf("a", "v2", waiting("ErrImagePull", "not found")), imageOf("b", "v1", waiting("ContainerCreating", ""))}, false, nil},
+		"waits for another image, as all do": {nil, []corev1.Pod{imageOf("a", "v2", waiting("ErrImagePull", "not found"))}, false, &Stall{Text: "pod a: ErrImagePull: not found", Pod: "a", Image: true}},
+		"crash, with its log":                {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(2, "Error", "start\nloading config: line 3\n"))}, false, &Stall{Text: "pod a: CrashLoopBackOff: exit code 2: loading config: line 3", Pod: "a", Crashed: true}},
+		"crash without a message":            {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},
+		"crash without a record":             {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), none)}, false, &Stall{Text: "pod a: CrashLoopBackOff: back-off 5m0s", Pod: "a"}},
+		"between two crashes":                {nil, []corev1.Pod{pod("a", ended(1, "Error", "no route to host"), ended(1, "Error", "before"))}, false, &Stall{Text: "pod a: restarted 3 times: exit code 1: no route to host", Pod: "a", Crashed: true}},
+		"unschedulable":                      {nil, []corev1.Pod{unschedulable}, false, &Stall{Text: "pod a: 0/3 nodes are available", Pod: "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deployment := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: test.conditions}}
+			if strings.HasPrefix(name, "waits for") {
+				deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: "v1"}}
+			}
 			if test.done {
 				deployment.Status.UpdatedReplicas, deployment.Status.AvailableReplicas, deployment.Status.Replicas = 1, 1, 1
 			}
