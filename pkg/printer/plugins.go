@@ -38,6 +38,27 @@ type NotificationHealth struct {
 	MissingRules []rbacv1.PolicyRule `json:"missingRules,omitempty"`
 }
 
+// Dated is like that of PluginHealth.
+func (n NotificationHealth) Dated(now time.Time) string { return n.plugin().Dated(now) }
+
+// ByProblem groups names by their problems, in the order of the first name of each. The format takes the names
+// and the problem.
+func ByProblem(names, problems []string, format string) []string {
+	var order []string
+	together := map[string][]string{}
+	for i, problem := range problems {
+		if together[problem] == nil {
+			order = append(order, problem)
+		}
+		together[problem] = append(together[problem], names[i])
+	}
+	var lines []string
+	for _, problem := range order {
+		lines = append(lines, fmt.Sprintf(format, strings.Join(together[problem], ", "), problem))
+	}
+	return lines
+}
+
 func (n NotificationHealth) plugin() PluginHealth {
 	return PluginHealth{Health: n.Health, Error: n.Error, CheckedAt: n.CheckedAt, HealthyAt: n.HealthyAt}
 }
@@ -54,8 +75,8 @@ func (p PluginHealth) problem(now time.Time) string {
 	return fmt.Sprintf("%s, last ok %s ago", p.Error, Age(now.Sub(p.HealthyAt.Time)))
 }
 
-// dated is the problem with the age of the health check that found it, if there was one.
-func (p PluginHealth) dated(now time.Time) string {
+// Dated returns the problem with the age of the health check that found it, if there was one.
+func (p PluginHealth) Dated(now time.Time) string {
 	if p.CheckedAt == nil {
 		return p.problem(now)
 	}
@@ -78,7 +99,11 @@ type Plugins struct {
 	Unprotected string `json:"unprotected,omitempty"`
 	// Notes name the parts of the plan that could not be read, with the causes.
 	Notes []string `json:"notes,omitempty"`
-	// Manifest is YAML that gives the agent the rights that it lacks, empty if it lacks none.
+	// Lacks names the roles and bindings that the agent lacks, if that is why it lacks rights.
+	Lacks string `json:"lacks,omitempty"`
+	// Remedy is the command that gives the agent the rights that it lacks, empty if it lacks none.
+	Remedy string `json:"remedy,omitempty"`
+	// Manifest is YAML that gives it these rights, too. It is empty if Remedy restores a role or a binding.
 	Manifest string `json:"manifest,omitempty"`
 }
 
@@ -86,6 +111,9 @@ type Plugins struct {
 func NewPlugins(now time.Time) *Plugins {
 	return &Plugins{APIVersion: APIVersion, Kind: "PluginHealthList", Time: metav1.NewTime(now), Plugins: []PluginHealth{}}
 }
+
+// apply introduces the manifest, alone or after a command.
+var apply = map[bool]string{false: "To give the agent the rights that it lacks, apply:", true: "Or apply:"}
 
 // Text writes a row for each step.
 func (p *Plugins) Text(text *Text) {
@@ -119,8 +147,14 @@ func (p *Plugins) Text(text *Text) {
 		text.Line("Note: %s", note)
 	}
 	blockers(text, p.Blocked)
+	if p.Lacks != "" {
+		text.Line("Cause: %s", p.Lacks)
+	}
+	if p.Remedy != "" {
+		text.Line("Give the agent the rights that it lacks: %s", p.Remedy)
+	}
 	if p.Manifest != "" {
-		text.Line("To give the agent the rights that it lacks, apply:")
+		text.Line("%s", apply[p.Remedy != ""])
 		for line := range strings.Lines(p.Manifest) {
 			text.Line("%s", strings.TrimSuffix(line, "\n"))
 		}

@@ -266,30 +266,31 @@ func (s *Status) Names() []string {
 }
 
 func (s *Status) failing() string {
-	var failing []string
+	var names, problems []string
 	for _, plugin := range s.Plugins {
 		if plugin.Error != "" {
-			failing = append(failing, plugin.Step+" ("+plugin.dated(s.Time.Time)+")")
+			names, problems = append(names, plugin.Step), append(problems, plugin.Dated(s.Time.Time))
 		}
 	}
-	if len(failing) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d of %d: %s", len(failing), len(s.Plugins), strings.Join(failing, ", "))
+	return failingOf(names, problems, len(s.Plugins))
 }
 
 // failingNotifications is like failing for notifications.
 func (s *Status) failingNotifications() string {
-	var failing []string
+	var names, problems []string
 	for _, one := range s.Notifications {
 		if one.Error != "" {
-			failing = append(failing, one.Notification+" ("+one.plugin().dated(s.Time.Time)+")")
+			names, problems = append(names, one.Notification), append(problems, one.Dated(s.Time.Time))
 		}
 	}
-	if len(failing) == 0 {
+	return failingOf(names, problems, len(s.Notifications))
+}
+
+func failingOf(names, problems []string, all int) string {
+	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d: %s", len(failing), len(s.Notifications), strings.Join(failing, ", "))
+	return fmt.Sprintf("%d of %d: %s", len(names), all, strings.Join(ByProblem(names, problems, "%s (%s)"), ", "))
 }
 
 func health(health Health) Cell {

@@ -116,6 +116,21 @@ func plugins() printer.View {
 	return view
 }
 
+// lackingRights lacks them although no role is missing.
+func lackingRights() printer.View {
+	view := printer.NewPlugins(night)
+	view.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true, Health: printer.Broken, Error: "the agent lacks rights: delete pods", CheckedAt: ago(20 * time.Second)}}
+	view.Remedy, view.Manifest = "kubectl nodecleanup install --wait", "kind: ClusterRole\nmetadata: {name: more}"
+	return view
+}
+
+func lackingARole() printer.View {
+	view := printer.NewPlugins(night)
+	view.Plugins = []printer.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true, Health: printer.Broken, Error: "the agent lacks rights: list pods", CheckedAt: ago(20 * time.Second)}}
+	view.Lacks, view.Remedy = "the agent lacks rights: ClusterRole nodecleanup-agent-steps does not exist", "kubectl nodecleanup install --wait"
+	return view
+}
+
 func preflightOfOneLeftOut() printer.View {
 	view := printer.NewPlugins(night)
 	view.Asked, view.Unprotected = true, "the config's nodeSelector does not select this node"
@@ -161,7 +176,7 @@ func checks() printer.View {
 func TestViewsGolden(t *testing.T) {
 	yes, no := true, false
 	for name, view := range map[string]printer.View{
-		"nodes": nodes(), "nodes-marked": nodesMarked(), "nodes-not-protected": nodesNotProtected(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "catalog": catalog(), "plugin": plugin(), "checks": checks(),
+		"nodes": nodes(), "nodes-marked": nodesMarked(), "nodes-not-protected": nodesNotProtected(), "history": history(), "plan": plan(), "plan-unprotected": unprotected(), "plugins": plugins(), "plugins-unprotected": preflightOfOneLeftOut(), "plugins-lacking-rights": lackingRights(), "plugins-lacking-a-role": lackingARole(), "catalog": catalog(), "plugin": plugin(), "checks": checks(),
 		"plans": printer.NewPlanList([]*printer.Plan{plan(), unhashed(), runnable()}), "version": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.2.2", Fits: &yes}, "version-no": &printer.Version{APIVersion: printer.APIVersion, Kind: "Version", CLI: "v1.2.3", Agent: "v1.3.0", Fits: &no},
 	} {
 		for _, form := range printer.Forms {

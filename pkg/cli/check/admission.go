@@ -113,7 +113,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	case denied.Name == api.GuardHook && denied.Kind == api.WebhookDenied:
 		return pass(fmt.Sprintf("it denied a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case denied.Name == api.GuardHook:
-		return failed(fmt.Sprintf("%v, so %s", answer.err, guardFails(status)), s.webhookRemedy(status, answer.err.Error()))
+		return failed(fmt.Sprintf("%v, so %s", answer.err, inspect.Unguarded(status.Guard.FailurePolicy)), s.webhookRemedy(status, answer.err.Error()))
 	case answer.answered:
 		return pass(fmt.Sprintf("it answered a dry-run deletion of node %s; failurePolicy %s", node.Name, status.Guard.FailurePolicy))
 	case missing != nil:
@@ -125,7 +125,7 @@ func (s *subject) probeGuard(ctx context.Context, status *printer.Status) result
 	if cause == "" && !version.Fits(version.Version, status.Agent.Version) {
 		return skip(errors.New("it was not tested: " + otherVersion(status)))
 	}
-	return failed(fmt.Sprintf("the API server got no answer from it to a dry-run deletion of node %s%s, so %s. %s", node.Name, hidden, guardFails(status), cause), s.webhookRemedy(status, cause))
+	return failed(fmt.Sprintf("the API server got no answer from it to a dry-run deletion of node %s%s, so %s. %s", node.Name, hidden, inspect.Unguarded(status.Guard.FailurePolicy), cause), s.webhookRemedy(status, cause))
 }
 
 // maxNodes limits how many Nodes are read to find a protected one.

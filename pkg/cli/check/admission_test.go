@@ -109,7 +109,7 @@ func TestDryRunDeletionTestsTheGuard(t *testing.T) {
 		"it denies": {answer{403, errorStatus(403, metav1.StatusReasonForbidden, hook+"denied the request: protected"), ""}, nil, 0, printer.Pass,
 			[]string{"it denied a dry-run deletion of node worker"}},
 		"no answer, another CA": {answer{200, ok, ""}, nil, 0, printer.Error, []string{
-			"the API server got no answer from it to a dry-run deletion of node worker", "so deletions of nodes are not guarded", "x509: certificate signed by unknown authority",
+			"the API server got no answer from it to a dry-run deletion of node worker", "so deletions are not guarded", "x509: certificate signed by unknown authority",
 		}},
 		"no answer within the webhook's timeout": {answer{200, ok, ""}, nil, 4 * time.Second, printer.Error, []string{"got no answer", "not guarded"}},
 		"no answer, another issuer": {answer{200, ok, ""}, func(s *subject) {

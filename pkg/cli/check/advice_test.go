@@ -91,8 +91,14 @@ func TestMissingSecret(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "inventory"}, Data: map[string][]byte{"url": []byte("https://x")}}
 	catalog := builtin.Catalog(builtin.Dependencies{})
 	detail, fix := MissingSecret(t.Context(), fake.NewClientset(configMap), "ns", catalog)
-	if detail != "secret inventory of step tell is missing" || fix != "kubectl -n ns create secret generic inventory --from-literal=url=…" {
+	if detail != "secret ns/inventory of step tell is missing" || fix != "kubectl -n ns create secret generic inventory --from-literal=url=VALUE" {
 		t.Errorf("got %q, %q", detail, fix)
+	}
+	other := secret.DeepCopy()
+	other.Data = map[string][]byte{"uri": []byte("https://x")}
+	detail, fix = MissingSecret(t.Context(), fake.NewClientset(configMap, other), "ns", catalog)
+	if detail != "secret ns/inventory of step tell has no value for key url" || fix != `kubectl -n ns patch secret inventory --type=merge -p '{"stringData":{"url":"VALUE"}}'` {
+		t.Errorf("without the key: %q, %q", detail, fix)
 	}
 	if detail, fix := MissingSecret(t.Context(), fake.NewClientset(configMap, secret), "ns", catalog); detail != "" || fix != "" {
 		t.Errorf("with the secret: %q, %q", detail, fix)

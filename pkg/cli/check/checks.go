@@ -44,7 +44,7 @@ var checks = []check{
 	{"certificate", "certificate authority of the webhooks", false, certificate},
 	{"guard", "delete guard", false, guard},
 	{"admission", "finalizer on a new node (dry run)", false, admission},
-	{"plugins", "plugins of the steps", false, plugins},
+	{"plugins", "plugins of the steps and notifications", false, plugins},
 	{"nodes", "protected nodes", false, nodes},
 	{"bypasses", "live nodes that are marked for a bypass", false, bypasses},
 	{"cleanups", "cleanups in progress", false, cleanups},
@@ -222,7 +222,7 @@ func cleanups(ctx context.Context, s *subject) result {
 		}
 	}
 	if status.Agent.Health.Bad() && len(status.Cleanups) > 0 {
-		return warn(fmt.Sprintf("%d pending, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
+		return warn(fmt.Sprintf("%d not done, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
 	}
 	if len(status.Cleanups) == 0 {
 		return pass("none")

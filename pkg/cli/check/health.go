@@ -91,39 +91,28 @@ func guard(ctx context.Context, s *subject) result {
 		return failed(status.Guard.Problem, s.logs(status, "--tail=-1 | grep -i certificate"))
 	case guard.Health == printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
-	case guard.Remedy != "":
-		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), guard.Remedy)
+	case guard.NoAnswer != "":
+		remedy := guard.Remedy
+		if remedy == "" && lacksOwnRights(status) {
+			remedy = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+		}
+		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), cmp.Or(remedy, s.logs(status, "--tail=20")))
 	}
-	agent := status.Agent
-	if answers := agent.Ready > 0 || agent.Outside && agent.HasLeader; !answers {
-		return failed(fmt.Sprintf("no agent answers it, so %s (failurePolicy %s); %s", guardFails(status), status.Guard.FailurePolicy, s.stale(status)), s.logs(status, "--tail=20"))
-	}
-	if fault := s.blind(status); fault != "" {
-		return failed("the agent cannot evaluate a deletion, so "+guardFails(status)+": "+fault, rights.Regrant(ctx, s.client, s.namespace, agent))
+	if fault := s.blind(); fault != "" {
+		return failed(fmt.Sprintf("%s (failurePolicy %s): %s", inspect.Blind(status.Guard.FailurePolicy), status.Guard.FailurePolicy, fault), rights.Regrant(ctx, s.client, s.namespace, status.Agent))
 	}
 	return s.probeGuard(ctx, status)
 }
 
-// blind returns why the agent cannot read nodes, empty if it can or that is not known.
-func (s *subject) blind(status *printer.Status) string {
-	if lacksOwnRights(status) {
-		return status.Agent.Problem
-	}
+// blind returns which rights to read nodes the agent lacks, empty if it lacks none or that is not known.
+func (s *subject) blind() string {
 	unread := slices.DeleteFunc(slices.Clone(s.lacks), func(right rights.Right) bool {
 		return right.Group != "" || right.Resource != "nodes" || !slices.Contains([]string{"get", "list", "watch"}, right.Verb)
 	})
 	if len(unread) == 0 {
 		return ""
 	}
-	return "the agent lacks: " + access.DescribeAll(unread)
-}
-
-// guardFails describes the consequence if the API server cannot reach the delete guard.
-func guardFails(status *printer.Status) string {
-	if status.Guard.FailurePolicy == "Fail" {
-		return "every deletion of a node is refused"
-	}
-	return "deletions of nodes are not guarded"
+	return access.Lacking(access.DescribeAll(unread))
 }
 
 // plugins names every unhealthy plugin, those of critical steps first.
@@ -149,25 +138,37 @@ func plugins(ctx context.Context, s *subject) result {
 	if len(unhealthy)+len(notifications) == 0 {
 		return pass(api.Count(len(status.Plugins), "step"))
 	}
-	var names []string
+	var names, problems []string
 	for _, plugin := range unhealthy {
-		names = append(names, fmt.Sprintf("step %s (%s): %s", plugin.Step, plugin.Plugin, plugin.Error))
+		names, problems = append(names, fmt.Sprintf("step %s (%s)", plugin.Step, plugin.Plugin)), append(problems, plugin.Dated(s.now()))
 	}
 	for _, one := range notifications {
-		names = append(names, fmt.Sprintf("notification %s (%s): %s", one.Notification, one.Plugin, one.Error))
+		names, problems = append(names, fmt.Sprintf("notification %s (%s)", one.Notification, one.Plugin)), append(problems, one.Dated(s.now()))
 	}
-	detail := strings.TrimPrefix(stale+": "+strings.Join(names, "; "), ": ")
-	say, hint := warn, "kubectl nodecleanup plugins status"
-	if len(unhealthy) > 0 {
-		hint = "kubectl nodecleanup plugins test " + unhealthy[0].Step
-		if unhealthy[0].Critical {
-			say = failed
-		}
+	detail := strings.TrimPrefix(stale+": "+strings.Join(printer.ByProblem(names, problems, "%s: %s"), "; "), ": ")
+	say := warn
+	if len(unhealthy) > 0 && unhealthy[0].Critical {
+		say = failed
 	}
 	if stale != "" {
-		hint = s.logs(status, "--tail=20") // No agent would answer a test.
+		return say(detail, s.logs(status, "--tail=20")) // No agent would answer a test.
 	}
-	return say(detail, hint)
+	if len(unhealthy) == 0 {
+		return say(detail, s.repairOf(ctx, status, "notification "+notifications[0].Notification, notifications[0].Notification, notifications[0].Error))
+	}
+	return say(detail, s.repairOf(ctx, status, "step "+unhealthy[0].Step, unhealthy[0].Step, unhealthy[0].Error))
+}
+
+// repairOf returns the next step for an unhealthy plugin, which is used in a place such as "step tell".
+func (s *subject) repairOf(ctx context.Context, status *printer.Status, place, name, problem string) string {
+	if access.SaysLacking(problem) {
+		return rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+	}
+	// The checks config and secrets report what cannot be read.
+	if missing, err := s.missingSecret(ctx, place); err == nil && missing != nil {
+		return missing.Command()
+	}
+	return "kubectl nodecleanup plugins test " + name
 }
 
 func rank(plugin printer.PluginHealth) int {

@@ -6,10 +6,14 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	builtin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -29,6 +33,7 @@ func newSubject(change func(*printer.Status)) *subject {
 
 // withoutLeader makes the leader of an installation unavailable.
 func withoutLeader(status *printer.Status) {
+	status.Guard.Health, status.Guard.NoAnswer = printer.Broken, "no agent answers, so deletions are not guarded"
 	status.Agent.Health, status.Agent.HasLeader, status.Agent.Ready = printer.Broken, false, 0
 	status.Agent.RenewedAt = &metav1.Time{Time: night.Add(-20 * time.Minute)}
 }
@@ -36,6 +41,7 @@ func withoutLeader(status *printer.Status) {
 func powerless(status *printer.Status) {
 	status.Agent.Health, status.Agent.MissingGrants = printer.Broken, []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 	status.Agent.Problem = "the agent lacks rights: " + status.Agent.MissingGrants[0]
+	status.Guard.Health, status.Guard.NoAnswer = printer.Broken, inspect.Blind("Ignore")
 }
 
 func bind(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
@@ -65,14 +71,19 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"certificate, the guard's ends first": {bind(t, certificate), func(s *printer.Status) {
 			s.Guard.CAExpiresAt = &metav1.Time{Time: night.Add(time.Hour)}
 		}, printer.Warning, "expires in 60m"},
-		"guard":                          {bind(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node to test with a dry-run deletion"},
-		"guard, agent down":              {bind(t, guard), withoutLeader, printer.Error, "deletions of nodes are not guarded (failurePolicy Ignore); as of the last leader, 20m ago"},
-		"guard, agent down, policy Fail": {bind(t, guard), func(s *printer.Status) { withoutLeader(s); s.Guard.FailurePolicy = "Fail" }, printer.Error, "every deletion of a node is refused"},
-		"guard, agent outside":           {bind(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
-		"plugins":                        {bind(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
-		"plugins, no leader":             {bind(t, plugins), withoutLeader, printer.Skip, "as of the last leader, 20m ago: 2 steps"},
-		"plugins, none is reported":      {bind(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
-		"plugins, one not needed":        {bind(t, plugins), func(s *printer.Status) { s.Plugins[1].Error = "timeout" }, printer.Warning, "step tell (http): timeout"},
+		"guard":                     {bind(t, guard), func(*printer.Status) {}, printer.Skip, "there is no node to test with a dry-run deletion"},
+		"guard, agent down":         {bind(t, guard), withoutLeader, printer.Error, "no agent answers, so deletions are not guarded (failurePolicy Ignore)"},
+		"guard, agent outside":      {bind(t, guard), func(s *printer.Status) { s.Agent.Outside, s.Agent.Ready = true, 0 }, printer.Skip, "there is no node"},
+		"plugins":                   {bind(t, plugins), func(*printer.Status) {}, printer.Pass, "2 steps"},
+		"plugins, no leader":        {bind(t, plugins), withoutLeader, printer.Skip, "as of the last leader, 20m ago: 2 steps"},
+		"plugins, none is reported": {bind(t, plugins), func(s *printer.Status) { s.Plugins = nil }, printer.Skip, "no agent"},
+		"plugins, one not needed": {bind(t, plugins), func(s *printer.Status) {
+			s.Plugins[1].Error, s.Plugins[1].CheckedAt = "timeout", &metav1.Time{Time: night.Add(-50 * time.Second)}
+		}, printer.Warning, "step tell (http): timeout, checked 50s ago"},
+		"plugins, two with one problem": {bind(t, plugins), func(s *printer.Status) {
+			s.Plugins = append(s.Plugins, printer.PluginHealth{Step: "note", Plugin: "http", Error: "timeout"})
+			s.Plugins[0].Error, s.Plugins[1].Error = "timeout", "refused"
+		}, printer.Error, "step drain (drain), step note (http): timeout; step tell (http): refused"},
 		"plugins, the worst first": {bind(t, plugins), func(s *printer.Status) {
 			s.Plugins = append([]printer.PluginHealth{{Step: "note", Plugin: "http", Error: "timeout"}}, s.Plugins...)
 			s.Plugins[1].Error = "forbidden"
@@ -89,20 +100,46 @@ func TestChecksOfTheAgentState(t *testing.T) {
 		"certificate, by the policy, no rights": {bind(t, certificate), func(s *printer.Status) {
 			policyAlone(s)
 			powerless(s)
-			s.Guard.Health, s.Guard.NoAnswer = printer.Broken, "the agent lacks rights"
 		}, printer.Pass, "valid 48d"},
-		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent cannot evaluate a deletion, so deletions of nodes are not guarded: the agent lacks rights: ClusterRoleBinding nodecleanup-agent does not exist"},
+		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent lacks rights and cannot evaluate a deletion, so deletions are not guarded (failurePolicy Ignore)"},
 		"plugins, no rights": {bind(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
 		"cleanups, no rights": {bind(t, cleanups), func(s *printer.Status) {
 			powerless(s)
 			s.Cleanups = []printer.CleanupRow{{Node: "worker", State: "Pending"}}
-		}, printer.Warning, "1 pending, and no agent runs them"},
+		}, printer.Warning, "1 not done, and no agent runs them"},
 		"plugins, stale status": {bind(t, plugins), func(s *printer.Status) { withoutLeader(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := test.check(newSubject(test.change))
 			if got.outcome != test.outcome || !strings.Contains(got.detail, test.says) {
 				t.Errorf("got %s %q, want %s %q", got.outcome, got.detail, test.outcome, test.says)
+			}
+		})
+	}
+}
+
+// Each unhealthy plugin has the repair of its fault.
+func TestRepairOfAPlugin(t *testing.T) {
+	const settings = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n"
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.ConfigName}, Data: map[string]string{api.ConfigKey: settings}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "inventory"}, Data: map[string][]byte{"url": []byte("https://x")}}
+	for name, test := range map[string]struct {
+		objects []runtime.Object
+		problem string
+		want    string
+	}{
+		"rights":  {[]runtime.Object{configMap}, "the agent lacks rights: list pods", "kubectl nodecleanup install --wait"},
+		"secret":  {[]runtime.Object{configMap}, `secrets "inventory" not found`, "kubectl -n ns create secret generic inventory --from-literal=url=VALUE"},
+		"service": {[]runtime.Object{configMap, secret}, "connection refused", "kubectl nodecleanup plugins test tell"},
+		"unknown": {nil, "connection refused", "kubectl nodecleanup plugins test tell"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSubject(func(status *printer.Status) {
+				status.Plugins = []printer.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Error: test.problem}}
+			})
+			s.client, s.catalog = fake.NewClientset(test.objects...), builtin.Catalog(builtin.Dependencies{})
+			if got := plugins(t.Context(), s); got.outcome != printer.Error || got.hint != test.want {
+				t.Errorf("got %+v, want the hint %q", got, test.want)
 			}
 		})
 	}

@@ -115,37 +115,62 @@ func secretsThere(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(errors.New("the config cannot be read or is not valid"))
 	}
-	type use struct {
-		place string
-		keys  []cleanup.SecretKey
-	}
-	var uses []use
-	for _, step := range settings.Steps {
-		uses = append(uses, use{"step " + step.Name, step.Secrets})
-	}
-	for _, notification := range settings.Notifications {
-		uses = append(uses, use{"notification " + notification.Name, notification.Secrets})
-	}
 	number := 0
-	for _, use := range uses {
-		for _, key := range use.keys {
-			number++
-			secret, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, key.Name, metav1.GetOptions{})
-			hint := fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", s.namespace, key.Name, key.Key)
-			switch {
-			case apierrors.IsNotFound(err):
-				return failed(fmt.Sprintf("secret %s of %s is missing", key.Name, use.place), hint)
-			case err != nil:
-				return skip(err)
-			case len(secret.Data[key.Key]) == 0:
-				return failed(fmt.Sprintf("secret %s of %s has no key %s", key.Name, use.place, key.Key), hint)
-			}
+	for _, use := range secretUses(settings) {
+		number += len(use.keys)
+		missing, err := s.missingOf(ctx, use.keys)
+		switch {
+		case err != nil:
+			return skip(err)
+		case missing != nil:
+			return failed(missing.Of(use.place), missing.Command())
 		}
 	}
 	if number == 0 {
 		return pass("none")
 	}
 	return pass(api.Count(number, "key"))
+}
+
+// secretUse is the keys that a place of the config uses, such as "step tell".
+type secretUse struct {
+	place string
+	keys  []cleanup.SecretKey
+}
+
+func secretUses(settings *config.Config) []secretUse {
+	var uses []secretUse
+	for _, step := range settings.Steps {
+		uses = append(uses, secretUse{"step " + step.Name, step.Secrets})
+	}
+	for _, notification := range settings.Notifications {
+		uses = append(uses, secretUse{"notification " + notification.Name, notification.Secrets})
+	}
+	return uses
+}
+
+// missingSecret returns the first secret that a place of the config lacks, nil if it lacks none.
+func (s *subject) missingSecret(ctx context.Context, place string) (*preview.MissingSecret, error) {
+	settings, err := s.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, use := range secretUses(settings) {
+		if use.place == place {
+			return s.missingOf(ctx, use.keys)
+		}
+	}
+	return nil, nil
+}
+
+// missingOf returns the first of the keys that is missing, nil if none is.
+func (s *subject) missingOf(ctx context.Context, keys []cleanup.SecretKey) (*preview.MissingSecret, error) {
+	for _, key := range keys {
+		if missing, err := preview.ReadSecret(ctx, s.client, s.namespace, key); err != nil || missing != nil {
+			return missing, err
+		}
+	}
+	return nil, nil
 }
 
 // metrics reads them by way of the API server, which needs no port of this machine.

@@ -17,6 +17,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/follow"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -155,7 +156,15 @@ func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespa
 	if err != nil {
 		return nil, err
 	}
-	return command.ForEach(results, previewer.Plans(ctx, results, nodes), 1, func(one *preview.Planned) error {
+	planned := previewer.Plans(ctx, results, nodes)
+	var plans []*printer.Plan
+	for _, one := range planned {
+		plans = append(plans, one.Plan)
+	}
+	if err := rights.BlockPlans(ctx, client, namespace, o.ServerTime, previewer.Settings(), plans...); err != nil {
+		return nil, err
+	}
+	return command.ForEach(results, planned, 1, func(one *preview.Planned) error {
 		if err := o.allowed(one.Plan); err != nil || !o.Delete {
 			return err
 		}
@@ -218,10 +227,14 @@ func (o *Options) allowed(planned *printer.Plan) error {
 		if others := len(planned.Blocked) - 1; others > 0 {
 			more = fmt.Sprintf(" (and %d more)", others)
 		}
+		fix := ""
+		if first.Remedy != "" {
+			fix = "Fix it: " + first.Remedy + "\n  or:  "
+		}
 		return &exit.Error{
 			Code: exit.Blocked,
 			Err:  fmt.Errorf("cleaning up node %s: its plan is blocked by %s: %s%s; nothing was started", planned.Node, first.What, first.Reason, more),
-			Next: again + "\n  or:  Start anyway, and let the blocked steps wait: add --even-if-blocked.",
+			Next: fix + again + "\n  or:  Start anyway, and let the blocked steps wait: add --even-if-blocked.",
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -88,6 +89,10 @@ func TestEveryCauseGolden(t *testing.T) {
 		}
 	}
 	undecodable := &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: errors.New("unexpected end of JSON input")}
+	blockedBy := func(f *found, unhealthy string) {
+		f.run.State, f.run.Steps = api.Blocked, nil
+		f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, api.NotStarted+unhealthy, ago(time.Minute))}
+	}
 	for name, test := range map[string]struct {
 		change func(*found)
 		// cause is the first one, empty when there must be none.
@@ -101,8 +106,37 @@ func TestEveryCauseGolden(t *testing.T) {
 		"agent-down":    {func(f *found) { f.agent.Deployment.Status.ReadyReplicas = 0 }, "agent-down"},
 		"rights-missing-with-the-binding": {func(f *found) {
 			f.agent.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
-			f.rights, f.regrant = []access.Right{{Verb: "get", Resource: "nodes"}}, "kubectl nodecleanup install --wait"
+			f.rights = &rights.Report{Objects: f.agent.MissingGrants, Own: []access.Right{{Verb: "get", Resource: "nodes"}}, Command: "kubectl nodecleanup install --wait"}
 		}, "rights-missing"},
+		"rights-missing-not-read": {func(f *found) {
+			f.agent.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
+		}, "rights-missing"},
+		"rights-missing-with-the-role-of-the-steps": {func(f *found) {
+			f.agent.MissingGrants = []string{"ClusterRole nodecleanup-agent-steps does not exist"}
+			f.rights = &rights.Report{
+				Objects: f.agent.MissingGrants, Command: "kubectl nodecleanup install --wait",
+				Lacks: []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "list", Resource: "pods"}}}},
+			}
+			blockedBy(f, "step drain (drain): the agent lacks rights: list pods")
+		}, "rights-missing"},
+		"rights-granted-again": {func(f *found) {
+			f.rights = &rights.Report{}
+			blockedBy(f, "step drain (drain): the agent lacks rights: list pods; step tell (http): the agent lacks rights: list nodes")
+		}, "blocked"},
+		"steps-healthy-again": {func(f *found) {
+			f.rights = &rights.Report{}
+			blockedBy(f, "step tell (http): connection refused")
+			f.run.Message, f.run.CheckAgainAt = api.NotStarted+"step tell (http): connection refused", ptr.To(metav1.NewMicroTime(night.Add(20*time.Second)))
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Checks: true, CheckedAt: ptr.To(ago(2 * time.Second))}}
+		}, "blocked"},
+		"rights-granted-again-beside-another-fault": {func(f *found) {
+			f.rights = &rights.Report{}
+			blockedBy(f, "step drain (drain): the agent lacks rights: list pods; step tell (http): connection refused")
+		}, "blocked"},
+		"role-of-the-steps-missing-that-no-step-needs": {func(f *found) {
+			f.agent.MissingGrants = []string{"ClusterRole nodecleanup-agent-steps does not exist"}
+			f.rights = (&rights.Report{Objects: f.agent.MissingGrants, Command: "kubectl nodecleanup install --wait"}).Of([]string{"tell"})
+		}, ""},
 		"scaled-to-0": {func(f *found) {
 			f.agent.Deployment.Spec.Replicas, f.agent.Leadership = ptr.To[int32](0), cluster.Leadership{}
 		}, "agent-down"},
@@ -135,23 +169,20 @@ func TestEveryCauseGolden(t *testing.T) {
 		"blocked-by-an-address": {func(f *found) {
 			f.run.State, f.run.Steps = api.Blocked, nil
 			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connecting to the URL in secret storage/url: connection refused", ago(time.Minute))}
-			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
-			f.planned = []config.Step{{Name: "storage", Plugin: "http", Options: []byte(`{"url":{"secretKeyRef":{"name":"storage","key":"url"}}}`), Secrets: []cleanup.SecretKey{{Name: "storage", Key: "url"}}}}
+			f.planned = []config.Step{{Name: "storage", Plugin: "http", Critical: true, Options: []byte(`{"url":{"secretKeyRef":{"name":"storage","key":"url"}}}`), Secrets: []cleanup.SecretKey{{Name: "storage", Key: "url"}}}}
 		}, "blocked"},
 		"blocked-by-an-address-with-a-secret-header": {func(f *found) {
 			f.run.State, f.run.Steps = api.Blocked, nil
 			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connection refused", ago(time.Minute))}
-			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
 			f.planned = []config.Step{{
-				Name: "storage", Plugin: "http", Secrets: []cleanup.SecretKey{{Name: "inventory", Key: "authorization"}},
+				Name: "storage", Plugin: "http", Critical: true, Secrets: []cleanup.SecretKey{{Name: "inventory", Key: "authorization"}},
 				Options: []byte(`{"url":"http://inventory:8080","headers":[{"name":"Authorization","value":{"secretKeyRef":{"name":"inventory","key":"authorization"}}}]}`),
 			}}
 		}, "blocked"},
 		"blocked-by-an-address-in-the-config": {func(f *found) {
 			f.run.State, f.run.Steps = api.Blocked, nil
 			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, "not started, a critical step is unhealthy: step storage (http): connection refused", ago(time.Minute))}
-			f.agent.Status.Plugins = []api.PluginHealth{{Step: "storage", Plugin: "http", Critical: true, Checks: true, Error: "connection refused"}}
-			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
+			f.planned = []config.Step{{Name: "storage", Plugin: "http", Critical: true}}
 		}, "blocked"},
 		"crash-on-the-config": {func(f *found) {
 			f.agent.Deployment.Status.ReadyReplicas, f.agent.Leadership = 0, cluster.Leadership{}
@@ -229,7 +260,9 @@ func TestEveryCauseGolden(t *testing.T) {
 			}}}
 		}, "eviction-denied"},
 		"step-rights-missing": {func(f *found) {
-			f.lacks = []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "delete", Resource: "pods"}}}}
+			f.rights = &rights.Report{
+				Lacks: []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "delete", Resource: "pods"}}}}, Command: "kubectl nodecleanup install --wait",
+			}
 		}, "step-rights-missing"},
 		"waiting-for-a-step":      {func(f *found) { f.run.Steps[1].StartedAt = ptr.To(ago(12 * time.Minute)) }, "waiting"},
 		"on-its-way-for-a-moment": {func(f *found) { f.run.Steps[1].StartedAt = ptr.To(ago(30 * time.Second)) }, ""},
@@ -261,6 +294,36 @@ func TestEveryCauseGolden(t *testing.T) {
 				p.DeletionTimestamp, p.Finalizers = ptr.To(ago(9*time.Minute)), []string{"example.com/hold"}
 			})}
 		}, "pod-terminating"},
+		"pod-terminating-beside-a-missing-secret": {func(f *found) {
+			draining(f)
+			f.pods = []corev1.Pod{
+				pod("cart-0", func(p *corev1.Pod) {
+					p.DeletionTimestamp, p.Finalizers = ptr.To(ago(5*time.Second)), []string{"example.com/hold"}
+				}),
+				pod("cart-1", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(ago(5 * time.Second)) }),
+				pod("cart-2", func(p *corev1.Pod) {
+					p.DeletionTimestamp, p.Finalizers = ptr.To(ago(-25*time.Second)), []string{"example.com/hold"}
+				}),
+			}
+			f.missing, f.create = []string{"secret nodecleanup-system/inventory of step tell is missing"}, []string{"kubectl -n nodecleanup-system create secret generic inventory --from-literal=url=VALUE"}
+		}, "secret-missing"},
+		"pod-terminating-on-a-dead-host": {func(f *found) {
+			draining(f)
+			f.pods = []corev1.Pod{pod("cart-0", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(ago(9 * time.Minute)) })}
+		}, "pod-terminating"},
+		"plugin-failing-without-its-secret": {func(f *found) {
+			failed(f, api.StepRetrying).LastError = `secrets "inventory" not found`
+			f.missing, f.withoutSecret = []string{"secret nodecleanup-system/inventory of step storage is missing"}, []string{"storage"}
+		}, "secret-missing"},
+		"plugin-failed-without-its-secret": {func(f *found) {
+			failed(f, api.StepFailed).LastError = `secrets "inventory" not found`
+			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
+			f.missing, f.withoutSecret = []string{"secret nodecleanup-system/inventory of step storage is missing"}, []string{"storage"}
+		}, "secret-missing"},
+		"plugin-failed-at-an-address": {func(f *found) {
+			failed(f, api.StepFailed)
+			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
+		}, "plugin-failed"},
 		"volume-attached": {func(f *found) { f.volumes = []string{"pv-1", "pv-2"} }, "volume-attached"},
 		"plugin-failing": {func(f *found) {
 			failed(f, api.StepRetrying).NextAttemptAt = ptr.To(metav1.NewMicroTime(night.Add(40 * time.Second)))
@@ -289,7 +352,9 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.Policy = &admissionv1.MutatingAdmissionPolicy{}
 		}, ""},
 		"rights-missing": {func(f *found) {
-			f.rights, f.regrant = []access.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}}, "kubectl nodecleanup install --force-conflicts --wait"
+			f.rights = &rights.Report{
+				Own: []access.Right{{Verb: "patch", Resource: "nodes", Subresource: "status"}}, Command: "kubectl nodecleanup install --force-conflicts --wait",
+			}
 		}, "rights-missing"},
 		"node-invalid": {func(f *found) { f.invalid = errors.New("status.addresses[1]: Duplicate value") }, "node-invalid"},
 		"host-returned": {func(f *found) {

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -30,7 +29,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // found holds the facts that were read about one node.
@@ -66,15 +64,15 @@ type found struct {
 	selector labels.Selector
 	// planned are the configured steps for the node; nil if the config could not be read.
 	planned []config.Step
-	// missing are the missing secrets of remaining steps, and the commands that create them.
-	missing, create []string
+	// missing are the missing secrets of remaining steps, create the commands that create them, and
+	// withoutSecret the names of these steps.
+	missing, create, withoutSecret []string
 	// invalid is the error that the API server returns for any update of the node.
 	invalid error
-	// rights that the agent lacks for an install, and lacks those for the planned steps.
-	rights []access.Right
-	lacks  []access.Lack
-	// regrant is the command that gives the agent the rights again.
-	regrant string
+	// config is the config on the cluster, nil if it could not be read or is not valid.
+	config *config.Config
+	// rights are those that the agent lacks for the remaining steps, nil if they could not be read.
+	rights *rights.Report
 	// evidence names the objects that were read, unread the objects that could not be read, with
 	// the causes.
 	evidence []string
@@ -183,23 +181,21 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 		f.noConfig = errors.Is(err, preview.ErrNoConfig)
 		return err
 	}
-	f.deadline, f.selector = settings.Deadline, settings.NodeSelector
+	f.config, f.deadline, f.selector = settings, settings.Deadline, settings.NodeSelector
 	f.planned = plan.Build(settings.Steps, f.node).Steps()
 	for _, step := range f.planned {
 		if !f.ahead(step.Name) {
 			continue
 		}
 		for _, key := range step.Secrets {
-			secret, err := client.CoreV1().Secrets(f.namespace).Get(ctx, key.Name, metav1.GetOptions{})
-			switch {
-			case apierrors.IsNotFound(err):
-				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s is missing", f.namespace, key.Name, step.Name))
-				f.create = append(f.create, fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=VALUE", f.namespace, key.Name, key.Key))
-			case err != nil:
+			missing, err := preview.ReadSecret(ctx, client, f.namespace, key)
+			if err != nil {
 				return err
-			case secret.Data[key.Key] == nil:
-				f.missing = append(f.missing, fmt.Sprintf("secret %s/%s of step %s has no key %s", f.namespace, key.Name, step.Name, key.Key))
-				f.create = append(f.create, fmt.Sprintf("kubectl -n %s patch secret %s --type=merge -p '{\"stringData\":{\"%s\":\"VALUE\"}}'", f.namespace, key.Name, key.Key))
+			}
+			if missing != nil {
+				f.missing = append(f.missing, missing.Of("step "+step.Name))
+				f.create = append(f.create, missing.Command())
+				f.withoutSecret = append(f.withoutSecret, step.Name)
 			}
 		}
 	}
@@ -310,16 +306,22 @@ func (f *found) tryUpdate(ctx context.Context, client kubernetes.Interface) erro
 	return err
 }
 
-func (f *found) readRights(ctx context.Context, client kubernetes.Interface) (err error) {
-	if f.rights, err = rights.MissingOfAgent(ctx, client, f.namespace); err != nil {
+// readRights needs the state of the install. If the caller may not ask for the agent's rights, what the agent
+// has reported is used.
+func (f *found) readRights(ctx context.Context, client kubernetes.Interface) error {
+	if f.agent == nil {
+		return errors.New("the state of the agent is not known")
+	}
+	report, err := rights.ReadReport(ctx, client, f.agent, f.config, f.now)
+	if err != nil {
 		return err
 	}
-	ahead := slices.DeleteFunc(slices.Clone(f.planned), func(step config.Step) bool { return !f.ahead(step.Name) })
-	if f.lacks, err = rights.MissingOfSteps(ctx, client, f.namespace, ahead); err != nil {
-		return err
+	var ahead []string
+	for _, step := range f.planned {
+		if f.ahead(step.Name) {
+			ahead = append(ahead, step.Name)
+		}
 	}
-	if f.agent != nil && (len(f.rights) > 0 || len(f.lacks) > 0) {
-		f.regrant = rights.Regrant(ctx, client, f.namespace, inspect.Assess(f.agent, version.Version, f.now()).Agent)
-	}
-	return nil
+	f.rights = report.Of(ahead)
+	return report.Denied
 }

@@ -19,7 +19,7 @@ const named = 3
 // volumesPlugin waits for the volumes of pods, which only ended Pods release.
 const volumesPlugin = "volumes"
 
-// overdue is how long after its grace period a pod should be deleted.
+// overdue is how long after its grace period a pod should be deleted. A finalizer blocks the deletion at once.
 const overdue = 30 * time.Second
 
 // budget names the Pods of this node that budgets prevent from being evicted now, with the remedy
@@ -79,7 +79,10 @@ func terminating(f *found, now time.Time) *printer.Cause {
 	var stuck []string
 	var first *corev1.Pod
 	for _, pod := range f.pods {
-		if !pods.Terminating(&pod) || now.Sub(pod.DeletionTimestamp.Time) < overdue || !pods.Movable(&pod) {
+		if !pods.Terminating(&pod) || !pods.Movable(&pod) {
+			continue
+		}
+		if late := now.Sub(pod.DeletionTimestamp.Time); late < 0 || late < overdue && len(pod.Finalizers) == 0 {
 			continue
 		}
 		text := fmt.Sprintf("%s/%s for %s", pod.Namespace, pod.Name, printer.Age(now.Sub(pod.DeletionTimestamp.Time)))
@@ -95,6 +98,12 @@ func terminating(f *found, now time.Time) *printer.Cause {
 		return nil
 	}
 	options := []string{fmt.Sprintf("kubectl -n %s describe pod %s", first.Namespace, first.Name)}
+	if len(first.Finalizers) > 0 {
+		options = []string{
+			fmt.Sprintf("find out why the owner of finalizer %s does not remove it: kubectl -n %s describe pod %s", strings.Join(first.Finalizers, ", "), first.Namespace, first.Name),
+			fmt.Sprintf("if the owner no longer exists: kubectl -n %s patch pod %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'", first.Namespace, first.Name),
+		}
+	}
 	if !api.Ready(f.node) {
 		options = append(options, fmt.Sprintf("the node's kubelet does not answer, so its pods do not terminate. If the host is powered off (otherwise the pod may run twice): kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))
 	}

@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
@@ -24,7 +21,7 @@ import (
 // rules are evaluated in this order: causes that stop everything come before causes that stop one
 // step. A rule returns nil if it does not apply.
 var rules = []func(*found, time.Time) *printer.Cause{
-	released, unprotected, agentDown, paused, configRefused, nodeInvalid, rightsMissing, recordUnreadable, bypassUnreadable,
+	released, unprotected, agentDown, rightsMissing, paused, configRefused, nodeInvalid, recordUnreadable, bypassUnreadable,
 	hostReturned, secretMissing, putBack, budget, denied, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
 }
 
@@ -71,8 +68,10 @@ func agentDown(f *found, now time.Time) *printer.Cause {
 		return cause("agent-missing", "there is no agent: "+view.Problem, inspect.Reinstall(view), bypass(f))
 	case view.Stopped:
 		return cause("agent-down", "the agent is down: "+view.Problem, inspect.ScaleUp(f.namespace), bypass(f))
+	case len(view.MissingGrants) > 0 && f.rights == nil: // Else the rule rightsMissing knows more.
+		return cause("rights-missing", view.Problem, view.Remedy, bypass(f))
 	case len(view.MissingGrants) > 0:
-		return cause("rights-missing", view.Problem, cmp.Or(f.regrant, view.Remedy), bypass(f))
+		return nil
 	case view.Health == printer.Broken && view.HasLeader && view.Remedy != "":
 		return cause("agent-down", "the agent is down: "+view.Problem, view.Remedy, bypass(f))
 	case view.Health == printer.Broken && view.Remedy != "":
@@ -142,21 +141,23 @@ func nodeInvalid(f *found, _ time.Time) *printer.Cause {
 		"fix what the message names: "+api.EditCommand(f.name, f.invalid))
 }
 
+// rightsMissing finds missing rights of the install: an object that does not exist, or rights that the agent
+// needs with every config.
 func rightsMissing(f *found, _ time.Time) *printer.Cause {
-	if len(f.rights) == 0 || f.agent != nil && len(f.agent.MissingGrants) > 0 {
-		return nil // The rule agentDown names what is missing.
+	if f.rights == nil || len(f.rights.Objects)+len(f.rights.Own) == 0 {
+		return nil
 	}
-	return cause("rights-missing", "the agent lacks rights: "+access.DescribeAll(f.rights), cmp.Or(f.regrant, "kubectl nodecleanup check"))
+	return cause("rights-missing", f.rights.Fault(), f.rights.Command, bypass(f))
 }
 
 // stepRightsMissing finds missing rights that an option of a step needs, such as forceAfter. The
 // step runs without them until it uses the option.
-func stepRightsMissing(f *found, _ time.Time) *printer.Cause {
-	if len(f.lacks) == 0 || len(f.rights) > 0 {
+func stepRightsMissing(f *found, now time.Time) *printer.Cause {
+	if f.rights == nil || len(f.rights.Lacks) == 0 || rightsMissing(f, now) != nil {
 		return nil
 	}
-	return cause("step-rights-missing", "the agent lacks rights: "+access.DescribeLacks(f.lacks),
-		cmp.Or(f.regrant, "kubectl nodecleanup install"), "add to a ClusterRole of the agent: "+access.GrantsOfLacks(f.lacks).Lines())
+	return cause("step-rights-missing", f.rights.Fault(), f.rights.Command,
+		"add to a ClusterRole of the agent: "+access.GrantsOfLacks(f.rights.Lacks).Lines())
 }
 
 func recordUnreadable(f *found, _ time.Time) *printer.Cause {
@@ -205,28 +206,24 @@ func failing(f *found, now time.Time) *printer.Cause {
 	}
 	for _, step := range f.run.Steps {
 		switch {
+		case step.State == api.StepRetrying && slices.Contains(f.withoutSecret, step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, nextTry(step, now), step.LastError),
 				append(orWait(f.address(step.Name)), "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))...)
 		case step.State == api.StepFailed && step.Critical:
 			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),
-				"fix the cause, then run: "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
+				f.fixFirst(step.Name)+", then run: "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
 		}
 	}
 	return nil
 }
 
-// blocked names the blocker of the whole run if no earlier rule found a more specific cause.
-func blocked(f *found, now time.Time) *printer.Cause {
-	condition := api.CleanupConditionOf(f.node)
-	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
-		return nil
+// fixFirst returns what to do before a retry of a failed step.
+func (f *found) fixFirst(step string) string {
+	if options := f.address(step); len(options) > 0 && !slices.Contains(f.withoutSecret, step) {
+		return options[0]
 	}
-	options := f.unhealthyAddresses()
-	if options == nil {
-		options = []string{"kubectl nodecleanup preflight " + f.name, retry(f)}
-	}
-	return cause("blocked", condition.Message, append(options, bypass(f))...)
+	return "fix the cause"
 }
 
 func orWait(options []string) []string {
@@ -234,46 +231,6 @@ func orWait(options []string) []string {
 		return []string{"wait"}
 	}
 	return options
-}
-
-// unhealthyAddresses returns what to change if a critical step does not reach its destination. The
-// cleanup continues by itself then.
-func (f *found) unhealthyAddresses() []string {
-	if f.agent == nil || f.agent.Status == nil {
-		return nil
-	}
-	var options []string
-	for _, plugin := range f.agent.Status.Plugins {
-		if plugin.Critical && plugin.Error != "" {
-			options = append(options, f.address(plugin.Step)...)
-		}
-	}
-	return options
-}
-
-// address returns the commands that change the address that a step calls, nil if it calls none.
-func (f *found) address(name string) []string {
-	at := slices.IndexFunc(f.planned, func(step config.Step) bool { return step.Name == name })
-	if at < 0 || !slices.Contains([]string{"http", "webhook"}, f.planned[at].Plugin) {
-		return nil
-	}
-	change := "kubectl nodecleanup config edit"
-	if secret := urlSecret(f.planned[at].Options); secret != "" {
-		change = fmt.Sprintf("kubectl -n %s edit secret %s", f.namespace, secret)
-	}
-	return []string{fmt.Sprintf("start the service that step %s calls, or change its address: %s", name, change)}
-}
-
-// urlSecret returns the Secret that the option url refers to, empty if the URL is in the config itself.
-func urlSecret(options []byte) string {
-	var written struct {
-		URL cleanup.Value `json:"url"`
-	}
-	if json.Unmarshal(options, &written) != nil {
-		return "" // A URL in a Secret can be decoded.
-	}
-	key, _ := written.URL.SecretKey()
-	return key.Name
 }
 
 // deadline reports a passed deadline, from the run record or, for a Node without a record, from

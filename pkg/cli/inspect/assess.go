@@ -30,6 +30,13 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault}
 	}
 	view.Plugins, view.Notifications = assessPlugins(s.Status), assessNotifications(s.Status)
+	if cause := access.Lacking(strings.Join(s.MissingGrants, ", ")); len(s.MissingGrants) > 0 {
+		for i := range view.Plugins {
+			if strings.HasPrefix(view.Plugins[i].Error, access.Lacking("")) {
+				view.Plugins[i].Error, view.Plugins[i].HealthyAt = cause, nil
+			}
+		}
+	}
 	view.Nodes = nodeCounts(s)
 	for _, node := range s.Marked {
 		bypass := Bypass(node, now)
@@ -45,6 +52,9 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	slices.SortFunc(view.Bypasses, func(a, b printer.Bypass) int { return cmp.Compare(a.Node, b.Node) })
 	for _, node := range s.Leaving {
 		row := CleanupRow(node, s.Runs[node.UID], s.Unreadable[node.UID])
+		if Recovered(s.Runs[node.UID], s.Status) {
+			row.Stuck, row.Reason = false, RecoveredReason
+		}
 		if api.HasFinalizer(node) {
 			view.Nodes.Cleaning[row.State]++
 		}
@@ -144,7 +154,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 	case !hasLeader && s.Deployment != nil && agent.Replicas == 0:
 		agent.Health, agent.Problem, agent.Stopped = printer.Broken, "scaled to 0 replicas", true
 	case len(s.MissingGrants) > 0:
-		agent.Health, agent.Problem, agent.MissingGrants = printer.Broken, lacksRights(s.MissingGrants), s.MissingGrants
+		agent.Health, agent.Problem, agent.MissingGrants = printer.Broken, access.Lacking(strings.Join(s.MissingGrants, ", ")), s.MissingGrants
 		agent.Remedy = Reinstall(agent)
 	case !hasLeader:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
@@ -158,11 +168,6 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Remedy = cmp.Or(agent.Remedy, stallRemedy(s, agent))
 	}
 	return agent
-}
-
-// lacksRights names the missing objects. Without them the agent may lead and do nothing.
-func lacksRights(missing []string) string {
-	return "the agent lacks rights: " + strings.Join(missing, ", ")
 }
 
 func noLeader(agent printer.Agent, now time.Time) string {
@@ -202,8 +207,12 @@ func assessPlugins(status *api.AgentStatus) []printer.PluginHealth {
 func Plugin(said api.PluginHealth) printer.PluginHealth {
 	plugin := printer.PluginHealth{Step: said.Step, Plugin: said.Plugin, Critical: said.Critical, Error: said.Error, CheckedAt: said.CheckedAt, HealthyAt: said.HealthyAt, MissingRules: said.MissingRules, MissingNamespaceRules: said.MissingNamespaceRules}
 	if missing := access.Reported(said.MissingRules, said.MissingNamespaceRules); !missing.Empty() {
-		lack := "the agent lacks rights: " + missing.Describe()
-		plugin.Error = strings.TrimPrefix(plugin.Error+"; "+lack, "; ")
+		lack := access.Lacking(missing.Describe())
+		if plugin.Error == "" || access.SaysLacking(plugin.Error) { // The check failed for one of these rights.
+			plugin.Error = lack
+		} else {
+			plugin.Error += "; " + lack
+		}
 	}
 	switch {
 	case plugin.Error != "":

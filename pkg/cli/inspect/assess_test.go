@@ -19,6 +19,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -179,6 +180,27 @@ func TestStatusGolden(t *testing.T) {
 		"no-rights": {func(s *Snapshot) {
 			s.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 			s.leave("ip-10-0-7", 20*time.Second, "", "")
+		}, false},
+		"no-rights-of-the-steps": {func(s *Snapshot) {
+			s.MissingGrants = []string{"ClusterRole nodecleanup-agent-steps does not exist"}
+			rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}}}
+			checked := ptr.To(metav1.NewTime(night.Add(-20 * time.Second)))
+			s.Status.Plugins = []api.PluginHealth{
+				{Step: "drain", Plugin: "drain", Critical: true, MissingRules: rules, CheckedAt: checked},
+				{Step: "volumes", Plugin: "volumes", Critical: true, Checks: true, MissingRules: rules, CheckedAt: checked, Error: "the agent lacks rights: list volumeattachments.storage.k8s.io"},
+				{Step: "tell", Plugin: "http", Critical: true, Checks: true, MissingRules: rules, CheckedAt: checked, Error: "connection refused"},
+			}
+		}, false},
+		"steps-healthy-again": {func(s *Snapshot) {
+			node := s.leave("ip-10-0-7", 40*time.Second, api.Blocked, api.NotStarted+"step tell (http): connection refused")
+			s.Runs[node.UID] = &api.Run{State: api.Blocked, Message: api.NotStarted + "step tell (http): connection refused", CheckAgainAt: ptr.To(metav1.NewMicroTime(night.Add(20 * time.Second)))}
+			s.Status.Plugins = []api.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Checks: true, CheckedAt: ptr.To(metav1.NewTime(night.Add(-2 * time.Second)))}}
+		}, true},
+		"rights-of-an-option": {func(s *Snapshot) {
+			s.Status.Plugins = []api.PluginHealth{{
+				Step: "volumes", Plugin: "volumes", Critical: true, Checks: true, Error: "the agent lacks rights: list pods", CheckedAt: ptr.To(metav1.NewTime(night.Add(-20 * time.Second))),
+				MissingRules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list", "get"}}},
+			}}
 		}, false},
 		"unattended": {func(s *Snapshot) {
 			s.leave("ip-10-0-7", 199*time.Second, "", "")

@@ -15,24 +15,29 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
-// readGrants finds the roles and bindings that the agent lacks. An agent that runs outside the
-// cluster without an install has its own rights.
+// HasInstall reports whether the agent has the rights of an install: an agent that runs outside the cluster
+// without one has its own.
+func HasInstall(s *Snapshot) bool {
+	return s.Deployment != nil || cluster.AgentURL(s.Webhook, s.Guard) != nil
+}
+
+// readGrants finds the roles and bindings that the agent lacks.
 func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) (err error) {
-	if s.Deployment == nil && cluster.AgentURL(s.Webhook, s.Guard) == nil {
+	if !HasInstall(s) {
 		return nil
 	}
 	// A step may have its rights from another role. So the agent's own report says whether it lacks some.
 	lacks := s.Status != nil && slices.ContainsFunc(s.Status.Plugins, func(plugin api.PluginHealth) bool {
 		return len(plugin.MissingRules)+len(plugin.MissingNamespaceRules) > 0
 	})
-	s.MissingGrants, err = missingGrants(ctx, client, s.Namespace, lacks)
+	s.MissingGrants, err = MissingGrants(ctx, client, s.Namespace, lacks)
 	return err
 }
 
-// missingGrants describes the roles and bindings of the agent that do not exist, and the bindings that
+// MissingGrants describes the roles and bindings of the agent that do not exist, and the bindings that
 // do not name its service account. It skips what the caller may not read. The role of the steps may be
 // absent unless its binding exists or a step lacks rights.
-func missingGrants(ctx context.Context, client kubernetes.Interface, namespace string, stepLacksRights bool) ([]string, error) {
+func MissingGrants(ctx context.Context, client kubernetes.Interface, namespace string, stepLacksRights bool) ([]string, error) {
 	rbac, options := client.RbacV1(), metav1.GetOptions{}
 	var missing []string
 	var failed error

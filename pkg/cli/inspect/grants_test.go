@@ -54,7 +54,7 @@ func TestMissingGrants(t *testing.T) {
 				resource := action.GetResource().GroupResource()
 				return slices.Contains(test.hidden, resource.Resource), nil, apierrors.NewForbidden(resource, api.Agent, nil)
 			})
-			got, err := missingGrants(t.Context(), client, "ns", test.lacks)
+			got, err := MissingGrants(t.Context(), client, "ns", test.lacks)
 			if err != nil || !slices.Equal(got, test.want) {
 				t.Errorf("got %s, want %s; error %v", strings.Join(got, ", "), strings.Join(test.want, ", "), err)
 			}

@@ -169,13 +169,24 @@ func repair(object metav1.Object, field string) string {
 	return Reinstall(agent)
 }
 
+// Unguarded is what follows if no agent answers the delete guard, or if it cannot evaluate a deletion.
+func Unguarded(failurePolicy string) string {
+	if failurePolicy == string(admissionv1.Fail) {
+		return "every deletion of a node is refused"
+	}
+	return unguarded
+}
+
+// Blind is what follows for the delete guard if the agent may not read nodes.
+func Blind(failurePolicy string) string {
+	return "the agent lacks rights and cannot evaluate a deletion, so " + Unguarded(failurePolicy)
+}
+
 // assessAnswer marks the webhooks that no agent answers. With the policy inside the API server, new nodes
 // are protected all the same.
 func assessAnswer(view *printer.Status, s *Snapshot) {
-	guard, follows := &view.Guard, unguarded
-	if guard.FailurePolicy == string(admissionv1.Fail) {
-		follows = "every deletion of a node is refused"
-	}
+	guard := &view.Guard
+	follows := Unguarded(guard.FailurePolicy)
 	why, remedy := "", ""
 	switch agent := view.Agent; {
 	case agent.Health == printer.Missing, s.Deployment != nil && agent.Ready == 0, agent.Outside && !agent.HasLeader:
@@ -183,7 +194,7 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 	case s.Unreached != nil:
 		why, remedy = ": "+s.Unreached.Problem, s.Unreached.Remedy
 	case LacksOwnRights(s.MissingGrants) && works(guard.Health):
-		guard.Health, guard.NoAnswer = printer.Broken, "the agent lacks rights and cannot evaluate a deletion, so "+follows
+		guard.Health, guard.NoAnswer = printer.Broken, Blind(guard.FailurePolicy)
 		return
 	default:
 		return

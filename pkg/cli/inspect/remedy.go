@@ -48,7 +48,7 @@ func next(view *printer.Status, stuck int) string {
 		return Resume(view.Pause)
 	case slices.ContainsFunc(view.Plugins, func(p printer.PluginHealth) bool { return p.Error != "" }),
 		slices.ContainsFunc(view.Notifications, func(n printer.NotificationHealth) bool { return n.Error != "" }):
-		return "kubectl nodecleanup plugins status"
+		return "kubectl nodecleanup check" // It names the repair of each.
 	case view.Agent.Health == printer.Degraded && view.Agent.Remedy != "":
 		return view.Agent.Remedy
 	case view.Agent.Health == printer.Degraded:

@@ -3,6 +3,7 @@ package plan
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
@@ -30,9 +32,9 @@ func New(environment *command.Environment) *cobra.Command {
 		Aliases: []string{"dry-run"},
 		Short:   "Show what a cleanup would do; changes nothing",
 		Long: `Show what a cleanup would do: its steps in waves, the pods with their budgets, the
-volumes, and what would block it. The command changes nothing, and checks budgets by
-dry-run evictions. It uses your own rights and the config on the cluster, and needs no
-agent.
+volumes, and what would block it, such as rights that the agent lacks. The command changes
+nothing, and checks budgets by dry-run evictions. It uses your own rights and the config on
+the cluster, and needs no agent.
 
 The first line has the hash of the plan, for "cleanup NODE --plan HASH". The hash covers
 the node, the config, the steps, and the pods and volumes with what happens to each. If
@@ -88,15 +90,17 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	results := o.NewResults(len(nodes) > 1)
 	var plans []*printer.Plan
-	blocked := false
 	for _, planned := range previewer.Plans(ctx, results, nodes) {
 		planned.Plan.Bypass = inspect.Bypass(planned.Node, o.ServerTime())
 		plans = append(plans, planned.Plan)
-		blocked = blocked || len(planned.Plan.Blocked) > 0
 	}
 	if len(plans) == 0 {
 		return results.Err()
 	}
+	if err := rights.BlockPlans(ctx, clients.Typed, namespace, o.ServerTime, previewer.Settings(), plans...); err != nil {
+		return err
+	}
+	blocked := slices.ContainsFunc(plans, func(plan *printer.Plan) bool { return len(plan.Blocked) > 0 })
 	var view printer.View = printer.NewPlanList(plans)
 	if o.One() {
 		view = plans[0]

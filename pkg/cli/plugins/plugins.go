@@ -190,6 +190,9 @@ func (o *Options) status(ctx context.Context) error {
 		o.Say("WARNING: no agent in namespace %s is the leader: these results are from the previous leader.", namespace)
 	}
 	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true }, func(api.NotificationHealth) bool { return true })
+	if err := preflight.AddRepair(ctx, clients.Typed, namespace, o.ServerTime, view); err != nil {
+		return err
+	}
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -235,6 +238,9 @@ func (o *Options) test(ctx context.Context, name string) error {
 			Err:  fmt.Errorf("testing %s: the config has no step or notification with this name, and none that uses such a plugin", name),
 			Next: meant(name, said) + "List the steps: kubectl nodecleanup plugins status",
 		}
+	}
+	if err := preflight.AddRepair(ctx, clients.Typed, namespace, o.ServerTime, view); err != nil {
+		return err
 	}
 	if err := o.Print(o.Environment, view); err != nil {
 		return err

@@ -2,6 +2,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
@@ -20,11 +22,37 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 )
 
+// AskSoon is Ask after an install: the agent may not be the leader yet, and the API server may not know yet
+// that it has its rights. It waits until ctx ends.
+func AskSoon(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
+	var last error
+	err := wait.PollUntilContextCancel(ctx, time.Second/2, true, func(ctx context.Context) (bool, error) {
+		err := mayAnswer(ctx, client, namespace, now)
+		if err == nil && !command.HasLeader(ctx, client, namespace, now) {
+			err = noLeader(namespace)
+		}
+		if status, failed := cluster.AgentStatus(ctx, client, namespace); err == nil && (status == nil || failed != nil) {
+			err = cmp.Or(failed, noStatus(namespace))
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return nil, cmp.Or(last, err)
+	}
+	return Ask(ctx, client, namespace, now)
+}
+
 // Ask requests a health check of every plugin from the agent, and returns the resulting status. It
-// waits until ctx ends. Now is the API server's time.
+// waits until ctx ends, but not for an agent that lacks the rights to answer. Now is the API server's time.
 func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*api.AgentStatus, error) {
+	if err := mayAnswer(ctx, client, namespace, now); err != nil {
+		return nil, err
+	}
 	if !command.HasLeader(ctx, client, namespace, now) {
-		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is the leader, so no agent would answer", namespace))
+		return nil, noLeader(namespace)
 	}
 	stamp := now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationPreflightRequestedAt: stamp}}})
@@ -34,7 +62,7 @@ func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now
 	configMaps := client.CoreV1().ConfigMaps(namespace)
 	_, err = configMaps.Patch(ctx, api.StatusName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.FieldManager})
 	if apierrors.IsNotFound(err) {
-		return nil, noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName))
+		return nil, noStatus(namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent to check its plugins: %w", err)
@@ -62,13 +90,21 @@ func awaitAnswer(ctx context.Context, client kubernetes.Interface, namespace, st
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, &exit.Error{
-			Code: exit.TimedOut, Err: fmt.Errorf("waiting for the agent's answer: %w", err),
+			Code: exit.TimedOut, Err: errors.New("waiting for the agent's answer: the agent did not answer in time"),
 			Next: "Check the agent's health: kubectl nodecleanup status. If a plugin hangs, use a longer --timeout.",
 		}
 	case err != nil:
 		return nil, fmt.Errorf("waiting for the agent's answer: %w", err)
 	}
 	return answer, nil
+}
+
+func noLeader(namespace string) error {
+	return noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is the leader, so no agent would answer", namespace))
+}
+
+func noStatus(namespace string) error {
+	return noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName))
 }
 
 func noAnswer(err error) error {

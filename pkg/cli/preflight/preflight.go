@@ -3,17 +3,24 @@ package preflight
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // Options of the command.
@@ -97,6 +104,9 @@ func (o *Options) Run(ctx context.Context) error {
 		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
 	}, nil)
 	view.Asked = true
+	if err := AddRepair(ctx, clients.Typed, namespace, o.ServerTime, view); err != nil {
+		return err
+	}
 	if plan != nil {
 		view.Blocked, view.Unprotected, view.Notes = plan.Blocked, plan.Unprotected, plan.Notes
 	}
@@ -127,6 +137,39 @@ func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(
 		view.Manifest = access.Manifest(namespace, missing)
 	}
 	return view
+}
+
+// AddRepair adds what the agent lacks for the plugins of the view, and the command that gives it its rights
+// again. A user who may not read the roles gets the manifest alone. Now is the API server's time.
+func AddRepair(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time, view *printer.Plugins) error {
+	snapshot, err := inspect.NewReader(client, namespace, now).Agent(ctx)
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil
+	case err != nil:
+		return err
+	case len(snapshot.MissingGrants) == 0 && view.Manifest == "":
+		return nil
+	}
+	if len(snapshot.MissingGrants) > 0 || grantedByInstall(view) {
+		view.Remedy = rights.Regrant(ctx, client, namespace, inspect.Assess(snapshot, version.Version, now()).Agent)
+	}
+	if len(snapshot.MissingGrants) > 0 {
+		// The command restores the objects. Other roles would remain beside them.
+		view.Lacks, view.Manifest = access.Lacking(strings.Join(snapshot.MissingGrants, ", ")), ""
+	}
+	return nil
+}
+
+// grantedByInstall reports whether an install grants rights that a plugin of the view lacks. It does not know
+// those of the plugins of a custom agent.
+func grantedByInstall(view *printer.Plugins) bool {
+	known := func(name string) bool {
+		return slices.ContainsFunc(plugins.All(plugins.Dependencies{}), func(descriptor cleanup.Descriptor) bool { return descriptor.Name == name })
+	}
+	return slices.ContainsFunc(view.Plugins, func(plugin printer.PluginHealth) bool {
+		return len(plugin.MissingRules)+len(plugin.MissingNamespaceRules) > 0 && known(plugin.Plugin)
+	}) || slices.ContainsFunc(view.Notifications, func(one printer.NotificationHealth) bool { return len(one.MissingRules) > 0 && known(one.Plugin) })
 }
 
 // Verdict chooses the exit code.

@@ -75,6 +75,9 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 	return p, p.lookBack(ctx)
 }
 
+// Settings returns the config by which the Previewer plans.
+func (p *Previewer) Settings() *config.Config { return p.config }
+
 // Config reads the config on the cluster, and checks it by the plugins of the agent: see ReadCatalog.
 func Config(ctx context.Context, client kubernetes.Interface, namespace string) (*config.Config, error) {
 	own := plugins.All(plugins.Dependencies{Kubernetes: client, Clock: clock.RealClock{}, Namespace: namespace})
@@ -261,15 +264,11 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 // secretsOf checks that the secrets of a step exist. It reads their values and discards them.
 func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step config.Step) error {
 	for _, key := range step.Secrets {
-		_, err := secrets{p.client, p.namespace}.Secret(ctx, key)
-		var missing *missingSecret
+		missing, err := ReadSecret(ctx, p.client, p.namespace, key)
 		switch {
+		case missing != nil:
+			view.Blocked = append(view.Blocked, printer.Blocker{What: "step " + step.Name, Reason: missing.Error(), Remedy: missing.Command()})
 		case err == nil:
-		case errors.As(err, &missing):
-			view.Blocked = append(view.Blocked, printer.Blocker{
-				What: "step " + step.Name, Reason: err.Error(),
-				Remedy: fmt.Sprintf("kubectl -n %s create secret generic %s --from-literal=%s=…", p.namespace, key.Name, key.Key),
-			})
 		case apierrors.IsForbidden(err):
 			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of step %s: not checked whether it exists", key.Name, step.Name))
 		default:

@@ -123,7 +123,7 @@ func TestCheckFindsAnUnreachableGuard(t *testing.T) {
 		return checks["guard"].Outcome == printer.Error, nil
 	})
 	f.wantOutcomes(checks, map[string]printer.Outcome{"leader": printer.Pass, "guard": printer.Error, "admission": printer.Error})
-	for id, says := range map[string]string{"guard": "deletions of nodes are not guarded", "admission": "the policy adds it, but the API server cannot call the webhook"} {
+	for id, says := range map[string]string{"guard": "deletions are not guarded", "admission": "the policy adds it, but the API server cannot call the webhook"} {
 		if check := checks[id]; !strings.Contains(check.Detail, says) || !strings.Contains(check.Detail, "x509: certificate signed by unknown authority") || !strings.Contains(check.Hint, "publishes its CA") {
 			t.Errorf("%s: %+v", id, check)
 		}

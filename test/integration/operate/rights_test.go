@@ -116,14 +116,14 @@ func TestDrainWithoutForceWaitsAndNamesTheRight(t *testing.T) {
 	f.node("worker", nil)
 	f.pod("cart-0", "worker", app("cart"))
 	f.budget("cart", 1)
-	f.run("preflight").exits(exit.Unhealthy).says("the agent lacks rights: delete pods", "To give the agent the rights that it lacks, apply:\napiVersion: rbac")
+	f.run("preflight").exits(exit.Unhealthy).says("the agent lacks rights: delete pods", "Give the agent the rights that it lacks: kubectl nodecleanup install --agent-url ", "Or apply:\napiVersion: rbac")
 	// A user without the right to query the agent's rights reads the agent's own report.
 	f.runAs(f.userInRole("nodecleanup-viewer"), "check", "-n", f.namespace).exits(exit.Unhealthy).says("✗ agent-rights", "step drain: delete pods")
 
 	f.delete("worker")
 	f.eventually("the drain names the right", func(context.Context) (bool, error) {
 		condition := api.CleanupConditionOf(f.read("worker"))
-		return condition != nil && strings.Contains(condition.Message, "forceAfter has passed, but the agent lacks the right to delete pods"), nil
+		return condition != nil && strings.Contains(condition.Message, "forceAfter has passed, but the agent lacks rights: delete pods"), nil
 	})
 	f.run("diagnose", "worker").exits(exit.Unhealthy).says("1 pod cannot be evicted now", "step drain: delete pods")
 	if state := api.CleanupConditionOf(f.read("worker")).Reason; state != string(api.Running) {

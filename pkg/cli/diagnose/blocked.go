@@ -1,0 +1,80 @@
+package diagnose
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+)
+
+// blocked names the blocker of the whole run if no earlier rule found a more specific cause.
+func blocked(f *found, now time.Time) *printer.Cause {
+	condition := api.CleanupConditionOf(f.node)
+	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
+		return nil
+	}
+	if f.agent != nil && inspect.Recovered(f.run, f.agent.Status) {
+		return cause("blocked", inspect.RecoveredReason, "wait", retry(f), bypass(f))
+	}
+	if unhealthy := strings.TrimPrefix(condition.Message, api.NotStarted); unhealthy != condition.Message && allLackRights(unhealthy) && f.rights != nil {
+		if f.rights.Fault() != "" {
+			return nil // An earlier rule names the rights, and what to do.
+		}
+		return cause("blocked", "not started: the agent lacked rights when it last tried. It has them now, and tries again within a minute", "wait", retry(f), bypass(f))
+	}
+	options := f.unhealthyAddresses(condition.Message)
+	if options == nil {
+		options = []string{"kubectl nodecleanup preflight " + f.name, retry(f)}
+	}
+	return cause("blocked", condition.Message, append(options, bypass(f))...)
+}
+
+// allLackRights reports whether every unhealthy step lacks rights.
+func allLackRights(unhealthy string) bool {
+	return !slices.ContainsFunc(strings.Split(unhealthy, "; step "), func(step string) bool { return !access.SaysLacking(step) })
+}
+
+// unhealthyAddresses returns what to change if a critical step does not reach its destination. The
+// cleanup continues by itself then. The message of the condition is newer than the agent's status.
+func (f *found) unhealthyAddresses(message string) []string {
+	var options []string
+	for _, step := range f.planned {
+		if step.Critical && strings.Contains(message, fmt.Sprintf("step %s (%s): ", step.Name, step.Plugin)) {
+			options = append(options, f.address(step.Name)...)
+		}
+	}
+	return options
+}
+
+// address returns the commands that change the address that a step calls, nil if it calls none.
+func (f *found) address(name string) []string {
+	at := slices.IndexFunc(f.planned, func(step config.Step) bool { return step.Name == name })
+	if at < 0 || !slices.Contains([]string{"http", "webhook"}, f.planned[at].Plugin) {
+		return nil
+	}
+	change := "kubectl nodecleanup config edit"
+	if secret := urlSecret(f.planned[at].Options); secret != "" {
+		change = fmt.Sprintf("kubectl -n %s edit secret %s", f.namespace, secret)
+	}
+	return []string{fmt.Sprintf("start the service that step %s calls, or change its address: %s", name, change)}
+}
+
+// urlSecret returns the Secret that the option url refers to, empty if the URL is in the config itself.
+func urlSecret(options []byte) string {
+	var written struct {
+		URL cleanup.Value `json:"url"`
+	}
+	if json.Unmarshal(options, &written) != nil {
+		return "" // A URL in a Secret can be decoded.
+	}
+	key, _ := written.URL.SecretKey()
+	return key.Name
+}
