@@ -60,6 +60,12 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	waited := false
 	for {
 		draining, err := p.deregister(ctx, target)
+		if delay, throttled := cleanup.RetryDelay(err); throttled && waited { // Many Nodes exceed the limit together.
+			if ended := p.wait(ctx, max(delay, pollPeriod)); ended != nil {
+				return fmt.Errorf("%w: %w", ended, err)
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

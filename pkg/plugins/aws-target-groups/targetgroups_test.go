@@ -36,6 +36,8 @@ type elb struct {
 	drains  bool
 	err     error
 	changes int
+	// throttled is how many lists of targets AWS refuses after a target was deregistered.
+	throttled int
 	// waiting, if there is one, is closed by the next list of targets, which then hangs.
 	waiting chan struct{}
 }
@@ -48,6 +50,10 @@ func (e *elb) Targets(ctx context.Context, group string) ([]Target, error) {
 		e.waiting = nil
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if e.throttled > 0 && e.changes > 0 {
+		e.throttled--
+		return nil, cleanup.RetryAfter(errors.New("Throttling: Rate exceeded"), 7*time.Second)
 	}
 	if e.err != nil {
 		return nil, e.err
@@ -213,6 +219,21 @@ func TestTheSettleTimeContinuesAfterARestart(t *testing.T) {
 	}
 	if last := now.waits[len(now.waits)-1]; last != 2*time.Minute {
 		t.Errorf("after the second drain it waited %v", now.waits)
+	}
+}
+
+// AWS limits the rate of an account, so many Nodes at once exceed it together. That is no failure of the step, whose
+// retries would soon be used up.
+func TestTheStepWaitsWhileAWSLimitsTheRate(t *testing.T) {
+	node := instance("a")
+	service := &elb{drains: true, throttled: 20, groups: map[string][]Target{web: {{ID: "i-a", Port: 80, State: "healthy"}}}}
+	clock := newInstant()
+	plugin := bind(t, service, nil, clock, `{"targetGroups":["`+web+`"],"exclude":false}`)
+	if err := plugin.Cleanup(t.Context(), targetOf(node)); err != nil || service.changes != 1 {
+		t.Errorf("%d targets were deregistered, %v", service.changes, err)
+	}
+	if len(clock.waits) != 22 || clock.waits[1] != 7*time.Second {
+		t.Errorf("waited %v, AWS asks for 7s", clock.waits)
 	}
 }
 
