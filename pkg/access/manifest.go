@@ -140,7 +140,7 @@ func role(scope, in, agent string, rules []rbacv1.PolicyRule) string {
 	sum := sha256.Sum256([]byte(list.String()))
 	name, at := api.AgentSteps+"-"+hex.EncodeToString(sum[:])[:6], ""
 	if in != "" {
-		at = "\n  namespace: " + in
+		at = fmt.Sprintf("\n  namespace: %q", in) // One such as 123 is a number without quotes.
 	}
 	return fmt.Sprintf(`apiVersion: rbac.authorization.k8s.io/v1
 kind: %[7]sRole
@@ -156,5 +156,5 @@ metadata:
   labels: {%[2]s: %[3]s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: %[7]sRole, name: %[1]s}
 subjects:
-- {kind: ServiceAccount, name: %[5]s, namespace: %[6]s}`, name, api.LabelName, api.LabelNameValue, list.String(), api.Agent, agent, scope, at)
+- {kind: ServiceAccount, name: %[5]s, namespace: %[6]q}`, name, api.LabelName, api.LabelNameValue, list.String(), api.Agent, agent, scope, at)
 }

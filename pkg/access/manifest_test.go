@@ -72,6 +72,21 @@ func TestManifestGrantsRulesInNamespaces(t *testing.T) {
 	}
 }
 
+// A name of a namespace can look like a number or a truth value in YAML.
+func TestManifestQuotesNamespaces(t *testing.T) {
+	for _, namespace := range []string{"ops", "123", "on", "null", "1e3"} {
+		for text := range strings.SplitSeq(Manifest(namespace, GrantsOf([]Right{{Verb: "list", Resource: "pods", Namespace: namespace}})), "\n---\n") {
+			var object rbacv1.RoleBinding
+			if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+				t.Errorf("%v in\n%s", err, text)
+			}
+			if object.Namespace != namespace || object.Kind == "RoleBinding" && object.Subjects[0].Namespace != namespace {
+				t.Errorf("namespace %s:\n%s", namespace, text)
+			}
+		}
+	}
+}
+
 func TestAddGrantsEachRightOnce(t *testing.T) {
 	pods := func(verbs ...string) []rbacv1.PolicyRule {
 		return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: verbs}}
