@@ -264,7 +264,7 @@ func (p *plugin) noPod(ctx context.Context, job *batchv1.Job) (string, error) {
 	if last == nil {
 		return fmt.Sprintf("job %s has no Pod yet", nameOfJob(job)), nil
 	}
-	return fmt.Sprintf("job %s has no Pod: %s: %s", nameOfJob(job), last.Reason, cut(oneLine(last.Message), maxMessage)), nil
+	return fmt.Sprintf("job %s has no Pod: %s: %s", nameOfJob(job), oneLine(last.Reason), cut(oneLine(last.Message), maxMessage)), nil
 }
 
 // pods returns the Pods of the Job.
