@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/dns"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/email"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/grafana"
@@ -67,6 +68,7 @@ func All(d Dependencies) []cleanup.Descriptor {
 // Catalog lists the plugins of the default agent. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
+		dns.Descriptor(d.HTTP, d.Dial, d.Secrets),
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		email.Descriptor(d.Dial, d.Secrets),
 		grafana.Descriptor(d.HTTP, d.Secrets),
