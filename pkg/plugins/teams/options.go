@@ -59,7 +59,7 @@ func Descriptor(client *http.Client, secrets cleanup.Secrets) cleanup.Descriptor
 	}
 	return cleanup.Descriptor{
 		Name:           "teams",
-		Summary:        "hands a message about the node, or a notification, to a workflow of Microsoft Teams",
+		Summary:        "hands a message about the node, or a notification, to a Teams workflow",
 		Defaults:       cleanup.Policy{Critical: false, Timeout: 30 * time.Second},
 		Schema:         schema,
 		DefaultOptions: defaults,
