@@ -317,6 +317,8 @@ func (p *plugin) log(ctx context.Context, pod *corev1.Pod) string {
 	if status == nil || p.LogLines == 0 {
 		return ""
 	}
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
 	log, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 		Container: status.Name, TailLines: &p.LogLines, LimitBytes: new(int64(maxLogBytes)),
 	}).DoRaw(ctx)
@@ -331,6 +333,8 @@ func (p *plugin) log(ctx context.Context, pod *corev1.Pod) string {
 
 // lastLine returns the last line of the log of a running Pod, "" if there is none.
 func (p *plugin) lastLine(ctx context.Context, pod *corev1.Pod) string {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
 	log, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 		Container: runningContainer(pod), TailLines: new(int64(1)), LimitBytes: new(int64(maxMessage)),
 	}).DoRaw(ctx)
@@ -340,8 +344,12 @@ func (p *plugin) lastLine(ctx context.Context, pod *corev1.Pod) string {
 	return oneLine(string(log))
 }
 
-// maxLogBytes limits how much of a log is read.
-const maxLogBytes = 64 << 10
+const (
+	// maxLogBytes limits how much of a log is read.
+	maxLogBytes = 64 << 10
+	// logTimeout limits a read of a log. The API server waits for the kubelet, whose host can be dead.
+	logTimeout = 5 * time.Second
+)
 
 // Withdraw implements cleanup.Withdrawer: it deletes the Jobs that have not finished, and their Pods.
 func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
