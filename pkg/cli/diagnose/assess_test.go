@@ -217,6 +217,11 @@ func TestEveryCauseGolden(t *testing.T) {
 			elsewhere.Namespace = "ops"
 			f.budgets = append(f.budgets, roomy, elsewhere)
 		}, "budget-blocking"},
+		"blocked-before-a-drain-that-a-budget-will-block": {func(f *found) {
+			blockedBy(f, "step tell (http): connection refused")
+			f.planned = []config.Step{{Name: "drain", Plugin: "drain", Critical: true}, {Name: "tell", Plugin: "http", Critical: true}}
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
+		}, "blocked"},
 		"budget-with-pending-replacements": {func(f *found) {
 			draining(f)
 			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}

@@ -22,7 +22,7 @@ import (
 // step. A rule returns nil if it does not apply.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, rightsMissing, paused, configRefused, nodeInvalid, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, putBack, budget, denied, terminating, stepRightsMissing, failing, blocked, deadline, volumes,
+	hostReturned, secretMissing, blocked, putBack, budget, denied, terminating, stepRightsMissing, failing, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {
