@@ -70,7 +70,7 @@ func TestNotificationFields(t *testing.T) {
 func TestNotificationFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"{name: ops, plugin: work}":                                                     "line 6: notifications[0].plugin: plugin work cannot notify; plugins that can: chat, both",
-		"{name: ops, plugin: caht}":                                                     `line 6: notifications[0].plugin: unknown plugin "caht"; known plugins: chat, both; did you mean chat?`,
+		"{name: ops, plugin: caht}":                                                     `line 6: notifications[0].plugin: unknown plugin "caht"; did you mean chat?`,
 		"{name: Ops, plugin: chat}":                                                     `line 6: notifications[0].name: must be 1 to 63 lower case letters, digits and "-", not "Ops"`,
 		"{name: ops, plugin: chat, events: []}":                                         "notifications[0].events: is empty: list kinds of events, or omit it for those that need attention",
 		"{name: ops, plugin: chat, events: [Faild]}":                                    `notifications[0].events[0]: unknown kind "Faild"; known kinds: Unprotected, Failed, Blocked, Deadline, Bypassed, Paused, Succeeded, Started; did you mean Failed?`,

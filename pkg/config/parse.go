@@ -199,7 +199,11 @@ func (p *parser) step(path string, written fileStep, retry Retry) Step {
 
 // unknownPlugin reports a plugin that is not in the catalog.
 func (p *parser) unknownPlugin(path, name string, known []string) {
-	p.fault(path+".plugin", "unknown plugin %q; known plugins: %s%s", name, strings.Join(known, ", "), suggestion(name, known))
+	hint := suggestion(name, known)
+	if hint == "" { // The list is long.
+		hint = "; known plugins: " + strings.Join(known, ", ")
+	}
+	p.fault(path+".plugin", "unknown plugin %q%s", name, hint)
 	p.faults[len(p.faults)-1].Unknown = true
 }
 
