@@ -16,6 +16,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"email":             `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
 		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
+		"consul": `{"url":"https://consul.example.com:8501"}`,
 		"dns":    `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
 		"netbox": `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
 		"slack":  `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,

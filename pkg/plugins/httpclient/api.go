@@ -36,6 +36,8 @@ type API struct {
 	// Message returns the text of an answer that is an error, or "". With nil, the error shows the beginning of the
 	// answer.
 	Message func(answer []byte) string
+	// Inspect checks the header of an answer that is 2xx. With nil, the header is not checked. Its error fails the call.
+	Inspect func(header http.Header) error
 
 	trust Trust
 }
@@ -93,6 +95,8 @@ func (a *API) Call(ctx context.Context, method, path string, document, answer an
 	case response.StatusCode/100 != 2:
 		status := &StatusError{System: a.System, Code: response.StatusCode, Message: Redact(a.message(data), hidden)}
 		return fmt.Errorf("%s: %w", where, Classify(status, response))
+	case a.Inspect != nil && a.Inspect(response.Header) != nil:
+		return fmt.Errorf("%s: %w", where, a.Inspect(response.Header))
 	case len(data) > MaxAnswer:
 		return fmt.Errorf("%s: the answer is larger than %d KiB", where, MaxAnswer>>10)
 	case answer == nil:

@@ -87,6 +87,23 @@ func TestACallThatReachesNobodyShowsNoURL(t *testing.T) {
 	}
 }
 
+func TestTheHeaderOfAnAnswerIsInspected(t *testing.T) {
+	a := api(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Filtered", "true")
+		_, _ = io.WriteString(w, "[]")
+	})
+	filtered := errors.New("filtered")
+	a.Inspect = func(header http.Header) error {
+		if header.Get("X-Filtered") == "true" {
+			return filtered
+		}
+		return nil
+	}
+	if err := a.Call(t.Context(), http.MethodGet, "v1/items", nil, nil); !errors.Is(err, filtered) || err.Error() != "GET v1/items: filtered" {
+		t.Error(err)
+	}
+}
+
 func TestAMessageIsCut(t *testing.T) {
 	a := api(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) })
 	a.Message = func([]byte) string { return strings.Repeat("é", 10000) }
