@@ -16,6 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/dns"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/email"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/etcd"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/grafana"
 	httpplugin "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/http"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
@@ -73,6 +74,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		dns.Descriptor(d.HTTP, d.Dial, d.Secrets),
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		email.Descriptor(d.Dial, d.Secrets),
+		etcd.Descriptor(d.Kubernetes, d.HTTP, d.Secrets),
 		grafana.Descriptor(d.HTTP, d.Secrets),
 		httpplugin.Descriptor(d.HTTP, d.Secrets),
 		job.Descriptor(d.Kubernetes, d.Clock, d.Namespace),

@@ -15,6 +15,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"grafana":           `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,
 		"email":             `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
 		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
+		"etcd":              `{"caBundle":{"secretKeyRef":{"name":"etcd","key":"ca"}},"certificate":{"secretKeyRef":{"name":"etcd","key":"crt"}},"key":{"secretKeyRef":{"name":"etcd","key":"key"}}}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
 		"consul": `{"url":"https://consul.example.com:8501"}`,
 		"dns":    `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
