@@ -20,7 +20,7 @@ func TestRepairOfMissingRights(t *testing.T) {
 	own, everywhere := metav1.ObjectMeta{Name: api.Agent, Namespace: "ns"}, metav1.ObjectMeta{Name: api.Agent}
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: everywhere, Subjects: subjects}
 	install := []runtime.Object{
-		&appsv1.Deployment{ObjectMeta: own, Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{}}}, &rbacv1.Role{ObjectMeta: own}, &rbacv1.RoleBinding{ObjectMeta: own, Subjects: subjects}, &rbacv1.ClusterRole{ObjectMeta: everywhere},
+		&appsv1.Deployment{ObjectMeta: own, Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": api.Agent}}}}, &rbacv1.Role{ObjectMeta: own}, &rbacv1.RoleBinding{ObjectMeta: own, Subjects: subjects}, &rbacv1.ClusterRole{ObjectMeta: everywhere},
 	}
 	rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"delete"}}}
 	for name, test := range map[string]struct {

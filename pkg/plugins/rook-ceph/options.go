@@ -59,7 +59,7 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, namespace s
 	defaults := options{Namespace: "rook-ceph", ServiceAccountName: "default", User: "nodecleanup", KeySecret: "nodecleanup-ceph"}
 	return cleanup.Descriptor{
 		Name:           "rook-ceph",
-		Summary:        "removes the Ceph OSDs of the node after their data is complete elsewhere",
+		Summary:        "removes the Ceph OSDs of the node after moving their data",
 		Defaults:       cleanup.Policy{Critical: true, Timeout: 6 * time.Hour},
 		BeforeDrain:    "a drain evicts the OSDs, and Ceph has fewer copies to recover the data from",
 		Schema:         schema,
