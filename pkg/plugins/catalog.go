@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/cmdb"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/consul"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/dns"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/drain"
@@ -70,6 +71,7 @@ func All(d Dependencies) []cleanup.Descriptor {
 // Catalog lists the plugins of the default agent. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
+		cmdb.Descriptor(d.HTTP, d.Secrets),
 		consul.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		dns.Descriptor(d.HTTP, d.Dial, d.Secrets),
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),

@@ -17,6 +17,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
 		"etcd":              `{"caBundle":{"secretKeyRef":{"name":"etcd","key":"ca"}},"certificate":{"secretKeyRef":{"name":"etcd","key":"crt"}},"key":{"secretKeyRef":{"name":"etcd","key":"key"}}}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
+		"cmdb":   `{"url":"https://cmdb.example.com","lookup":{"path":"machines","match":{"/name":"${node.name}"}},"change":{"method":"DELETE","path":"machines/{id}"}}`,
 		"consul": `{"url":"https://consul.example.com:8501"}`,
 		"dns":    `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
 		"netbox": `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
