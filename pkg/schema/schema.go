@@ -15,7 +15,7 @@ type Option struct {
 	// a map.
 	Name string `json:"name"`
 	Type string `json:"type"`
-	// Default as JSON writes it; a string is without quotes. It is empty if there is none.
+	// Default as JSON writes it, in one line; a string is without quotes. It is empty if there is none.
 	Default     string `json:"default,omitempty"`
 	Required    bool   `json:"required,omitempty"`
 	Description string `json:"description,omitempty"`
@@ -64,7 +64,7 @@ func (n node) options(prefix string, definitions map[string]node) []Option {
 	var all []Option
 	for _, property := range n.Properties {
 		option := Option{
-			Name: prefix + property.name, Type: property.typeName(definitions), Default: strings.Trim(string(property.Default), `"`),
+			Name: prefix + property.name, Type: property.typeName(definitions), Default: defaultText(property.Default),
 			Required: slices.Contains(n.Required, property.name), Description: property.Description,
 		}
 		all = append(all, option)
@@ -74,6 +74,15 @@ func (n node) options(prefix string, definitions map[string]node) []Option {
 		}
 	}
 	return all
+}
+
+// defaultText returns a default in one line, because a table in Markdown has one line for each row.
+func defaultText(value json.RawMessage) string {
+	var line bytes.Buffer
+	if json.Compact(&line, value) != nil { // There is none.
+		return ""
+	}
+	return strings.Trim(line.String(), `"`)
 }
 
 // typeName returns the type for people: "string", "duration", "list of integer", or "leave | evictLast".

@@ -13,7 +13,9 @@ const text = `{
     "rules": {"type": "array", "items": {"type": "object", "properties": {"action": {"type": "string", "enum": ["a", "b"], "default": "a"}}}},
     "retry": {"type": "object", "properties": {"times": {"type": "integer", "default": 3}}, "additionalProperties": false},
     "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-    "statuses": {"type": "array", "items": {"type": "integer"}}
+    "statuses": {"type": "array", "items": {"type": "integer"}, "default": [
+      200
+    ]}
   },
   "required": ["url"],
   "examples": [{"url": "http://a"}]
@@ -32,7 +34,7 @@ func TestOptions(t *testing.T) {
 		{Name: "retry", Type: "object"},
 		{Name: "retry.times", Type: "integer", Default: "3"},
 		{Name: "headers", Type: "map of string"},
-		{Name: "statuses", Type: "list of integer"},
+		{Name: "statuses", Type: "list of integer", Default: "[200]"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
