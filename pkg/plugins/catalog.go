@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/alertmanager"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/cmdb"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/consul"
@@ -74,6 +75,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		cmdb.Descriptor(d.HTTP, d.Secrets),
 		consul.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		dns.Descriptor(d.HTTP, d.Dial, d.Secrets),
+		alertmanager.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		email.Descriptor(d.Dial, d.Secrets),
 		etcd.Descriptor(d.Kubernetes, d.HTTP, d.Secrets),

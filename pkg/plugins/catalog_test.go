@@ -11,6 +11,7 @@ import (
 // The CLI checks configs with the zero Dependencies.
 func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 	options := map[string]string{
+		"alertmanager":      `{"url":"http://alertmanager:9093"}`,
 		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
 		"grafana":           `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,
 		"email":             `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
