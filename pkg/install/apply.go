@@ -137,11 +137,7 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		}
 		add(Result{Action: difference(live, applied), Object: applied, Before: live})
 	}
-	note := "no install with these options has it"
-	if options.AgentURL != "" {
-		note = "the agent runs outside the cluster"
-	}
-	if err := a.prune(ctx, before, now, note, add); err != nil {
+	if err := a.prune(ctx, before, now, options.AgentURL != "", add); err != nil {
 		return results, err
 	}
 	if !namespaced {

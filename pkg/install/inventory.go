@@ -145,8 +145,17 @@ func union(before, now []entry) []entry {
 	return all
 }
 
+// whyPruned returns why an object of an earlier install is deleted. An agent outside the cluster has the same roles as
+// one in it: the config decides which it needs.
+func (e entry) whyPruned(outside bool) string {
+	if outside && e.Group != rbacv1.GroupName {
+		return "the agent runs outside the cluster"
+	}
+	return "no install with these options has it"
+}
+
 // prune deletes the objects that an earlier install applied and this install does not.
-func (a Applier) prune(ctx context.Context, before, now []entry, note string, add func(Result)) error {
+func (a Applier) prune(ctx context.Context, before, now []entry, outside bool, add func(Result)) error {
 	for _, old := range before {
 		if slices.Contains(now, old) || old.Kind == "Namespace" {
 			continue
@@ -164,7 +173,7 @@ func (a Applier) prune(ctx context.Context, before, now []entry, note string, ad
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting %s: %w", objectName(object.GroupVersionKind(), old.Name), err)
 		}
-		add(Result{Action: Deleted, Object: object, Before: live, Note: note})
+		add(Result{Action: Deleted, Object: object, Before: live, Note: old.whyPruned(outside)})
 	}
 	return nil
 }
