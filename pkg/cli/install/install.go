@@ -100,7 +100,7 @@ longer contains, if they still have the label of nodecleanup.`,
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Number of agent replicas. If an agent is installed and you omit the flag, the number does not change")
 	flags.StringVar(&o.ConfigFile, "config", "", "File with the config (default: keep the config on the cluster)")
 	flags.StringVar(&o.Admission, "admission", "", "How new nodes get the finalizer: webhook, policy (Kubernetes 1.36 and newer) or auto. auto, the default, uses both if the API server supports the policy, otherwise the webhook")
-	flags.StringVar(&o.AgentURL, "agent-url", "", "For development: URL of an agent outside the cluster, such as https://127.0.0.1:9443")
+	flags.StringVar(&o.AgentURL, "agent-url", "", "For development: URL of an agent outside the cluster, such as https://127.0.0.1:9443. Set it at each install: without it, the agent is installed in the cluster")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take over fields that another client has changed")
 	flags.BoolVar(&o.Diff, "diff", false, "Show what would change, line by line; stores nothing")
 	flags.StringToStringVar(&o.Set, "set", nil, "Change a field: "+strings.Join(install.SettingNames(), ", ")+"")
