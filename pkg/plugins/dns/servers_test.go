@@ -42,6 +42,9 @@ type counterpart struct {
 	// all returns the records of a zone, except SOA and NS, sorted.
 	all func(t *testing.T, zone string) []string
 
+	// oneAtATime is held during a request to PowerDNS: SQLite refuses a change during another transaction, and PowerDNS then answers 500.
+	oneAtATime sync.Mutex
+
 	mutex   sync.Mutex
 	secrets map[string]string
 	// instead, if it is not nil, is called for each connection or request. It returns an error, or nil to continue.
@@ -90,6 +93,8 @@ func (c *counterpart) RoundTrip(request *http.Request) (*http.Response, error) {
 	if status != 0 {
 		return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {"7"}}, Body: io.NopCloser(strings.NewReader(request.Header.Get("X-API-Key"))), Request: request}, nil
 	}
+	c.oneAtATime.Lock()
+	defer c.oneAtATime.Unlock()
 	return http.DefaultTransport.RoundTrip(request)
 }
 
