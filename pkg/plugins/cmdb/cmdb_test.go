@@ -255,6 +255,35 @@ func TestNothingElseIsChanged(t *testing.T) {
 	}
 }
 
+// The kubelet of a Node writes most labels.
+func TestALabelStaysOneValueOfThePath(t *testing.T) {
+	i := newInventory(t)
+	i.add("7", record("7", "w1", "uid-1"))
+	var asked []string
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.Method+" "+r.URL.RequestURI())
+		return http.DefaultTransport.RoundTrip(r)
+	})}
+	options := strings.Replace(i.options("items?name=w1&rack=${node.labels['rack']}", "DELETE", ""), "items/{id}", "items/{id}?rack=${node.labels['rack']}", 1)
+	plugin, faults := Descriptor(client, secrets{"authorization": authorization}).Bind([]byte(options))
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	target, _ := targetOf(nil)
+	target.Node.Labels = map[string]string{"rack": "a&name=/../"}
+	if err := plugin.Cleanup(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"GET /api/items?name=w1&rack=a%26name%3D%2F..%2F", "DELETE /api/items/7?rack=a%26name%3D%2F..%2F"}; !slices.Equal(asked, want) {
+		t.Errorf("%q, want %q", asked, want)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
 func TestADeletedRecordIsDone(t *testing.T) {
 	i := newInventory(t)
 	i.add("7", record("7", "w1", "uid-1"))
