@@ -20,7 +20,7 @@ const MaxAnswer = 1 << 20
 // maxMessage limits the message of another system that an error shows, in bytes.
 const maxMessage = 512
 
-// API sends requests to another system that takes and returns JSON. It follows no redirects.
+// API sends requests to another system that takes JSON or forms, and returns JSON. It follows no redirects.
 type API struct {
 	// System is the name of the system for errors, such as "Grafana".
 	System string
@@ -70,8 +70,8 @@ func StatusCode(err error) int {
 	return 0
 }
 
-// Call sends a request and decodes the answer. The path may have a query. A nil document sends no body, and a nil
-// answer is not decoded. The error of an answer that is not 2xx is a *StatusError, classified by Classify. An error
+// Call sends a request and decodes the answer. The path may have a query. A nil document sends no body, url.Values are
+// sent as a form, and any other document as JSON. A nil answer is not decoded. The error of an answer that is not 2xx is a *StatusError, classified by Classify. An error
 // contains neither the URL nor a secret.
 func (a *API) Call(ctx context.Context, method, path string, document, answer any) error {
 	where := method + " " + strings.SplitN(path, "?", 2)[0]
@@ -120,20 +120,16 @@ func (a *API) request(ctx context.Context, method, path string, document any) (r
 	}
 	address := root.JoinPath(relative.EscapedPath())
 	address.RawQuery = relative.RawQuery
-	var body io.Reader
-	if document != nil {
-		data, err := json.Marshal(document)
-		if err != nil {
-			return nil, nil, cleanup.Permanent(fmt.Errorf("encoding the request: %w", err))
-		}
-		body = bytes.NewReader(data)
+	body, contentType, err := encode(document)
+	if err != nil {
+		return nil, nil, cleanup.Permanent(fmt.Errorf("encoding the request: %w", err))
 	}
 	request, err = http.NewRequestWithContext(ctx, method, address.String(), body)
 	if err != nil {
 		return nil, nil, errors.New("the URL is not valid")
 	}
-	if document != nil {
-		request.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "nodecleanup")
@@ -148,6 +144,18 @@ func (a *API) request(ctx context.Context, method, path string, document any) (r
 		request.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	return request, hidden, nil
+}
+
+// encode returns the body of a request and its type; both are empty without a document.
+func encode(document any) (body io.Reader, contentType string, err error) {
+	switch form, is := document.(url.Values); {
+	case document == nil:
+		return nil, "", nil
+	case is:
+		return strings.NewReader(form.Encode()), "application/x-www-form-urlencoded", nil
+	}
+	data, err := json.Marshal(document)
+	return bytes.NewReader(data), "application/json", err
 }
 
 func (a *API) message(answer []byte) string {
