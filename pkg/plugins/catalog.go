@@ -26,6 +26,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/longhorn"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
 	rookceph "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/rook-ceph"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/servicenow"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/teams"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/volumes"
@@ -86,6 +87,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		longhorn.Descriptor(d.Kubernetes, d.Clock),
 		netbox.Descriptor(d.HTTP, d.Secrets),
 		rookceph.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
+		servicenow.Descriptor(d.HTTP, d.Secrets),
 		slack.Descriptor(d.HTTP, d.Secrets),
 		teams.Descriptor(d.HTTP, d.Secrets),
 		volumes.Descriptor(d.Kubernetes, d.Clock),

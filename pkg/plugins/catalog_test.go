@@ -18,12 +18,13 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
 		"etcd":              `{"caBundle":{"secretKeyRef":{"name":"etcd","key":"ca"}},"certificate":{"secretKeyRef":{"name":"etcd","key":"crt"}},"key":{"secretKeyRef":{"name":"etcd","key":"key"}}}`,
 		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
-		"cmdb":   `{"url":"https://cmdb.example.com","lookup":{"path":"machines","match":{"/name":"${node.name}"}},"change":{"method":"DELETE","path":"machines/{id}"}}`,
-		"consul": `{"url":"https://consul.example.com:8501"}`,
-		"dns":    `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
-		"netbox": `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
-		"slack":  `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
-		"job":    `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,
+		"cmdb":       `{"url":"https://cmdb.example.com","lookup":{"path":"machines","match":{"/name":"${node.name}"}},"change":{"method":"DELETE","path":"machines/{id}"}}`,
+		"consul":     `{"url":"https://consul.example.com:8501"}`,
+		"dns":        `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
+		"netbox":     `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
+		"servicenow": `{"url":"https://example.service-now.com","apiKey":{"secretKeyRef":{"name":"servicenow","key":"key"}}}`,
+		"slack":      `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
+		"job":        `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,
 	}
 	names := map[string]bool{}
 	for _, descriptor := range All(Dependencies{}) {
