@@ -25,6 +25,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/logger"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/longhorn"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/pagerduty"
 	rookceph "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/rook-ceph"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/servicenow"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
@@ -86,6 +87,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		logger.Descriptor(),
 		longhorn.Descriptor(d.Kubernetes, d.Clock),
 		netbox.Descriptor(d.HTTP, d.Secrets),
+		pagerduty.Descriptor(d.HTTP, d.Secrets),
 		rookceph.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		servicenow.Descriptor(d.HTTP, d.Secrets),
 		slack.Descriptor(d.HTTP, d.Secrets),
