@@ -32,8 +32,9 @@ import (
 const (
 	// nobody is the user that distroless images call nonroot.
 	nobody = "65532:65532"
-	// maxCompressed is what an image may take, in bytes.
-	maxCompressed = 15_000_000
+	// maxCompressed is the maximum size of an image, in bytes. The largest is that for clouds, with their SDKs. The test
+	// has the limit of each image.
+	maxCompressed = 17_000_000
 )
 
 func main() {
