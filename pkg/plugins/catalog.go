@@ -74,10 +74,10 @@ func All(d Dependencies) []cleanup.Descriptor {
 // Catalog lists the plugins of the default agent. Adding one is a line here and a folder beside this file.
 func Catalog(d Dependencies) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
+		alertmanager.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		cmdb.Descriptor(d.HTTP, d.Secrets),
 		consul.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		dns.Descriptor(d.HTTP, d.Dial, d.Secrets),
-		alertmanager.Descriptor(d.HTTP, d.Secrets, d.Clock),
 		drain.Descriptor(d.Kubernetes, d.Clock, d.Evictions),
 		email.Descriptor(d.Dial, d.Secrets),
 		etcd.Descriptor(d.Kubernetes, d.HTTP, d.Secrets),

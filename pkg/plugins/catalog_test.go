@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,5 +63,15 @@ func TestEachPluginHasAFolderWithAREADME(t *testing.T) {
 				t.Errorf("option %s is missing in the README of %s", option, descriptor.Name)
 			}
 		}
+	}
+}
+
+func TestPluginsAreSortedByName(t *testing.T) {
+	var names []string
+	for _, descriptor := range Catalog(Dependencies{}) {
+		names = append(names, descriptor.Name)
+	}
+	if !slices.IsSorted(names) {
+		t.Errorf("the plugins are listed as %q", names)
 	}
 }
