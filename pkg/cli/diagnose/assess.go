@@ -158,9 +158,9 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 		case api.StepSkipped:
 			fact(printer.Skip, "%s: skipped, %s", place, step.Reason)
 		case api.StepRunning:
-			fact(printer.Underway, "%s: %s, attempt %d", place, orElse(step.Progress, "running"), step.Attempts)
+			fact(printer.Underway, "%s: %s, attempt %d", place, f.absence().Qualify(api.Running, orElse(step.Progress, "running")), step.Attempts)
 		case api.StepRetrying:
-			fact(printer.Error, "%s: attempt %d failed, %s", place, step.Attempts, nextTry(step, now))
+			fact(printer.Error, "%s: attempt %d failed, %s", place, step.Attempts, f.nextTry(step, now))
 		case api.StepFailed:
 			fact(printer.Error, "%s: failed after %s", place, api.Count(step.Attempts, "attempt"))
 		case api.StepPending:
@@ -171,7 +171,18 @@ func (f *found) steps(fact func(printer.Outcome, string, ...any), now time.Time)
 	}
 }
 
-func nextTry(step api.StepRun, now time.Time) string {
+// absence returns why no agent updates the run record. It is zero if that is not known, or the node is deleted.
+func (f *found) absence() inspect.Absence {
+	if f.agent == nil {
+		return inspect.Absence{}
+	}
+	return f.agent.Absence()
+}
+
+func (f *found) nextTry(step api.StepRun, now time.Time) string {
+	if f.absence().NoLeader {
+		return "retried when an agent is the leader again"
+	}
 	if step.NextAttemptAt == nil || !step.NextAttemptAt.After(now) {
 		return "retrying now"
 	}

@@ -158,6 +158,12 @@ func TestEveryCauseGolden(t *testing.T) {
 		"no-leader": {func(f *found) {
 			f.agent.Leadership.HasLeader, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
 		}, "no-leader"},
+		"no-leader-during-a-drain": {func(f *found) {
+			draining(f)
+			f.run.Steps[0].Progress = "1 pod remaining: shop/cart-0 (change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart)"
+			f.run.Steps[1].State, f.run.Steps[1].Attempts = api.StepRetrying, 2
+			f.agent.Leadership.HasLeader, f.agent.Leadership.Lease.Spec.RenewTime = false, ptr.To(metav1.NewMicroTime(night.Add(-10*time.Minute)))
+		}, "no-leader"},
 		"config-refused": {func(f *found) { f.refused = errors.New("line 3: unknown field \"dryrun\"") }, "config-refused"},
 		"config-refused-by-the-agent": {func(f *found) {
 			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""

@@ -208,7 +208,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 		switch {
 		case step.State == api.StepRetrying && slices.Contains(f.withoutSecret, step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying:
-			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, nextTry(step, now), step.LastError),
+			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
 				append(orWait(f.address(step.Name)), "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))...)
 		case step.State == api.StepFailed && step.Critical:
 			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),

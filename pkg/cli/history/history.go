@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -84,6 +86,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	view := printer.NewHistory(time.Time{})
+	absence := sync.OnceValue(func() inspect.Absence { return inspect.ReadAbsence(ctx, clients.Typed, namespace, o.ServerTime) })
 	err = cluster.EachRun(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
 		run, err := api.ReadRun(configMap)
 		switch {
@@ -92,7 +95,7 @@ func (o *Options) Run(ctx context.Context) error {
 				view.Unreadable = append(view.Unreadable, undecodable(node, err))
 			}
 		case o.wants(run):
-			view.Runs = append(view.Runs, past(configMap.Name, run, o.ServerTime()))
+			view.Runs = append(view.Runs, past(configMap.Name, run, absence, o.ServerTime()))
 		}
 	})
 	if err != nil {
@@ -141,13 +144,19 @@ func undecodable(node string, err error) string {
 // interrupted is shown for a step that the end of its run has cut off.
 const interrupted = "Interrupted"
 
-func past(record string, run *api.Run, now time.Time) printer.PastRun {
+// past returns the view of a run. Absence is read only for a run that is not finished.
+func past(record string, run *api.Run, absence func() inspect.Absence, now time.Time) printer.PastRun {
 	view := printer.PastRun{
 		Record: record, Node: run.Node, NodeUID: string(run.NodeUID), State: string(run.State), Message: run.Message, DryRun: run.DryRun,
 		RequestedBy: run.RequestedBy, RequestedByVerified: run.RequestedByVerified, Requester: run.Requester(), Bypass: run.BypassReason, BreakGlass: run.BreakGlassReason, PlanHash: run.PlanHash, RequestedPlan: run.RequestedPlan, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		BypassedBy: run.BypassedBy, BypassedByVerified: run.BypassedByVerified, Bypasser: run.Bypasser(),
 		RetryRequestedBy: run.RetryRequestedBy, RetryRequestedByVerified: run.RetryRequestedByVerified, Retrier: run.Retrier(),
 		Steps: []printer.PastStep{}, Newer: command.Newer(run),
+	}
+	var without inspect.Absence
+	if run.FinishedAt == nil {
+		without = absence()
+		view.Message = without.Qualify(run.State, run.Message)
 	}
 	for _, step := range run.Steps {
 		row := printer.PastStep{Name: step.Name, Plugin: step.Plugin, State: string(step.State), Attempts: step.Attempts, Error: step.LastError, Outputs: step.Outputs}
@@ -158,6 +167,8 @@ func past(record string, run *api.Run, now time.Time) printer.PastRun {
 		switch {
 		case run.Interrupted(step):
 			row.State, end = interrupted, run.FinishedAt
+		case step.State == api.StepRunning && without.NoLeader:
+			row.Error, end = "it does not run now: no agent is the leader", without.LastLed
 		case step.State == api.StepRunning:
 			end = &metav1.Time{Time: now}
 		}

@@ -22,8 +22,8 @@ const (
 )
 
 // CleanupRow is the row of one node: the condition says where its cleanup stands,
-// the run record which step it is at.
-func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.CleanupRow {
+// the run record which step it is at. Without an agent, both are as the last one left them.
+func CleanupRow(node *corev1.Node, run *api.Run, unreadable error, absence Absence) printer.CleanupRow {
 	row := printer.CleanupRow{Node: node.Name, Since: node.DeletionTimestamp}
 	if node.DeletionTimestamp != nil && !api.HasFinalizer(node) {
 		row.State = unprotected
@@ -55,7 +55,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 	if unreadable != nil {
 		record := command.UndecodableOf(node, unreadable)
 		if !record.Paused {
-			row.Reason = strings.TrimPrefix(row.Reason+"; "+record.String(), "; ")
+			row.Reason = strings.TrimPrefix(absence.Qualify(api.State(row.State), row.Reason)+"; "+record.String(), "; ")
 			return row
 		}
 		// No agent can continue, even if its condition does not report it yet.
@@ -65,19 +65,24 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error) printer.Clean
 		}
 		return row
 	}
-	if run == nil {
-		return row
-	}
-	if at := Current(run); at >= 0 {
-		step := run.Steps[at]
-		row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
-		row.Stuck = row.Stuck || needsOperator(step)
-		if row.State == string(api.Running) {
-			row.Counts = step.Counts
-			if step.Progress != "" {
-				row.Reason = step.Progress
+	if run != nil {
+		if at := Current(run); at >= 0 {
+			step := run.Steps[at]
+			row.Step = fmt.Sprintf("%d/%d %s", at+1, len(run.Steps), step.Name)
+			row.Stuck = row.Stuck || needsOperator(step) && (absence.none() || step.State != api.StepRunning)
+			if row.State == string(api.Running) {
+				if absence.none() {
+					row.Counts = step.Counts
+				}
+				if step.Progress != "" {
+					row.Reason = step.Progress
+				}
 			}
 		}
+	}
+	row.Reason = absence.Qualify(api.State(row.State), row.Reason)
+	if run == nil {
+		return row
 	}
 	if newer := command.Newer(run); newer != "" {
 		row.Reason = strings.TrimPrefix(row.Reason+"; "+newer, "; ")

@@ -31,7 +31,7 @@ func TestCleanupShowsTheRecordOfTheCondition(t *testing.T) {
 		if test.condition != "" {
 			node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
 		}
-		row := CleanupRow(node, &api.Run{State: test.record, Message: "r"}, nil)
+		row := CleanupRow(node, &api.Run{State: test.record, Message: "r"}, nil, Absence{})
 		if row.State != test.want || row.Stuck != test.stuck {
 			t.Errorf("condition %s, record %s: %s, stuck %v", test.condition, test.record, row.State, row.Stuck)
 		}
@@ -61,7 +61,7 @@ func TestCleanupShowsAStateOfANewerVersion(t *testing.T) {
 		if test.condition != "" {
 			node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
 		}
-		row := CleanupRow(node, newer, nil)
+		row := CleanupRow(node, newer, nil, Absence{})
 		if row.State != string(test.want) || row.Stuck != test.stuck || row.Step != "2/3 bmc" || row.Reason != test.reason {
 			t.Errorf("condition %q: %+v", test.condition, row)
 		}
@@ -87,7 +87,7 @@ func TestCleanupReportsTheDecodeError(t *testing.T) {
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
 		node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(test.condition, "c", metav1.Now())}
-		row := CleanupRow(node, nil, test.err)
+		row := CleanupRow(node, nil, test.err, Absence{})
 		if row.State != test.want || row.Stuck != test.stuck || !strings.Contains(row.Reason, test.reason) {
 			t.Errorf("condition %s, %v: %+v", test.condition, test.err, row)
 		}
@@ -108,7 +108,7 @@ func TestStepThatNeedsAnOperator(t *testing.T) {
 		"not critical":     {api.StepRun{State: api.StepRetrying, Failures: 9, LastError: "503"}, false},
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
-		row := CleanupRow(node, &api.Run{State: api.Running, Steps: []api.StepRun{test.step}}, nil)
+		row := CleanupRow(node, &api.Run{State: api.Running, Steps: []api.StepRun{test.step}}, nil, Absence{})
 		if row.Stuck != test.stuck {
 			t.Errorf("%s: stuck %v", name, row.Stuck)
 		}

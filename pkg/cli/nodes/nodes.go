@@ -104,7 +104,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := leaving.ReadRuns(ctx, clients.Typed); err != nil {
 		return err
 	}
-	if why.some {
+	if why.some || len(leaving.Leaving) > 0 {
 		why.read(ctx, clients.Typed, namespace, o.ServerTime)
 	}
 	return o.Print(o.Environment, view(nodes, leaving, why, o.ServerTime()))
@@ -117,6 +117,8 @@ type reasons struct {
 	some     bool
 	selector labels.Selector
 	agent    *printer.Agent
+	// absence qualifies the state of the cleanups.
+	absence inspect.Absence
 }
 
 // read skips objects that the caller has no right to read: the list is useful without them.
@@ -125,7 +127,7 @@ func (r *reasons) read(ctx context.Context, client kubernetes.Interface, namespa
 		r.selector = settings.NodeSelector
 	}
 	if seen, err := inspect.NewReader(client, namespace, now).Agent(ctx); err == nil {
-		r.agent = &inspect.Assess(seen, version.Version, now()).Agent
+		r.agent, r.absence = &inspect.Assess(seen, version.Version, now()).Agent, seen.Absence()
 	}
 }
 
@@ -140,7 +142,7 @@ func view(nodes []*corev1.Node, leaving *inspect.Snapshot, why reasons, now time
 			row.Unprotected = inspect.Unprotected(node, why.selector, why.agent)
 		}
 		if condition := api.CleanupConditionOf(node); node.DeletionTimestamp != nil || condition != nil {
-			cleanup := inspect.CleanupRow(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID])
+			cleanup := inspect.CleanupRow(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID], why.absence)
 			row.State, row.Stuck, row.Step, row.Reason, row.Since = cleanup.State, cleanup.Stuck, cleanup.Step, cleanup.Reason, cleanup.Since
 		}
 		list.Nodes = append(list.Nodes, row)
