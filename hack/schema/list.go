@@ -39,6 +39,19 @@ Each plugin has a page with its options, an example, and what happens if somethi
 	}
 	fmt.Fprint(&page, `
 A critical step keeps the Node until it has succeeded; a failed optional step does not. `+"`critical`"+` in the config overrides the default.
+
+## What needs no plugin
+
+Other programs do this when a Node is deleted. Most wait until the Node no longer exists, so a step, which keeps the Node, cannot wait for them.
+
+| what | who does it |
+|---|---|
+| the CiliumNode of the Node | Kubernetes, by its owner reference, and the operator of Cilium ([17329](https://github.com/cilium/cilium/pull/17329), [19576](https://github.com/cilium/cilium/pull/19576)) |
+| the addresses of the Node in Calico | calico-kube-controllers ([node controller](https://github.com/projectcalico/calico/tree/master/kube-controllers/pkg/controllers/node)) |
+| the Node of Longhorn | Longhorn. The plugin `+"`longhorn`"+` moves the data before |
+| DNS records of external-dns | external-dns, which skips unschedulable Nodes ([4761](https://github.com/kubernetes-sigs/external-dns/pull/4761)) |
+| the Node in load balancers of Services | the service controller of the cloud provider, as soon as the Node is being deleted. The AWS Load Balancer Controller does not: see `+"`aws-target-groups`"+` |
+| the etcd member in k3s, RKE2 and Cluster API | their own controllers, with their own finalizer or hook |
 `)
 	return page.Bytes()
 }
