@@ -18,16 +18,8 @@ import (
 // next is the most important step: a fault of the whole install comes before a fault of one node.
 func next(view *printer.Status, stuck int) string {
 	switch {
-	case view.Agent.Health == printer.Missing:
-		return Reinstall(view.Agent)
-	case view.Agent.Stopped:
-		return ScaleUp(view.Namespace)
-	case !works(view.Agent.Health) && view.Agent.Remedy != "":
-		return view.Agent.Remedy
-	case !works(view.Agent.Health) && view.Agent.Outside:
-		return "start the agent that runs outside the cluster again (make run-local)"
 	case !works(view.Agent.Health):
-		return Logs(view.Namespace, "--tail=20")
+		return repairAgent(view.Agent, view.Namespace)
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
 		return Reinstall(view.Agent)
 	case view.Guard.Remedy != "":
@@ -55,6 +47,21 @@ func next(view *printer.Status, stuck int) string {
 		return fmt.Sprintf("kubectl -n %s describe pods", view.Namespace)
 	}
 	return ""
+}
+
+// repairAgent returns the next step if the agent does not work.
+func repairAgent(agent printer.Agent, namespace string) string {
+	switch {
+	case agent.Health == printer.Missing:
+		return Reinstall(agent)
+	case agent.Stopped:
+		return ScaleUp(namespace)
+	case agent.Remedy != "":
+		return agent.Remedy
+	case agent.Outside:
+		return "start the agent that runs outside the cluster again (make run-local)"
+	}
+	return Logs(namespace, "--tail=20")
 }
 
 // ScaleUp returns the command that scales up an agent with 0 replicas, however it was installed.

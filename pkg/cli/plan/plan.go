@@ -32,9 +32,10 @@ func New(environment *command.Environment) *cobra.Command {
 		Aliases: []string{"dry-run"},
 		Short:   "Show what a cleanup would do; changes nothing",
 		Long: `Show what a cleanup would do: its steps in waves, the pods with their budgets, the
-volumes, and what would block it, such as rights that the agent lacks. The command changes
-nothing, and checks budgets by dry-run evictions. It uses your own rights and the config on
-the cluster, and needs no agent.
+volumes, and what would block it, such as rights that the agent lacks, a critical step
+that failed its last health check, or that no agent is the leader. The command changes
+nothing, and checks budgets by dry-run evictions. It uses your own rights and the config
+on the cluster, and asks no agent.
 
 The first line has the hash of the plan, for "cleanup NODE --plan HASH". The hash covers
 the node, the config, the steps, and the pods and volumes with what happens to each. If

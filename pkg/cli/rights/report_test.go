@@ -128,3 +128,18 @@ func TestPlansWithoutTheRightToReadTheInstall(t *testing.T) {
 		t.Errorf("without an install: the plan is %+v, error %v", plan, err)
 	}
 }
+
+// The agent may have all rights, and be stopped.
+func TestPlansOfAnAgentThatIsStopped(t *testing.T) {
+	stopped := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: api.Agent, Namespace: "ns"}, Spec: appsv1.DeploymentSpec{Replicas: new(int32)}}
+	client := fake.NewClientset(append(roleObjects(""), stopped)...)
+	client.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		review.Status.Allowed = true
+		return true, review, nil
+	})
+	plan := printer.NewPlan("worker")
+	if err := BlockPlans(t.Context(), client, "ns", time.Now, &config.Config{}, plan); err != nil || len(plan.Blocked) != 1 || plan.Blocked[0].What != "the agent" {
+		t.Errorf("the plan is %+v, error %v", plan, err)
+	}
+}
