@@ -193,8 +193,8 @@ func AfterInstall(ctx context.Context, client kubernetes.Interface, namespace st
 	return view
 }
 
-// MissingSecret returns the first secret that the config on the cluster names and that does not
-// exist, and the command that creates it; empty if there is none, or that is not known.
+// MissingSecret names the Secrets that the config on the cluster uses and that do not exist or lack keys, and the
+// commands that create them; empty if there is none, or that is not known.
 func MissingSecret(ctx context.Context, client kubernetes.Interface, namespace string, catalog []cleanup.Descriptor) (detail, fix string) {
 	got := secretsThere(ctx, &subject{client: client, namespace: namespace, catalog: catalog})
 	if got.outcome != printer.Error {

@@ -12,6 +12,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -165,8 +166,8 @@ func (s *subject) repairOf(ctx context.Context, status *printer.Status, place, n
 		return rights.Regrant(ctx, s.client, s.namespace, status.Agent)
 	}
 	// The checks config and secrets report what cannot be read.
-	if missing, err := s.missingSecret(ctx, place); err == nil && missing != nil {
-		return missing.Command()
+	if missing, err := s.missingSecrets(ctx, place); err == nil && len(missing) > 0 {
+		return preview.CommandsOf(missing)
 	}
 	return "kubectl nodecleanup plugins test " + name
 }

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -116,61 +115,32 @@ func secretsThere(ctx context.Context, s *subject) result {
 		return skip(errors.New("the config cannot be read or is not valid"))
 	}
 	number := 0
-	for _, use := range secretUses(settings) {
-		number += len(use.keys)
-		missing, err := s.missingOf(ctx, use.keys)
-		switch {
-		case err != nil:
-			return skip(err)
-		case missing != nil:
-			return failed(missing.Of(use.place), missing.Command())
-		}
+	for _, secret := range preview.UsedSecrets(settings) {
+		number += secret.Keys()
 	}
-	if number == 0 {
+	missing, err := preview.MissingSecrets(ctx, s.client, s.namespace, settings)
+	switch {
+	case err != nil:
+		return skip(err)
+	case len(missing) > 0:
+		var texts []string
+		for _, one := range missing {
+			texts = append(texts, one.Text())
+		}
+		return failed(strings.Join(texts, "; "), preview.CommandsOf(missing))
+	case number == 0:
 		return pass("none")
 	}
 	return pass(api.Count(number, "key"))
 }
 
-// secretUse is the keys that a place of the config uses, such as "step tell".
-type secretUse struct {
-	place string
-	keys  []cleanup.SecretKey
-}
-
-func secretUses(settings *config.Config) []secretUse {
-	var uses []secretUse
-	for _, step := range settings.Steps {
-		uses = append(uses, secretUse{"step " + step.Name, step.Secrets})
-	}
-	for _, notification := range settings.Notifications {
-		uses = append(uses, secretUse{"notification " + notification.Name, notification.Secrets})
-	}
-	return uses
-}
-
-// missingSecret returns the first secret that a place of the config lacks, nil if it lacks none.
-func (s *subject) missingSecret(ctx context.Context, place string) (*preview.MissingSecret, error) {
+// missingSecrets returns the Secrets that a place of the config lacks.
+func (s *subject) missingSecrets(ctx context.Context, place string) ([]*preview.MissingSecret, error) {
 	settings, err := s.settings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, use := range secretUses(settings) {
-		if use.place == place {
-			return s.missingOf(ctx, use.keys)
-		}
-	}
-	return nil, nil
-}
-
-// missingOf returns the first of the keys that is missing, nil if none is.
-func (s *subject) missingOf(ctx context.Context, keys []cleanup.SecretKey) (*preview.MissingSecret, error) {
-	for _, key := range keys {
-		if missing, err := preview.ReadSecret(ctx, s.client, s.namespace, key); err != nil || missing != nil {
-			return missing, err
-		}
-	}
-	return nil, nil
+	return preview.MissingSecrets(ctx, s.client, s.namespace, settings, place)
 }
 
 // metrics reads them by way of the API server, which needs no port of this machine.

@@ -14,12 +14,14 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
@@ -28,6 +30,16 @@ import (
 )
 
 var night = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+// missingSecrets is Secret inventory, of which a step uses two keys.
+func missingSecrets(t *testing.T, step string) []*preview.MissingSecret {
+	settings := &config.Config{Steps: []config.Step{{Name: step, Secrets: []cleanup.SecretKey{{Name: "inventory", Key: "token"}, {Name: "inventory", Key: "url"}}}}}
+	missing, err := preview.MissingSecrets(t.Context(), fake.NewClientset(), api.Namespace, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return missing
+}
 
 func ago(length time.Duration) metav1.Time { return metav1.NewTime(night.Add(-length)) }
 
@@ -196,7 +208,7 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.ConfigFault = "line 5: unknown plugin \"drian\""
 			f.refused = errors.New(f.agent.ConfigFault)
 		}, "no-leader"},
-		"secret-missing": {func(f *found) { f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"} }, "secret-missing"},
+		"secret-missing": {func(f *found) { f.missing = missingSecrets(t, "tell") }, "secret-missing"},
 		"pods-put-back": {func(f *found) {
 			draining(f)
 			f.node.Spec.Unschedulable = true
@@ -316,7 +328,7 @@ func TestEveryCauseGolden(t *testing.T) {
 					p.DeletionTimestamp, p.Finalizers = ptr.To(ago(-25*time.Second)), []string{"example.com/hold"}
 				}),
 			}
-			f.missing, f.create = []string{"secret nodecleanup-system/inventory of step tell is missing"}, []string{"kubectl -n nodecleanup-system create secret generic inventory --from-literal=url=VALUE"}
+			f.missing = missingSecrets(t, "tell")
 		}, "secret-missing"},
 		"pod-terminating-on-a-dead-host": {func(f *found) {
 			draining(f)
@@ -324,12 +336,12 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, "pod-terminating"},
 		"plugin-failing-without-its-secret": {func(f *found) {
 			failed(f, api.StepRetrying).LastError = `secrets "inventory" not found`
-			f.missing, f.withoutSecret = []string{"secret nodecleanup-system/inventory of step storage is missing"}, []string{"storage"}
+			f.missing = missingSecrets(t, "storage")
 		}, "secret-missing"},
 		"plugin-failed-without-its-secret": {func(f *found) {
 			failed(f, api.StepFailed).LastError = `secrets "inventory" not found`
 			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
-			f.missing, f.withoutSecret = []string{"secret nodecleanup-system/inventory of step storage is missing"}, []string{"storage"}
+			f.missing = missingSecrets(t, "storage")
 		}, "secret-missing"},
 		"plugin-failed-at-an-address": {func(f *found) {
 			failed(f, api.StepFailed)
@@ -445,12 +457,13 @@ func TestEveryCauseGolden(t *testing.T) {
 func TestShortNamesSkippedChecks(t *testing.T) {
 	f := running()
 	f.unread = []printer.Unread{{What: "pods", Why: "pods is forbidden"}, {What: "budgets", Why: "poddisruptionbudgets is forbidden"}}
-	for missing, want := range map[string]string{
-		"": "ip-10-0-7: no cause found; not checked: pods, budgets\n", "it is missing": "ip-10-0-7: secret-missing: it is missing; not checked: pods, budgets\n",
+	for missing, want := range map[bool]string{
+		false: "ip-10-0-7: no cause found; not checked: pods, budgets\n",
+		true:  "ip-10-0-7: secret-missing: secret nodecleanup-system/inventory of step tell is missing; not checked: pods, budgets\n",
 	} {
 		f.missing = nil
-		if missing != "" {
-			f.missing = []string{missing}
+		if missing {
+			f.missing = missingSecrets(t, "tell")
 		}
 		var out bytes.Buffer
 		if err := printer.Print(&out, printer.Short, false, assess(f, night)); err != nil {
@@ -464,7 +477,7 @@ func TestShortNamesSkippedChecks(t *testing.T) {
 
 func TestDiagnosisInEveryForm(t *testing.T) {
 	f := running()
-	f.missing = []string{"secret nodecleanup-system/inventory of step tell is missing"}
+	f.missing = missingSecrets(t, "tell")
 	publish(f)
 	for _, form := range printer.Forms {
 		var out bytes.Buffer

@@ -64,9 +64,8 @@ type found struct {
 	selector labels.Selector
 	// planned are the configured steps for the node; nil if the config could not be read.
 	planned []config.Step
-	// missing are the missing secrets of remaining steps, create the commands that create them, and
-	// withoutSecret the names of these steps.
-	missing, create, withoutSecret []string
+	// missing are the missing Secrets of remaining steps.
+	missing []*preview.MissingSecret
 	// invalid is the error that the API server returns for any update of the node.
 	invalid error
 	// config is the config on the cluster, nil if it could not be read or is not valid.
@@ -183,23 +182,16 @@ func (f *found) readConfig(ctx context.Context, client kubernetes.Interface) err
 	}
 	f.config, f.deadline, f.selector = settings, settings.Deadline, settings.NodeSelector
 	f.planned = plan.Build(settings.Steps, f.node).Steps()
+	var places []string
 	for _, step := range f.planned {
-		if !f.ahead(step.Name) {
-			continue
-		}
-		for _, key := range step.Secrets {
-			missing, err := preview.ReadSecret(ctx, client, f.namespace, key)
-			if err != nil {
-				return err
-			}
-			if missing != nil {
-				f.missing = append(f.missing, missing.Of("step "+step.Name))
-				f.create = append(f.create, missing.Command())
-				f.withoutSecret = append(f.withoutSecret, step.Name)
-			}
+		if f.ahead(step.Name) {
+			places = append(places, "step "+step.Name)
 		}
 	}
-	return nil
+	if len(places) > 0 {
+		f.missing, err = preview.MissingSecrets(ctx, client, f.namespace, settings, places...)
+	}
+	return err
 }
 
 // ahead reports whether a step remains to be done. If there is a run, its steps are the plan, even

@@ -196,7 +196,16 @@ func secretMissing(f *found, _ time.Time) *printer.Cause {
 	if len(f.missing) == 0 {
 		return nil
 	}
-	return cause("secret-missing", strings.Join(f.missing, "; "), append(slices.Clone(f.create), bypass(f))...)
+	var texts []string
+	for _, missing := range f.missing {
+		texts = append(texts, missing.Text())
+	}
+	return cause("secret-missing", strings.Join(texts, "; "), preview.CommandsOf(f.missing), bypass(f))
+}
+
+// lacksSecret reports whether a Secret of the step is missing or lacks a key.
+func (f *found) lacksSecret(step string) bool {
+	return slices.ContainsFunc(f.missing, func(missing *preview.MissingSecret) bool { return slices.Contains(missing.Places, "step "+step) })
 }
 
 // failing names the steps that keep failing.
@@ -206,7 +215,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 	}
 	for _, step := range f.run.Steps {
 		switch {
-		case step.State == api.StepRetrying && slices.Contains(f.withoutSecret, step.Name): // The rule secretMissing names what to do.
+		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
 				append(orWait(f.address(step.Name)), "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))...)
@@ -220,7 +229,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 
 // fixFirst returns what to do before a retry of a failed step.
 func (f *found) fixFirst(step string) string {
-	if options := f.address(step); len(options) > 0 && !slices.Contains(f.withoutSecret, step) {
+	if options := f.address(step); len(options) > 0 && !f.lacksSecret(step) {
 		return options[0]
 	}
 	return "fix the cause"

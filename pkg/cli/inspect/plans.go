@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
@@ -30,7 +31,7 @@ func BlockPlan(s *Snapshot, plan *printer.Plan, configHash string, now time.Time
 		switch {
 		case !plugin.Critical || plugin.Error == "" || access.SaysLacking(plugin.Error): // A blocker names the missing rights.
 		case !slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step }):
-		case slices.ContainsFunc(plan.Blocked, func(blocker printer.Blocker) bool { return blocker.What == what }): // Such as its Secret.
+		case slices.ContainsFunc(plan.Blocked, func(blocker printer.Blocker) bool { return slices.Contains(strings.Split(blocker.What, ", "), what) }): // Such as its Secret.
 		default:
 			last := "its last health check failed"
 			if plugin.CheckedAt != nil {

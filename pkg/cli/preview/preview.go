@@ -203,6 +203,9 @@ func (p *Previewer) Plan(ctx context.Context, node *corev1.Node) (*printer.Plan,
 			}
 		}
 	}
+	if err := p.blockWithoutSecrets(ctx, view, planned.Steps()); err != nil {
+		return nil, err
+	}
 	view.Hash = hash(planned, node, p.config, view)
 	if err := p.room(ctx, view); err != nil {
 		return nil, err
@@ -225,9 +228,6 @@ func hash(planned plan.Plan, node *corev1.Node, settings *config.Config, view *p
 
 func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step config.Step, node *corev1.Node) error {
 	row := printer.PlanStep{Wave: wave, Name: step.Name, Plugin: step.Plugin, Critical: step.Critical, Summary: p.summaries[step.Plugin]}
-	if err := p.secretsOf(ctx, view, step); err != nil {
-		return err
-	}
 	if absent, is := step.Bound.(Absent); is {
 		row.Summary = "effects not known: " + absent.Why
 		view.NoHash = fmt.Sprintf("step %s cannot be previewed: %s", step.Name, absent.Why)
@@ -261,16 +261,23 @@ func (p *Previewer) step(ctx context.Context, view *printer.Plan, wave int, step
 	return nil
 }
 
-// secretsOf checks that the secrets of a step exist. It reads their values and discards them.
-func (p *Previewer) secretsOf(ctx context.Context, view *printer.Plan, step config.Step) error {
-	for _, key := range step.Secrets {
-		missing, err := ReadSecret(ctx, p.client, p.namespace, key)
+// blockWithoutSecrets adds a blocker for each Secret that is missing or lacks a key.
+func (p *Previewer) blockWithoutSecrets(ctx context.Context, view *printer.Plan, steps []config.Step) error {
+	var places []string
+	for _, step := range steps {
+		places = append(places, "step "+step.Name)
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	for _, secret := range UsedSecrets(p.config, places...) {
+		missing, err := secret.Missing(ctx, p.client, p.namespace)
 		switch {
 		case missing != nil:
-			view.Blocked = append(view.Blocked, printer.Blocker{What: "step " + step.Name, Reason: missing.Error(), Remedy: missing.Command()})
+			view.Blocked = append(view.Blocked, printer.Blocker{What: strings.Join(missing.Places, ", "), Reason: missing.Error(), Remedy: missing.Command()})
 		case err == nil:
 		case apierrors.IsForbidden(err):
-			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of step %s: not checked whether it exists", key.Name, step.Name))
+			view.Notes = append(view.Notes, fmt.Sprintf("you are not allowed to read secret %s of %s: not checked whether it exists", secret.Name, strings.Join(secret.Places, ", ")))
 		default:
 			return err
 		}
