@@ -92,6 +92,8 @@ const (
 	BlockedByController BlockedCause = "Controller"
 	// BlockedByNamespace: the namespace of the Pod is terminating, and nothing is evicted in it.
 	BlockedByNamespace BlockedCause = "NamespaceTerminating"
+	// BlockedByFinalizer: finalizers of the Pod block its deletion after its grace period.
+	BlockedByFinalizer BlockedCause = "Finalizer"
 	// BlockedByAdmission: an admission webhook or policy denies it.
 	BlockedByAdmission BlockedCause = "Denied"
 	// BlockedByWebhook: an admission webhook cannot be called.

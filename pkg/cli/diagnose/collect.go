@@ -258,7 +258,7 @@ func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) e
 			return err
 		}
 		for _, effect := range effects {
-			if effect.Blocked != nil && effect.Blocked.Cause != cleanup.BlockedByOption && effect.Blocked.Cause != cleanup.BlockedByController {
+			if effect.Action == cleanup.Evict && effect.Blocked != nil && effect.Blocked.Cause != cleanup.BlockedByOption && effect.Blocked.Cause != cleanup.BlockedByController {
 				f.denied = append(f.denied, effect)
 			}
 		}

@@ -87,7 +87,7 @@ func terminating(f *found, now time.Time) *printer.Cause {
 		}
 		text := fmt.Sprintf("%s/%s for %s", pod.Namespace, pod.Name, printer.Age(now.Sub(pod.DeletionTimestamp.Time)))
 		if len(pod.Finalizers) > 0 {
-			text += ", blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
+			text += ", " + pods.FinalizerHolds + " " + strings.Join(pod.Finalizers, ", ")
 		}
 		if first == nil {
 			first = pod.DeepCopy()
@@ -98,11 +98,8 @@ func terminating(f *found, now time.Time) *printer.Cause {
 		return nil
 	}
 	options := []string{fmt.Sprintf("kubectl -n %s describe pod %s", first.Namespace, first.Name)}
-	if len(first.Finalizers) > 0 {
-		options = []string{
-			fmt.Sprintf("find out why the owner of finalizer %s does not remove it: kubectl -n %s describe pod %s", strings.Join(first.Finalizers, ", "), first.Namespace, first.Name),
-			fmt.Sprintf("if the owner no longer exists: kubectl -n %s patch pod %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'", first.Namespace, first.Name),
-		}
+	if blocked := pods.Finalizers(first, now); blocked != nil {
+		options = strings.Split(blocked.Remedy, pods.Or)
 	}
 	if !api.Ready(f.node) {
 		options = append(options, fmt.Sprintf("the node's kubelet does not answer, so its pods do not terminate. If the host is powered off (otherwise the pod may run twice): kubectl -n %s delete pod %s --grace-period=0 --force", first.Namespace, first.Name))

@@ -94,7 +94,8 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error, absence Absen
 const failsOften = 3
 
 // needsOperator reports whether a step is not expected to succeed by itself: a critical step that failed
-// several times or for a missing right, and a drain that a budget or a broken webhook never allows to end.
+// several times or for a missing right, and a drain that a budget or a broken webhook never allows to end, or
+// the finalizer of a Pod beyond its grace period.
 func needsOperator(step api.StepRun) bool {
 	switch {
 	case !step.Critical:
@@ -102,7 +103,7 @@ func needsOperator(step api.StepRun) bool {
 	case step.State == api.StepRetrying:
 		return step.Failures >= failsOften || strings.Contains(step.LastError, "forbidden")
 	}
-	return step.State == api.StepRunning && slices.ContainsFunc([]string{pods.NeverAllows, "failed calling webhook", "forbidden"}, func(text string) bool {
+	return step.State == api.StepRunning && slices.ContainsFunc([]string{pods.NeverAllows, pods.FinalizerHolds, "failed calling webhook", "forbidden"}, func(text string) bool {
 		return strings.Contains(step.Progress, text)
 	})
 }

@@ -101,6 +101,7 @@ func TestStepThatNeedsAnOperator(t *testing.T) {
 	}{
 		"budget":           {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (change budget cart, which never allows a disruption: kubectl -n shop edit pdb cart)"}, true},
 		"webhook":          {api.StepRun{Critical: true, State: api.StepRunning, Progress: `1 pod remaining: shop/cart-0 (failed calling webhook "evictions.example.com")`}, true},
+		"finalizer":        {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (terminating, blocked by finalizer a/b)"}, true},
 		"full budget":      {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (wait until more of its pods (3) are healthy)"}, false},
 		"missing right":    {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: `pods "cart-0" is forbidden`}, true},
 		"one failure":      {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: "503"}, false},

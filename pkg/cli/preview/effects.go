@@ -35,7 +35,7 @@ func summarize(step config.Step, effects []cleanup.Effect) string {
 // summarizeDrain counts Pods, because a Node can have hundreds.
 func summarizeDrain(effects []cleanup.Effect) string {
 	var parts []string
-	evicted, blocked, unchecked, restarted, terminating, completing := 0, 0, 0, 0, 0, 0
+	evicted, blocked, unchecked, restarted, terminating, held, completing := 0, 0, 0, 0, 0, 0, 0
 	skipped := map[string]int{}
 	for _, effect := range effects {
 		switch effect.Action {
@@ -54,6 +54,9 @@ func summarizeDrain(effects []cleanup.Effect) string {
 		case cleanup.Wait:
 			if strings.Contains(effect.Reason, "terminating") {
 				terminating++
+				if effect.Blocked != nil {
+					held++
+				}
 			} else {
 				completing++
 			}
@@ -73,7 +76,11 @@ func summarizeDrain(effects []cleanup.Effect) string {
 		parts = append(parts, "restart "+api.Count(restarted, "rollout"))
 	}
 	if terminating > 0 {
-		parts = append(parts, fmt.Sprintf("wait for %d that terminate", terminating))
+		wait := fmt.Sprintf("wait for %d that terminate", terminating)
+		if held > 0 {
+			wait += fmt.Sprintf(", %d BLOCKED", held)
+		}
+		parts = append(parts, wait)
 	}
 	if completing > 0 {
 		parts = append(parts, fmt.Sprintf("wait for %d to complete", completing))

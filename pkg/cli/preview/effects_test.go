@@ -22,6 +22,7 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Evict, "shop", "cart-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByBudget, Message: "The disruption budget cart needs 1 healthy pods and has 1 currently"}),
 		onPod(cleanup.Evict, "shop", "cache-0", "the data in its emptyDir volume is lost", nil),
 		onPod(cleanup.Wait, "shop", "old", "terminating", nil),
+		onPod(cleanup.Wait, "shop", "held", "terminating", &cleanup.Blocker{Cause: api.BlockedByFinalizer, Message: "terminating, blocked by finalizer a/b", Remedy: "ask its owner"}),
 		onPod(cleanup.Wait, "batch", "job", "not evicted, waiting for it to complete (rules[0])", nil),
 		{Action: cleanup.Restart, Object: cleanup.Object{Kind: "Deployment", Namespace: "shop", Name: "single"}},
 		onPod(cleanup.Skip, "kube-system", "proxy", "DaemonSet", nil),
@@ -32,12 +33,13 @@ func TestEffectsOfADrain(t *testing.T) {
 		onPod(cleanup.Evict, "shop", "pinned", "", &cleanup.Blocker{Cause: cleanup.BlockedByController, Message: "controller Deployment shop/pinned puts its Pods back"}),
 		onPod(cleanup.Evict, "vm", "vm-0", "", &cleanup.Blocker{Cause: cleanup.BlockedByServer, Message: "it is being migrated"}),
 	}
-	const want = "cordon; evict 7 pods, 5 BLOCKED; restart 1 rollout; wait for 1 that terminate; wait for 1 to complete; leave 1 static, 2 DaemonSet"
+	const want = "cordon; evict 7 pods, 5 BLOCKED; restart 1 rollout; wait for 2 that terminate, 1 BLOCKED; wait for 1 to complete; leave 1 static, 2 DaemonSet"
 	if got := summarize(step, effects); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	blocked := []printer.Blocker{
 		{What: "shop/cart-0", Reason: "The disruption budget cart needs 1 healthy pods and has 1 currently", Remedy: "add a replica to the workload, or wait: kubectl -n shop get pdb"},
+		{What: "shop/held", Reason: "terminating, blocked by finalizer a/b", Remedy: "ask its owner"},
 		{What: "ml/train-x", Reason: "it has no controller that would create it again (option allowUnmanaged)", Remedy: "delete it yourself, or set allowUnmanaged: true in the options of step drain"},
 		{What: "db/pg-0", Reason: "more than one budget selects it", Remedy: "delete all but one of the budgets that select the pod: kubectl -n db get pdb"},
 		{What: "shop/pinned", Reason: "controller Deployment shop/pinned puts its Pods back", Remedy: "remove nodeName from its Pod template, or scale it to 0"},

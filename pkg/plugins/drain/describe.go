@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // group are the remaining Pods that one reason blocks, "" for Pods that nothing blocks.
@@ -115,9 +117,10 @@ func (d *drain) blockedReason(pod *corev1.Pod) string {
 	}
 	if pod.DeletionTimestamp != nil {
 		grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second
+		blocked := pods.Finalizers(pod, d.clock.Now())
 		switch {
-		case len(pod.Finalizers) > 0:
-			reason = "terminating, blocked by finalizer " + strings.Join(pod.Finalizers, ", ")
+		case blocked != nil:
+			reason = blocked.Message
 		case grace >= longGrace:
 			reason = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
 		}

@@ -153,11 +153,10 @@ func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.P
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", d.describe(w.remaining), context.Cause(ctx))
 	}
-	if in.unreachable {
-		for _, pod := range w.remaining {
-			if pod.DeletionTimestamp != nil { // No watch event reports the end of its grace period.
-				d.requeueAt(pod.DeletionTimestamp.Add(time.Second))
-			}
+	for _, pod := range w.remaining {
+		// No watch event reports the end of its grace period.
+		if pod.DeletionTimestamp != nil && (in.unreachable || len(pod.Finalizers) > 0 && in.now.Before(pod.DeletionTimestamp.Time)) {
+			d.requeueAt(pod.DeletionTimestamp.Add(time.Second))
 		}
 	}
 	return w.remaining, failed

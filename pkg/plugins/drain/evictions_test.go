@@ -260,6 +260,28 @@ func TestEvictionIsRepeatedOnceWhenTheKubeletDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// No watch event reports the end of a grace period, after which a finalizer blocks the deletion.
+func TestFinalizerBlocksAfterTheGracePeriod(t *testing.T) {
+	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
+	p, clock := s.plugin(t, options{})
+	held := makePod("a", deleted(30*time.Second), grace(30), func(pod *corev1.Pod) { pod.Finalizers = []string{"a/b"} })
+	pods := []*corev1.Pod{held, makePod("b", deleted(10*time.Second), grace(10))}
+	d := newDrain(p, target(), pods)
+	clock.SetTime(noon)
+	for _, want := range []string{"1 pod remaining: shop/a", "1 pod remaining: shop/a (terminating, blocked by finalizer a/b)"} {
+		if _, err := d.advance(t.Context(), ready(corev1.ConditionTrue), pods); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.describe(pods[:1]); got != want {
+			t.Errorf("said %q, want %q", got, want)
+		}
+		if ends := held.DeletionTimestamp.Add(time.Second); clock.Now().Equal(noon) && !d.requeue.Equal(ends) || clock.Now().After(noon) && !d.requeue.IsZero() {
+			t.Errorf("at %s, it looks again at %s", clock.Now(), d.requeue)
+		}
+		clock.SetTime(d.requeue)
+	}
+}
+
 func TestTerminatingPodOnAnUnreachableNodeIsEvicted(t *testing.T) {
 	s := &stub{answer: func(*http.Request) metav1.Status { return metav1.Status{} }}
 	p, _ := s.plugin(t, options{})

@@ -34,6 +34,9 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 		in.late = in.cameLate(pod)
 		decision := p.decide(pod, in)
 		effect := decision.effect(pod)
+		if decision.action == await {
+			effect.Blocked = pods.Finalizers(pod, in.now)
+		}
 		if decision.action == restart {
 			if effect = p.previewRestart(ctx, pod); effect.Action == cleanup.Restart {
 				effects = append(effects, effect)

@@ -3,6 +3,7 @@ package drain_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -235,6 +236,12 @@ func TestFinalizerOfAPodIsNamed(t *testing.T) {
 	f.eventually("the progress names the finalizer", func(context.Context) (bool, error) {
 		return f.said("/held (terminating, blocked by finalizer example.com/backup)"), nil
 	})
+	effects, err := f.plugin("").(cleanup.Previewer).Preview(t.Context(), f.target())
+	if err != nil || !slices.ContainsFunc(effects, func(effect cleanup.Effect) bool {
+		return effect.Action == cleanup.Wait && effect.Blocked != nil && effect.Blocked.Message == "terminating, blocked by finalizer example.com/backup"
+	}) {
+		t.Errorf("the preview has %+v, %v", effects, err)
+	}
 	if _, err := f.client.CoreV1().Pods(f.namespace).Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
