@@ -158,7 +158,7 @@ func HostChanged(message string) Event {
 // CleanupFailed says that a Node is not released because a critical step failed.
 func CleanupFailed(node, message string) Event {
 	return warning("CleanupFailed", fmt.Sprintf(
-		"Cleanup failed, the node is not released: %s. Fix the cause, then run: kubectl nodecleanup retry %s. To release the node without its cleanup: kubectl nodecleanup bypass %s --reason \"…\"",
+		"Cleanup failed, the node is not released: %s. Fix the cause. Unless that changes the config or a Secret of the step, run: kubectl nodecleanup retry %s. To release the node without its cleanup: kubectl nodecleanup bypass %s --reason \"…\"",
 		strings.TrimSuffix(message, "."), node, node))
 }
 

@@ -47,6 +47,7 @@ func TestEventTexts(t *testing.T) {
 		{CleanupCompleted(timed), "Cleanup done, the node is released. Deleted by jane (unverified). Steps: drain succeeded in 1.25s; log failed in 1.25s, not critical (no route)"},
 		{CleanupReady(&onRequest), "the node stays cordoned and is released as soon as it is deleted. Requested by jane. Steps: drain succeeded in 1.25s"},
 		{CleanupReady(run), "Normal CleanupCompleted Requested cleanup completed; the node stays cordoned and is released as soon as it is deleted. Steps: drain succeeded"},
+		{CleanupFailed("worker", "no answer."), "no answer. Fix the cause. Unless that changes the config or a Secret of the step, run: kubectl nodecleanup retry worker. To"},
 		{CleanupFailed("worker", "no answer."), `kubectl nodecleanup bypass worker --reason "…"`},
 		{CleanupCompleted(&api.Run{}), "Normal CleanupCompleted Cleanup done, the node is released. No steps"},
 		{BypassInvalid(errors.New("no time")), "Warning BypassInvalid The bypass is ignored: no time"},

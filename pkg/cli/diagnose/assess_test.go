@@ -343,6 +343,21 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
 			f.missing = missingSecrets(t, "storage")
 		}, "secret-missing"},
+		"plugin-failed-with-a-refused-credential": {func(f *found) {
+			failed(f, api.StepFailed).LastError = "sending POST to the URL in secret inventory/url: the answer is 401 Unauthorized"
+			f.planned = []config.Step{{
+				Name: "storage", Plugin: "http", Options: []byte(`{"url": {"secretKeyRef": {"name": "inventory", "key": "url"}}}`),
+				Secrets: []cleanup.SecretKey{{Name: "inventory", Key: "token"}, {Name: "inventory", Key: "url"}},
+			}}
+		}, "plugin-failed"},
+		"plugin-failing-with-a-refused-credential": {func(f *found) {
+			failed(f, api.StepRetrying).LastError = "sending POST to https://storage/: the answer is 403 Forbidden"
+			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}
+		}, "plugin-failing"},
+		"plugin-failed-that-uses-a-secret": {func(f *found) {
+			failed(f, api.StepFailed)
+			f.planned = []config.Step{{Name: "storage", Plugin: "slack", Secrets: []cleanup.SecretKey{{Name: "chat", Key: "token"}, {Name: "chat", Key: "url"}}}}
+		}, "plugin-failed"},
 		"plugin-failed-at-an-address": {func(f *found) {
 			failed(f, api.StepFailed)
 			f.planned = []config.Step{{Name: "storage", Plugin: "http"}}

@@ -108,6 +108,8 @@ func paused(f *found, now time.Time) *printer.Cause {
 	return cause(string(pause.Cause), line, next, bypass(f))
 }
 
+const editConfig = "kubectl nodecleanup config edit"
+
 func bypass(f *found) string {
 	return fmt.Sprintf("kubectl nodecleanup bypass %s --reason \"…\"", f.name)
 }
@@ -126,7 +128,7 @@ func configRefused(f *found, _ time.Time) *printer.Cause {
 	default:
 		return nil
 	}
-	next := "kubectl nodecleanup config edit"
+	next := editConfig
 	if f.noConfig {
 		next = preview.RestoreConfig
 	}
@@ -218,21 +220,52 @@ func failing(f *found, now time.Time) *printer.Cause {
 		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
-				append(orWait(f.address(step.Name)), "kubectl nodecleanup plugins test "+step.Name, retry(f), bypass(f))...)
+				append(append(orWait(f.address(step.Name, step.LastError)), testOf(step)...), retry(f), bypass(f))...)
 		case step.State == api.StepFailed && step.Critical:
-			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and will not be retried; last error: %s", step.Name, step.Plugin, step.Attempts, step.LastError),
-				f.fixFirst(step.Name)+", then run: "+retry(f), "kubectl nodecleanup plugins test "+step.Name, bypass(f))
+			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and is retried only on request or if %s changes; last error: %s", step.Name, step.Plugin, step.Attempts, f.retryingChanges(step.Name), step.LastError),
+				append(append(f.fixFailed(step), testOf(step)...), bypass(f))...)
 		}
 	}
 	return nil
 }
 
-// fixFirst returns what to do before a retry of a failed step.
-func (f *found) fixFirst(step string) string {
-	if options := f.address(step); len(options) > 0 && !f.lacksSecret(step) {
-		return options[0]
+// testOf returns the command that tests the plugin of a step. A health check does not use the credential that a
+// destination has refused.
+func testOf(step api.StepRun) []string {
+	if credentialRefused.MatchString(step.LastError) {
+		return nil
 	}
-	return "fix the cause"
+	return []string{"kubectl nodecleanup plugins test " + step.Name}
+}
+
+// fixFailed returns how to repair a failed step, and to retry it if the agent does not do so by itself.
+func (f *found) fixFailed(step api.StepRun) []string {
+	fix := f.repairOf(step.Name, step.LastError)
+	if fix == nil || f.lacksSecret(step.Name) {
+		return []string{fmt.Sprintf("fix the cause. Unless that changes %s, run: %s", f.retryingChanges(step.Name), retry(f))}
+	}
+	changed := fix.change + "; the agent then retries by itself: " + fix.command
+	if fix.outside == "" {
+		return []string{changed}
+	}
+	return []string{fix.outside + ", then run: " + retry(f), changed}
+}
+
+// retryingChanges names the changes after which the agent retries a failed step by itself: to the config, or to a
+// Secret that the step uses.
+func (f *found) retryingChanges(name string) string {
+	at := slices.IndexFunc(f.planned, func(step config.Step) bool { return step.Name == name })
+	if at < 0 {
+		return "the config or a Secret of the step"
+	}
+	text := "the config"
+	var known []string
+	for _, key := range f.planned[at].Secrets {
+		if !slices.Contains(known, key.Name) {
+			known, text = append(known, key.Name), text+" or secret "+key.Name
+		}
+	}
+	return text
 }
 
 func orWait(options []string) []string {
