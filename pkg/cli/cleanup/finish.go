@@ -19,7 +19,7 @@ import (
 // follow follows the cleanups to their end, and deletes the nodes if requested.
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, requests []request) {
 	done := follow.Each(results, requests, func(one request) error {
-		follower := follow.New(client, namespace, o.Environment, results, one.node.Name)
+		follower := follow.New(client, namespace, o.Environment, results, agent, one.node.Name)
 		if err := untilCleanedUp(ctx, follower, one); err != nil {
 			return err
 		}

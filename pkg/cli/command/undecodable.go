@@ -26,24 +26,25 @@ type Undecodable struct {
 func (u Undecodable) String() string { return u.What + ". " + u.Next }
 
 // UndecodableOf is about the record of a node that is there. An agent of another version may
-// decode what this CLI cannot; if it cannot either, its condition says Blocked.
-func UndecodableOf(node *corev1.Node, err error) Undecodable {
+// decode what this CLI cannot; if it cannot either, its condition says Blocked. NoLeader: no agent is the leader, so no
+// step runs, whatever the condition says.
+func UndecodableOf(node *corev1.Node, err error, noLeader bool) Undecodable {
 	condition := api.CleanupConditionOf(node)
 	if anotherVersion(err) && (condition == nil || condition.Reason != string(api.Blocked)) {
 		return Undecodable{What: cannotDecode(err), Next: "Another version wrote the record: upgrade the CLI"}
 	}
-	if condition != nil && condition.Reason == string(api.Running) {
+	if condition != nil && condition.Reason == string(api.Running) && !noLeader {
 		return Undecodable{What: cannotDecode(err) + ". A running step continues, and no other step begins", Next: resume(node.Name), Paused: true, Running: true}
 	}
 	return Undecodable{What: cannotDecode(err) + ". The cleanup is paused", Next: resume(node.Name), Paused: true}
 }
 
-// UndecodablePast is about a record of a node that may be deleted.
+// UndecodablePast is about a record of a node that may be deleted. A step of its cleanup may run.
 func UndecodablePast(node string, err error) Undecodable {
 	if anotherVersion(err) {
 		return UndecodableOfDeletedNode(err)
 	}
-	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, its cleanup is paused", cannotDecode(err), node), Next: resume(node)}
+	return Undecodable{What: fmt.Sprintf("%s. If node %s still exists, no other step of its cleanup begins", cannotDecode(err), node), Next: resume(node)}
 }
 
 // UndecodableOfDeletedNode is about a record of a node that is deleted.

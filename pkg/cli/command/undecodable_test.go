@@ -33,12 +33,13 @@ func TestUndecodableNamesRecordCauseAndNextStep(t *testing.T) {
 		want   string
 		paused bool
 	}{
-		"broken":                      {UndecodableOf(node(""), broken), short + ". The cleanup is paused" + advice, true},
-		"broken, and not yet noticed": {UndecodableOf(node(api.Running), broken), short + ". A running step continues, and no other step begins" + advice, true},
-		"another version, continued":  {UndecodableOf(node(api.Running), another), newer + ". Another version wrote the record: upgrade the CLI", false},
-		"another version, new":        {UndecodableOf(node(""), another), newer + ". Another version wrote the record: upgrade the CLI", false},
-		"another version, blocked":    {UndecodableOf(node(api.Blocked), another), newer + ". The cleanup is paused" + advice, true},
-		"past":                        {UndecodablePast("worker", broken), short + ". If node worker still exists, its cleanup is paused" + advice, false},
+		"broken":                      {UndecodableOf(node(""), broken, false), short + ". The cleanup is paused" + advice, true},
+		"broken, and not yet noticed": {UndecodableOf(node(api.Running), broken, false), short + ". A running step continues, and no other step begins" + advice, true},
+		"broken, and no agent leads":  {UndecodableOf(node(api.Running), broken, true), short + ". The cleanup is paused" + advice, true},
+		"another version, continued":  {UndecodableOf(node(api.Running), another, false), newer + ". Another version wrote the record: upgrade the CLI", false},
+		"another version, new":        {UndecodableOf(node(""), another, false), newer + ". Another version wrote the record: upgrade the CLI", false},
+		"another version, blocked":    {UndecodableOf(node(api.Blocked), another, false), newer + ". The cleanup is paused" + advice, true},
+		"past":                        {UndecodablePast("worker", broken), short + ". If node worker still exists, no other step of its cleanup begins" + advice, false},
 		"deleted":                     {UndecodableOfDeletedNode(another), newer + ". If a newer version wrote the record, upgrade the CLI", false},
 		"an error of another kind":    {UndecodableOfDeletedNode(errors.New("odd")), "cannot decode the run record: odd. If a newer version wrote the record, upgrade the CLI", false},
 	} {

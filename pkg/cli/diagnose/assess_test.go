@@ -400,6 +400,9 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.node.Status.NodeInfo.BootID = "b"
 		}, "host-returned"},
 		"record-unreadable": {func(f *found) { f.run, f.unreadable = nil, undecodable }, "record-unreadable"},
+		"record-unreadable-without-a-leader": {func(f *found) {
+			f.run, f.unreadable, f.agent.Deployment.Spec.Replicas, f.agent.Leadership = nil, undecodable, ptr.To[int32](0), cluster.Leadership{}
+		}, "agent-down"},
 		"record-of-another-version": {func(f *found) {
 			f.run, f.unreadable = nil, &api.RecordError{Record: "run-ip-10-0-7-u-1", Err: &api.VersionError{Version: "nodecleanup.io/v1beta1"}}
 		}, ""},

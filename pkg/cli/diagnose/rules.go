@@ -166,7 +166,7 @@ func recordUnreadable(f *found, _ time.Time) *printer.Cause {
 	if f.unreadable == nil {
 		return nil
 	}
-	record := command.UndecodableOf(f.node, f.unreadable)
+	record := command.UndecodableOf(f.node, f.unreadable, f.absence().NoLeader)
 	if !record.Paused {
 		return nil
 	}
@@ -297,7 +297,7 @@ func deadline(f *found, now time.Time) *printer.Cause {
 // newer names the data that a newer version wrote.
 func (f *found) newer() []string {
 	if f.unreadable != nil {
-		if record := command.UndecodableOf(f.node, f.unreadable); !record.Paused {
+		if record := command.UndecodableOf(f.node, f.unreadable, f.absence().NoLeader); !record.Paused {
 			return []string{record.String()}
 		}
 	}

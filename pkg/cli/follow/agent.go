@@ -50,6 +50,9 @@ func ObserveAgent(ctx context.Context, client kubernetes.Interface, namespace st
 	}
 }
 
+// Absent reports whether no agent leads. It is false if that is not known.
+func (a *Agent) Absent() bool { return a.absent.Load() }
+
 // read changes nothing if the Lease cannot be read: whether an agent leads is not known then.
 func (a *Agent) read(ctx context.Context) {
 	leadership, err := a.lease.Read(ctx)
@@ -66,7 +69,7 @@ func (a *Agent) read(ctx context.Context) {
 // that follows them without another request. Stays names the action that only that command does, if
 // there is one.
 func (a *Agent) Next(stays, again string) string {
-	if a.absent.Load() {
+	if a.Absent() {
 		return fmt.Sprintf("No agent in namespace %s is the leader, so the cleanup waits. Find out why: kubectl nodecleanup check. %sTo follow the cleanup: %s", a.namespace, stays, again)
 	}
 	return fmt.Sprintf("The agent continues the cleanup. %sTo follow it: %s", stays, again)

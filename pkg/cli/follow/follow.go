@@ -31,6 +31,8 @@ type Snapshot struct {
 	Run *api.Run
 	// Undecodable is why the record cannot be decoded.
 	Undecodable error
+	// NoLeader: no agent is the leader.
+	NoLeader bool
 }
 
 // Follower follows one node, by its UID.
@@ -44,12 +46,14 @@ type Follower struct {
 	Bar func(text string)
 	// Now is the API server's time, for Bar.
 	Now func() time.Time
+	// Agent, if set, observes whether an agent is the leader.
+	Agent *Agent
 }
 
 // New returns a Follower that reports to the results of a command: progress bars on a
 // terminal, and lines elsewhere.
-func New(client kubernetes.Interface, namespace string, environment *command.Environment, results *command.Results, node string) Follower {
-	f := Follower{Client: client, Namespace: namespace, Say: func(line string) { results.Progress(node, line) }, Now: environment.ServerTime}
+func New(client kubernetes.Interface, namespace string, environment *command.Environment, results *command.Results, agent *Agent, node string) Follower {
+	f := Follower{Client: client, Namespace: namespace, Say: func(line string) { results.Progress(node, line) }, Now: environment.ServerTime, Agent: agent}
 	if results.Bars() {
 		f.Bar = func(text string) { results.Bar(node, text) }
 	}
@@ -72,6 +76,7 @@ func (f Follower) Until(ctx context.Context, node *corev1.Node, reached func(Sna
 		if err != nil {
 			return false, err
 		}
+		now.NoLeader = f.Agent != nil && f.Agent.Absent()
 		f.report(now, said)
 		if now.Run == nil {
 			now.Run = last.Run // A record that was pruned in the meantime has reported the outcome.
@@ -146,7 +151,7 @@ func (f Follower) report(now Snapshot, said map[string]string) {
 		}
 	}
 	if now.Undecodable != nil && now.Node != nil {
-		once("undecodable", command.UndecodableOf(now.Node, now.Undecodable).String())
+		once("undecodable", command.UndecodableOf(now.Node, now.Undecodable, now.NoLeader).String())
 	}
 	if now.Node == nil {
 		once("node", "the node is deleted")

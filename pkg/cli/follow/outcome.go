@@ -24,7 +24,7 @@ func Settled(now Snapshot, name string, answered func(*api.Run) bool) (bool, err
 		return true, outcomeOfDeleted(now.Run, name)
 	}
 	if now.Undecodable != nil {
-		record := command.UndecodableOf(now.Node, now.Undecodable)
+		record := command.UndecodableOf(now.Node, now.Undecodable, now.NoLeader)
 		if !record.Paused {
 			return false, nil
 		}

@@ -31,7 +31,8 @@ func TestSettledWithAnUndecodableRecord(t *testing.T) {
 		code int
 		says []string
 	}{
-		"broken": {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. A running step continues, and no other step begins", "kubectl nodecleanup retry n"}},
+		"broken":                     {Snapshot{Node: in(api.Running), Undecodable: broken}, false, exit.Blocked, []string{"cannot decode run record run-n-u: unexpected end of JSON input. A running step continues, and no other step begins", "kubectl nodecleanup retry n"}},
+		"broken, and no agent leads": {Snapshot{Node: in(api.Running), Undecodable: broken, NoLeader: true}, false, exit.Blocked, []string{"unexpected end of JSON input. The cleanup is paused", "kubectl nodecleanup retry n"}},
 		// An earlier state of the record is not an outcome.
 		"broken after it failed":        {Snapshot{Node: in(api.Failed), Run: &api.Run{State: api.Failed}, Undecodable: broken}, false, exit.Blocked, []string{"cannot decode"}},
 		"another version, the agent is": {Snapshot{Node: in(api.Running), Undecodable: another}, false, exit.OK, nil},

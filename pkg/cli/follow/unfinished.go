@@ -15,7 +15,7 @@ func unfinished(name string, last Snapshot, code int, why string) *exit.Error {
 	where, next := "no agent has started it", ""
 	switch {
 	case last.Undecodable != nil && last.Node != nil:
-		record := command.UndecodableOf(last.Node, last.Undecodable)
+		record := command.UndecodableOf(last.Node, last.Undecodable, last.NoLeader)
 		where, next = record.What, record.Next
 	case last.Run != nil:
 		where = strings.TrimSuffix("it is "+string(last.Run.State)+": "+last.Run.Message, ": ")

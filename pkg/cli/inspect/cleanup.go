@@ -53,7 +53,7 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error, absence Absen
 	}
 	row.Stuck = row.State == string(api.Blocked) || row.State == string(api.Failed)
 	if unreadable != nil {
-		record := command.UndecodableOf(node, unreadable)
+		record := command.UndecodableOf(node, unreadable, absence.NoLeader)
 		if !record.Paused {
 			row.Reason = strings.TrimPrefix(absence.Qualify(api.State(row.State), row.Reason)+"; "+record.String(), "; ")
 			return row

@@ -115,3 +115,12 @@ func TestStepThatNeedsAnOperator(t *testing.T) {
 		}
 	}
 }
+
+func TestUndecodableRecordWithoutALeader(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker", Finalizers: []string{api.Finalizer}}}
+	node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Running, "c", metav1.Now())}
+	row := CleanupRow(node, nil, errors.New("odd"), Absence{NoLeader: true})
+	if row.State != "Blocked" || !row.Stuck || !strings.HasPrefix(row.Reason, "cannot decode the run record: odd. The cleanup is paused. ") {
+		t.Errorf("%+v", row)
+	}
+}

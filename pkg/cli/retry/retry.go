@@ -92,7 +92,7 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 		results.Done("node/%s retry requested", node.Name)
-		if condition := api.CleanupConditionOf(node); condition != nil && condition.Reason == string(api.Running) {
+		if stepRuns(node, agent.Absent()) {
 			results.Progress(node.Name, "A step is running. The retry begins when its attempt ends.")
 		}
 		return nil
@@ -109,10 +109,16 @@ func (o *Options) Run(ctx context.Context) error {
 	return results.Err()
 }
 
+// stepRuns reports whether a step of the cleanup runs. After the agent stopped, the condition still says so.
+func stepRuns(node *corev1.Node, noLeader bool) bool {
+	condition := api.CleanupConditionOf(node)
+	return condition != nil && condition.Reason == string(api.Running) && !noLeader
+}
+
 // follow follows the cleanups to their end.
 func (o *Options) follow(ctx context.Context, client kubernetes.Interface, namespace string, results *command.Results, agent *follow.Agent, nodes []*corev1.Node, stamp string) {
 	follow.Each(results, nodes, func(node *corev1.Node) error {
-		follower := follow.New(client, namespace, o.Environment, results, node.Name)
+		follower := follow.New(client, namespace, o.Environment, results, agent, node.Name)
 		return follower.Until(ctx, node, func(now follow.Snapshot) (bool, error) {
 			if now.Node != nil && now.Undecodable != nil {
 				return false, nil // The agent begins another record because of this request.

@@ -37,7 +37,7 @@ func TestEveryCommandReportsAnUndecodableRecord(t *testing.T) {
 		t.Errorf("nodes list: %+v", list.Nodes)
 	}
 	const deleted = `cannot decode run record run-gone-0f0f0f0f: version "nodecleanup.io/v9" is not nodecleanup.io/v1alpha1`
-	past := "Note: cannot decode run record " + record + ": unexpected end of JSON input. If node worker still exists, its cleanup is paused. " + next
+	past := "Note: cannot decode run record " + record + ": unexpected end of JSON input. If node worker still exists, no other step of its cleanup begins. " + next
 	wantText(t, must(t, "history").out, past, "Note: "+deleted)
 	one := must(t, "history", "worker").out
 	wantText(t, one, past)
