@@ -152,7 +152,7 @@ func (o *Options) plan(ctx context.Context, client kubernetes.Interface, namespa
 	if len(nodes) == 0 {
 		return nil, nil
 	}
-	previewer, err := preview.Load(ctx, client, namespace)
+	previewer, err := preview.Load(ctx, client, namespace, o.ServerTime)
 	if err != nil {
 		return nil, err
 	}

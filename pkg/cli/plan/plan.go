@@ -85,7 +85,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	previewer, err := preview.Load(ctx, clients.Typed, namespace)
+	previewer, err := preview.Load(ctx, clients.Typed, namespace, o.ServerTime)
 	if err != nil {
 		return err
 	}

@@ -52,8 +52,8 @@ type Previewer struct {
 	schedulableErr error
 }
 
-// Load reads the config on the cluster and the past runs.
-func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*Previewer, error) {
+// Load reads the config on the cluster and the past runs. Now is the API server's time.
+func Load(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (*Previewer, error) {
 	catalog := ReadCatalog(ctx, client, namespace, plugins.All(plugins.Dependencies{
 		Kubernetes: client,
 		HTTP:       &http.Client{Transport: httpclient.Offline{}},
@@ -63,7 +63,7 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 	}))
 	settings, err := catalog.Config(ctx, client, namespace)
 	if err != nil {
-		return nil, err
+		return nil, untilFixed(ctx, client, namespace, now, err)
 	}
 	p := &Previewer{client: client, namespace: namespace, config: settings, summaries: map[string]string{}, took: map[string][]time.Duration{}}
 	for _, descriptor := range catalog.Plugins {
@@ -73,6 +73,21 @@ func Load(ctx context.Context, client kubernetes.Interface, namespace string) (*
 		p.notes = append(p.notes, catalog.Note)
 	}
 	return p, p.lookBack(ctx)
+}
+
+// untilFixed adds to the error of an invalid config that the agent uses the last valid one. Only a leader does: an
+// agent does not start with an invalid config.
+func untilFixed(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time, err error) error {
+	var faults config.Errors
+	var invalid *exit.Error
+	if !errors.As(err, &faults) || !errors.As(err, &invalid) {
+		return err
+	}
+	lease := cluster.LeaseReader{Client: client.CoordinationV1(), Namespace: namespace, Now: now}
+	if leadership, unread := lease.Read(ctx); unread == nil && leadership.HasLeader { // Without the right to read it, it is not known.
+		invalid.Next += " Until then, the agent uses the last valid config."
+	}
+	return err
 }
 
 // Settings returns the config by which the Previewer plans.
@@ -115,11 +130,10 @@ func (c Catalog) Config(ctx context.Context, client kubernetes.Interface, namesp
 	}
 	settings, err := c.Parse([]byte(configMap.Data[api.ConfigKey]))
 	if err != nil {
-		next := "Fix the lines above: kubectl nodecleanup config edit."
-		if c.Note == "" {
-			next += " Until then, the agent uses the last valid config."
+		return nil, &exit.Error{
+			Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, Indented{err}),
+			Next: "Fix the lines above: kubectl nodecleanup config edit.",
 		}
-		return nil, &exit.Error{Code: exit.Failure, Err: fmt.Errorf("checking the config in configmap %s/%s:%w", namespace, api.ConfigName, Indented{err}), Next: next}
 	}
 	return settings, nil
 }
