@@ -92,6 +92,8 @@ func guard(ctx context.Context, s *subject) result {
 		return failed(status.Guard.Problem, s.logs(status, "--tail=-1 | grep -i certificate"))
 	case guard.Health == printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
+	case guard.Health == printer.Degraded:
+		return warn(guard.Problem, rights.Regrant(ctx, s.client, s.namespace, status.Agent))
 	case guard.NoAnswer != "":
 		remedy := guard.Remedy
 		if remedy == "" && lacksOwnRights(status) {
@@ -105,10 +107,11 @@ func guard(ctx context.Context, s *subject) result {
 	return s.probeGuard(ctx, status)
 }
 
-// blind returns which rights to read nodes the agent lacks, empty if it lacks none or that is not known.
+// blind returns the right to read a node if the agent lacks it: the guard reads the node first. It is empty if the
+// agent has it or that is not known.
 func (s *subject) blind() string {
 	unread := slices.DeleteFunc(slices.Clone(s.lacks), func(right rights.Right) bool {
-		return right.Group != "" || right.Resource != "nodes" || !slices.Contains([]string{"get", "list", "watch"}, right.Verb)
+		return right.Group != "" || right.Resource != "nodes" || right.Verb != "get"
 	})
 	if len(unread) == 0 {
 		return ""

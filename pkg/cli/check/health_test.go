@@ -102,6 +102,9 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			powerless(s)
 		}, printer.Pass, "valid 48d"},
 		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent lacks rights and cannot evaluate a deletion, so deletions are not guarded (failurePolicy Ignore)"},
+		"guard, no rights in the namespace": {bind(t, guard), func(s *printer.Status) {
+			s.Guard.Health, s.Guard.Problem = printer.Degraded, "the agent lacks rights for configmap nodecleanup-guard"
+		}, printer.Warning, "the agent lacks rights for configmap nodecleanup-guard"},
 		"plugins, no rights": {bind(t, plugins), powerless, printer.Skip, "ClusterRoleBinding nodecleanup-agent does not exist, so plugins are not checked"},
 		"cleanups, no rights": {bind(t, cleanups), func(s *printer.Status) {
 			powerless(s)

@@ -181,6 +181,9 @@ func TestStatusGolden(t *testing.T) {
 			s.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 			s.leave("ip-10-0-7", 20*time.Second, "", "")
 		}, false},
+		"no-rights-in-the-namespace": {func(s *Snapshot) {
+			s.MissingGrants = []string{"RoleBinding nodecleanup-system/nodecleanup-agent does not exist"}
+		}, false},
 		"no-rights-of-the-steps": {func(s *Snapshot) {
 			s.MissingGrants = []string{"ClusterRole nodecleanup-agent-steps does not exist"}
 			rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}}}

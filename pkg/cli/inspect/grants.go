@@ -77,6 +77,14 @@ func LacksOwnRights(missingGrants []string) bool {
 	return slices.ContainsFunc(missingGrants, func(missing string) bool { return !strings.Contains(missing, " "+api.AgentSteps+" ") })
 }
 
+// cannotReadNodes reports whether the role or binding is missing that lets the agent read Nodes. The delete guard
+// evaluates no deletion then.
+func cannotReadNodes(missingGrants []string) bool {
+	return slices.ContainsFunc(missingGrants, func(missing string) bool {
+		return strings.HasPrefix(missing, "ClusterRole "+api.Agent+" ") || strings.HasPrefix(missing, "ClusterRoleBinding "+api.Agent+" ")
+	})
+}
+
 // faultOf returns why a binding with these subjects grants the agent nothing, empty if it does.
 func faultOf(subjects []rbacv1.Subject, namespace string) string {
 	if slices.ContainsFunc(subjects, func(subject rbacv1.Subject) bool {

@@ -182,6 +182,10 @@ func Blind(failurePolicy string) string {
 	return "the agent lacks rights and cannot evaluate a deletion, so " + Unguarded(failurePolicy)
 }
 
+// partlyBlind is what follows for the delete guard if the agent may read Nodes, but not the ConfigMap in which its
+// replicas count deletions.
+const partlyBlind = "the agent lacks rights for configmap " + api.GuardName + ", which lastSchedulable and maxTerminating need; the guard evaluates the other rules"
+
 // assessAnswer marks the webhooks that no agent answers. With the policy inside the API server, new nodes
 // are protected all the same.
 func assessAnswer(view *printer.Status, s *Snapshot) {
@@ -193,8 +197,11 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 		// The agent's own problem and remedy say why.
 	case s.Unreached != nil:
 		why, remedy = ": "+s.Unreached.Problem, s.Unreached.Remedy
-	case LacksOwnRights(s.MissingGrants) && works(guard.Health):
+	case cannotReadNodes(s.MissingGrants) && works(guard.Health):
 		guard.Health, guard.NoAnswer = printer.Broken, Blind(guard.FailurePolicy)
+		return
+	case LacksOwnRights(s.MissingGrants) && works(guard.Health):
+		guard.Health, guard.Problem = printer.Degraded, partlyBlind
 		return
 	default:
 		return
