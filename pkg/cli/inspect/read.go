@@ -48,6 +48,8 @@ type Snapshot struct {
 	Stall *cluster.Stall
 	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
 	ConfigFault string
+	// NoConfig: ConfigFault is that there is no config.
+	NoConfig bool
 	Leadership  cluster.Leadership
 	Status      *api.AgentStatus
 	Webhook     *admissionv1.MutatingWebhookConfiguration
@@ -168,7 +170,7 @@ func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interf
 		s.ConfigFault = faults.Error()
 	case apierrors.IsForbidden(err):
 	case errors.As(err, &missing):
-		s.ConfigFault = missing.Error()
+		s.ConfigFault, s.NoConfig = missing.Error(), errors.Is(err, preview.ErrNoConfig)
 	default:
 		return err
 	}

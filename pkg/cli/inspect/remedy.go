@@ -126,6 +126,8 @@ func helmUpgradeOf[T any, P interface {
 // stallRemedy is StallRemedy with what the snapshot shows.
 func stallRemedy(s *Snapshot, agent printer.Agent) string {
 	switch {
+	case s.Stall.Crashed && s.NoConfig:
+		return preview.RestoreConfig
 	case s.Stall.Crashed && s.ConfigFault != "":
 		return editConfig
 	case s.Stall.Image:
