@@ -101,7 +101,7 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			policyAlone(s)
 			powerless(s)
 		}, printer.Pass, "valid 48d"},
-		"guard, no rights":   {bind(t, guard), powerless, printer.Error, "the agent lacks rights and cannot evaluate a deletion, so deletions are not guarded (failurePolicy Ignore)"},
+		"guard, no rights": {bind(t, guard), powerless, printer.Error, "the agent lacks rights and cannot evaluate a deletion, so deletions are not guarded (failurePolicy Ignore)"},
 		"guard, no rights in the namespace": {bind(t, guard), func(s *printer.Status) {
 			s.Guard.Health, s.Guard.Problem = printer.Degraded, "the agent lacks rights for configmap nodecleanup-guard"
 		}, printer.Warning, "the agent lacks rights for configmap nodecleanup-guard"},

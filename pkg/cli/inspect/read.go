@@ -49,12 +49,12 @@ type Snapshot struct {
 	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
 	ConfigFault string
 	// NoConfig: ConfigFault is that there is no config.
-	NoConfig bool
-	Leadership  cluster.Leadership
-	Status      *api.AgentStatus
-	Webhook     *admissionv1.MutatingWebhookConfiguration
-	Policy      *admissionv1.MutatingAdmissionPolicy
-	Guard       *admissionv1.ValidatingWebhookConfiguration
+	NoConfig   bool
+	Leadership cluster.Leadership
+	Status     *api.AgentStatus
+	Webhook    *admissionv1.MutatingWebhookConfiguration
+	Policy     *admissionv1.MutatingAdmissionPolicy
+	Guard      *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
 	// Unreached is why the API server reaches no agent, nil if it does or that is not known.
