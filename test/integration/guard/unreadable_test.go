@@ -76,7 +76,7 @@ func TestReadErrorAllowsWithAWarning(t *testing.T) {
 	client := shared.RESTConfig()
 	client.WarningHandler = heard
 	f.allowed(f.delete(kubernetes.NewForConfigOrDie(client), node), node)
-	if !strings.Contains(heard.all(), "node worker: cannot evaluate guard.criticalPods: listing the pods of the node: pods is forbidden") ||
+	if !strings.Contains(heard.all(), "node worker: cannot evaluate guard.criticalPods: the agent lacks rights: list pods") ||
 		!strings.Contains(heard.all(), "allowed because guard.onReadError=allow") {
 		t.Errorf("the warnings are %q", heard.all())
 	}
@@ -89,7 +89,7 @@ func TestReadErrorDeniesIfConfigured(t *testing.T) {
 	f := setUp(t, "guard: {criticalPods: [{namespaces: [default]}], onReadError: refuse}\n")
 	node := f.node("worker")
 	f.forbid("pods")
-	f.refused(f.delete(f.admin, node), node, "cannot evaluate guard.criticalPods: listing the pods of the node: pods is forbidden", "retry; denied because guard.onReadError=refuse")
+	f.refused(f.delete(f.admin, node), node, "cannot evaluate guard.criticalPods: the agent lacks rights: list pods", "retry; denied because guard.onReadError=refuse")
 }
 
 // network drops the packets of connections without closing them, as a firewall does.
