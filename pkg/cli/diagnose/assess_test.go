@@ -282,6 +282,14 @@ func TestEveryCauseGolden(t *testing.T) {
 				Cause: cleanup.BlockedByWebhook, Message: "failed calling webhook evictions.example.com", Remedy: "fix the service behind admission webhook evictions.example.com",
 			}}}
 		}, "eviction-denied"},
+		"eviction-not-allowed-beside-a-budget": {func(f *found) {
+			draining(f)
+			f.run.Steps[0].State, f.run.Steps[0].LastError = api.StepRetrying, "not draining node ip-10-0-7, some pods must not be evicted"
+			f.pods, f.budgets = []corev1.Pod{pod("cart-0", healthy)}, []policyv1.PodDisruptionBudget{budget(1, 1)}
+			f.forbidden = []forbidden{{config.Step{Name: "drain"}, cleanup.Effect{Action: cleanup.Evict, Object: cleanup.Object{Kind: cleanup.KindPod, Namespace: "shop", Name: "alone"}, Blocked: &cleanup.Blocker{
+				Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "it has no controller that would create it again (option allowUnmanaged)",
+			}}}}
+		}, "eviction-not-allowed"},
 		"step-rights-missing": {func(f *found) {
 			f.rights = &rights.Report{
 				Lacks: []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "delete", Resource: "pods"}}}}, Command: "kubectl nodecleanup install --wait",

@@ -52,8 +52,10 @@ type found struct {
 	pending []corev1.Pod
 	// denied are the evictions that the API server would reject now although no readable budget
 	// explains it.
-	denied  []cleanup.Effect
-	volumes []string
+	denied []cleanup.Effect
+	// forbidden are the Pods that the options of a step neither evict nor leave, so that it evicts none.
+	forbidden []forbidden
+	volumes   []string
 	// refused is why the config on the cluster is bad.
 	refused error
 	// noConfig: there is no config on the cluster.
@@ -239,12 +241,13 @@ func (f *found) readBudgets(ctx context.Context, client kubernetes.Interface) er
 	return nil
 }
 
-// tryEvictions sends dry-run evictions, which an admission webhook or policy can deny. It skips
-// Pods that a known budget blocks, because the budget is the cause.
+// tryEvictions sends dry-run evictions, which an admission webhook or policy can deny. If a known budget blocks,
+// the budget is the cause, and only Pods that the options forbid to evict count.
 func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) error {
-	if !f.held() || !f.waitsFor(api.DrainPlugin) || budget(f, time.Time{}) != nil {
+	if !f.held() || !f.waitsFor(api.DrainPlugin) {
 		return nil
 	}
+	budgeted := budget(f, time.Time{}) != nil
 	for _, step := range f.planned {
 		previewer, can := step.Bound.(cleanup.Previewer)
 		if step.Plugin != api.DrainPlugin || !can || !f.ahead(step.Name) {
@@ -258,12 +261,16 @@ func (f *found) tryEvictions(ctx context.Context, client kubernetes.Interface) e
 			return err
 		}
 		for _, effect := range effects {
-			if effect.Action == cleanup.Evict && effect.Blocked != nil && effect.Blocked.Cause != cleanup.BlockedByOption && effect.Blocked.Cause != cleanup.BlockedByController {
+			switch {
+			case effect.Action != cleanup.Evict || effect.Blocked == nil || effect.Blocked.Cause == cleanup.BlockedByController:
+			case effect.Blocked.Cause == cleanup.BlockedByOption:
+				f.forbidden = append(f.forbidden, forbidden{step, effect})
+			case !budgeted:
 				f.denied = append(f.denied, effect)
 			}
 		}
 		for _, effect := range effects {
-			if effect.Unchecked != "" {
+			if effect.Unchecked != "" && !budgeted {
 				return errors.New(effect.Unchecked)
 			}
 		}

@@ -9,6 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -56,6 +59,31 @@ func denied(f *found, _ time.Time) *printer.Cause {
 		options = appendRemedy(options, effect.Blocked.Remedy)
 	}
 	return cause("eviction-denied", fmt.Sprintf("%s cannot be evicted now: %s", api.Count(len(held), "pod"), few(held)), append(options, bypass(f))...)
+}
+
+// forbidden is a Pod that an option of the step forbids to evict.
+type forbidden struct {
+	step   config.Step
+	effect cleanup.Effect
+}
+
+// refused names the Pods because of which the drain evicts none, with the fix that plan prints.
+func refused(f *found, _ time.Time) *printer.Cause {
+	if len(f.forbidden) == 0 {
+		return nil
+	}
+	var held, options []string
+	for _, one := range f.forbidden {
+		held = append(held, fmt.Sprintf("%s (%s)", one.effect.Object, one.effect.Blocked.Message))
+		options = appendRemedy(options, preview.Remedy(one.step, one.effect.Object, *one.effect.Blocked))
+	}
+	return cause("eviction-not-allowed", fmt.Sprintf("step %s evicts no pod, because its options do not allow the eviction of %s: %s", f.forbidden[0].step.Name, api.Count(len(held), "pod"), few(held)),
+		append(options, bypass(f))...)
+}
+
+// refuses reports whether the rule refused explains why the step fails.
+func (f *found) refuses(step string) bool {
+	return slices.ContainsFunc(f.forbidden, func(one forbidden) bool { return one.step.Name == step })
 }
 
 // appendRemedy adds each alternative of a remedy, of the first few remedies.

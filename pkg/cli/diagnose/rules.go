@@ -22,7 +22,7 @@ import (
 // step. A rule returns nil if it does not apply.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, rightsMissing, paused, configRefused, nodeInvalid, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, blocked, putBack, budget, denied, terminating, stepRightsMissing, failing, deadline, volumes,
+	hostReturned, secretMissing, blocked, putBack, refused, budget, denied, terminating, stepRightsMissing, failing, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {
@@ -218,6 +218,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 	for _, step := range f.run.Steps {
 		switch {
 		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
+		case step.State == api.StepRetrying && f.refuses(step.Name): // And here the rule refused.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
 				append(append(orWait(f.address(step.Name, step.LastError)), testOf(step)...), retry(f), bypass(f))...)

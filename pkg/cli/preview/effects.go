@@ -104,14 +104,14 @@ func blockers(step config.Step, effects []cleanup.Effect) []printer.Blocker {
 			continue
 		}
 		found = append(found, printer.Blocker{
-			What: effect.Object.String(), Reason: effect.Blocked.Message, Remedy: remedy(step, effect.Object, *effect.Blocked),
+			What: effect.Object.String(), Reason: effect.Blocked.Message, Remedy: Remedy(step, effect.Object, *effect.Blocked),
 		})
 	}
 	return found
 }
 
-// remedy returns the next step for a blocked effect, empty if only the message describes one.
-func remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) string {
+// Remedy returns the next step for a blocked effect, empty if only the message describes one.
+func Remedy(step config.Step, object cleanup.Object, blocked cleanup.Blocker) string {
 	if blocked.Remedy != "" {
 		return blocked.Remedy
 	}

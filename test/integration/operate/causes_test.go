@@ -77,3 +77,18 @@ func (f *fixture) dropWebhook(name string) {
 		f.Error(err)
 	}
 }
+
+// The drain evicts no Pod while one has no controller, so the budget alone is not the cause.
+func TestPodThatTheDrainMustNotEvictIsNamedBesideABudget(t *testing.T) {
+	f := setUp(t, "steps: [{name: drain, plugin: drain}]\n")
+	f.start()
+	f.node("worker", nil)
+	f.pod("cart-0", "worker", app("cart"))
+	f.budget("cart", 1)
+	f.pod("alone", "worker", func(pod *corev1.Pod) { pod.OwnerReferences = nil })
+	f.delete("worker")
+	f.awaitState("worker", api.Waiting)
+	f.eventuallyDiagnoses("worker", "eviction-not-allowed")
+	f.run("diagnose", "worker").exits(exit.Unhealthy).says("default/alone (it has no controller", "delete it yourself, or set allowUnmanaged: true in the options of step drain", "default/cart-0 (budget cart allows 0 disruptions")
+	f.wantsNoWrites("diagnose", "worker")
+}
