@@ -93,7 +93,7 @@ func (a *API) Call(ctx context.Context, method, path string, document, answer an
 	case err != nil:
 		return fmt.Errorf("%s: reading the answer: %w", where, Conceal(err, len(hidden) > 0))
 	case response.StatusCode/100 != 2:
-		status := &StatusError{System: a.System, Code: response.StatusCode, Message: Redact(a.message(data), hidden)}
+		status := &StatusError{System: a.System, Code: response.StatusCode, Message: Redact(a.message(conceal(data, hidden)), hidden)}
 		return fmt.Errorf("%s: %w", where, Classify(status, response))
 	case a.Inspect != nil && a.Inspect(response.Header) != nil:
 		return fmt.Errorf("%s: %w", where, a.Inspect(response.Header))
@@ -156,6 +156,16 @@ func encode(document any) (body io.Reader, contentType string, err error) {
 	}
 	data, err := json.Marshal(document)
 	return bytes.NewReader(data), "application/json", err
+}
+
+// conceal removes the secrets from an answer. It comes before the answer is cut: a part of a secret could not be found.
+func conceal(answer []byte, secrets []string) []byte {
+	for _, secret := range secrets {
+		if secret != "" {
+			answer = bytes.ReplaceAll(answer, []byte(secret), []byte("[secret]"))
+		}
+	}
+	return answer
 }
 
 func (a *API) message(answer []byte) string {

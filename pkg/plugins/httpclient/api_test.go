@@ -112,3 +112,16 @@ func TestAMessageIsCut(t *testing.T) {
 		t.Errorf("a message of %d bytes", len(status.Message))
 	}
 }
+
+// The excerpt of the answer ends in the middle of the secret.
+func TestNoPartOfASecretIsShown(t *testing.T) {
+	for padding := MaxExcerpt - len(canary); padding <= MaxExcerpt; padding++ {
+		a := api(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, strings.Repeat("-", padding)+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		})
+		if err := a.Call(t.Context(), http.MethodGet, "v1", nil, nil); err == nil || strings.Contains(err.Error(), canary[:2]) {
+			t.Fatalf("after %d characters: %v", padding, err)
+		}
+	}
+}
