@@ -48,6 +48,6 @@ func (r *reconciler) checkHost(ctx context.Context, c *cleanup) result {
 // publishBlocked shows a Node as Blocked although the steps in its record are done.
 func (r *reconciler) publishBlocked(ctx context.Context, c *cleanup, message string) error {
 	r.note(c.record)
-	r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
+	r.states.update(c.node.UID, (*nodeState).hold)
 	return c.show(ctx, api.Blocked, message)
 }

@@ -607,6 +607,43 @@ func TestFailedReleaseIsReported(t *testing.T) {
 	b.wantNoEvent()
 }
 
+// A Node that is not released counts as Blocked also after its record was read again, for example
+// because another client changed the Node.
+func TestUnreleasedNodeStaysBlocked(t *testing.T) {
+	for name, hold := range map[string]func(*bench, *cleanup) error{
+		"the release failed": func(b *bench, c *cleanup) error { return b.publishUnreleased(t.Context(), c, errors.New("boom")) },
+		"the run failed twice": func(b *bench, c *cleanup) error {
+			b.onInterrupted(t.Context(), c, errors.New("boom"))
+			b.onInterrupted(t.Context(), c, errors.New("boom"))
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := deletedNode(nil)
+			b := newTest(t, node)
+			c := b.loaded(node, &api.Run{Node: "worker", NodeUID: "uid", PlanHash: "p", State: api.Succeeded})
+			if err := b.save(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			if err := hold(b, c); err != nil {
+				t.Fatal(err)
+			}
+			again := b.cleanup(node)
+			if done := b.load(t.Context(), again); done.err != nil || again.record.State != api.Succeeded {
+				t.Fatalf("the result is %+v, the record %+v", done, again.record)
+			}
+			if unfinished := b.stats().Unfinished; unfinished[api.Blocked] != 1 {
+				t.Errorf("the metrics count %v", unfinished)
+			}
+			b.startRun(t.Context(), again)
+			b.states.runs.Wait()
+			if b.states.get("uid").held {
+				t.Error("the next run does not end it")
+			}
+		})
+	}
+}
+
 func TestOnInterrupted(t *testing.T) {
 	for name, test := range map[string]struct {
 		err     error

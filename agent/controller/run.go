@@ -30,6 +30,7 @@ func (r *reconciler) startRun(ctx context.Context, c *cleanup) result {
 	c.slot = false
 	run := *c
 	run.began = r.Clock.Now()
+	r.states.update(c.node.UID, func(s *nodeState) { s.held = false })
 	r.states.start(ctx, c.node.UID, func(runs context.Context) { r.execute(runs, ctx, &run) }, func() {
 		r.queue.Add(run.node.Name)
 		r.wakeNext()
@@ -187,7 +188,7 @@ func (r *reconciler) backOff(ctx context.Context, c *cleanup, err error) {
 	})
 	publish := c.report.Flush
 	if failures > 1 {
-		r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
+		r.states.update(c.node.UID, (*nodeState).hold)
 		message := fmt.Sprintf("cleanup interrupted, retrying: %v", err)
 		publish = func(ctx context.Context) error { return c.report.State(ctx, api.Blocked, message) }
 	}

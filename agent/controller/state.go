@@ -22,6 +22,9 @@ type nodeState struct {
 	state    api.State
 	began    time.Time
 	complete bool
+	// held: the Node was shown as Blocked although its record says otherwise. It stays so until the
+	// next run.
+	held bool
 
 	// active: a slot is taken, for a reconcile or for a run. cancel ends that run.
 	active bool

@@ -53,5 +53,11 @@ func (s nodeState) summary(node *nodecache.Node) (state api.State, began time.Ti
 func (r *reconciler) note(run *api.Run) {
 	r.states.update(run.NodeUID, func(s *nodeState) {
 		s.state, s.began, s.complete = run.State, run.StartedAt.Time, run.State == api.Succeeded && run.DeletionRequestedAt != nil
+		if s.held {
+			s.state = api.Blocked
+		}
 	})
 }
+
+// hold counts the Node as Blocked until its next run, whatever its record says.
+func (s *nodeState) hold() { s.state, s.held = api.Blocked, true }
