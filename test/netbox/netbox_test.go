@@ -1,7 +1,6 @@
 package netbox
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -20,16 +19,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
 // options returns the options of a step, as JSON, with further ones.
 func (n *netBox) options(t *testing.T, further map[string]any) string {
 	all := map[string]any{"url": n.server.URL, "token": map[string]any{"secretKeyRef": map[string]string{"name": "netbox", "key": "token"}}}
@@ -45,7 +34,7 @@ func (n *netBox) options(t *testing.T, further map[string]any) string {
 
 func (n *netBox) bind(t *testing.T, further map[string]any) cleanup.Plugin {
 	t.Helper()
-	plugin, faults := netbox.Descriptor(n.server.Client(), secrets{"token": tokenV1}).Bind([]byte(n.options(t, further)))
+	plugin, faults := netbox.Descriptor(n.server.Client(), plugintest.Secrets{"token": tokenV1}).Bind([]byte(n.options(t, further)))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -185,7 +174,7 @@ func TestARepeatLeavesTheNextRecordOfThatName(t *testing.T) {
 func TestTokens(t *testing.T) {
 	for _, token := range []string{tokenV1, tokenV2 + "\n"} {
 		n := newNetBox(t)
-		plugin, faults := netbox.Descriptor(n.server.Client(), secrets{"token": token}).Bind([]byte(n.options(t, nil)))
+		plugin, faults := netbox.Descriptor(n.server.Client(), plugintest.Secrets{"token": token}).Bind([]byte(n.options(t, nil)))
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}
@@ -264,7 +253,7 @@ func TestPreview(t *testing.T) {
 func TestConformance(t *testing.T) {
 	for _, action := range []string{"SetStatus", "Delete"} {
 		t.Run(action, func(t *testing.T) {
-			n, values := newNetBox(t), secrets{"token": tokenV2}
+			n, values := newNetBox(t), plugintest.Secrets{"token": tokenV2}
 			plugintest.Run(t, plugintest.Suite{
 				Descriptor: netbox.Descriptor(n.server.Client(), values),
 				Options:    n.options(t, map[string]any{"action": action}),

@@ -2,7 +2,6 @@ package alertmanager
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,23 +22,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
 const (
 	byToken    = `"token":{"secretKeyRef":{"name":"alertmanager","key":"token"}}`
 	byPassword = `"username":"ops","password":{"secretKeyRef":{"name":"alertmanager","key":"password"}}`
 )
 
-func stored() secrets {
-	return secrets{"token": "canary-token", "password": "canary-password"}
+func stored() plugintest.Secrets {
+	return plugintest.Secrets{"token": "canary-token", "password": "canary-password"}
 }
 
 func bind(t *testing.T, now clock.PassiveClock, root, options string) *plugin {

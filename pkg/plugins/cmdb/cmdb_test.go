@@ -1,7 +1,6 @@
 package cmdb
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,12 +22,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
-
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	return s[key.Key], nil
-}
 
 const authorization = "Bearer canary-77aa"
 
@@ -144,7 +137,7 @@ func (i *inventory) options(path, method, further string) string {
 
 func bind(t *testing.T, i *inventory, options string) cleanup.Plugin {
 	t.Helper()
-	plugin, faults := Descriptor(i.server.Client(), secrets{"authorization": authorization + "\n"}).Bind([]byte(options))
+	plugin, faults := Descriptor(i.server.Client(), plugintest.Secrets{"authorization": authorization + "\n"}).Bind([]byte(options))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -265,7 +258,7 @@ func TestALabelStaysOneValueOfThePath(t *testing.T) {
 		return http.DefaultTransport.RoundTrip(r)
 	})}
 	options := strings.Replace(i.options("items?name=w1&rack=${node.labels['rack']}", "DELETE", ""), "items/{id}", "items/{id}?rack=${node.labels['rack']}", 1)
-	plugin, faults := Descriptor(client, secrets{"authorization": authorization}).Bind([]byte(options))
+	plugin, faults := Descriptor(client, plugintest.Secrets{"authorization": authorization}).Bind([]byte(options))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -360,7 +353,7 @@ func TestStrangeAnswers(t *testing.T) {
 func TestConformance(t *testing.T) {
 	for _, method := range []string{"PATCH", "DELETE"} {
 		t.Run(method, func(t *testing.T) {
-			i, values := newInventory(t), secrets{"authorization": authorization}
+			i, values := newInventory(t), plugintest.Secrets{"authorization": authorization}
 			count := 0
 			wrong := func(t *testing.T) {
 				values["authorization"] = "Bearer canary-wrong"

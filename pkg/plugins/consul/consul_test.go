@@ -1,7 +1,6 @@
 package consul
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,12 +20,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	return s[key.Key], nil
-}
-
 // instant is a clock whose timers end at once.
 type instant struct{ clock.RealClock }
 
@@ -38,7 +31,7 @@ func (c *cluster) options(further string) string {
 
 func (c *cluster) bind(t *testing.T, further string) cleanup.Plugin {
 	t.Helper()
-	plugin, faults := Descriptor(c.server.Client(), secrets{"token": token}, instant{}).Bind([]byte(c.options(further)))
+	plugin, faults := Descriptor(c.server.Client(), plugintest.Secrets{"token": token}, instant{}).Bind([]byte(c.options(further)))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -211,7 +204,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	c, values := newCluster(t), secrets{"token": token}
+	c, values := newCluster(t), plugintest.Secrets{"token": token}
 	count := 0
 	plugintest.Run(t, plugintest.Suite{
 		Descriptor: Descriptor(c.server.Client(), values, clock.RealClock{}),
@@ -255,7 +248,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func wrongToken(t *testing.T, values secrets) {
+func wrongToken(t *testing.T, values plugintest.Secrets) {
 	values["token"] = "canary-wrong"
 	t.Cleanup(func() { values["token"] = token })
 }

@@ -21,17 +21,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
+func stored() plugintest.Secrets {
+	return plugintest.Secrets{"username": username, "password": password + "\n"}
 }
-
-func stored() secrets { return secrets{"username": username, "password": password + "\n"} }
 
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)

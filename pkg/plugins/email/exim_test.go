@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // eximConfig makes Exim a submission server: TLS, then authentication, then mails from example.com to example.com. It
@@ -269,7 +270,7 @@ func TestARealServerAcceptsTheMails(t *testing.T) {
 
 func TestARealServerRefuses(t *testing.T) {
 	e := startExim(t, "PLAIN", nil)
-	wrong, faults := Descriptor(dial, secrets{"username": username, "password": "canary-no"}).Bind([]byte(e.optionsFor(nil)))
+	wrong, faults := Descriptor(dial, plugintest.Secrets{"username": username, "password": "canary-no"}).Bind([]byte(e.optionsFor(nil)))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

@@ -2,7 +2,6 @@ package grafana
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,23 +19,13 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
 func (s *server) options(more string) string {
 	return fmt.Sprintf(`{"url":%q,"token":{"secretKeyRef":{"name":"grafana","key":"token"}}%s}`, s.URL, more)
 }
 
 func (s *server) bind(t *testing.T, more string) cleanup.Plugin {
 	t.Helper()
-	plugin, faults := Descriptor(s.Client(), secrets{"token": token}).Bind([]byte(s.options(more)))
+	plugin, faults := Descriptor(s.Client(), plugintest.Secrets{"token": token}).Bind([]byte(s.options(more)))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -321,7 +310,7 @@ func TestOptions(t *testing.T) {
 func TestConformance(t *testing.T) {
 	for name, more := range map[string]string{"begin": "", "end": ending} {
 		t.Run(name, func(t *testing.T) {
-			s, values := newServer(t), secrets{"token": token}
+			s, values := newServer(t), plugintest.Secrets{"token": token}
 			plugintest.Run(t, plugintest.Suite{
 				Descriptor: Descriptor(s.Client(), values),
 				Options:    s.options(more),

@@ -40,7 +40,7 @@ func TestConformance(t *testing.T) {
 		status.Store(int32(code))
 		t.Cleanup(func() { status.Store(0) })
 	}
-	stored := secrets{"s/url": server.URL + "/" + canary, "s/token": canary}
+	stored := plugintest.Secrets{"s/url": server.URL + "/" + canary, "s/token": canary}
 	hangs := func(t *testing.T) <-chan struct{} {
 		waiting := make(chan struct{})
 		hang.Store(&waiting)

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 func TestHealthConnectsToTheDestination(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	secure, bundle, requests := tlsServer(t)
-	stored := secrets{"s/closed": closed.URL + "/" + canary, "s/ca": bundle, "s/secure": secure.URL + "/" + canary}
+	stored := plugintest.Secrets{"s/closed": closed.URL + "/" + canary, "s/ca": bundle, "s/secure": secure.URL + "/" + canary}
 	secret := func(key string) string { return `{"secretKeyRef":{"name":"s","key":"` + key + `"}}` }
 	quoted := func(text string) string {
 		data, err := json.Marshal(text)

@@ -20,19 +20,10 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Name+"/"+key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
-func bind(t *testing.T, stored secrets, format string, arguments ...any) cleanup.Plugin {
+func bind(t *testing.T, stored plugintest.Secrets, format string, arguments ...any) cleanup.Plugin {
 	t.Helper()
 	plugin, faults := Descriptor(nil, stored).Bind(fmt.Appendf(nil, format, arguments...))
 	if faults != nil {
@@ -73,7 +64,7 @@ func serve(t *testing.T, status int, header map[string]string, body string) (url
 
 func TestDocumentIsSentAsConfigured(t *testing.T) {
 	url, last, sent := serve(t, 204, nil, "")
-	plugin := bind(t, secrets{"s/url": url + "/nodes?x=1\n", "s/token": "Bearer t\n"},
+	plugin := bind(t, plugintest.Secrets{"s/url": url + "/nodes?x=1\n", "s/token": "Bearer t\n"},
 		`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"method":"PUT","headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}},"X-A":"b"}}`)
 	if err := plugin.Cleanup(t.Context(), target()); err != nil {
 		t.Fatal(err)
@@ -230,7 +221,7 @@ func TestNoSecretIsInAnyError(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
-				plugin := bind(t, secrets{"s/url": url, "s/token": header},
+				plugin := bind(t, plugintest.Secrets{"s/url": url, "s/token": header},
 					`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`)
 				err := plugin.Cleanup(ctx, target())
 				if err == nil || strings.Contains(err.Error(), canary) {
@@ -246,7 +237,7 @@ func TestNoSecretIsInAnyError(t *testing.T) {
 }
 
 func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
-	err := bind(t, secrets{}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(t.Context(), target())
+	err := bind(t, plugintest.Secrets{}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(t.Context(), target())
 	if err == nil || !strings.Contains(err.Error(), "key url of secret s") || cleanup.IsPermanent(err) {
 		t.Errorf("error is %v", err)
 	}
@@ -254,7 +245,7 @@ func TestAMissingSecretIsNamedAndTriedAgain(t *testing.T) {
 
 func TestHealthResolvesURLAndHeadersAndSendsNothing(t *testing.T) {
 	url, last, _ := serve(t, 200, nil, "")
-	stored := secrets{"s/url": url}
+	stored := plugintest.Secrets{"s/url": url}
 	checker := bind(t, stored, `{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"A":{"secretKeyRef":{"name":"s","key":"token"}}}}`).(cleanup.HealthChecker)
 	if err := checker.CheckHealth(t.Context()); err == nil || !strings.Contains(err.Error(), "finding the header A: reading key token of secret s") {
 		t.Errorf("error is %v", err)

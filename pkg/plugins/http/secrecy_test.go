@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const canary = "canary-7f3a"
@@ -56,7 +57,7 @@ func TestNoSecretIsRepeated(t *testing.T) {
 		"bad port":         {"http://127.0.0.1:" + canary + "/", "is not a URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plugin := bind(t, secrets{"s/url": test.url, "s/token": canary},
+			plugin := bind(t, plugintest.Secrets{"s/url": test.url, "s/token": canary},
 				`{"url":{"secretKeyRef":{"name":"s","key":"url"}},"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`)
 			var log bytes.Buffer
 			target := target()
@@ -85,7 +86,7 @@ func TestInlineURLIsNamedByItsHost(t *testing.T) {
 func TestErrorWrapsTheContextError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := bind(t, secrets{"s/url": "http://127.0.0.1:1/"}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(ctx, target())
+	err := bind(t, plugintest.Secrets{"s/url": "http://127.0.0.1:1/"}, `{"url":{"secretKeyRef":{"name":"s","key":"url"}}}`).Cleanup(ctx, target())
 	if err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("error is %v", err)
 	}
@@ -93,7 +94,7 @@ func TestErrorWrapsTheContextError(t *testing.T) {
 
 func TestAnEmptySecretIsNotSent(t *testing.T) {
 	url, last, _ := serve(t, 200, nil, "")
-	err := bind(t, secrets{"s/token": " \n"}, `{"url":%q,"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`, url).Cleanup(t.Context(), target())
+	err := bind(t, plugintest.Secrets{"s/token": " \n"}, `{"url":%q,"headers":{"Authorization":{"secretKeyRef":{"name":"s","key":"token"}}}}`, url).Cleanup(t.Context(), target())
 	if err == nil || !strings.Contains(err.Error(), "finding the header Authorization: key token of secret s is empty") || cleanup.IsPermanent(err) {
 		t.Errorf("error is %v", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // tlsServer counts its requests; its certificate is signed by itself.
@@ -46,7 +48,7 @@ func TestOnlyTheBundleIsTrusted(t *testing.T) {
 
 func TestABundleInASecretIsReadEachTime(t *testing.T) {
 	server, bundle, _ := tlsServer(t)
-	stored := secrets{"s/ca": bundle}
+	stored := plugintest.Secrets{"s/ca": bundle}
 	sender := bind(t, stored, `{"url":%q,"caBundle":{"secretKeyRef":{"name":"s","key":"ca"}}}`, server.URL)
 	if err := sender.Cleanup(t.Context(), target()); err != nil {
 		t.Errorf("with the bundle: %v", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // group sends the messages of one group, as the agent does.
@@ -19,7 +20,7 @@ type group struct {
 
 func newGroup(t *testing.T) *group {
 	s := newService(t)
-	notifier, faults := Descriptor(&http.Client{Transport: s}, secrets{"key": routingKey}).BindNotifier([]byte("{" + byKey + "}"))
+	notifier, faults := Descriptor(&http.Client{Transport: s}, plugintest.Secrets{"key": routingKey}).BindNotifier([]byte("{" + byKey + "}"))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 func TestFaultsOfOptions(t *testing.T) {
 	const both, step, notification = "both", "step", "notification"
-	descriptor := Descriptor(&http.Client{}, secrets{})
+	descriptor := Descriptor(&http.Client{}, plugintest.Secrets{})
 	for _, test := range []struct{ where, options, says string }{
 		{both, ``, "routingKey: is required"},
 		{both, `"routingKey":"` + routingKey + `"`, "routingKey: must be in a Secret"},
@@ -42,7 +44,7 @@ func TestFaultsOfOptions(t *testing.T) {
 }
 
 func TestOptionsWithoutFaults(t *testing.T) {
-	descriptor := Descriptor(&http.Client{}, secrets{})
+	descriptor := Descriptor(&http.Client{}, plugintest.Secrets{})
 	for _, options := range []string{``, `,"url":"http://proxy:8080/pagerduty/"`, `,"severity":"info","source":"prod"`} {
 		if _, faults := descriptor.Bind([]byte("{" + byKey + options + "}")); len(faults) > 0 {
 			t.Errorf("step %s: %v", options, faults)

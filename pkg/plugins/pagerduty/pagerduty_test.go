@@ -1,8 +1,6 @@
 package pagerduty
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,19 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
-
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", errors.New("not found")
-	}
-	return value, nil
-}
 
 const byKey = `"routingKey":{"secretKeyRef":{"name":"pagerduty","key":"key"}}`
 
@@ -46,7 +33,7 @@ func (s *service) answer(t *testing.T, status int, header, body string) {
 func TestConformance(t *testing.T) {
 	for _, kind := range []string{change, trigger, resolve} {
 		t.Run(kind, func(t *testing.T) {
-			s, values := newService(t), secrets{"key": routingKey}
+			s, values := newService(t), plugintest.Secrets{"key": routingKey}
 			plugintest.Run(t, plugintest.Suite{
 				Descriptor: Descriptor(&http.Client{Transport: s}, values), Options: fmt.Sprintf(`{%s,"event":%q}`, byKey, kind),
 				Effects: func(*testing.T) int { return s.state().events },
@@ -69,7 +56,7 @@ func TestConformance(t *testing.T) {
 func TestNotifierConformance(t *testing.T) {
 	s := newService(t)
 	plugintest.RunNotifier(t, plugintest.NotifierSuite{
-		Descriptor: Descriptor(&http.Client{Transport: s}, secrets{"key": routingKey}), Options: "{" + byKey + "}",
+		Descriptor: Descriptor(&http.Client{Transport: s}, plugintest.Secrets{"key": routingKey}), Options: "{" + byKey + "}",
 		Messages: func(*testing.T) int { got := s.state(); return len(got.changes) + len(got.alerts) },
 		Hang:     func(t *testing.T) <-chan struct{} { return s.hang(t) },
 		Break:    func(t *testing.T) { s.answer(t, http.StatusBadGateway, "", routingKey) },

@@ -12,12 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // bind returns a step with the options in addition to the routing key.
 func (s *service) bind(t *testing.T, options string) cleanup.Plugin {
 	t.Helper()
-	plugin, faults := Descriptor(&http.Client{Transport: s}, secrets{"key": routingKey}).Bind([]byte("{" + byKey + options + "}"))
+	plugin, faults := Descriptor(&http.Client{Transport: s}, plugintest.Secrets{"key": routingKey}).Bind([]byte("{" + byKey + options + "}"))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -157,7 +158,7 @@ func TestErrorsOfPagerDuty(t *testing.T) {
 }
 
 func TestTheRoutingKeyIsReadForEachEvent(t *testing.T) {
-	s, values := newService(t), secrets{"key": "short"}
+	s, values := newService(t), plugintest.Secrets{"key": "short"}
 	plugin, faults := Descriptor(&http.Client{Transport: s}, values).Bind([]byte("{" + byKey + "}"))
 	if len(faults) > 0 {
 		t.Fatal(faults)

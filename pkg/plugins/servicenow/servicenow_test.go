@@ -2,7 +2,6 @@ package servicenow
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,18 +19,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
-func stored() secrets {
-	return secrets{"password": password, "key": apiKey, "client": clientSecret}
+func stored() plugintest.Secrets {
+	return plugintest.Secrets{"password": password, "key": apiKey, "client": clientSecret}
 }
 
 // The credentials, and the options of steps that belong together.
@@ -355,7 +344,7 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	s := newInstance(t)
-	plugin, faults := Descriptor(s.Client(), secrets{"client": "canary-wrong"}).Bind([]byte(s.options(byClient)))
+	plugin, faults := Descriptor(s.Client(), plugintest.Secrets{"client": "canary-wrong"}).Bind([]byte(s.options(byClient)))
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

@@ -1,7 +1,6 @@
 package slack
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,18 +16,8 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
-func stored() secrets {
-	return secrets{"token": token, "url": "https://hooks.slack.com" + hook}
+func stored() plugintest.Secrets {
+	return plugintest.Secrets{"token": token, "url": "https://hooks.slack.com" + hook}
 }
 
 const (

@@ -18,21 +18,11 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
-
-func stored() secrets { return secrets{"url": hook + "\n"} }
+func stored() plugintest.Secrets { return plugintest.Secrets{"url": hook + "\n"} }
 
 const byHook = `"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}`
 
-func (f *flow) descriptor(values secrets) cleanup.Descriptor {
+func (f *flow) descriptor(values plugintest.Secrets) cleanup.Descriptor {
 	return Descriptor(&http.Client{Transport: f}, values)
 }
 
@@ -218,7 +208,7 @@ func TestTheHealthCheckReadsTheURL(t *testing.T) {
 		"canary":                          "is not a URL",
 		"":                                "is empty",
 	} {
-		plugin, faults := f.descriptor(secrets{"url": text}).Bind([]byte("{" + byHook + "}"))
+		plugin, faults := f.descriptor(plugintest.Secrets{"url": text}).Bind([]byte("{" + byHook + "}"))
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}

@@ -108,7 +108,7 @@ func TestNotifierConformance(t *testing.T) {
 		t.Cleanup(func() { status.Store(0) })
 	}
 	plugintest.RunNotifier(t, plugintest.NotifierSuite{
-		Descriptor: Descriptor(nil, secrets{"s/token": canary}, clock.RealClock{}),
+		Descriptor: Descriptor(nil, plugintest.Secrets{"s/token": canary}, clock.RealClock{}),
 		Options:    `{"url":"` + server.URL + `","token":{"secretKeyRef":{"name":"s","key":"token"}}}`,
 		Messages:   func(*testing.T) int { return int(service.messages.Load()) },
 		Hang: func(t *testing.T) <-chan struct{} {
@@ -132,7 +132,7 @@ func TestConformance(t *testing.T) {
 	handler := webhookplugin.Handler(service, webhookplugin.Options{Token: canary})
 	server := httptest.NewServer(http.HandlerFunc(handler.ServeHTTP))
 	defer server.Close()
-	stored := secrets{"s/token": canary}
+	stored := plugintest.Secrets{"s/token": canary}
 	answer := func(t *testing.T, answer webhookplugin.Answer) {
 		service.answer.Store(&answer)
 		t.Cleanup(func() { service.answer.Store(nil) })

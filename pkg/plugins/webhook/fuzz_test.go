@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
@@ -43,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		transport := &answering{status: status, body: body}
-		plugin, faults := Descriptor(&http.Client{Transport: transport}, secrets{"s/token": canary}, newInstant()).
+		plugin, faults := Descriptor(&http.Client{Transport: transport}, plugintest.Secrets{"s/token": canary}, newInstant()).
 			Bind([]byte(`{"url":"https://x","token":{"secretKeyRef":{"name":"s","key":"token"}}}`))
 		if faults != nil {
 			t.Fatal(faults)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
@@ -32,7 +33,7 @@ func TestNotify(t *testing.T) {
 	service := &board{answer: "17"}
 	server := httptest.NewServer(webhookplugin.Handler(service, webhookplugin.Options{Token: canary}))
 	defer server.Close()
-	descriptor := Descriptor(nil, secrets{"s/token": canary}, clock.RealClock{})
+	descriptor := Descriptor(nil, plugintest.Secrets{"s/token": canary}, clock.RealClock{})
 	plugin, faults := descriptor.BindNotifier(fmt.Appendf(nil, `{"url": %q, "token": {"secretKeyRef": {"name": "s", "key": "token"}}, "params": {"team": "a"}}`, server.URL))
 	if len(faults) > 0 {
 		t.Fatal(faults)

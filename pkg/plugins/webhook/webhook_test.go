@@ -26,20 +26,11 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
 const canary = "canary-5b1e"
-
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Name+"/"+key.Key]
-	if !found {
-		return "", fmt.Errorf("reading key %s of secret %s: not found", key.Key, key.Name)
-	}
-	return value, nil
-}
 
 // instant is a clock whose timers fire at once. It records how long they were.
 type instant struct {
@@ -57,7 +48,7 @@ func (i *instant) NewTimer(d time.Duration) clock.Timer {
 	return clock.RealClock{}.NewTimer(0)
 }
 
-func bind(t *testing.T, stored secrets, time *instant, options map[string]any) cleanup.Plugin {
+func bind(t *testing.T, stored plugintest.Secrets, time *instant, options map[string]any) cleanup.Plugin {
 	t.Helper()
 	data, err := json.Marshal(options)
 	if err != nil {
@@ -246,7 +237,7 @@ func TestInvalidOutputFailsTheStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url, _ := serve(t, test.answer)
 			one, _ := target()
-			err := bind(t, secrets{"s/token": canary}, newInstant(), map[string]any{"url": url, "token": secretKey("token")}).Cleanup(t.Context(), one)
+			err := bind(t, plugintest.Secrets{"s/token": canary}, newInstant(), map[string]any{"url": url, "token": secretKey("token")}).Cleanup(t.Context(), one)
 			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), canary) {
 				t.Errorf("error is %v, want %q", err, test.says)
 			}
@@ -270,7 +261,7 @@ func TestRequestsAreAuthenticated(t *testing.T) {
 		service.ServeHTTP(writer, request)
 	}))
 	defer server.Close()
-	stored := secrets{"s/token": "token-1\n", "s/hmac": "hmac-1\n"}
+	stored := plugintest.Secrets{"s/token": "token-1\n", "s/hmac": "hmac-1\n"}
 	options := map[string]any{"url": server.URL, "token": secretKey("token"), "hmacSecret": secretKey("hmac")}
 	plugin, one := bind(t, stored, now, options), first(target())
 	for what, call := range map[string]func() error{
@@ -437,7 +428,7 @@ func TestHealth(t *testing.T) {
 // The CLI must compute the same hash of a plan as the agent, and calls nobody.
 func TestPreviewOfTheCLICallsNobody(t *testing.T) {
 	client := &http.Client{Transport: httpclient.Offline{}}
-	plugin, faults := Descriptor(client, secrets{}, newInstant()).Bind([]byte(`{"url":"https://cleanup.example.com","token":{"secretKeyRef":{"name":"s","key":"token"}}}`))
+	plugin, faults := Descriptor(client, plugintest.Secrets{}, newInstant()).Bind([]byte(`{"url":"https://cleanup.example.com","token":{"secretKeyRef":{"name":"s","key":"token"}}}`))
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -457,7 +448,7 @@ func TestFailedPreviewIsAnEffectOfItsOwn(t *testing.T) {
 }
 
 func TestNoSecretIsInAnyText(t *testing.T) {
-	stored := secrets{"s/token": canary, "s/hmac": canary + "-hmac"}
+	stored := plugintest.Secrets{"s/token": canary, "s/hmac": canary + "-hmac"}
 	for name, status := range map[string]int{"answer": 200, "refusal": 401, "outage": 503} {
 		server := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 			text := strings.Repeat("x", maxText-12) + " " + request.Header.Get("Authorization") + " can\x00ary-5b1e"
@@ -502,7 +493,7 @@ func TestErrorOfTheConnectionNamesTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			options := map[string]any{"url": test.url, "callTimeout": "1s"}
 			maps.Copy(options, test.options)
-			err := bind(t, secrets{"s/token": canary}, newInstant(), options).Cleanup(t.Context(), first(target()))
+			err := bind(t, plugintest.Secrets{"s/token": canary}, newInstant(), options).Cleanup(t.Context(), first(target()))
 			if err == nil || !strings.Contains(err.Error(), test.says) || cleanup.IsPermanent(err) {
 				t.Errorf("error is %v, want %q", err, test.says)
 			}
@@ -536,7 +527,7 @@ func TestClientCertificateIsPresented(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	bundle := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	stored := secrets{"s/cert": certificate, "s/key": key}
+	stored := plugintest.Secrets{"s/cert": certificate, "s/key": key}
 	options := map[string]any{"url": server.URL, "caBundle": bundle}
 	if err := bind(t, stored, newInstant(), options).Cleanup(t.Context(), first(target())); err == nil {
 		t.Error("the service takes no certificate")

@@ -34,6 +34,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/etcd"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 	"github.com/nodecleanup/kubectl-nodecleanup/test/cluster"
 )
 
@@ -45,22 +46,11 @@ type fixture struct {
 	binary, dir          string
 	clientPort, peerPort int
 	authority            *authority
-	secrets              secrets
+	secrets              plugintest.Secrets
 	nodes                *fake.Clientset
 	members              map[string]*cluster.Process
 	// transport of the plugin.
 	transport *recorder
-}
-
-// secrets are by their key.
-type secrets map[string]string
-
-func (s secrets) Secret(_ context.Context, key cleanup.SecretKey) (string, error) {
-	value, found := s[key.Key]
-	if !found {
-		return "", fmt.Errorf("secret %s has no key %s", key.Name, key.Key)
-	}
-	return value, nil
 }
 
 // setUp starts a cluster with the members cp-1, cp-2 and so on, at 127.0.0.1, 127.0.0.2 and so on.
@@ -74,7 +64,7 @@ func setUp(t *testing.T, size int, flags ...string) *fixture {
 	f.clientPort, f.peerPort = freePort(t), freePort(t)
 	f.authority = newAuthority(t)
 	certificate, key := f.authority.sign(t, "kube-apiserver-etcd-client")
-	f.secrets = secrets{"ca.crt": f.authority.pem(), "tls.crt": certificate, "tls.key": "# canary\n" + key}
+	f.secrets = plugintest.Secrets{"ca.crt": f.authority.pem(), "tls.crt": certificate, "tls.key": "# canary\n" + key}
 	ofServers, keyOfServers := f.authority.sign(t, "etcd")
 	for name, text := range map[string]string{"ca.crt": f.authority.pem(), "server.crt": ofServers, "server.key": keyOfServers} {
 		if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
