@@ -12,7 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const (
@@ -36,8 +37,7 @@ type netBox struct {
 	ignored []string
 	// readOnly: the token may not write.
 	readOnly bool
-	// answer, if it is not nil, answers instead.
-	answer http.HandlerFunc
+	plugintest.Override
 	// afterSearch, if it is not nil, is called with the lock once a search has been answered.
 	afterSearch func()
 }
@@ -89,23 +89,8 @@ func (n *netBox) statusOf(path string, id int) string {
 	return ""
 }
 
-// answering sets what answers every request until the test ends.
-func (n *netBox) answering(t *testing.T, answer http.HandlerFunc) {
-	set := func(answer http.HandlerFunc) {
-		n.mutex.Lock()
-		defer n.mutex.Unlock()
-		n.answer = answer
-	}
-	set(answer)
-	t.Cleanup(func() { set(nil) })
-}
-
 func (n *netBox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	n.mutex.Lock()
-	answer := n.answer
-	n.mutex.Unlock()
-	if answer != nil {
-		answer(w, r)
+	if n.Overrides(w, r) {
 		return
 	}
 	n.mutex.Lock()
@@ -226,24 +211,4 @@ func (n *netBox) write(w http.ResponseWriter, code int, document any) {
 	if err := json.NewEncoder(w).Encode(document); err != nil {
 		n.t.Error(err)
 	}
-}
-
-// throttle makes every answer ask to wait.
-func (n *netBox) throttle(t *testing.T) time.Duration {
-	n.answering(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "7")
-		w.WriteHeader(http.StatusTooManyRequests)
-	})
-	return 7 * time.Second
-}
-
-// hang makes the next request wait until the client goes. It closes the channel when it has the request.
-func (n *netBox) hang(t *testing.T) <-chan struct{} {
-	waiting := make(chan struct{})
-	var once sync.Once
-	n.answering(t, func(_ http.ResponseWriter, r *http.Request) {
-		once.Do(func() { close(waiting) })
-		<-r.Context().Done()
-	})
-	return waiting
 }

@@ -201,7 +201,7 @@ func TestHealth(t *testing.T) {
 			n := newNetBox(t)
 			n.add(devices, nil)
 			if test.answer != nil {
-				n.answering(t, test.answer)
+				n.Answering(t, test.answer)
 			}
 			if err := n.bind(t, test.options).(cleanup.HealthChecker).CheckHealth(t.Context()); err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Error(err)
@@ -266,9 +266,9 @@ func TestConformance(t *testing.T) {
 					defer n.mutex.Unlock()
 					return n.changes
 				},
-				Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} { return n.hang(t) },
+				Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} { return n.Hang(t) },
 				Break: func(t *testing.T) {
-					n.answering(t, func(w http.ResponseWriter, r *http.Request) {
+					n.Answering(t, func(w http.ResponseWriter, r *http.Request) {
 						http.Error(w, r.Header.Get("Authorization"), http.StatusBadGateway)
 					})
 				},
@@ -276,7 +276,7 @@ func TestConformance(t *testing.T) {
 					n.readOnly = true
 					t.Cleanup(func() { n.readOnly = false })
 				},
-				Throttle: n.throttle,
+				Throttle: n.Throttle,
 				Unhealthy: func(t *testing.T) {
 					values["token"] = "canary-wrong"
 					t.Cleanup(func() { values["token"] = tokenV2 })

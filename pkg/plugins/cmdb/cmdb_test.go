@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,8 +33,7 @@ type inventory struct {
 	records map[string]map[string]any
 	// changes are the requests that changed something, with their body.
 	changes []string
-	// answer, if it is not nil, answers instead.
-	answer http.HandlerFunc
+	plugintest.Override
 	// afterLookup, if it is not nil, is called with the lock after a lookup.
 	afterLookup func()
 }
@@ -53,23 +51,8 @@ func (i *inventory) add(id string, record map[string]any) {
 	i.records[id] = record
 }
 
-// answering sets what answers every request until the test ends.
-func (i *inventory) answering(t *testing.T, answer http.HandlerFunc) {
-	set := func(answer http.HandlerFunc) {
-		i.mutex.Lock()
-		defer i.mutex.Unlock()
-		i.answer = answer
-	}
-	set(answer)
-	t.Cleanup(func() { set(nil) })
-}
-
 func (i *inventory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	i.mutex.Lock()
-	answer := i.answer
-	i.mutex.Unlock()
-	if answer != nil {
-		answer(w, r)
+	if i.Overrides(w, r) {
 		return
 	}
 	i.mutex.Lock()
@@ -341,7 +324,7 @@ func TestOptions(t *testing.T) {
 func TestStrangeAnswers(t *testing.T) {
 	for _, body := range []string{"null", "[]", "[null]", `[1,"a",[]]`, `{"name":null}`, `[{"name":["w1"]}]`} {
 		i := newInventory(t)
-		i.answering(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+		i.Answering(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
 		options := strings.Replace(i.options(byName, "PATCH", ""), `"results":"/data/items",`, "", 1)
 		target, _ := targetOf(nil)
 		if err := bind(t, i, options).Cleanup(t.Context(), target); err != nil {
@@ -373,28 +356,14 @@ func TestConformance(t *testing.T) {
 					defer i.mutex.Unlock()
 					return len(i.changes)
 				},
-				Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} {
-					waiting := make(chan struct{})
-					once := sync.OnceFunc(func() { close(waiting) })
-					i.answering(t, func(_ http.ResponseWriter, r *http.Request) {
-						once()
-						<-r.Context().Done()
-					})
-					return waiting
-				},
+				Hang: func(t *testing.T, _ *corev1.Node) <-chan struct{} { return i.Hang(t) },
 				Break: func(t *testing.T) {
-					i.answering(t, func(w http.ResponseWriter, r *http.Request) {
+					i.Answering(t, func(w http.ResponseWriter, r *http.Request) {
 						http.Error(w, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), http.StatusBadGateway)
 					})
 				},
-				Refuse: wrong,
-				Throttle: func(t *testing.T) time.Duration {
-					i.answering(t, func(w http.ResponseWriter, _ *http.Request) {
-						w.Header().Set("Retry-After", "7")
-						w.WriteHeader(http.StatusTooManyRequests)
-					})
-					return 7 * time.Second
-				},
+				Refuse:    wrong,
+				Throttle:  i.Throttle,
 				Unhealthy: wrong,
 				Canary:    "canary",
 			})

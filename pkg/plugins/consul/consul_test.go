@@ -120,7 +120,7 @@ func TestAMemberThatDoesNotExist(t *testing.T) {
 	if err := plugin.remove(t.Context(), targetOf(node("w1", "10.0.0.7")), "w1", agentFailed); err != nil || c.has("w1") {
 		t.Errorf("%v, nodes %v", err, c.nodes)
 	}
-	c.answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "rpc error: No cluster leader", 500) })
+	c.Answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "rpc error: No cluster leader", 500) })
 	if err := plugin.forceLeave(t.Context(), "w1"); err == nil || cleanup.IsPermanent(err) {
 		t.Errorf("without a leader: %v", err)
 	}
@@ -237,12 +237,12 @@ func TestConformance(t *testing.T) {
 			return waiting
 		},
 		Break: func(t *testing.T) {
-			c.answering(t, func(w http.ResponseWriter, r *http.Request) {
+			c.Answering(t, func(w http.ResponseWriter, r *http.Request) {
 				http.Error(w, r.Header.Get("X-Consul-Token"), http.StatusInternalServerError)
 			})
 		},
 		Refuse:    func(t *testing.T) { wrongToken(t, values) },
-		Throttle:  c.throttle,
+		Throttle:  c.Throttle,
 		Unhealthy: func(t *testing.T) { wrongToken(t, values) },
 		Canary:    "canary",
 	})

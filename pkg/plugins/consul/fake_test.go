@@ -2,13 +2,13 @@ package consul
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const token = "canary-5d1c"
@@ -27,8 +27,7 @@ type cluster struct {
 	// unreadable are the nodes that the token may not read.
 	unreadable map[string]bool
 	changes    []string
-	// answer, if it is not nil, answers instead.
-	answer http.HandlerFunc
+	plugintest.Override
 	// changed, if it is not nil, is called after each change, with the lock.
 	changed func()
 	// asked, if it is not nil, is called for each request about the health of a node, with the lock.
@@ -60,24 +59,12 @@ func (c *cluster) has(name string) bool {
 	return has
 }
 
-// answering sets what answers every request until the test ends.
-func (c *cluster) answering(t *testing.T, answer http.HandlerFunc) {
-	set := func(answer http.HandlerFunc) {
-		c.mutex.Lock()
-		defer c.mutex.Unlock()
-		c.answer = answer
-	}
-	set(answer)
-	t.Cleanup(func() { set(nil) })
-}
-
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	if c.answer != nil {
-		c.answer(w, r)
+	if c.Overrides(w, r) {
 		return
 	}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
 	if r.URL.Path == "/v1/status/leader" { // It needs no token.
 		c.write(w, c.leader)
 		return
@@ -177,14 +164,4 @@ func (c *cluster) write(w http.ResponseWriter, document any) {
 	if err := json.NewEncoder(w).Encode(document); err != nil {
 		c.t.Error(err)
 	}
-}
-
-// throttle makes every answer ask to wait.
-func (c *cluster) throttle(t *testing.T) time.Duration {
-	c.answering(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "7")
-		w.WriteHeader(http.StatusTooManyRequests)
-		fmt.Fprint(w, "Your request is being throttled")
-	})
-	return 7 * time.Second
 }

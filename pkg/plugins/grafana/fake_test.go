@@ -3,7 +3,6 @@ package grafana
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const token = "glsa_canary-71"
@@ -33,10 +34,7 @@ type server struct {
 	recreates bool
 	// before is called before each request is answered.
 	before func(*http.Request)
-	// fail, if it is not nil, answers instead.
-	fail func(http.ResponseWriter)
-	// waiting, if there is one, is closed by the next request, which is not answered.
-	waiting chan struct{}
+	plugintest.Override
 }
 
 // stored is the model Annotation.
@@ -61,21 +59,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.before != nil {
 		s.before(r)
 	}
+	if s.Overrides(w, r) {
+		return
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
 		s.t.Error(err)
-	}
-	if waiting := s.waiting; waiting != nil {
-		s.waiting = nil
-		close(waiting)
-		<-r.Context().Done()
-		return
-	}
-	if s.fail != nil {
-		s.fail(w)
-		return
 	}
 	status, document := s.answer(r, data)
 	w.Header().Set("Content-Type", "application/json")
@@ -230,21 +221,6 @@ func joined(all []pair) []string {
 		tags = append(tags, strings.TrimSuffix(one.key+":"+one.value, ":"))
 	}
 	return tags
-}
-
-// failing makes every answer that one until the test ends.
-func (s *server) failing(t *testing.T, status int, body string) {
-	set := func(fail func(http.ResponseWriter)) {
-		s.mutex.Lock()
-		defer s.mutex.Unlock()
-		s.fail = fail
-	}
-	set(func(w http.ResponseWriter) {
-		w.Header().Set("Retry-After", "7")
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
-	})
-	t.Cleanup(func() { set(nil) })
 }
 
 func (s *server) all() []stored {

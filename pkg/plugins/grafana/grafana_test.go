@@ -203,7 +203,7 @@ func TestWithdrawEndsTheRegionOnce(t *testing.T) {
 
 func TestAFailedWithdrawalDoesNotKeepTheNodeCordoned(t *testing.T) {
 	s := newServer(t)
-	s.failing(t, 503, "down")
+	s.Failing(t, 503, "7", "down")
 	var log bytes.Buffer
 	target := at("u1", night)
 	target.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -247,7 +247,7 @@ func TestErrorsOfGrafana(t *testing.T) {
 		"not Grafana": {200, "<html>", "not the expected JSON of Grafana", false, 0},
 	} {
 		s := newServer(t)
-		s.failing(t, test.status, test.body)
+		s.Failing(t, test.status, "7", test.body)
 		err := s.bind(t, "").Cleanup(t.Context(), at("u1", night))
 		after, _ := cleanup.RetryDelay(err)
 		if err == nil || !strings.Contains(err.Error(), test.says) || cleanup.IsPermanent(err) != test.permanent || after != test.after {
@@ -265,7 +265,7 @@ func TestAnAnswerOfAProxyIsNoSuccess(t *testing.T) {
 		}
 		s.before = func(r *http.Request) {
 			if r.Method == method {
-				s.failing(t, 200, "<html>")
+				s.Failing(t, 200, "7", "<html>")
 			}
 		}
 		if err := s.bind(t, ending).Cleanup(t.Context(), at("u1", after5)); err == nil || !strings.Contains(err.Error(), "a proxy may have answered") {
@@ -315,18 +315,10 @@ func TestConformance(t *testing.T) {
 				Descriptor: Descriptor(s.Client(), values),
 				Options:    s.options(more),
 				Effects:    func(*testing.T) int { return s.count() },
-				Hang: func(*testing.T, *corev1.Node) <-chan struct{} {
-					s.mutex.Lock()
-					defer s.mutex.Unlock()
-					s.waiting = make(chan struct{})
-					return s.waiting
-				},
-				Break:  func(t *testing.T) { s.failing(t, http.StatusInternalServerError, token) },
-				Refuse: func(t *testing.T) { s.failing(t, http.StatusForbidden, token) },
-				Throttle: func(t *testing.T) time.Duration {
-					s.failing(t, http.StatusTooManyRequests, "")
-					return 7 * time.Second
-				},
+				Hang:       func(t *testing.T, _ *corev1.Node) <-chan struct{} { return s.Hang(t) },
+				Break:      func(t *testing.T) { s.Failing(t, http.StatusInternalServerError, "7", token) },
+				Refuse:     func(t *testing.T) { s.Failing(t, http.StatusForbidden, "7", token) },
+				Throttle:   s.Throttle,
 				Unhealthy: func(t *testing.T) {
 					delete(values, "token")
 					t.Cleanup(func() { values["token"] = token })

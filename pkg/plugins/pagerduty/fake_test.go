@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // routingKey has the length of an integration key.
@@ -31,8 +33,7 @@ type service struct {
 	changes []event
 	alerts  map[string]*alert
 	events  int
-	// fail, if it is not nil, answers instead.
-	fail http.HandlerFunc
+	plugintest.Override
 }
 
 type alert struct {
@@ -62,16 +63,12 @@ func (s *service) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.Overrides(w, r) {
+		return
+	}
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
 		s.t.Error(err)
-	}
-	s.mutex.Lock()
-	fail := s.fail
-	s.mutex.Unlock()
-	if fail != nil {
-		fail(w, r)
-		return
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -133,17 +130,6 @@ func (s *service) wrong(path string, e event, size int) string {
 		return "'payload.severity' is invalid"
 	}
 	return ""
-}
-
-// failing makes every answer that one until the test ends.
-func (s *service) failing(t *testing.T, fail http.HandlerFunc) {
-	set := func(fail http.HandlerFunc) {
-		s.mutex.Lock()
-		defer s.mutex.Unlock()
-		s.fail = fail
-	}
-	set(fail)
-	t.Cleanup(func() { set(nil) })
 }
 
 // state is what a service has got.

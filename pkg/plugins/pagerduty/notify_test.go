@@ -111,7 +111,7 @@ func TestTheLongestNotificationIsAccepted(t *testing.T) {
 func TestANotificationThatPagerDutyRefusesIsSentAgain(t *testing.T) {
 	g := newGroup(t)
 	t.Run("limited", func(t *testing.T) {
-		g.answer(t, http.StatusTooManyRequests, "30", "")
+		g.Failing(t, http.StatusTooManyRequests, "30", "")
 		reference, err := g.notifier.Notify(t.Context(), notification{Key: "on-call/7", Title: "x", Open: true, Events: events{about(cleanup.NotifyFailed, 1)}})
 		if wait, _ := cleanup.RetryDelay(err); err == nil || wait != 30*time.Second || cleanup.IsPermanent(err) {
 			t.Errorf("%q, %v", reference, err)
@@ -119,7 +119,7 @@ func TestANotificationThatPagerDutyRefusesIsSentAgain(t *testing.T) {
 	})
 	g.notify(t, notification{Events: events{about(cleanup.NotifyFailed, 1)}, Open: true}, alerted, 0, 1, true)
 	t.Run("not resolved", func(t *testing.T) {
-		g.answer(t, http.StatusServiceUnavailable, "", "")
+		g.Failing(t, http.StatusServiceUnavailable, "", "")
 		if _, err := g.notifier.Notify(t.Context(), notification{Key: "on-call/7", Reference: g.reference, Title: "x", Final: true}); err == nil || cleanup.IsPermanent(err) {
 			t.Error(err)
 		}

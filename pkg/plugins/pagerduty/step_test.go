@@ -147,7 +147,7 @@ func TestErrorsOfPagerDuty(t *testing.T) {
 	} {
 		for _, event := range []string{change, trigger, resolve} {
 			s := newService(t)
-			s.answer(t, test.status, test.after, test.body)
+			s.Failing(t, test.status, test.after, test.body)
 			err := s.bind(t, `,"event":"`+event+`"`).Cleanup(t.Context(), targetOf(""))
 			wait, _ := cleanup.RetryDelay(err)
 			if err == nil || !strings.Contains(err.Error(), test.says) || cleanup.IsPermanent(err) != test.permanent || wait != test.wait {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const (
@@ -49,9 +51,8 @@ type instance struct {
 	revoked bool
 	before  func(*http.Request)
 	// lost is the method of the requests that are processed, but whose answer is lost.
-	lost    string
-	fail    func(http.ResponseWriter)
-	waiting chan struct{}
+	lost string
+	plugintest.Override
 }
 
 type row map[string]string
@@ -77,22 +78,15 @@ func (s *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.before != nil {
 		s.before(r)
 	}
+	if s.Overrides(w, r) {
+		return
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		s.t.Error(err)
-	}
-	if waiting := s.waiting; waiting != nil {
-		s.waiting = nil
-		close(waiting)
-		<-r.Context().Done()
-		return
-	}
-	if s.fail != nil {
-		s.fail(w)
-		return
 	}
 	status, document := s.answer(r, body)
 	if s.lost == r.Method {
@@ -317,21 +311,6 @@ func (s *instance) writable(body []byte) row {
 		}
 	}
 	return fields
-}
-
-// failing makes every answer that one until the test ends.
-func (s *instance) failing(t *testing.T, status int, retryAfter, body string) {
-	set := func(fail func(http.ResponseWriter)) {
-		s.mutex.Lock()
-		defer s.mutex.Unlock()
-		s.fail = fail
-	}
-	set(func(w http.ResponseWriter) {
-		w.Header().Set("Retry-After", retryAfter)
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
-	})
-	t.Cleanup(func() { set(nil) })
 }
 
 // losing loses the answers to requests of that method.

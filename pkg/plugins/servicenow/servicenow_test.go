@@ -317,7 +317,7 @@ func TestACanceledCleanupLeavesANote(t *testing.T) {
 
 func TestAFailedWithdrawalDoesNotKeepTheNodeCordoned(t *testing.T) {
 	s := newInstance(t)
-	s.failing(t, 503, "", "")
+	s.Failing(t, 503, "", "")
 	var log bytes.Buffer
 	target, _ := of("u1")
 	target.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -374,7 +374,7 @@ func TestErrorsOfServiceNow(t *testing.T) {
 		"hibernating": {200, "", "<html>Your instance is hibernating", "not the expected JSON of ServiceNow", false, 0},
 	} {
 		s := newInstance(t)
-		s.failing(t, test.status, test.retryAfter, test.body)
+		s.Failing(t, test.status, test.retryAfter, test.body)
 		target, _ := of("u1")
 		err := s.bind(t, "").Cleanup(t.Context(), target)
 		after, _ := cleanup.RetryDelay(err)
@@ -461,16 +461,11 @@ func TestConformance(t *testing.T) {
 				Options:    s.options(test.more),
 				Node:       node,
 				Effects:    func(*testing.T) int { return s.count() },
-				Hang: func(*testing.T, *corev1.Node) <-chan struct{} {
-					s.mutex.Lock()
-					defer s.mutex.Unlock()
-					s.waiting = make(chan struct{})
-					return s.waiting
-				},
-				Break:  func(t *testing.T) { s.failing(t, http.StatusInternalServerError, "", test.secret) },
-				Refuse: func(t *testing.T) { s.failing(t, http.StatusForbidden, "", "refused") },
+				Hang:       func(t *testing.T, _ *corev1.Node) <-chan struct{} { return s.Hang(t) },
+				Break:      func(t *testing.T) { s.Failing(t, http.StatusInternalServerError, "", test.secret) },
+				Refuse:     func(t *testing.T) { s.Failing(t, http.StatusForbidden, "", "refused") },
 				Throttle: func(t *testing.T) time.Duration {
-					s.failing(t, http.StatusTooManyRequests, "3600", "")
+					s.Failing(t, http.StatusTooManyRequests, "3600", "")
 					return time.Hour
 				},
 				Unhealthy: func(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 const (
@@ -30,10 +32,7 @@ type workspace struct {
 	// posted are the messages by their ts, in this order.
 	order  []string
 	posted map[string]posted
-	// fail, if it is not nil, answers instead.
-	fail func(http.ResponseWriter)
-	// waiting, if there is one, is closed by the next request, which is not answered.
-	waiting chan struct{}
+	plugintest.Override
 }
 
 // posted is one message.
@@ -77,21 +76,14 @@ func (w *workspace) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func (w *workspace) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if w.Overrides(writer, request) {
+		return
+	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	data, err := io.ReadAll(request.Body)
 	if err != nil {
 		w.t.Error(err)
-	}
-	if waiting := w.waiting; waiting != nil {
-		w.waiting = nil
-		close(waiting)
-		<-request.Context().Done()
-		return
-	}
-	if w.fail != nil {
-		w.fail(writer)
-		return
 	}
 	var message posted
 	if request.Method != http.MethodPost || !strings.HasPrefix(request.Header.Get("Content-Type"), "application/json") || json.Unmarshal(data, &message) != nil {
@@ -178,17 +170,6 @@ func wrong(message posted) string {
 		return "msg_blocks_too_long"
 	}
 	return ""
-}
-
-// failing makes every answer that one until the test ends.
-func (w *workspace) failing(t *testing.T, fail func(http.ResponseWriter)) {
-	set := func(fail func(http.ResponseWriter)) {
-		w.mutex.Lock()
-		defer w.mutex.Unlock()
-		w.fail = fail
-	}
-	set(fail)
-	t.Cleanup(func() { set(nil) })
 }
 
 // messages returns the messages in the order in which they were posted.

@@ -97,8 +97,8 @@ func TestARetryReplacesTheMessageOfTheFirstAttempt(t *testing.T) {
 }
 
 func TestErrorsOfSlack(t *testing.T) {
-	text := func(status int, body string) func(http.ResponseWriter) {
-		return func(writer http.ResponseWriter) {
+	text := func(status int, body string) http.HandlerFunc {
+		return func(writer http.ResponseWriter, _ *http.Request) {
 			writer.Header().Set("Retry-After", "30")
 			writer.WriteHeader(status)
 			fmt.Fprint(writer, body)
@@ -106,7 +106,7 @@ func TestErrorsOfSlack(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		options   string
-		answer    func(http.ResponseWriter)
+		answer    http.HandlerFunc
 		says      string
 		permanent bool
 		after     time.Duration
@@ -127,7 +127,7 @@ func TestErrorsOfSlack(t *testing.T) {
 		"redirect":              {byToken, text(302, ""), "302", true, 0},
 	} {
 		w := newWorkspace(t)
-		w.failing(t, test.answer)
+		w.Answering(t, test.answer)
 		target, _ := targetOf("a", nil)
 		err := w.bind(t, test.options).Cleanup(t.Context(), target)
 		after, _ := cleanup.RetryDelay(err)
@@ -230,29 +230,6 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// answer makes Slack answer every request in that way until the test ends.
-func (w *workspace) answer(t *testing.T, status int, body string) {
-	w.failing(t, func(writer http.ResponseWriter) {
-		writer.Header().Set("Retry-After", "7")
-		writer.WriteHeader(status)
-		fmt.Fprint(writer, body)
-	})
-}
-
-// throttle makes Slack limit the rate until the test ends, and returns for how long it asks to wait.
-func (w *workspace) throttle(t *testing.T) time.Duration {
-	w.answer(t, http.StatusTooManyRequests, "")
-	return 7 * time.Second // As answer sends it.
-}
-
-// hang makes Slack not answer the next request. It closes the channel when it has the request.
-func (w *workspace) hang() <-chan struct{} {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	w.waiting = make(chan struct{})
-	return w.waiting
-}
-
 // destinations are the options by what sends the messages, and refusals what Slack answers for an archived
 // channel.
 var (
@@ -268,10 +245,10 @@ func TestNotifierConformance(t *testing.T) {
 				Descriptor: Descriptor(&http.Client{Transport: w}, stored()),
 				Options:    "{" + options + "}",
 				Messages:   func(*testing.T) int { return len(w.messages()) },
-				Hang:       func(*testing.T) <-chan struct{} { return w.hang() },
-				Break:      func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
-				Refuse:     func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
-				Throttle:   w.throttle,
+				Hang:       w.Hang,
+				Break:      func(t *testing.T) { w.Failing(t, http.StatusInternalServerError, "7", "canary") },
+				Refuse:     func(t *testing.T) { w.Failing(t, http.StatusOK, "7", refusals[name]) },
+				Throttle:   w.Throttle,
 				Canary:     "canary",
 			})
 		})
@@ -292,10 +269,10 @@ func TestConformance(t *testing.T) {
 					}
 					return changes
 				},
-				Hang:     func(*testing.T, *corev1.Node) <-chan struct{} { return w.hang() },
-				Break:    func(t *testing.T) { w.answer(t, http.StatusInternalServerError, "canary") },
-				Refuse:   func(t *testing.T) { w.answer(t, http.StatusOK, refusals[name]) },
-				Throttle: w.throttle,
+				Hang:     func(t *testing.T, _ *corev1.Node) <-chan struct{} { return w.Hang(t) },
+				Break:    func(t *testing.T) { w.Failing(t, http.StatusInternalServerError, "7", "canary") },
+				Refuse:   func(t *testing.T) { w.Failing(t, http.StatusOK, "7", refusals[name]) },
+				Throttle: w.Throttle,
 				Unhealthy: func(t *testing.T) {
 					delete(values, "token")
 					delete(values, "url")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
 // hook is a URL of the form that Power Automate gives: with a port, and with a query that authorizes the request.
@@ -27,10 +29,7 @@ type flow struct {
 	mutex  sync.Mutex
 	// posted are the texts of the messages.
 	posted []posted
-	// fail, if it is not nil, answers instead.
-	fail func(http.ResponseWriter)
-	// waiting, if there is one, is closed by the next request, which is not answered.
-	waiting chan struct{}
+	plugintest.Override
 }
 
 // posted is one message.
@@ -63,21 +62,14 @@ func (f *flow) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func (f *flow) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if f.Overrides(writer, request) {
+		return
+	}
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
 		f.t.Error(err)
-	}
-	if waiting := f.waiting; waiting != nil {
-		f.waiting = nil
-		close(waiting)
-		<-request.Context().Done()
-		return
-	}
-	if f.fail != nil {
-		f.fail(writer)
-		return
 	}
 	want, err := url.Parse(hook)
 	if err != nil {
@@ -156,27 +148,4 @@ func (f *flow) messages() []posted {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	return append([]posted(nil), f.posted...)
-}
-
-// answer makes the workflow answer every request in that way until the test ends.
-func (f *flow) answer(t *testing.T, status int, body string) {
-	set := func(fail func(http.ResponseWriter)) {
-		f.mutex.Lock()
-		defer f.mutex.Unlock()
-		f.fail = fail
-	}
-	set(func(writer http.ResponseWriter) {
-		writer.Header().Set("Retry-After", "7")
-		writer.WriteHeader(status)
-		fmt.Fprint(writer, body)
-	})
-	t.Cleanup(func() { set(nil) })
-}
-
-// hang makes the workflow not answer the next request. It closes the channel when it has the request.
-func (f *flow) hang() <-chan struct{} {
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	f.waiting = make(chan struct{})
-	return f.waiting
 }

@@ -128,7 +128,7 @@ func TestAnswersOfTheWorkflow(t *testing.T) {
 		"not a code":           {404, `{"error":{"code":"any text"}}`, "404 Not Found", true, 0},
 		"redirect":             {302, "", "the workflow answers 302 Found", true, 0},
 	} {
-		f.answer(t, test.status, test.body)
+		f.Failing(t, test.status, "7", test.body)
 		target, outputs := targetFor("")
 		err := f.plugin(t, "").Cleanup(t.Context(), target)
 		after, _ := cleanup.RetryDelay(err)
@@ -243,15 +243,12 @@ func TestConformance(t *testing.T) {
 		Descriptor: f.descriptor(values),
 		Options:    "{" + byHook + "}",
 		Effects:    func(*testing.T) int { return len(f.messages()) },
-		Hang:       func(*testing.T, *corev1.Node) <-chan struct{} { return f.hang() },
-		Break:      func(t *testing.T) { f.answer(t, http.StatusInternalServerError, "canary") },
+		Hang:       func(t *testing.T, _ *corev1.Node) <-chan struct{} { return f.Hang(t) },
+		Break:      func(t *testing.T) { f.Failing(t, http.StatusInternalServerError, "7", "canary") },
 		Refuse: func(t *testing.T) {
-			f.answer(t, http.StatusNotFound, `{"error":{"code":"WorkflowNotFound","message":"canary"}}`)
+			f.Failing(t, http.StatusNotFound, "7", `{"error":{"code":"WorkflowNotFound","message":"canary"}}`)
 		},
-		Throttle: func(t *testing.T) time.Duration {
-			f.answer(t, http.StatusTooManyRequests, "")
-			return 7 * time.Second // As answer sends it.
-		},
+		Throttle: f.Throttle,
 		Unhealthy: func(t *testing.T) {
 			delete(values, "url")
 			t.Cleanup(func() { values["url"] = hook })
@@ -266,13 +263,10 @@ func TestNotifierConformance(t *testing.T) {
 		Descriptor: f.descriptor(stored()),
 		Options:    "{" + byHook + "}",
 		Messages:   func(*testing.T) int { return len(f.messages()) },
-		Hang:       func(*testing.T) <-chan struct{} { return f.hang() },
-		Break:      func(t *testing.T) { f.answer(t, http.StatusBadGateway, "canary") },
-		Refuse:     func(t *testing.T) { f.answer(t, http.StatusUnauthorized, "canary") },
-		Throttle: func(t *testing.T) time.Duration {
-			f.answer(t, http.StatusTooManyRequests, "")
-			return 7 * time.Second
-		},
-		Canary: "canary",
+		Hang:       f.Hang,
+		Break:      func(t *testing.T) { f.Failing(t, http.StatusBadGateway, "7", "canary") },
+		Refuse:     func(t *testing.T) { f.Failing(t, http.StatusUnauthorized, "7", "canary") },
+		Throttle:   f.Throttle,
+		Canary:     "canary",
 	})
 }
