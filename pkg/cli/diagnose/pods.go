@@ -67,8 +67,8 @@ type forbidden struct {
 	effect cleanup.Effect
 }
 
-// refused names the Pods because of which the drain evicts none, with the fix that plan prints.
-func refused(f *found, _ time.Time) *printer.Cause {
+// notAllowed names the Pods because of which the drain evicts none, with the fix that plan prints.
+func notAllowed(f *found, _ time.Time) *printer.Cause {
 	if len(f.forbidden) == 0 {
 		return nil
 	}
@@ -81,8 +81,8 @@ func refused(f *found, _ time.Time) *printer.Cause {
 		append(options, bypass(f))...)
 }
 
-// refuses reports whether the rule refused explains why the step fails.
-func (f *found) refuses(step string) bool {
+// hasForbidden reports whether the rule notAllowed explains why the step fails.
+func (f *found) hasForbidden(step string) bool {
 	return slices.ContainsFunc(f.forbidden, func(one forbidden) bool { return one.step.Name == step })
 }
 

@@ -22,7 +22,7 @@ import (
 // step. A rule returns nil if it does not apply.
 var rules = []func(*found, time.Time) *printer.Cause{
 	released, unprotected, agentDown, rightsMissing, paused, configRefused, nodeInvalid, recordUnreadable, bypassUnreadable,
-	hostReturned, secretMissing, blocked, putBack, refused, budget, denied, terminating, stepRightsMissing, failing, deadline, volumes,
+	hostReturned, secretMissing, blocked, putBack, notAllowed, budget, denied, terminating, stepRightsMissing, failing, deadline, volumes,
 }
 
 func cause(id, text string, options ...string) *printer.Cause {
@@ -218,7 +218,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 	for _, step := range f.run.Steps {
 		switch {
 		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
-		case step.State == api.StepRetrying && f.refuses(step.Name): // And here the rule refused.
+		case step.State == api.StepRetrying && f.hasForbidden(step.Name): // And here the rule notAllowed.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
 				append(append(orWait(f.address(step.Name, step.LastError)), testOf(step)...), retry(f), bypass(f))...)
@@ -228,52 +228,6 @@ func failing(f *found, now time.Time) *printer.Cause {
 		}
 	}
 	return nil
-}
-
-// testOf returns the command that tests the plugin of a step. A health check does not use the credential that a
-// destination has refused.
-func testOf(step api.StepRun) []string {
-	if credentialRefused.MatchString(step.LastError) {
-		return nil
-	}
-	return []string{"kubectl nodecleanup plugins test " + step.Name}
-}
-
-// fixFailed returns how to repair a failed step, and to retry it if the agent does not do so by itself.
-func (f *found) fixFailed(step api.StepRun) []string {
-	fix := f.repairOf(step.Name, step.LastError)
-	if fix == nil || f.lacksSecret(step.Name) {
-		return []string{fmt.Sprintf("fix the cause. Unless that changes %s, run: %s", f.retryingChanges(step.Name), retry(f))}
-	}
-	changed := fix.change + "; the agent then retries by itself: " + fix.command
-	if fix.outside == "" {
-		return []string{changed}
-	}
-	return []string{fix.outside + ", then run: " + retry(f), changed}
-}
-
-// retryingChanges names the changes after which the agent retries a failed step by itself: to the config, or to a
-// Secret that the step uses.
-func (f *found) retryingChanges(name string) string {
-	at := slices.IndexFunc(f.planned, func(step config.Step) bool { return step.Name == name })
-	if at < 0 {
-		return "the config or a Secret of the step"
-	}
-	text := "the config"
-	var known []string
-	for _, key := range f.planned[at].Secrets {
-		if !slices.Contains(known, key.Name) {
-			known, text = append(known, key.Name), text+" or secret "+key.Name
-		}
-	}
-	return text
-}
-
-func orWait(options []string) []string {
-	if options == nil {
-		return []string{"wait"}
-	}
-	return options
 }
 
 // deadline reports a passed deadline, from the run record or, for a Node without a record, from
