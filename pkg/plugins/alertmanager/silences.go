@@ -1,7 +1,6 @@
 package alertmanager
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -82,14 +81,14 @@ func (p *plugin) expire(ctx context.Context, id string) error {
 	return err
 }
 
-// message returns the text of an error: a JSON string, or an object if a parameter is not valid.
+// message returns the text of an error, or "": a JSON string, or an object if a parameter is not valid.
 func message(answer []byte) string {
 	var text string
 	var object struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(answer, &text) != nil && json.Unmarshal(answer, &object) != nil || text+object.Message == "" {
-		return httpclient.Excerpt(bytes.NewReader(answer))
+	if json.Unmarshal(answer, &text) != nil && json.Unmarshal(answer, &object) != nil {
+		return ""
 	}
 	return cmp.Or(text, object.Message)
 }

@@ -1,7 +1,6 @@
 package grafana
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -63,10 +62,10 @@ func newAPI(o options, client *http.Client, secrets cleanup.Secrets) *httpclient
 		Credentials: httpclient.Header(secrets, "Authorization", "Bearer ", o.Token),
 		Message: func(answer []byte) string {
 			var failure done
-			if json.Unmarshal(answer, &failure) == nil && failure.Message != "" {
-				return failure.Message
+			if json.Unmarshal(answer, &failure) != nil {
+				return ""
 			}
-			return httpclient.Excerpt(bytes.NewReader(answer))
+			return failure.Message
 		},
 	}
 }

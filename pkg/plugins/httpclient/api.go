@@ -33,8 +33,8 @@ type API struct {
 	// Secrets and TLS are the options about certificates. They are not needed if TLS is empty.
 	Secrets cleanup.Secrets
 	TLS     TLS
-	// Message returns the text of an answer that is an error, or "". With nil, the error shows the beginning of the
-	// answer.
+	// Message returns the text of an answer that is an error. If it is nil or returns "", the error shows the beginning
+	// of the answer.
 	Message func(answer []byte) string
 	// Inspect checks the header of an answer that is 2xx. With nil, the header is not checked. Its error fails the call.
 	Inspect func(header http.Header) error
@@ -71,8 +71,8 @@ func StatusCode(err error) int {
 }
 
 // Call sends a request and decodes the answer. The path may have a query. A nil document sends no body, url.Values are
-// sent as a form, and any other document as JSON. A nil answer is not decoded. The error of an answer that is not 2xx is a *StatusError, classified by Classify. An error
-// contains neither the URL nor a secret.
+// sent as a form, and any other document as JSON. A nil answer is not decoded. The error of an answer that is not 2xx is
+// a *StatusError, classified by Classify. An error contains neither the URL nor a secret.
 func (a *API) Call(ctx context.Context, method, path string, document, answer any) error {
 	where := method + " " + strings.SplitN(path, "?", 2)[0]
 	request, hidden, err := a.request(ctx, method, path, document)
@@ -95,8 +95,13 @@ func (a *API) Call(ctx context.Context, method, path string, document, answer an
 	case response.StatusCode/100 != 2:
 		status := &StatusError{System: a.System, Code: response.StatusCode, Message: Redact(a.message(conceal(data, hidden)), hidden)}
 		return fmt.Errorf("%s: %w", where, Classify(status, response))
-	case a.Inspect != nil && a.Inspect(response.Header) != nil:
-		return fmt.Errorf("%s: %w", where, a.Inspect(response.Header))
+	}
+	if a.Inspect != nil {
+		if err := a.Inspect(response.Header); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+	switch {
 	case len(data) > MaxAnswer:
 		return fmt.Errorf("%s: the answer is larger than %d KiB", where, MaxAnswer>>10)
 	case answer == nil:
@@ -170,7 +175,9 @@ func conceal(answer []byte, secrets []string) []byte {
 
 func (a *API) message(answer []byte) string {
 	if a.Message != nil {
-		return a.Message(answer)
+		if text := a.Message(answer); text != "" {
+			return text
+		}
 	}
 	return Excerpt(bytes.NewReader(answer))
 }

@@ -113,6 +113,16 @@ func TestAMessageIsCut(t *testing.T) {
 	}
 }
 
+func TestAnErrorWithoutAMessageShowsTheBeginningOfTheAnswer(t *testing.T) {
+	a := api(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "<html> Bad\nGateway", http.StatusBadGateway)
+	})
+	a.Message = func([]byte) string { return "" }
+	if err := a.Call(t.Context(), http.MethodGet, "v1", nil, nil); err == nil || err.Error() != "GET v1: Inventory answers 502 Bad Gateway: <html> Bad Gateway" {
+		t.Error(err)
+	}
+}
+
 // The excerpt of the answer ends in the middle of the secret.
 func TestNoPartOfASecretIsShown(t *testing.T) {
 	for padding := MaxExcerpt - len(canary); padding <= MaxExcerpt; padding++ {

@@ -74,15 +74,15 @@ func credentials(token cleanup.Value, secrets cleanup.Secrets) httpclient.Creden
 	}
 }
 
-// message returns the text of an error of NetBox: {"detail": "…"}, or else the messages by field.
+// message returns the text of an error of NetBox, {"detail": "…"}. It returns "" for messages by field.
 func message(answer []byte) string {
 	var document struct {
 		Detail string `json:"detail"`
 	}
-	if json.Unmarshal(answer, &document) == nil && document.Detail != "" {
-		return document.Detail
+	if json.Unmarshal(answer, &document) != nil {
+		return ""
 	}
-	return httpclient.Excerpt(strings.NewReader(string(answer)))
+	return document.Detail
 }
 
 // path returns the path of the records of the kind. Without its last slash, NetBox answers a GET with a redirect, and

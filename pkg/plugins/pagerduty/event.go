@@ -1,7 +1,6 @@
 package pagerduty
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -106,14 +105,14 @@ func (p *plugin) key(ctx context.Context) (string, error) {
 	return key, nil
 }
 
-// message returns the text of an answer that is an error, such as "Event object is invalid: 'source' is missing".
+// message returns the text of an answer that is an error, such as "Event object is invalid: 'source' is missing", or "".
 func message(answer []byte) string {
 	var document struct {
 		Message string   `json:"message"`
 		Errors  []string `json:"errors"`
 	}
 	if json.Unmarshal(answer, &document) != nil || document.Message == "" {
-		return httpclient.Excerpt(bytes.NewReader(answer))
+		return ""
 	}
 	return strings.Join(append([]string{document.Message}, document.Errors...), ": ")
 }

@@ -1,7 +1,6 @@
 package servicenow
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,14 +89,14 @@ func newAPI(o options, client *http.Client, secrets cleanup.Secrets) (*httpclien
 	return api, nil
 }
 
-// message returns the text of an error. The detail says which access control list, data policy or business rule refuses
-// the request.
+// message returns the text of an error, or "". The detail says which access control list, data policy or business rule
+// refuses the request.
 func message(answer []byte) string {
 	var failure struct {
 		Error struct{ Message, Detail string } `json:"error"`
 	}
 	if json.Unmarshal(answer, &failure) != nil || failure.Error.Message == "" {
-		return httpclient.Excerpt(bytes.NewReader(answer))
+		return ""
 	}
 	return strings.TrimSuffix(failure.Error.Message+": "+failure.Error.Detail, ": ")
 }
