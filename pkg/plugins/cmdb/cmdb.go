@@ -58,7 +58,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 
 // find returns the ID of the record of the Node, "" if there is none.
 func (p *plugin) find(ctx context.Context, target cleanup.Target) (id string, err error) {
-	path, err := p.Lookup.Path.Expand(target, percentEncode)
+	path, err := p.Lookup.Path.Expand(target, httpclient.PercentEncode)
 	if err != nil {
 		return "", err
 	}
@@ -98,15 +98,15 @@ func (p *plugin) get(ctx context.Context, path string) (answer any, err error) {
 
 // change returns the path and the body of the change. A nil body sends none.
 func (p *plugin) change(target cleanup.Target, id string) (path string, body any, err error) {
-	path, err = p.Change.Path.Expand(target, percentEncode)
+	path, err = p.Change.Path.Expand(target, httpclient.PercentEncode)
 	if err != nil {
 		return "", nil, err
 	}
-	path = strings.ReplaceAll(path, idPlaceholder, percentEncode(id))
+	path = strings.ReplaceAll(path, idPlaceholder, httpclient.PercentEncode(id))
 	if p.Change.Body.Empty() {
 		return path, nil, nil
 	}
-	text, err := p.Change.Body.Expand(target, escapeJSON)
+	text, err := p.Change.Body.Expand(target, httpclient.EscapeJSON)
 	if err != nil {
 		return "", nil, err
 	}
@@ -119,7 +119,7 @@ func (p *plugin) change(target cleanup.Target, id string) (path string, body any
 // CheckHealth implements cleanup.HealthChecker: the inventory answers a lookup for a node that does not exist, with an
 // answer of the expected form. It does not prove that the credentials allow a change.
 func (p *plugin) CheckHealth(ctx context.Context) error {
-	answer, err := p.get(ctx, sample(p.Lookup.Path))
+	answer, err := p.get(ctx, httpclient.Sample(p.Lookup.Path))
 	if status := httpclient.StatusCode(err); status == http.StatusNotFound || status == http.StatusGone {
 		return nil
 	}

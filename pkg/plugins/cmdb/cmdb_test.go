@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/plugintest"
 )
 
@@ -158,7 +159,7 @@ func TestTheOneRecordIsChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newInventory(t)
-			i.add(percentEncode(fmt.Sprint(test.id)), record(test.id, "w1", "uid-1"))
+			i.add(httpclient.PercentEncode(fmt.Sprint(test.id)), record(test.id, "w1", "uid-1"))
 			i.add("8", record("8", "w1", "uid-of-the-next"))
 			i.add("9", record("9", "w2", "uid-1"))
 			target, recorded := targetOf(nil)

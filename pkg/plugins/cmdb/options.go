@@ -141,7 +141,7 @@ func (o *changeOptions) validate(fault func(path, format string, arguments ...an
 	}
 	if problem := pathProblem(o.Path); problem != "" {
 		fault("path", "%s", problem)
-	} else if !strings.Contains(sample(o.Path), idPlaceholder) {
+	} else if !strings.Contains(httpclient.Sample(o.Path), idPlaceholder) {
 		fault("path", "must contain %s, the ID of the record", idPlaceholder)
 	}
 	switch {
@@ -149,7 +149,7 @@ func (o *changeOptions) validate(fault func(path, format string, arguments ...an
 		fault("body", "%s", o.Body.Problem())
 	case o.Body.Empty() && o.Method != http.MethodDelete:
 		fault("body", "is required for %s", o.Method)
-	case !o.Body.Empty() && !json.Valid([]byte(sample(o.Body))):
+	case !o.Body.Empty() && !json.Valid([]byte(httpclient.Sample(o.Body))):
 		fault("body", "is not valid JSON")
 	}
 }
@@ -162,17 +162,10 @@ func pathProblem(path cleanup.Template) string {
 	if path.Empty() {
 		return "must not be empty"
 	}
-	if parsed, err := url.Parse(sample(path)); err != nil || parsed.IsAbs() || parsed.Host != "" || parsed.Fragment != "" {
+	if parsed, err := url.Parse(httpclient.Sample(path)); err != nil || parsed.IsAbs() || parsed.Host != "" || parsed.Fragment != "" {
 		return "must be a path below url"
 	}
 	return ""
-}
-
-// sample expands a template with "1" for every value.
-func sample(template cleanup.Template) string {
-	text := ""
-	template.Each(func(literal string) { text += literal }, func(cleanup.Reference) { text += "1" })
-	return text
 }
 
 // Descriptor describes the plugin. It sends requests with the given client, but follows no redirects.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -126,19 +125,4 @@ func matches(record any, match map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// percentEncode escapes everything but the unreserved characters of RFC 3986, so that the value stays one segment of a
-// path, or one value of a query.
-func percentEncode(value string) string {
-	return strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
-}
-
-// escapeJSON escapes a value for a place inside quotes.
-func escapeJSON(value string) string {
-	quoted, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("encoding a string cannot fail: %v", err))
-	}
-	return string(quoted[1 : len(quoted)-1])
 }

@@ -119,7 +119,7 @@ func (p *plugin) bodyTimeout() time.Duration {
 type expand func(template cleanup.Template, escape func(string) string) (string, error)
 
 func (p *plugin) request(ctx context.Context, body []byte, expand expand) (*http.Request, error) {
-	text, err := p.resolve(ctx, p.URL, expand, percentEncode)
+	text, err := p.resolve(ctx, p.URL, expand, httpclient.PercentEncode)
 	if err != nil {
 		return nil, fmt.Errorf("finding the URL: %w", err)
 	}
@@ -183,7 +183,9 @@ func (p *plugin) clientFor(ctx context.Context) (*http.Client, error) {
 // destination accepts a connection. It sends no request, because no request is free of effects. If the
 // host depends on the Node, it makes no connection.
 func (p *plugin) CheckHealth(ctx context.Context) error {
-	request, err := p.request(ctx, nil, func(template cleanup.Template, _ func(string) string) (string, error) { return sample(template), nil })
+	request, err := p.request(ctx, nil, func(template cleanup.Template, _ func(string) string) (string, error) {
+		return httpclient.Sample(template), nil
+	})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func checkURL(text string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := httpclient.ParseURL(sample(template)); err != nil {
+	if _, err := httpclient.ParseURL(httpclient.Sample(template)); err != nil {
 		return err
 	}
 	// The kubelet of a Node can write most labels and annotations: they must not choose where credentials
@@ -61,25 +61,12 @@ func origin(text string) (scheme, host string) {
 	return scheme, rest[strings.LastIndex(rest, "@")+1:]
 }
 
-// sample expands a template with "1" for every value, which can stand in a JSON text and in a JSON number.
-func sample(template cleanup.Template) string {
-	text := ""
-	template.Each(func(literal string) { text += literal }, func(cleanup.Reference) { text += "1" })
-	return text
-}
-
-// percentEncode escapes everything but the unreserved characters of RFC 3986, so that the value stays
-// one segment of a path, or one value of a query.
-func percentEncode(value string) string {
-	return strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
-}
-
 // bodyProblem returns the fault of the body, or "".
 func (o *options) bodyProblem() string {
 	if problem := o.Body.Problem(); problem != "" {
 		return problem
 	}
-	if text := sample(o.Body); !o.Body.Empty() && o.bodyType() == jsonType {
+	if text := httpclient.Sample(o.Body); !o.Body.Empty() && o.bodyType() == jsonType {
 		if err := json.Unmarshal([]byte(text), new(any)); err != nil {
 			return fmt.Sprintf("is not valid JSON: %v; for another format set contentType", err)
 		}
@@ -109,7 +96,7 @@ const (
 
 // expandBody returns the body of one request.
 func (o *options) expandBody(expand expand) ([]byte, error) {
-	escape := map[string]func(string) string{jsonType: escapeJSON, xmlType: escapeXML, formType: url.QueryEscape}[o.bodyType()]
+	escape := map[string]func(string) string{jsonType: httpclient.EscapeJSON, xmlType: escapeXML, formType: url.QueryEscape}[o.bodyType()]
 	text, err := expand(o.Body, escape)
 	if err != nil {
 		return nil, fmt.Errorf("expanding the body: %w", err)
@@ -118,15 +105,6 @@ func (o *options) expandBody(expand expand) ([]byte, error) {
 		return nil, cleanup.Permanent(errors.New("expanding the body: the result is not valid JSON: put the references between quotes"))
 	}
 	return []byte(text), nil
-}
-
-// escapeJSON escapes a value for a place inside quotes.
-func escapeJSON(value string) string {
-	quoted, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("encoding a string cannot fail: %v", err))
-	}
-	return string(quoted[1 : len(quoted)-1])
 }
 
 func escapeXML(value string) string {
