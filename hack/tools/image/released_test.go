@@ -11,6 +11,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
+// maxAgent is the maximum size of the default agent, in bytes, not compressed.
+const maxAgent = 38_000_000
+
 // What is released: each program on each platform, and nothing beside it.
 func TestImagesAreSmallAndHoldOneProgram(t *testing.T) {
 	// As make build: it compiles Kubernetes's clients for another architecture.
@@ -28,7 +31,6 @@ func TestImagesAreSmallAndHoldOneProgram(t *testing.T) {
 				if err != nil || size < 1_000_000 || size >= limit {
 					t.Errorf("it takes %d bytes compressed, want less than %d: %v", size, limit, err)
 				}
-				t.Logf("%d bytes compressed", size)
 				file, err := image.ConfigFile()
 				if err != nil {
 					t.Fatal(err)
@@ -39,27 +41,33 @@ func TestImagesAreSmallAndHoldOneProgram(t *testing.T) {
 				if entry := file.Config.Entrypoint; len(entry) != 1 || entry[0] != "/"+name || len(file.Config.Cmd) > 0 {
 					t.Errorf("it runs %q with %q", entry, file.Config.Cmd)
 				}
-				if held := files(t, image); len(held) != 1 || held[0] != name {
-					t.Errorf("it holds %q, want its program alone: no shell, no package", held)
+				held := files(t, image)
+				if len(held) != 1 || held[name] == 0 {
+					t.Errorf("it holds %v, want its program alone: no shell, no package", held)
 				}
+				if name == "nodecleanup-agent" && held[name] > maxAgent {
+					t.Errorf("the program takes %d bytes, more than %d: see docs/dependencies.md, The size of the agent", held[name], maxAgent)
+				}
+				t.Logf("%d bytes, %d compressed", held[name], size)
 			})
 		}
 	}
 }
 
-// files returns the names of all files in an image.
-func files(t *testing.T, image v1.Image) (names []string) {
+// files returns the sizes of all files in an image, in bytes, by name.
+func files(t *testing.T, image v1.Image) map[string]int64 {
 	t.Helper()
+	sizes := map[string]int64{}
 	content := mutate.Extract(image)
 	defer content.Close()
 	for unpacked := tar.NewReader(content); ; {
 		header, err := unpacked.Next()
 		if errors.Is(err, io.EOF) {
-			return names
+			return sizes
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		names = append(names, header.Name)
+		sizes[header.Name] = header.Size
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -88,10 +87,7 @@ func lookups(node *corev1.Node, zone, name string, reverseZones []string) ([]loo
 			kind = "A"
 		}
 		forward.Own = append(forward.Own, record{name, kind, address.String()})
-		reverse, err := dns.ReverseAddr(address.String())
-		if err != nil {
-			return nil, err
-		}
+		reverse := reverseName(address)
 		if zone := longest(reverseZones, reverse); zone != "" {
 			all = append(all, lookup{zone, reverse, []record{{reverse, "PTR", name}}})
 		}
@@ -114,6 +110,23 @@ func addresses(node *corev1.Node) []netip.Addr {
 		}
 	}
 	return all
+}
+
+// reverseName returns the absolute name of the PTR records of an address (RFC 1035, 3.5 and RFC 3596, 2.5).
+func reverseName(address netip.Addr) string {
+	var labels []string
+	if address.Is4() {
+		for _, one := range address.As4() {
+			labels = append(labels, fmt.Sprint(one))
+		}
+		slices.Reverse(labels)
+		return strings.Join(labels, ".") + ".in-addr.arpa."
+	}
+	for _, one := range address.As16() {
+		labels = append(labels, fmt.Sprintf("%x", one>>4), fmt.Sprintf("%x", one&0xf))
+	}
+	slices.Reverse(labels)
+	return strings.Join(labels, ".") + ".ip6.arpa."
 }
 
 // longest returns the zone that contains the name, the most specific one, or "".

@@ -3,12 +3,16 @@ package dns
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
@@ -21,50 +25,32 @@ type updater struct {
 	secrets cleanup.Secrets
 }
 
-// fudge is by how much the clocks may differ, in seconds: the value that RFC 8945, 10 recommends.
-const fudge = 300
-
 // records implements server.
-func (u updater) records(ctx context.Context, zone, name string, types []string) ([]record, error) {
+func (u updater) records(ctx context.Context, zone, name string, kinds []string) ([]record, error) {
 	var all []record
-	for _, kind := range types {
-		answer, err := u.ask(ctx, name, dns.StringToType[kind])
+	for _, kind := range kinds {
+		answer, err := u.ask(ctx, name, recordTypes()[kind])
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range answer.Answer {
+		for _, one := range answer.records {
 			// The answer can also contain a CNAME and the records of its target.
-			if dns.CanonicalName(one.Header().Name) != name || one.Header().Rrtype != dns.StringToType[kind] {
-				continue
+			if one.name == name && one.kind == recordTypes()[kind] {
+				all = append(all, record{name, kind, one.content})
 			}
-			content := ""
-			switch one := one.(type) {
-			case *dns.A:
-				content = one.A.String()
-			case *dns.AAAA:
-				content = one.AAAA.String()
-			case *dns.PTR:
-				content = one.Ptr
-			}
-			all = append(all, record{name, kind, canonical(kind, content)})
 		}
 	}
 	return all, nil
 }
 
-// remove implements server. The server removes exactly the records with this content (RFC 2136, 2.5.4), in one
-// transaction.
+// remove implements server, in one transaction.
 func (u updater) remove(ctx context.Context, zone string, records []record) error {
-	update := new(dns.Msg).SetUpdate(zone)
-	for _, one := range records {
-		rr, err := dns.NewRR(one.Name + " 0 IN " + one.Type + " " + one.Content)
-		if err != nil {
-			return cleanup.Permanent(err)
-		}
-		update.Remove([]dns.RR{rr})
+	update, err := removal(newID(), zone, records)
+	if err != nil {
+		return cleanup.Permanent(err)
 	}
 	answer, err := u.exchange(ctx, update)
-	if err == nil && answer.Rcode != dns.RcodeSuccess {
+	if err == nil && answer.RCode != dnsmessage.RCodeSuccess {
 		err = refusal(answer)
 	}
 	return err
@@ -72,118 +58,157 @@ func (u updater) remove(ctx context.Context, zone string, records []record) erro
 
 // check implements server.
 func (u updater) check(ctx context.Context, zone string) error {
-	answer, err := u.ask(ctx, zone, dns.TypeSOA)
+	answer, err := u.ask(ctx, zone, dnsmessage.TypeSOA)
 	if err != nil {
 		return err
 	}
-	apex := func(one dns.RR) bool {
-		return one.Header().Rrtype == dns.TypeSOA && dns.CanonicalName(one.Header().Name) == zone
-	}
-	if !slices.ContainsFunc(answer.Answer, apex) {
+	apex := func(one answerRecord) bool { return one.kind == dnsmessage.TypeSOA && one.name == zone }
+	if !slices.ContainsFunc(answer.records, apex) {
 		return errors.New("it is not the name of a zone of the server")
 	}
 	return nil
 }
 
 // ask sends a query. Only an authoritative answer shows what the zone contains.
-func (u updater) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, error) {
-	question := new(dns.Msg).SetQuestion(name, kind)
-	question.RecursionDesired = false
-	answer, err := u.exchange(ctx, question)
-	if err == nil && !answer.Authoritative {
+func (u updater) ask(ctx context.Context, name string, kind dnsmessage.Type) (answer, error) {
+	message, err := question(newID(), name, kind)
+	if err != nil {
+		return answer{}, cleanup.Permanent(fmt.Errorf("encoding the query for %s: %w", name, err))
+	}
+	result, err := u.exchange(ctx, message)
+	if err == nil && !result.Authoritative {
 		err = cleanup.Permanent(fmt.Errorf("server %s is not authoritative for %s", u.options.Server, name))
 	}
-	return answer, err
+	return result, err
 }
+
+// newID returns the id of a request. The signature, not the id, protects from forged answers.
+func newID() uint16 { return uint16(rand.Uint32()) }
 
 // exchange sends a message on a connection of its own. It returns an answer that says success or that the name does not
 // exist.
-func (u updater) exchange(ctx context.Context, message *dns.Msg) (*dns.Msg, error) {
+func (u updater) exchange(ctx context.Context, message dnsmessage.Message) (answer, error) {
 	secret, err := u.secret(ctx)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	message.SetTsig(u.options.KeyName, algorithms()[u.options.Algorithm], fudge, time.Now().Unix())
-	raw, err := u.dial(ctx, "tcp", u.options.Server)
+	packed, err := message.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("connecting to server %s: %w", u.options.Server, err)
+		return answer{}, cleanup.Permanent(fmt.Errorf("encoding the request: %w", err))
 	}
-	conn := &dns.Conn{Conn: raw, TsigSecret: map[string]string{u.options.KeyName: secret}}
+	conn, err := u.dial(ctx, "tcp", u.options.Server)
+	if err != nil {
+		return answer{}, fmt.Errorf("connecting to server %s: %w", u.options.Server, err)
+	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { raw.Close() })()
-	answer, err := u.transfer(conn, message)
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	result, err := transfer(conn, packed, tsigKey{u.options.KeyName, u.options.Algorithm, secret})
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("server %s: %w", u.options.Server, err)
+		return answer{}, fmt.Errorf("server %s: %w", u.options.Server, err)
 	}
-	return answer, nil
+	return result, nil
 }
 
-func (u updater) transfer(conn *dns.Conn, message *dns.Msg) (*dns.Msg, error) {
-	if err := conn.WriteMsg(message); err != nil {
-		return nil, err
+// transfer signs and sends a message, and returns the answer if its signature is right.
+func transfer(conn net.Conn, message []byte, key tsigKey) (answer, error) {
+	signed, mac := key.sign(message, time.Now())
+	// On TCP, the size precedes a message (RFC 1035, 4.2.2).
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(signed))), signed...)); err != nil {
+		return answer{}, fmt.Errorf("sending the request: %w", err)
 	}
-	answer, err := conn.ReadMsg()
-	if answer == nil {
-		return nil, err
+	size := make([]byte, 2)
+	if _, err := io.ReadFull(conn, size); err != nil {
+		return answer{}, fmt.Errorf("reading the answer: %w", err)
+	}
+	raw := make([]byte, binary.BigEndian.Uint16(size))
+	if _, err := io.ReadFull(conn, raw); err != nil {
+		return answer{}, fmt.Errorf("reading the answer: %w", err)
+	}
+	result, err := parse(raw)
+	if err != nil {
+		return answer{}, fmt.Errorf("reading the answer: %w", err)
 	}
 	// A server that does not accept the key cannot sign its answer (RFC 8945, 5.3.2).
-	if answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError {
-		return nil, refusal(answer)
+	if result.RCode != dnsmessage.RCodeSuccess && result.RCode != dnsmessage.RCodeNameError {
+		return answer{}, refusal(result)
 	}
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading the answer: %w", err)
-	case answer.IsTsig() == nil:
-		return nil, errors.New("the answer is not signed, so it may be forged")
-	case answer.Id != message.Id || !answer.Response || answer.Opcode != message.Opcode:
-		return nil, errors.New("the answer is for another request")
+	if err := key.verify(raw, mac, time.Now()); err != nil {
+		return answer{}, err
 	}
-	return answer, nil
+	var sent dnsmessage.Parser
+	request, err := sent.Start(message)
+	if err != nil {
+		return answer{}, fmt.Errorf("reading the request: %w", err)
+	}
+	if result.ID != request.ID || !result.Response || result.OpCode != request.OpCode {
+		return answer{}, errors.New("the answer is for another request")
+	}
+	return result, nil
 }
 
-// secret returns the secret of the key in Base64. No error contains it.
-func (u updater) secret(ctx context.Context) (string, error) {
-	secret, err := httpclient.Resolve(ctx, u.secrets, u.options.KeySecret)
+// secret returns the secret of the key. No error contains it.
+func (u updater) secret(ctx context.Context) ([]byte, error) {
+	text, err := httpclient.Resolve(ctx, u.secrets, u.options.KeySecret)
 	if err != nil {
-		return "", fmt.Errorf("reading the secret of the TSIG key: %w", err)
+		return nil, fmt.Errorf("reading the secret of the TSIG key: %w", err)
 	}
-	if _, err := base64.StdEncoding.DecodeString(secret); err != nil {
-		return "", errors.New("reading the secret of the TSIG key: it is not Base64")
+	secret, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("reading the secret of the TSIG key: it is not Base64")
 	}
 	return secret, nil
+}
+
+// Response codes of dynamic updates (RFC 2136, 2.2) and of TSIG (RFC 8945, 3).
+const (
+	codeNotAuth = 9
+	codeNotZone = 10
+	codeBadTime = 18
+)
+
+// codeNames are the names of response codes:
+// https://www.iana.org/assignments/dns-parameters/dns-parameters.xhtml#dns-parameters-6.
+func codeNames() map[int]string {
+	return map[int]string{
+		1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 6: "YXDOMAIN", 7: "YXRRSET", 8: "NXRRSET", codeNotAuth: "NOTAUTH", codeNotZone: "NOTZONE",
+		16: "BADSIG", 17: "BADKEY", codeBadTime: "BADTIME", 22: "BADTRUNC",
+	}
 }
 
 // rcodeError is the response code of an answer that is no success.
 type rcodeError int
 
-// Error returns the name of the code, and what it means (RFC 2136, 2.2).
+// Error returns the name of the code, and what it means.
 func (e rcodeError) Error() string {
-	text := dns.RcodeToString[int(e)]
-	if text == "" {
-		text = fmt.Sprintf("response code %d", int(e))
-	}
+	text := codeName(int(e))
 	if meaning := map[rcodeError]string{
-		dns.RcodeRefused: "the key may not do this",
-		dns.RcodeNotAuth: "the server is not authoritative for the zone, or does not accept the key",
-		dns.RcodeNotZone: "the name is not inside the zone",
+		rcodeError(dnsmessage.RCodeRefused): "the key may not do this",
+		codeNotAuth:                         "the server is not authoritative for the zone, or does not accept the key",
+		codeNotZone:                         "the name is not inside the zone",
 	}[e]; meaning != "" {
 		text += ": " + meaning
 	}
 	return text
 }
 
+func codeName(code int) string {
+	if name := codeNames()[code]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("response code %d", code)
+}
+
 // refusal returns the error of an answer that is no success. Only a failure of the server and a difference of the
 // clocks can end by themselves.
-func refusal(answer *dns.Msg) error {
-	err := error(rcodeError(answer.Rcode))
-	signature := answer.IsTsig()
-	if signature != nil && signature.Error != dns.RcodeSuccess {
-		err = fmt.Errorf("%w (TSIG error %s)", err, dns.RcodeToString[int(signature.Error)])
+func refusal(of answer) error {
+	err := error(rcodeError(of.RCode))
+	if of.signature != nil && of.signature.code != 0 {
+		err = fmt.Errorf("%w (TSIG error %s)", err, codeName(int(of.signature.code)))
 	}
-	if answer.Rcode == dns.RcodeServerFailure || signature != nil && signature.Error == dns.RcodeBadTime {
+	if of.RCode == dnsmessage.RCodeServerFailure || of.signature != nil && of.signature.code == codeBadTime {
 		return err
 	}
 	return cleanup.Permanent(err)
