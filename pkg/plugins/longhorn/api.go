@@ -12,10 +12,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	nodecleanup "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/customresource"
 )
 
-// api reads and patches Longhorn's objects. It uses the REST client that the agent has already: the dynamic client would
-// decode each object completely.
+// api reads and patches Longhorn's objects.
 type api struct {
 	client    kubernetes.Interface
 	namespace string
@@ -46,22 +46,8 @@ func (a api) request(request *rest.Request, resource, name string) *rest.Request
 	return request.AbsPath(path...)
 }
 
-// decode sends a request and decodes its answer. That is JSON also for a client that prefers Protobuf, because custom resources have
-// no other encoding.
-func decode(ctx context.Context, request *rest.Request, into any) error {
-	result := request.Do(ctx)
-	if err := result.Error(); err != nil {
-		return err // Unlike Raw, Error decodes the Status of the answer.
-	}
-	data, err := result.Raw()
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(data, into)
-}
-
 func (a api) get(ctx context.Context, resource, name string, into any) error {
-	if err := decode(ctx, a.request(a.client.CoreV1().RESTClient().Get(), resource, name), into); err != nil {
+	if err := customresource.Read(ctx, a.request(a.client.CoreV1().RESTClient().Get(), resource, name), into); err != nil {
 		return fmt.Errorf("reading %s.longhorn.io %s/%s: %w", resource, a.namespace, name, err)
 	}
 	return nil
@@ -78,7 +64,7 @@ func each[T any](ctx context.Context, a api, resource, selector string, found fu
 			request = request.Param("continue", token)
 		}
 		var page list[T]
-		if err := decode(ctx, request, &page); err != nil {
+		if err := customresource.Read(ctx, request, &page); err != nil {
 			return fmt.Errorf("listing %s.longhorn.io in namespace %s: %w", resource, a.namespace, err)
 		}
 		for _, item := range page.Items {
@@ -93,7 +79,7 @@ func each[T any](ctx context.Context, a api, resource, selector string, found fu
 // some reports whether the namespace has an object of the resource.
 func (a api) some(ctx context.Context, resource string) (bool, error) {
 	var page list[struct{}]
-	if err := decode(ctx, a.request(a.client.CoreV1().RESTClient().Get(), resource, "").Param("limit", "1"), &page); err != nil {
+	if err := customresource.Read(ctx, a.request(a.client.CoreV1().RESTClient().Get(), resource, "").Param("limit", "1"), &page); err != nil {
 		return false, fmt.Errorf("listing %s.longhorn.io in namespace %s: %w", resource, a.namespace, err)
 	}
 	return len(page.Items) > 0, nil

@@ -2,7 +2,6 @@ package rookceph
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/customresource"
 )
 
 // cephGroup is the API group of Rook.
@@ -44,19 +44,15 @@ func (h cephHealth) problem() string {
 
 // health reads the health of the Ceph clusters in the namespace; Rook runs at most one.
 func (p *plugin) health(ctx context.Context) (cephHealth, error) {
-	data, err := p.client.CoreV1().RESTClient().Get().AbsPath("/apis", cephGroup, "v1", "namespaces", p.Namespace, "cephclusters").Do(ctx).Raw()
-	if err != nil {
-		return cephHealth{}, fmt.Errorf("reading the health of Ceph in namespace %s: %w", p.Namespace, err)
-	}
 	var list struct {
 		Items []struct {
-			metav1.ObjectMeta `json:"metadata"`
-			Status            struct {
+			Status struct {
 				Ceph cephHealth `json:"ceph"`
 			} `json:"status"`
 		} `json:"items"`
 	}
-	if err := json.Unmarshal(data, &list); err != nil {
+	request := p.client.CoreV1().RESTClient().Get().AbsPath("/apis", cephGroup, "v1", "namespaces", p.Namespace, "cephclusters")
+	if err := customresource.Read(ctx, request, &list); err != nil {
 		return cephHealth{}, fmt.Errorf("reading the health of Ceph in namespace %s: %w", p.Namespace, err)
 	}
 	if len(list.Items) == 0 {

@@ -3,14 +3,20 @@ package rookceph
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -112,6 +118,22 @@ func TestHealthOfCeph(t *testing.T) {
 		if got := health.problem(); got != want {
 			t.Errorf("%s: got %q, want %q", status, got, want)
 		}
+	}
+}
+
+// The CLI and the conditions show this error, so it names the missing right.
+func TestAnErrorAboutTheHealthHasTheMessageOfTheAPIServer(t *testing.T) {
+	const message = `cephclusters.ceph.rook.io is forbidden: User "agent" cannot list resource "cephclusters"`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": %q, "reason": "Forbidden", "code": 403}`, message)
+	}))
+	t.Cleanup(server.Close)
+	bound, _ := Descriptor(kubernetes.NewForConfigOrDie(&rest.Config{Host: server.URL}), clock.RealClock{}, "").Bind([]byte("{}"))
+	err := bound.(cleanup.HealthChecker).CheckHealth(t.Context())
+	if !apierrors.IsForbidden(err) || err.Error() != "reading the health of Ceph in namespace rook-ceph: "+message {
+		t.Error(err)
 	}
 }
 
