@@ -5,8 +5,10 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -47,6 +49,9 @@ func (o *options) Validate() []error {
 	check("namespace", o.Namespace, "a namespace", validation.IsDNS1123Label(o.Namespace))
 	check("serviceAccountName", o.ServiceAccountName, "a ServiceAccount", validation.IsDNS1123Subdomain(o.ServiceAccountName))
 	check("keySecret", o.KeySecret, "a Secret", validation.IsDNS1123Subdomain(o.KeySecret))
+	if strings.Contains(o.Image, "${") {
+		faults = append(faults, cleanup.OptionError{Path: "image", Problem: "cannot contain references"})
+	}
 	if !userName.MatchString(o.User) {
 		faults = append(faults, cleanup.OptionError{Path: "user", Problem: fmt.Sprintf("%q is not the name of a Ceph user without client.", o.User)})
 	}
@@ -68,7 +73,13 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, namespace s
 			if o.Namespace == namespace || o.Namespace == api.Namespace {
 				return nil, cleanup.OptionError{Path: "namespace", Problem: fmt.Sprintf("is %s, the namespace of the agent", o.Namespace)}
 			}
-			return &plugin{options: o, client: client, clock: clock, agent: namespace}, nil
+			p := &plugin{options: o, client: client, clock: clock, agent: namespace}
+			runner, err := p.runs(evacuate, nil)
+			if err != nil {
+				return nil, err
+			}
+			p.jobRules = runner.NamespaceRules()[o.Namespace]
+			return p, nil
 		}),
 	}
 }
@@ -79,6 +90,8 @@ type plugin struct {
 	clock  clock.WithTicker
 	// agent is the namespace of the agent, empty if it is not known.
 	agent string
+	// jobRules are the rights for the Jobs, in the namespace of the options.
+	jobRules []rbacv1.PolicyRule
 }
 
 // RunsPods implements cleanup.PodRunner.

@@ -144,9 +144,14 @@ func TestOptions(t *testing.T) {
 		`{"namespace": "A"}`:                  "namespace: \"A\" is not a valid name of a namespace",
 		`{"user": "client.admin"}`:            "user: \"client.admin\" is not the name of a Ceph user without client.",
 		`{"keySecret": "a/b"}`:                "keySecret: \"a/b\" is not a valid name of a Secret",
+		`{"image": "ceph:${node.name}"}`:      "image: cannot contain references",
+		`{"image": "ceph@sha256:0123"}`:       "",
 		`{"serviceAccountName": ""}`:          "serviceAccountName: \"\" is not a valid name of a ServiceAccount",
 	} {
-		_, faults := Descriptor(nil, nil, "").Bind([]byte(options))
+		bound, faults := Descriptor(nil, nil, "").Bind([]byte(options))
+		if len(faults) == 0 && len(bound.(cleanup.NamespaceRuleRequirer).NamespaceRules()["rook-ceph"]) < 3 {
+			t.Errorf("%s: the rights for the Jobs are missing", options)
+		}
 		got := ""
 		if err := errors.Join(faults...); err != nil {
 			got = err.Error()
