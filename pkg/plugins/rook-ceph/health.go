@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
@@ -79,21 +80,11 @@ func (p *plugin) CheckHealth(ctx context.Context) error {
 
 // Preview implements cleanup.Previewer.
 func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.Effect, error) {
-	osds, err := p.find(ctx, target.Node)
+	osds, err := p.list(ctx, target.Node)
 	if err != nil || len(osds) == 0 {
 		return nil, err
 	}
-	var blocked *cleanup.Blocker
-	unchecked := ""
-	if health, err := p.health(ctx); err != nil {
-		unchecked = err.Error()
-	} else if problem := health.problem(); problem != "" {
-		blocked = &cleanup.Blocker{
-			Cause:   cleanup.BlockedByLastCopy,
-			Message: "Ceph reports " + problem + ": this node may hold the last copy of data",
-			Remedy:  "repair Ceph first, see `ceph health detail` in Rook's toolbox",
-		}
-	}
+	blocked, unchecked := p.blocker(ctx, target.Node)
 	var effects []cleanup.Effect
 	for _, one := range osds {
 		effects = append(effects, cleanup.Effect{
@@ -102,4 +93,27 @@ func (p *plugin) Preview(ctx context.Context, target cleanup.Target) ([]cleanup.
 		})
 	}
 	return effects, nil
+}
+
+// blocker returns what keeps the OSDs of the Node from being removed now, nil if nothing is known, and why that could not
+// be checked completely.
+func (p *plugin) blocker(ctx context.Context, node *corev1.Node) (blocked *cleanup.Blocker, unchecked string) {
+	if err := p.checkHost(ctx, node); cleanup.IsPermanent(err) {
+		return &cleanup.Blocker{Cause: "Ambiguous", Message: err.Error()}, ""
+	} else if err != nil {
+		unchecked = err.Error()
+	}
+	health, err := p.health(ctx)
+	if err != nil {
+		return nil, err.Error()
+	}
+	problem := health.problem()
+	if problem == "" {
+		return nil, unchecked
+	}
+	return &cleanup.Blocker{
+		Cause:   cleanup.BlockedByLastCopy,
+		Message: "Ceph reports " + problem + ": this node may hold the last copy of data",
+		Remedy:  "repair Ceph first, see `ceph health detail` in Rook's toolbox",
+	}, unchecked
 }

@@ -50,18 +50,27 @@ func (o osd) name() string { return fmt.Sprintf("osd.%d", o.id) }
 // osdUUID is the form of the UUID of an OSD.
 var osdUUID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
-// find returns the OSDs that can run only on the Node, sorted by id. It leaves out portable OSDs, which Rook moves to
-// another Node together with their volume.
+// find returns the OSDs of the Node, sorted by id. The error is permanent if they may be those of another Node.
 func (p *plugin) find(ctx context.Context, node *corev1.Node) ([]osd, error) {
+	found, err := p.list(ctx, node)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found, p.checkHost(ctx, node)
+}
+
+// list returns the OSDs that can run only on a Node with the hostname of this one, sorted by id. It leaves out portable
+// OSDs, which Rook moves to another Node together with their volume.
+func (p *plugin) list(ctx context.Context, node *corev1.Node) ([]osd, error) {
 	list, err := p.client.AppsV1().Deployments(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: osdSelector})
 	if err != nil {
 		return nil, fmt.Errorf("listing the deployments of OSDs in namespace %s: %w", p.Namespace, err)
 	}
-	hostname := cmp.Or(node.Labels[corev1.LabelHostname], node.Name)
+	host := hostname(node)
 	var found []osd
 	for i := range list.Items {
 		deployment := &list.Items[i]
-		if deployment.Labels[labelPortable] == "true" || deployment.Spec.Template.Spec.NodeSelector[corev1.LabelHostname] != hostname {
+		if deployment.Labels[labelPortable] == "true" || deployment.Spec.Template.Spec.NodeSelector[corev1.LabelHostname] != host {
 			continue
 		}
 		one, err := osdOf(deployment)

@@ -27,6 +27,9 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	if err := p.run(ctx, target, evacuate, osds); err != nil {
 		return err
 	}
+	if err := p.checkHost(ctx, target.Node); err != nil { // The phase can take hours.
+		return err
+	}
 	if err := p.stop(ctx, osds); err != nil {
 		return err
 	}
@@ -61,9 +64,10 @@ func (p *plugin) Verify(ctx context.Context, target cleanup.Target) (undone stri
 	return "the Node has " + describe(osds), nil
 }
 
-// Withdraw implements cleanup.Withdrawer: it ends the Jobs, and makes the OSDs that are left usable again.
+// Withdraw implements cleanup.Withdrawer: it ends the Jobs, and makes the OSDs that are left usable again. It changes only
+// OSDs with the mark of this cleanup, so another Node with the same hostname cannot prevent that.
 func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
-	all, err := p.find(ctx, target.Node)
+	all, err := p.list(ctx, target.Node)
 	if err != nil {
 		return err
 	}

@@ -250,14 +250,17 @@ func (f *fixture) descriptor(options string) cleanup.Descriptor {
 	if len(faults) > 0 {
 		f.Fatal(faults)
 	}
-	config, err := shared.RESTConfigWith(f.Context(), "agent-"+rand.String(8), bound.(cleanup.NamespaceRuleRequirer).NamespaceRules())
+	rights := bound.(cleanup.NamespaceRuleRequirer).NamespaceRules()
+	rights[""] = bound.(cleanup.RuleRequirer).Rules()
+	config, err := shared.RESTConfigWith(f.Context(), "agent-"+rand.String(8), rights)
 	if err != nil {
 		f.Fatal(err)
 	}
 	client := kubernetes.NewForConfigOrDie(config)
 	f.eventually("the user has its rights", func(ctx context.Context) (bool, error) {
-		_, err := client.AppsV1().Deployments(f.namespace).List(ctx, metav1.ListOptions{})
-		return err == nil, nil
+		_, deployments := client.AppsV1().Deployments(f.namespace).List(ctx, metav1.ListOptions{})
+		_, nodes := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
+		return deployments == nil && nodes == nil, nil
 	})
 	return rookceph.Descriptor(client, clock.RealClock{}, "")
 }
