@@ -54,15 +54,7 @@ func (p *plugin) correlationID(target cleanup.Target) (string, error) {
 
 // Cleanup implements cleanup.Plugin.
 func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
-	correlation, err := p.correlationID(target)
-	if err != nil {
-		return err
-	}
-	found, err := p.find(ctx, correlation)
-	if err != nil {
-		return err
-	}
-	current, closed, err := p.current(found)
+	correlation, current, closed, err := p.lookUp(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -73,6 +65,19 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		return p.update(ctx, target, current, closed)
 	}
 	return p.close(ctx, target, current)
+}
+
+// lookUp returns the correlation_id of the record of a Node, and what current returns of the records that have it.
+func (p *plugin) lookUp(ctx context.Context, target cleanup.Target) (correlation string, current *record, closed []record, err error) {
+	if correlation, err = p.correlationID(target); err != nil {
+		return "", nil, nil, err
+	}
+	found, err := p.find(ctx, correlation)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	current, closed, err = p.current(found)
+	return correlation, current, closed, err
 }
 
 // current returns the record that is not closed, or nil, and the closed ones. Several records that are not closed are an error:
@@ -221,15 +226,7 @@ func (p *plugin) Withdraw(ctx context.Context, target cleanup.Target) error {
 }
 
 func (p *plugin) withdraw(ctx context.Context, target cleanup.Target) error {
-	correlation, err := p.correlationID(target)
-	if err != nil {
-		return err
-	}
-	found, err := p.find(ctx, correlation)
-	if err != nil {
-		return err
-	}
-	current, _, err := p.current(found)
+	_, current, _, err := p.lookUp(ctx, target)
 	if err != nil || current == nil || current.Display == displayCanceled {
 		return err
 	}
