@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/repair"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -172,7 +173,29 @@ func (s *subject) repairOf(ctx context.Context, status *printer.Status, place, n
 	if missing, err := s.missingSecrets(ctx, place); err == nil && len(missing) > 0 {
 		return preview.CommandsOf(missing)
 	}
+	if fix := s.useOf(ctx, place).For(s.namespace, problem); fix != nil {
+		return fix.Line()
+	}
 	return "kubectl nodecleanup plugins test " + name
+}
+
+// useOf returns the step or notification of a place of the config, empty if it is not known.
+func (s *subject) useOf(ctx context.Context, place string) repair.Use {
+	settings, err := s.settings(ctx)
+	if err != nil {
+		return repair.Use{}
+	}
+	var uses []repair.Use
+	for _, step := range settings.Steps {
+		uses = append(uses, repair.OfStep(step))
+	}
+	for _, one := range settings.Notifications {
+		uses = append(uses, repair.OfNotification(one))
+	}
+	if at := slices.IndexFunc(uses, func(use repair.Use) bool { return use.Place == place }); at >= 0 {
+		return uses[at]
+	}
+	return repair.Use{}
 }
 
 func rank(plugin printer.PluginHealth) int {

@@ -133,7 +133,7 @@ func TestRepairOfAPlugin(t *testing.T) {
 	}{
 		"rights":  {[]runtime.Object{configMap}, "the agent lacks rights: list pods", "kubectl nodecleanup install --wait"},
 		"secret":  {[]runtime.Object{configMap}, `secrets "inventory" not found`, "kubectl -n ns create secret generic inventory --from-literal=url=VALUE"},
-		"service": {[]runtime.Object{configMap, secret}, "connection refused", "kubectl nodecleanup plugins test tell"},
+		"service": {[]runtime.Object{configMap, secret}, "connection refused", "start the service that step tell calls, or change its address: kubectl -n ns edit secret inventory"},
 		"unknown": {nil, "connection refused", "kubectl nodecleanup plugins test tell"},
 	} {
 		t.Run(name, func(t *testing.T) {

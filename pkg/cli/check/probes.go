@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/repair"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -72,7 +73,7 @@ func configValid(ctx context.Context, s *subject) result {
 	if apierrors.IsForbidden(err) {
 		return skip(err)
 	}
-	hint := "kubectl nodecleanup config edit"
+	hint := repair.EditConfig
 	if errors.Is(err, preview.ErrNoConfig) {
 		hint = preview.RestoreConfig
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/repair"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -108,8 +109,6 @@ func paused(f *found, now time.Time) *printer.Cause {
 	return cause(string(pause.Cause), line, next, bypass(f))
 }
 
-const editConfig = "kubectl nodecleanup config edit"
-
 func bypass(f *found) string {
 	return fmt.Sprintf("kubectl nodecleanup bypass %s --reason \"…\"", f.name)
 }
@@ -128,7 +127,7 @@ func configRefused(f *found, _ time.Time) *printer.Cause {
 	default:
 		return nil
 	}
-	next := editConfig
+	next := repair.EditConfig
 	if f.noConfig {
 		next = preview.RestoreConfig
 	}

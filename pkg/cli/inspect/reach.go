@@ -41,7 +41,7 @@ func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) e
 	service, err := client.CoreV1().Services(s.Namespace).Get(ctx, api.Agent, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		s.Unreached = &Unreached{name + " does not exist", repair(s.Deployment, "")}
+		s.Unreached = &Unreached{name + " does not exist", restore(s.Deployment, "")}
 		return nil
 	case apierrors.IsForbidden(err):
 		return nil
@@ -62,7 +62,7 @@ func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) e
 	}
 	if answering := slices.DeleteFunc(endpoints.Items, unready); len(answering) > 0 {
 		if fault := s.portFault(service, answering); fault != "" {
-			s.Unreached = &Unreached{name + " " + fault, repair(service, "ports")}
+			s.Unreached = &Unreached{name + " " + fault, restore(service, "ports")}
 		}
 		return nil
 	}
@@ -70,7 +70,7 @@ func (s *Snapshot) readReach(ctx context.Context, client kubernetes.Interface) e
 		s.Unreached = &Unreached{name + " has no ready endpoint", fmt.Sprintf("kubectl -n %s describe service %s", s.Namespace, api.Agent)}
 		return nil
 	}
-	s.Unreached = &Unreached{fmt.Sprintf("%s selects no pod of the agent (selector %s)", name, labels.Set(service.Spec.Selector)), repair(service, "selector")}
+	s.Unreached = &Unreached{fmt.Sprintf("%s selects no pod of the agent (selector %s)", name, labels.Set(service.Spec.Selector)), restore(service, "selector")}
 	return nil
 }
 
@@ -157,9 +157,9 @@ func containerPort(deployment *appsv1.Deployment, name string) (int32, bool) {
 	return 0, false
 }
 
-// repair returns the command that restores an object of the install. If another client owns the field of
+// restore returns the command that restores an object of the install. If another client owns the field of
 // its spec, an install without --force-conflicts is refused.
-func repair(object metav1.Object, field string) string {
+func restore(object metav1.Object, field string) string {
 	agent := printer.Agent{HelmUpgrade: install.HelmUpgrade(object)}
 	if slices.ContainsFunc(object.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager != api.FieldManager && api.WroteSpec(entry, field)

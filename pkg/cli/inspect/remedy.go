@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/repair"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
@@ -33,7 +34,7 @@ func next(view *printer.Status, stuck int) string {
 	case !works(view.Config.Health) && strings.Contains(view.Config.Problem, api.RestoreConfig):
 		return preview.RestoreConfig
 	case !works(view.Config.Health):
-		return editConfig
+		return repair.EditConfig
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():
@@ -129,14 +130,12 @@ func stallRemedy(s *Snapshot, agent printer.Agent) string {
 	case s.Stall.Crashed && s.NoConfig:
 		return preview.RestoreConfig
 	case s.Stall.Crashed && s.ConfigFault != "":
-		return editConfig
+		return repair.EditConfig
 	case s.Stall.Image:
 		return cmp.Or(imageRemedy(s, agent), StallRemedy(s.Namespace, s.Stall))
 	}
 	return StallRemedy(s.Namespace, s.Stall)
 }
-
-const editConfig = "kubectl nodecleanup config edit"
 
 // StallRemedy returns the next step if the agent's Deployment is not rolled out.
 func StallRemedy(namespace string, stall *cluster.Stall) string {

@@ -39,12 +39,14 @@ func New(environment *command.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preflight [NODE]",
 		Short: "Run every plugin's health check",
-		Long: `Run every plugin's health check in the agent, with the agent's rights and Secrets. The
-command runs no step. With a node, it checks only the plugins of its plan, and reports
-everything that would block the plan.
+		Long: `Run every plugin's health check in the agent, with the agent's rights and Secrets: that of
+each step and of each notification. The command runs no step and sends no message. With a
+node, it checks only the plugins of its plan, and reports everything that would block the
+plan.
 
 The exit code is 3 when the plugin of a critical step is unhealthy, and 4 when
-something would block the plan of the node.`,
+something would block the plan of the node. No cleanup depends on a notification, so an
+unhealthy one does not change the exit code.`,
 		Example: `  kubectl nodecleanup preflight
 
   # Before a node is deleted
@@ -102,7 +104,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	view := View(status, namespace, o.ServerTime(), func(said api.PluginHealth) bool {
 		return plan == nil || slices.ContainsFunc(plan.Steps, func(step printer.PlanStep) bool { return step.Name == said.Step })
-	}, nil)
+	}, func(api.NotificationHealth) bool { return plan == nil })
 	view.Asked = true
 	if err := AddRepair(ctx, clients.Typed, namespace, o.ServerTime, view); err != nil {
 		return err
@@ -128,7 +130,7 @@ func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(
 		}
 	}
 	for _, said := range status.Notifications {
-		if notifications != nil && notifications(said) {
+		if notifications(said) {
 			view.Notifications = append(view.Notifications, inspect.Notification(said))
 			missing.Add(access.Reported(said.MissingRules, nil))
 		}

@@ -38,7 +38,7 @@ func TestRepairOfMissingRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			status := &api.AgentStatus{Plugins: []api.PluginHealth{{Step: "one", Plugin: test.plugin, MissingRules: test.rules}}}
-			view := View(status, "ns", time.Now(), func(api.PluginHealth) bool { return true }, nil)
+			view := View(status, "ns", time.Now(), func(api.PluginHealth) bool { return true }, func(api.NotificationHealth) bool { return true })
 			if err := AddRepair(t.Context(), fake.NewClientset(test.objects...), "ns", time.Now, view); err != nil {
 				t.Fatal(err)
 			}
