@@ -42,8 +42,10 @@ type Stall struct {
 	// Pod that does not start, if it is one. Crashed: its container ended with an error.
 	Pod     string
 	Crashed bool
-	// Image: the kubelet cannot pull the image.
-	Image bool
+	// Image: the kubelet cannot pull the image. NeverPulled: it may not pull it.
+	Image, NeverPulled bool
+	// Unschedulable: the scheduler places the Pod on no Node.
+	Unschedulable bool
 }
 
 // RolloutStall returns the cause why a Deployment is not rolled out. It is nil if the Deployment
@@ -98,12 +100,17 @@ func podStall(pod *corev1.Pod) *Stall {
 	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if why, crashed := pods.NotReady(container); why != "" {
 			waiting := container.State.Waiting
-			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed, Image: waiting != nil && imageReasons[waiting.Reason]}
+			return &Stall{
+				Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed,
+				Image: waiting != nil && imageReasons[waiting.Reason], NeverPulled: waiting != nil && waiting.Reason == "ErrImageNeverPull",
+			}
 		}
 	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return &Stall{Text: "pod " + pod.Name + ": " + firstLine(condition.Message), Pod: pod.Name}
+			// The scheduler adds a sentence about preemption, which says nothing about the Nodes.
+			why, _, _ := strings.Cut(firstLine(condition.Message), " preemption: ")
+			return &Stall{Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Unschedulable: true}
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ func TestRolloutStall(t *testing.T) {
 	leaving := pod("leaving", waiting("ImagePullBackOff", "not found"), none)
 	leaving.DeletionTimestamp = &metav1.Time{}
 	unschedulable := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
-		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available"},
+		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available: 3 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."},
 	}}}
 	refused := condition(appsv1.DeploymentReplicaFailure, corev1.ConditionTrue, "FailedCreate", `pods "agent-" is forbidden: unable to validate against any security context constraint`)
 	deadline := condition(appsv1.DeploymentProgressing, corev1.ConditionFalse, "ProgressDeadlineExceeded", `ReplicaSet "agent-1" has timed out progressing.`)
@@ -76,7 +76,7 @@ func TestRolloutStall(t *testing.T) {
 		"crash without a message":            {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), ended(137, "OOMKilled", ""))}, false, &Stall{Text: "pod a: CrashLoopBackOff: OOMKilled, exit code 137", Pod: "a", Crashed: true}},
 		"crash without a record":             {nil, []corev1.Pod{pod("a", waiting("CrashLoopBackOff", "back-off 5m0s"), none)}, false, &Stall{Text: "pod a: CrashLoopBackOff: back-off 5m0s", Pod: "a"}},
 		"between two crashes":                {nil, []corev1.Pod{pod("a", ended(1, "Error", "no route to host"), ended(1, "Error", "before"))}, false, &Stall{Text: "pod a: restarted 3 times: exit code 1: no route to host", Pod: "a", Crashed: true}},
-		"unschedulable":                      {nil, []corev1.Pod{unschedulable}, false, &Stall{Text: "pod a: 0/3 nodes are available", Pod: "a"}},
+		"unschedulable":                      {nil, []corev1.Pod{unschedulable}, false, &Stall{Text: "pod a: 0/3 nodes are available: 3 node(s) had untolerated taint(s).", Pod: "a", Unschedulable: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deployment := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: test.conditions}}

@@ -324,20 +324,21 @@ func TestImageRemedy(t *testing.T) {
 	}
 	const released = "ghcr.io/nodecleanup/nodecleanup-agent:"
 	for name, test := range map[string]struct {
-		image, revision string
-		fields          []metav1.ManagedFieldsEntry
-		want            string
+		image, earlier string
+		fields         []metav1.ManagedFieldsEntry
+		want           string
 	}{
-		"kubectl set image":                {released + "v0.0.1", "2", by("kubectl-set"), "kubectl nodecleanup install --force-conflicts --wait"},
-		"another tag by install":           {released + "v0.0.1", "2", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
-		"a placeholder":                    {"IMAGE", "2", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
-		"an upgrade to a missing image":    {released + "v0.0.0-dev", "2", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
-		"a mirror without the image":       {"registry.example.com/agent:v2", "2", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
-		"a first install without an image": {released + "v0.0.0-dev", "1", by(api.FieldManager), "check the image, the registry and the pull secret: kubectl -n nodecleanup-system describe pod agent-1"},
+		"kubectl set image":                {released + "v0.0.1", "v0", by("kubectl-set"), "kubectl nodecleanup install --force-conflicts --wait"},
+		"another tag by install":           {released + "v0.0.1", "v0", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
+		"a placeholder":                    {"IMAGE", "v0", by(api.FieldManager), "kubectl nodecleanup install --image " + released + "v0.0.0-dev --wait"},
+		"an upgrade to a missing image":    {released + "v0.0.0-dev", "v0", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
+		"a mirror without the image":       {"registry.example.com/agent:v2", "v0", by(api.FieldManager), "kubectl -n nodecleanup-system rollout undo deployment nodecleanup-agent"},
+		"a change of another field":        {released + "v0.0.0-dev", released + "v0.0.0-dev", by(api.FieldManager), "check the image, the registry and the pull secret: kubectl -n nodecleanup-system describe pod agent-1"},
+		"a first install without an image": {released + "v0.0.0-dev", "", by(api.FieldManager), "check the image, the registry and the pull secret: kubectl -n nodecleanup-system describe pod agent-1"},
 	} {
 		s := working(t)
 		s.Stall = &cluster.Stall{Pod: "agent-1", Image: true}
-		s.Deployment.ManagedFields, s.Deployment.Annotations = test.fields, map[string]string{"deployment.kubernetes.io/revision": test.revision}
+		s.Deployment.ManagedFields, s.earlierImage = test.fields, test.earlier
 		s.Deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "agent", Image: test.image}}
 		if got := Assess(s, "v0.3.1", night).Agent.Remedy; got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

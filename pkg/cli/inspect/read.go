@@ -46,6 +46,10 @@ type Snapshot struct {
 	Deployment *appsv1.Deployment
 	// Stall is why the Deployment is not rolled out, nil if it is or that is not known.
 	Stall *cluster.Stall
+	// taintRemedy is what to do about a taint that keeps the agent's Pod from every Node, empty if none is known.
+	taintRemedy string
+	// earlierImage is the image of the agent before its Deployment was changed last, empty if it is not known.
+	earlierImage string
 	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
 	ConfigFault string
 	// NoConfig: ConfigFault is that there is no config.
@@ -154,10 +158,17 @@ func (s *Snapshot) readStall(ctx context.Context, client kubernetes.Interface) e
 	case err != nil:
 		return fmt.Errorf("listing the agent's pods: %w", err)
 	}
-	if s.Stall = cluster.RolloutStall(s.Deployment, pods.Items); s.Stall == nil || !s.Stall.Crashed {
-		return nil
+	s.Stall = cluster.RolloutStall(s.Deployment, pods.Items)
+	switch {
+	case s.Stall == nil:
+	case s.Stall.Crashed:
+		return s.readConfigFault(ctx, client)
+	case s.Stall.Unschedulable:
+		return s.readTaints(ctx, client, pods.Items)
+	case s.Stall.Image:
+		return s.readEarlierImage(ctx, client)
 	}
-	return s.readConfigFault(ctx, client)
+	return nil
 }
 
 // readConfigFault checks the config: an agent does not start with an invalid one.

@@ -131,6 +131,8 @@ func stallRemedy(s *Snapshot, agent printer.Agent) string {
 		return preview.RestoreConfig
 	case s.Stall.Crashed && s.ConfigFault != "":
 		return repair.EditConfig
+	case s.taintRemedy != "":
+		return s.taintRemedy
 	case s.Stall.Image:
 		return cmp.Or(imageRemedy(s, agent), StallRemedy(s.Namespace, s.Stall))
 	}
@@ -144,6 +146,8 @@ func StallRemedy(namespace string, stall *cluster.Stall) string {
 		return "fix what the message names: a quota, Pod Security, a policy; for security context constraints, see " + api.Documents + "install.md#openshift"
 	case stall.Crashed:
 		return fmt.Sprintf("kubectl -n %s logs %s --previous", namespace, stall.Pod)
+	case stall.NeverPulled:
+		return fmt.Sprintf("load the image into the pod's node, or set imagePullPolicy to IfNotPresent: kubectl -n %s edit deployment %s", namespace, api.Agent)
 	case stall.Image:
 		return fmt.Sprintf("check the image, the registry and the pull secret: kubectl -n %s describe pod %s", namespace, stall.Pod)
 	case stall.Pod != "":
