@@ -50,7 +50,8 @@ type Metrics interface {
 
 // Status publishes which config is active, and why a newer one is not.
 type Status interface {
-	ConfigAccepted(ctx context.Context, accepted *config.Config)
+	// ConfigAccepted gets the text of the ConfigMap, empty for a config from a file.
+	ConfigAccepted(ctx context.Context, accepted *config.Config, text string)
 	ConfigRejected(ctx context.Context, err error)
 }
 
@@ -116,8 +117,7 @@ const deleted = "deleted"
 // onDeleted reports that the config was deleted. That has an effect when an agent starts.
 func (w *Watch) onDeleted(ctx context.Context, configMap *corev1.ConfigMap) {
 	w.accepted, w.rejected = "", deleted
-	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s was deleted: an agent cannot start without a config. "+
-		"Next: restore it: "+api.RestoreConfig, configMap.Namespace, configMap.Name))
+	w.reject(ctx, configMap, fmt.Errorf("configmap %s/%s "+api.ConfigDeleted+". Next: restore it: "+api.RestoreConfig, configMap.Namespace, configMap.Name))
 }
 
 // consider makes the config in the ConfigMap the active one, or rejects it.
@@ -145,18 +145,18 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 	if isNew {
 		w.Log.Info("config changed", "hash", parsed.Hash, "steps", len(parsed.Steps), "dryRun", parsed.DryRun)
 		w.Metrics.ConfigReloaded(true)
-		w.activate(ctx, parsed)
+		w.activate(ctx, parsed, text)
 		changed()
 	}
 }
 
-func (w *Watch) activate(ctx context.Context, accepted *config.Config) {
+func (w *Watch) activate(ctx context.Context, accepted *config.Config, text string) {
 	for _, warning := range accepted.Warnings {
 		w.Log.Warn("the config is valid, but probably not as intended", "warning", warning.Error())
 	}
 	w.current.Store(accepted)
 	w.Metrics.ActiveConfig(accepted.Hash, time.Now())
-	w.Status.ConfigAccepted(ctx, accepted)
+	w.Status.ConfigAccepted(ctx, accepted, text)
 }
 
 // reject reports why a config, or its deletion, does not take effect.

@@ -24,7 +24,10 @@ func Open(ctx context.Context, options Options) (*Watch, error) {
 		return nil, fmt.Errorf("the config in %s is refused; no node is released until it is fixed:\n%w", source, err)
 	}
 	w.Log.Info("config loaded", "hash", first.Hash, "steps", len(first.Steps), "dryRun", first.DryRun)
-	w.activate(ctx, first)
+	if w.File != "" {
+		text = nil // The agent publishes only what is in the cluster.
+	}
+	w.activate(ctx, first, string(text))
 	w.warnOfMissingRights(ctx, first)
 	return w, nil
 }

@@ -72,10 +72,14 @@ func (p *Publisher) Publish(ctx context.Context) {
 	}
 }
 
-// ConfigAccepted publishes which config is active.
-func (p *Publisher) ConfigAccepted(ctx context.Context, accepted *config.Config) {
+// ConfigAccepted publishes which config is active, and its text if that is not too long.
+func (p *Publisher) ConfigAccepted(ctx context.Context, accepted *config.Config, text string) {
+	if len(text) > api.MaxAcceptedConfig {
+		p.Log.Warn("the config is too long to be published, so config view --accepted cannot print it", "bytes", len(text), "maximum", api.MaxAcceptedConfig)
+		text = ""
+	}
 	p.update(ctx, func(status *api.AgentStatus) {
-		status.ConfigHash, status.DryRun, status.ConfigError = accepted.Hash, accepted.DryRun, ""
+		status.ConfigHash, status.DryRun, status.ConfigError, status.AcceptedConfig = accepted.Hash, accepted.DryRun, "", text
 	})
 }
 
@@ -103,7 +107,11 @@ func (p *Publisher) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
+	data := map[string]any{api.AcceptedConfigKey: nil} // Removes that of another leader.
+	for key, value := range configMap.Data {
+		data[key] = value
+	}
+	patch, err := json.Marshal(map[string]any{"data": data})
 	if err != nil {
 		return fmt.Errorf("encoding the agent's status: %w", err)
 	}

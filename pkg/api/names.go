@@ -144,5 +144,8 @@ const (
 	LabelNodeUID = "nodecleanup.io/node-uid"
 )
 
-// RestoreConfig restores a deleted config. The agent's status has it if the config was deleted.
-const RestoreConfig = "kubectl nodecleanup install --config FILE"
+// RestoreConfig restores the config that the agent accepted last: the agent publishes its text in its status.
+const RestoreConfig = "kubectl nodecleanup config view --accepted | kubectl nodecleanup install --config -"
+
+// ConfigDeleted is what the agent says about a deleted config, after the name of the ConfigMap.
+const ConfigDeleted = "was deleted: an agent cannot start without a config"

@@ -9,8 +9,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// StatusKey is the key of the agent's status in its ConfigMap.
-const StatusKey = "status.json"
+// Keys of the ConfigMap with the agent's status.
+const (
+	StatusKey = "status.json"
+	// AcceptedConfigKey holds the text of the config that the agent accepted last.
+	AcceptedConfigKey = "accepted-config.yaml"
+)
+
+// MaxAcceptedConfig is the length in bytes of the longest config that the agent publishes. A ConfigMap holds at most
+// 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/), and the status needs a part of it.
+const MaxAcceptedConfig = 512 << 10
 
 // AgentStatus is the status that the leader publishes.
 type AgentStatus struct {
@@ -36,6 +44,10 @@ type AgentStatus struct {
 	// CertificateExpiresAt is the end of the webhook's CA.
 	CertificateExpiresAt *metav1.Time `json:"certificateExpiresAt,omitempty"`
 
+	// AcceptedConfig is the text of the config that the agent accepted last, with its comments. It is empty if it is
+	// longer than MaxAcceptedConfig, from a file, or if an older agent wrote the status. A config refers to Secrets
+	// and holds none, and users who may read this ConfigMap may read the one with the config.
+	AcceptedConfig string `json:"-"`
 	// Pause is stored in the annotations, which operators write; Brake under its own key.
 	Pause Pause `json:"-"`
 	Brake Brake `json:"-"`
@@ -95,20 +107,24 @@ func EncodeStatus(namespace string, status *AgentStatus) (*corev1.ConfigMap, err
 	if err != nil {
 		return nil, fmt.Errorf("encoding the agent's status: %w", err)
 	}
-	return &corev1.ConfigMap{
+	configMap := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace,
 			Name:      StatusName,
 			Labels:    map[string]string{LabelName: LabelNameValue},
 		},
 		Data: map[string]string{StatusKey: string(data)},
-	}, nil
+	}
+	if status.AcceptedConfig != "" {
+		configMap.Data[AcceptedConfigKey] = status.AcceptedConfig
+	}
+	return configMap, nil
 }
 
 // DecodeStatus reads the agent's status. It ignores unknown fields, because a CLI may be older
 // than the agent. The status is empty if a user paused before an agent was started.
 func DecodeStatus(configMap *corev1.ConfigMap) (*AgentStatus, error) {
-	status := &AgentStatus{Pause: PauseOf(configMap)}
+	status := &AgentStatus{Pause: PauseOf(configMap), AcceptedConfig: configMap.Data[AcceptedConfigKey]}
 	status.Brake, status.BrakeError = BrakeOf(configMap)
 	if _, written := configMap.Data[StatusKey]; !written {
 		return status, nil

@@ -173,6 +173,10 @@ type Config struct {
 	Hash string `json:"hash,omitempty"`
 	// Problem is why the newest config was rejected; the last valid config is then active.
 	Problem string `json:"problem,omitempty"`
+	// Missing: there is no config on the cluster.
+	Missing bool `json:"missing,omitempty"`
+	// Remedy is the command that repairs it.
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // NodeCounts counts nodes. Bypassed are the live nodes with our finalizer that a bypass releases
@@ -339,10 +343,14 @@ func (s *Status) admission() string {
 }
 
 func (s *Status) config() string {
-	if s.Config.Hash == "" {
-		return "invalid · " + strings.ReplaceAll(s.Config.Problem, "\n", "; ")
+	state, problem := map[bool]string{true: "missing", false: "invalid"}[s.Config.Missing], strings.ReplaceAll(s.Config.Problem, "\n", "; ")
+	switch {
+	case s.Config.Hash == "":
+		return state + " · " + problem
+	case !s.Config.Missing:
+		state = "rejected"
 	}
-	return fmt.Sprintf("rejected, config %s remains active · %s", s.Config.Hash, strings.ReplaceAll(s.Config.Problem, "\n", "; "))
+	return fmt.Sprintf("%s, config %s remains active · %s", state, s.Config.Hash, problem)
 }
 
 func (s *Status) nodes() string {

@@ -75,7 +75,10 @@ func configValid(ctx context.Context, s *subject) result {
 	}
 	hint := repair.EditConfig
 	if errors.Is(err, preview.ErrNoConfig) {
-		hint = preview.RestoreConfig
+		hint = preview.RestoreConfig(nil)
+		if _, unread := s.readStatus(ctx); unread == nil {
+			hint = preview.RestoreConfig(s.snapshot.Status)
+		}
 	}
 	if err != nil {
 		return failed(err.Error(), hint)
@@ -87,7 +90,7 @@ func configValid(ctx context.Context, s *subject) result {
 	case !status.Agent.HasLeader:
 		return skip(errors.New("valid, but no agent is the leader; " + s.followed(status)))
 	case status.Config.Problem != "":
-		return failed("the agent refuses it: "+status.Config.Problem, hint)
+		return failed("the agent refuses it: "+status.Config.Problem, status.Config.Remedy)
 	case status.Config.Hash != "" && status.Config.Hash != settings.Hash:
 		return warn(fmt.Sprintf("the agent uses config %s, and the ConfigMap contains config %s", status.Config.Hash, settings.Hash),
 			"wait a few seconds; an agent that was started with --config uses its file, not the ConfigMap")

@@ -22,6 +22,8 @@ type Options struct {
 	Catalog func() []cleanup.Descriptor
 
 	AllowUnknownPlugins bool
+	// Accepted prints the config that the agent accepted last.
+	Accepted bool
 }
 
 // New returns the command with its sub-commands. The catalog lists the plugins of the released agent.

@@ -178,9 +178,14 @@ func TestEveryCauseGolden(t *testing.T) {
 		}, "no-leader"},
 		"config-refused": {func(f *found) { f.refused = errors.New("line 3: unknown field \"dryrun\"") }, "config-refused"},
 		"config-refused-by-the-agent": {func(f *found) {
-			f.agent.Status.ConfigError = "line 5: unknown plugin \"drian\""
+			f.agent.Status.ConfigError, f.agent.Status.AcceptedConfig = "line 5: unknown plugin \"drian\"", "steps: []"
 		}, "config-refused"},
 		"config-deleted": {func(f *found) {
+			f.noConfig = true
+			f.agent.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config"
+			f.agent.Status.AcceptedConfig = "steps: []"
+		}, "config-refused"},
+		"config-deleted-not-published": {func(f *found) {
 			f.noConfig = true
 			f.agent.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config"
 		}, "config-refused"},

@@ -127,11 +127,18 @@ func configRefused(f *found, _ time.Time) *printer.Cause {
 	default:
 		return nil
 	}
-	next := repair.EditConfig
-	if f.noConfig {
-		next = preview.RestoreConfig
+	var status *api.AgentStatus
+	if f.agent != nil {
+		status = f.agent.Status
 	}
-	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "), next)
+	if deletion, deleted := inspect.DeletedConfig(problem); deleted && f.noConfig {
+		return cause("config-refused", deletion, preview.RestoreConfig(status))
+	}
+	options := []string{repair.EditConfig}
+	if status != nil && status.AcceptedConfig != "" {
+		options = append(options, "restore the config that the agent accepted last: "+api.RestoreConfig)
+	}
+	return cause("config-refused", "the config is refused: "+strings.ReplaceAll(problem, "\n", "; "), options...)
 }
 
 func nodeInvalid(f *found, _ time.Time) *printer.Cause {

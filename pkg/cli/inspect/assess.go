@@ -11,6 +11,8 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/repair"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -27,7 +29,10 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	assessAnswer(view, s)
 	view.Config = assessConfig(s.Status)
 	if s.ConfigFault != "" {
-		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault}
+		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault, Missing: s.NoConfig, Remedy: repair.EditConfig}
+		if s.NoConfig {
+			view.Config.Remedy = preview.RestoreConfig(s.Status)
+		}
 	}
 	view.Plugins, view.Notifications = assessPlugins(s.Status), assessNotifications(s.Status)
 	if cause := access.Lacking(strings.Join(s.MissingGrants, ", ")); len(s.MissingGrants) > 0 {
@@ -185,10 +190,24 @@ func assessConfig(status *api.AgentStatus) printer.Config {
 		return config
 	}
 	config.Hash, config.Problem = status.ConfigHash, status.ConfigError
-	if config.Problem != "" {
-		config.Health = printer.Broken
+	if config.Problem == "" {
+		return config
+	}
+	config.Health, config.Remedy = printer.Broken, repair.EditConfig
+	if config.Problem, config.Missing = DeletedConfig(config.Problem); config.Missing {
+		config.Remedy = preview.RestoreConfig(status)
 	}
 	return config
+}
+
+// DeletedConfig reports whether the agent rejected its config because the ConfigMap was deleted. Then it returns the
+// problem without the next step that the agent has added: what it is depends on the status.
+func DeletedConfig(problem string) (string, bool) {
+	before, _, deleted := strings.Cut(problem, api.ConfigDeleted)
+	if !deleted {
+		return problem, false
+	}
+	return before + api.ConfigDeleted, true
 }
 
 // assessPlugins takes the leader's word on the plugin of each step.

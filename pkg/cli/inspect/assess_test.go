@@ -148,6 +148,11 @@ func TestStatusGolden(t *testing.T) {
 		"config-deleted": {func(s *Snapshot) {
 			s.Status.ConfigHash = "a1b2c3"
 			s.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config. Next: restore it: " + api.RestoreConfig
+			s.Status.AcceptedConfig = "steps: []"
+		}, false},
+		"config-deleted-not-published": {func(s *Snapshot) {
+			s.Status.ConfigHash = "a1b2c3"
+			s.Status.ConfigError = "configmap nodecleanup-system/nodecleanup-config was deleted: an agent cannot start without a config. Next: restore it: kubectl nodecleanup install --config FILE"
 		}, false},
 		"config-refused": {func(s *Snapshot) {
 			s.Status.ConfigHash = "a1b2c3"

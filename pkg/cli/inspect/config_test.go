@@ -18,13 +18,15 @@ func TestRepairOfTheConfigThatCrashesTheAgent(t *testing.T) {
 	invalid := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.ConfigName}, Data: map[string]string{api.ConfigKey: "steps: 1"}}
 	for name, test := range map[string]struct {
 		objects []runtime.Object
+		status  *api.AgentStatus
 		want    string
 	}{
-		"deleted": {nil, "kubectl nodecleanup install --config FILE (without --config, the default steps are installed)"},
-		"invalid": {[]runtime.Object{invalid}, "kubectl nodecleanup config edit"},
+		"deleted":            {nil, &api.AgentStatus{AcceptedConfig: "steps: []"}, "kubectl nodecleanup config view --accepted | kubectl nodecleanup install --config -"},
+		"deleted, not known": {nil, nil, "kubectl nodecleanup install --config FILE (without --config, the default steps are installed)"},
+		"invalid":            {[]runtime.Object{invalid}, nil, "kubectl nodecleanup config edit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Snapshot{Namespace: "ns", Stall: &cluster.Stall{Crashed: true, Pod: "a"}}
+			s := &Snapshot{Namespace: "ns", Status: test.status, Stall: &cluster.Stall{Crashed: true, Pod: "a"}}
 			if err := s.readConfigFault(t.Context(), fake.NewClientset(test.objects...)); err != nil {
 				t.Fatal(err)
 			}

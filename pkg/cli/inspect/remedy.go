@@ -31,10 +31,8 @@ func next(view *printer.Status, stuck int) string {
 		return "check the log of the agent, which publishes its CA when it starts"
 	case !works(view.Admission.Health), view.Guard.Health.Bad():
 		return Logs(view.Namespace, "--tail=-1 | grep -i certificate")
-	case !works(view.Config.Health) && strings.Contains(view.Config.Problem, api.RestoreConfig):
-		return preview.RestoreConfig
 	case !works(view.Config.Health):
-		return repair.EditConfig
+		return view.Config.Remedy
 	case stuck >= 0:
 		return "kubectl nodecleanup diagnose " + view.Cleanups[stuck].Node
 	case view.Pause != nil && !view.Pause.Ends():
@@ -128,7 +126,7 @@ func helmUpgradeOf[T any, P interface {
 func stallRemedy(s *Snapshot, agent printer.Agent) string {
 	switch {
 	case s.Stall.Crashed && s.NoConfig:
-		return preview.RestoreConfig
+		return preview.RestoreConfig(s.Status)
 	case s.Stall.Crashed && s.ConfigFault != "":
 		return repair.EditConfig
 	case s.taintRemedy != "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -22,7 +23,7 @@ import (
 )
 
 func (o *Options) readConfig() error {
-	data, err := os.ReadFile(o.ConfigFile)
+	data, err := o.configText()
 	if err != nil {
 		return &exit.Error{Code: exit.Usage, Err: fmt.Errorf("reading the config: %w", err)}
 	}
@@ -33,6 +34,18 @@ func (o *Options) readConfig() error {
 	}
 	_, err = o.valid(data, o.ConfigFile, preview.Catalog{Plugins: o.Catalog()}, install.Options{})
 	return err
+}
+
+// configText returns the content of the file with the config, or of stdin if its name is "-".
+func (o *Options) configText() ([]byte, error) {
+	if o.ConfigFile != "-" {
+		return os.ReadFile(o.ConfigFile)
+	}
+	data, err := io.ReadAll(o.In)
+	if err == nil && len(data) == 0 {
+		err = errors.New("stdin is empty")
+	}
+	return data, err
 }
 
 // valid checks and returns the user's config. An agent of another image can have plugins that are

@@ -72,3 +72,28 @@ func TestStepRulesOfAnUnknownConfig(t *testing.T) {
 		t.Errorf("the rules are %v, want %v", got, want)
 	}
 }
+
+// config view --accepted is piped into install --config -.
+func TestConfigFromStdin(t *testing.T) {
+	const valid = "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drain}]\n"
+	for name, test := range map[string]struct{ text, want string }{
+		"valid":   {valid, ""},
+		"invalid": {valid + "dryrun: true\n", "dryrun"},
+		"empty":   {"", "reading the config: stdin is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &Options{
+				Environment: &command.Environment{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(test.text)}},
+				Catalog:     func() []cleanup.Descriptor { return plugins.All(plugins.Dependencies{}) },
+				ConfigFile:  "-",
+			}
+			err := o.readConfig()
+			switch {
+			case test.want == "" && (err != nil || string(o.config) != test.text):
+				t.Errorf("got the config %q, error %v", o.config, err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("got the error %v, want %q", err, test.want)
+			}
+		})
+	}
+}

@@ -98,7 +98,7 @@ longer contains, if they still have the label of nodecleanup.`,
 	command.AddOutput(cmd, &o.Output, "", printer.ObjectFormats(), " (default: one line for each object)")
 	flags.StringVar(&o.Image, "image", "", "Image of the agent (default: "+install.Repository+" at this CLI's version)")
 	flags.Int32Var(&o.Replicas, "replicas", 2, "Number of agent replicas. If an agent is installed and you omit the flag, the number does not change")
-	flags.StringVar(&o.ConfigFile, "config", "", "File with the config (default: keep the config on the cluster)")
+	flags.StringVar(&o.ConfigFile, "config", "", "File with the config, or - for stdin (default: keep the config on the cluster)")
 	flags.StringVar(&o.Admission, "admission", "", "How new nodes get the finalizer: webhook, policy (Kubernetes 1.36 and newer) or auto. auto, the default, uses both if the API server supports the policy, otherwise the webhook")
 	flags.StringVar(&o.AgentURL, "agent-url", "", "For development: URL of an agent outside the cluster, such as https://127.0.0.1:9443. Set it at each install: without it, the agent is installed in the cluster")
 	flags.BoolVar(&o.ForceConflicts, "force-conflicts", false, "Take over fields that another client has changed")

@@ -99,9 +99,15 @@ func Config(ctx context.Context, client kubernetes.Interface, namespace string) 
 	return ReadCatalog(ctx, client, namespace, own).Config(ctx, client, namespace)
 }
 
-// RestoreConfig is the next step if the config was deleted. An install without --config would replace
-// custom steps with the default steps.
-const RestoreConfig = api.RestoreConfig + " (without --config, the default steps are installed)"
+// RestoreConfig returns the next step if the config was deleted: it restores the config that the agent accepted last,
+// if the agent has published it. The status is nil if it is not known. An install without --config would replace custom
+// steps with the default steps.
+func RestoreConfig(status *api.AgentStatus) string {
+	if status != nil && status.AcceptedConfig != "" {
+		return api.RestoreConfig
+	}
+	return "kubectl nodecleanup install --config FILE (without --config, the default steps are installed)"
+}
 
 // ErrNoConfig is the error of ReadConfig if the ConfigMap does not exist.
 var ErrNoConfig = errors.New("there is no configmap " + api.ConfigName)
@@ -110,11 +116,14 @@ var ErrNoConfig = errors.New("there is no configmap " + api.ConfigName)
 func ReadConfig(ctx context.Context, client kubernetes.Interface, namespace string) (*corev1.ConfigMap, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, &exit.Error{
-			Code: exit.Failure,
-			Err:  fmt.Errorf("reading the config: %w in namespace %s", ErrNoConfig, namespace),
-			Next: "If it is installed in another namespace, set --namespace. Otherwise, install it: " + RestoreConfig,
+		missing := &exit.Error{Code: exit.Failure, Err: fmt.Errorf("reading the config: %w in namespace %s", ErrNoConfig, namespace)}
+		status, unread := cluster.AgentStatus(ctx, client, namespace)
+		if unread == nil && status != nil && status.AcceptedConfig != "" {
+			missing.Next = "Restore the config that the agent accepted last: " + RestoreConfig(status)
+			return nil, missing
 		}
+		missing.Next = "If it is installed in another namespace, set --namespace. Otherwise, install it: " + RestoreConfig(nil)
+		return nil, missing
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the config: %w", err)

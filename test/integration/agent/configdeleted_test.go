@@ -33,6 +33,9 @@ func TestDeletedConfigKeepsTheLastValidConfig(t *testing.T) {
 		status, err := f.status(ctx)
 		return err == nil && strings.Contains(status.ConfigError, "was deleted: an agent cannot start without a config") && status.ConfigHash != "", err
 	})
+	if status, err := f.status(t.Context()); err != nil || status.AcceptedConfig != configMap.Data[api.ConfigKey] {
+		t.Errorf("the agent has published the config %q, %v", status.AcceptedConfig, err)
+	}
 	f.eventually("an Event says so", func(ctx context.Context) (bool, error) {
 		events, err := f.client.CoreV1().Events(f.namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(configMap.UID)})
 		return err == nil && slices.ContainsFunc(events.Items, func(event corev1.Event) bool {

@@ -48,6 +48,9 @@ func TestConfigIsViewedComparedAndEdited(t *testing.T) {
 		t.Errorf("config view has changed the text:\n%s", viewed.out)
 	}
 	f.run("config", "view", "-o", "jsonpath={.steps[*].name}").exits(exit.OK).says("tell")
+	if accepted := f.run("config", "view", "--accepted").exits(exit.OK); accepted.out != original {
+		t.Errorf("config view --accepted has changed the text:\n%s", accepted.out)
+	}
 
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write := func(text string) {
@@ -131,5 +134,29 @@ func (r ran) keeps(text string) {
 	}
 	if written, err := os.ReadFile(match[1]); err != nil || !strings.Contains(string(written), text) {
 		r.Errorf("%q is not in %s: %v\n%s", text, match[1], err, written)
+	}
+}
+
+// The agent publishes the config that it accepted last. So a deleted config is not lost.
+func TestDeletedConfigIsRestored(t *testing.T) {
+	f := setUp(t, "# ours\nsteps:\n- {name: tell, plugin: paging, options: {channel: ops}}\n")
+	f.startWith(withPaging)
+	original := f.config()
+	f.edit(strings.ReplaceAll(original, "channel", "chanel"))
+	f.eventually("the agent refuses it", func(ctx context.Context) (bool, error) {
+		return strings.Contains(f.quietly("status").out, "rejected, config "), nil
+	})
+	if err := f.client.CoreV1().ConfigMaps(f.namespace).Delete(t.Context(), api.ConfigName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the agent has seen the deletion", func(ctx context.Context) (bool, error) {
+		return strings.Contains(f.quietly("status").out, "was deleted"), nil
+	})
+	const restore = "kubectl nodecleanup config view --accepted | kubectl nodecleanup install --config -"
+	f.run("status").exits(exit.Unhealthy).says("Config      FAILED", "missing, config ", "Next: "+restore+"\n").hides("Next: restore")
+	f.run("check").exits(exit.Unhealthy).says("fix: " + restore + "\n")
+	f.run("config", "edit").exits(exit.Failure).says("Restore the config that the agent accepted last: " + restore)
+	if accepted := f.run("config", "view", "--accepted").exits(exit.OK); accepted.out != original {
+		t.Errorf("the accepted config is:\n%s\nwant:\n%s", accepted.out, original)
 	}
 }

@@ -157,6 +157,7 @@ func TestPlanWithAnInvalidConfig(t *testing.T) {
 	f.run("plan", "worker").exits(exit.Failure).says("there is no configmap nodecleanup-config", "install --config FILE (without --config, the default steps are installed)")
 	f.run("config", "view").exits(exit.Failure).says("install --config FILE")
 	f.run("config", "edit").exits(exit.Failure).says("install --config FILE")
+	f.run("config", "view", "--accepted").exits(exit.Failure).says("configmap "+f.namespace+"/nodecleanup-status has no key accepted-config.yaml", "kubectl nodecleanup config view")
 }
 
 // The user can read only nodes, Pods and the config.
