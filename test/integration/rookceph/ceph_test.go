@@ -54,7 +54,7 @@ type ceph struct {
 func startCeph(t *testing.T, copies int) *ceph {
 	t.Helper()
 	if missing := missingPrograms(); missing != "" {
-		t.Skipf("skipped: %s missing (Debian: apt-get install ceph-mon ceph-mgr ceph-osd ceph-common)", missing)
+		t.Skipf("skipped: %s missing (Debian: apt-get install ceph-base ceph-mon ceph-mgr ceph-osd ceph-common)", missing)
 	}
 	c := &ceph{T: t, dir: t.TempDir()}
 	c.monitors = fmt.Sprintf("[v2:127.0.0.1:%d,v1:127.0.0.1:%d]", freePort(t), freePort(t))
