@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/nodeaddress"
 )
 
 // entry is a node in the catalog: https://developer.hashicorp.com/consul/api-docs/catalog.
@@ -106,26 +107,7 @@ func (e entry) isOf(node *corev1.Node) bool {
 	for _, address := range e.TaggedAddresses {
 		candidates = append(candidates, address)
 	}
-	for _, own := range node.Status.Addresses {
-		if own.Type != corev1.NodeInternalIP && own.Type != corev1.NodeExternalIP {
-			continue
-		}
-		for _, candidate := range candidates {
-			if sameAddress(candidate, own.Address) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func sameAddress(a, b string) bool {
-	first, err := netip.ParseAddr(a)
-	if err != nil {
-		return false
-	}
-	second, err := netip.ParseAddr(b)
-	return err == nil && first.Unmap() == second.Unmap()
+	return slices.ContainsFunc(candidates, func(candidate string) bool { return nodeaddress.Has(node, candidate) })
 }
 
 // String names the entry.

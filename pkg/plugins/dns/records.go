@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/nodeaddress"
 )
 
 // record is one record of a zone.
@@ -81,7 +83,8 @@ var errNoAddress = errors.New("the node has no IP address, so its records cannot
 func lookups(node *corev1.Node, zone, name string, reverseZones []string) ([]lookup, error) {
 	forward := lookup{Zone: zone, Name: name}
 	var all []lookup
-	for _, address := range addresses(node) {
+	for _, address := range nodeaddress.IPs(node) {
+		address = address.WithZone("")
 		kind := "AAAA"
 		if address.Is4() {
 			kind = "A"
@@ -96,20 +99,6 @@ func lookups(node *corev1.Node, zone, name string, reverseZones []string) ([]loo
 		return nil, errNoAddress
 	}
 	return append([]lookup{forward}, all...), nil
-}
-
-// addresses returns the IP addresses of a Node, each once.
-func addresses(node *corev1.Node) []netip.Addr {
-	var all []netip.Addr
-	for _, one := range node.Status.Addresses {
-		if one.Type != corev1.NodeInternalIP && one.Type != corev1.NodeExternalIP {
-			continue
-		}
-		if parsed, err := netip.ParseAddr(one.Address); err == nil && !slices.Contains(all, parsed.Unmap()) {
-			all = append(all, parsed.Unmap().WithZone(""))
-		}
-	}
-	return all
 }
 
 // reverseName returns the absolute name of the PTR records of an address (RFC 1035, 3.5 and RFC 3596, 2.5).

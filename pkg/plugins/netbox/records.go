@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/nodeaddress"
 )
 
 // record is a device or a virtual machine, with the fields of both that the plugin needs.
@@ -206,14 +207,8 @@ func (o *options) lacksCustomField(r record) bool {
 // hasAddressOf reports whether a primary IP address of the record is an address of the Node.
 func (r record) hasAddressOf(node *corev1.Node) bool {
 	for _, primary := range []address{r.PrimaryIP4, r.PrimaryIP6} {
-		prefix, err := netip.ParsePrefix(primary.Address)
-		if err != nil {
-			continue
-		}
-		for _, own := range node.Status.Addresses {
-			if parsed, err := netip.ParseAddr(own.Address); err == nil && parsed.Unmap() == prefix.Addr().Unmap() {
-				return true
-			}
+		if prefix, err := netip.ParsePrefix(primary.Address); err == nil && nodeaddress.Has(node, prefix.Addr().String()) {
+			return true
 		}
 	}
 	return false
