@@ -20,7 +20,7 @@ func BlockPlan(s *Snapshot, plan *printer.Plan, configHash string, now time.Time
 		return
 	case !agent.HasLeader:
 		if len(agent.MissingGrants) == 0 { // Else a blocker names the missing rights.
-			plan.Blocked = append([]printer.Blocker{{What: "the agent", Reason: "no agent runs cleanups: " + agent.Problem, Remedy: repairAgent(agent, s.Namespace)}}, plan.Blocked...)
+			plan.Blocked = append([]printer.Blocker{{What: "the agent", Reason: "no agent runs cleanups: " + agent.Problem, Remedy: RepairAgent(agent, s.Namespace)}}, plan.Blocked...)
 		}
 		return
 	case s.Status == nil || s.Status.ConfigHash != configHash:

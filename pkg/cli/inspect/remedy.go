@@ -20,7 +20,7 @@ import (
 func next(view *printer.Status, stuck int) string {
 	switch {
 	case !works(view.Agent.Health):
-		return repairAgent(view.Agent, view.Namespace)
+		return RepairAgent(view.Agent, view.Namespace)
 	case view.Admission.Health == printer.Missing, view.Guard.Health == printer.Missing:
 		return Reinstall(view.Agent)
 	case view.Guard.Remedy != "":
@@ -48,8 +48,8 @@ func next(view *printer.Status, stuck int) string {
 	return ""
 }
 
-// repairAgent returns the next step if the agent does not work.
-func repairAgent(agent printer.Agent, namespace string) string {
+// RepairAgent returns the next step if the agent does not work.
+func RepairAgent(agent printer.Agent, namespace string) string {
 	switch {
 	case agent.Health == printer.Missing:
 		return Reinstall(agent)

@@ -187,7 +187,8 @@ func (o *Options) status(ctx context.Context) error {
 		}
 	}
 	if !command.HasLeader(ctx, clients.Typed, namespace, o.ServerTime) {
-		o.Say("WARNING: no agent in namespace %s is the leader: these results are from the previous leader.", namespace)
+		why, remedy := preflight.WhyNoLeader(ctx, clients.Typed, namespace, o.ServerTime)
+		o.Say("WARNING: these results are from the previous leader, because no agent in namespace %s is the leader%s.\nNext: %s", namespace, why, remedy)
 	}
 	view := preflight.View(said, namespace, o.ServerTime(), func(api.PluginHealth) bool { return true }, func(api.NotificationHealth) bool { return true })
 	if err := preflight.AddRepair(ctx, clients.Typed, namespace, o.ServerTime, view); err != nil {

@@ -19,7 +19,9 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 // AskSoon is Ask after an install: the agent may not be the leader yet, and the API server may not know yet
@@ -29,7 +31,7 @@ func AskSoon(ctx context.Context, client kubernetes.Interface, namespace string,
 	err := wait.PollUntilContextCancel(ctx, time.Second/2, true, func(ctx context.Context) (bool, error) {
 		err := mayAnswer(ctx, client, namespace, now)
 		if err == nil && !command.HasLeader(ctx, client, namespace, now) {
-			err = noLeader(namespace)
+			err = noLeader(ctx, client, namespace, now)
 		}
 		if status, failed := cluster.AgentStatus(ctx, client, namespace); err == nil && (status == nil || failed != nil) {
 			err = cmp.Or(failed, noStatus(namespace))
@@ -52,7 +54,7 @@ func Ask(ctx context.Context, client kubernetes.Interface, namespace string, now
 		return nil, err
 	}
 	if !command.HasLeader(ctx, client, namespace, now) {
-		return nil, noLeader(namespace)
+		return nil, noLeader(ctx, client, namespace, now)
 	}
 	stamp := now().UTC().Format(time.RFC3339Nano)
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationPreflightRequestedAt: stamp}}})
@@ -99,14 +101,32 @@ func awaitAnswer(ctx context.Context, client kubernetes.Interface, namespace, st
 	return answer, nil
 }
 
-func noLeader(namespace string) error {
-	return noAnswer(fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is the leader, so no agent would answer", namespace))
+func noLeader(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) error {
+	why, remedy := WhyNoLeader(ctx, client, namespace, now)
+	err := fmt.Errorf("asking the agent to check its plugins: no agent in namespace %s is the leader, so no agent would answer%s", namespace, why)
+	return noAnswer(err, remedy)
 }
+
+// WhyNoLeader returns why no agent is the leader, with ": " before it, and the command that repairs it. Without the right
+// to read the install, the cause is empty, and the command shows it.
+func WhyNoLeader(ctx context.Context, client kubernetes.Interface, namespace string, now func() time.Time) (why, remedy string) {
+	snapshot, err := inspect.NewReader(client, namespace, now).Agent(ctx)
+	if err != nil {
+		return "", checkAgent
+	}
+	agent := inspect.Assess(snapshot, version.Version, now()).Agent
+	if agent.HasLeader { // An agent has acquired the Lease since.
+		return "", checkAgent
+	}
+	return ": " + agent.Problem, inspect.RepairAgent(agent, namespace)
+}
+
+const checkAgent = "kubectl nodecleanup status"
 
 func noStatus(namespace string) error {
-	return noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName))
+	return noAnswer(fmt.Errorf("asking the agent to check its plugins: it has not written its status yet (configmap %s/%s)", namespace, api.StatusName), checkAgent)
 }
 
-func noAnswer(err error) error {
-	return &exit.Error{Code: exit.Failure, Err: err, Next: "Check the agent: kubectl nodecleanup status\n  or:  Show the last known results: kubectl nodecleanup plugins status"}
+func noAnswer(err error, remedy string) error {
+	return &exit.Error{Code: exit.Failure, Err: err, Next: "Repair the agent: " + remedy + "\n  or:  Show the last known results: kubectl nodecleanup plugins status"}
 }

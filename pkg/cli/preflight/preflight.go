@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +111,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	if plan != nil {
-		view.Blocked, view.Unprotected, view.Notes = plan.Blocked, plan.Unprotected, plan.Notes
+		view.Blocked, view.Unprotected, view.Notes = plan.Blocked, plan.Unprotected, append(view.Notes, plan.Notes...)
 	}
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
@@ -134,6 +135,9 @@ func View(status *api.AgentStatus, namespace string, now time.Time, wanted func(
 			view.Notifications = append(view.Notifications, inspect.Notification(said))
 			missing.Add(access.Reported(said.MissingRules, nil))
 		}
+	}
+	if status.ConfigError != "" {
+		view.Notes = append(view.Notes, fmt.Sprintf("these are the plugins of the last valid config, %s, because the agent refuses the newest one: see kubectl nodecleanup status", status.ConfigHash))
 	}
 	if !missing.Empty() {
 		view.Manifest = access.Manifest(namespace, missing)

@@ -44,7 +44,8 @@ func (f *fixture) wantOutcomes(checks map[string]printer.Check, want map[string]
 func TestCheckFindsEachFaultOfAnInstall(t *testing.T) {
 	inventory := httptest.NewServer(http.NotFoundHandler())
 	defer inventory.Close()
-	f := setUp(t, "steps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n")
+	f := setUp(t, "steps: [{name: tell, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n"+
+		"notifications: [{name: ops, plugin: http, options: {url: {secretKeyRef: {name: inventory, key: url}}}}]\n")
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "inventory"}, StringData: map[string]string{"url": inventory.URL}}
 	if _, err := f.client.CoreV1().Secrets(f.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -63,7 +64,10 @@ func TestCheckFindsEachFaultOfAnInstall(t *testing.T) {
 	f.checked(exit.Unhealthy, "--fail-on", "warning")
 
 	inventory.Close()
-	f.run("preflight").exits(exit.Unhealthy).says("tell", "FAILED", "connecting to the URL in secret inventory/url: connection refused")
+	f.run("preflight").exits(exit.Unhealthy).says("tell", "FAILED", "connecting to the URL in secret inventory/url: connection refused", "NOTIFICATION", "ops")
+	if got := f.checked(exit.Unhealthy)["plugins"]; got.Hint != "start the service that step tell calls, or change its address: kubectl -n "+f.namespace+" edit secret inventory" {
+		t.Errorf("check plugins: %+v", got)
+	}
 	f.run("plugins", "test", "tell").exits(exit.Unhealthy).says("connection refused")
 
 	if err := f.client.CoreV1().Secrets(f.namespace).Delete(t.Context(), "inventory", metav1.DeleteOptions{}); err != nil {
@@ -80,11 +84,15 @@ func TestCheckFindsEachFaultOfAnInstall(t *testing.T) {
 	f.edit("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: drain, plugin: drian}]\n")
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"config": printer.Error, "secrets": printer.Skip})
 	f.run("plugins", "list").exits(exit.OK).says("drain", "Cannot read which steps use these plugins")
+	f.eventually("the agent refuses the config", func(context.Context) (bool, error) {
+		return strings.Contains(f.quietly("status").out, "rejected, config "), nil
+	})
+	f.run("preflight").exits(exit.Unhealthy).says("Note: these are the plugins of the last valid config, ")
 
 	stop()
 	f.wantOutcomes(f.checked(exit.Unhealthy), map[string]printer.Outcome{"leader": printer.Error})
-	f.run("preflight").exits(exit.Failure).says("no agent in namespace", "plugins status")
-	f.run("plugins", "status").exits(exit.Unhealthy).says("these results are from the previous leader")
+	f.run("preflight").exits(exit.Failure).says("no agent in namespace", "so no agent would answer: no leader", "Repair the agent: start the agent that runs outside the cluster again", "plugins status")
+	f.run("plugins", "status").exits(exit.Unhealthy).says("these results are from the previous leader, because no agent", "Next: start the agent that runs outside the cluster again", "Note: these are the plugins of the last valid config, ")
 }
 
 func TestCheckAnInstallWithoutAWebhookByChoice(t *testing.T) {
