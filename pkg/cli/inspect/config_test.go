@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +16,7 @@ import (
 
 // Nobody can edit a config that does not exist.
 func TestRepairOfTheConfigThatCrashesTheAgent(t *testing.T) {
-	invalid := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.ConfigName}, Data: map[string]string{api.ConfigKey: "steps: 1"}}
+	invalid := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: api.ConfigName}, Data: map[string]string{api.ConfigKey: "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nfoo: 1\nbar: 2\n"}}
 	for name, test := range map[string]struct {
 		objects []runtime.Object
 		status  *api.AgentStatus
@@ -26,12 +27,16 @@ func TestRepairOfTheConfigThatCrashesTheAgent(t *testing.T) {
 		"invalid":            {[]runtime.Object{invalid}, nil, "kubectl nodecleanup config edit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Snapshot{Namespace: "ns", Status: test.status, Stall: &cluster.Stall{Crashed: true, Pod: "a"}}
+			s := &Snapshot{Namespace: "ns", Status: test.status, Stall: &cluster.Stall{Crashed: true, Pod: "a", Text: "pod a: CrashLoopBackOff: exit code 1: line 4: unknown field \"bar\""}}
 			if err := s.readConfigFault(t.Context(), fake.NewClientset(test.objects...)); err != nil {
 				t.Fatal(err)
 			}
 			if got := stallRemedy(s, printer.Agent{}); got != test.want {
 				t.Errorf("the remedy is %q, want %q", got, test.want)
+			}
+			const named = `pod a: CrashLoopBackOff: the config in configmap ns/nodecleanup-config is invalid: line 1: steps: at least one step is required: without steps, each node would be released at once; line 3: unknown field "foo"; line 4: unknown field "bar"`
+			if got := strings.HasPrefix(s.Stall.Text, named); got != (name == "invalid") {
+				t.Errorf("the stall is %q", s.Stall.Text)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -179,6 +180,7 @@ func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interf
 	switch {
 	case errors.As(err, &faults):
 		s.ConfigFault = faults.Error()
+		s.nameConfig()
 	case apierrors.IsForbidden(err):
 	case errors.As(err, &missing):
 		s.ConfigFault, s.NoConfig = missing.Error(), errors.Is(err, preview.ErrNoConfig)
@@ -186,6 +188,15 @@ func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interf
 		return err
 	}
 	return nil
+}
+
+// nameConfig names the config and all its faults in the stall of a Pod whose last words are one of them.
+func (s *Snapshot) nameConfig() {
+	pod, exited, found := strings.Cut(s.Stall.Text, ": exit code ")
+	_, last, said := strings.Cut(exited, ": ")
+	if found && said && strings.Contains(s.ConfigFault, last) {
+		s.Stall.Text = fmt.Sprintf("%s: the config in configmap %s/%s is invalid: %s", pod, s.Namespace, api.ConfigName, strings.ReplaceAll(s.ConfigFault, "\n", "; "))
+	}
 }
 
 // optional turns "not found" into nil.
