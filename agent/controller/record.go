@@ -71,7 +71,7 @@ func (r *reconciler) onLoadError(c *cleanup, err error) result {
 	}
 	r.states.update(c.node.UID, func(s *nodeState) { s.state = api.Blocked })
 	if !undecodable {
-		return blocked(fmt.Sprintf("the cleanup is paused until the API server returns the run record: %v", err), err)
+		return blocked(fmt.Sprintf(api.AwaitsRecord+"%v", err), err)
 	}
 	requested := c.node.Annotations[api.AnnotationRetryRequestedAt]
 	rejected := retryRejected(requested, broken.WrittenAt)

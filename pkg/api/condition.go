@@ -15,6 +15,9 @@ const ConditionCleanup corev1.NodeConditionType = "nodecleanup.io/Cleanup"
 // each as "step NAME (PLUGIN): fault", separated by "; ".
 const NotStarted = "not started, a critical step is unhealthy: "
 
+// AwaitsRecord begins the message of a Blocked cleanup whose run record the agent cannot read. The error follows it.
+const AwaitsRecord = "the cleanup is paused until the API server returns the run record: "
+
 // CheckAgainAfter is the time between two health checks of a Blocked cleanup.
 const CheckAgainAfter = 30 * time.Second
 

@@ -120,6 +120,12 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.agent.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 			f.rights = &rights.Report{Objects: f.agent.MissingGrants, Own: []access.Right{{Verb: "get", Resource: "nodes"}}, Command: "kubectl nodecleanup install --wait"}
 		}, "rights-missing"},
+		"rights-missing-with-what-follows": {func(f *found) {
+			f.rights = &rights.Report{Own: []access.Right{{Verb: "get", Resource: "configmaps", Namespace: "nodecleanup-system"}}, Command: "kubectl nodecleanup install --wait"}
+			f.run.State = api.Blocked
+			f.run.Steps[1].State, f.run.Steps[1].LastError = api.StepRetrying, `pods is forbidden: User "agent" cannot list resource "pods"`
+			f.node.Status.Conditions = []corev1.NodeCondition{api.CleanupCondition(api.Blocked, api.AwaitsRecord+`configmaps "run-a" is forbidden`, ago(time.Minute))}
+		}, "rights-missing"},
 		"rights-missing-not-read": {func(f *found) {
 			f.agent.MissingGrants = []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 		}, "rights-missing"},

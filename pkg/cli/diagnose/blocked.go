@@ -18,6 +18,9 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	if condition == nil || condition.Reason != string(api.Blocked) || hostReturned(f, now) != nil || recordUnreadable(f, now) != nil || secretMissing(f, now) != nil {
 		return nil
 	}
+	if strings.HasPrefix(condition.Message, api.AwaitsRecord) && f.followsFromRights(condition.Message) {
+		return nil // An earlier rule names the rights, and what to do.
+	}
 	if f.agent != nil && inspect.Recovered(f.run, f.agent.Status) {
 		return cause("blocked", inspect.RecoveredReason, "wait", retry(f), bypass(f))
 	}
@@ -32,6 +35,13 @@ func blocked(f *found, now time.Time) *printer.Cause {
 		options = []string{"kubectl nodecleanup preflight " + f.name, retry(f)}
 	}
 	return cause("blocked", condition.Message, append(options, bypass(f))...)
+}
+
+// followsFromRights reports whether the API server denied a request of the agent, and an earlier rule names the rights
+// that the agent lacks.
+func (f *found) followsFromRights(problem string) bool {
+	lacks := f.rights != nil && f.rights.Fault() != "" || f.agent != nil && len(f.agent.MissingGrants) > 0
+	return lacks && (strings.Contains(problem, "forbidden") || access.SaysLacking(problem))
 }
 
 // allLackRights reports whether every unhealthy step lacks rights.

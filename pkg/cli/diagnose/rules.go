@@ -225,6 +225,7 @@ func failing(f *found, now time.Time) *printer.Cause {
 		switch {
 		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying && f.hasForbidden(step.Name): // And here the rule notAllowed.
+		case step.State == api.StepRetrying && f.followsFromRights(step.LastError): // And here the rules about rights.
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
 				append(append(orWait(f.address(step.Name, step.LastError)), testOf(step)...), retry(f), bypass(f))...)
