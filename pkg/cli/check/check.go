@@ -52,7 +52,8 @@ The command changes nothing. If you lack a right that a check needs, the command
 check and names the right.
 
 Each check has an ID that stays the same; --list shows them. If a check fails, the exit
-code is 3. With --fail-on=warning, a warning also counts as a failure.`,
+code is 3. With --fail-on=warning, a warning also counts as a failure. A cleanup that needs
+an operator is a warning, because the install works; "status" exits with 3 for it.`,
 		Example: `  kubectl nodecleanup check
 
   # Before an install

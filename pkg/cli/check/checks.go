@@ -216,13 +216,16 @@ func cleanups(ctx context.Context, s *subject) result {
 	if err != nil {
 		return skip(err)
 	}
+	if len(status.Cleanups) > 0 && (!status.Agent.HasLeader || lacksOwnRights(status)) {
+		return warn(fmt.Sprintf("%d not done, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
+	}
 	for _, cleanup := range status.Cleanups {
 		if cleanup.Stuck {
 			return warn(fmt.Sprintf("node %s is %s: %s", cleanup.Node, cleanup.State, cleanup.Reason), "kubectl nodecleanup diagnose "+cleanup.Node)
 		}
 	}
 	if status.Agent.Health.Bad() && len(status.Cleanups) > 0 {
-		return warn(fmt.Sprintf("%d not done, and no agent runs them: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
+		return warn(fmt.Sprintf("%d not done: %s", len(status.Cleanups), status.Agent.Problem), status.Next)
 	}
 	if len(status.Cleanups) == 0 {
 		return pass("none")

@@ -110,6 +110,14 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			powerless(s)
 			s.Cleanups = []printer.CleanupRow{{Node: "worker", State: "Pending"}}
 		}, printer.Warning, "1 not done, and no agent runs them"},
+		"cleanups, no agent, one was blocked": {bind(t, cleanups), func(s *printer.Status) {
+			withoutLeader(s)
+			s.Agent.Problem, s.Cleanups = "scaled to 0 replicas", []printer.CleanupRow{{Node: "worker", State: "Running", Stuck: true}}
+		}, printer.Warning, "1 not done, and no agent runs them: scaled to 0 replicas"},
+		"cleanups, the steps lack rights": {bind(t, cleanups), func(s *printer.Status) {
+			s.Agent.Health, s.Agent.MissingGrants, s.Agent.Problem = printer.Broken, []string{"ClusterRole nodecleanup-agent-steps does not exist"}, "the agent lacks rights"
+			s.Cleanups = []printer.CleanupRow{{Node: "worker", State: "Pending"}}
+		}, printer.Warning, "1 not done: the agent lacks rights"},
 		"plugins, stale status": {bind(t, plugins), func(s *printer.Status) { withoutLeader(s); s.Plugins[0].Error = "forbidden" }, printer.Error, "as of the last leader, 20m ago: step drain"},
 	} {
 		t.Run(name, func(t *testing.T) {
