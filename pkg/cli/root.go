@@ -109,7 +109,7 @@ func Execute(ctx context.Context, streams genericiooptions.IOStreams, arguments 
 	})
 	// The command reports the errors of requests, so client-go must not log them.
 	err := root.ExecuteContext(klog.NewContext(ctx, klog.Logger{}))
-	command.Report(streams.ErrOut, err)
+	command.Report(streams.ErrOut, exit.Explain(ctx, err))
 	return err
 }
 

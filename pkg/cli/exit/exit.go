@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -102,6 +103,26 @@ func Code(ctx context.Context, err error) int {
 	}
 	return Failure
 }
+
+// Explain returns an error that names the signal if one canceled ctx, instead of "context canceled".
+func Explain(ctx context.Context, err error) error {
+	stopped, is := context.Cause(ctx).(signalled)
+	if !is || err == nil || !errors.Is(err, context.Canceled) || IsQuiet(err) {
+		return err
+	}
+	return &interrupted{err, strings.ReplaceAll(err.Error(), context.Canceled.Error(), stopped.Error())}
+}
+
+type interrupted struct {
+	error
+	text string
+}
+
+// Error names the signal.
+func (i *interrupted) Error() string { return i.text }
+
+// Unwrap returns the error that says only that the context was canceled.
+func (i *interrupted) Unwrap() error { return i.error }
 
 // IsQuiet reports whether the output has already reported the error.
 func IsQuiet(err error) bool {

@@ -42,6 +42,12 @@ func TestSignalSetsTheExitCode(t *testing.T) {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		t.Errorf("the cause %v, which net/http returns, is not context.Canceled", cause)
 	}
+	if got := Explain(ctx, fmt.Errorf("waiting for x: %w", context.Canceled)); got.Error() != "waiting for x: stopped by signal: terminated" || !errors.Is(got, context.Canceled) {
+		t.Errorf("the error is %q", got)
+	}
+	if got := Explain(ctx, Quiet(Unhealthy)); !IsQuiet(got) {
+		t.Errorf("the error is %q", got)
+	}
 	if got := Code(ctx, nil); got != OK {
 		t.Errorf("a command that was done already: got %d, want 0", got)
 	}
