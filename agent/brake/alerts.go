@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 const (
@@ -42,11 +43,7 @@ func (p Prometheus) firing(ctx context.Context, alerts config.Alerts) ([]string,
 	if err == nil {
 		return firing, nil
 	}
-	problem := p.Redact(err.Error())
-	if len(problem) > maxProblem {
-		problem = problem[:maxProblem] + "…"
-	}
-	return nil, errors.New(strings.ToValidUTF8(problem, ""))
+	return nil, errors.New(truncate.Bytes(strings.ToValidUTF8(p.Redact(err.Error()), ""), maxProblem))
 }
 
 func (p Prometheus) read(ctx context.Context, alerts config.Alerts) ([]string, error) {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 // Limits of the retries of a save. The backoff doubles from the first to the last. A restarted API server
@@ -29,12 +30,8 @@ func (r *run) saveWithRetry(ctx context.Context) error {
 			return err
 		}
 		r.Log.Warn("saving the run record failed, retrying", "in", backoff, "err", err)
-		timer := r.clock.NewTimer(backoff)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, context.Cause(ctx))
-		case <-timer.C():
+		if err := sleep.For(ctx, r.clock, backoff); err != nil {
+			return fmt.Errorf("running the cleanup of node %s: %w", r.Node.Name, err)
 		}
 		if err := r.MayContinue(); err != nil {
 			return fmt.Errorf("saving the run record of node %s: %w", r.Node.Name, err)

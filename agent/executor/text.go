@@ -2,10 +2,10 @@ package executor
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // maxEffects limits how many effects of a preview are recorded: the ConfigMap of a record holds at most
@@ -36,9 +36,4 @@ func (e *Executor) redactEffects(effects []cleanup.Effect) []cleanup.Effect {
 // maxText is the length in bytes at which shorten cuts a text and appends an ellipsis.
 const maxText = 1024
 
-func shorten(text string) string {
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…" // Without an incomplete character.
-}
+func shorten(text string) string { return truncate.Bytes(text, maxText) }

@@ -8,6 +8,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // glassFor is how long the proposed break-glass command is valid.
@@ -83,8 +84,5 @@ func oneLine(text string) string {
 		}
 		return r
 	}, text)
-	if len(text) > maxWarning {
-		text = strings.ToValidUTF8(text[:maxWarning], "") + "…"
-	}
-	return text
+	return truncate.Bytes(text, maxWarning)
 }

@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 const (
@@ -144,12 +145,7 @@ func (s *sender) wait(ctx context.Context, atMost time.Duration) {
 
 // pause waits also while events arrive, so that they do not repeat what has failed.
 func (s *sender) pause(ctx context.Context, d time.Duration) {
-	timer := s.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C():
-	}
+	_ = sleep.For(ctx, s.Clock, d) // The caller looks at the context.
 }
 
 // untilSave returns how long to wait before a write of the store. send: writes have failed for so long that
@@ -228,7 +224,7 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 	// A Secret that was written during the try, or another content, may have fixed it.
 	permanent := cleanup.IsPermanent(err) && s.book.causes == m.causes && m.group.version == m.version
 	delay := s.book.fail(m.group, now, wanted, permanent, s.Random())
-	reason := limit(s.Redact(err.Error()))
+	reason := truncate.Bytes(s.Redact(err.Error()), maxReason)
 	s.log.Warn("sending a notification failed, retrying", "title", m.Title, "in", delay.Round(time.Second).String(), "permanent", permanent, "err", reason)
 	s.Metrics.NotificationFailed(settings.Name, settings.Plugin)
 	s.setUndelivered(settings.Name, fmt.Errorf("not delivered, next try at %s: %s", now.Add(delay).UTC().Format(time.TimeOnly+" UTC"), reason))
@@ -238,13 +234,6 @@ func (s *sender) send(ctx context.Context, m message) (delivered bool) {
 // maxReason is the maximum length of the text of an error, in bytes. A receiver chooses it, and the agent's status has
 // it.
 const maxReason = 1024
-
-func limit(text string) string {
-	if len(text) <= maxReason {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxReason], "") + "…"
-}
 
 // errTooManyHang is the error without a call.
 var errTooManyHang = fmt.Errorf("%d earlier calls of the plugin have not returned", maxHung)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 type plugin struct {
@@ -61,7 +62,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	for {
 		draining, err := p.deregister(ctx, target)
 		if delay, throttled := cleanup.RetryDelay(err); throttled && waited { // Many Nodes exceed the limit together.
-			if ended := p.wait(ctx, max(delay, pollPeriod)); ended != nil {
+			if ended := sleep.For(ctx, p.clock, max(delay, pollPeriod)); ended != nil {
 				return fmt.Errorf("%w: %w", ended, err)
 			}
 			continue
@@ -75,7 +76,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		waited = true
 		progress := "draining " + join(draining)
 		target.Progress(progress)
-		if err := p.wait(ctx, pollPeriod); err != nil {
+		if err := sleep.For(ctx, p.clock, pollPeriod); err != nil {
 			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
@@ -154,21 +155,10 @@ func (p *plugin) settle(ctx context.Context, target cleanup.Target, waited bool)
 	}
 	progress := fmt.Sprintf("drained; waiting %s for the load balancers (option settle)", p.Settle.Duration)
 	target.Progress(progress)
-	if err := p.wait(ctx, remaining); err != nil {
+	if err := sleep.For(ctx, p.clock, remaining); err != nil {
 		return fmt.Errorf("%s: %w", progress, err)
 	}
 	return nil
-}
-
-func (p *plugin) wait(ctx context.Context, interval time.Duration) error {
-	timer := p.clock.NewTimer(interval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C():
-		return nil
-	}
 }
 
 // Verify implements cleanup.Verifier: no controller has registered the Node again.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 type plugin struct {
@@ -39,12 +40,8 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		}
 		progress := fmt.Sprintf("waiting for the Consul agent of %s to stop: its check serfHealth passes", name)
 		target.Progress(progress)
-		timer := p.clock.NewTimer(pollPeriod)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", progress, context.Cause(ctx))
-		case <-timer.C():
+		if err := sleep.For(ctx, p.clock, pollPeriod); err != nil {
+			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cordon"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 // cordon cordons the Node. It retries with the backoff of evictions while the API server or a webhook
@@ -24,12 +25,8 @@ func (p *plugin) cordon(ctx context.Context, target cleanup.Target, node *corev1
 			problem += "; " + remedy
 		}
 		target.Progress(problem)
-		timer := p.clock.NewTimer(delay)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", problem, context.Cause(ctx))
+		if err := sleep.For(ctx, p.clock, delay); err != nil {
+			return fmt.Errorf("%s: %w", problem, err)
 		}
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // group are the remaining Pods that one reason blocks, "" for Pods that nothing blocks.
@@ -125,8 +125,5 @@ func (d *drain) blockedReason(pod *corev1.Pod) string {
 			reason = fmt.Sprintf("terminating, its grace period of %s ends at %s", grace, pod.DeletionTimestamp.UTC().Format(time.RFC3339))
 		}
 	}
-	if len(reason) > maxReason {
-		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
-	}
-	return reason
+	return truncate.Bytes(reason, maxReason)
 }

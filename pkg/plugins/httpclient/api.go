@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // MaxAnswer is the size limit of an answer, in bytes.
@@ -190,8 +191,5 @@ func Redact(text string, secrets []string) string {
 			text = strings.ReplaceAll(text, secret, "[secret]")
 		}
 	}
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
-	}
-	return text
+	return truncate.Bytes(text, maxMessage)
 }

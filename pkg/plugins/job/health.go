@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // tryOut creates the Job as a dry run: the API server validates it, runs admission, and counts it against
@@ -32,7 +33,7 @@ func (p *plugin) tryOut(ctx context.Context, target cleanup.Target, number int) 
 	err = p.client.BatchV1().RESTClient().Post().Namespace(p.Namespace).Resource("jobs").
 		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, scheme.ParameterCodec).
 		Body(job).WarningHandlerWithContext(&warnings).Do(ctx).Error()
-	return cut(oneLine(strings.Join(warnings, "; ")), maxMessage), err
+	return truncate.Bytes(oneLine(strings.Join(warnings, "; ")), maxMessage), err
 }
 
 // warnings collects the warnings of a response. Without it, the agent would log them at each health check.

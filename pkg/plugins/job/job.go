@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // Cleanup implements cleanup.Plugin: it creates a Job, or adopts the one that an interrupted attempt has
@@ -264,7 +265,7 @@ func (p *plugin) noPod(ctx context.Context, job *batchv1.Job) (string, error) {
 	if last == nil {
 		return fmt.Sprintf("job %s has no Pod yet", nameOfJob(job)), nil
 	}
-	return fmt.Sprintf("job %s has no Pod: %s: %s", nameOfJob(job), oneLine(last.Reason), cut(oneLine(last.Message), maxMessage)), nil
+	return fmt.Sprintf("job %s has no Pod: %s: %s", nameOfJob(job), oneLine(last.Reason), truncate.Bytes(oneLine(last.Message), maxMessage)), nil
 }
 
 // pods returns the Pods of the Job.
@@ -323,7 +324,7 @@ func (p *plugin) log(ctx context.Context, pod *corev1.Pod) string {
 		Container: status.Name, TailLines: &p.LogLines, LimitBytes: new(int64(maxLogBytes)),
 	}).DoRaw(ctx)
 	if err != nil {
-		return "cannot read its log: " + cut(oneLine(err.Error()), maxMessage)
+		return "cannot read its log: " + truncate.Bytes(oneLine(err.Error()), maxMessage)
 	}
 	if text := lastLines(string(log)); text != "" {
 		return "its log ends with: " + text
@@ -339,7 +340,7 @@ func (p *plugin) lastLine(ctx context.Context, pod *corev1.Pod) string {
 		Container: runningContainer(pod), TailLines: new(int64(1)), LimitBytes: new(int64(maxMessage)),
 	}).DoRaw(ctx)
 	if err != nil {
-		return fmt.Sprintf("%s; cannot read its log: %s", progressOf(pod), cut(oneLine(err.Error()), maxMessage))
+		return fmt.Sprintf("%s; cannot read its log: %s", progressOf(pod), truncate.Bytes(oneLine(err.Error()), maxMessage))
 	}
 	return oneLine(string(log))
 }

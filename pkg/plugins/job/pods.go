@@ -7,6 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 )
 
 // newest returns the Pod that was created last, nil if there is none.
@@ -106,7 +108,7 @@ func failureOf(pod *corev1.Pod) string {
 		if pod.Status.Reason == "" && pod.Status.Message == "" {
 			return name + " has failed"
 		}
-		return fmt.Sprintf("%s has failed: %s", name, cut(oneLine(strings.TrimSpace(pod.Status.Reason+" "+pod.Status.Message)), maxMessage))
+		return fmt.Sprintf("%s has failed: %s", name, truncate.Bytes(oneLine(strings.TrimSpace(pod.Status.Reason+" "+pod.Status.Message)), maxMessage))
 	}
 	ended := status.State.Terminated
 	text := fmt.Sprintf("container %s of %s exited with code %d", status.Name, name, ended.ExitCode)
@@ -114,7 +116,7 @@ func failureOf(pod *corev1.Pod) string {
 		text += " (" + ended.Reason + ")"
 	}
 	if message := oneLine(ended.Message); message != "" {
-		text += ": " + cut(message, maxMessage)
+		text += ": " + truncate.Bytes(message, maxMessage)
 	}
 	return text
 }

@@ -27,14 +27,6 @@ func oneLine(text string) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
-// cut returns the beginning of a text.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
 // lastLines returns the last lines of a log in one line, separated by " | ". It drops the first ones if
 // they are too long.
 func lastLines(log string) string {

@@ -13,6 +13,7 @@ import (
 
 	nodecleanup "github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 type plugin struct {
@@ -44,12 +45,8 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			progress = text
 			target.Progress(text)
 		}
-		timer := p.clock.NewTimer(pollPeriod)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%s: %w", progress, context.Cause(ctx))
-		case <-timer.C():
+		if err := sleep.For(ctx, p.clock, pollPeriod); err != nil {
+			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
 }

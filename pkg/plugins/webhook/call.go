@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
@@ -56,10 +57,7 @@ func (c credentials) clean(text string) string {
 			text = strings.ReplaceAll(text, secret, "[secret]")
 		}
 	}
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	return text
+	return truncate.Bytes(text, maxText)
 }
 
 // leaks reports whether a text contains a secret that the service knows.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
@@ -69,7 +70,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		if progress := answer.Progress; progress != nil {
 			target.Count(cleanup.Counts{Done: progress.Done, Total: progress.Total})
 		}
-		if err := p.wait(ctx, pollInterval(answer.RetryAfterSeconds)); err != nil {
+		if err := sleep.For(ctx, p.clock, pollInterval(answer.RetryAfterSeconds)); err != nil {
 			return fmt.Errorf("%s: %w", message, err)
 		}
 	}
@@ -119,17 +120,6 @@ func pollInterval(retryAfterSeconds int) time.Duration {
 // seconds returns a duration that is at most the limit. A large number does not overflow.
 func seconds(number int, limit time.Duration) time.Duration {
 	return time.Duration(min(number, int(limit/time.Second))) * time.Second
-}
-
-func (p *plugin) wait(ctx context.Context, interval time.Duration) error {
-	timer := p.clock.NewTimer(interval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C():
-		return nil
-	}
 }
 
 // CheckHealth implements cleanup.HealthChecker: the service has version 1 of the protocol, and says that

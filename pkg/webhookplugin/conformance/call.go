@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/truncate"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/webhookplugin"
 )
 
@@ -31,10 +32,7 @@ func (r response) says() string {
 }
 
 func shorten(text string) string {
-	if len(text) > 300 {
-		text = strings.ToValidUTF8(text[:300], "") + "…"
-	}
-	return text
+	return truncate.Bytes(text, 300)
 }
 
 // send sends a request with the credentials. Change can modify it; nil does not.
