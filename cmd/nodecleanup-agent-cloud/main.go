@@ -6,6 +6,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/program"
 	"github.com/nodecleanup/kubectl-nodecleanup/cmd/nodecleanup-agent-cloud/aws"
+	"github.com/nodecleanup/kubectl-nodecleanup/cmd/nodecleanup-agent-cloud/azure"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 )
@@ -15,6 +16,7 @@ func main() { program.Main(catalog) }
 // catalog lists the plugins of the default agent and those of the clouds.
 func catalog(d plugins.Dependencies) []cleanup.Descriptor {
 	return slices.Concat(plugins.Catalog(d), plugins.CloudCatalog(d, plugins.Clouds{
-		TargetGroups: aws.NewTargetGroups(aws.Options{HTTP: d.HTTP}),
+		TargetGroups:         aws.NewTargetGroups(aws.Options{HTTP: d.HTTP}),
+		AzureVirtualMachines: azure.NewVirtualMachines(azure.Options{HTTP: d.HTTP}),
 	}))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/alertmanager"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
+	azurevirtualmachine "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/azure-virtual-machine"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/cmdb"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/consul"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/dns"
@@ -56,6 +57,8 @@ type Dependencies struct {
 type Clouds struct {
 	// TargetGroups are those of Elastic Load Balancing.
 	TargetGroups awstargetgroups.API
+	// AzureVirtualMachines are those of Azure Resource Manager.
+	AzureVirtualMachines azurevirtualmachine.API
 }
 
 // CloudCatalog lists the plugins of cloud providers. cmd/nodecleanup-agent-cloud has them in addition to those of
@@ -63,6 +66,7 @@ type Clouds struct {
 func CloudCatalog(d Dependencies, c Clouds) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
 		awstargetgroups.Descriptor(c.TargetGroups, d.Kubernetes, d.Clock),
+		azurevirtualmachine.Descriptor(c.AzureVirtualMachines, d.Clock),
 	}
 }
 

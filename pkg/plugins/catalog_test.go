@@ -12,13 +12,14 @@ import (
 // The CLI checks configs with the zero Dependencies.
 func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 	options := map[string]string{
-		"alertmanager":      `{"url":"http://alertmanager:9093"}`,
-		"aws-target-groups": `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
-		"grafana":           `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,
-		"email":             `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
-		"teams":             `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
-		"etcd":              `{"caBundle":{"secretKeyRef":{"name":"etcd","key":"ca"}},"certificate":{"secretKeyRef":{"name":"etcd","key":"crt"}},"key":{"secretKeyRef":{"name":"etcd","key":"key"}}}`,
-		"http":              `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
+		"alertmanager":          `{"url":"http://alertmanager:9093"}`,
+		"aws-target-groups":     `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
+		"azure-virtual-machine": `{"resourceGroups":["/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/nodes"]}`,
+		"grafana":               `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,
+		"email":                 `{"host":"smtp.example.com","from":"nodes@example.com","to":["ops@example.com"]}`,
+		"teams":                 `{"webhookURL":{"secretKeyRef":{"name":"teams","key":"url"}}}`,
+		"etcd":                  `{"caBundle":{"secretKeyRef":{"name":"etcd","key":"ca"}},"certificate":{"secretKeyRef":{"name":"etcd","key":"crt"}},"key":{"secretKeyRef":{"name":"etcd","key":"key"}}}`,
+		"http":                  `{"url":"https://inventory.example.com"}`, "webhook": `{"url":"https://cleanup.example.com"}`,
 		"cmdb":       `{"url":"https://cmdb.example.com","lookup":{"path":"machines","match":{"/name":"${node.name}"}},"change":{"method":"DELETE","path":"machines/{id}"}}`,
 		"consul":     `{"url":"https://consul.example.com:8501"}`,
 		"dns":        `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,

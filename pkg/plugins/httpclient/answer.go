@@ -23,7 +23,7 @@ func Status(response *http.Response) string {
 func Classify(err error, response *http.Response) error {
 	switch code := response.StatusCode; {
 	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
-		if after, said := retryAfter(response.Header.Get("Retry-After"), time.Now()); said {
+		if after, said := RetryAfter(response.Header.Get("Retry-After"), time.Now()); said {
 			return cleanup.RetryAfter(err, after)
 		}
 		return err
@@ -57,8 +57,8 @@ func OneLine(text string) string {
 // MaxRetryAfter limits the Retry-After header, so that no header can hold a Node for years.
 const MaxRetryAfter = time.Hour
 
-// retryAfter reads the header of that name: seconds, or a time (RFC 9110, 10.2.3).
-func retryAfter(header string, now time.Time) (time.Duration, bool) {
+// RetryAfter reads the header of that name: seconds, or a time (RFC 9110, 10.2.3). It returns at most MaxRetryAfter.
+func RetryAfter(header string, now time.Time) (time.Duration, bool) {
 	if seconds, err := strconv.Atoi(header); err == nil && seconds >= 0 {
 		return time.Duration(min(seconds, int(MaxRetryAfter/time.Second))) * time.Second, true
 	}
