@@ -70,6 +70,10 @@ schema: ## Regenerate the schemas of the config and of the options, and the tabl
 	cd hack/schema && go run . ../..
 	cd hack/tools/chart && go run . ../../../manifests
 
+.PHONY: ui
+ui: ## Build the page of the dashboard from its source (needs npm)
+	cd hack/ui && go run .
+
 ##@ Release
 
 .PHONY: docs
@@ -112,7 +116,7 @@ RACE := $(shell command -v $(or $(CC),gcc) >/dev/null 2>&1 && echo -race)
 PACKAGES_AT_ONCE := $(if $(filter 1 2,$(shell getconf _NPROCESSORS_ONLN 2>/dev/null)),-p 3)
 
 .PHONY: test
-test: verify kubernetes tools-test cloud-test netbox-test chart-test ## Run every test, those against a real API server too
+test: verify kubernetes tools-test cloud-test netbox-test dashboard-test chart-test ## Run every test, those against a real API server too
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) $(PACKAGES_AT_ONCE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory e2e
 
@@ -128,6 +132,10 @@ cloud-test: ## Test the plugins of the agent for clouds against emulators
 .PHONY: netbox-test
 netbox-test: ## Test the plugin netbox against the OpenAPI document of NetBox
 	cd test/netbox && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) ./...
+
+.PHONY: dashboard-test
+dashboard-test: kubernetes ## Look at the dashboard in Chromium
+	cd test/dashboard && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -timeout 10m ./...
 
 .PHONY: chart-test
 # Without -count=1 a result is kept although the chart, which is of no Go module, has changed.
@@ -240,6 +248,9 @@ verify: ## Check form: gofmt, go vet, retired words, tidy modules, generated ref
 	cd test/bench/drain && go mod tidy -diff
 	cd test/netbox && go mod tidy -diff && go vet ./...
 	cd cmd/nodecleanup-agent-cloud && go mod tidy -diff && go vet ./...
+	cd test/dashboard && go mod tidy -diff && go vet ./...
+	cd hack/ui && go mod tidy -diff && go vet ./...
+	@if command -v npm >/dev/null; then cd hack/ui && go run . -check; else echo "not checked, because there is no npm: whether the page of the dashboard is built from its source"; fi
 	go run ./hack/words
 	go run ./hack/contract hack/contract/v1.txt
 	@# Without shellcheck and pyflakes, which some machines have and others do not.

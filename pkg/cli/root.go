@@ -16,6 +16,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/completion"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/config"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/dashboard"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/diagnose"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/history"
@@ -62,6 +63,7 @@ deleted, the agent runs the steps of the config, and then removes the finalizer.
 	)
 	group(root, "look", "Show the state:",
 		status.New(environment),
+		dashboard.New(environment),
 		check.New(environment, catalog),
 		nodes.New(environment),
 		history.New(environment),

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -103,6 +104,19 @@ func (c *Cluster) files() []string {
 		return []string{*c.flags.KubeConfig}
 	}
 	return c.flags.ToRawKubeConfigLoader().ConfigAccess().GetLoadingPrecedence()
+}
+
+// Names returns the name of the context, empty if none is used, and the address of the API server.
+func (c *Cluster) Names() (context, server string, err error) {
+	config, err := c.config()
+	if err != nil {
+		return "", "", fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "", "", fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	return cmp.Or(*c.flags.Context, raw.CurrentContext), config.Host, nil
 }
 
 // Clients holds the clients of one API server.

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
 // Options of the command.
@@ -69,11 +71,10 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := collect(ctx, clients.Typed, namespace, o.Node, o.ServerTime)
+	view, err := Node(ctx, clients.Typed, namespace, o.Node, o.ServerTime)
 	if err != nil {
 		return err
 	}
-	view := assess(found, o.ServerTime())
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -81,4 +82,14 @@ func (o *Options) Run(ctx context.Context) error {
 		return exit.Quiet(exit.Unhealthy)
 	}
 	return nil
+}
+
+// Node explains why a deleted node still exists. It reads what it can; only the node itself, or a record of it, must
+// be readable. Now is the API server's time.
+func Node(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*printer.Diagnosis, error) {
+	found, err := collect(ctx, client, namespace, name, now)
+	if err != nil {
+		return nil, err
+	}
+	return assess(found, now()), nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/command"
@@ -85,26 +86,10 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	view := printer.NewHistory(time.Time{})
-	absence := sync.OnceValue(func() inspect.Absence { return inspect.ReadAbsence(ctx, clients.Typed, namespace, o.ServerTime) })
-	err = cluster.EachRun(ctx, clients.Typed, namespace, func(configMap *corev1.ConfigMap) {
-		run, err := api.ReadRun(configMap)
-		switch {
-		case err != nil:
-			if node := api.RunNode(configMap); o.Node == "" || node == "" || node == o.Node {
-				view.Unreadable = append(view.Unreadable, undecodable(node, err))
-			}
-		case o.wants(run):
-			view.Runs = append(view.Runs, past(configMap.Name, run, absence, o.ServerTime()))
-		}
-	})
+	view, err := Read(ctx, clients.Typed, namespace, o.wants, o.ServerTime)
 	if err != nil {
 		return err
 	}
-	view.Time = metav1.NewTime(o.ServerTime())
-	slices.SortFunc(view.Runs, func(a, b printer.PastRun) int {
-		return cmp.Or(b.StartedAt.Compare(a.StartedAt.Time), cmp.Compare(a.Record, b.Record))
-	})
 	if err := o.Print(o.Environment, view); err != nil {
 		return err
 	}
@@ -127,11 +112,39 @@ func (o *Options) nothing(namespace string) string {
 	return text + ". A cleanup that has not begun has no record yet; how long records are kept is in the config, under history."
 }
 
-func (o *Options) wants(run *api.Run) bool {
-	if o.Node != "" && run.Node != o.Node {
+// wants reports whether the record of a node, which began at that time, is shown. It is asked with an empty node and
+// the zero time if the record does not say it.
+func (o *Options) wants(node string, began time.Time) bool {
+	if o.Node != "" && node != "" && node != o.Node {
 		return false
 	}
-	return o.Since == 0 || run.StartedAt.After(o.ServerTime().Add(-o.Since))
+	return o.Since == 0 || began.IsZero() || began.After(o.ServerTime().Add(-o.Since))
+}
+
+// Read returns the recorded cleanups that are wanted, newest first. Wants is asked with an empty node or the zero time if
+// a record that cannot be decoded does not say it. Now is the API server's time.
+func Read(ctx context.Context, client kubernetes.Interface, namespace string, wants func(node string, began time.Time) bool, now func() time.Time) (*printer.History, error) {
+	view := printer.NewHistory(time.Time{})
+	absence := sync.OnceValue(func() inspect.Absence { return inspect.ReadAbsence(ctx, client, namespace, now) })
+	err := cluster.EachRun(ctx, client, namespace, func(configMap *corev1.ConfigMap) {
+		run, err := api.ReadRun(configMap)
+		switch {
+		case err != nil:
+			if node := api.RunNode(configMap); wants(node, time.Time{}) {
+				view.Unreadable = append(view.Unreadable, undecodable(node, err))
+			}
+		case wants(run.Node, run.StartedAt.Time):
+			view.Runs = append(view.Runs, past(configMap.Name, run, absence, now()))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	view.Time = metav1.NewTime(now())
+	slices.SortFunc(view.Runs, func(a, b printer.PastRun) int {
+		return cmp.Or(b.StartedAt.Compare(a.StartedAt.Time), cmp.Compare(a.Record, b.Record))
+	})
+	return view, nil
 }
 
 func undecodable(node string, err error) string {

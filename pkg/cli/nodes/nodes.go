@@ -3,9 +3,7 @@
 package nodes
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,7 +105,8 @@ func (o *Options) Run(ctx context.Context) error {
 	if why.some || len(leaving.Leaving) > 0 {
 		why.read(ctx, clients.Typed, namespace, o.ServerTime)
 	}
-	return o.Print(o.Environment, view(nodes, leaving, why, o.ServerTime()))
+	leaving.Selector = why.selector
+	return o.Print(o.Environment, inspect.NodeList(nodes, leaving, why.agent, why.absence, o.ServerTime()))
 }
 
 // reasons holds the objects that explain why nodes lack the finalizer. An unreadable object is
@@ -129,24 +128,4 @@ func (r *reasons) read(ctx context.Context, client kubernetes.Interface, namespa
 	if seen, err := inspect.NewReader(client, namespace, now).Agent(ctx); err == nil {
 		r.agent, r.absence = &inspect.Assess(seen, version.Version, now()).Agent, seen.Absence()
 	}
-}
-
-func view(nodes []*corev1.Node, leaving *inspect.Snapshot, why reasons, now time.Time) *printer.NodeList {
-	list := printer.NewNodeList(now)
-	for _, node := range nodes {
-		bypass := inspect.Bypass(node, now)
-		row := printer.Node{
-			Name: node.Name, UID: string(node.UID), Protected: api.HasFinalizer(node) && bypass == nil, Bypass: bypass, Cordoned: node.Spec.Unschedulable, Created: node.CreationTimestamp,
-		}
-		if !api.HasFinalizer(node) && !leaving.CleanupBegun(node) {
-			row.Unprotected = inspect.Unprotected(node, why.selector, why.agent)
-		}
-		if condition := api.CleanupConditionOf(node); node.DeletionTimestamp != nil || condition != nil {
-			cleanup := inspect.CleanupRow(node, leaving.Runs[node.UID], leaving.Unreadable[node.UID], why.absence)
-			row.State, row.Stuck, row.Step, row.Reason, row.Since = cleanup.State, cleanup.Stuck, cleanup.Step, cleanup.Reason, cleanup.Since
-		}
-		list.Nodes = append(list.Nodes, row)
-	}
-	slices.SortFunc(list.Nodes, func(a, b printer.Node) int { return cmp.Compare(a.Name, b.Name) })
-	return list
 }

@@ -1,4 +1,4 @@
-package nodes
+package inspect
 
 import (
 	"testing"
@@ -10,10 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 )
 
-func TestViewExplainsAnUnprotectedNode(t *testing.T) {
+func TestNodeListExplainsAnUnprotectedNode(t *testing.T) {
 	now := time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 	node := func(name string, change func(*corev1.Node)) *corev1.Node {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
@@ -33,8 +32,8 @@ func TestViewExplainsAnUnprotectedNode(t *testing.T) {
 		node("released-by-the-cli", deleted),
 		node("red", func(node *corev1.Node) { node.Labels = labels.Set{"pool": "red"} }),
 	}
-	leaving := &inspect.Snapshot{Runs: map[types.UID]*api.Run{"released-by-the-cli": {State: api.Bypassed}}}
-	list := view(nodes, leaving, reasons{selector: labels.SelectorFromSet(labels.Set{"pool": "blue"})}, now)
+	leaving := &Snapshot{Selector: labels.SelectorFromSet(labels.Set{"pool": "blue"}), Runs: map[types.UID]*api.Run{"released-by-the-cli": {State: api.Bypassed}}}
+	list := NodeList(nodes, leaving, nil, Absence{}, now)
 	for name, want := range map[string]string{
 		"deleted": `outside the config's nodeSelector "pool=blue"`, "red": `outside the config's nodeSelector "pool=blue"`,
 		"protected": "", "released": "", "released-by-the-cli": "",

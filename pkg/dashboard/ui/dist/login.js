@@ -1,0 +1,1 @@
+(()=>{var e=document.currentScript;localStorage.setItem("nodecleanup-session",e.dataset.secret??"");location.replace("/");})();
