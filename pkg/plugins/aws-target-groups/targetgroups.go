@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/ec2node"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
@@ -31,24 +32,9 @@ const drainedAt = "drainedAt"
 // OutputNames implements cleanup.OutputNamer.
 func (p *plugin) OutputNames() []string { return []string{drainedAt} }
 
-// Applies implements cleanup.NodeFilter: the Node is an EC2 instance. A Fargate or a hybrid Node has another
-// kind of provider ID, see https://docs.aws.amazon.com/eks/latest/userguide/hybrid-nodes-overview.html.
+// Applies implements cleanup.NodeFilter: the Node is an EC2 instance.
 func (p *plugin) Applies(node *corev1.Node) (applies bool, reason string) {
-	if instanceOf(node) == "" {
-		return false, fmt.Sprintf("provider ID %q is not that of an EC2 instance", node.Spec.ProviderID)
-	}
-	return true, ""
-}
-
-// instanceOf returns the ID of the EC2 instance of a Node, "" if the Node is not one. A provider ID is
-// aws:///ZONE/INSTANCE.
-func instanceOf(node *corev1.Node) string {
-	path, is := strings.CutPrefix(node.Spec.ProviderID, "aws:///")
-	_, instance, found := strings.Cut(path, "/")
-	if !is || !found || !strings.HasPrefix(instance, "i-") {
-		return ""
-	}
-	return instance
+	return ec2node.Applies(node)
 }
 
 // Cleanup implements cleanup.Plugin.
@@ -118,7 +104,10 @@ func (p *plugin) targets(ctx context.Context, group string, node *corev1.Node) (
 	if err != nil {
 		return nil, fmt.Errorf("listing the targets of target group %s: %w", shortName(group), err)
 	}
-	is := map[string]bool{instanceOf(node): true}
+	is := map[string]bool{}
+	if instance, found := ec2node.Of(node); found {
+		is[instance.ID] = true
+	}
 	if p.ByAddress {
 		for _, address := range node.Status.Addresses {
 			if address.Type == corev1.NodeInternalIP || address.Type == corev1.NodeExternalIP {

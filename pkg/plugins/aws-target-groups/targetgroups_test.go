@@ -288,21 +288,6 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestApplies(t *testing.T) {
-	for provider, want := range map[string]bool{
-		"aws:///eu-west-1a/i-0abc":                true,
-		"aws:///eu-west-1a/fargate-ip-10-0-0-1":   false,
-		"eks-hybrid:///eu-west-1/cluster/mi-0abc": false,
-		"gce://project/zone/name":                 false,
-		"":                                        false,
-	} {
-		node := &corev1.Node{Spec: corev1.NodeSpec{ProviderID: provider}}
-		if applies, reason := (&plugin{}).Applies(node); applies != want || applies == (reason != "") {
-			t.Errorf("%q: %v, %q", provider, applies, reason)
-		}
-	}
-}
-
 func TestThePreviewOfTheCLINamesTheSameEffectsForTheHash(t *testing.T) {
 	node := instance("a")
 	service := &elb{groups: map[string][]Target{web: {{ID: "i-a", Port: 80, State: "healthy"}}}}
