@@ -15,8 +15,11 @@ func main() { program.Main(catalog) }
 
 // catalog lists the plugins of the default agent and those of the clouds.
 func catalog(d plugins.Dependencies) []cleanup.Descriptor {
+	ofAWS := aws.Options{HTTP: d.HTTP}
 	return slices.Concat(plugins.Catalog(d), plugins.CloudCatalog(d, plugins.Clouds{
-		TargetGroups:         aws.NewTargetGroups(aws.Options{HTTP: d.HTTP}),
+		AutoScaling:          aws.NewAutoScaling(ofAWS),
+		EC2Instances:         aws.NewInstances(ofAWS),
+		TargetGroups:         aws.NewTargetGroups(ofAWS),
 		AzureVirtualMachines: azure.NewVirtualMachines(azure.Options{HTTP: d.HTTP}),
 	}))
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/alertmanager"
+	awsautoscaling "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-auto-scaling"
+	awsec2instance "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-ec2-instance"
 	awstargetgroups "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/aws-target-groups"
 	azurevirtualmachine "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/azure-virtual-machine"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/cmdb"
@@ -55,6 +57,10 @@ type Dependencies struct {
 
 // Clouds are clients of cloud providers, which need the SDK of the provider. Only an agent that has it sets them.
 type Clouds struct {
+	// AutoScaling is EC2 Auto Scaling.
+	AutoScaling awsautoscaling.API
+	// EC2Instances are the instances of EC2.
+	EC2Instances awsec2instance.API
 	// TargetGroups are those of Elastic Load Balancing.
 	TargetGroups awstargetgroups.API
 	// AzureVirtualMachines are those of Azure Resource Manager.
@@ -65,6 +71,8 @@ type Clouds struct {
 // Catalog. With the zero values, it describes each plugin and checks its options, which is enough for a CLI.
 func CloudCatalog(d Dependencies, c Clouds) []cleanup.Descriptor {
 	return []cleanup.Descriptor{
+		awsautoscaling.Descriptor(c.AutoScaling, d.Kubernetes, d.Clock),
+		awsec2instance.Descriptor(c.EC2Instances, d.Kubernetes, d.Clock),
 		awstargetgroups.Descriptor(c.TargetGroups, d.Kubernetes, d.Clock),
 		azurevirtualmachine.Descriptor(c.AzureVirtualMachines, d.Clock),
 	}

@@ -13,6 +13,7 @@ import (
 func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 	options := map[string]string{
 		"alertmanager":          `{"url":"http://alertmanager:9093"}`,
+		"aws-auto-scaling":      `{"action":"Terminate","decrement":true}`,
 		"aws-target-groups":     `{"targetGroups":["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"]}`,
 		"azure-virtual-machine": `{"resourceGroups":["/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/nodes"]}`,
 		"grafana":               `{"url":"https://grafana.example.com","token":{"secretKeyRef":{"name":"grafana","key":"token"}}}`,

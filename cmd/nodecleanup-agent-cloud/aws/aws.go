@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,21 +57,41 @@ func (l *loader) config(ctx context.Context) (aws.Config, error) {
 	return loaded, nil
 }
 
-// throttledFor is the minimum wait after AWS has limited the rate. AWS does not say how long to wait.
+// throttledFor is the minimum wait after AWS has limited the rate, or is busy with the same object. AWS does not say how
+// long to wait.
 const throttledFor = 5 * time.Second
 
+// busy are the codes of EC2 Auto Scaling for a group that is changing, see
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_TerminateInstanceInAutoScalingGroup.html.
+var busy = []string{"ResourceContention", "ScalingActivityInProgress"}
+
+// final are the codes of errors that no retry can fix: AWS denies the request, or finds it invalid. See
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html. Expired credentials are not among them: the
+// SDK gets new ones.
+var final = []string{
+	"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "OperationNotPermitted", "OptInRequired",
+	"ValidationError", "InvalidInstanceID.Malformed", "InvalidParameterValue", "UnsupportedOperation",
+}
+
+// encoded begins the part of a message that only AWS can read, and that is long.
+const encoded = " Encoded authorization failure message:"
+
 // classify returns an error for operators: the message of AWS without the details of the request, and when to
-// retry. An invalid request is permanent.
+// retry.
 func classify(err error) error {
 	var answered smithy.APIError
 	if !errors.As(err, &answered) {
 		return err
 	}
-	short := fmt.Errorf("%s: %s", answered.ErrorCode(), answered.ErrorMessage())
-	if _, throttled := retry.DefaultThrottleErrorCodes[answered.ErrorCode()]; throttled {
+	code := answered.ErrorCode()
+	message, _, _ := strings.Cut(answered.ErrorMessage(), encoded)
+	short := fmt.Errorf("%s: %s", code, message)
+	_, throttled := retry.DefaultThrottleErrorCodes[code]
+	switch {
+	case throttled, slices.Contains(busy, code):
 		return cleanup.RetryAfter(short, throttledFor)
-	}
-	if answered.ErrorCode() == "ValidationError" {
+	case slices.Contains(final, code):
 		return cleanup.Permanent(short)
 	}
 	return short

@@ -92,7 +92,7 @@ func TestErrorsOfAWSAreClassified(t *testing.T) {
 		after     time.Duration
 	}{
 		"Throttling":            {400, false, throttledFor},
-		"AccessDenied":          {403, false, 0},
+		"AccessDenied":          {403, true, 0},
 		"ExpiredToken":          {403, false, 0},
 		"ValidationError":       {400, true, 0},
 		"InvalidTarget":         {400, false, 0}, // No list is no empty list.
