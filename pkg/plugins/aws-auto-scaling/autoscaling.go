@@ -14,6 +14,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/ec2node"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 type plugin struct {
@@ -87,7 +88,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 			target.Log.Info(progress, "instance", instance.ID)
 			return nil
 		}
-		if err := p.pause(ctx, pause); err != nil {
+		if err := sleep.For(ctx, p.clock, pause); err != nil {
 			return fmt.Errorf("instance %s: %s: %w", instance.ID, progress, err)
 		}
 	}
@@ -190,17 +191,6 @@ func (p *plugin) membership(ctx context.Context, instance ec2node.Instance) (Mem
 		return Membership{}, fmt.Errorf("reading its Auto Scaling group: %w", err)
 	}
 	return found, nil
-}
-
-func (p *plugin) pause(ctx context.Context, interval time.Duration) error {
-	timer := p.clock.NewTimer(interval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C():
-		return nil
-	}
 }
 
 // Verify implements cleanup.Verifier. An instance can begin to terminate after the step: its lifecycle action then waits for

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/ec2node"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 )
 
 type plugin struct {
@@ -50,7 +51,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 	for {
 		state, err := p.step(ctx, target, instance, requested)
 		if delay, throttled := cleanup.RetryDelay(err); throttled && requested { // Many Nodes exceed the limit together.
-			if ended := p.pause(ctx, max(delay, pollPeriod)); ended != nil {
+			if ended := sleep.For(ctx, p.clock, max(delay, pollPeriod)); ended != nil {
 				return fmt.Errorf("%w: %w", ended, err)
 			}
 			continue
@@ -64,7 +65,7 @@ func (p *plugin) Cleanup(ctx context.Context, target cleanup.Target) error {
 		}
 		progress := fmt.Sprintf("waiting until instance %s is terminated, now %s", instance.ID, state)
 		target.Progress(progress)
-		if err := p.pause(ctx, pollPeriod); err != nil {
+		if err := sleep.For(ctx, p.clock, pollPeriod); err != nil {
 			return fmt.Errorf("%s: %w", progress, err)
 		}
 	}
@@ -112,17 +113,6 @@ func (p *plugin) refusal(node *corev1.Node, instance ec2node.Instance, found Des
 		}
 	}
 	return nil
-}
-
-func (p *plugin) pause(ctx context.Context, interval time.Duration) error {
-	timer := p.clock.NewTimer(interval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C():
-		return nil
-	}
 }
 
 // Verify implements cleanup.Verifier: the instance does not run any more.
