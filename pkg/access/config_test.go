@@ -61,6 +61,10 @@ func TestRightsFollowTheConfig(t *testing.T) {
 			strings.ReplaceAll(jobs("rook-ceph", "default"), "create jobs", strings.ReplaceAll("delete deployments.apps NS, list deployments.apps NS, patch deployments.apps NS, create jobs", "NS", "in namespace rook-ceph")) +
 				", list cephclusters.ceph.rook.io in namespace rook-ceph",
 		},
+		"Portworx": {
+			"jobs: [{namespace: portworx, serviceAccounts: [default]}]\nsteps: [{name: a, plugin: portworx, options: {image: busybox}}]",
+			jobs("portworx", "default") + ", get storagenodes.core.libopenstorage.org in namespace portworx",
+		},
 		"two steps of a plugin": {
 			"steps: [{name: a, plugin: volumes}, {name: b, plugin: volumes}, {name: c, plugin: logger}]",
 			"get persistentvolumeclaims, list pods, list volumeattachments.storage.k8s.io, watch volumeattachments.storage.k8s.io",

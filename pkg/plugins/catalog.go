@@ -29,6 +29,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/longhorn"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/netbox"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/pagerduty"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/portworx"
 	rookceph "github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/rook-ceph"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/servicenow"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/slack"
@@ -100,6 +101,7 @@ func Catalog(d Dependencies) []cleanup.Descriptor {
 		longhorn.Descriptor(d.Kubernetes, d.Clock),
 		netbox.Descriptor(d.HTTP, d.Secrets),
 		pagerduty.Descriptor(d.HTTP, d.Secrets),
+		portworx.Descriptor(d.Kubernetes, d.HTTP, d.Secrets, d.Clock, d.Namespace),
 		rookceph.Descriptor(d.Kubernetes, d.Clock, d.Namespace),
 		servicenow.Descriptor(d.HTTP, d.Secrets),
 		slack.Descriptor(d.HTTP, d.Secrets),

@@ -26,6 +26,7 @@ func TestCatalogChecksOptionsWithoutDependencies(t *testing.T) {
 		"dns":        `{"zone":"nodes.example.com","powerDNS":{"url":"https://pdns.example.com","apiKey":{"secretKeyRef":{"name":"dns","key":"key"}}}}`,
 		"netbox":     `{"url":"https://netbox.example.com","token":{"secretKeyRef":{"name":"netbox","key":"token"}}}`,
 		"pagerduty":  `{"routingKey":{"secretKeyRef":{"name":"pagerduty","key":"routing-key"}}}`,
+		"portworx":   `{"image":"busybox"}`,
 		"servicenow": `{"url":"https://example.service-now.com","apiKey":{"secretKeyRef":{"name":"servicenow","key":"key"}}}`,
 		"slack":      `{"webhookURL":{"secretKeyRef":{"name":"slack","key":"url"}}}`,
 		"job":        `{"namespace":"ops","templateFrom":{"configMap":"archive"}}`,

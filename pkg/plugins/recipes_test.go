@@ -49,7 +49,7 @@ func TestExamplesOfPluginsAreValid(t *testing.T) {
 		examples := 0
 		for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
 			block, _, _ = strings.Cut(block, "```")
-			document := "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\njobs: [{namespace: node-jobs, serviceAccounts: [archiver, default]}, {namespace: rook-ceph, serviceAccounts: [default]}]\n"
+			document := "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\njobs: [{namespace: node-jobs, serviceAccounts: [archiver, default]}, {namespace: rook-ceph, serviceAccounts: [default]}, {namespace: portworx, serviceAccounts: [default]}]\n"
 			switch {
 			case strings.HasPrefix(block, "- name: "):
 				examples++
