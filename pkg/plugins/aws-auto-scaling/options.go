@@ -78,7 +78,7 @@ func Descriptor(api API, client kubernetes.Interface, clock clock.WithTicker) cl
 	var defaults options
 	return cleanup.Descriptor{
 		Name:           Name,
-		Summary:        "completes a lifecycle hook of an AWS Auto Scaling group, or detaches or terminates the instance of the node",
+		Summary:        "takes the instance of the node out of its Auto Scaling group",
 		Defaults:       cleanup.Policy{Critical: true, Timeout: 20 * time.Minute},
 		Schema:         schema,
 		DefaultOptions: defaults,
