@@ -39,7 +39,6 @@ func steps(address string) string {
 func TestDeletionIsFollowedToItsEnd(t *testing.T) {
 	address, answer := service(t, http.StatusServiceUnavailable)
 	f := setUp(t, steps(address))
-	f.awaitText("Overview")
 	f.awaitText("Health")
 	f.node("worker-1", map[string]string{"topology.kubernetes.io/zone": "zone-a", "karpenter.sh/nodepool": "general"})
 	f.node("worker-2", nil)

@@ -13,12 +13,17 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/agent"
 	"github.com/nodecleanup/kubectl-nodecleanup/agent/leader"
@@ -43,6 +48,23 @@ type fixture struct {
 	tab context.Context
 	// complaints are what the console of the browser says, such as violations of the policy.
 	complaints chan string
+}
+
+// setUpFake starts the dashboard on a fake API server that has these objects, and opens it in a browser.
+func setUpFake(t *testing.T, objects ...k8sruntime.Object) *fixture {
+	t.Helper()
+	program := browser(t)
+	client := fake.NewClientset(objects...)
+	client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		if action.(clienttesting.WatchActionImpl).ListOptions.SendInitialEvents != nil {
+			return true, nil, apierrors.NewBadRequest("the fake client cannot do this, like an older API server")
+		}
+		return false, nil, nil
+	})
+	f := &fixture{T: t, client: client, namespace: "nodecleanup-system", complaints: make(chan string, 100)}
+	f.serve()
+	f.open(program)
+	return f
 }
 
 // setUp installs nodecleanup with a config, starts an agent and the dashboard, and opens it in a browser.
@@ -144,7 +166,7 @@ func browser(t *testing.T) string {
 func (f *fixture) open(program string) {
 	f.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.UserDataDir(f.TempDir()),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 900))
+		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1280, 900))
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(f.Context()), options...)
 	f.Cleanup(stop)
 	tab, closeTab := chromedp.NewContext(allocator)
@@ -162,6 +184,7 @@ func (f *fixture) open(program string) {
 		f.Fatalf("starting the browser: %v", err)
 	}
 	f.navigate(f.page.Link())
+	f.awaitText("Overview") // The script of the login page has replaced it.
 }
 
 func (f *fixture) complain(text string) {
@@ -212,12 +235,12 @@ func (f *fixture) awaitText(text string) {
 	f.Helper()
 	var shown string
 	err := wait.PollUntilContextTimeout(f.tab, 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
-		now, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body ? document.body.innerText : ''"))
-		if err != nil {
-			shown = err.Error() // A page that is just being replaced has no body.
-			return false, nil
+		once, cancel := context.WithTimeout(ctx, 2*time.Second) // A page that is being replaced may never answer.
+		defer cancel()
+		now, err := chromedp.Run(once, chromedp.Evaluate[string]("document.body ? document.body.innerText : ''"))
+		if err == nil {
+			shown = now
 		}
-		shown = now
 		return strings.Contains(shown, text), nil
 	})
 	if err != nil {

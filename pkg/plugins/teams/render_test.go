@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// renderer is Microsoft's renderer of Adaptive Cards, which hack/ci/adaptivecards fetches.
+// renderer is Microsoft's renderer of Adaptive Cards, which hack/ci/browser-libraries fetches.
 const renderer = "../../../bin/adaptivecards-3.0.6.min.js"
 
 // page renders cards with a minimal Markdown, as a host such as Teams sets one, and writes down what a user sees.
@@ -90,7 +90,7 @@ func render(t *testing.T, browser string, cards []json.RawMessage) []rendered {
 func browser(t *testing.T) string {
 	t.Helper()
 	if _, err := os.Stat(renderer); err != nil {
-		t.Skip("adaptivecards was not fetched (hack/ci/adaptivecards), so no card is rendered")
+		t.Skip("adaptivecards was not fetched (hack/ci/browser-libraries), so no card is rendered")
 	}
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if program, err := exec.LookPath(name); err == nil {

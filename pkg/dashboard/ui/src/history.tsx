@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { useGet } from "./api";
-import { age, Problem, State, Time } from "./parts";
+import { age, Problem, Scroll, State, Time } from "./parts";
 import type { History, PastRun } from "./types";
 
 const maxRows = 500;
@@ -46,7 +46,7 @@ export function HistoryPage({ query }: { query: URLSearchParams }) {
       {(value?.unreadable ?? []).map((text) => (
         <Problem key={text}>{text}</Problem>
       ))}
-      <div class="scroll">
+      <Scroll label="Cleanups">
         <table>
           <thead>
             <tr>
@@ -80,7 +80,7 @@ export function HistoryPage({ query }: { query: URLSearchParams }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       {runs.length > maxRows && <p>The newest {maxRows} are shown. Search, or save all of them.</p>}
     </>
   );

@@ -14,6 +14,7 @@ function useRoute(): [string, URLSearchParams] {
   useEffect(() => {
     const changed = () => set(location.hash);
     addEventListener("hashchange", changed);
+    changed(); // It may have changed since the first drawing.
     return () => removeEventListener("hashchange", changed);
   }, []);
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
@@ -76,16 +77,16 @@ function App() {
         </Problem>
       )}
       <main id="main" tabIndex={-1}>
-        {first === "nodes" ? (
+        {first === "history" ? (
+          <HistoryPage query={query} />
+        ) : !status ? (
+          !problem && <p>Reading the cluster…</p>
+        ) : first === "nodes" ? (
           <NodesPage revision={revision} query={query} />
         ) : first === "node" ? (
           <NodePage key={second} name={second} revision={revision} />
-        ) : first === "history" ? (
-          <HistoryPage query={query} />
-        ) : status ? (
-          <Overview status={status} />
         ) : (
-          !problem && <p>Reading the cluster…</p>
+          <Overview status={status} />
         )}
       </main>
     </>

@@ -1,6 +1,6 @@
 import { useGet } from "./api";
 import { Causes } from "./overview";
-import { age, Problem, State, Time, toneOf, useNow } from "./parts";
+import { age, Problem, Scroll, State, Time, toneOf, useNow } from "./parts";
 import type { Diagnosis, NodeView, Run, Step } from "./types";
 
 export function NodePage({ name, revision }: { name: string; revision: number }) {
@@ -96,7 +96,7 @@ function Timeline({ run }: { run: Run }) {
         {run.bypassedBy && `, bypassed by ${run.bypassedBy}: ${run.bypass ?? ""}`}
         {run.dryRun && ", dry run"}. {run.message}
       </p>
-      <div class="scroll">
+      <Scroll label="Timeline">
         <svg class="timeline" width={labelWidth + chartWidth + 80} height={run.steps.length * barHeight + 8} role="img" aria-label="Timeline of the steps; the table below says the same">
           <defs>
             <pattern id="waits" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
@@ -127,8 +127,8 @@ function Timeline({ run }: { run: Run }) {
             );
           })}
         </svg>
-      </div>
-      <div class="scroll">
+      </Scroll>
+      <Scroll label="Steps">
         <table>
           <thead>
             <tr>
@@ -178,7 +178,7 @@ function Timeline({ run }: { run: Run }) {
             })}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

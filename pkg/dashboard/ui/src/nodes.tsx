@@ -49,7 +49,7 @@ export function NodesPage({ revision, query }: { revision: number; query: URLSea
         </label>
         <Choice label="Protected" value={query.get("protected") ?? ""} options={["yes", "no", "bypass"]} onChange={(to) => go("protected", to)} />
         <Choice label="State" value={query.get("state") ?? ""} options={["cleaning", "Pending", "Running", "Waiting", "Blocked", "Failed", "Succeeded"]} onChange={(to) => go("state", to)} />
-        <Choice label="Group by" value={group} options={["state", "pool", "zone"]} onChange={(to) => go("group", to)} />
+        <Choice label="Group by" value={group} options={["state", "pool", "zone"]} none="nothing" onChange={(to) => go("group", to)} />
         <label>
           <input type="checkbox" checked={query.get("stuck") === "1"} onChange={(event) => go("stuck", event.currentTarget.checked ? "1" : "")} /> needs an operator
         </label>
@@ -61,12 +61,12 @@ export function NodesPage({ revision, query }: { revision: number; query: URLSea
   );
 }
 
-function Choice({ label, value, options, onChange }: { label: string; value: string; options: string[]; onChange: (to: string) => void }) {
+function Choice({ label, value, options, none = "any", onChange }: { label: string; value: string; options: string[]; none?: string; onChange: (to: string) => void }) {
   return (
     <label>
       {label}{" "}
       <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
-        <option value="">any</option>
+        <option value="">{none}</option>
         {options.map((one) => (
           <option key={one}>{one}</option>
         ))}

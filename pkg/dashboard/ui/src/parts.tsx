@@ -117,3 +117,12 @@ export function Problem({ failure, children }: { failure?: Failure; children?: C
     </div>
   );
 }
+
+// Scroll is a region that scrolls sideways on a narrow screen, also by keyboard.
+export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+      {children}
+    </div>
+  );
+}
