@@ -147,6 +147,12 @@ func TestEveryCauseGolden(t *testing.T) {
 			f.run.Message, f.run.CheckAgainAt = api.NotStarted+"step tell (http): connection refused", ptr.To(metav1.NewMicroTime(night.Add(20*time.Second)))
 			f.agent.Status.Plugins = []api.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Checks: true, CheckedAt: ptr.To(ago(2 * time.Second))}}
 		}, "blocked"},
+		"steps-healthy-before-the-last-leader-stopped": {func(f *found) {
+			f.rights, f.agent.Leadership = &rights.Report{}, cluster.Leadership{}
+			blockedBy(f, "step tell (http): connection refused")
+			f.run.Message, f.run.CheckAgainAt = api.NotStarted+"step tell (http): connection refused", ptr.To(metav1.NewMicroTime(night.Add(20*time.Second)))
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "tell", Plugin: "http", Critical: true, Checks: true, CheckedAt: ptr.To(ago(2 * time.Second))}}
+		}, "no-leader"},
 		"rights-granted-again-beside-another-fault": {func(f *found) {
 			f.rights = &rights.Report{}
 			blockedBy(f, "step drain (drain): the agent lacks rights: list pods; step tell (http): connection refused")

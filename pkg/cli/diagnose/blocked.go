@@ -21,12 +21,15 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	if strings.HasPrefix(condition.Message, api.AwaitsRecord) && f.followsFromRights(condition.Message) {
 		return nil // An earlier rule names the rights, and what to do.
 	}
-	if f.agent != nil && inspect.Recovered(f.run, f.agent.Status) {
+	if f.agent != nil && (f.rights == nil || f.rights.Fault() == "") && f.agent.Recovered(f.run) {
 		return cause("blocked", inspect.RecoveredReason, "wait", retry(f), bypass(f))
 	}
 	if unhealthy := strings.TrimPrefix(condition.Message, api.NotStarted); unhealthy != condition.Message && allLackRights(unhealthy) && f.rights != nil {
 		if f.rights.Fault() != "" {
 			return nil // An earlier rule names the rights, and what to do.
+		}
+		if f.absence().NoLeader {
+			return cause("blocked", "not started: the agent lacked rights when it last tried. It has them now, and tries again when an agent is the leader again", retry(f), bypass(f))
 		}
 		return cause("blocked", "not started: the agent lacked rights when it last tried. It has them now, and tries again within a minute", "wait", retry(f), bypass(f))
 	}
@@ -34,7 +37,7 @@ func blocked(f *found, now time.Time) *printer.Cause {
 	if options == nil {
 		options = []string{"kubectl nodecleanup preflight " + f.name, retry(f)}
 	}
-	return cause("blocked", condition.Message, append(options, bypass(f))...)
+	return cause("blocked", f.absence().Qualify(api.Blocked, condition.Message), append(options, bypass(f))...)
 }
 
 // followsFromRights reports whether the API server denied a request of the agent, and an earlier rule names the rights

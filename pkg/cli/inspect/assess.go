@@ -57,7 +57,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	slices.SortFunc(view.Bypasses, func(a, b printer.Bypass) int { return cmp.Compare(a.Node, b.Node) })
 	for _, node := range s.Leaving {
 		row := CleanupRow(node, s.Runs[node.UID], s.Unreadable[node.UID], s.Absence())
-		if Recovered(s.Runs[node.UID], s.Status) {
+		if s.Recovered(s.Runs[node.UID]) {
 			row.Stuck, row.Reason = false, RecoveredReason
 		}
 		if api.HasFinalizer(node) {
