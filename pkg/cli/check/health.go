@@ -103,7 +103,7 @@ func guard(ctx context.Context, s *subject) result {
 		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), cmp.Or(remedy, s.logs(status, "--tail=20")))
 	}
 	if fault := s.blind(); fault != "" {
-		return failed(fmt.Sprintf("%s (failurePolicy %s): %s", inspect.Blind(status.Guard.FailurePolicy), status.Guard.FailurePolicy, fault), rights.Regrant(ctx, s.client, s.namespace, status.Agent))
+		return failed(fmt.Sprintf("%s (failurePolicy %s): %s", inspect.Blind, status.Guard.FailurePolicy, fault), rights.Regrant(ctx, s.client, s.namespace, status.Agent))
 	}
 	return s.probeGuard(ctx, status)
 }

@@ -41,7 +41,7 @@ func withoutLeader(status *printer.Status) {
 func powerless(status *printer.Status) {
 	status.Agent.Health, status.Agent.MissingGrants = printer.Broken, []string{"ClusterRoleBinding nodecleanup-agent does not exist"}
 	status.Agent.Problem = "the agent lacks rights: " + status.Agent.MissingGrants[0]
-	status.Guard.Health, status.Guard.NoAnswer = printer.Broken, inspect.Blind("Ignore")
+	status.Guard.Health, status.Guard.NoAnswer = printer.Broken, inspect.Blind
 }
 
 func bind(t *testing.T, check func(context.Context, *subject) result) func(*subject) result {
@@ -101,7 +101,7 @@ func TestChecksOfTheAgentState(t *testing.T) {
 			policyAlone(s)
 			powerless(s)
 		}, printer.Pass, "valid 48d"},
-		"guard, no rights": {bind(t, guard), powerless, printer.Error, "the agent lacks rights and cannot evaluate a deletion, so deletions are not guarded (failurePolicy Ignore)"},
+		"guard, no rights": {bind(t, guard), powerless, printer.Error, "denies only the deletion of nodes with the annotation nodecleanup.io/protect, and what guard.controlPlane refuses (with guard.onReadError: refuse, it denies every deletion) (failurePolicy Ignore)"},
 		"guard, no rights in the namespace": {bind(t, guard), func(s *printer.Status) {
 			s.Guard.Health, s.Guard.Problem = printer.Degraded, "the agent lacks rights for configmap nodecleanup-guard"
 		}, printer.Warning, "the agent lacks rights for configmap nodecleanup-guard"},

@@ -169,7 +169,7 @@ func restore(object metav1.Object, field string) string {
 	return Reinstall(agent)
 }
 
-// Unguarded is what follows if no agent answers the delete guard, or if it cannot evaluate a deletion.
+// Unguarded is what follows if no agent answers the delete guard.
 func Unguarded(failurePolicy string) string {
 	if failurePolicy == string(admissionv1.Fail) {
 		return "every deletion of a node is refused"
@@ -177,10 +177,10 @@ func Unguarded(failurePolicy string) string {
 	return unguarded
 }
 
-// Blind is what follows for the delete guard if the agent may not read nodes.
-func Blind(failurePolicy string) string {
-	return "the agent lacks rights and cannot evaluate a deletion, so " + Unguarded(failurePolicy)
-}
+// Blind is what follows for the delete guard if the agent may not read Nodes. The agent still answers, so the
+// failurePolicy of the webhook does not count: it evaluates the Node in the admission review.
+const Blind = "the agent lacks rights to read a node that is deleted, so it denies only the deletion of nodes with the annotation " + api.AnnotationProtect +
+	", and what guard.controlPlane refuses (with guard.onReadError: refuse, it denies every deletion)"
 
 // partlyBlind is what follows for the delete guard if the agent may read Nodes, but not the ConfigMap in which its
 // replicas count deletions.
@@ -198,7 +198,7 @@ func assessAnswer(view *printer.Status, s *Snapshot) {
 	case s.Unreached != nil:
 		why, remedy = ": "+s.Unreached.Problem, s.Unreached.Remedy
 	case cannotReadNodes(s.MissingGrants) && works(guard.Health):
-		guard.Health, guard.NoAnswer = printer.Broken, Blind(guard.FailurePolicy)
+		guard.Health, guard.NoAnswer = printer.Broken, Blind
 		return
 	case LacksOwnRights(s.MissingGrants) && works(guard.Health):
 		guard.Health, guard.Problem = printer.Degraded, partlyBlind

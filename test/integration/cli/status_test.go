@@ -110,7 +110,7 @@ func TestStatusNamesAMissingClusterRoleBinding(t *testing.T) {
 	diagnosis := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "diagnose", "worker")).out
 	wantText(t, diagnosis, "Cause:    "+fault+"\n", fix)
 	report := want(t, exit.Unhealthy, run(t, shared.Kubeconfig(), "check")).out
-	wantText(t, report, "✗ agent-rights: rights of the agent · "+fault+"\n", "✗ guard: delete guard · the agent lacks rights and cannot evaluate a deletion", fix)
+	wantText(t, report, "✗ agent-rights: rights of the agent · "+fault+"\n", "✗ guard: delete guard · the agent lacks rights to read a node that is deleted, so it denies only the deletion of nodes with the annotation nodecleanup.io/protect", fix)
 	if strings.Contains(report, "✓ guard") || strings.Contains(report, "✓ plugins") || strings.Contains(report, "✓ cleanups") {
 		t.Error(report)
 	}
