@@ -74,6 +74,13 @@ schema: ## Regenerate the schemas of the config and of the options, and the tabl
 ui: ## Build the page of the dashboard from its source (needs npm)
 	cd hack/ui && go run .
 
+.PHONY: screenshots
+screenshots: kubernetes ## Take the pictures of the dashboard in docs/images (needs Chromium)
+	@mkdir -p docs/images; pictures=$$(mktemp -d); trap 'rm -rf "$$pictures"' EXIT; \
+	(cd test/dashboard && NODECLEANUP_PICTURES=$$pictures go test -count=1 -run TestNoBarriers .) && \
+	for scene in overview nodes node history; do for scheme in light dark; do \
+		cp $$pictures/$$scene-$$scheme-1280.png docs/images/dashboard-$$scene-$$scheme.png; done; done
+
 ##@ Release
 
 .PHONY: docs

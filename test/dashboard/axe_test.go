@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
 
@@ -40,15 +41,26 @@ func TestNoBarriers(t *testing.T) {
 	if err != nil {
 		t.Skip("axe was not fetched (hack/ci/browser-libraries), so nobody looks for barriers")
 	}
-	address, _ := service(t, http.StatusBadRequest)
-	f := setUp(t, steps(address))
-	f.node("worker-1", nil)
-	f.node("worker-2", nil)
-	f.deleteNode("worker-1")
+	inventory := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
+		code := http.StatusServiceUnavailable
+		if request.URL.Path == "/nodes/ip-10-0-7-21" {
+			code = http.StatusForbidden
+		}
+		response.WriteHeader(code)
+	}))
+	t.Cleanup(inventory.Close)
+	f := setUp(t, "steps:\n- {name: note, plugin: logger, critical: true}\n- {name: drain, plugin: drain, dependsOn: [note]}\n- {name: volumes, plugin: volumes, dependsOn: [drain]}\n"+
+		"- {name: inventory, plugin: http, critical: true, dependsOn: [volumes], options: {url: '"+inventory.URL+"/nodes/${node.name}', method: DELETE}}\n- {name: goodbye, plugin: logger, dependsOn: [inventory]}\n")
+	for i, name := range []string{"ip-10-0-3-14", "ip-10-0-3-77", "ip-10-0-5-9", "ip-10-0-7-21"} {
+		f.node(name, map[string]string{"topology.kubernetes.io/zone": fmt.Sprintf("eu-west-1%c", 'a'+i%3), "karpenter.sh/nodepool": "general"})
+	}
+	f.deleteNode("ip-10-0-7-21")
+	f.deleteNode("ip-10-0-3-14")
 	f.awaitText("One node needs an operator")
+	f.awaitText("Waiting")
 	views := []struct{ name, view, text string }{
-		{"overview", "", "kubectl nodecleanup retry"}, {"nodes", "nodes", "2 of 2 nodes"}, {"node", "node/worker-1", "Attempts"},
-		{"plan", "node/worker-2", "What a deletion would run"}, {"history", "history", "1 of 1 cleanups"},
+		{"overview", "", "kubectl nodecleanup retry"}, {"nodes", "nodes", "4 of 4 nodes"}, {"node", "node/ip-10-0-7-21", "Attempts"},
+		{"plan", "node/ip-10-0-5-9", "What a deletion would run"}, {"history", "history", "2 of 2 cleanups"},
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 390} {

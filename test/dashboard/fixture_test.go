@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -72,15 +73,16 @@ func setUp(t *testing.T, config string) *fixture {
 	t.Helper()
 	program := browser(t)
 	f := &fixture{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), complaints: make(chan string, 100)}
+	address := freeAddress(t)
 	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}.Apply(t.Context(), install.Options{
-		Namespace: f.namespace, Admission: install.AdmissionWebhook, AgentURL: "https://127.0.0.1:1",
+		Namespace: f.namespace, Admission: install.AdmissionWebhook, AgentURL: "https://" + address,
 		Config: []byte("apiVersion: nodecleanup.io/v1alpha1\nkind: Config\n" + config),
 	})
 	if err != nil {
 		t.Fatalf("installing: %v", err)
 	}
 	t.Cleanup(f.tearDown)
-	f.startAgent()
+	f.startAgent(address)
 	f.serve()
 	f.open(program)
 	return f
@@ -89,6 +91,9 @@ func setUp(t *testing.T, config string) *fixture {
 func (f *fixture) tearDown() {
 	ctx := context.WithoutCancel(f.Context())
 	if err := f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}); err != nil {
+		f.Errorf("tearing down: %v", err)
+	}
+	if err := f.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(ctx, api.WebhookName, metav1.DeleteOptions{}); err != nil {
 		f.Errorf("tearing down: %v", err)
 	}
 	nodes, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
@@ -108,13 +113,14 @@ func (f *fixture) tearDown() {
 	}
 }
 
-func (f *fixture) startAgent() {
+// startAgent starts an agent whose webhook listens on the address, and waits until the API server calls it.
+func (f *fixture) startAgent(address string) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.Context()))
 	ended := make(chan error, 1)
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", f.namespace, api.Agent)
 	options := agent.Options{
 		REST:      shared.RESTConfigFor(user, "system:serviceaccounts", "system:serviceaccounts:"+f.namespace, "system:authenticated"),
-		Namespace: f.namespace, Identity: "test", Version: "test", Log: slog.New(slog.NewTextHandler(f.Output(), nil)), Catalog: plugins.Catalog,
+		Namespace: f.namespace, WebhookListen: address, Identity: "test", Version: "test", Log: slog.New(slog.NewTextHandler(f.Output(), nil)), Catalog: plugins.Catalog,
 		Lease: leader.Timing{Duration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond},
 	}
 	go func() { ended <- agent.Run(ctx, options) }()
@@ -130,6 +136,23 @@ func (f *fixture) startAgent() {
 		}
 	}
 	f.Cleanup(f.stopAgent)
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, testTimeout, true, func(ctx context.Context) (bool, error) {
+		node, err := f.client.CoreV1().Nodes().Create(ctx, cluster.MakeNode("probe", nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && api.HasFinalizer(node), err
+	})
+	if err != nil {
+		f.Fatalf("waiting until the API server calls the webhook: %v", err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 // serve starts the dashboard.

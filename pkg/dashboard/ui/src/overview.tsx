@@ -11,7 +11,7 @@ export function Overview({ status }: { status: Status }) {
   return (
     <>
       <h1>{summary(status, stuck.length)}</h1>
-      {status.next && (
+      {status.next && !(stuck.length > 0 && status.next.startsWith("kubectl nodecleanup diagnose ")) && (
         <p class="next">
           <b>Next:</b> <Advice text={status.next} />
         </p>
