@@ -26,6 +26,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/access"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
+	published "github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
@@ -183,13 +184,13 @@ func (s *scene) liveThroughEverything() {
 	for range 2 {
 		s.configure("steps: none")
 		s.eventually("the config is refused", func(ctx context.Context) (bool, error) {
-			status, err := s.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
-			return err == nil && strings.Contains(fmt.Sprint(status.Data), "steps"), err
+			status, err := published.AgentStatus(ctx, s.client, api.Namespace)
+			return err == nil && status != nil && status.ConfigError != "", err
 		})
 		s.configure(string(s.options().Config))
 		s.eventually("the config is active again", func(ctx context.Context) (bool, error) {
-			status, err := s.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusName, metav1.GetOptions{})
-			return err == nil && !strings.Contains(fmt.Sprint(status.Data), "steps"), err
+			status, err := published.AgentStatus(ctx, s.client, api.Namespace)
+			return err == nil && status != nil && status.ConfigError == "", err
 		})
 	}
 
