@@ -22,6 +22,10 @@ const Or = "; or "
 // NeverAllows describes a budget that needs all of its Pods, in the remedy.
 const NeverAllows = "never allows a disruption"
 
+// NotEvictable describes Pods that the options of a drain neither evict nor leave, in its error. The drain evicts no
+// Pod until an operator deletes them or changes the options.
+const NotEvictable = "some pods must not be evicted"
+
 // Explain returns the budgets that prevent the eviction of the Pod now, with the remedy. It
 // returns nil if none does. If pending Pods that a budget selects do not start, the remedy names
 // them: another replica would not start either.

@@ -93,15 +93,15 @@ func CleanupRow(node *corev1.Node, run *api.Run, unreadable error, absence Absen
 // failsOften is the number of failures after which a step is not expected to succeed by itself.
 const failsOften = 3
 
-// needsOperator reports whether a step is not expected to succeed by itself: a critical step that failed
-// several times or for a missing right, and a drain that a budget or a broken webhook never allows to end, or
-// the finalizer of a Pod beyond its grace period.
+// needsOperator reports whether a step is not expected to succeed by itself: a critical step that failed several times
+// or for a missing right, a drain whose options forbid the eviction of a Pod, a drain that a budget or a broken webhook
+// never allows to end, or the finalizer of a Pod beyond its grace period.
 func needsOperator(step api.StepRun) bool {
 	switch {
 	case !step.Critical:
 		return false
 	case step.State == api.StepRetrying:
-		return step.Failures >= failsOften || strings.Contains(step.LastError, "forbidden")
+		return step.Failures >= failsOften || strings.Contains(step.LastError, "forbidden") || strings.Contains(step.LastError, pods.NotEvictable)
 	}
 	return step.State == api.StepRunning && slices.ContainsFunc([]string{pods.NeverAllows, pods.FinalizerHolds, "failed calling webhook", "forbidden"}, func(text string) bool {
 		return strings.Contains(step.Progress, text)

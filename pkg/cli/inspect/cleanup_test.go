@@ -104,6 +104,7 @@ func TestStepThatNeedsAnOperator(t *testing.T) {
 		"finalizer":        {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (terminating, blocked by finalizer a/b)"}, true},
 		"full budget":      {api.StepRun{Critical: true, State: api.StepRunning, Progress: "1 pod remaining: shop/cart-0 (wait until more of its pods (3) are healthy)"}, false},
 		"missing right":    {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: `pods "cart-0" is forbidden`}, true},
+		"unmanaged pod":    {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: "not draining node worker, some pods must not be evicted: shop/alone: it has no controller that would create it again (option allowUnmanaged)"}, true},
 		"one failure":      {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 1, LastError: "503"}, false},
 		"several failures": {api.StepRun{Critical: true, State: api.StepRetrying, Failures: 3, LastError: "503"}, true},
 		"not critical":     {api.StepRun{State: api.StepRetrying, Failures: 9, LastError: "503"}, false},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/pods"
 )
 
 // drain is the state of one call of Cleanup.
@@ -128,11 +129,11 @@ func (d *drain) sort(pods []*corev1.Pod, in circumstances) work {
 
 // advance evicts the Pods that can be evicted now, and returns the remaining ones. If a Pod may
 // neither stay nor be evicted, it evicts none.
-func (d *drain) advance(ctx context.Context, node *corev1.Node, pods []*corev1.Pod) ([]*corev1.Pod, error) {
+func (d *drain) advance(ctx context.Context, node *corev1.Node, onNode []*corev1.Pod) ([]*corev1.Pod, error) {
 	in := circumstancesOf(node, d.target, d.clock.Now())
-	w := d.sort(pods, in)
+	w := d.sort(onNode, in)
 	if len(w.refused) > 0 {
-		return nil, fmt.Errorf("not draining node %s, some pods must not be evicted: %s", node.Name, strings.Join(w.refused, "; "))
+		return nil, fmt.Errorf("not draining node %s, %s: %s", node.Name, pods.NotEvictable, strings.Join(w.refused, "; "))
 	}
 	d.requeue = time.Time{}
 	others, failed := d.restartAll(ctx, w.restart)

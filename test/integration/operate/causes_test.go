@@ -90,5 +90,6 @@ func TestPodThatTheDrainMustNotEvictIsNamedBesideABudget(t *testing.T) {
 	f.awaitState("worker", api.Waiting)
 	f.eventuallyDiagnoses("worker", "eviction-not-allowed")
 	f.run("diagnose", "worker").exits(exit.Unhealthy).says("default/alone (it has no controller", "delete it yourself, or set allowUnmanaged: true in the options of step drain", "default/cart-0 (budget cart allows 0 disruptions")
+	f.run("status").exits(exit.Unhealthy).says("Next: kubectl nodecleanup diagnose worker\n")
 	f.wantsNoWrites("diagnose", "worker")
 }
