@@ -128,6 +128,12 @@ func (a Applier) Apply(ctx context.Context, options Options) ([]Result, error) {
 		applied, err := resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{
 			FieldManager: api.FieldManager, Force: force, DryRun: a.dryRun(),
 		})
+		if live != nil && portsRefused(object, err) {
+			if !force {
+				return results, &PortsError{Service: object.GetName(), err: err}
+			}
+			applied, err = a.replacePorts(ctx, resource, object, live)
+		}
 		if note := options.Admission.skipUnknownKind(object, err); note != "" {
 			add(Result{Action: LeftOut, Object: object, Note: note})
 			continue

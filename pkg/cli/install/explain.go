@@ -43,6 +43,9 @@ func explain(err error) error {
 			Next: "Another client manages these fields. To take them over, add --force-conflicts. Objects that were applied before the conflict stay.",
 		}
 	}
+	if ports := (*install.PortsError)(nil); errors.As(err, &ports) {
+		return &exit.Error{Code: exit.Failure, Err: err, Next: "Another client has changed the ports. To replace them, add --force-conflicts. Objects that were applied before the error stay."}
+	}
 	if apierrors.IsForbidden(err) {
 		return &exit.Error{
 			Code: exit.Failure,

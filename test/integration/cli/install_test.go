@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -131,6 +132,44 @@ func TestInstallFailsOnFieldConflicts(t *testing.T) {
 	if got := agentDeployment(t, client, reused).Spec.Template.Spec.Containers[0].Image; !strings.HasPrefix(got, "ghcr.io/nodecleanup/") {
 		t.Errorf("--force-conflicts left the image %s", got)
 	}
+}
+
+// A server-side apply merges ports by number, so it alone would keep a port with another number and the same name.
+func TestInstallReplacesChangedPorts(t *testing.T) {
+	client := admin(t)
+	makeNamespace(t, client, reused)
+	must(t, "install", "-n", reused)
+	services := client.CoreV1().Services(reused)
+	want443, err := services.Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := want443.DeepCopy()
+	for i := range edited.Spec.Ports {
+		if edited.Spec.Ports[i].Port == 443 {
+			edited.Spec.Ports[i].Port = 8444
+		}
+	}
+	if _, err := services.Update(t.Context(), edited, metav1.UpdateOptions{FieldManager: "kubectl-edit"}); err != nil {
+		t.Fatal(err)
+	}
+	refused := want(t, exit.Failure, run(t, shared.Kubeconfig(), "install"))
+	wantText(t, refused.errOut, "service/nodecleanup-agent", "spec.ports", "--force-conflicts")
+	must(t, "install", "--force-conflicts", "--dry-run=server")
+	must(t, "install", "--force-conflicts")
+	got, err := services.Get(t.Context(), api.Agent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.Spec.Ports, want443.Spec.Ports) {
+		t.Errorf("ports %+v, want %+v", got.Spec.Ports, want443.Spec.Ports)
+	}
+	for _, entry := range got.ManagedFields {
+		if (entry.Manager != api.FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply) && api.WroteSpec(entry, "ports") {
+			t.Errorf("%s (%s) still owns ports: %s", entry.Manager, entry.Operation, entry.FieldsV1.Raw)
+		}
+	}
+	must(t, "install")
 }
 
 func TestInstallMovesTheAgentOutOfTheClusterAndBack(t *testing.T) {
