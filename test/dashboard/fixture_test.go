@@ -44,7 +44,9 @@ type fixture struct {
 	client    kubernetes.Interface
 	namespace string
 	stopAgent func()
-	page      *dashboard.Server
+	// browser is the path of Chromium.
+	browser string
+	page    *dashboard.Server
 	// tab is the context of the browser.
 	tab context.Context
 	// complaints are what the console of the browser says, such as violations of the policy.
@@ -62,17 +64,27 @@ func setUpFake(t *testing.T, objects ...k8sruntime.Object) *fixture {
 		}
 		return false, nil, nil
 	})
-	f := &fixture{T: t, client: client, namespace: "nodecleanup-system", complaints: make(chan string, 100)}
-	f.serve()
-	f.open(program)
+	f := &fixture{T: t, client: client, namespace: "nodecleanup-system", complaints: make(chan string, 100), browser: program}
+	f.serve(client)
+	f.open()
 	return f
 }
 
-// setUp installs nodecleanup with a config, starts an agent and the dashboard, and opens it in a browser.
+// setUp installs nodecleanup with a config, starts an agent and the dashboard, and opens it in a browser. The dashboard has
+// the rights of an administrator.
 func setUp(t *testing.T, config string) *fixture {
 	t.Helper()
+	f := installed(t, config)
+	f.serve(f.client)
+	f.open()
+	return f
+}
+
+// installed installs nodecleanup with a config and starts an agent, without a dashboard.
+func installed(t *testing.T, config string) *fixture {
+	t.Helper()
 	program := browser(t)
-	f := &fixture{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), complaints: make(chan string, 100)}
+	f := &fixture{T: t, client: kubernetes.NewForConfigOrDie(shared.RESTConfig()), namespace: "nodecleanup-" + rand.String(5), complaints: make(chan string, 100), browser: program}
 	address := freeAddress(t)
 	_, err := install.Applier{Objects: dynamic.NewForConfigOrDie(shared.RESTConfig())}.Apply(t.Context(), install.Options{
 		Namespace: f.namespace, Admission: install.AdmissionWebhook, AgentURL: "https://" + address,
@@ -83,8 +95,6 @@ func setUp(t *testing.T, config string) *fixture {
 	}
 	t.Cleanup(f.tearDown)
 	f.startAgent(address)
-	f.serve()
-	f.open(program)
 	return f
 }
 
@@ -155,9 +165,9 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// serve starts the dashboard.
-func (f *fixture) serve() {
-	page, err := dashboard.Listen(f.Context(), 0, &dashboard.Cluster{Client: f.client, Namespace: f.namespace, Context: "test", User: "tester", Now: time.Now}, time.Now)
+// serve starts the dashboard with the rights of a client.
+func (f *fixture) serve(client kubernetes.Interface) {
+	page, err := dashboard.Listen(f.Context(), 0, &dashboard.Cluster{Client: client, Namespace: f.namespace, Context: "test", User: "tester", Now: time.Now}, time.Now)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -186,9 +196,9 @@ func browser(t *testing.T) string {
 }
 
 // open logs in with a browser. It opens only this page, so it needs no sandbox, which root and many containers do not have.
-func (f *fixture) open(program string) {
+func (f *fixture) open() {
 	f.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.UserDataDir(f.TempDir()),
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(f.browser), chromedp.NoSandbox, chromedp.UserDataDir(f.TempDir()),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1280, 900))
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(f.Context()), options...)
 	f.Cleanup(stop)
