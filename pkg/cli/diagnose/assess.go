@@ -189,6 +189,14 @@ func (f *found) nextTry(step api.StepRun, now time.Time) string {
 	return "next in " + printer.Age(step.NextAttemptAt.Sub(now))
 }
 
+// nextAttempt is like nextTry, with the time of the attempt.
+func (f *found) nextAttempt(step api.StepRun, now time.Time) string {
+	if f.absence().NoLeader || step.NextAttemptAt == nil || !step.NextAttemptAt.After(now) {
+		return "it is " + strings.Replace(f.nextTry(step, now), "retrying now", "retried now", 1)
+	}
+	return "the next attempt begins at " + step.NextAttemptAt.UTC().Format(time.RFC3339)
+}
+
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise

@@ -307,6 +307,17 @@ func TestEveryCauseGolden(t *testing.T) {
 				Cause: cleanup.BlockedByOption, Option: "allowUnmanaged", Message: "it has no controller that would create it again (option allowUnmanaged)",
 			}}}}
 		}, "eviction-not-allowed"},
+		"pods-not-evictable-deleted": {func(f *found) {
+			draining(f)
+			f.run.Steps[0].State, f.run.Steps[0].LastError = api.StepRetrying, "not draining node ip-10-0-7, some pods must not be evicted: shop/alone: it has no controller that would create it again (option allowUnmanaged)"
+			f.run.Steps[0].NextAttemptAt = ptr.To(metav1.NewMicroTime(night.Add(40 * time.Second)))
+			f.planned, f.evidence = []config.Step{{Name: "drain", Plugin: "drain"}}, append(f.evidence, evictionsRead)
+		}, "plugin-failing"},
+		"plugin-failing-without-a-health-check": {func(f *found) {
+			draining(f)
+			f.run.Steps[0].State, f.run.Steps[0].LastError = api.StepRetrying, "listing the pods: the server is too busy"
+			f.agent.Status.Plugins = []api.PluginHealth{{Step: "drain", Plugin: "drain", Critical: true}}
+		}, "plugin-failing"},
 		"step-rights-missing": {func(f *found) {
 			f.rights = &rights.Report{
 				Lacks: []access.Lack{{Step: "drain", Missing: []access.Right{{Verb: "delete", Resource: "pods"}}}}, Command: "kubectl nodecleanup install --wait",

@@ -80,6 +80,9 @@ type found struct {
 	unread   []printer.Unread
 }
 
+// evictionsRead is the evidence that the dry run of the evictions succeeded.
+const evictionsRead = "evictions (dry run)"
+
 // collect reads every fact that it can. Only the node itself must be readable.
 func collect(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (*found, error) {
 	f := &found{name: name, namespace: namespace, now: now}
@@ -103,7 +106,7 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, name s
 		read func(context.Context, kubernetes.Interface) error
 	}{
 		{"agent", f.readAgent}, {"run record", f.readRun}, {"events", f.readEvents}, {"config", f.readConfig},
-		{"pods", f.readPods}, {"budgets", f.readBudgets}, {"evictions (dry run)", f.tryEvictions}, {"volumes", f.readVolumes},
+		{"pods", f.readPods}, {"budgets", f.readBudgets}, {evictionsRead, f.tryEvictions}, {"volumes", f.readVolumes},
 		{"update of the node (dry run)", f.tryUpdate}, {"rights of the agent", f.readRights},
 	} {
 		if err := part.read(ctx, client); err != nil {

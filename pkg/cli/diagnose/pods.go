@@ -86,6 +86,13 @@ func (f *found) hasForbidden(step string) bool {
 	return slices.ContainsFunc(f.forbidden, func(one forbidden) bool { return one.step.Name == step })
 }
 
+// evictableAgain reports whether the last attempt of a drain failed because of Pods that its options did not allow to
+// evict, and the node has none of them now.
+func (f *found) evictableAgain(step api.StepRun) bool {
+	return strings.Contains(step.LastError, pods.NotEvictable) && slices.Contains(f.evidence, evictionsRead) && !f.hasForbidden(step.Name) &&
+		slices.ContainsFunc(f.planned, func(planned config.Step) bool { return planned.Name == step.Name && planned.Plugin == step.Plugin })
+}
+
 // appendRemedy adds each alternative of a remedy, of the first few remedies.
 func appendRemedy(options []string, remedy string) []string {
 	if remedy == "" || len(options) >= named {

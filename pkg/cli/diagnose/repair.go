@@ -26,10 +26,12 @@ func (f *found) address(name, problem string) []string {
 	return nil
 }
 
-// testOf returns the command that tests the plugin of a step. A health check does not use the credential that a
-// destination has refused.
-func testOf(step api.StepRun) []string {
-	if repair.CredentialRefused(step.LastError) {
+// testOf returns the command that tests the plugin of a step, nil if the plugin has no health check. A health check does
+// not use the credential that a destination has refused.
+func (f *found) testOf(step api.StepRun) []string {
+	if repair.CredentialRefused(step.LastError) || f.agent != nil && f.agent.Status != nil && slices.ContainsFunc(f.agent.Status.Plugins, func(said api.PluginHealth) bool {
+		return said.Step == step.Name && said.Plugin == step.Plugin && !said.Checks
+	}) {
 		return nil
 	}
 	return []string{"kubectl nodecleanup plugins test " + step.Name}

@@ -226,12 +226,15 @@ func failing(f *found, now time.Time) *printer.Cause {
 		case step.State == api.StepRetrying && f.lacksSecret(step.Name): // The rule secretMissing names what to do.
 		case step.State == api.StepRetrying && f.hasForbidden(step.Name): // And here the rule notAllowed.
 		case step.State == api.StepRetrying && f.followsFromRights(step.LastError): // And here the rules about rights.
+		case step.State == api.StepRetrying && f.evictableAgain(step):
+			return cause("plugin-failing", fmt.Sprintf("step %s (%s) evicted no pod at attempt %d, because its options forbid the eviction of a pod. The node has no such pod now; %s", step.Name, step.Plugin, step.Attempts, f.nextAttempt(step, now)),
+				"wait", retry(f), bypass(f))
 		case step.State == api.StepRetrying:
 			return cause("plugin-failing", fmt.Sprintf("step %s (%s) failed, attempt %d, %s; last error: %s", step.Name, step.Plugin, step.Attempts, f.nextTry(step, now), step.LastError),
-				append(append(orWait(f.address(step.Name, step.LastError)), testOf(step)...), retry(f), bypass(f))...)
+				append(append(orWait(f.address(step.Name, step.LastError)), f.testOf(step)...), retry(f), bypass(f))...)
 		case step.State == api.StepFailed && step.Critical:
 			return cause("plugin-failed", fmt.Sprintf("step %s (%s) failed, attempt %d, and is retried only on request or if %s changes; last error: %s", step.Name, step.Plugin, step.Attempts, f.retryingChanges(step.Name), step.LastError),
-				append(append(f.fixFailed(step), testOf(step)...), bypass(f))...)
+				append(append(f.fixFailed(step), f.testOf(step)...), bypass(f))...)
 		}
 	}
 	return nil
