@@ -94,16 +94,16 @@ func guard(ctx context.Context, s *subject) result {
 	case guard.Health == printer.Unknown:
 		return skip(errors.New(status.Guard.Problem))
 	case guard.Health == printer.Degraded:
-		return warn(guard.Problem, rights.Regrant(ctx, s.client, s.namespace, status.Agent))
+		return warn(guard.Problem, inspect.Regrant(ctx, s.client, s.namespace, status.Agent))
 	case guard.NoAnswer != "":
 		remedy := guard.Remedy
 		if remedy == "" && lacksOwnRights(status) {
-			remedy = rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+			remedy = inspect.Regrant(ctx, s.client, s.namespace, status.Agent)
 		}
 		return failed(fmt.Sprintf("%s (failurePolicy %s)", guard.NoAnswer, guard.FailurePolicy), cmp.Or(remedy, s.logs(status, "--tail=20")))
 	}
 	if fault := s.blind(); fault != "" {
-		return failed(fmt.Sprintf("%s (failurePolicy %s): %s", inspect.Blind, status.Guard.FailurePolicy, fault), rights.Regrant(ctx, s.client, s.namespace, status.Agent))
+		return failed(fmt.Sprintf("%s (failurePolicy %s): %s", inspect.Blind, status.Guard.FailurePolicy, fault), inspect.Regrant(ctx, s.client, s.namespace, status.Agent))
 	}
 	return s.probeGuard(ctx, status)
 }
@@ -167,7 +167,7 @@ func plugins(ctx context.Context, s *subject) result {
 // repairOf returns the next step for an unhealthy plugin, which is used in a place such as "step tell".
 func (s *subject) repairOf(ctx context.Context, status *printer.Status, place, name, problem string) string {
 	if access.SaysLacking(problem) {
-		return rights.Regrant(ctx, s.client, s.namespace, status.Agent)
+		return inspect.Regrant(ctx, s.client, s.namespace, status.Agent)
 	}
 	// The checks config and secrets report what cannot be read.
 	if missing, err := s.missingSecrets(ctx, place); err == nil && len(missing) > 0 {

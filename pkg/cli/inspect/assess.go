@@ -160,7 +160,7 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Health, agent.Problem, agent.Stopped = printer.Broken, "scaled to 0 replicas", true
 	case len(s.MissingGrants) > 0:
 		agent.Health, agent.Problem, agent.MissingGrants = printer.Broken, access.Lacking(strings.Join(s.MissingGrants, ", ")), s.MissingGrants
-		agent.Remedy = Reinstall(agent)
+		agent.Remedy = regrant(s.grants, agent)
 	case !hasLeader:
 		agent.Health, agent.Problem = printer.Broken, noLeader(agent, now)
 	case s.Deployment != nil && agent.Ready == 0:

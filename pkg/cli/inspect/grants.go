@@ -21,7 +21,7 @@ func HasInstall(s *Snapshot) bool {
 	return s.Deployment != nil || cluster.AgentURL(s.Webhook, s.Guard) != nil
 }
 
-// readGrants finds the roles and bindings that the agent lacks.
+// readGrants finds the roles and bindings that the agent lacks, and if some are missing, the others.
 func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) (err error) {
 	if !HasInstall(s) {
 		return nil
@@ -31,6 +31,9 @@ func (s *Snapshot) readGrants(ctx context.Context, client kubernetes.Interface) 
 		return len(plugin.MissingRules)+len(plugin.MissingNamespaceRules) > 0
 	})
 	s.MissingGrants, err = MissingGrants(ctx, client, s.Namespace, lacks)
+	if len(s.MissingGrants) > 0 {
+		s.grants = roles(ctx, client, s.Namespace)
+	}
 	return err
 }
 

@@ -66,6 +66,8 @@ type Snapshot struct {
 	Unreached *Unreached
 	// MissingGrants describes the roles and bindings that the agent lacks.
 	MissingGrants []string
+	// grants are the roles and bindings of the agent that exist. They are read only if some are missing.
+	grants []metav1.Object
 
 	Total, Protected int
 	// Lacking are the labels of the nodes without the finalizer.

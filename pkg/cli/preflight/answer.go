@@ -56,6 +56,6 @@ func mayAnswer(ctx context.Context, client kubernetes.Interface, namespace strin
 	agent := inspect.Assess(snapshot, version.Version, now()).Agent
 	return &exit.Error{
 		Code: exit.Failure, Err: fmt.Errorf("asking the agent to check its plugins: it cannot answer: %s", access.Lacking(lacks)),
-		Next: "Give the agent its rights: " + rights.Regrant(ctx, client, namespace, agent) + "\n  or:  Show the last known results: kubectl nodecleanup plugins status",
+		Next: "Give the agent its rights: " + inspect.Regrant(ctx, client, namespace, agent) + "\n  or:  Show the last known results: kubectl nodecleanup plugins status",
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/exit"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/rights"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
@@ -158,7 +157,7 @@ func AddRepair(ctx context.Context, client kubernetes.Interface, namespace strin
 		return nil
 	}
 	if len(snapshot.MissingGrants) > 0 || grantedByInstall(view) {
-		view.Remedy = rights.Regrant(ctx, client, namespace, inspect.Assess(snapshot, version.Version, now()).Agent)
+		view.Remedy = inspect.Regrant(ctx, client, namespace, inspect.Assess(snapshot, version.Version, now()).Agent)
 	}
 	if len(snapshot.MissingGrants) > 0 {
 		// The command restores the objects. Other roles would remain beside them.

@@ -58,7 +58,7 @@ func ReadReport(ctx context.Context, client kubernetes.Interface, snapshot *insp
 		}
 	}
 	if report.Fault() != "" {
-		report.Command = Regrant(ctx, client, namespace, inspect.Assess(snapshot, version.Version, now()).Agent)
+		report.Command = inspect.Regrant(ctx, client, namespace, inspect.Assess(snapshot, version.Version, now()).Agent)
 	}
 	return report, nil
 }

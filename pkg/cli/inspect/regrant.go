@@ -1,4 +1,4 @@
-package rights
+package inspect
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/install"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
@@ -17,8 +16,13 @@ import (
 // Regrant returns the command that gives the agent the rights of an install again. If another
 // client has changed its roles, an install without --force-conflicts is refused.
 func Regrant(ctx context.Context, client kubernetes.Interface, namespace string, agent printer.Agent) string {
+	return regrant(roles(ctx, client, namespace), agent)
+}
+
+// regrant is Regrant for the roles and bindings that exist.
+func regrant(existing []metav1.Object, agent printer.Agent) string {
 	var flags []string
-	for _, role := range roles(ctx, client, namespace) {
+	for _, role := range existing {
 		if upgrade := install.HelmUpgrade(role); upgrade != "" {
 			return upgrade
 		}
@@ -26,7 +30,7 @@ func Regrant(ctx context.Context, client kubernetes.Interface, namespace string,
 			flags = []string{"--force-conflicts"}
 		}
 	}
-	return inspect.Reinstall(agent, flags...)
+	return Reinstall(agent, flags...)
 }
 
 // roles returns the roles and bindings of the agent that exist and that the caller may read.

@@ -1,4 +1,4 @@
-package rights
+package inspect
 
 import (
 	"testing"
@@ -62,5 +62,20 @@ func TestRegrantInANamespaceOfJobs(t *testing.T) {
 		if got := Regrant(t.Context(), fake.NewClientset(inventory, edited), "ns", printer.Agent{}); got != want {
 			t.Errorf("%s: got %q, want %q", namespace, got, want)
 		}
+	}
+}
+
+// A binding that another client has changed needs --force-conflicts in the next step of status, too.
+func TestNextRestoresAChangedBinding(t *testing.T) {
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: api.AgentSteps, ManagedFields: []metav1.ManagedFieldsEntry{{
+		Manager: "kubectl-replace", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:subjects":{}}`)},
+	}}}}
+	s := working(t)
+	if err := s.readGrants(t.Context(), fake.NewClientset(binding)); err != nil {
+		t.Fatal(err)
+	}
+	const want = "kubectl nodecleanup install --force-conflicts --wait"
+	if got := Assess(s, "v0.3.1", night).Next; got != want {
+		t.Errorf("the next step is %q, want %q", got, want)
 	}
 }
