@@ -28,6 +28,9 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view.Guard = assessGuard(s, now)
 	assessAnswer(view, s)
 	view.Config = assessConfig(s.Status)
+	if s.configValid && !s.Leadership.HasLeader { // What the last leader rejected has been repaired since.
+		view.Config = printer.Config{Health: printer.Healthy}
+	}
 	if s.ConfigFault != "" {
 		view.Config = printer.Config{Health: printer.Broken, Problem: s.ConfigFault, Missing: s.NoConfig, Remedy: repair.EditConfig}
 		if s.NoConfig {
@@ -169,6 +172,9 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Health = printer.Degraded
 	}
 	if s.Stall != nil {
+		if s.repaired() {
+			s.Stall.Text = "the config is valid now; pod " + s.Stall.Pod + " ended because of an earlier config and waits for its restart"
+		}
 		agent.Problem = strings.TrimPrefix(agent.Problem+"; "+s.Stall.Text, "; ")
 		agent.Remedy = cmp.Or(agent.Remedy, stallRemedy(s, agent))
 	}

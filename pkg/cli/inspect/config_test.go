@@ -41,3 +41,24 @@ func TestRepairOfTheConfigThatCrashesTheAgent(t *testing.T) {
 		})
 	}
 }
+
+func TestRepairedConfigIsNotCalledRejected(t *testing.T) {
+	valid := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: api.ConfigName}, Data: map[string]string{
+		api.ConfigKey: "apiVersion: nodecleanup.io/v1alpha1\nkind: Config\nsteps: [{name: a, plugin: drain}]\n",
+	}}
+	for said, want := range map[string]string{
+		"line 6: unknown plugin":  "the agent's Pods start again by themselves, or delete them: kubectl -n nodecleanup-system delete pod -l app.kubernetes.io/name=nodecleanup",
+		"no route to the address": "kubectl -n nodecleanup-system logs a --previous",
+	} {
+		s := working(t)
+		s.Deployment.Status.ReadyReplicas, s.Leadership, s.Status.ConfigHash, s.Status.ConfigError = 0, cluster.Leadership{}, "a1b2c3", "line 6: unknown plugin"
+		s.Stall = &cluster.Stall{Crashed: true, Pod: "a", Text: "pod a: CrashLoopBackOff: exit code 1: " + said}
+		if err := s.readConfigFault(t.Context(), fake.NewClientset(valid)); err != nil {
+			t.Fatal(err)
+		}
+		view := Assess(s, "v0.3.1", night)
+		if view.Config.Problem != "" || view.Next != want {
+			t.Errorf("config %+v, next step %q, want %q", view.Config, view.Next, want)
+		}
+	}
+}

@@ -54,12 +54,14 @@ type Snapshot struct {
 	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
 	ConfigFault string
 	// NoConfig: ConfigFault is that there is no config.
-	NoConfig   bool
-	Leadership cluster.Leadership
-	Status     *api.AgentStatus
-	Webhook    *admissionv1.MutatingWebhookConfiguration
-	Policy     *admissionv1.MutatingAdmissionPolicy
-	Guard      *admissionv1.ValidatingWebhookConfiguration
+	NoConfig bool
+	// configValid: the config on the cluster is valid although the agent's Pods crash, such as after a repair.
+	configValid bool
+	Leadership  cluster.Leadership
+	Status      *api.AgentStatus
+	Webhook     *admissionv1.MutatingWebhookConfiguration
+	Policy      *admissionv1.MutatingAdmissionPolicy
+	Guard       *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
 	// Unreached is why the API server reaches no agent, nil if it does or that is not known.
@@ -180,6 +182,8 @@ func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interf
 	var faults config.Errors
 	var missing *exit.Error
 	switch {
+	case err == nil:
+		s.configValid = true
 	case errors.As(err, &faults):
 		s.ConfigFault = faults.Error()
 		s.nameConfig()
