@@ -128,7 +128,7 @@ func (w *Watch) consider(ctx context.Context, configMap *corev1.ConfigMap, chang
 	text, found := configMap.Data[api.ConfigKey]
 	parsed, err := w.parse([]byte(text))
 	if !found {
-		err = fmt.Errorf("configmap %s/%s has no key %s", configMap.Namespace, configMap.Name, api.ConfigKey)
+		err = fmt.Errorf("configmap %s/%s "+api.ConfigHasNoKey, configMap.Namespace, configMap.Name)
 	}
 	isNew := err == nil && (parsed.Hash != w.Current().Hash || w.rejected != "")
 	if isNew {

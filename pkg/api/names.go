@@ -147,5 +147,8 @@ const (
 // RestoreConfig restores the config that the agent accepted last: the agent publishes its text in its status.
 const RestoreConfig = "kubectl nodecleanup config view --accepted | kubectl nodecleanup install --config -"
 
+// ConfigHasNoKey is what the agent and the CLI say about a ConfigMap without a config, after its name.
+const ConfigHasNoKey = "has no key " + ConfigKey
+
 // ConfigDeleted is what the agent says about a deleted config, after the name of the ConfigMap.
 const ConfigDeleted = "was deleted: an agent cannot start without a config"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,8 @@ type Stall struct {
 	// Pod that does not start, if it is one. Crashed: its container ended with an error.
 	Pod     string
 	Crashed bool
+	// EndedAt is when the container ended, zero if that is not known.
+	EndedAt time.Time
 	// Image: the kubelet cannot pull the image. NeverPulled: it may not pull it.
 	Image, NeverPulled bool
 	// Unschedulable: the scheduler places the Pod on no Node.
@@ -101,7 +104,7 @@ func podStall(pod *corev1.Pod) *Stall {
 		if why, crashed := pods.NotReady(container); why != "" {
 			waiting := container.State.Waiting
 			return &Stall{
-				Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed,
+				Text: "pod " + pod.Name + ": " + why, Pod: pod.Name, Crashed: crashed, EndedAt: endedAt(container),
 				Image: waiting != nil && imageReasons[waiting.Reason], NeverPulled: waiting != nil && waiting.Reason == "ErrImageNeverPull",
 			}
 		}
@@ -114,6 +117,16 @@ func podStall(pod *corev1.Pod) *Stall {
 		}
 	}
 	return nil
+}
+
+// endedAt returns when the container ended last, zero if it never did.
+func endedAt(container corev1.ContainerStatus) time.Time {
+	for _, state := range []corev1.ContainerState{container.State, container.LastTerminationState} {
+		if state.Terminated != nil {
+			return state.Terminated.FinishedAt.Time
+		}
+	}
+	return time.Time{}
 }
 
 // imageReasons are the reasons of the kubelet (pkg/kubelet/images/types.go).

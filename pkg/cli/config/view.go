@@ -79,14 +79,7 @@ func stored(ctx context.Context, client kubernetes.Interface, namespace string) 
 	if err != nil {
 		return "", err
 	}
-	text, found := configMap.Data[api.ConfigKey]
-	if !found {
-		return "", &exit.Error{
-			Code: exit.Failure, Err: fmt.Errorf("reading the config: configmap %s/%s has no key %s", namespace, api.ConfigName, api.ConfigKey),
-			Next: "Restore the config that the agent accepted last: " + api.RestoreConfig,
-		}
-	}
-	return text, nil
+	return configMap.Data[api.ConfigKey], nil
 }
 
 // accepted returns the config that the agent accepted last.

@@ -28,7 +28,7 @@ func Assess(s *Snapshot, cliVersion string, now time.Time) *printer.Status {
 	view.Guard = assessGuard(s, now)
 	assessAnswer(view, s)
 	view.Config = assessConfig(s.Status)
-	if s.configValid && !s.Leadership.HasLeader { // What the last leader rejected has been repaired since.
+	if s.configChanged && !s.Leadership.HasLeader { // What the last leader has rejected or accepted is not this config.
 		view.Config = printer.Config{Health: printer.Healthy}
 	}
 	if s.ConfigFault != "" {
@@ -172,9 +172,6 @@ func assessAgent(s *Snapshot, now time.Time) printer.Agent {
 		agent.Health = printer.Degraded
 	}
 	if s.Stall != nil {
-		if s.repaired() {
-			s.Stall.Text = "the config is valid now; pod " + s.Stall.Pod + " ended because of an earlier config and waits for its restart"
-		}
 		agent.Problem = strings.TrimPrefix(agent.Problem+"; "+s.Stall.Text, "; ")
 		agent.Remedy = cmp.Or(agent.Remedy, stallRemedy(s, agent))
 	}
@@ -200,7 +197,8 @@ func assessConfig(status *api.AgentStatus) printer.Config {
 		return config
 	}
 	config.Health, config.Remedy = printer.Broken, repair.EditConfig
-	if config.Problem, config.Missing = DeletedConfig(config.Problem); config.Missing {
+	config.Problem, config.Missing = DeletedConfig(config.Problem)
+	if config.Missing || strings.HasSuffix(config.Problem, api.ConfigHasNoKey) { // There is nothing to edit.
 		config.Remedy = preview.RestoreConfig(status)
 	}
 	return config

@@ -53,15 +53,16 @@ type Snapshot struct {
 	earlierImage string
 	// ConfigFault is what is invalid in the config on the cluster. It is read only if the agent's Pods crash.
 	ConfigFault string
-	// NoConfig: ConfigFault is that there is no config.
+	// NoConfig: ConfigFault is that there is no config, or a ConfigMap without its key.
 	NoConfig bool
-	// configValid: the config on the cluster is valid although the agent's Pods crash, such as after a repair.
-	configValid bool
-	Leadership  cluster.Leadership
-	Status      *api.AgentStatus
-	Webhook     *admissionv1.MutatingWebhookConfiguration
-	Policy      *admissionv1.MutatingAdmissionPolicy
-	Guard       *admissionv1.ValidatingWebhookConfiguration
+	// configChanged: the config on the cluster is valid, and was changed after the agent's Pod crashed. The Pod that
+	// starts next reads it.
+	configChanged bool
+	Leadership    cluster.Leadership
+	Status        *api.AgentStatus
+	Webhook       *admissionv1.MutatingWebhookConfiguration
+	Policy        *admissionv1.MutatingAdmissionPolicy
+	Guard         *admissionv1.ValidatingWebhookConfiguration
 	// GuardHidden: the caller may not see whether there is a guard.
 	GuardHidden bool
 	// Unreached is why the API server reaches no agent, nil if it does or that is not known.
@@ -178,18 +179,23 @@ func (s *Snapshot) readStall(ctx context.Context, client kubernetes.Interface) e
 
 // readConfigFault checks the config: an agent does not start with an invalid one.
 func (s *Snapshot) readConfigFault(ctx context.Context, client kubernetes.Interface) error {
-	_, err := preview.Config(ctx, client, s.Namespace)
+	configMap, err := preview.ReadConfig(ctx, client, s.Namespace)
+	if err == nil {
+		_, err = preview.Config(ctx, client, s.Namespace)
+	}
 	var faults config.Errors
 	var missing *exit.Error
 	switch {
 	case err == nil:
-		s.configValid = true
+		if s.configChanged = !s.Stall.EndedAt.IsZero() && api.DataWrittenAt(configMap).After(s.Stall.EndedAt); s.configChanged {
+			s.Stall.Text = "pod " + s.Stall.Pod + " ended before the config was changed, and waits for its restart; the config is valid now"
+		}
 	case errors.As(err, &faults):
 		s.ConfigFault = faults.Error()
 		s.nameConfig()
 	case apierrors.IsForbidden(err):
 	case errors.As(err, &missing):
-		s.ConfigFault, s.NoConfig = missing.Error(), errors.Is(err, preview.ErrNoConfig)
+		s.ConfigFault, s.NoConfig = missing.Error(), true
 	default:
 		return err
 	}

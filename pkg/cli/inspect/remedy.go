@@ -3,7 +3,6 @@ package inspect
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -123,18 +122,10 @@ func helmUpgradeOf[T any, P interface {
 	return install.HelmUpgrade(object)
 }
 
-// configLine matches the last words of an agent that ended because of its config.
-var configLine = regexp.MustCompile(`: exit code \d+: line \d+: |the config is valid now; pod `)
-
-// repaired reports whether the agent's Pod ended because of a config that has been repaired since.
-func (s *Snapshot) repaired() bool {
-	return s.Stall.Crashed && s.configValid && configLine.MatchString(s.Stall.Text)
-}
-
 // stallRemedy is StallRemedy with what the snapshot shows.
 func stallRemedy(s *Snapshot, agent printer.Agent) string {
 	switch {
-	case s.repaired():
+	case s.configChanged:
 		return fmt.Sprintf("the agent's Pods start again by themselves, or delete them: kubectl -n %s delete pod -l %s=%s", s.Namespace, api.LabelName, api.LabelNameValue)
 	case s.Stall.Crashed && s.NoConfig:
 		return preview.RestoreConfig(s.Status)

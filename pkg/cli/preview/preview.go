@@ -115,20 +115,33 @@ var ErrNoConfig = errors.New("there is no configmap " + api.ConfigName)
 // ReadConfig returns the ConfigMap with the config on the cluster.
 func ReadConfig(ctx context.Context, client kubernetes.Interface, namespace string) (*corev1.ConfigMap, error) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, api.ConfigName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		missing := &exit.Error{Code: exit.Failure, Err: fmt.Errorf("reading the config: %w in namespace %s", ErrNoConfig, namespace)}
-		status, unread := cluster.AgentStatus(ctx, client, namespace)
-		if unread == nil && status != nil && status.AcceptedConfig != "" {
-			missing.Next = "Restore the config that the agent accepted last: " + RestoreConfig(status)
-			return nil, missing
+	switch {
+	case apierrors.IsNotFound(err):
+		missing := noConfig(ctx, client, namespace, fmt.Errorf("reading the config: %w in namespace %s", ErrNoConfig, namespace))
+		if missing.Next == "" {
+			missing.Next = "If it is installed in another namespace, set --namespace. Otherwise, install it: " + RestoreConfig(nil)
 		}
-		missing.Next = "If it is installed in another namespace, set --namespace. Otherwise, install it: " + RestoreConfig(nil)
 		return nil, missing
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("reading the config: %w", err)
 	}
+	if _, found := configMap.Data[api.ConfigKey]; !found {
+		missing := noConfig(ctx, client, namespace, fmt.Errorf("reading the config: configmap %s/%s "+api.ConfigHasNoKey, namespace, api.ConfigName))
+		if missing.Next == "" {
+			missing.Next = "Install a config: " + RestoreConfig(nil)
+		}
+		return nil, missing
+	}
 	return configMap, nil
+}
+
+// noConfig adds the next step to the error that there is no config, if an agent has accepted one before.
+func noConfig(ctx context.Context, client kubernetes.Interface, namespace string, err error) *exit.Error {
+	missing := &exit.Error{Code: exit.Failure, Err: err}
+	if status, unread := cluster.AgentStatus(ctx, client, namespace); unread == nil && status != nil && status.AcceptedConfig != "" {
+		missing.Next = "Restore the config that the agent accepted last: " + RestoreConfig(status)
+	}
+	return missing
 }
 
 // Config reads the config on the cluster, and checks it.
