@@ -32,7 +32,7 @@ func warning(reason, message string) Event {
 	return Event{corev1.EventTypeWarning, reason, message, false}
 }
 
-// CleanupStarted is the Event at the begin of a run.
+// CleanupStarted is the Event at the start of a run.
 func CleanupStarted(run *api.Run) Event {
 	names := make([]string, 0, len(run.Steps))
 	for _, step := range run.Steps {
