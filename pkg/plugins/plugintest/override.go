@@ -65,6 +65,8 @@ func (o *Override) Hang(t *testing.T) <-chan struct{} {
 		_, _ = io.Copy(io.Discard, r.Body) // Only after it, net/http notices that the client disconnects.
 		once()
 		<-r.Context().Done()
+		// With TLS, the client sees an answer that is written while it closes the connection.
+		panic(http.ErrAbortHandler)
 	})
 	return waiting
 }
