@@ -33,8 +33,8 @@ func New(environment *command.Environment) *cobra.Command {
 	o := &Options{Environment: environment}
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Remove everything from the cluster; needs no running agent",
-		Long: `Remove everything from the cluster. No agent needs to be running.
+		Short: "Remove nodecleanup from the cluster; needs no running agent",
+		Long: `Remove nodecleanup from the cluster. No agent needs to be running.
 
 The command removes, in this order: admission, the agent, the finalizer from every node,
 the other objects, and the RBAC objects. It keeps the finalizers of other controllers. If
