@@ -122,12 +122,20 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, namespace s
 		Schema:         schema,
 		DefaultOptions: defaults,
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
-			if o.Namespace == namespace || o.Namespace == api.Namespace {
-				return nil, cleanup.OptionError{Path: "namespace", Problem: fmt.Sprintf("is %s, the namespace of the agent: a Pod there can use the agent's ServiceAccount and Secrets. Set another namespace", o.Namespace)}
+			if err := CheckNamespace(o.Namespace, namespace); err != nil {
+				return nil, err
 			}
 			return &plugin{options: o, client: client, clock: clock}, nil
 		}),
 	}
+}
+
+// CheckNamespace returns an OptionError if no Job may run in a namespace, because it is that of the agent.
+func CheckNamespace(namespace, agent string) error {
+	if namespace != agent && namespace != api.Namespace {
+		return nil
+	}
+	return cleanup.OptionError{Path: "namespace", Problem: fmt.Sprintf("is %s, the namespace of the agent: a Pod there can use the agent's ServiceAccount and Secrets. Set another namespace", namespace)}
 }
 
 type plugin struct {

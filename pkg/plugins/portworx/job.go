@@ -2,8 +2,6 @@ package portworx
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,14 +21,6 @@ func podLabels() map[string]string { return map[string]string{"name": "portworx"
 
 // tokenKey is the key of Secrets with a token for pxctl, as in px-admin-token of Portworx's operator.
 const tokenKey = "auth-token"
-
-// runner is the plugin job.
-type runner interface {
-	cleanup.Plugin
-	cleanup.Withdrawer
-	cleanup.HealthChecker
-	cleanup.NamespaceRuleRequirer
-}
 
 // pod returns the Pod that removes a node from the Portworx cluster, in that zone if there is one. Portworx documents pxctl as a command of the host, so
 // the Pod enters the host's namespaces; it is as privileged as the Pods of Portworx. There is no --force: it makes Portworx
@@ -59,16 +49,14 @@ func (p *plugin) pod(id, zone string) corev1.PodTemplateSpec {
 }
 
 // runs returns the Job with this Pod.
-func (p *plugin) runs(id, zone string) (runner, error) {
-	options, err := json.Marshal(map[string]any{"namespace": p.Namespace, "serviceAccountName": p.ServiceAccountName, "template": p.pod(id, zone)})
+func (p *plugin) runs(id, zone string) (job.Runner, error) {
+	runner, err := job.NewRunner(p.kubernetes, p.clock, p.agent, job.RunnerOptions{
+		Namespace: p.Namespace, ServiceAccountName: p.ServiceAccountName, Template: p.pod(id, zone),
+	})
 	if err != nil {
-		return nil, cleanup.Permanent(fmt.Errorf("encoding the Pod: %w", err))
+		return nil, fmt.Errorf("the Job of pxctl: %w", err)
 	}
-	bound, faults := job.Descriptor(p.kubernetes, p.clock, p.agent).Bind(options)
-	if len(faults) > 0 {
-		return nil, cleanup.Permanent(fmt.Errorf("the Job of pxctl: %w", errors.Join(faults...)))
-	}
-	return bound.(runner), nil
+	return runner, nil
 }
 
 // targetOf returns the target for the Job that removes a node. The key contains the node: a Job that has finished for

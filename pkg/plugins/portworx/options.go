@@ -18,9 +18,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/httpclient"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
 )
 
 //go:embed schema.json
@@ -96,8 +96,8 @@ func Descriptor(kubernetes kubernetes.Interface, client *http.Client, secrets cl
 		Schema:         schema,
 		DefaultOptions: defaults,
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
-			if o.Namespace == namespace || o.Namespace == api.Namespace {
-				return nil, cleanup.OptionError{Path: "namespace", Problem: fmt.Sprintf("is %s, the namespace of the agent", o.Namespace)}
+			if err := job.CheckNamespace(o.Namespace, namespace); err != nil {
+				return nil, err
 			}
 			return &plugin{options: o, kubernetes: kubernetes, sdk: newSDK(o, client, secrets), clock: clock, agent: namespace}, nil
 		}),

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/job"
 )
 
 //go:embed schema.json
@@ -70,8 +70,8 @@ func Descriptor(client kubernetes.Interface, clock clock.WithTicker, namespace s
 		Schema:         schema,
 		DefaultOptions: defaults,
 		Bind: cleanup.Options(defaults, func(o options) (cleanup.Plugin, error) {
-			if o.Namespace == namespace || o.Namespace == api.Namespace {
-				return nil, cleanup.OptionError{Path: "namespace", Problem: fmt.Sprintf("is %s, the namespace of the agent", o.Namespace)}
+			if err := job.CheckNamespace(o.Namespace, namespace); err != nil {
+				return nil, err
 			}
 			p := &plugin{options: o, client: client, clock: clock, agent: namespace}
 			runner, err := p.runs(evacuate, nil)

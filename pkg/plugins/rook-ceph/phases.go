@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -39,16 +37,8 @@ const (
 // keyFolder is where the Secret with the key of the user is mounted.
 const keyFolder = "/etc/nodecleanup-ceph"
 
-// runner is the plugin job, for one phase.
-type runner interface {
-	cleanup.Plugin
-	cleanup.Withdrawer
-	cleanup.HealthChecker
-	cleanup.NamespaceRuleRequirer
-}
-
 // runs returns the Job of a phase.
-func (p *plugin) runs(of phase, osds []osd) (runner, error) {
+func (p *plugin) runs(of phase, osds []osd) (job.Runner, error) {
 	var ids, image, host string
 	for _, one := range osds {
 		ids += fmt.Sprintf(",%d=%s", one.id, one.uuid)
@@ -80,17 +70,13 @@ func (p *plugin) runs(of phase, osds []osd) (runner, error) {
 		}}}},
 		AutomountServiceAccountToken: new(false),
 	}}
-	options, err := json.Marshal(map[string]any{
-		"namespace": p.Namespace, "serviceAccountName": p.ServiceAccountName, "template": pod, "logProgress": true,
+	runner, err := job.NewRunner(p.client, p.clock, p.agent, job.RunnerOptions{
+		Namespace: p.Namespace, ServiceAccountName: p.ServiceAccountName, Template: pod, LogProgress: true,
 	})
 	if err != nil {
-		return nil, cleanup.Permanent(fmt.Errorf("encoding the Pod of phase %s: %w", of, err))
+		return nil, fmt.Errorf("the Job of phase %s: %w", of, err)
 	}
-	bound, faults := job.Descriptor(p.client, p.clock, p.agent).Bind(options)
-	if len(faults) > 0 {
-		return nil, cleanup.Permanent(fmt.Errorf("the Job of phase %s: %w", of, errors.Join(faults...)))
-	}
-	return bound.(runner), nil
+	return runner, nil
 }
 
 // targetOf returns the target for the Job of a phase. The key contains the OSDs: a Job that has finished for other
