@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -67,8 +68,11 @@ func (o *options) Validate() []error {
 			fault("tokenSecret", "%q is not a valid name of a Secret: %s", o.TokenSecret, problems[0])
 		}
 	}
-	if strings.TrimSpace(o.Image) == "" {
+	switch {
+	case strings.TrimSpace(o.Image) == "":
 		fault("image", "must not be empty")
+	case strings.Contains(o.Image, "${"):
+		fault("image", "cannot contain references")
 	}
 	o.URL = cmp.Or(o.URL, "http://portworx-api."+o.Namespace+".svc:9021")
 	if parsed, err := httpclient.ParseURL(o.URL); err != nil {
@@ -99,7 +103,13 @@ func Descriptor(kubernetes kubernetes.Interface, client *http.Client, secrets cl
 			if err := job.CheckNamespace(o.Namespace, namespace); err != nil {
 				return nil, err
 			}
-			return &plugin{options: o, kubernetes: kubernetes, sdk: newSDK(o, client, secrets), clock: clock, agent: namespace}, nil
+			p := &plugin{options: o, kubernetes: kubernetes, sdk: newSDK(o, client, secrets), clock: clock, agent: namespace}
+			runner, err := p.runs("", "")
+			if err != nil {
+				return nil, err
+			}
+			p.jobRules = runner.NamespaceRules()[o.Namespace]
+			return p, nil
 		}),
 	}
 }
@@ -111,6 +121,8 @@ type plugin struct {
 	clock      clock.WithTicker
 	// agent is the namespace of the agent, empty if it is not known.
 	agent string
+	// jobRules are the rights for the Job, in the namespace of the options.
+	jobRules []rbacv1.PolicyRule
 }
 
 // RunsPods implements cleanup.PodRunner.

@@ -119,6 +119,7 @@ func TestOptions(t *testing.T) {
 		`{"image": "busybox", "token": "x"}`:                      "token: must be in a Secret",
 		`{"image": "busybox", "caBundle": "x"}`:                   "caBundle: ",
 		`{"image": "busybox", "force": true}`:                     "force",
+		`{"image": "busybox:${node.name}"}`:                       "image: cannot contain references",
 	} {
 		bound, faults := Descriptor(nil, nil, nil, nil, "").Bind([]byte(options))
 		got := ""
@@ -127,6 +128,9 @@ func TestOptions(t *testing.T) {
 		}
 		if (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: got %q, want %q", options, got, want)
+		}
+		if len(faults) == 0 && len(bound.(cleanup.NamespaceRuleRequirer).NamespaceRules()["portworx"]) < 2 {
+			t.Errorf("%s: the rights for the Job are missing", options)
 		}
 		if want == "" && bound.(*plugin).URL != "http://portworx-api.portworx.svc:9021" {
 			t.Errorf("the default URL is %s", bound.(*plugin).URL)
