@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/customresource"
 )
 
 // group is the API group of Portworx's operator.
@@ -26,17 +27,6 @@ const conditionKVDB = "NodeKVDB"
 // exist proves nothing else: the operator also deletes it while Portworx does not answer. Portworx itself refuses to remove
 // a member.
 func (p *plugin) kvdbMember(ctx context.Context, name string) (bool, error) {
-	result := p.kubernetes.CoreV1().RESTClient().Get().AbsPath("/apis", group, "v1", "namespaces", p.Namespace, "storagenodes", name).Do(ctx)
-	data, err := result.Raw()
-	if resultErr := result.Error(); resultErr != nil { // Unlike Raw, it decodes the Status of the answer.
-		err = resultErr
-	}
-	if api.Absent(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading storagenode %s/%s: %w", p.Namespace, name, err)
-	}
 	var found struct {
 		Status struct {
 			Conditions []struct {
@@ -44,7 +34,10 @@ func (p *plugin) kvdbMember(ctx context.Context, name string) (bool, error) {
 			} `json:"conditions"`
 		} `json:"status"`
 	}
-	if err := json.Unmarshal(data, &found); err != nil {
+	request := p.kubernetes.CoreV1().RESTClient().Get().AbsPath("/apis", group, "v1", "namespaces", p.Namespace, "storagenodes", name)
+	if err := customresource.Read(ctx, request, &found); api.Absent(err) {
+		return false, nil
+	} else if err != nil {
 		return false, fmt.Errorf("reading storagenode %s/%s: %w", p.Namespace, name, err)
 	}
 	for _, one := range found.Status.Conditions {

@@ -123,7 +123,7 @@ func (n node) isOf(of *corev1.Node) bool {
 
 // observe reads everything that the decision needs.
 func (p *plugin) observe(ctx context.Context, current *corev1.Node, nodes []node, found node) (state, error) {
-	s := state{hostReady: ready(current), service: current.Labels[labelService], enabled: current.Labels[labelEnabled], status: found.Status}
+	s := state{hostReady: api.Ready(current), service: current.Labels[labelService], enabled: current.Labels[labelEnabled], status: found.Status}
 	var err error
 	if s.kvdb, err = p.kvdbMember(ctx, current.Name); err != nil {
 		return state{}, err
@@ -167,12 +167,6 @@ func (p *plugin) usable(ctx context.Context, nodes []node) (map[string]bool, err
 		usable[one.ID] = true
 	}
 	return usable, nil
-}
-
-func ready(node *corev1.Node) bool {
-	return slices.ContainsFunc(node.Status.Conditions, func(one corev1.NodeCondition) bool {
-		return one.Type == corev1.NodeReady && one.Status == corev1.ConditionTrue
-	})
 }
 
 // Verify implements cleanup.Verifier: the Portworx cluster does not have the node.
