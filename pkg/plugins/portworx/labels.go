@@ -4,49 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cleanup"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plugins/customresource"
 )
-
-// group is the API group of Portworx's operator.
-const group = "core.libopenstorage.org"
-
-// conditionKVDB is a condition of a StorageNode while the node is a member of the internal KVDB, see NodeKVDBCondition in
-// https://github.com/libopenstorage/operator/blob/master/pkg/apis/core/v1/storagenode.go.
-const conditionKVDB = "NodeKVDB"
-
-// kvdbMember reports whether the StorageNode of a Node says that it is a member of the KVDB. A StorageNode that does not
-// exist proves nothing else: the operator also deletes it while Portworx does not answer. Portworx itself refuses to remove
-// a member.
-func (p *plugin) kvdbMember(ctx context.Context, name string) (bool, error) {
-	var found struct {
-		Status struct {
-			Conditions []struct {
-				Type string `json:"type"`
-			} `json:"conditions"`
-		} `json:"status"`
-	}
-	request := p.kubernetes.CoreV1().RESTClient().Get().AbsPath("/apis", group, "v1", "namespaces", p.Namespace, "storagenodes", name)
-	if err := customresource.Read(ctx, request, &found); api.Absent(err) {
-		return false, nil
-	} else if err != nil {
-		return false, fmt.Errorf("reading storagenode %s/%s: %w", p.Namespace, name, err)
-	}
-	for _, one := range found.Status.Conditions {
-		if one.Type == conditionKVDB {
-			return true, nil
-		}
-	}
-	return false, nil
-}
 
 // Annotations on the Node keep what Withdraw needs, also after a restart of the agent: the labels before the step has
 // changed them, and the node in the Portworx cluster that a Job removes.
@@ -145,15 +110,4 @@ func labelsBefore(current *corev1.Node) (map[string]any, error) {
 		labels[labelService] = serviceStart
 	}
 	return labels, nil
-}
-
-// Rules implements cleanup.RuleRequirer.
-func (p *plugin) Rules() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "patch"}}}
-}
-
-// NamespaceRules implements cleanup.NamespaceRuleRequirer.
-func (p *plugin) NamespaceRules() map[string][]rbacv1.PolicyRule {
-	own := []rbacv1.PolicyRule{{APIGroups: []string{group}, Resources: []string{"storagenodes"}, Verbs: []string{"get"}}}
-	return map[string][]rbacv1.PolicyRule{p.Namespace: slices.Concat(p.jobRules, own)}
 }
