@@ -46,3 +46,18 @@ func RunOf(ctx context.Context, client kubernetes.Interface, namespace string, n
 	}
 	return api.ReadRunOf(configMap, node.UID)
 }
+
+// NewestRun returns the newest run record of the deleted nodes of that name to show it, or nil if there is none, and the errors of
+// the records that cannot be decoded.
+func NewestRun(ctx context.Context, client kubernetes.Interface, namespace, node string) (newest *api.Run, undecodable []error, err error) {
+	err = EachRun(ctx, client, namespace, func(configMap *corev1.ConfigMap) {
+		run, err := api.ReadRun(configMap)
+		if err != nil && api.RunNode(configMap) == node {
+			undecodable = append(undecodable, err)
+		}
+		if err == nil && run.Node == node && (newest == nil || run.StartedAt.After(newest.StartedAt.Time)) {
+			newest = run
+		}
+	})
+	return newest, undecodable, err
+}

@@ -89,7 +89,7 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, name s
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		if err := f.lookBack(ctx, client); err != nil {
+		if f.run, f.undecodable, err = cluster.NewestRun(ctx, client, namespace, name); err != nil {
 			return nil, err
 		}
 		if f.run == nil && len(f.undecodable) == 0 {
@@ -119,19 +119,6 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, name s
 		f.evidence = append(f.evidence, part.what)
 	}
 	return f, nil
-}
-
-// lookBack finds the newest record of a node that is deleted, and those that cannot be decoded.
-func (f *found) lookBack(ctx context.Context, client kubernetes.Interface) error {
-	return cluster.EachRun(ctx, client, f.namespace, func(configMap *corev1.ConfigMap) {
-		run, err := api.ReadRun(configMap)
-		if err != nil && api.RunNode(configMap) == f.name {
-			f.undecodable = append(f.undecodable, err)
-		}
-		if err == nil && run.Node == f.name && (f.run == nil || run.StartedAt.After(f.run.StartedAt.Time)) {
-			f.run = run
-		}
-	})
 }
 
 func (f *found) readAgent(ctx context.Context, client kubernetes.Interface) (err error) {
