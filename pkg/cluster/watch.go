@@ -19,6 +19,8 @@ type Watcher struct {
 	// Report, if set, is given a line when the API server stops responding, and one when it
 	// responds again.
 	Report func(line string)
+	// Unavailable, if set, is given the error when the API server stops responding, and nil when it responds again.
+	Unavailable func(error)
 	// Settle is how long changes are gathered before the condition is checked.
 	Settle time.Duration
 	// Recheck, if set, is how often the condition is checked without a change.
@@ -40,7 +42,7 @@ func (w Watcher) Until(ctx context.Context, condition func(context.Context) (boo
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop()
-	connection := newConnection(w.Report)
+	connection := newConnection(w)
 	refused, changes := make(chan error, 1), make(chan struct{}, 1)
 	var lock sync.Mutex
 	unfilled := len(sources)
@@ -116,7 +118,7 @@ func (w Watcher) loop(ctx context.Context, changes <-chan struct{}, refused <-ch
 
 // Retry calls try until the API server responds, and returns its error.
 func (w Watcher) Retry(ctx context.Context, try func(context.Context) error) error {
-	connection := newConnection(w.Report)
+	connection := newConnection(w)
 	var last error
 	err := wait.PollUntilContextCancel(ctx, retryAfter, true, func(ctx context.Context) (bool, error) {
 		last = try(ctx)
@@ -135,7 +137,7 @@ func (w Watcher) Retry(ctx context.Context, try func(context.Context) error) err
 
 // connection is whether the API server responds.
 type connection struct {
-	report func(string)
+	watcher Watcher
 
 	lock sync.Mutex
 	// lost are the last errors of the failing requests: a source by its number, or reading.
@@ -146,8 +148,8 @@ type connection struct {
 // reading stands for the requests that no source sends.
 const reading = -1
 
-func newConnection(report func(string)) *connection {
-	return &connection{report: report, lost: map[int]error{}}
+func newConnection(watcher Watcher) *connection {
+	return &connection{watcher: watcher, lost: map[int]error{}}
 }
 
 // answered records the result of the API server for a source, and reports whether the error is
@@ -160,7 +162,7 @@ func (c *connection) answered(whom int, err error) bool {
 	case err == nil:
 		delete(c.lost, whom)
 		if down && len(c.lost) == 0 {
-			c.say("the API server is available again")
+			c.say("the API server is available again", nil)
 		}
 		return true
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
@@ -168,15 +170,18 @@ func (c *connection) answered(whom int, err error) bool {
 	case !api.Retriable(err):
 		return false
 	case !down:
-		c.say("the API server is unavailable, retrying: " + err.Error())
+		c.say("the API server is unavailable, retrying: "+err.Error(), err)
 	}
 	c.lost[whom], c.last = err, err
 	return true
 }
 
-func (c *connection) say(line string) {
-	if c.report != nil {
-		c.report(line)
+func (c *connection) say(line string, unavailable error) {
+	if c.watcher.Report != nil {
+		c.watcher.Report(line)
+	}
+	if c.watcher.Unavailable != nil {
+		c.watcher.Unavailable(unavailable)
 	}
 }
 

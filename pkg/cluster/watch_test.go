@@ -127,8 +127,11 @@ func TestListErrorsAreRetriedOrReturned(t *testing.T) {
 func TestFailedConditionReadIsReturned(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var reported []string
+		var unavailable []error
 		nodes, tries := listed(now), 0
-		err := Watcher{Recheck: time.Second, Report: func(line string) { reported = append(reported, line) }}.Until(t.Context(), func(context.Context) (bool, error) {
+		err := Watcher{
+			Recheck: time.Second, Report: func(line string) { reported = append(reported, line) }, Unavailable: func(err error) { unavailable = append(unavailable, err) },
+		}.Until(t.Context(), func(context.Context) (bool, error) {
 			switch tries++; tries {
 			case 1, 2:
 				return false, fmt.Errorf("reading the lease: %w", io.ErrUnexpectedEOF)
@@ -139,6 +142,9 @@ func TestFailedConditionReadIsReturned(t *testing.T) {
 		}, nodes)
 		if want := []string{"retrying: reading the lease", "available again"}; err != nil || tries != 4 || !slices.EqualFunc(reported, want, strings.Contains) {
 			t.Errorf("%d tries, %v, reported %q", tries, err, reported)
+		}
+		if len(unavailable) != 2 || !errors.Is(unavailable[0], io.ErrUnexpectedEOF) || unavailable[1] != nil {
+			t.Errorf("unavailable: %v", unavailable)
 		}
 	})
 }
@@ -151,7 +157,7 @@ func TestContinuousChangesAreShown(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		changed, ended, shown := make(chan struct{}, 1), make(chan error, 1), 0
 		go func() {
-			ended <- Watcher{Settle: settle}.loop(ctx, changed, nil, func(context.Context) (bool, error) { shown++; return false, nil }, newConnection(nil))
+			ended <- Watcher{Settle: settle}.loop(ctx, changed, nil, func(context.Context) (bool, error) { shown++; return false, nil }, newConnection(Watcher{}))
 		}()
 		every := time.NewTicker(between)
 		defer every.Stop()
