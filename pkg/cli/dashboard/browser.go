@@ -10,37 +10,40 @@ import (
 	"runtime"
 )
 
-// redirectPage opens the login link. The browser gets the path of a file, because every user of the machine can read the
-// arguments of a process.
-const redirectPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=%[1]s"><title>nodecleanup</title></head>
-<body><a href="%[1]s">Open the dashboard</a></body></html>
-`
-
-// openBrowser opens a link in the browser. Opened is closed when the program that opens it has ended, which some do only
-// with the browser. Remove removes the file that held the link.
-func openBrowser(ctx context.Context, link string) (opened <-chan struct{}, remove func(), err error) {
-	folder, err := os.MkdirTemp("", "nodecleanup-dashboard-") // Only this user may enter it.
+// openBrowser opens a login link in the browser. The browser gets the path of a file that holds the link, because every user of
+// the machine can read the arguments of a process. The returned function removes the file.
+func openBrowser(ctx context.Context, link string) (remove func(), err error) {
+	file, remove, err := writeLink(link)
 	if err != nil {
-		return nil, nil, err
-	}
-	remove = func() { _ = os.RemoveAll(folder) } // The link in it works once and ends by itself.
-	file := filepath.Join(folder, "login.html")
-	if err := os.WriteFile(file, fmt.Appendf(nil, redirectPage, html.EscapeString(link)), 0o600); err != nil {
-		remove()
-		return nil, nil, err
+		return nil, err
 	}
 	opener := opener(runtime.GOOS, file)
 	command := exec.CommandContext(ctx, opener[0], opener[1:]...)
 	if err := command.Start(); err != nil {
 		remove()
-		return nil, nil, err
+		return nil, err
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = command.Wait() // The user sees whether the page is open.
-	}()
-	return ended, remove, nil
+	go func() { _ = command.Wait() }() // Some openers end with the browser. The user sees whether the page is open.
+	return remove, nil
+}
+
+const redirectPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=%[1]s"><title>nodecleanup</title></head>
+<body><a href="%[1]s">Open the dashboard</a></body></html>
+`
+
+// writeLink writes a page that opens the link, which only this user can read.
+func writeLink(link string) (file string, remove func(), err error) {
+	folder, err := os.MkdirTemp("", "nodecleanup-dashboard-") // Only this user may enter it.
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(folder) } // The link in it works once and ends by itself.
+	file = filepath.Join(folder, "login.html")
+	if err := os.WriteFile(file, fmt.Appendf(nil, redirectPage, html.EscapeString(link)), 0o600); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return file, remove, nil
 }
 
 // opener returns the command that opens a file in the browser.

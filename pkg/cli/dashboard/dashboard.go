@@ -82,11 +82,11 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	if o.Open {
-		_, closeFile, err := openBrowser(ctx, page.Link())
+		removeFile, err := openBrowser(ctx, page.Link())
 		if err != nil {
 			o.Say("The browser cannot be opened: %v. Open the link above.", err)
 		} else {
-			defer closeFile()
+			defer removeFile()
 		}
 	}
 	if o.Interactive {
