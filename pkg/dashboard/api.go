@@ -47,7 +47,7 @@ func (s *Server) addAPI(routes *http.ServeMux) {
 	routes.Handle("GET /api/stream", s.withSession(s.newStreams().serve))
 	reading("/api/about", func(context.Context, *http.Request) (any, error) { return s.cluster.about(), nil })
 	reading("/api/nodes", func(context.Context, *http.Request) (any, error) {
-		now := s.cluster.view()
+		now := s.cluster.read()
 		if now.nodes == nil {
 			return nil, now.waiting()
 		}

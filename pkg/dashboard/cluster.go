@@ -3,26 +3,25 @@ package dashboard
 import (
 	"context"
 	"fmt"
-	"maps"
+	"reflect"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
 
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/inspect"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
+	"github.com/nodecleanup/kubectl-nodecleanup/pkg/sleep"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/version"
 )
 
 const (
 	// settle is how long changes are gathered before they are shown.
 	settle = 500 * time.Millisecond
-	// readAgentEvery is how often the agent itself is read: its Lease changes all the time, and a watch of it
-	// would report nothing else.
+	// readAgentEvery is how often the agent itself is read.
 	readAgentEvery = 5 * time.Second
 	// retryRefused is how long after a refused request the cluster is read again: rights can be given, and a
 	// login renewed.
@@ -39,101 +38,84 @@ type Cluster struct {
 	Now func() time.Time
 
 	mutex sync.Mutex
-	// revision counts the changes of the fields below; changed is closed at the next one.
-	revision uint64
+	state state
+}
+
+// state is what was read last. Its objects are shared: nobody changes them.
+type state struct {
+	// changed is closed when anything of it changes. Revision counts the changes of the nodes and their cleanups, which the
+	// page reads separately.
 	changed  chan struct{}
+	revision uint64
 	status   *printer.Status
 	nodes    *NodeList
-	runs     map[string]*api.Run
 	// problem is why the newest state is not known, empty if it is.
 	problem string
 }
 
-// view is what was read last.
-type view struct {
-	revision uint64
-	changed  <-chan struct{}
-	status   *printer.Status
-	nodes    *NodeList
-	runs     map[string]*api.Run
-	problem  string
-}
-
-// view returns what was read last. The objects are shared: nobody changes them.
-func (c *Cluster) view() view {
+// read returns what was read last.
+func (c *Cluster) read() state {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.changed == nil {
-		c.changed = make(chan struct{})
+	if c.state.changed == nil {
+		c.state.changed = make(chan struct{})
 	}
-	return view{c.revision, c.changed, c.status, c.nodes, c.runs, c.problem}
+	return c.state
 }
 
-// update changes the fields and closes the channel on which streams wait.
-func (c *Cluster) update(change func()) {
+// update changes the state and wakes the streams.
+func (c *Cluster) update(change func(*state)) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	change()
-	c.revision++
-	if c.changed != nil {
-		close(c.changed)
+	change(&c.state)
+	if c.state.changed != nil {
+		close(c.state.changed)
 	}
-	c.changed = make(chan struct{})
+	c.state.changed = make(chan struct{})
 }
 
 // follow reads the cluster until ctx ends. A refused request is shown, and sent again.
-func (c *Cluster) follow(ctx context.Context) error {
-	for {
+func (c *Cluster) follow(ctx context.Context) {
+	for ctx.Err() == nil {
 		err := c.watch(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			c.update(func() { c.problem = err.Error() })
-		}
-		timer := time.NewTimer(retryRefused)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+		c.setProblem(err)
+		_ = sleep.For(ctx, clock.RealClock{}, retryRefused) // The loop looks at the context.
 	}
 }
 
-// watch shows every change until the API server refuses a request. Nothing is shown before nodes and run records
-// are complete.
-func (c *Cluster) watch(ctx context.Context) error {
-	nodes := cluster.Nodes(c.Client, metav1.ListOptions{})
-	nodes.Trim, nodes.Matters = trim, matters
-	records := cluster.ConfigMaps(c.Client, c.Namespace, "run records in namespace "+c.Namespace, metav1.ListOptions{LabelSelector: cluster.RunSelector})
-	reader := inspect.NewReader(c.Client, c.Namespace, c.Now)
-	lost := func(line string) { c.update(func() { c.problem = line }) }
-	watcher := cluster.Watcher{Report: lost, Settle: settle, Recheck: readAgentEvery}
-	return watcher.Until(ctx, func(ctx context.Context) (bool, error) {
-		seen, err := reader.Agent(ctx)
-		if err != nil {
-			return false, err
+// setProblem says why the newest state is not known; nil if it is.
+func (c *Cluster) setProblem(err error) {
+	c.update(func(s *state) {
+		if s.problem = ""; err != nil {
+			s.problem = err.Error()
 		}
-		all := nodes.All()
-		seen.SetNodes(all, records.Named)
-		seen.ReadSelector(ctx, c.Client)
-		status := inspect.Assess(seen, version.Version, c.Now())
-		list, runs := nodeList(all, seen, status, c.Now()), map[string]*api.Run{}
-		for _, node := range seen.Leaving {
-			if run := seen.Runs[node.UID]; run != nil {
-				runs[node.Name] = run
-			}
-		}
-		c.update(func() { c.status, c.nodes, c.runs, c.problem = status, list, runs, "" })
-		return false, nil
-	}, nodes, records)
+	})
 }
 
-// matters reports whether a change of a node shows: most are heartbeats.
-func matters(before, after *corev1.Node) bool {
-	return before.UID != after.UID || before.Spec.Unschedulable != after.Spec.Unschedulable || api.HasFinalizer(before) != api.HasFinalizer(after) ||
-		inspect.IsLeaving(before) || inspect.IsLeaving(after) || !maps.Equal(before.Annotations, after.Annotations) || !maps.Equal(before.Labels, after.Labels)
+// watch keeps the state until the API server refuses a request.
+func (c *Cluster) watch(ctx context.Context) error {
+	live := inspect.Live{
+		Client: c.Client, Namespace: c.Namespace, Now: c.Now, Trim: trim,
+		Watcher: cluster.Watcher{Unavailable: c.setProblem, Settle: settle, Recheck: readAgentEvery},
+	}
+	return live.Run(ctx, func(snapshot *inspect.Snapshot, nodes []*corev1.Node) error {
+		c.show(snapshot, nodes)
+		return nil
+	})
+}
+
+// show makes a snapshot the state.
+func (c *Cluster) show(snapshot *inspect.Snapshot, nodes []*corev1.Node) {
+	now := c.Now()
+	status := inspect.Assess(snapshot, version.Version, now)
+	list := nodeList(nodes, snapshot, status, now)
+	c.update(func(s *state) {
+		// Most reads find nothing new, and thousands of nodes should not be sent again for them.
+		if s.nodes == nil || !reflect.DeepEqual(s.nodes, list) || !reflect.DeepEqual(s.status.Cleanups, status.Cleanups) {
+			s.revision++
+		}
+		s.status, s.nodes, s.problem = status, list, ""
+	})
 }
 
 // About says which cluster the page shows, and as whom.
@@ -150,9 +132,9 @@ func (c *Cluster) about() About {
 }
 
 // waiting is the error before the first read is complete.
-func (v view) waiting() error {
-	if v.problem != "" {
-		return fmt.Errorf("the cluster cannot be read: %s", v.problem)
+func (s state) waiting() error {
+	if s.problem != "" {
+		return fmt.Errorf("the cluster cannot be read: %s", s.problem)
 	}
 	return fmt.Errorf("the cluster is being read")
 }

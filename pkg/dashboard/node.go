@@ -1,8 +1,8 @@
 package dashboard
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,16 +13,15 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/api"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cli/preview"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/cluster"
-	"github.com/nodecleanup/kubectl-nodecleanup/pkg/config"
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/plan"
 )
 
 // NodeView is one Node: its row, and the timeline of its newest cleanup.
 type NodeView struct {
 	Name string `json:"name"`
-	// Row is nil if the Node no longer exists.
+	// Row is nil if the Node does not exist.
 	Row *NodeRow `json:"row,omitempty"`
-	// Run is its newest cleanup, nil if there is none.
+	// Run is its cleanup, nil if there is none; of deleted Nodes of that name, the newest.
 	Run *RunView `json:"run,omitempty"`
 	// Planned are the steps of a cleanup that has not begun.
 	Planned []PlannedStep `json:"planned,omitempty"`
@@ -60,33 +59,50 @@ type PlannedStep struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// node returns the view of one Node. Its error is that neither the Node nor a record of it is known.
+// node returns the view of one Node. Its error is NotFound if neither the Node nor a record of it exists.
 func (c *Cluster) node(ctx context.Context, name string) (*NodeView, error) {
-	now := c.view()
+	node, err := c.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return c.deletedNode(ctx, name)
+	case err != nil:
+		return nil, fmt.Errorf("reading node %s: %w", name, err)
+	}
+	now := c.read()
 	if now.nodes == nil {
 		return nil, now.waiting()
 	}
-	shown := &NodeView{Name: name}
-	if i, found := slices.BinarySearchFunc(now.nodes.Nodes, name, func(row NodeRow, name string) int { return cmp.Compare(row.Name, name) }); found {
-		shown.Row = &now.nodes.Nodes[i]
+	run, err := cluster.RunOf(ctx, c.Client, c.Namespace, node)
+	if err != nil {
+		return nil, err
 	}
-	run := now.runs[name]
-	if run == nil {
-		var err error
-		if run, err = c.newestRun(ctx, name); err != nil {
-			return nil, err
-		}
+	shown := &NodeView{Name: name, Row: now.nodes.row(name)}
+	steps, problem := c.plan(ctx, node, run)
+	if shown.NoPlan = problem; run == nil {
+		shown.Planned = steps
+	} else {
+		shown.Run = runView(run, steps)
 	}
-	if run == nil && shown.Row == nil {
-		return nil, apierrors.NewNotFound(corev1.Resource("nodes"), name)
+	return shown, nil
+}
+
+// deletedNode returns the view of the newest cleanup of a Node that does not exist.
+func (c *Cluster) deletedNode(ctx context.Context, name string) (*NodeView, error) {
+	run, undecodable, err := cluster.NewestRun(ctx, c.Client, c.Namespace, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case run != nil:
+		return &NodeView{Name: name, Run: runView(run, nil)}, nil
+	case len(undecodable) > 0:
+		return nil, errors.Join(undecodable...)
 	}
-	planned, problem := c.plan(ctx, name, run)
-	shown.NoPlan = problem
-	if run == nil {
-		shown.Planned = planned
-		return shown, nil
-	}
-	shown.Run = &RunView{
+	return nil, apierrors.NewNotFound(corev1.Resource("nodes"), name)
+}
+
+// runView returns the view of a run whose plan has these steps.
+func runView(run *api.Run, planned []PlannedStep) *RunView {
+	shown := &RunView{
 		State: string(run.State), Message: run.Message, DryRun: run.DryRun, StartedAt: run.StartedAt, FinishedAt: run.FinishedAt,
 		RequestedBy: run.Requester(), BypassedBy: run.Bypasser(), Bypass: run.BypassReason, Steps: []StepView{},
 	}
@@ -95,32 +111,14 @@ func (c *Cluster) node(ctx context.Context, name string) (*NodeView, error) {
 		if i := slices.IndexFunc(planned, func(one PlannedStep) bool { return one.Name == step.Name }); i >= 0 {
 			row.Wave, row.DependsOn = planned[i].Wave, planned[i].DependsOn
 		}
-		shown.Run.Steps = append(shown.Run.Steps, row)
+		shown.Steps = append(shown.Steps, row)
 	}
-	return shown, nil
-}
-
-// newestRun returns the newest record of a Node of that name, nil if there is none that can be decoded.
-func (c *Cluster) newestRun(ctx context.Context, name string) (*api.Run, error) {
-	var newest *api.Run
-	err := cluster.EachRun(ctx, c.Client, c.Namespace, func(configMap *corev1.ConfigMap) {
-		if api.RunNode(configMap) != name {
-			return
-		}
-		if run, err := api.ReadRun(configMap); err == nil && (newest == nil || run.StartedAt.After(newest.StartedAt.Time)) {
-			newest = run
-		}
-	})
-	return newest, err
+	return shown
 }
 
 // plan returns the steps of the Node by the current config, and why they are not known. With a run, they are known only
 // if its plan is the same.
-func (c *Cluster) plan(ctx context.Context, name string, run *api.Run) ([]PlannedStep, string) {
-	node, err := c.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Sprintf("the node cannot be read: %v", err)
-	}
+func (c *Cluster) plan(ctx context.Context, node *corev1.Node, run *api.Run) ([]PlannedStep, string) {
 	settings, err := preview.Config(ctx, c.Client, c.Namespace)
 	if err != nil {
 		return nil, fmt.Sprintf("the config cannot be read: %v", err)
@@ -136,12 +134,8 @@ func (c *Cluster) plan(ctx context.Context, name string, run *api.Run) ([]Planne
 	var steps []PlannedStep
 	for wave, all := range built.Waves {
 		for _, step := range all {
-			steps = append(steps, planned(step, wave))
+			steps = append(steps, PlannedStep{Name: step.Name, Plugin: step.Plugin, Critical: step.Critical, Wave: wave, DependsOn: step.DependsOn})
 		}
 	}
 	return steps, ""
-}
-
-func planned(step config.Step, wave int) PlannedStep {
-	return PlannedStep{Name: step.Name, Plugin: step.Plugin, Critical: step.Critical, Wave: wave, DependsOn: step.DependsOn}
 }

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,9 +11,18 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// NodeList is every Node with its pool and zone.
+// NodeList is every Node with its pool and zone, sorted by name.
 type NodeList struct {
 	Nodes []NodeRow `json:"nodes"`
+}
+
+// row returns the row of a Node, nil if the list does not have it yet.
+func (l *NodeList) row(name string) *NodeRow {
+	i, found := slices.BinarySearchFunc(l.Nodes, name, func(row NodeRow, name string) int { return cmp.Compare(row.Name, name) })
+	if !found {
+		return nil
+	}
+	return &l.Nodes[i]
 }
 
 // NodeRow is one Node.

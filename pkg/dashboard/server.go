@@ -82,29 +82,31 @@ func (s *Server) Serve(ctx context.Context) error {
 		Handler: s.routes, MaxHeaderBytes: maxHeaderBytes, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	followed, served := make(chan error, 1), make(chan error, 1)
-	go func() { followed <- s.cluster.follow(ctx) }()
-	go func() { served <- server.Serve(s.listener) }()
-	var err error
-	select {
-	case err = <-served:
-		served = nil
-	case <-ctx.Done():
-	}
-	cancel() // It ends the streams, for which Shutdown would wait.
-	ending, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer done()
-	shut := server.Shutdown(ending)
-	if errors.Is(shut, context.DeadlineExceeded) {
-		shut = server.Close()
-	}
-	if served != nil {
-		err = <-served
-	}
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		s.cluster.follow(ctx)
+	}()
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() { stopped <- stop(context.WithoutCancel(ctx), server) })
+	err := server.Serve(s.listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, shut, <-followed)
+	cancel() // If the server has failed.
+	<-followed
+	return errors.Join(err, <-stopped)
+}
+
+// stop lets answers end that are being written. The context of the requests has ended, which ends the streams.
+func stop(ctx context.Context, server *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return server.Close()
+	}
+	return err
 }
 
 // handler returns the routes behind what every request must pass.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,6 +34,8 @@ type bench struct {
 	// ahead moves the clock of the sessions.
 	ahead  atomic.Int64
 	secret string
+	// stop ends the server.
+	stop func()
 	http.Client
 }
 
@@ -50,16 +53,16 @@ func start(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ctx) }()
-	t.Cleanup(func() {
+	b.Server, b.stop = server, sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	b.Server = server
+	t.Cleanup(b.stop)
 	if b.Jar, err = cookiejar.New(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -200,11 +203,8 @@ func TestForeignHostIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := b.Link()
-	for _, host := range []string{"evil.example.com", "evil.example.com:" + port, "localhost:" + port, "127.0.0.1", "127.0.0.1:1", "0.0.0.0:" + port, "127.0.0.1." + ":" + port, ""} {
+	for _, host := range []string{"evil.example.com", "evil.example.com:" + port, "localhost:" + port, "127.0.0.1", "127.0.0.1:1", "0.0.0.0:" + port, "127.0.0.1.:" + port} {
 		for _, path := range []string{"/", "/app.js", "/api/about", link} {
-			if host == "" {
-				continue // net/http sends the address then; the raw request below has none.
-			}
 			b.want(http.StatusForbidden, http.MethodGet, path, func(request *http.Request) { request.Host = host })
 		}
 	}
@@ -259,9 +259,9 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 func TestNamesThatNoNodeHasAreRefused(t *testing.T) {
 	b := start(t)
 	b.login()
-	for _, name := range []string{"<script>alert(1)</script>", "a\nb", "..", "A", strings.Repeat("a", 300), "a/b"} {
+	for _, name := range []string{"<script>alert(1)</script>", "a\nb", "A", strings.Repeat("a", 300), "a/b"} {
 		code, body, header := b.do(http.MethodGet, "/api/nodes/"+url.PathEscape(name), nil)
-		if code != http.StatusBadRequest && name != ".." || header.Get("Content-Type") != "application/json" && name != ".." || strings.Contains(body, "<") {
+		if code != http.StatusBadRequest || header.Get("Content-Type") != "application/json" || strings.Contains(body, "<") {
 			t.Errorf("%q: %d %s", name, code, body)
 		}
 	}
@@ -354,19 +354,23 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
-// A page that does not read must not hold a stream for ever, nor the end of the process.
+// The end of the process ends a stream, instead of cutting it off.
 func TestServeEndsWithOpenStreams(t *testing.T) {
 	b := start(t)
 	b.login()
 	response := b.stream(t.Context())
 	defer response.Body.Close()
 	read(t, bufio.NewReader(response.Body))
+	b.stop()
+	if _, err := io.ReadAll(response.Body); err != nil {
+		t.Errorf("the stream ends with %v", err)
+	}
 }
 
 func TestAnswersHoldNoSecretOfTheSession(t *testing.T) {
 	b := start(t)
 	b.login()
-	b.cluster.update(func() { b.cluster.status = printer.NewStatus(metav1.Now().Time) })
+	b.cluster.update(func(s *state) { s.status = printer.NewStatus(metav1.Now().Time) })
 	for _, path := range []string{"/", "/app.js", "/api/about", "/api/nodes", "/api/nodes/worker", "/api/history"} {
 		if _, body, header := b.do(http.MethodGet, path, nil); strings.Contains(body, b.secret) || header.Get("Set-Cookie") != "" {
 			t.Errorf("%s returns the secret", path)

@@ -57,7 +57,7 @@ func (s *streams) serve(response http.ResponseWriter, request *http.Request) {
 		return control.Flush()
 	}
 	for {
-		now := s.cluster.view()
+		now := s.cluster.read()
 		text, err := json.Marshal(event{now.revision, now.status, now.problem})
 		if err != nil {
 			panic(err) // A status can always be encoded.

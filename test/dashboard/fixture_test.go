@@ -293,7 +293,7 @@ func (f *fixture) wantText(want bool, text string) {
 	}
 }
 
-// node creates a Node, and waits until the agent protects it.
+// node creates a Node with the finalizer.
 func (f *fixture) node(name string, labels map[string]string) *corev1.Node {
 	f.Helper()
 	node := cluster.MakeNode(name, labels)

@@ -11,7 +11,7 @@ import (
 	"github.com/nodecleanup/kubectl-nodecleanup/pkg/printer"
 )
 
-// NodeList returns the view of all nodes. The snapshot knows those that are leaving, with their run records, and the
+// NodeList returns the view of all nodes, sorted by name. The snapshot knows those that are leaving, with their run records, and the
 // config's nodeSelector. The agent may be nil. Absence qualifies what the agent has stored about a cleanup.
 func NodeList(nodes []*corev1.Node, leaving *Snapshot, agent *printer.Agent, absence Absence, now time.Time) *printer.NodeList {
 	list := printer.NewNodeList(now)

@@ -4,7 +4,7 @@ import { useGet, useStream } from "./api";
 import { HistoryPage } from "./history";
 import { NodePage } from "./node";
 import { NodesPage } from "./nodes";
-import { Overview } from "./overview";
+import { Overview, roundOf } from "./overview";
 import { Problem, Time } from "./parts";
 import type { About } from "./types";
 
@@ -55,7 +55,8 @@ function App() {
         </nav>
         {about.value && (
           <span class="about">
-            context <b>{about.value.context}</b>, namespace <b>{about.value.namespace}</b>
+            {about.value.context ? "context " : "server "}
+            <b title={about.value.server}>{about.value.context || about.value.server}</b>, namespace <b>{about.value.namespace}</b>
             {about.value.user && (
               <>
                 , user <b>{about.value.user}</b>
@@ -84,7 +85,7 @@ function App() {
         ) : first === "nodes" ? (
           <NodesPage revision={revision} query={query} />
         ) : first === "node" ? (
-          <NodePage key={second} name={second} revision={revision} />
+          <NodePage key={second} name={second} revision={revision} round={roundOf(status)} />
         ) : (
           <Overview status={status} />
         )}

@@ -3,12 +3,11 @@ import { Causes } from "./overview";
 import { age, Problem, Scroll, State, Time, toneOf, useNow } from "./parts";
 import type { Diagnosis, NodeView, Run, Step } from "./types";
 
-export function NodePage({ name, revision }: { name: string; revision: number }) {
+export function NodePage({ name, revision, round }: { name: string; revision: number; round: number }) {
   const view = useGet<NodeView>(`/api/nodes/${name}`, revision);
   const row = view.value?.row;
   const run = view.value?.run;
-  const key = [run?.state, run?.message, row?.state, row?.reason, row?.protected].join("|");
-  const diagnosis = useGet<Diagnosis>(`/api/nodes/${name}/diagnosis`, key);
+  const diagnosis = useGet<Diagnosis>(`/api/nodes/${name}/diagnosis`, revision, round);
   return (
     <>
       <h1>

@@ -2,7 +2,7 @@ import { useGet } from "./api";
 import { Advice, Problem, State, Time } from "./parts";
 import type { Cleanup, Diagnosis, Part, Status } from "./types";
 
-// maxExplained limits the nodes whose causes are read at once. The others are listed with the reason of the agent.
+// maxExplained limits the nodes whose causes are read. The others are in the list of nodes.
 const maxExplained = 10;
 
 export function Overview({ status }: { status: Status }) {
@@ -20,7 +20,7 @@ export function Overview({ status }: { status: Status }) {
         <section aria-labelledby="stuck">
           <h2 id="stuck">Nodes that need an operator ({stuck.length})</h2>
           {stuck.slice(0, maxExplained).map((one) => (
-            <Stuck key={one.node} cleanup={one} />
+            <Stuck key={one.node} cleanup={one} round={roundOf(status)} />
           ))}
           {stuck.length > maxExplained && (
             <p>
@@ -123,7 +123,7 @@ export function Overview({ status }: { status: Status }) {
 
 function summary(status: Status, stuck: number): string {
   if (stuck > 0) return stuck === 1 ? "One node needs an operator" : `${stuck} nodes need an operator`;
-  if (!status.healthy) return "Nodes are not safe to delete";
+  if (!status.healthy) return "nodecleanup needs attention";
   if (status.pause) return "Cleanups are paused";
   return status.cleanups.length > 0 ? "Cleanups make progress" : "Everything is in order";
 }
@@ -157,9 +157,12 @@ function PartRow({ name, part, more }: { name: string; part: Part; more?: string
   );
 }
 
-function Stuck({ cleanup }: { cleanup: Cleanup }) {
-  // Read again when the agent says something else.
-  const { value, failure } = useGet<Diagnosis>(`/api/nodes/${cleanup.node}/diagnosis`, cleanup.state, cleanup.step, cleanup.reason);
+// roundOf returns a number that changes every 15 seconds. Causes are read again with each: a budget or a Secret that has been
+// repaired changes nothing that the agent says before its next attempt.
+export const roundOf = (status: Status): number => Math.floor(Date.parse(status.time) / 15_000);
+
+function Stuck({ cleanup, round }: { cleanup: Cleanup; round: number }) {
+  const { value, failure } = useGet<Diagnosis>(`/api/nodes/${cleanup.node}/diagnosis`, cleanup.state, cleanup.step, cleanup.reason, round);
   return (
     <article class="stuck" aria-label={`Node ${cleanup.node}`}>
       <h3>

@@ -1,4 +1,4 @@
-// The types of the answers, as the Go packages printer and dashboard write them.
+// The parts of the answers that the page reads, as the Go packages printer and dashboard write them.
 
 export type Health = "ok" | "degraded" | "FAILED" | "MISSING" | "unknown";
 
@@ -15,7 +15,7 @@ export interface Cleanup {
   step?: string;
   since?: string;
   reason?: string;
-  counts?: { done: number; total: number; blocked?: string; blockedSince?: string };
+  counts?: { done: number; total: number };
 }
 
 export interface Status {
@@ -30,7 +30,6 @@ export interface Status {
   plugins?: (Part & { step: string; plugin: string })[];
   notifications?: (Part & { name: string; plugin: string })[];
   nodes: { total: number; protected: number; unprotected: number; bypassed?: number; excluded?: number; cleaning?: Record<string, number> };
-  bypasses?: { node: string; by?: string; reason?: string; until?: string }[];
   cleanups: Cleanup[];
   next?: string;
 }
